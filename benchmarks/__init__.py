@@ -1,0 +1,1 @@
+"""What was measured: each bench_<what>.py prints its own figures and runs as a module."""

@@ -1,0 +1,376 @@
+"""The command line: `python -m bloodcell_core VERB …`.
+
+A reading verb with `--json` prints one JSON object to stdout and nothing else there; progress goes to stderr.
+Exit code 0; 2 for a usage or input error, told in one line; 1 for a failure of the program itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import errno
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bloodcell_core import __version__, config, runs, workspace
+from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.errors import LabError
+
+REFUSED_BY_SYSTEM = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without argparse's usage block before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.do(parsed) or 0
+    except LabError as error:
+        return _fail(str(error), 2, parsed)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1, parsed)
+    except BrokenPipeError:
+        return 0  # the reader of our output has seen enough
+    except OSError as error:
+        refused = error.errno in REFUSED_BY_SYSTEM
+        return _fail(f"the system refused: {error}", 2 if refused else 1, parsed)
+    except Exception as error:
+        return _fail(f"the program failed: {type(error).__name__}: {error} (--debug tells more)", 1, parsed)
+
+
+def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
+    if parsed.debug:
+        raise  # noqa: PLE0704  called from an except block alone
+    print(f"bloodcell_core: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="bloodcell_core", description="Blood Cell Lab: white-blood-cell images, for research and teaching.")
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verbs = top.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+
+    def verb(parent: Any, name: str, do: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = parent.add_parser(name, help=help, description=help)
+        parser.set_defaults(do=do)
+        # SUPPRESS: a default here would undo a --debug given before the verb
+        parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        return parser
+
+    data = verbs.add_parser("data", help="datasets: import, demo, list, show, remove").add_subparsers(
+        required=True, metavar="VERB", parser_class=_Parser
+    )
+    parser = verb(data, "import", _data_import, "Import a zip or a folder of pictures.")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--name", help="by default after the source")
+    parser.add_argument("--format", default="auto", help="auto, or a format's name")
+    parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
+    parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
+    parser.add_argument("--name", default="demo")
+    parser.add_argument("--per-class", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    verb(data, "list", _data_list, "List the datasets.")
+    verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
+    verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
+
+    parser = verb(verbs, "train", _train, "Train a network.")
+    _add_config_flags(parser)
+
+    run = verbs.add_parser("runs", help="runs: list, show, stop, resume, remove").add_subparsers(
+        required=True, metavar="VERB", parser_class=_Parser
+    )
+    verb(run, "list", _runs_list, "List the runs, newest first.")
+    for name, do, help in (
+        ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
+        ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
+        ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
+        ("remove", _runs_remove, "Delete a run."),
+    ):
+        verb(run, name, do, help).add_argument("run", help="a run's name, a unique beginning of it, or latest")
+
+    parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
+    parser.add_argument("run")
+    parser.add_argument("--data", help="another dataset; by default the run's own")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
+    parser.add_argument("--device", default="auto")
+
+    parser = verb(verbs, "predict", _predict, "Classify pictures with a run.")
+    parser.add_argument("run")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files and folders")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a picture")
+    parser.add_argument("--device", default="auto")
+
+    parser = verb(verbs, "cells", _cells, "Find the white cells of pictures, as boxes around their nuclei.")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    return top
+
+
+def _add_config_flags(parser: argparse.ArgumentParser) -> None:
+    for name, spec in config.fields().items():
+        if not spec.metadata["advanced"] or name in ("weights", "seed", "device"):
+            default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+            parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help=f"any setting: {', '.join(config.fields())}",
+    )  # fmt: skip
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
+    where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+
+
+def _show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
+    if as_json:
+        print(json.dumps(value, allow_nan=False))
+    else:
+        print("\n".join(lines))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """A line on stderr that counts, at most four times a second, with the time left."""
+    started = time.monotonic()
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.25 or done == total:
+            last = now
+            left = (now - started) / done * (total - done)
+            end = "\n" if done == total else ""
+            print(f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+# data
+
+
+def _data_import(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.importing import import_dataset
+
+    dataset = import_dataset(args.source, args.name, args.format, args.with_test_simple, _progress("pictures read"))
+    _show_dataset(dataset, args.json)
+
+
+def _data_demo(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.importing import make_demo
+
+    _show_dataset(make_demo(args.name, args.per_class, args.seed, _progress("pictures drawn")), args.json)
+
+
+def _data_list(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset, names
+
+    found = [Dataset(name).facts for name in names()]
+    keys = ("name", "format", "classes", "pictures", "synthetic")
+    rows = [{key: facts[key] for key in keys} for facts in found]
+    lines = [f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows]
+    _show({"datasets": rows}, args.json, lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"])
+
+
+def _data_show(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset
+
+    _show_dataset(Dataset(args.name), args.json)
+
+
+def _show_dataset(dataset: Any, as_json: bool) -> None:
+    from bloodcell_core.data.dataset import describe
+
+    facts = describe(dataset)
+    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
+    lines = [
+        f"{facts['name']}{' (synthetic pictures)' if facts['synthetic'] else ''}: {facts['pictures']:,} pictures, {photos}",
+        f"split: {facts['split_origin']}",
+    ]
+    for split, part in facts["splits"].items():
+        counts = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items())
+        lines.append(f"  {split:5} {part['pictures']:>7,} pictures: {counts}")
+    lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
+    lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
+    _show(facts, as_json, lines)
+
+
+def _data_remove(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import remove
+
+    remove(args.name)
+    _show({"removed": args.name}, args.json, [f"removed dataset {args.name}"])
+
+
+# training
+
+
+def _train(args: argparse.Namespace) -> int:
+    values: dict[str, Any] = dict(PRESETS[args.preset]) if args.preset else {}
+    for name in config.fields():
+        if getattr(args, name, None) is not None:
+            values[name] = config.parse(name, getattr(args, name))
+    for setting in args.set:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise LabError(f"--set takes FIELD=VALUE, not {setting[:60]!r}")
+        values[name] = config.parse(name, text)
+    wanted = TrainConfig.from_json(values)
+
+    from bloodcell_core.training import jobs
+
+    if args.detach:
+        run = jobs.train_detached(wanted)
+    else:
+        run = jobs.create_run(wanted)
+        _work_here(run)
+    return _show_run(run, args.json, failure=1)
+
+
+def _work_here(run: runs.Run) -> None:
+    """Trains in this process; Ctrl-C asks the run to stop and keep what it has."""
+    from bloodcell_core.training import worker
+
+    before = signal.signal(signal.SIGINT, lambda *_: (run.folder / "stop").touch())
+    try:
+        worker.work(run, _say)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
+    facts = run.describe()
+    lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
+    lines.append(
+        f"{facts['model']} on {facts['data']}{' (synthetic pictures)' if run.synthetic else ''}, {facts['view']} view, "
+        f"epoch {facts['epoch']} of {facts['epochs']}, {_weights_words(run)}"
+    )
+    if facts["summary"] and facts["summary"]["test"]:
+        lines += _score_lines(facts["summary"]["test"], "test")
+    _show(facts, as_json, lines)
+    return failure if facts["state"] == "failed" else 0
+
+
+def _weights_words(run: runs.Run) -> str:
+    return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
+
+
+def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
+    photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
+    lines = [f"{split} split: {scores['pictures']:,} pictures, {photos}"]
+    words = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "auc_ovr": "AUC"}
+    for key, title in words.items():
+        if scores[key] is not None:
+            limits = scores["intervals"][key]
+            interval = f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
+            lines.append(f"  {title:18} {scores[key]:.4f}{interval}")
+    if scores["by_photo"]:
+        photo = scores["by_photo"]
+        lines.append(f"  photos right       {photo['right']} of {photo['photos']}")
+    return lines + [f"  note: {note}" for note in scores["warnings"] + scores["notes"]]
+
+
+def _runs_list(args: argparse.Namespace) -> None:
+    good, damaged = runs.readable_runs()
+    keys = ("run", "state", "model", "data", "view", "bundled")
+    rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
+    lines = [f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)" for row in rows]
+    for line in damaged:
+        _say(f"left out: {line}")
+    _show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])
+
+
+def _runs_show(args: argparse.Namespace) -> None:
+    _show_run(runs.find(args.run), args.json)
+
+
+def _runs_stop(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    jobs.request_stop(run)
+    _show({"run": run.name, "stop_requested": True}, args.json, [f"{run.name} stops at its next batch"])
+
+
+def _runs_resume(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    jobs.requeue(run)
+    _work_here(run)
+    return _show_run(run, args.json, failure=1)
+
+
+def _runs_remove(args: argparse.Namespace) -> None:
+    run = runs.find(args.run)
+    runs.remove(run)
+    _show({"removed": run.name}, args.json, [f"removed run {run.name}"])
+
+
+# using a run
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.scoring import evaluate_run
+
+    run = runs.find(args.run)
+    scores = evaluate_run(run, args.data, args.split, args.device)
+    head = f"{run.name} on {scores['data']}{' (trained on synthetic pictures)' if run.synthetic else ''}, {_weights_words(run)}"
+    matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
+    matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
+    _show(scores, args.json, [head, *_score_lines(scores, args.split), *matrix])
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from bloodcell_core.inference.predictor import Predictor, files_of
+
+    run = runs.find(args.run)
+    missing = next((path for path in args.paths if not path.exists()), None)
+    if missing is not None:
+        raise LabError(f"{missing} doesn't exist")
+    answers = list(Predictor(run, args.device).classify(files_of(args.paths)))
+    if args.csv:
+        with workspace.write_atomic(args.csv) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "state", "reason", "label", *(f"p_{name}" for name in run.classes)])
+            for answer in answers:
+                cell = answer.cells[0] if answer.cells else None
+                shares = list(cell.probabilities.values()) if cell else [""] * len(run.classes)
+                writer.writerow([answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares])
+    lines = []
+    for answer in answers:
+        cell = answer.cells[0] if answer.cells else None
+        said = f"{cell.label} {max(cell.probabilities.values()):.3f}" if cell else answer.state
+        lines.append(f"{answer.path}: {said}" + (f" ({answer.reason})" if answer.reason else ""))
+    _show({"run": run.name, "pictures": [answer.to_json() for answer in answers]}, args.json, lines)
+
+
+def _cells(args: argparse.Namespace) -> None:
+    from bloodcell_core.cells import find_cells
+    from bloodcell_core.data.pictures import UnreadablePicture, decode_rgb
+
+    rows = []
+    for path in args.paths:
+        if not path.is_file():
+            raise LabError(f"{path} is no file")
+        try:
+            picture = decode_rgb(path.read_bytes())
+        except UnreadablePicture as error:
+            raise LabError(f"{path}: {error}") from None
+        boxes = [list(cell.box) for cell in find_cells(picture)]
+        rows.append({"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
+    _show({"pictures": rows}, args.json, [f"{row['path']}: {len(row['boxes'])} white cells {row['boxes']}" for row in rows])

@@ -1,0 +1,144 @@
+"""TrainConfig: the one place of every hyper-parameter.
+
+The command line's flags and the page's form are made from these fields and their help, so a new hyper-parameter
+is one field here. Frozen, validated when made, stored as JSON in the run's folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bloodcell_core.errors import LabError
+
+
+def _field(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    advanced: bool = True,
+) -> Any:
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that a training needs to be repeated. Raises LabError where a value can't be."""
+
+    data: str = _field(help="Dataset to train on, by name.", advanced=False)
+    model: str = _field(help="Network, a row of the MODELS table.", advanced=False)
+    view: str = _field(
+        "frame",
+        choices=("frame", "cell"),
+        advanced=False,
+        help="What the network sees: 'frame' is the whole picture resized, as the original analysis did; "
+        "'cell' is a square cut around the white cell.",
+    )
+    size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.")
+    epochs: int = _field(10, low=1, high=1000, advanced=False, help="How often each training picture is shown.")
+    pictures_per_epoch: int = _field(
+        0, low=0, high=10_000_000, help="Training pictures an epoch, drawn anew each time; 0 means all of them."
+    )
+    batch_size: int = _field(64, low=1, high=8192, help="Pictures an optimizer step.")
+    optimizer: str = _field("adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart.")
+    learning_rate: float | None = _field(
+        None, low=1e-7, high=1.0, help="Step size of the optimizer; left empty it is the network's own default."
+    )
+    weight_decay: float = _field(0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.")
+    validation_fraction: float = _field(
+        0.15,
+        low=0.01,
+        high=0.5,
+        help="Share of the training photos kept back to choose the best epoch; cut by source photo where known. "
+        "Unused where the dataset brings a validation split of its own.",
+    )
+    seed: int = _field(
+        0, low=0, high=2**31 - 1, help="Fixes the validation cut, the first weights, and the order of pictures."
+    )
+    weights: str = _field(
+        "default",
+        help="First weights: 'default' is ImageNet's for a pretrained network, 'none' starts at random, "
+        "anything else is the path of a weights file (.safetensors or .pth).",
+    )
+    device: str = _field(
+        "auto",
+        help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where it is there.",
+    )
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            _check(spec, getattr(self, spec.name))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """A config of `values`; LabError names a field that isn't known, is missing, or has a wrong value."""
+        known = fields()
+        for name in values:
+            if name not in known:
+                raise LabError(f"no setting is called {name!r}: there are {', '.join(known)}")
+        missing = [name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values]
+        if missing:
+            raise LabError(f"settings are missing: {', '.join(missing)}")
+        return cls(**values)
+
+
+def fields() -> dict[str, dataclasses.Field[Any]]:
+    """The fields of TrainConfig by name; `metadata` holds help, low, high, choices and advanced."""
+    return {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
+
+
+def field_type(name: str) -> type:
+    """int, float or str; of `float | None` it is float."""
+    hint = typing.get_type_hints(TrainConfig)[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return typing.cast(type, hint)
+
+
+def optional(name: str) -> bool:
+    return fields()[name].default is None
+
+
+def parse(name: str, text: str) -> Any:
+    """A field's value from the command line's text; LabError where it can't be one."""
+    if name not in fields():
+        raise LabError(f"no setting is called {name!r}: there are {', '.join(fields())}")
+    if optional(name) and text.lower() in ("", "none"):
+        return None
+    kind = field_type(name)
+    try:
+        return kind(text)
+    except ValueError:
+        raise LabError(f"{name} takes {_WORDS[kind]}, not {text[:40]!r}") from None
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a word"}
+
+
+def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    if value is None and optional(spec.name):
+        return
+    kind, limits = field_type(spec.name), spec.metadata
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise LabError(f"{spec.name} takes {_WORDS[kind]}, not {value!r}")
+    if limits["choices"] and value not in limits["choices"]:
+        raise LabError(f"{spec.name} is {' or '.join(limits['choices'])}, not {value!r}")
+    if limits["low"] is not None and not limits["low"] <= value <= limits["high"]:  # NaN fails this too
+        raise LabError(f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "original": {"view": "frame", "size": 96, "epochs": 10, "batch_size": 64, "pictures_per_epoch": 0},
+    "quick look": {"view": "cell", "size": 96, "epochs": 4, "batch_size": 64, "pictures_per_epoch": 2000},
+}
+"""Named settings for the page's form and `train --preset`. `original` follows the original analysis."""

@@ -1,0 +1,132 @@
+"""An imported dataset as everything else sees it: its facts, its table of pictures, their pixels.
+
+Read-only: only `importing` makes one and only `remove` unmakes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core import workspace
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.errors import LabError
+
+SPLITS = ("train", "val", "test")
+
+
+class Dataset:
+    """The dataset called `name`; LabError where there is none or its files are damaged."""
+
+    def __init__(self, name: str):
+        self.folder = workspace.dataset_dir(name)
+        if not self.folder.is_dir():
+            known = ", ".join(names()) or "none yet: `data import` or `data demo` makes one"
+            raise LabError(f"there is no dataset {name!r} (there are: {known})")
+        self.name = name
+        self.facts: dict[str, Any] = workspace.read_json(self.folder / "dataset.json")
+        version = self.facts.get("schema_version")
+        if version != workspace.SCHEMA_VERSION:
+            raise LabError(
+                f"dataset {name!r} has schema version {version}, this program reads {workspace.SCHEMA_VERSION}: "
+                "import it again"
+            )
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.facts["classes"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Drawn by this program and not taken through a microscope; said wherever its pictures are shown."""
+        return bool(self.facts["synthetic"])
+
+    @property
+    def content_hash(self) -> str:
+        return str(self.facts["content_hash"])
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """A row for every labelled picture file of the source, unreadable ones and duplicates included."""
+        try:
+            return pd.read_parquet(self.folder / "images.parquet")
+        except (OSError, ValueError) as error:
+            raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again") from None
+
+    @cached_property
+    def pictures(self) -> pd.DataFrame:
+        """The usable pictures, index 0…N-1: row i is row i of each view.
+
+        `photo` is the source photo, or the picture itself where the photo isn't known.
+        """
+        usable = self.images[self.images.status == "ok"].reset_index(drop=True)
+        return usable.assign(photo=usable.source_photo.fillna(usable.image_id))
+
+    @property
+    def photos_known(self) -> bool:
+        return bool(self.pictures.source_photo.notna().all())
+
+    def read_original(self, row: int) -> np.ndarray:
+        """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB."""
+        stored = self.folder / "originals" / self.pictures.stored[row]
+        try:
+            return decode_rgb(stored.read_bytes())
+        except OSError:
+            raise LabError(f"dataset {self.name!r}: {stored.name} is missing from originals: import it again") from None
+
+    def class_indices(self) -> np.ndarray:
+        """Each usable picture's label as its place in `classes`: int64 (N,)."""
+        return pd.Categorical(self.pictures.label, categories=self.classes).codes.astype(np.int64)
+
+
+def names() -> list[str]:
+    """The datasets of this workspace, by name."""
+    folder = workspace.datasets_dir()
+    return sorted(path.name for path in folder.iterdir() if (path / "dataset.json").exists()) if folder.is_dir() else []
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """What `data show` prints: counts by split and class, photos, unreadable files. JSON-ready."""
+    pictures, images = dataset.pictures, dataset.images
+    splits = {}
+    for split in SPLITS:
+        part = pictures[pictures.split == split]
+        if len(part):
+            by_class = part.label.value_counts()
+            photos_by_class = part.groupby("label").photo.nunique()
+            splits[split] = {
+                "pictures": len(part),
+                "photos": int(part.photo.nunique()) if dataset.photos_known else None,
+                "by_class": {name: int(by_class.get(name, 0)) for name in dataset.classes},
+                "photos_by_class": {name: int(photos_by_class.get(name, 0)) for name in dataset.classes}
+                if dataset.photos_known
+                else None,
+            }
+    unreadable = images[images.status == "unreadable"]
+    by_photo = pictures.groupby("photo").split.nunique()
+    return {
+        "name": dataset.name,
+        "format": dataset.facts["format"],
+        "synthetic": dataset.synthetic,
+        "classes": dataset.classes,
+        "pictures": len(pictures),
+        "photos": int(pictures.photo.nunique()) if dataset.photos_known else None,
+        "unreadable": len(unreadable),
+        "unreadable_files": unreadable[["file", "reason"]].to_dict("records"),
+        "duplicates": int((images.status == "duplicate").sum()),
+        "ignored_files": dataset.facts["ignored_files"],
+        "split_origin": dataset.facts["split_origin"],
+        "splits": splits,
+        "photos_in_several_splits": int((by_photo > 1).sum()) if dataset.photos_known else None,
+        "licence": dataset.facts["licence"],
+        "citation": dataset.facts["citation"],
+    }
+
+
+def remove(name: str) -> None:
+    """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures."""
+    shutil.rmtree(Dataset(name).folder)

@@ -1,0 +1,98 @@
+"""Any picture file that a person may hand in → 8-bit RGB, or a reason why not.
+
+Training, browsing and prediction all decode here, so that they can't see different pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bloodcell_core.errors import LabError
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+MIN_SIDE = 8
+MAX_FILE_BYTES = 512 * 2**20  # of one picture file, wherever it comes from
+MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; decoded it is 192 MB
+SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
+
+
+class UnreadablePicture(LabError):
+    """The bytes are not a picture that can be used; the message is the reason, fit for a list."""
+
+
+def decode_rgb(data: bytes) -> np.ndarray:
+    """The picture in `data` as uint8, H×W×3, RGB, upright.
+
+    The first frame of several is taken; EXIF orientation is applied; grey, palette and CMYK become RGB;
+    transparency is laid over white, the background of a smear. Samples of more than 8 bits are scaled by the
+    smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest one: 12-bit cameras store their
+    pictures in 16-bit files, and dividing by 65,535 would make those black. Float pictures are taken as 0…1
+    where they stay within it, else as 0…255 or 0…65,535.
+
+    Raises UnreadablePicture with the reason.
+    """
+    if not data:
+        raise UnreadablePicture("the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a broken EXIF block is no reason to lose the picture
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image.size)
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except UnreadablePicture:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadablePicture(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UnreadablePicture("more pixels than a picture of this lab may have") from None
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, MemoryError) as error:
+        # Pillow's decoders raise any of these on damaged bytes.
+        raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    width, height = size
+    if min(width, height) < MIN_SIDE:
+        raise UnreadablePicture(f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed")
+    if width * height > MAX_PIXELS:
+        raise UnreadablePicture(f"too large: {width}×{height} pixels, at most {MAX_PIXELS // 1_000_000} million")
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.repeat(_scale_to_8_bit(np.asarray(image))[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    # A copy, because Pillow's own buffer is read-only and goes away with the image.
+    return np.array(image.convert("RGB"))
+
+
+def _scale_to_8_bit(samples: np.ndarray) -> np.ndarray:
+    values = samples.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UnreadablePicture("holds values that are not numbers (NaN or infinite)")
+    brightest = float(values.max())
+    if samples.dtype.kind == "f" and brightest <= 1:
+        full = 1.0
+    else:
+        full = next((2.0**bits - 1 for bits in SAMPLE_DEPTHS if brightest < 2**bits), brightest)
+    return np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8)
+
+
+def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """uint8 H×W×3 RGB → the bytes of a picture file of that kind (`.png`, `.jpg`, `.webp`)."""
+    import cv2
+
+    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"can't encode as {suffix}")
+    return data.tobytes()

@@ -1,0 +1,41 @@
+"""Which device computes, with which precision, and why."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+
+from bloodcell_core.errors import LabError
+
+
+class Device(NamedTuple):
+    device: torch.device
+    autocast: torch.dtype | None
+    """bfloat16 where the device computes faster in it, else None: float32 throughout."""
+    reason: str
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; LabError where it isn't there."""
+    if wanted == "cpu":
+        return Device(torch.device("cpu"), None, "CPU: asked for")
+    if not re.fullmatch(r"auto|cuda(:\d+)?", wanted):
+        raise LabError(f"device is auto, cpu, cuda or cuda:N, not {wanted[:20]!r}")
+    if not torch.cuda.is_available():
+        if wanted == "auto":
+            return Device(torch.device("cpu"), None, "CPU: PyTorch sees no CUDA device")
+        raise LabError(f"{wanted} was asked for, but PyTorch sees no CUDA device: use --device cpu or auto")
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise LabError(f"{wanted} isn't there: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
+    half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    why = "asked for" if wanted != "auto" else "the fastest device here"
+    precision = "bfloat16" if half else "float32"
+    name = torch.cuda.get_device_name(index)
+    return Device(torch.device("cuda", index), half, f"{name} (cuda:{index}, {precision}): {why}")

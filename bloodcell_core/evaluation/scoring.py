@@ -1,0 +1,119 @@
+"""From probabilities to the figures that are shown: one table of predictions, one function that scores it.
+
+Predict once and keep the table (`predictions.parquet`); every figure, matrix and gallery is a cut of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.runs import Run
+
+FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
+
+
+def predictions_table(pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """The columns of predictions.parquet for some rows of `Dataset.pictures`.
+
+    image_id, split, label, predicted, source_photo (None where not known) and one p_<class> a class.
+    """
+    table = pictures[["image_id", "split", "label"]].reset_index(drop=True)
+    table["predicted"] = np.asarray(classes, dtype=object)[probabilities.argmax(1)]
+    table["source_photo"] = pictures.source_photo.to_numpy()
+    for place, name in enumerate(classes):
+        table[f"p_{name}"] = probabilities[:, place]
+    return table
+
+
+def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """float64 (N, C) of a table of predictions, in the order of `classes`."""
+    return table[[f"p_{name}" for name in classes]].to_numpy(np.float64)
+
+
+def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """All figures of a table of predictions, JSON-ready.
+
+    The keys of `evaluate_predictions`, and: photos (None where they aren't known), by_photo (a photo's copies
+    averaged, with exact limits), intervals {metric: [low, high] or None} at 95%, resampled by source photo, and
+    warnings in words.
+    """
+    if table.empty:
+        raise LabError("there are no pictures to evaluate in this split")
+    labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
+    probabilities = probabilities_of(table, classes)
+    photos_known = bool(table.source_photo.notna().all())
+    photos = (table.source_photo if photos_known else table.image_id).to_numpy()
+    result = evaluate_predictions(labels, probabilities, classes)
+    intervals = cluster_bootstrap(labels, probabilities, photos)
+    warnings = []
+    if not photos_known:
+        warnings.append(
+            "source photos aren't known here: the intervals take each picture for an observation of its own, "
+            "and are too narrow where pictures are copies of one photo"
+        )
+    per_photo = table.groupby(photos).label.first().value_counts()
+    for name in classes:
+        if photos_known and 0 < per_photo.get(name, 0) < FEW_PHOTOS:
+            pictures_of = result["per_class"][name]["support"]
+            warnings.append(f"{name}: {pictures_of} pictures from {per_photo[name]} photos tell little about the class")
+    one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
+    return result | {
+        "photos": len(per_photo) and int(per_photo.sum()) if photos_known else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos) if photos_known and one_label_a_photo else None,
+        "intervals": {name: list(limits) if limits else None for name, limits in intervals.items()},
+        "warnings": warnings,
+    }
+
+
+def evaluate_run(run: Run, data: str | None = None, split: str = "test", device: str = "auto") -> dict[str, Any]:
+    """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
+
+    On its own validation and test split the run's kept probabilities are scored, so that a page and the command
+    line can't differ. Elsewhere the run predicts anew; pictures of classes that it doesn't know are left out and
+    counted in `left_out`.
+    """
+    name = data or run.config.data
+    left_out = 0
+    if name == run.config.data and split in ("val", "test"):
+        table = run.predictions()
+        table = table[table.split == split].reset_index(drop=True)
+    else:
+        table, left_out = _predict_split(run, Dataset(name), split, device)
+    scores = score(table, run.classes)
+    return {
+        "run": run.name, "data": name, "split": split, "classes": run.classes, "synthetic": run.synthetic,
+        "pretrained": run.pretrained, "left_out": left_out, **scores,
+    }  # fmt: skip
+
+
+def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple[pd.DataFrame, int]:
+    """The run's predictions for a split of a dataset, and how many pictures have a class that it doesn't know."""
+    # Imported here because torch takes seconds and most readers of this module never predict.
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.models.forward import predict_probabilities
+    from bloodcell_core.models.network import load_network
+
+    chosen = choose_device(device)
+    by_folded = {known.casefold(): known for known in run.classes}
+    pictures = dataset.pictures[dataset.pictures.split == split]
+    labels = pictures.label.map(lambda label: by_folded.get(label.casefold()))
+    known = pictures.assign(label=labels)[labels.notna()]
+    if known.empty:
+        raise LabError(
+            f"dataset {dataset.name!r} has no {split} pictures of the classes that {run.name} knows "
+            f"({', '.join(run.classes)})"
+        )
+    config = run.config
+    network = load_network(config.model, len(run.classes), config.size, run.weights_file).to(chosen.device)
+    view = build_view(dataset, config.view, config.size)
+    probabilities = predict_probabilities(network, view[known.index.to_numpy()], chosen)
+    return predictions_table(known, probabilities, run.classes), len(pictures) - len(known)

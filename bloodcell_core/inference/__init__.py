@@ -1,0 +1,1 @@
+"""Trained runs put to use: a picture in, classes with probabilities out."""

@@ -1,0 +1,56 @@
+"""The networks, one a file, and `MODELS`, the table of what is known of each.
+
+A row's name is its file's name: `models/<name>.py` has `build(classes, size)` and, where the network comes
+pretrained, `load_pretrained(network, weights)`. No torch is imported here: pages read the table at first paint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bloodcell_core.errors import LabError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # pixels stay in 0…1, as in the original analysis
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    name: str
+    title: str
+    about: str
+    parameters: int
+    """With four classes at 96×96; a test counts them."""
+    learning_rate: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    pretrained: bool = False
+    weights_licence: str = ""
+    channels_last_on_cpu: bool = True
+    """Memory order that is faster on a CPU, by benchmarks/bench_memory_format.py."""
+
+
+MODELS: dict[str, ModelInfo] = {
+    row.name: row
+    for row in (
+        ModelInfo(
+            "basic_cnn", "Basic CNN", "Two convolutions and one linear layer.",
+            parameters=78_820, learning_rate=1e-3, mean=PLAIN[0], std=PLAIN[1],
+        ),
+        ModelInfo(
+            "deep_cnn", "Deep CNN", "Four convolutions, three linear layers, dropout.",
+            parameters=2_552_324, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1],
+        ),
+        ModelInfo(
+            "resnet18", "ResNet-18", "Pretrained on ImageNet, last layer replaced, fine-tuned as a whole.",
+            parameters=11_178_564, learning_rate=3e-4, mean=IMAGENET_MEAN, std=IMAGENET_STD, pretrained=True,
+            weights_licence="BSD-3-Clause (torchvision); ImageNet's terms for the pictures", channels_last_on_cpu=False,
+        ),
+    )
+}  # fmt: skip
+
+
+def model_info(name: str) -> ModelInfo:
+    if name not in MODELS:
+        raise LabError(f"no network is called {name[:40]!r}: there are {', '.join(MODELS)}")
+    return MODELS[name]

@@ -1,0 +1,22 @@
+"""`basic_cnn`: two convolutions and one linear layer, the smallest network of the original analysis."""
+
+from torch import Tensor, nn
+
+
+class BasicCNN(nn.Module):
+    """(N, 3, size, size) → (N, classes)."""
+
+    def __init__(self, classes: int, size: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.classifier = nn.Linear(32 * (size // 4) ** 2, classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.classifier(self.features(pictures).flatten(1))
+
+
+def build(classes: int, size: int) -> nn.Module:
+    return BasicCNN(classes, size)

@@ -1,0 +1,31 @@
+"""`deep_cnn`: the original analysis's BloodcellCNM, four convolutions and three linear layers with dropout.
+
+Its published listing is garbled; docs/original-analysis.md tells how this reading of it came about.
+"""
+
+from torch import Tensor, nn
+
+
+class DeepCNN(nn.Module):
+    """(N, 3, size, size) → (N, classes)."""
+
+    def __init__(self, classes: int, size: int):
+        super().__init__()
+        channels = (3, 32, 64, 128, 256)
+        blocks: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            blocks += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(4))
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.25), nn.Linear(256 * 4 * 4, 512), nn.ReLU(),
+            nn.Dropout(0.5), nn.Linear(512, 128), nn.ReLU(),
+            nn.Linear(128, classes),
+        )  # fmt: skip
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.classifier(self.features(pictures))
+
+
+def build(classes: int, size: int) -> nn.Module:
+    return DeepCNN(classes, size)

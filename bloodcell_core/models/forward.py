@@ -1,0 +1,56 @@
+"""The one batched forward pass: training's validation, evaluation and prediction all go through here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bloodcell_core.device import Device
+
+
+def to_input(pictures: Tensor, device: Device, channels_last: bool = False) -> Tensor:
+    """uint8 (N, S, S, 3) anywhere → float32 0…1 (N, 3, S, S) on the device."""
+    moved = pictures.to(device.device, non_blocking=True)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    return moved.permute(0, 3, 1, 2).to(torch.float32, memory_format=order).div_(255)
+
+
+def precision(device: Device) -> AbstractContextManager[object]:
+    """Autocast to bfloat16 where the device gains by it."""
+    return torch.autocast(device.device.type, device.autocast) if device.autocast else nullcontext()
+
+
+@torch.inference_mode()
+def predict_logits(
+    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
+) -> Tensor:
+    """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
+
+    The network is left in the mode (training or not) in which it came.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with precision(device):
+            starts = range(0, len(pictures), batch_size)
+            batches = [network(to_input(_rows(pictures, at, batch_size), device)).float() for at in starts]
+    finally:
+        network.train(was_training)
+    return torch.cat(batches)
+
+
+def _rows(pictures: np.ndarray | Tensor, start: int, count: int) -> Tensor:
+    rows = pictures[start : start + count]
+    # A copy of a batch at a time: a view's memory map is read-only, which torch can't borrow.
+    return rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+
+
+def predict_probabilities(
+    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
+) -> np.ndarray:
+    """Softmax of `predict_logits`: float64 (N, classes), rows sum to 1."""
+    logits = predict_logits(network, pictures, device, batch_size)
+    return logits.double().softmax(1).cpu().numpy()

@@ -1,0 +1,61 @@
+"""Builds the networks of the MODELS table, each wrapped with the normalisation that belongs to its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import model_info
+
+
+class Network(nn.Module):
+    """A network with its own normalisation: (N, 3, size, size) in 0…1 → (N, classes) logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.body((pictures - self.mean) / self.std)
+
+
+def build_network(model: str, classes: int, size: int, weights: str = "none") -> Network:
+    """The network called `model` for `classes` classes; `weights` as in TrainConfig.
+
+    A network without pretrained weights starts at random whatever `default` says; a path is refused for it.
+    Raises LabError where the weights can't be had.
+    """
+    info = model_info(model)
+    module = import_module(f"bloodcell_core.models.{model}")
+    body = module.build(classes, size)
+    if info.pretrained and weights != "none":
+        module.load_pretrained(body, weights)
+    elif not info.pretrained and weights not in ("default", "none"):
+        raise LabError(f"{model} has no pretrained weights: leave `weights` at default or none")
+    return Network(body, info.mean, info.std)
+
+
+def load_network(model: str, classes: int, size: int, file: Path) -> Network:
+    """The network called `model` with the trained weights of a run; ready to predict."""
+    network = build_network(model, classes, size)
+    try:
+        network.load_state_dict(load_file(file))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
+    return network.eval()
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,178 @@
+"""Run folders as everything else reads them: what a run is, how far it is, what it found. Imports no torch.
+
+`training` writes these files, everything above only reads them. A worker holds its run's lock for its whole life
+and the system frees the lock however the worker ends, so a run that says it is running while its lock is free
+was interrupted: no process number is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.errors import LabError
+
+STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
+ENDED = ("done", "stopped", "interrupted", "failed")
+START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
+
+
+class Run:
+    """The run in folder `name`; LabError where there is none or its files are damaged."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.folder = workspace.run_dir(name)
+        if not self.folder.is_dir():
+            raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
+        recorded = workspace.read_json(self.folder / "config.json")
+        if recorded.get("schema_version") != workspace.SCHEMA_VERSION:
+            raise LabError(f"run {name!r} was made by another version of this program and can't be read")
+        self.config = TrainConfig.from_json(recorded["config"])
+        self.classes: list[str] = recorded["classes"]
+        self.data_hash: str = recorded["data_hash"]
+        self.created: str = recorded["created"]
+        self.synthetic: bool = recorded["synthetic"]
+        """Trained on pictures that this program drew."""
+        self.pretrained: bool = recorded["pretrained"]
+        """Started from pretrained weights."""
+        self.validation_photos: list[str] = recorded["validation_photos"]
+        """Photos (or pictures, where photos aren't known) of the training split that chose the best epoch."""
+
+    @property
+    def weights_file(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def lock(self) -> FileLock:
+        return FileLock(self.folder / "worker.lock")
+
+    def status(self) -> dict[str, Any]:
+        """status.json, with `state` corrected where the worker is gone."""
+        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        waiting_to_start = status["state"] == "queued" and time.time() - status["updated"] < START_GRACE
+        if status["state"] in ("queued", "running") and not waiting_to_start and not _is_held(self.lock):
+            # It may have ended between the two looks: only what is read after the lock was seen free counts.
+            status = workspace.read_json(self.folder / "status.json")
+            if status["state"] in ("queued", "running"):
+                status |= {"state": "interrupted", "reason": "its worker ended without a word: resume goes on"}
+        return status
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run found on its test split, or None before it has ended."""
+        file = self.folder / "summary.json"
+        return workspace.read_json(file) if file.exists() else None
+
+    def predictions(self) -> pd.DataFrame:
+        """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>."""
+        file = self.folder / "predictions.parquet"
+        if not file.exists():
+            raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})")
+        return pd.read_parquet(file)
+
+    def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The events of metrics.jsonl from byte `offset` on, and the offset to go on from.
+
+        An unfinished last line is left for the next call. A file that has become shorter (a resumed run goes
+        back to its checkpoint) is read from its beginning, which the caller sees by an offset that went back.
+        """
+        file = self.folder / "metrics.jsonl"
+        if not file.exists():
+            return [], 0
+        with open(file, "rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(offset if offset <= size else 0)
+            whole = stream.read()
+            end = stream.tell() - (len(whole) - (whole.rfind(b"\n") + 1))
+        lines = whole[: whole.rfind(b"\n") + 1].splitlines()
+        return [json.loads(line) for line in lines], end
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of the worker's log."""
+        file = self.folder / "worker.log"
+        if not file.exists():
+            return ""
+        return "\n".join(file.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()[-lines:])
+
+    def describe(self) -> dict[str, Any]:
+        """What `runs show` prints. JSON-ready."""
+        status = self.status()
+        return {
+            "run": self.name,
+            "state": status["state"],
+            "reason": status.get("reason", ""),
+            "model": self.config.model,
+            "data": self.config.data,
+            "view": self.config.view,
+            "synthetic": self.synthetic,
+            "weights": self.config.weights,
+            "pretrained": self.pretrained,
+            "epoch": status.get("epoch", 0),
+            "epochs": self.config.epochs,
+            "bundled": False,
+            "created": self.created,
+            "device": status.get("device", ""),
+            "config": self.config.to_json(),
+            "summary": self.summary(),
+        }
+
+
+def _is_held(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def names() -> list[str]:
+    """All runs of this workspace, newest first."""
+    folder = workspace.runs_dir()
+    if not folder.is_dir():
+        return []
+    return sorted((path.name for path in folder.iterdir() if (path / "config.json").exists()), reverse=True)
+
+
+def readable_runs() -> tuple[list[Run], list[str]]:
+    """The runs that can be read, newest first, and a line for each that can't."""
+    good: list[Run] = []
+    damaged: list[str] = []
+    for name in names():
+        try:
+            run = Run(name)
+            run.status()
+            good.append(run)
+        except LabError as error:
+            damaged.append(str(error))
+    return good, damaged
+
+
+def find(reference: str) -> Run:
+    """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one."""
+    if reference == "latest":
+        finished = (run for run in readable_runs()[0] if run.status()["state"] == "done")
+        run = next(finished, None)
+        if run is None:
+            raise LabError("no run has finished yet: `train` makes one")
+        return run
+    matches = [name for name in names() if name.startswith(reference)] if reference else []
+    if reference in matches or len(matches) == 1:
+        return Run(reference if reference in matches else matches[0])
+    if not matches:
+        raise LabError(f"there is no run {reference!r}: `runs list` shows what there is")
+    raise LabError(f"{reference!r} begins the names of {len(matches)} runs: give more of it ({', '.join(matches[:3])} …)")
+
+
+def remove(run: Run) -> None:
+    """Deletes a run that isn't working; LabError where it is."""
+    if run.status()["state"] not in ENDED:
+        raise LabError(f"run {run.name!r} is at work: stop it first")
+    shutil.rmtree(run.folder)

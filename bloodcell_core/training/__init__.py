@@ -1,0 +1,1 @@
+"""Training: the loop, the worker process around it, and the jobs that pages and the command line start."""

@@ -1,0 +1,146 @@
+"""Runs as jobs: made, started in a worker process of their own, stopped, resumed. Imports no torch by itself.
+
+There is no server of jobs: each run's worker waits by itself until its device is free and no run that was queued
+earlier waits for the same one, so the queue lives as long as its workers and needs no page to be open.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import secrets
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import cut_by_photo
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import model_info
+from bloodcell_core.runs import ENDED, Run
+
+_workers: dict[str, subprocess.Popen[bytes]] = {}
+"""Workers that this process started, kept to be reaped."""
+
+
+def create_run(config: TrainConfig) -> Run:
+    """Makes the folder of a new, queued run; LabError where it couldn't train: nothing is made then.
+
+    The validation pictures are cut here, once, and kept in config.json: photos of the training split where the
+    dataset brings no validation split of its own.
+    """
+    dataset = Dataset(config.data)
+    info = model_info(config.model)
+    _check_device(config.device)
+    pretrained = info.pretrained and config.weights != "none"
+    if pretrained or config.weights not in ("default", "none"):
+        _check_weights(config, len(dataset.classes))
+    now = datetime.now(UTC)
+    name = f"{now:%Y%m%d-%H%M%S}-{config.model}-{secrets.token_hex(2)}"
+    with workspace.new_folder(workspace.run_dir(name)) as folder:
+        workspace.write_json(
+            folder / "config.json",
+            {
+                "schema_version": workspace.SCHEMA_VERSION,
+                "created": now.isoformat(timespec="seconds"),
+                "config": config.to_json(),
+                "classes": dataset.classes,
+                "data_hash": dataset.content_hash,
+                "synthetic": dataset.synthetic,
+                "pretrained": pretrained,
+                "validation_photos": _cut_validation(config, dataset),
+            },
+        )
+        write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
+    return Run(name)
+
+
+def _cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
+    pictures = dataset.pictures
+    if (pictures.split == "val").any():
+        return []
+    training = pictures[pictures.split == "train"]
+    chosen = cut_by_photo(
+        training.label.tolist(), training.photo.tolist(), config.validation_fraction, config.seed
+    )
+    if not chosen.any():
+        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
+    return sorted(set(training.photo[chosen]))
+
+
+def _check_device(wanted: str) -> None:
+    if wanted not in ("auto", "cpu"):
+        from bloodcell_core.device import choose_device
+
+        choose_device(wanted)
+
+
+def _check_weights(config: TrainConfig, classes: int) -> None:
+    """Builds the network once, so that missing weights are told before anything is made."""
+    from bloodcell_core.models.network import build_network
+
+    build_network(config.model, classes, config.size, config.weights)
+
+
+def device_queue(wanted: str) -> str:
+    """The queue in which a run waits, one a device. `auto` counts as CUDA where its driver is installed.
+
+    Asking PyTorch would cost each waiting worker a few hundred megabytes.
+    """
+    if wanted == "auto":
+        driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
+        return "cuda-0" if driver else "cpu"
+    return "cuda-0" if wanted == "cuda" else wanted.replace(":", "-")
+
+
+def write_status(folder: Path, **changes: Any) -> None:
+    """Merges `changes` into status.json. Only the run's worker does so, and who queues it before there is one."""
+    file = folder / "status.json"
+    before = workspace.read_json(file) if file.exists() else {}
+    workspace.write_json(file, before | changes | {"updated": time.time()})
+
+
+def start(run: Run) -> None:
+    """Starts the worker of a queued run; it goes on whatever becomes of this process."""
+    for name, process in list(_workers.items()):
+        if process.poll() is not None:
+            del _workers[name]
+    with open(run.folder / "worker.log", "ab") as log:
+        _workers[run.name] = subprocess.Popen(
+            [sys.executable, "-m", "bloodcell_core.training.worker", str(run.folder)],
+            cwd=Path(__file__).resolve().parents[2],
+            env=os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def request_stop(run: Run) -> None:
+    """Asks the run's worker to end at its next batch, keeping what it has."""
+    if run.status()["state"] in ENDED:
+        raise LabError(f"run {run.name!r} isn't at work: it is {run.status()['state']}")
+    (run.folder / "stop").touch()
+
+
+def requeue(run: Run) -> None:
+    """Puts an interrupted, stopped or failed run back into the queue; `start` lets it go on from its checkpoint."""
+    state = run.status()["state"]
+    if state not in ("interrupted", "stopped", "failed"):
+        raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
+    if Dataset(run.config.data).content_hash != run.data_hash:
+        raise LabError(f"dataset {run.config.data!r} is no longer the one that {run.name!r} was trained on")
+    (run.folder / "stop").unlink(missing_ok=True)
+    write_status(run.folder, state="queued", reason="", queued=time.time())
+
+
+def train_detached(config: TrainConfig) -> Run:
+    run = create_run(config)
+    start(run)
+    return run

@@ -1,0 +1,219 @@
+"""The training loop, from the first picture to the best weights; read it from top to bottom.
+
+Every random draw of step k comes from (seed, k) and the order of epoch e from (seed, e). Nothing else is random,
+so a run that goes on from a checkpoint draws exactly what the unbroken run would have drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.device import Device
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import model_info
+from bloodcell_core.models.forward import precision, predict_logits, to_input
+
+LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host wait for the device
+
+
+@dataclass
+class LabelledPictures:
+    """Pictures uint8 (N, S, S, 3) with class indices int64 (N,), both on one device."""
+
+    pictures: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class TrainState:
+    """All that a checkpoint must hold for training to go on as if nothing had happened."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Optimizer steps taken, over all epochs."""
+    best_loss: float = math.inf
+    """Lowest validation loss so far."""
+    epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    epoch_right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    """Of the epoch under way: the sum of the losses of its pictures, and how many were right. On the device."""
+
+
+class Hooks:
+    """What the loop tells the world, and asks it. The worker overrides these; a test may leave them as they are."""
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        """New events for metrics.jsonl: `step` events come LOG_EVERY at a time, `epoch` events one by one."""
+
+    def keep_best(self, network: nn.Module) -> None:
+        """These weights have the lowest validation loss so far."""
+
+    def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+        """A moment at which everything logged so far agrees with `state`."""
+
+    def stop_requested(self) -> bool:
+        return False
+
+
+class NonFiniteLoss(LabError):
+    """The loss became infinite or not a number: the run ends with what it has kept."""
+
+
+def make_optimizer(config: TrainConfig, network: nn.Module, device: Device) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    rate = config.learning_rate or model_info(config.model).learning_rate
+    return kind(network.parameters(), lr=rate, weight_decay=config.weight_decay, fused=device.is_cuda)
+
+
+def train(
+    config: TrainConfig,
+    state: TrainState,
+    training: LabelledPictures,
+    validation: LabelledPictures,
+    device: Device,
+    hooks: Hooks,
+) -> bool:
+    """Trains `state.network` in place until `config.epochs` are done; False where a stop was asked for before.
+
+    Raises NonFiniteLoss naming the step.
+    """
+    network = state.network
+    channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
+    steps_before = state.epoch * steps_per_epoch(config, len(training))
+    state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
+    pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
+
+    for epoch in range(state.epoch, config.epochs):
+        started = time.monotonic()
+        network.train()
+        batches = epoch_batches(config, len(training), epoch)
+        for rows in batches[state.step - steps_before :]:
+            if hooks.stop_requested():
+                _log_steps(hooks, pending, state)
+                hooks.checkpoint(state, epoch_ended=False)
+                return False
+            pictures, labels = _take(training, rows, device)
+            torch.manual_seed(_draw(config.seed, 1, state.step))  # for dropout
+            with precision(device):
+                logits = network(to_input(pictures, device, channels_last))
+                loss = functional.cross_entropy(logits, labels)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer.step()
+            state.step += 1
+            with torch.no_grad():
+                state.epoch_loss += loss.double() * len(rows)
+                state.epoch_right += (logits.argmax(1) == labels).sum()
+            pending.append(loss.detach())
+            if len(pending) == LOG_EVERY:
+                _log_steps(hooks, pending, state)
+                hooks.checkpoint(state, epoch_ended=False)
+        _log_steps(hooks, pending, state)
+
+        shown = sum(len(rows) for rows in batches)
+        val_loss, val_accuracy = measure(network, validation, device)
+        best = val_loss < state.best_loss
+        if best:
+            state.best_loss = val_loss
+            hooks.keep_best(network)
+        event = {
+            "event": "epoch",
+            "epoch": epoch + 1,
+            "step": state.step,
+            "train_loss": state.epoch_loss.item() / shown,
+            "train_accuracy": state.epoch_right.item() / shown,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "best": best,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        hooks.log([event])
+        state.epoch, steps_before = epoch + 1, state.step
+        state.epoch_loss.zero_()
+        state.epoch_right.zero_()
+        hooks.checkpoint(state, epoch_ended=True)
+    return True
+
+
+def steps_per_epoch(config: TrainConfig, pictures: int) -> int:
+    return len(epoch_batches(config, pictures, 0))
+
+
+def epoch_batches(config: TrainConfig, pictures: int, epoch: int) -> list[Tensor]:
+    """Which training pictures each step of an epoch sees: int64 row numbers, each picture at most once.
+
+    A last batch of one picture is left out: batch normalisation can't learn from it.
+    """
+    order = torch.randperm(pictures, generator=torch.Generator().manual_seed(_draw(config.seed, 0, epoch)))
+    batches = order[: config.pictures_per_epoch or None].split(config.batch_size)
+    return [rows for rows in batches if len(rows) > 1 or config.batch_size == 1]
+
+
+def _draw(seed: int, purpose: int, number: int) -> int:
+    """A seed of its own for each (seed, purpose, number)."""
+    return int(np.random.SeedSequence([seed, purpose, number]).generate_state(1)[0])
+
+
+def _take(data: LabelledPictures, rows: Tensor, device: Device) -> tuple[Tensor, Tensor]:
+    if data.pictures.device.type == device.device.type:
+        rows = rows.to(device.device, non_blocking=True)
+        return data.pictures[rows], data.labels[rows]
+    # Pictures that don't fit on the device stay on the host; pinned pages let the copy run beside the computing.
+    pictures, labels = data.pictures[rows].pin_memory(), data.labels[rows].pin_memory()
+    return pictures.to(device.device, non_blocking=True), labels.to(device.device, non_blocking=True)
+
+
+def _log_steps(hooks: Hooks, pending: list[Tensor], state: TrainState) -> None:
+    """Hands the pending losses to the log, and stops the run at the first that is no finite number."""
+    if not pending:
+        return
+    losses = torch.stack(pending).tolist()
+    first = state.step - len(losses)
+    pending.clear()
+    broken = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    hooks.log([{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])])
+    if broken is not None:
+        raise NonFiniteLoss(
+            f"the loss was no finite number at step {first + broken + 1}: try a lower learning rate"
+            + ("; the best weights before it are kept" if state.epoch else "")
+        )
+
+
+def measure(network: nn.Module, data: LabelledPictures, device: Device) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy over `data`; changes neither weights nor buffers."""
+    logits = predict_logits(network, data.pictures, device)
+    labels = data.labels.to(logits.device)
+    loss = functional.cross_entropy(logits.double(), labels).item()
+    return loss, (logits.argmax(1) == labels).double().mean().item()
+
+
+def resident(pictures: np.ndarray, rows: np.ndarray, labels: np.ndarray, device: Device) -> LabelledPictures:
+    """Rows of a view's memory map as tensors, on the device where they fit in half of its free memory."""
+    chosen = torch.empty((len(rows), *pictures.shape[1:]), dtype=torch.uint8)
+    for at in _chunks(len(rows), 1024):
+        chosen[at] = torch.from_numpy(pictures[rows[at]])
+    wanted = torch.from_numpy(labels[rows])
+    if device.is_cuda and chosen.nbytes < torch.cuda.mem_get_info(device.device)[0] / 2:
+        chosen, wanted = chosen.to(device.device), wanted.to(device.device)
+    return LabelledPictures(chosen, wanted)
+
+
+def _chunks(total: int, size: int) -> Iterator[slice]:
+    return (slice(at, min(at + size, total)) for at in range(0, total, size))
+
+

@@ -1,0 +1,283 @@
+"""The process that trains one run: `python -m bloodcell_core.training.worker RUN_FOLDER`.
+
+It holds the run's lock for its whole life, waits for its turn on the device, trains, scores the test split once
+with the best weights, and leaves everything in the run's folder. Whoever started it only reads there.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+from bloodcell_core.training.jobs import write_status
+
+if TYPE_CHECKING:  # torch is imported only once it is this run's turn
+    from torch import nn
+
+    from bloodcell_core.training.loop import TrainState
+
+QUEUE_POLL = 0.5  # seconds between two looks at the queue
+CHECKPOINT_SECONDS = 120.0  # besides the end of each epoch
+HEARTBEAT = 1.0  # seconds between two writes of status.json
+
+
+class StopRequested(Exception):
+    """A person asked the run to end while it waited."""
+
+
+def work(run: Run, say: Callable[[str], None] = print) -> str:
+    """Does the run from wherever it is to its end and returns the state it ended in.
+
+    Raises LabError where another worker has the run already.
+    """
+    try:
+        lock = run.lock.acquire(timeout=runs.START_GRACE)
+    except Timeout:
+        raise LabError(f"run {run.name!r} is at work in another process") from None
+    with lock, ExitStack() as held:
+        try:
+            held.enter_context(_wait_for_turn(run, say))
+            stopped = _train(run, say)
+            if not stopped:  # a finished run is never resumed; the checkpoint is thrice the weights
+                (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+            state, reason = ("stopped", "stopped on request") if stopped else ("done", "")
+        except StopRequested:
+            state, reason = "stopped", "stopped while it waited"
+        except LabError as error:
+            state, reason = "failed", str(error)
+        except OSError as error:
+            state, reason = "failed", f"the system refused: {error}"
+        except Exception as error:
+            traceback.print_exc()
+            state, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        write_status(run.folder, state=state, reason=reason, ended=time.time())
+        say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
+    return state
+
+
+def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
+    """The device's lock, once it is free and no earlier run waits for it."""
+    queue = run.status()["queue"]
+    lock = FileLock(workspace.lock_file(f"device-{queue}"))
+    waiting_said = False
+    while True:
+        if (run.folder / "stop").exists():
+            raise StopRequested
+        if not _earlier_runs(run, queue):
+            try:
+                return lock.acquire(timeout=0)
+            except Timeout:
+                pass
+        if not waiting_said:
+            say(f"{run.name}: waiting for {queue}, another run is using it")
+            waiting_said = True
+        time.sleep(QUEUE_POLL)
+
+
+def _earlier_runs(run: Run, queue: str) -> bool:
+    mine = run.status()["queued"]
+    for other in runs.readable_runs()[0]:
+        status = other.status()
+        if other.name != run.name and status["state"] == "queued" and status["queue"] == queue:
+            if (status["queued"], other.name) < (mine, run.name):
+                return True
+    return False
+
+
+def _train(run: Run, say: Callable[[str], None]) -> bool:
+    """Trains and scores the run; True where a stop was asked for."""
+    write_status(run.folder, state="running", phase="starting", started=time.time())
+    import numpy as np
+    import torch
+
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.models.network import build_network
+    from bloodcell_core.training import checkpoint
+    from bloodcell_core.training.loop import TrainState, make_optimizer, resident, steps_per_epoch, train
+
+    config = run.config
+    device = choose_device(config.device)
+    say(f"{run.name}: {device.reason}")
+    write_status(run.folder, device=device.reason)
+    dataset = Dataset(config.data)
+    if dataset.content_hash != run.data_hash:
+        raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
+    view = build_view(dataset, config.view, config.size, _phase(run, f"building the {config.view} view"))
+    labels = dataset.class_indices()
+    rows = split_rows(dataset, run.validation_photos)
+    training = resident(view, rows["train"], labels, device)
+    validation = resident(view, rows["val"], labels, device)
+
+    torch.manual_seed(config.seed)
+    resuming = (run.folder / "checkpoint.pt").exists()
+    # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
+    weights = "none" if resuming else config.weights
+    network = build_network(config.model, len(run.classes), config.size, weights).to(device.device)
+    if device.is_cuda:
+        network = network.to(memory_format=torch.channels_last)
+    state = TrainState(network, make_optimizer(config, network, device))
+    written = checkpoint.load(run.folder / "checkpoint.pt", state, device.device) if resuming else 0
+
+    total_steps = config.epochs * steps_per_epoch(config, len(training))
+    with _Reporter(run, written, total_steps, min(config.batch_size, len(training)), say) as reporter:
+        finished = train(config, state, training, validation, device, reporter)
+    if run.weights_file.exists():
+        write_status(run.folder, phase="scoring the test split")
+        kept = np.concatenate([rows["val"], rows["test"]])
+        _score(run, dataset, view, kept, device)
+    elif finished:
+        raise LabError("no epoch had a validation loss that is a number: try a lower learning rate")
+    return not finished
+
+
+def split_rows(dataset: Dataset, validation_photos: list[str]) -> dict[str, Any]:
+    """Row numbers of the train, val and test pictures of a run; no photo is in both train and val."""
+    pictures = dataset.pictures
+    in_validation = (pictures.split == "val") | (
+        (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
+    )
+    return {
+        "train": pictures.index[(pictures.split == "train") & ~in_validation].to_numpy(),
+        "val": pictures.index[in_validation].to_numpy(),
+        "test": pictures.index[pictures.split == "test"].to_numpy(),
+    }
+
+
+def _phase(run: Run, what: str) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if (run.folder / "stop").exists():
+            raise StopRequested
+        write_status(run.folder, phase=f"{what}: {done:,} of {total:,}")
+
+    return progress
+
+
+def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> None:
+    """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json."""
+    from bloodcell_core.evaluation.scoring import predictions_table, score
+    from bloodcell_core.models.forward import predict_probabilities
+    from bloodcell_core.models.network import count_parameters, load_network
+
+    network = load_network(run.config.model, len(run.classes), run.config.size, run.weights_file)
+    network = network.to(device.device)
+    pictures = dataset.pictures.loc[rows]
+    table = predictions_table(pictures, predict_probabilities(network, view[rows], device), run.classes)
+    # The run's own validation pictures stand in the dataset's train split; here they are what they were used as.
+    table.loc[table.split == "train", "split"] = "val"
+    with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    epochs = [event for event in run.events()[0] if event["event"] == "epoch"]
+    best = next(event for event in reversed(epochs) if event["best"])
+    test = table[table.split == "test"].reset_index(drop=True)
+    workspace.write_json(
+        run.folder / "summary.json",
+        {
+            "best_epoch": best["epoch"],
+            "epochs_trained": len(epochs),
+            "training_seconds": round(sum(event["seconds"] for event in epochs), 1),
+            "val_accuracy": best["val_accuracy"],
+            "val_loss": best["val_loss"],
+            "parameters": count_parameters(network),
+            "test": score(test, run.classes) if len(test) else None,
+        },
+    )
+
+
+class _Reporter:
+    """The loop's hooks: writes metrics.jsonl, status.json, the best weights and the checkpoints."""
+
+    def __init__(self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]):
+        self._run, self._total_steps, self._batch, self._say = run, total_steps, batch, say
+        self._metrics_bytes = metrics_bytes
+        self._last_checkpoint = self._last_beat = time.monotonic()
+        self._rate: float | None = None  # steps a second, lately
+        self._last_log: tuple[float, int] | None = None
+        self._stream: BinaryIO
+
+    def __enter__(self) -> _Reporter:
+        file = self._run.folder / "metrics.jsonl"
+        file.touch()
+        self._stream = open(file, "r+b")  # noqa: SIM115  closed by __exit__
+        # Events after the last checkpoint will be made again.
+        self._stream.truncate(self._metrics_bytes)
+        self._stream.seek(self._metrics_bytes)
+        write_status(self._run.folder, phase="training")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        self._stream.write("".join(json.dumps(event) + "\n" for event in events).encode())
+        self._stream.flush()
+        self._metrics_bytes = self._stream.tell()
+        for event in events:
+            if event["event"] == "epoch":
+                self._say(
+                    f"epoch {event['epoch']}/{self._run.config.epochs}: train loss {event['train_loss']:.4f}, "
+                    f"validation loss {event['val_loss']:.4f}, accuracy {event['val_accuracy']:.4f} "
+                    f"({event['seconds']:.1f} s)" + (", best so far" if event["best"] else "")
+                )
+        if events:
+            self._beat(events[-1])
+
+    def _beat(self, event: dict[str, Any]) -> None:
+        now, step = time.monotonic(), int(event["step"])
+        if self._last_log and event["event"] == "step":
+            self._rate = (step - self._last_log[1]) / max(now - self._last_log[0], 1e-6)
+        self._last_log = (now, step)
+        if now - self._last_beat < HEARTBEAT and event["event"] == "step":
+            return
+        self._last_beat = now
+        write_status(
+            self._run.folder,
+            step=step,
+            total_steps=self._total_steps,
+            pictures_per_second=round(self._rate * self._batch, 1) if self._rate else None,
+            seconds_left=round((self._total_steps - step) / self._rate) if self._rate else None,
+            **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),
+        )
+
+    def keep_best(self, network: nn.Module) -> None:
+        from safetensors.torch import save_file
+
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        with workspace.write_atomic(self._run.weights_file) as temporary:
+            save_file(state, temporary)
+
+    def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+        from bloodcell_core.training import checkpoint
+
+        now = time.monotonic()
+        stopping = self.stop_requested()
+        if epoch_ended or stopping or now - self._last_checkpoint > CHECKPOINT_SECONDS:
+            checkpoint.save(self._run.folder / "checkpoint.pt", state, self._metrics_bytes)
+            self._last_checkpoint = now
+
+    def stop_requested(self) -> bool:
+        return (self._run.folder / "stop").exists()
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
+    state = work(Run(folder.name), say=lambda line: print(line, flush=True))
+    return 0 if state in ("done", "stopped") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

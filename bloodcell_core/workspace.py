@@ -1,0 +1,135 @@
+"""Where things lie on disk: the only module that builds a path below the workspace.
+
+    datasets/<name>/dataset.json, images.parquet, originals/, views/
+    runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
+               predictions.parquet, summary.json
+    locks/
+
+Files that others read while they are written go through `write_atomic`: a temporary name in the same folder,
+flushed, then renamed, so that a reader never sees half a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core.errors import LabError
+
+SCHEMA_VERSION = 1
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def home() -> Path:
+    """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written."""
+    chosen = os.environ.get("BLOODCELL_HOME")
+    return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parent.parent / "workspace"
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` where it is safe as a folder's name, else LabError."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise LabError(
+            f"{name[:80]!r} can't name a {what}: use up to 64 lower-case letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+def slug(text: str) -> str:
+    """The nearest safe name to any text: 'Blood Cells (1).zip' → 'blood-cells-1-.zip' without odd ends."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:64] or "dataset"
+
+
+def datasets_dir() -> Path:
+    return home() / "datasets"
+
+
+def dataset_dir(name: str) -> Path:
+    return datasets_dir() / check_name(name, "dataset")
+
+
+def view_file(dataset: str, view: str, size: int) -> Path:
+    return dataset_dir(dataset) / "views" / f"{view}-{size}.npy"
+
+
+def runs_dir() -> Path:
+    return home() / "runs"
+
+
+def run_dir(run: str) -> Path:
+    return runs_dir() / check_name(run, "run")
+
+
+def lock_file(name: str) -> Path:
+    """A lock file's path; its folder is made."""
+    folder = home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.lock"
+
+
+@contextmanager
+def write_atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    with write_atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The file's value; LabError that names the file where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path} can't be read: {error}") from None
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """A folder that appears whole or not at all: yields a hidden sibling, renamed to `final` on a clean exit.
+
+    What a killed writer left behind is removed by the next writer beside it (`sweep_unfinished`).
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
+    os.chmod(temporary, 0o755)  # mkdtemp's 0o700 would hide a shared workspace from a colleague
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, final)
+        except OSError as error:
+            raise LabError(f"{final.name} exists already: choose another name or remove it first") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sweep_unfinished(parent: Path) -> None:
+    """Removes folders that a killed `new_folder` left behind: those untouched for a day."""
+    for folder in parent.glob(".*.*"):
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,288 @@
+"""bloodcell_core.evaluation.intervals against scikit-learn, SciPy, and what a bootstrap must do."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn import metrics as sklearn_metrics
+
+from bloodcell_core.evaluation import intervals
+from bloodcell_core.evaluation.intervals import (
+    METRICS,
+    cluster_bootstrap,
+    exact_binomial,
+    number_photos,
+    photo_accuracy,
+    photo_multiplicities,
+    resampled_metrics,
+)
+from bloodcell_core.evaluation.metrics import evaluate_predictions
+
+
+def clustered_predictions(
+    seed: int = 0, photos: int = 60, copies: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities and photos of 3 classes; the copies of a photo differ little from one another."""
+    random = np.random.default_rng(seed)
+    photo_labels = np.arange(photos) % 3
+    numbers = np.repeat(np.arange(photos), copies)
+    labels = photo_labels[numbers]
+    scores = random.normal(size=(photos, 3))[numbers] + 0.2 * random.normal(size=(len(labels), 3))
+    scores[np.arange(len(labels)), labels] += 1.2
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return labels, probabilities, np.array([f"photo {number}" for number in numbers])
+
+
+def weighted_figures(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """The four metrics from scikit-learn with sample weights; NaN where undefined."""
+    predicted = probabilities.argmax(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        aucs = [
+            sklearn_metrics.roc_auc_score(labels == index, probabilities[:, index], sample_weight=weights)
+            for index in range(probabilities.shape[1])
+        ]
+        return {
+            "accuracy": sklearn_metrics.accuracy_score(labels, predicted, sample_weight=weights),
+            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(
+                labels, predicted, sample_weight=weights
+            ),
+            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", sample_weight=weights),
+            "auc_ovr": float(np.nanmean(aucs)),
+        }
+
+
+@st.composite
+def resampling_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities with many ties, photo numbers and multiplicities; classes and photos drop out."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    classes, pictures, photos = draw(st.integers(2, 4)), draw(st.integers(1, 30)), draw(st.integers(1, 8))
+    borne = random.choice(classes, size=random.integers(1, classes + 1), replace=False)
+    labels = random.choice(borne, size=pictures)
+    parts = random.integers(0, 4, size=(pictures, classes)) + (np.arange(classes) == 0)
+    photo_numbers = random.integers(photos, size=pictures)
+    multiplicities = random.poisson(1, size=(4, photos))
+    # at least one picture in each resample: a resample of none is not one
+    multiplicities[:, photo_numbers[0]] += multiplicities[:, photo_numbers].sum(axis=1) == 0
+    return labels, parts / parts.sum(axis=1, keepdims=True), photo_numbers, multiplicities
+
+
+@pytest.mark.parametrize("table_pays_up_to", [0, np.inf], ids=["each resample anew", "table of photo pairs"])
+def test_resampled_figures_equal_scikit_learns_with_sample_weights(
+    table_pays_up_to: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "_TABLE_PAYS_UP_TO", table_pays_up_to)
+    monkeypatch.setattr(intervals, "_WORKING_VALUES", 60)  # so that there are several chunks
+
+    @settings(max_examples=60, deadline=None)
+    @given(resampling_cases())
+    def check(case: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
+        labels, probabilities, photo_numbers, multiplicities = case
+        figures = resampled_metrics(labels, probabilities, photo_numbers, multiplicities)
+        assert set(figures) == set(METRICS)
+        for row, photo_weights in enumerate(multiplicities):
+            expected = weighted_figures(labels, probabilities, photo_weights[photo_numbers])
+            found = {metric: values[row] for metric, values in figures.items()}
+            assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+    check()
+
+
+def test_every_photo_once_gives_the_metrics_of_the_data() -> None:
+    labels, probabilities, photos = clustered_predictions()
+    numbers, names = number_photos(photos, len(labels))
+    figures = resampled_metrics(labels, probabilities, numbers, np.ones((1, len(names)), dtype=int))
+    result = evaluate_predictions(labels, probabilities, ("A", "B", "C"))
+    for metric in METRICS:
+        assert figures[metric][0] == pytest.approx(result[metric], abs=1e-12)
+
+
+def test_multiplicities_are_those_of_draws_with_replacement_within_each_stratum() -> None:
+    strata = np.array([0, 2, 0, 0, 2, 0, 2, 5, 0, 0])
+    multiplicities = photo_multiplicities(strata, resamples=20_000, seed=1).astype(float)
+    for stratum, size in ((0, 6), (2, 3), (5, 1)):
+        drawn = multiplicities[:, strata == stratum]
+        assert (drawn.sum(axis=1) == size).all()
+        # binomial(size, 1/size); 5 standard errors of a mean over 20,000 are 0.035
+        assert drawn.mean(axis=0) == pytest.approx(np.ones(size), abs=0.035)
+        assert drawn.var(axis=0) == pytest.approx(np.full(size, 1 - 1 / size), abs=0.08)
+
+
+def test_each_class_keeps_its_number_of_photos_in_each_resample() -> None:
+    labels, probabilities, photos = clustered_predictions(photos=9, copies=4)
+    rare = np.array([2, 2]), probabilities[:2], np.array(["rare a", "rare b"])
+    kept = labels != 2
+    labels = np.concatenate([labels[kept], rare[0]])
+    probabilities = np.concatenate([probabilities[kept], rare[1]])
+    photos = np.concatenate([photos[kept], rare[2]])
+    predicted = probabilities.argmax(axis=1)
+    # a class that a resample lost would take its wrong answers along, and lift balanced accuracy above this
+    assert (predicted[-2:] != 2).all()
+    interval = cluster_bootstrap(labels, probabilities, photos, level=0.9999)["balanced_accuracy"]
+    assert interval is not None
+    assert interval[1] <= 2 / 3 + 1e-12
+
+
+def test_the_same_seed_gives_the_same_intervals_in_any_order_of_the_pictures() -> None:
+    labels, probabilities, photos = clustered_predictions()
+    first = cluster_bootstrap(labels, probabilities, photos, resamples=200, seed=3)
+    assert cluster_bootstrap(labels, probabilities, photos, resamples=200, seed=3) == first
+    order = np.random.default_rng(0).permutation(len(labels))
+    shuffled = cluster_bootstrap(labels[order], probabilities[order], photos[order], resamples=200, seed=3)
+    assert shuffled == first
+    assert cluster_bootstrap(labels, probabilities, photos, resamples=200, seed=4) != first
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_holds_the_figure_of_the_data_and_narrows_with_the_level(seed: int) -> None:
+    labels, probabilities, photos = clustered_predictions(seed)
+    result = evaluate_predictions(labels, probabilities, ("A", "B", "C"))
+    wide = cluster_bootstrap(labels, probabilities, photos, resamples=500)
+    narrow = cluster_bootstrap(labels, probabilities, photos, resamples=500, level=0.5)
+    for metric in METRICS:
+        wide_interval, narrow_interval = wide[metric], narrow[metric]
+        assert wide_interval is not None and narrow_interval is not None
+        assert wide_interval[0] < result[metric] < wide_interval[1]
+        assert wide_interval[0] < narrow_interval[0] < narrow_interval[1] < wide_interval[1]
+
+
+def test_one_picture_a_photo_is_the_ordinary_bootstrap_of_pictures() -> None:
+    labels, probabilities, _ = clustered_predictions(photos=45, copies=1)
+    resamples = 250
+    found = cluster_bootstrap(labels, probabilities, np.arange(len(labels)), resamples=resamples)
+    random = np.random.default_rng(99)
+    by_class = [np.flatnonzero(labels == index) for index in range(3)]
+    figures: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for _ in range(resamples):
+        drawn = np.concatenate([random.choice(members, size=len(members)) for members in by_class])
+        expected = weighted_figures(labels[drawn], probabilities[drawn], np.ones(len(drawn)))
+        for metric in METRICS:
+            figures[metric].append(expected[metric])
+    for metric in METRICS:
+        low, high = np.quantile(figures[metric], [0.025, 0.975])
+        # other draws: the ends differ by their Monte Carlo error, about 0.06 of the width at 250 resamples
+        assert found[metric] == pytest.approx((low, high), abs=0.25 * (high - low))
+
+
+def test_by_photo_is_wider_than_by_picture_on_copies() -> None:
+    labels, probabilities, photos = clustered_predictions(copies=20)
+    by_photo = cluster_bootstrap(labels, probabilities, photos, resamples=500)
+    by_picture = cluster_bootstrap(labels, probabilities, np.arange(len(labels)), resamples=500)
+    for metric in METRICS:
+        photo_interval, picture_interval = by_photo[metric], by_picture[metric]
+        assert photo_interval is not None and picture_interval is not None
+        # identical copies would make it sqrt(20) = 4.5 times as wide
+        assert np.ptp(photo_interval) > 2.5 * np.ptp(picture_interval)
+
+
+def test_copying_each_picture_does_not_narrow_the_interval() -> None:
+    labels, probabilities, photos = clustered_predictions(copies=1)
+    once = cluster_bootstrap(labels, probabilities, photos, resamples=300)
+    copied = cluster_bootstrap(
+        labels.repeat(7), probabilities.repeat(7, axis=0), photos.repeat(7), resamples=300
+    )
+    for metric in METRICS:
+        assert copied[metric] == pytest.approx(once[metric], abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]], ids=["one photo", "one photo a class"])
+def test_no_class_with_two_photos_means_no_intervals(labels: list[int]) -> None:
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3]])
+    photos = np.zeros(3) if labels == [0, 0, 0] else np.arange(3)
+    assert cluster_bootstrap(labels, probabilities, photos) == dict.fromkeys(METRICS)
+
+
+def test_only_the_undefined_metric_has_no_interval() -> None:
+    probabilities = np.array([[0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.9, 0.1]])
+    found = cluster_bootstrap([1, 1, 1, 1], probabilities, np.arange(4), resamples=200)
+    assert found.pop("auc_ovr") is None
+    assert found["accuracy"] == (0.0, 1.0)
+    assert all(interval is not None for interval in found.values())
+
+
+def test_a_metric_undefined_in_some_resamples_has_no_interval() -> None:
+    # class 1 lives in a minority of photo "b" alone, and AUC dies with it when only "a" is drawn
+    labels = [0, 0, 0, 0, 1]
+    probabilities = np.array([[0.8, 0.2], [0.7, 0.3], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]])
+    found = cluster_bootstrap(labels, probabilities, np.array(list("aabbb")), resamples=200)
+    assert found["auc_ovr"] is None
+    assert found["accuracy"] is not None
+
+
+def test_photos_may_be_anything_hashable() -> None:
+    labels, probabilities, photos = clustered_predictions(photos=12, copies=2)
+    names = np.empty(len(labels), dtype=object)
+    names[:] = [(1, name) if index % 4 < 2 else index // 2 for index, name in enumerate(photos)]
+    numbers, distinct = number_photos(names, len(labels))
+    assert len(distinct) == 12
+    assert [distinct[number] for number in numbers] == names.tolist()
+    assert cluster_bootstrap(labels, probabilities, names, resamples=50)["accuracy"] is not None
+
+
+def test_photo_accuracy_averages_a_photos_copies() -> None:
+    # photo "b" has one right copy of two, but its mean is wrong; photo "c" has one of three, and is right
+    photos = np.array(["a", "b", "c", "b", "c", "c"])
+    labels = [0, 1, 1, 1, 1, 1]
+    class_0 = np.array([0.9, 0.9, 0.51, 0.4, 0.51, 0.1])
+    result = photo_accuracy(labels, np.column_stack([class_0, 1 - class_0]), photos)
+    expected = {"photos": 3, "right": 2, "accuracy": 2 / 3, "interval": list(exact_binomial(2, 3))}
+    assert result == expected
+
+
+def test_a_photo_with_more_than_one_label_has_no_photo_accuracy() -> None:
+    with pytest.raises(ValueError, match="photo 'b' bear more than one label"):
+        photo_accuracy([0, 0, 1], np.full((3, 2), 0.5), np.array(["a", "b", "b"]))
+
+
+@given(st.integers(1, 500), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+@settings(max_examples=60, deadline=None)
+def test_exact_binomial_equals_scipys(n: int, data: st.DataObject, level: float) -> None:
+    successes = data.draw(st.integers(0, n))
+    expected = binomtest(successes, n).proportion_ci(confidence_level=level, method="exact")
+    assert exact_binomial(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_exact_binomial_of_none_and_of_all() -> None:
+    # the rule of three, exactly: nothing in 10 is still compatible with 1 - 0.025^(1/10)
+    assert exact_binomial(0, 10) == pytest.approx((0.0, 1 - 0.025**0.1))
+    assert exact_binomial(10, 10) == pytest.approx((0.025**0.1, 1.0))
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 3), (4, 3)])
+def test_a_share_that_is_none_is_refused(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match=f"{successes} of {n} is not a share"):
+        exact_binomial(successes, n)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, float("nan")])
+def test_a_level_out_of_range_is_refused(level: float) -> None:
+    labels, probabilities, photos = clustered_predictions(photos=6, copies=1)
+    for function in (cluster_bootstrap, photo_accuracy):
+        with pytest.raises(ValueError, match="level"):
+            function(labels, probabilities, photos, level=level)
+    with pytest.raises(ValueError, match="level"):
+        exact_binomial(1, 2, level)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_picture_without_a_photo_is_refused(missing: object) -> None:
+    photos = np.array(["a", missing], dtype=object)
+    for function in (cluster_bootstrap, photo_accuracy):
+        with pytest.raises(ValueError, match="row 1 has no source photo"):
+            function([0, 1], np.full((2, 2), 0.5), photos)
+
+
+def test_other_input_that_makes_no_sense_is_refused() -> None:
+    halves = np.full((2, 2), 0.5)
+    for function in (cluster_bootstrap, photo_accuracy):
+        with pytest.raises(ValueError, match="photos of shape"):
+            function([0, 1], halves, np.arange(3))
+        with pytest.raises(ValueError, match="sum to"):
+            function([0, 1], halves * 2, np.arange(2))
+    with pytest.raises(ValueError, match="at least 1 resample"):
+        cluster_bootstrap([0, 1], halves, np.arange(2), resamples=0)

@@ -1,0 +1,66 @@
+// A grid of picture buttons. Nodes are kept from run to run, so that the keyboard focus stays where it is.
+export default function ({ data, parentElement, setTriggerValue }) {
+  const grid = parentElement.querySelector(".grid")
+  grid.style.setProperty("--tile", `${data.tile_px}px`)
+  while (grid.children.length > data.tiles.length) grid.lastChild.remove()
+  while (grid.children.length < data.tiles.length) grid.append(newTile())
+  data.tiles.forEach((tile, place) => fill(grid.children[place], tile, data.selected))
+
+  const current = [...grid.children].find((tile) => tile.tabIndex === 0) ?? grid.firstChild
+  if (current) focusable(grid, current)
+
+  grid.onclick = (event) => {
+    const tile = event.target.closest("button")
+    if (!tile) return
+    focusable(grid, tile)
+    setTriggerValue("opened", tile.dataset.id)
+  }
+  grid.onkeydown = (event) => {
+    const next = neighbour(grid, parentElement.activeElement, event.key)
+    if (!next) return
+    event.preventDefault()
+    focusable(grid, next)
+    next.focus()
+  }
+}
+
+function newTile() {
+  const button = document.createElement("button")
+  button.type = "button"
+  button.tabIndex = -1
+  const image = document.createElement("img")
+  image.decoding = "async"
+  button.append(image, span("badge"), span("caption"))
+  return button
+}
+
+function span(name) {
+  const node = document.createElement("span")
+  node.className = name
+  return node
+}
+
+function fill(button, tile, selected) {
+  const [image, badge, caption] = button.children
+  if (image.src !== tile.src) image.src = tile.src
+  image.alt = button.title = tile.title
+  badge.textContent = tile.badge
+  caption.textContent = tile.caption
+  button.dataset.id = tile.id
+  button.style.setProperty("--colour", tile.colour)
+  button.setAttribute("aria-pressed", tile.id === selected)
+}
+
+// One tile at a time is in the tab order; the arrow keys move from it.
+function focusable(grid, tile) {
+  for (const other of grid.children) other.tabIndex = other === tile ? 0 : -1
+}
+
+function neighbour(grid, from, key) {
+  const tiles = [...grid.children]
+  const columns = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length
+  const place = tiles.indexOf(from)
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }
+  if (key in steps) return tiles[place + steps[key]]
+  return { Home: tiles[0], End: tiles.at(-1) }[key]
+}

@@ -1,0 +1,75 @@
+"""A grid of pictures that are buttons, its thumbnails, and its pages."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import streamlit as st
+
+from ui.shell import follow_address, writing_back
+
+_HERE = Path(__file__).parent
+_GRID = st.components.v2.component(
+    "lab_gallery",
+    html='<div class="grid" role="group"></div>',
+    css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
+    js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a gallery. `colour` is any CSS colour, best one of `theme.css_colours`."""
+
+    id: str
+    src: str  # a data URI, from `thumbnail`
+    title: str  # read out and shown on hover: what the picture is
+    colour: str
+    caption: str = ""
+    badge: str = ""
+
+
+def gallery(
+    items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str | None = None
+) -> str | None:
+    """Draw a grid of tiles at least `tile_px` wide; return the id of the one just clicked, else None.
+
+    The id is returned in the one run that the click causes. What is to stay open belongs in the address
+    (`set_address(picture=clicked)`) and comes back as `selected`, which rings that tile.
+    """
+    data = {"tiles": [asdict(tile) for tile in items], "tile_px": tile_px, "selected": selected}
+    # The callback does nothing: Streamlit gives the result an `opened` only where there is one.
+    return _GRID(key=key, data=data, on_opened_change=lambda: None).opened
+
+
+def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
+    """A picture (H×W×3, uint8, RGB) as a JPEG data URI whose shorter side is at most `px`.
+
+    The gallery cuts a square out of the middle, so it is the shorter side that must be sharp.
+    """
+    scale = min(1.0, px / min(pixels.shape[:2]))
+    if scale < 1:
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def pager(total: int, per_page: int) -> tuple[int, int]:
+    """Draw page numbers where one page isn't enough; return (start, stop) of the items to show.
+
+    The address holds the page as `page`, and a new choice in a bound widget goes back to the first one, so
+    there is one pager on a Streamlit page. To have it below its gallery, call it first, inside a container
+    that was made after the gallery's.
+    """
+    pages = max(1, -(-total // per_page))
+    page = follow_address("page", range(1, pages + 1), default=1)
+    start, stop = (page - 1) * per_page, min(page * per_page, total)
+    if pages > 1:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.pagination(pages, width="stretch", **writing_back("page", default=1))
+            st.caption(f"{start + 1:,}–{stop:,} of {total:,}", width="content")
+    return start, stop

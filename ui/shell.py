@@ -1,0 +1,225 @@
+"""The frame of every page, what its address holds, and small words and figures that all pages share.
+
+The address is the one source of truth for what a page shows: a bound widget is set from it before it is
+drawn, and writes back to it when a person changes it. So a refresh, a copied address and the browser's Back
+all give the same view. The sidebar's links carry each page's last address, and with it its widgets' values.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import streamlit as st
+
+NAME = "Blood Cell Lab"
+PAGES = {
+    "Home": ("streamlit_app.py", ":material/home:"),
+    "Browse": ("pages/1_Browse.py", ":material/grid_view:"),
+    "Train": ("pages/2_Train.py", ":material/show_chart:"),
+    "Compare": ("pages/3_Compare.py", ":material/compare_arrows:"),
+    "Review": ("pages/4_Review.py", ":material/rate_review:"),
+    "Classify": ("pages/5_Classify.py", ":material/biotech:"),
+}
+SHARED_PARAMS = ("dataset", "run")  # what the sidebar's links carry from one page to the next
+
+# A neutrophil. Inline, because the browser fetches emoji and material page icons from the network.
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<circle cx="16" cy="16" r="14.5" fill="#D6CDF2" stroke="#7B64D8" stroke-width="1.5"/>
+<g fill="#5B3FA6"><circle cx="11" cy="12.5" r="4.6"/><circle cx="19.8" cy="10.6" r="4.2"/>
+<circle cx="20.5" cy="20" r="4.8"/><path d="M12 10 19 8 23 19 18.5 21 17 13.5 12 15.5Z"/></g></svg>"""
+ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
+
+CSS = """<style>
+.lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
+.lab-wordmark img { width: 1.75rem; height: 1.75rem; }
+/* On dark, text in the accent colour would fall short of a contrast of 4.5. */
+:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"]) {
+  color: light-dark(#5B3FA6, #B7A8FF) !important;
+}
+.st-key-lab_foot { position: fixed; bottom: .75rem; }
+.st-key-lab_foot p { font-size: .8rem; }
+</style>"""
+
+
+# ---- The frame -----------------------------------------------------------------------------------------
+
+
+def page(title: str, purpose: str, *, icon: str | None = None) -> None:
+    """Draw the frame of a page: tab name, sidebar, title, and the sentence that says what the page is for.
+
+    To be called first on each page. `title` is one of `PAGES`, or `NAME` for the home page.
+    """
+    home = title == NAME
+    st.set_page_config(page_title=NAME if home else f"{title} · {NAME}", page_icon=ICON_URI, layout="wide")
+    st.html(CSS)
+    st.session_state["lab_page"] = "Home" if home else title
+    _remember_address()
+    _sidebar()
+    with st.container(gap=None):
+        st.title(title, anchor=False, icon=icon)
+        st.caption(purpose)
+
+
+def _sidebar() -> None:
+    shared = {param: st.query_params.get_all(param) for param in SHARED_PARAMS if param in st.query_params}
+    with st.sidebar:
+        st.html(f'<div class="lab-wordmark"><img alt="" src="{ICON_URI}">{NAME}</div>')
+        with st.container(gap="xsmall"):
+            for name, (path, icon) in PAGES.items():
+                query = _addresses().get(name, {}) | shared
+                st.page_link(path, label=name, icon=icon, width="stretch", query_params=query)
+        with st.container(key="lab_foot"):
+            st.caption("For research and teaching, not for diagnosis.")
+
+
+def empty_state(message: str, button: str, then: str | Callable[[], Any], **query: str) -> None:
+    """Say what is missing, with one button that leads on.
+
+    `then` is a page's path from `PAGES`, opened with `query` in its address, or a function to call, which
+    may be a dialog.
+    """
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("xsmall")
+        st.markdown(message, text_alignment="center")
+        clicked = st.button(button, type="primary", key=f"empty_{button}")
+        st.space("xsmall")
+    if clicked and callable(then):
+        then()
+    elif clicked:
+        st.switch_page(then, query_params=query)
+
+
+# ---- The address ---------------------------------------------------------------------------------------
+
+
+def address(param: str) -> str | None:
+    """What the address says of `param`; None where it says nothing."""
+    return st.query_params.get(param)
+
+
+def set_address(**values: Any) -> None:
+    """Write values into the address, a list as a repeated parameter; None or an empty list takes one out.
+
+    One call is one step of the browser's Back, so what changes together should be written together.
+    """
+    now = {param: st.query_params.get_all(param) for param in st.query_params}
+    wanted = now | {param: _slugs(value) for param, value in values.items()}
+    wanted = {param: slugs for param, slugs in wanted.items() if slugs}
+    if wanted != now:
+        st.query_params.from_dict(wanted)
+        _remember_address()
+
+
+def bound_selectbox(label: str, options: Sequence, param: str, *, default: Any = None, **widget: Any) -> Any:
+    """`st.selectbox` whose choice the address holds as `param`, by the option's `str`.
+
+    With a `default` the address leaves that choice out. Without one the first option is shown, and written
+    to the address too: which dataset or run is the first changes with time, and a copied address must not.
+    What the address holds and `options` doesn't is passed over. A new choice turns a `gallery.pager` back
+    to its first page. `widget` goes to `st.selectbox`.
+    """
+    follow_address(param, options, default)
+    return st.selectbox(label, options, **writing_back(param, default), **widget)
+
+
+def bound_segmented(label: str, options: Sequence, param: str, *, default: Any = None, **widget: Any) -> Any:
+    """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
+    follow_address(param, options, default)
+    return st.segmented_control(label, options, required=True, **writing_back(param, default), **widget)
+
+
+def bound_toggle(label: str, param: str, *, default: bool = False, **widget: Any) -> bool:
+    """`st.toggle` that the address holds where it isn't at its default."""
+    follow_address(param, (False, True), default)
+    return st.toggle(label, **writing_back(param, default), **widget)
+
+
+def bound_multiselect(
+    label: str, options: Sequence, param: str, *, default: Sequence = (), **widget: Any
+) -> list:
+    """`st.multiselect` that the address holds as a repeated `param`; nothing picked means the default."""
+    by_slug = {str(option): option for option in options}
+    picked = [by_slug[slug] for slug in st.query_params.get_all(param) if slug in by_slug]
+    _show(param, picked or list(default))
+    return st.multiselect(label, options, **writing_back(param, list(default)), **widget)
+
+
+def follow_address(param: str, options: Iterable, default: Any = None) -> Any:
+    """Set the widget that has the key `param` to what the address says, and return that value."""
+    by_slug = {str(option): option for option in options}
+    wanted = (st.query_params.get(param), str(default), next(iter(by_slug), None))
+    value = next((by_slug[slug] for slug in wanted if slug in by_slug), None)
+    _show(param, value)
+    set_address(**{param: _unless_default(value, default)})
+    return value
+
+
+def writing_back(param: str, default: Any = None) -> dict[str, Any]:
+    """The arguments by which a widget with the key `param` writes what a person picks into the address."""
+    return {"key": param, "on_change": _write_back, "args": (param, default)}
+
+
+def _write_back(param: str, default: Any) -> None:
+    set_address(**{"page": None, param: _unless_default(st.session_state[param], default)})
+
+
+def _unless_default(value: Any, default: Any) -> Any:
+    return None if value == default else value
+
+
+def _show(key: str, value: Any) -> None:
+    # Only where it differs: an assignment is sent to the browser and could undo a click made meanwhile.
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
+def _slugs(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+def _addresses() -> dict[str, dict[str, list[str]]]:
+    """The last address of each page in this session: page → parameter → values."""
+    return st.session_state.setdefault("lab_addresses", {})
+
+
+def _remember_address() -> None:
+    here = {param: st.query_params.get_all(param) for param in st.query_params}
+    _addresses()[st.session_state.get("lab_page", "")] = here
+
+
+# ---- Words and figures ---------------------------------------------------------------------------------
+
+
+def percent(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """A share as people read it: "81.2%", with an interval "81.2% (78.0 to 84.1)"; "–" for no value."""
+    if value is None or value != value:
+        return "–"
+    return f"{100 * value:.1f}%" + (f" ({_span(interval)})" if interval else "")
+
+
+def percent_markdown(value: float | None, interval: tuple[float, float] | None = None) -> str:
+    """As `percent`, as Markdown with the interval in a lighter tone; fits `st.markdown` and `st.metric`."""
+    return percent(value) + (f" :gray[:small[{_span(interval)}]]" if interval else "")
+
+
+def _span(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def plain(text: str) -> str:
+    """Text that someone else named, such as a file, made safe to stand inside Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~$:.])", r"\\\1", text)
+
+
+def show_error(message: str) -> None:
+    """Show a person what went wrong and what would work, in the one line that the error carries."""
+    st.error(plain(message), icon=":material/error:")
+
+
+def synthetic_badge() -> None:
+    """Mark what was made by a program and not photographed."""
+    st.badge("synthetic", color="orange", help="Drawn by a program, to try things out; not photographs.")

@@ -1,0 +1,80 @@
+"""Colours and names of the classes, the same on every page, and one look for all Plotly figures."""
+
+from collections.abc import Iterable
+
+import plotly.graph_objects as go
+import streamlit as st
+
+# (on light, on dark), chosen to stay apart under the common colour-vision deficiencies.
+CLASS_COLOURS = {
+    "eosinophil": ("#0072B2", "#56B4E9"),
+    "lymphocyte": ("#D55E00", "#E69F00"),
+    "monocyte": ("#009E73", "#009E73"),
+    "neutrophil": ("#CC79A7", "#CC79A7"),
+}
+FURTHER_COLOURS = (
+    ("#332288", "#DDCC77"),
+    ("#8C510A", "#5B7FFF"),
+    ("#4D4D4D", "#F2F2F2"),
+    ("#882255", "#D55E00"),
+    ("#7A7A1F", "#A98B4A"),
+    ("#7B68C8", "#B39DDB"),
+)
+
+
+def is_dark() -> bool:
+    """Whether the person looks at the dark theme, as far as the server knows.
+
+    The browser tells this with each run, so after the switch in the settings it is late by one run.
+    HTML and components should use `css_colours`, which follow the theme at once.
+    """
+    return st.context.theme.type == "dark"
+
+
+def class_colours(classes: Iterable[str], dark: bool) -> dict[str, str]:
+    """A hex colour for each class, for charts.
+
+    Give all the classes of the dataset, also where only some are shown: those beyond the four named
+    above get their colours by their place in the sorted list.
+    """
+    return {name: pair[dark] for name, pair in _colour_pairs(classes).items()}
+
+
+def css_colours(classes: Iterable[str]) -> dict[str, str]:
+    """As `class_colours`, but as a CSS value that fits either theme by itself."""
+    return {name: f"light-dark({light}, {dark})" for name, (light, dark) in _colour_pairs(classes).items()}
+
+
+def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
+    classes = list(classes)
+    further = sorted({name.lower() for name in classes} - CLASS_COLOURS.keys())
+    pairs = CLASS_COLOURS | {
+        name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate(further)
+    }
+    return {name: pairs[name.lower()] for name in classes}
+
+
+def pretty(label: str) -> str:
+    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"."""
+    return " ".join(label.replace("_", " ").split()).capitalize()
+
+
+def style(figure: go.Figure, *, height: int | None = None) -> go.Figure:
+    """Make a Plotly figure fit the page in both themes; changes the figure and returns it.
+
+    Text colours and fonts are left to `st.plotly_chart`, which takes them from the theme at hand.
+    """
+    quiet = "rgba(128, 128, 140, 0.22)"
+    figure.update_layout(
+        height=height,
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        margin={"l": 8, "r": 8, "t": 36 if figure.layout.title.text else 8, "b": 8},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+        hoverlabel={"align": "left"},
+        bargap=0.25,
+        bargroupgap=0.06,
+    )
+    figure.update_xaxes(gridcolor=quiet, zerolinecolor=quiet, linecolor=quiet, automargin=True)
+    figure.update_yaxes(gridcolor=quiet, zerolinecolor=quiet, linecolor=quiet, automargin=True)
+    return figure
