@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bloodcell_core.data.demo import DEMO_CLASSES, DemoPicture, draw_field, draw_picture, draw_pictures
+from bloodcell_core.data.demo import (
+    DEMO_CLASSES,
+    DemoField,
+    DemoPicture,
+    draw_field,
+    draw_picture,
+    draw_pictures,
+)
 
 FIELD_LABELS = ("neutrophil", "neutrophil", "neutrophil", "lymphocyte", "monocyte", "eosinophil")
 NUCLEUS = 0.2  # (B - G) / (B + G) of chromatin lies above this, that of red cells and background around 0
@@ -30,7 +37,7 @@ def pictures() -> list[DemoPicture]:
 
 
 @pytest.fixture(scope="module")
-def fields() -> list[object]:
+def fields() -> list[DemoField]:
     return [draw_field(np.random.default_rng(seed), FIELD_LABELS) for seed in range(6)]
 
 
@@ -68,7 +75,7 @@ def test_a_photo_gives_one_to_copies_pictures(copies):
 def test_only_copies_have_black_borders_and_no_two_pictures_are_equal(pictures):
     for original, *others in families(pictures):
         assert (original.pixels.max(axis=2) > 0).all()
-        assert all(0.002 < (copy.pixels.max(axis=2) == 0).mean() < 0.6 for copy in others)
+        assert all(0.002 < (copy.pixels.max(axis=2) == 0).mean() < 0.45 for copy in others)
     assert len({picture.pixels.tobytes() for picture in pictures}) == len(pictures)
 
 

@@ -6,6 +6,7 @@ all give the same view. The sidebar's links carry each page's last address, and 
 """
 
 import base64
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -195,7 +196,7 @@ def _remember_address() -> None:
 
 def percent(value: float | None, interval: tuple[float, float] | None = None) -> str:
     """A share as people read it: "81.2%", with an interval "81.2% (78.0 to 84.1)"; "–" for no value."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return "–"
     return f"{100 * value:.1f}%" + (f" ({_span(interval)})" if interval else "")
 
@@ -212,7 +213,7 @@ def _span(interval: tuple[float, float]) -> str:
 
 def plain(text: str) -> str:
     """Text that someone else named, such as a file, made safe to stand inside Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~$:.])", r"\\\1", text)
+    return re.sub(r"(?m)^[#>+-]|[\\`*_\[\]<$~]|:(?=\w)", r"\\\g<0>", text)
 
 
 def show_error(message: str) -> None:

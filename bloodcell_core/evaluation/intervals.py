@@ -322,7 +322,7 @@ def _rank_positives(
 ) -> _PositiveRanks:
     by_score = np.argsort(scores[~positive])
     negative_scores = scores[~positive][by_score]
-    by_photo = np.argsort(photo_numbers[positive], kind="stable")
+    by_photo = np.argsort(photo_numbers[positive])
     positive_scores = scores[positive][by_photo]
     photos, starts = np.unique(photo_numbers[positive][by_photo], return_index=True)
     return _PositiveRanks(

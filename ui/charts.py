@@ -1,0 +1,134 @@
+"""Learning curves, counts by class, and bars of probabilities."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from ui.theme import class_colours, css_colours, is_dark, pretty, style
+
+
+def learning_curves(
+    frame: pd.DataFrame, *, title: str, log: bool = False, percent: bool = False, height: int = 280
+) -> None:
+    """Draw one measure over the epochs: a colour a run, solid for validation and dashed for training.
+
+    `frame` has the columns run, split ("train" or "validation"), epoch and value; about 2,000 rows are
+    plenty. Short names of runs read best: the legend shows about 20 characters. While only rows change from
+    tick to tick, and not the runs or options, the browser keeps the chart and takes over the new data.
+    """
+    series = sorted(frame[["run", "split"]].drop_duplicates().itertuples(index=False, name=None))
+    number = ".1%" if percent else ".4~f"
+    x = alt.X(
+        "epoch:Q",
+        title="epoch (solid: validation, dashed: training)",
+        scale=alt.Scale(nice=False),
+        axis=alt.Axis(tickMinStep=1),
+    )
+    y = alt.Y(
+        "value:Q",
+        title=title,
+        scale=alt.Scale(type="log" if log else "linear", zero=False, nice=not log),
+        axis=alt.Axis(format="%" if percent else "~g", tickCount=6),
+    )
+    dashes = alt.Scale(domain=["validation", "train"], range=[[1, 0], [4, 4]])
+    dash = alt.StrokeDash("split:N", scale=dashes, legend=None)
+    colour = alt.Color("run:N", legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=170))
+    at = alt.selection_point(name="at", fields=["epoch"], nearest=True, on="pointermove", empty=False)
+    hover = [alt.Tooltip("epoch:Q", format=".2~f")] + [
+        alt.Tooltip(f"series{place}:Q", title=f"{split}, {run}", format=number)
+        for place, (run, split) in enumerate(series)
+    ]
+    lines = alt.Chart().mark_line(strokeWidth=2).encode(x, y, colour, dash)
+    rule = (
+        alt.Chart()
+        .mark_rule(color="#8A8796")
+        .encode(x, opacity=alt.condition(at, alt.value(0.6), alt.value(0)), tooltip=hover)
+        .add_params(at)
+    )
+    chart = alt.layer(lines, rule, data=_with_hover_values(frame, series)).properties(height=height)
+    st.altair_chart(chart, alt=f"{title} over the epochs")
+
+
+def _with_hover_values(frame: pd.DataFrame, series: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Add to each row what every series last stood at by that epoch, so that one hover can show them all.
+
+    In the same table, because a chart with a second one would be mounted anew at each tick.
+    """
+    wide = frame.pivot_table(index="epoch", columns=["run", "split"], values="value").sort_index().ffill()
+    columns = {f"series{place}": wide[pair] for place, pair in enumerate(series)}
+    return frame.merge(pd.DataFrame(columns, index=wide.index), left_on="epoch", right_index=True)
+
+
+def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str, title: str = "pictures") -> None:
+    """Draw how many pictures each class has in each split: `counts[split][class]`."""
+    st.plotly_chart(
+        class_bars_figure(counts, title, is_dark()),
+        key=key,
+        config={"displayModeBar": False},
+        alt=f"{title} by class and split",
+    )
+
+
+def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark: bool) -> go.Figure:
+    """The figure of `class_bars`: the colour tells the class, the pattern the split."""
+    classes = sorted({name for by_class in counts.values() for name in by_class})
+    colours = class_colours(classes, dark)
+    figure = go.Figure()
+    for (split, by_class), pattern in zip(counts.items(), ("", "/", ".", "x"), strict=False):
+        bar = {"pattern": {"shape": pattern, "solidity": 0.35, "fillmode": "overlay"}}
+        figure.add_bar(
+            x=[pretty(name) for name in classes],
+            y=[by_class.get(name, 0) for name in classes],
+            marker=bar | {"color": [colours[name] for name in classes]},
+            legendgroup=split,
+            offsetgroup=split,
+            showlegend=False,
+            hovertemplate=f"%{{x}}, {html.escape(split)}: %{{y:,}}<extra></extra>",
+        )
+        # The legend's own bar is grey, because the split has a pattern but no colour.
+        grey = bar | {"color": "#8A8796"}
+        figure.add_bar(x=[None], y=[None], name=split, legendgroup=split, offsetgroup=split, marker=grey)
+    figure.update_layout(barmode="group", yaxis_title=title)
+    return style(figure, height=300)
+
+
+def probability_bars(
+    probabilities: Mapping[str, float], *, classes: Sequence[str] | None = None, bold: str | None = None
+) -> None:
+    """Draw a bar for each class, in the order given, with its share at the right.
+
+    `classes` are all the classes of the dataset where `probabilities` holds only some; they decide the
+    colours. `bold` is the class to set in bold, such as the predicted one.
+    """
+    st.html(probability_bars_html(probabilities, classes=classes or list(probabilities), bold=bold))
+
+
+def probability_bars_html(
+    probabilities: Mapping[str, float], *, classes: Sequence[str], bold: str | None = None
+) -> str:
+    """The HTML of `probability_bars`, its texts escaped."""
+    colours = css_colours(classes)
+    rows = [
+        _ROW.format(
+            weight=650 if name == bold else 400,
+            name=html.escape(pretty(name)),
+            colour=colours[name],
+            width=100 * min(max(share, 0), 1),
+            percent=100 * share,
+        )
+        for name, share in probabilities.items()
+    ]
+    return f'<div role="list" style="font-size:.85rem">{"".join(rows)}</div>'
+
+
+_ROW = """<div role="listitem" style="display:grid; grid-template-columns:minmax(0, 7.5rem) minmax(2rem, 1fr) 3.4rem;
+gap:.6rem; align-items:center; line-height:1.6; font-weight:{weight}">
+<span style="overflow:hidden; text-overflow:ellipsis; white-space:nowrap" title="{name}">{name}</span>
+<span style="height:.5rem; border-radius:99px; background:color-mix(in srgb, currentColor 10%, transparent)">
+<span style="display:block; height:100%; min-width:2px; border-radius:99px; width:{width:.1f}%;
+background:{colour}"></span></span>
+<span style="text-align:right; font-variant-numeric:tabular-nums">{percent:.1f}%</span></div>"""

@@ -1,0 +1,174 @@
+"""The lab's datasets, runs and pictures as pages show them: read once, kept while they don't change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core import runs as run_folders
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.views import View, make_view
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import model_info
+from bloodcell_core.runs import Run
+from ui.gallery import Tile, thumbnail
+from ui.shell import empty_state, show_error, synthetic_badge
+from ui.theme import css_colours, pretty
+
+TILE_PX = 96
+
+
+def dataset_names() -> list[str]:
+    return names()
+
+
+def dataset(name: str) -> Dataset:
+    """A dataset with its table of pictures, read once for all sessions."""
+    file = workspace.dataset_dir(name) / "dataset.json"
+    return _dataset(str(workspace.home()), name, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _dataset(home: str, name: str, changed: int) -> Dataset:
+    return Dataset(name)
+
+
+def predictions(run: Run) -> pd.DataFrame:
+    """A finished run's predictions; not to be changed in place."""
+    file = run.folder / "predictions.parquet"
+    return _predictions(str(file), file.stat().st_mtime_ns) if file.exists() else run.predictions()
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _predictions(file: str, changed: int) -> pd.DataFrame:
+    return pd.read_parquet(file)
+
+
+def scored_runs() -> list[Run]:
+    """The runs that have been scored on their test split, newest first; damaged ones are told of in place."""
+    good, damaged = run_folders.readable_runs()
+    for line in damaged:
+        show_error(line)
+    return [run for run in good if run.summary() and run.summary()["test"]]  # type: ignore[index]
+
+
+def run_title(run: Run | str) -> str:
+    """A run as people tell it from others: network, dataset, view, when."""
+    run = run if isinstance(run, Run) else Run(run)
+    day, clock = run.created.split("T")
+    start = ", from scratch" if model_info(run.config.model).pretrained and not run.pretrained else ""
+    return (
+        f"{model_info(run.config.model).title}{start} · {run.config.data}, {run.config.view} view · "
+        f"{day[5:]} {clock[:5]} · {run.name[-4:]}"
+    )
+
+
+def demo_dialog() -> None:
+    """The empty state's way out: draws the demo pictures with progress, then shows them."""
+    from bloodcell_core.data.importing import make_demo
+
+    bar = st.progress(0.0, "Drawing synthetic demo pictures …")
+    try:
+        made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
+    except LabError as error:
+        show_error(str(error))
+        return
+    bar.empty()
+    st.switch_page("pages/1_Browse.py", query_params={"dataset": made.name})
+
+
+def need_dataset() -> list[str]:
+    """The datasets' names; where there is none the page says so, offers the demo, and ends here."""
+    found = dataset_names()
+    if not found:
+        empty_state(
+            "There are no pictures here yet. **Demo pictures** are drawn by a program in a few seconds; "
+            "your own are imported on the *Browse* page.",
+            "Make demo pictures",
+            demo_dialog,
+        )
+        st.stop()
+    return found
+
+
+def need_runs() -> list[Run]:
+    """The scored runs; where there is none the page says so, leads to training, and ends here."""
+    need_dataset()
+    found = scored_runs()
+    if not found:
+        empty_state("No run has finished yet. Train a network first; the demo takes a minute.", "Train a network", "pages/2_Train.py")
+        st.stop()
+    return found
+
+
+# Pictures
+
+
+@st.cache_data(max_entries=20_000, show_spinner=False)
+def _thumbnail(content_hash: str, image_id: str, view: str, _data: Dataset, _row: int) -> str:
+    return thumbnail(make_view(_data.read_original(_row), view, TILE_PX).pixels, TILE_PX)
+
+
+def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
+    """Data URIs of pictures of a dataset, in frame or cell view."""
+    ids = data.pictures.image_id
+
+    def draw(row: int) -> str:
+        try:
+            return _thumbnail(data.content_hash, ids[row], view, data, row)
+        except LabError:  # a file that was deleted by hand costs its own tile only
+            return thumbnail(np.full((8, 8, 3), 128, np.uint8))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(draw, rows))
+
+
+def tiles(
+    data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str] | None = None, colour_by: str = "label"
+) -> list[Tile]:
+    """Gallery tiles of some rows of a dataset's pictures; the border is the class's colour."""
+    part = data.pictures.loc[list(rows)]
+    colours = css_colours(data.classes)
+    texts = list(captions) if captions is not None else [""] * len(rows)
+    return [
+        Tile(
+            id=str(row),
+            src=src,
+            title=f"{pretty(label)}{', synthetic' if data.synthetic else ''}: {file}",
+            colour=colours[label],
+            caption=text,
+        )
+        for row, src, label, file, text in zip(
+            rows, thumbnails(data, rows, view), part.label, part.file, texts, strict=True
+        )
+    ]
+
+
+def original_and_view(data: Dataset, row: int, size: int = 320) -> tuple[np.ndarray, View]:
+    """A picture at its own resolution, and its cell view."""
+    picture = data.read_original(row)
+    return picture, make_view(picture, "cell", size)
+
+
+def facts_of(data: Dataset, row: int) -> dict[str, Any]:
+    """What is known of a picture, in words for people."""
+    picture = data.pictures.loc[row]
+    family = data.pictures.index[data.pictures.photo == picture.photo]
+    return {
+        "File": picture.file,
+        "Split": picture.split,
+        "Size": f"{picture.width} × {picture.height} px",
+        "Source photo": f"{picture.source_photo} ({len(family)} pictures from it)" if data.photos_known else "not known",
+        "Content": picture.image_id[:12],
+    }
+
+
+def say_synthetic(synthetic: bool) -> None:
+    if synthetic:
+        synthetic_badge()
