@@ -20,7 +20,9 @@ from bloodcell_core.models.network import Network, build_network
 BATCH, SIZE, WARM_UP, ROUNDS = 64, 96, 2, 7
 
 
-def step_seconds(network: Network, pictures: torch.Tensor, labels: torch.Tensor, channels_last: bool) -> float:
+def step_seconds(
+    network: Network, pictures: torch.Tensor, labels: torch.Tensor, channels_last: bool
+) -> float:
     started = time.perf_counter()
     loss = functional.cross_entropy(network(to_input(pictures, choose_device("cpu"), channels_last)), labels)
     network.zero_grad(set_to_none=True)
@@ -39,7 +41,9 @@ def main() -> None:
             for order, taken in times.items():
                 taken.append(step_seconds(network, pictures, labels, order))
         plain, last = (statistics.median(taken[WARM_UP:]) for taken in times.values())
-        spread = " ".join(f"{min(taken[WARM_UP:]):.3f}–{max(taken[WARM_UP:]):.3f}" for taken in times.values())
+        spread = " ".join(
+            f"{min(taken[WARM_UP:]):.3f}–{max(taken[WARM_UP:]):.3f}" for taken in times.values()
+        )
         print(
             f"{name:12} contiguous {plain:.3f} s, channels_last {last:.3f} s, ratio {plain / last:.2f} ({spread}), "
             f"{BATCH / min(plain, last):.0f} pictures a second"

@@ -18,7 +18,9 @@ WORKING_SIDE = 640  # longer sides are shrunk to this before the search
 MIN_CONTRAST = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
 MIN_AREA = 0.002  # of the picture, for a nucleus
 MIN_SHARE = 0.25  # of the largest nucleus: platelets and stain specks are smaller
-CROP_SCALE = 2.0  # crop's side over the nucleus box's longer side: holds the whole cell and a rim of its surroundings
+CROP_SCALE = (
+    2.0  # crop's side over the nucleus box's longer side: holds the whole cell and a rim of its surroundings
+)
 
 
 class Cell(NamedTuple):
@@ -32,7 +34,9 @@ def find_cells(picture: np.ndarray) -> list[Cell]:
     """White cells in a picture (uint8 H×W×3 RGB), largest nucleus first; empty where there is none."""
     height, width = picture.shape[:2]
     scale = min(1.0, WORKING_SIDE / max(height, width))
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    small = (
+        cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    )
     mask = _nucleus_mask(small)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     floor = MIN_AREA * mask.size
@@ -57,7 +61,9 @@ def _nucleus_mask(picture: np.ndarray) -> np.ndarray:
     mask = ((stain > max(threshold / 500, MIN_CONTRAST)) * 255).astype(np.uint8)
     reach = max(3, round(min(mask.shape) * 0.03)) | 1
     joined = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return cv2.morphologyEx(joined, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return cv2.morphologyEx(
+        joined, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    )
 
 
 def cell_square(nucleus: Box) -> Box:
@@ -72,6 +78,6 @@ def cut_square(picture: np.ndarray, square: Box) -> np.ndarray:
     """The pixels of a square; what lies outside the picture repeats its edge."""
     x0, y0, x1, y1 = square
     height, width = picture.shape[:2]
-    pad = [max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)]
+    top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
     inside = picture[max(0, y0) : min(y1, height), max(0, x0) : min(x1, width)]
-    return cv2.copyMakeBorder(inside, *pad, cv2.BORDER_REPLICATE) if any(pad) else inside
+    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)

@@ -56,12 +56,17 @@ def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="bloodcell_core", description="Blood Cell Lab: white-blood-cell images, for research and teaching.")
+    top = _Parser(
+        prog="bloodcell_core",
+        description="Blood Cell Lab: white-blood-cell images, for research and teaching.",
+    )
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     verbs = top.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
 
-    def verb(parent: Any, name: str, do: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
+    def verb(
+        parent: Any, name: str, do: Callable[[argparse.Namespace], int | None], help: str
+    ) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = parent.add_parser(name, help=help, description=help)
         parser.set_defaults(do=do)
         # SUPPRESS: a default here would undo a --debug given before the verb
@@ -76,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path)
     parser.add_argument("--name", help="by default after the source")
     parser.add_argument("--format", default="auto", help="auto, or a format's name")
-    parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
+    parser.add_argument(
+        "--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive"
+    )
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--per-class", type=int, default=60)
@@ -98,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
         ("remove", _runs_remove, "Delete a run."),
     ):
-        verb(run, name, do, help).add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        verb(run, name, do, help).add_argument(
+            "run", help="a run's name, a unique beginning of it, or latest"
+        )
 
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
@@ -120,16 +129,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     for name, spec in config.fields().items():
         if not spec.metadata["advanced"] or name in ("weights", "seed", "device"):
-            default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
-            parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+            default = (
+                "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+            )
+            parser.add_argument(
+                f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default
+            )
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help=f"any setting: {', '.join(config.fields())}",
     )  # fmt: skip
-    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), help="start from these settings; flags change them"
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
-    where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+    where.add_argument(
+        "--foreground", action="store_true", default=True, help="train in this process (the default)"
+    )
+    where.add_argument(
+        "--detach", action="store_true", help="train in a process of its own and return at once"
+    )
 
 
 def _show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
@@ -155,7 +174,9 @@ def _progress(what: str) -> Callable[[int, int], None]:
             last = now
             left = (now - started) / done * (total - done)
             end = "\n" if done == total else ""
-            print(f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+            print(
+                f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True
+            )
 
     return show
 
@@ -166,7 +187,9 @@ def _progress(what: str) -> Callable[[int, int], None]:
 def _data_import(args: argparse.Namespace) -> None:
     from bloodcell_core.data.importing import import_dataset
 
-    dataset = import_dataset(args.source, args.name, args.format, args.with_test_simple, _progress("pictures read"))
+    dataset = import_dataset(
+        args.source, args.name, args.format, args.with_test_simple, _progress("pictures read")
+    )
     _show_dataset(dataset, args.json)
 
 
@@ -182,8 +205,14 @@ def _data_list(args: argparse.Namespace) -> None:
     found = [Dataset(name).facts for name in names()]
     keys = ("name", "format", "classes", "pictures", "synthetic")
     rows = [{key: facts[key] for key in keys} for facts in found]
-    lines = [f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows]
-    _show({"datasets": rows}, args.json, lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"])
+    lines = [
+        f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows
+    ]
+    _show(
+        {"datasets": rows},
+        args.json,
+        lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"],
+    )
 
 
 def _data_show(args: argparse.Namespace) -> None:
@@ -196,7 +225,9 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     from bloodcell_core.data.dataset import describe
 
     facts = describe(dataset)
-    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
+    photos = (
+        f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
+    )
     lines = [
         f"{facts['name']}{' (synthetic pictures)' if facts['synthetic'] else ''}: {facts['pictures']:,} pictures, {photos}",
         f"split: {facts['split_origin']}",
@@ -204,7 +235,9 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     for split, part in facts["splits"].items():
         counts = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items())
         lines.append(f"  {split:5} {part['pictures']:>7,} pictures: {counts}")
-    lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
+    lines.append(
+        f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out"
+    )
     lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
     _show(facts, as_json, lines)
 
@@ -270,9 +303,16 @@ def _weights_words(run: runs.Run) -> str:
 
 
 def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
-    photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
+    photos = (
+        f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
+    )
     lines = [f"{split} split: {scores['pictures']:,} pictures, {photos}"]
-    words = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "auc_ovr": "AUC"}
+    words = {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "f1_macro": "macro F1",
+        "auc_ovr": "AUC",
+    }
     for key, title in words.items():
         if scores[key] is not None:
             limits = scores["intervals"][key]
@@ -288,7 +328,10 @@ def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
     keys = ("run", "state", "model", "data", "view", "bundled")
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
-    lines = [f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)" for row in rows]
+    lines = [
+        f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)"
+        for row in rows
+    ]
     for line in damaged:
         _say(f"left out: {line}")
     _show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])
@@ -344,13 +387,18 @@ def _predict(args: argparse.Namespace) -> None:
         raise LabError(f"{missing} doesn't exist")
     answers = list(Predictor(run, args.device).classify(files_of(args.paths)))
     if args.csv:
-        with workspace.write_atomic(args.csv) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            workspace.write_atomic(args.csv) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["path", "state", "reason", "label", *(f"p_{name}" for name in run.classes)])
             for answer in answers:
                 cell = answer.cells[0] if answer.cells else None
                 shares = list(cell.probabilities.values()) if cell else [""] * len(run.classes)
-                writer.writerow([answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares])
+                writer.writerow(
+                    [answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares]
+                )
     lines = []
     for answer in answers:
         cell = answer.cells[0] if answer.cells else None
@@ -372,5 +420,11 @@ def _cells(args: argparse.Namespace) -> None:
         except UnreadablePicture as error:
             raise LabError(f"{path}: {error}") from None
         boxes = [list(cell.box) for cell in find_cells(picture)]
-        rows.append({"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
-    _show({"pictures": rows}, args.json, [f"{row['path']}: {len(row['boxes'])} white cells {row['boxes']}" for row in rows])
+        rows.append(
+            {"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes}
+        )
+    _show(
+        {"pictures": rows},
+        args.json,
+        [f"{row['path']}: {len(row['boxes'])} white cells {row['boxes']}" for row in rows],
+    )

@@ -25,7 +25,10 @@ def _field(
     choices: tuple[str, ...] = (),
     advanced: bool = True,
 ) -> Any:
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced})
+    return field(
+        default=default,
+        metadata={"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +45,24 @@ class TrainConfig:
         "'cell' is a square cut around the white cell.",
     )
     size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.")
-    epochs: int = _field(10, low=1, high=1000, advanced=False, help="How often each training picture is shown.")
+    epochs: int = _field(
+        10, low=1, high=1000, advanced=False, help="How often each training picture is shown."
+    )
     pictures_per_epoch: int = _field(
-        0, low=0, high=10_000_000, help="Training pictures an epoch, drawn anew each time; 0 means all of them."
+        0,
+        low=0,
+        high=10_000_000,
+        help="Training pictures an epoch, drawn anew each time; 0 means all of them.",
     )
     batch_size: int = _field(64, low=1, high=8192, help="Pictures an optimizer step.")
-    optimizer: str = _field("adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart.")
+    optimizer: str = _field(
+        "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart."
+    )
     learning_rate: float | None = _field(
-        None, low=1e-7, high=1.0, help="Step size of the optimizer; left empty it is the network's own default."
+        None,
+        low=1e-7,
+        high=1.0,
+        help="Step size of the optimizer; left empty it is the network's own default.",
     )
     weight_decay: float = _field(0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.")
     validation_fraction: float = _field(
@@ -60,7 +73,10 @@ class TrainConfig:
         "Unused where the dataset brings a validation split of its own.",
     )
     seed: int = _field(
-        0, low=0, high=2**31 - 1, help="Fixes the validation cut, the first weights, and the order of pictures."
+        0,
+        low=0,
+        high=2**31 - 1,
+        help="Fixes the validation cut, the first weights, and the order of pictures.",
     )
     weights: str = _field(
         "default",
@@ -86,7 +102,9 @@ class TrainConfig:
         for name in values:
             if name not in known:
                 raise LabError(f"no setting is called {name!r}: there are {', '.join(known)}")
-        missing = [name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values]
+        missing = [
+            name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values
+        ]
         if missing:
             raise LabError(f"settings are missing: {', '.join(missing)}")
         return cls(**values)
@@ -134,7 +152,9 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if limits["choices"] and value not in limits["choices"]:
         raise LabError(f"{spec.name} is {' or '.join(limits['choices'])}, not {value!r}")
     if limits["low"] is not None and not limits["low"] <= value <= limits["high"]:  # NaN fails this too
-        raise LabError(f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}")
+        raise LabError(
+            f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}"
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {

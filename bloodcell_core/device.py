@@ -33,7 +33,9 @@ def choose_device(wanted: str = "auto") -> Device:
         raise LabError(f"{wanted} was asked for, but PyTorch sees no CUDA device: use --device cpu or auto")
     index = int(wanted.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
-        raise LabError(f"{wanted} isn't there: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
+        raise LabError(
+            f"{wanted} isn't there: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0"
+        )
     half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     why = "asked for" if wanted != "auto" else "the fastest device here"
     precision = "bfloat16" if half else "float32"

@@ -63,7 +63,10 @@ class Run:
             # It may have ended between the two looks: only what is read after the lock was seen free counts.
             status = workspace.read_json(self.folder / "status.json")
             if status["state"] in ("queued", "running"):
-                status |= {"state": "interrupted", "reason": "its worker ended without a word: resume goes on"}
+                status |= {
+                    "state": "interrupted",
+                    "reason": "its worker ended without a word: resume goes on",
+                }
         return status
 
     def summary(self) -> dict[str, Any] | None:
@@ -75,7 +78,9 @@ class Run:
         """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>."""
         file = self.folder / "predictions.parquet"
         if not file.exists():
-            raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})")
+            raise LabError(
+                f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})"
+            )
         return pd.read_parquet(file)
 
     def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -168,7 +173,9 @@ def find(reference: str) -> Run:
         return Run(reference if reference in matches else matches[0])
     if not matches:
         raise LabError(f"there is no run {reference!r}: `runs list` shows what there is")
-    raise LabError(f"{reference!r} begins the names of {len(matches)} runs: give more of it ({', '.join(matches[:3])} …)")
+    raise LabError(
+        f"{reference!r} begins the names of {len(matches)} runs: give more of it ({', '.join(matches[:3])} …)"
+    )
 
 
 def remove(run: Run) -> None:

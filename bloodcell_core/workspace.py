@@ -31,7 +31,11 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 def home() -> Path:
     """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written."""
     chosen = os.environ.get("BLOODCELL_HOME")
-    return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parent.parent / "workspace"
+    return (
+        Path(chosen).expanduser().resolve()
+        if chosen
+        else Path(__file__).resolve().parent.parent / "workspace"
+    )
 
 
 def check_name(name: str, what: str) -> str:

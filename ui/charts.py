@@ -125,8 +125,8 @@ def probability_bars_html(
     return f'<div role="list" style="font-size:.85rem">{"".join(rows)}</div>'
 
 
-_ROW = """<div role="listitem" style="display:grid; grid-template-columns:minmax(0, 7.5rem) minmax(2rem, 1fr) 3.4rem;
-gap:.6rem; align-items:center; line-height:1.6; font-weight:{weight}">
+_ROW = """<div role="listitem" style="display:grid; gap:.6rem; align-items:center; line-height:1.6;
+grid-template-columns:minmax(0, 7.5rem) minmax(2rem, 1fr) 3.4rem; font-weight:{weight}">
 <span style="overflow:hidden; text-overflow:ellipsis; white-space:nowrap" title="{name}">{name}</span>
 <span style="height:.5rem; border-radius:99px; background:color-mix(in srgb, currentColor 10%, transparent)">
 <span style="display:block; height:100%; min-width:2px; border-radius:99px; width:{width:.1f}%;

@@ -32,9 +32,7 @@ class Tile:
     badge: str = ""
 
 
-def gallery(
-    items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str | None = None
-) -> str | None:
+def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str | None = None) -> str | None:
     """Draw a grid of tiles at least `tile_px` wide; return the id of the one just clicked, else None.
 
     The id is returned in the one run that the click causes. What is to stay open belongs in the address

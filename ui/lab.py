@@ -18,7 +18,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.runs import Run
 from ui.gallery import Tile, thumbnail
-from ui.shell import empty_state, show_error, synthetic_badge
+from ui.shell import empty_state, plain, show_error, synthetic_badge
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
@@ -75,7 +75,9 @@ def demo_dialog() -> None:
 
     bar = st.progress(0.0, "Drawing synthetic demo pictures …")
     try:
-        made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
+        made = make_demo(
+            progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn")
+        )
     except LabError as error:
         show_error(str(error))
         return
@@ -102,7 +104,11 @@ def need_runs() -> list[Run]:
     need_dataset()
     found = scored_runs()
     if not found:
-        empty_state("No run has finished yet. Train a network first; the demo takes a minute.", "Train a network", "pages/2_Train.py")
+        empty_state(
+            "No run has finished yet. Train a network first; the demo takes a minute.",
+            "Train a network",
+            "pages/2_Train.py",
+        )
         st.stop()
     return found
 
@@ -130,7 +136,11 @@ def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
 
 
 def tiles(
-    data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str] | None = None, colour_by: str = "label"
+    data: Dataset,
+    rows: Sequence[int],
+    view: str,
+    captions: Iterable[str] | None = None,
+    colour_by: str = "label",
 ) -> list[Tile]:
     """Gallery tiles of some rows of a dataset's pictures; the border is the class's colour."""
     part = data.pictures.loc[list(rows)]
@@ -164,7 +174,9 @@ def facts_of(data: Dataset, row: int) -> dict[str, Any]:
         "File": picture.file,
         "Split": picture.split,
         "Size": f"{picture.width} × {picture.height} px",
-        "Source photo": f"{picture.source_photo} ({len(family)} pictures from it)" if data.photos_known else "not known",
+        "Source photo": f"{picture.source_photo} ({len(family)} pictures from it)"
+        if data.photos_known
+        else "not known",
         "Content": picture.image_id[:12],
     }
 
@@ -172,3 +184,37 @@ def facts_of(data: Dataset, row: int) -> dict[str, Any]:
 def say_synthetic(synthetic: bool) -> None:
     if synthetic:
         synthetic_badge()
+
+
+def picture_drawer(data: Dataset, row: int) -> None:
+    """A picture at full size with the cell that was found in it, and what is known of it."""
+    picture = data.pictures.loc[row]
+    try:
+        original, cell = original_and_view(data, row)
+    except LabError as error:
+        show_error(str(error))
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{pretty(picture.label)}**")
+        say_synthetic(data.synthetic)
+    st.image(outlined(original, cell), alt=f"{pretty(picture.label)}, whole picture")
+    st.image(cell.pixels, width=220, alt=f"{pretty(picture.label)}, cell view")
+    st.caption("Cell view" if cell.found else "No white cell was found: the picture's middle is shown.")
+    st.table(pd.Series({name: plain(str(value)) for name, value in facts_of(data, row).items()}, name=""))
+
+
+def outlined(picture: np.ndarray, cell: View) -> np.ndarray:
+    """A copy of the picture with the cell view's square drawn on it."""
+    if not cell.found:
+        return picture
+    import cv2
+
+    thickness = max(1, round(max(picture.shape) / 320))
+    x0, y0, x1, y1 = cell.box
+    return cv2.rectangle(picture.copy(), (x0, y0), (x1, y1), (91, 63, 166), thickness)
+
+
+def rows_of(data: Dataset, image_ids: Iterable[str]) -> list[int | None]:
+    """The rows of `data.pictures` that hold these pictures; None where the dataset has one no more."""
+    place = pd.Series(data.pictures.index, index=data.pictures.image_id)
+    return [None if pd.isna(row) else int(row) for row in place.reindex(list(image_ids))]

@@ -90,7 +90,7 @@ def _share(number: np.ndarray, mode: Mode) -> np.ndarray:
 
 
 def _shade(value: float, top: float) -> float:
-    # By the cube root, because the mistakes that matter are a few per cent, next to a diagonal near a hundred.
+    # By the cube root, because mistakes of a few per cent must be seen next to a diagonal near a hundred.
     return round(float(np.cbrt(min(abs(value) / top, 1))), 3) if top and np.isfinite(value) else 0.0
 
 

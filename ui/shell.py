@@ -13,6 +13,8 @@ from typing import Any
 
 import streamlit as st
 
+from ui.theme import is_dark
+
 NAME = "Blood Cell Lab"
 PAGES = {
     "Home": ("streamlit_app.py", ":material/home:"),
@@ -54,6 +56,8 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     home = title == NAME
     st.set_page_config(page_title=NAME if home else f"{title} · {NAME}", page_icon=ICON_URI, layout="wide")
     st.html(CSS)
+    # Dialogs and popovers lie outside the element that Streamlit gives this to, and `css_colours` needs it.
+    st.html(f"<style>:root {{ color-scheme: {'dark' if is_dark() else 'light'}; }}</style>")
     st.session_state["lab_page"] = "Home" if home else title
     _remember_address()
     _sidebar()

@@ -55,7 +55,9 @@ class Dataset:
         try:
             return pd.read_parquet(self.folder / "images.parquet")
         except (OSError, ValueError) as error:
-            raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again") from None
+            raise LabError(
+                f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again"
+            ) from None
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
@@ -76,7 +78,9 @@ class Dataset:
         try:
             return decode_rgb(stored.read_bytes())
         except OSError:
-            raise LabError(f"dataset {self.name!r}: {stored.name} is missing from originals: import it again") from None
+            raise LabError(
+                f"dataset {self.name!r}: {stored.name} is missing from originals: import it again"
+            ) from None
 
     def class_indices(self) -> np.ndarray:
         """Each usable picture's label as its place in `classes`: int64 (N,)."""
@@ -86,7 +90,11 @@ class Dataset:
 def names() -> list[str]:
     """The datasets of this workspace, by name."""
     folder = workspace.datasets_dir()
-    return sorted(path.name for path in folder.iterdir() if (path / "dataset.json").exists()) if folder.is_dir() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if (path / "dataset.json").exists())
+        if folder.is_dir()
+        else []
+    )
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

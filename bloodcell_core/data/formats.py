@@ -64,7 +64,12 @@ def is_picture(file: str) -> bool:
 def _archive_place(file: str) -> tuple[str, str] | None:
     """('TRAIN' | 'TEST' | 'TEST_SIMPLE', class) of a picture of the public archive, else None."""
     parts = PurePosixPath(file).parts
-    if len(parts) >= 4 and parts[-4] == "images" and parts[-3] in ("TRAIN", "TEST", "TEST_SIMPLE") and is_picture(file):
+    if (
+        len(parts) >= 4
+        and parts[-4] == "images"
+        and parts[-3] in ("TRAIN", "TEST", "TEST_SIMPLE")
+        and is_picture(file)
+    ):
         return parts[-3], parts[-2]
     return None
 

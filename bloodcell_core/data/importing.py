@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,7 +51,7 @@ def import_dataset(
         listing = chosen.read(opened, with_test_simple)
         if not listing.entries:
             raise LabError(f"{opened.name} holds no pictures in the layout of {chosen.title}")
-        pictures = ((entry, lambda entry=entry: opened.read(entry.file)) for entry in listing.entries)
+        pictures = ((entry, partial(opened.read, entry.file)) for entry in listing.entries)
         facts = _facts(chosen, source=str(source.resolve()), ignored=listing.ignored)
         return _write(name, pictures, len(listing.entries), facts, progress)
     finally:
@@ -68,8 +69,10 @@ def make_demo(
     def draw() -> Iterator[tuple[Entry, Callable[[], bytes]]]:
         for number, picture in enumerate(demo.draw_pictures(per_class, seed)):
             file = f"{picture.label}/synthetic-{number:05d}.png"
-            data = encode(picture.pixels)
-            yield Entry(file, picture.label, source_photo=picture.source_photo), lambda data=data: data
+            yield (
+                Entry(file, picture.label, source_photo=picture.source_photo),
+                partial(encode, picture.pixels),
+            )
 
     facts = {
         "format": "demo", "synthetic": True, "source": f"drawn with seed {seed}", "ignored_files": 0,
@@ -81,7 +84,9 @@ def make_demo(
 def _free_name(name: str) -> str:
     workspace.check_name(name, "dataset")
     if name in names():
-        raise LabError(f"a dataset {name!r} exists already: choose another name, or remove it with `data remove {name}`")
+        raise LabError(
+            f"a dataset {name!r} exists already: choose another name, or remove it with `data remove {name}`"
+        )
     return name
 
 
@@ -131,7 +136,9 @@ def _write(
         classes = sorted({row.label for row in usable})
         if len(classes) < 2:
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in rows if row.reason)[:300]
-            raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
+            raise LabError(
+                f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})"
+            )
         pd.DataFrame(rows).to_parquet(folder / "images.parquet", index=False)
         content = "\n".join(sorted(f"{row.image_id} {row.label} {row.split}" for row in usable))
         workspace.write_json(

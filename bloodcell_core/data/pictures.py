@@ -52,7 +52,16 @@ def decode_rgb(data: bytes) -> np.ndarray:
         raise UnreadablePicture(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UnreadablePicture("more pixels than a picture of this lab may have") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, MemoryError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        IndexError,
+        TypeError,
+        MemoryError,
+    ) as error:
         # Pillow's decoders raise any of these on damaged bytes.
         raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
 
@@ -60,9 +69,13 @@ def decode_rgb(data: bytes) -> np.ndarray:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if min(width, height) < MIN_SIDE:
-        raise UnreadablePicture(f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed")
+        raise UnreadablePicture(
+            f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed"
+        )
     if width * height > MAX_PIXELS:
-        raise UnreadablePicture(f"too large: {width}×{height} pixels, at most {MAX_PIXELS // 1_000_000} million")
+        raise UnreadablePicture(
+            f"too large: {width}×{height} pixels, at most {MAX_PIXELS // 1_000_000} million"
+        )
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -19,8 +19,19 @@ from bloodcell_core.errors import LabError
 
 MAX_FILES = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
-MAX_RATIO, RATIO_FROM_BYTES = 200, 64 * 2**20  # a picture hardly shrinks in a zip; a bomb shrinks a thousandfold
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, OSError, EOFError)
+MAX_RATIO, RATIO_FROM_BYTES = (
+    200,
+    64 * 2**20,
+)  # a picture hardly shrinks in a zip; a bomb shrinks a thousandfold
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+)
 
 
 class Source(Protocol):
@@ -112,12 +123,16 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
     for info in infos:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
-            raise LabError(f"{name} holds a path that leaves the archive ({info.filename[:60]!r}): it is refused")
+            raise LabError(
+                f"{name} holds a path that leaves the archive ({info.filename[:60]!r}): it is refused"
+            )
         if any(_hidden(part) for part in path.parts) or stat.S_ISLNK(info.external_attr >> 16):
             continue
         bomb = info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
         if bomb or info.file_size > MAX_FILE_BYTES:
-            raise LabError(f"{name} holds a file that unpacks to far more than it should ({info.filename[:60]!r})")
+            raise LabError(
+                f"{name} holds a file that unpacks to far more than it should ({info.filename[:60]!r})"
+            )
         members[path.as_posix()] = info
     return members
 

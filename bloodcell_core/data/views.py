@@ -84,7 +84,7 @@ def build_view(
                     if progress:
                         progress(batch.stop, total)
             rows.flush()
-    built = np.load(file, mmap_mode="r")
+    built: np.ndarray = np.load(file, mmap_mode="r")
     if built.shape != (total, size, size, 3):
         raise LabError(f"the {view} view of {dataset.name!r} is damaged: delete {file} and it is built again")
     return built

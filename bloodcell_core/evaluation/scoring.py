@@ -20,7 +20,9 @@ from bloodcell_core.runs import Run
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
 
 
-def predictions_table(pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def predictions_table(
+    pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
     """The columns of predictions.parquet for some rows of `Dataset.pictures`.
 
     image_id, split, label, predicted, source_photo (None where not known) and one p_<class> a class.
@@ -63,17 +65,23 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     for name in classes:
         if photos_known and 0 < per_photo.get(name, 0) < FEW_PHOTOS:
             pictures_of = result["per_class"][name]["support"]
-            warnings.append(f"{name}: {pictures_of} pictures from {per_photo[name]} photos tell little about the class")
+            warnings.append(
+                f"{name}: {pictures_of} pictures from {per_photo[name]} photos tell little about the class"
+            )
     one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
     return result | {
         "photos": len(per_photo) and int(per_photo.sum()) if photos_known else None,
-        "by_photo": photo_accuracy(labels, probabilities, photos) if photos_known and one_label_a_photo else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos)
+        if photos_known and one_label_a_photo
+        else None,
         "intervals": {name: list(limits) if limits else None for name, limits in intervals.items()},
         "warnings": warnings,
     }
 
 
-def evaluate_run(run: Run, data: str | None = None, split: str = "test", device: str = "auto") -> dict[str, Any]:
+def evaluate_run(
+    run: Run, data: str | None = None, split: str = "test", device: str = "auto"
+) -> dict[str, Any]:
     """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
 
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command

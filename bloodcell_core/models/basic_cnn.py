@@ -15,7 +15,8 @@ class BasicCNN(nn.Module):
         self.classifier = nn.Linear(32 * (size // 4) ** 2, classes)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.classifier(self.features(pictures).flatten(1))
+        logits: Tensor = self.classifier(self.features(pictures).flatten(1))
+        return logits
 
 
 def build(classes: int, size: int) -> nn.Module:

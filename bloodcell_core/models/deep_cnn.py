@@ -24,7 +24,8 @@ class DeepCNN(nn.Module):
         )  # fmt: skip
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.classifier(self.features(pictures))
+        logits: Tensor = self.classifier(self.features(pictures))
+        return logits
 
 
 def build(classes: int, size: int) -> nn.Module:

@@ -28,7 +28,8 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.body((pictures - self.mean) / self.std)
+        logits: Tensor = self.body((pictures - self.mean) / self.std)
+        return logits
 
 
 def build_network(model: str, classes: int, size: int, weights: str = "none") -> Network:

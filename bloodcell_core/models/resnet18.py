@@ -22,8 +22,8 @@ DOWNLOAD_TIMEOUT = 15  # seconds without an answer before a machine counts as of
 
 def build(classes: int, size: int) -> nn.Module:
     """(N, 3, size, size) → (N, classes), first weights at random."""
-    network = resnet18()
-    network.fc = nn.Linear(network.fc.in_features, classes)
+    network: nn.Module = resnet18()
+    network.fc = nn.Linear(512, classes)
     return network
 
 
@@ -75,7 +75,9 @@ def _timeout(seconds: float) -> Iterator[None]:
 def _state_of_file(path: Path) -> dict[str, Tensor]:
     path = path.expanduser()
     if not path.is_file():
-        raise LabError(f"weights={os.fspath(path)}: there is no such file; give a .safetensors or .pth file, default or none")
+        raise LabError(
+            f"weights={os.fspath(path)}: there is no such file; give a .safetensors or .pth file, default or none"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -83,7 +85,9 @@ def _state_of_file(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, ImportError) as error:
         raise LabError(f"{path.name} can't be read as weights: {str(error).splitlines()[0][:120]}") from None
     except Exception as error:  # pickle.UnpicklingError: refused content
-        raise LabError(f"{path.name} is refused: it holds more than plain weights ({type(error).__name__})") from None
+        raise LabError(
+            f"{path.name} is refused: it holds more than plain weights ({type(error).__name__})"
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise LabError(f"{path.name} holds no table of weights")
     return state

@@ -29,4 +29,6 @@ def mistakes(
 def confusion_pairs(wrong: pd.DataFrame) -> pd.DataFrame:
     """How often each (label, predicted) pair occurs among mistakes, most frequent first: label, predicted, count."""
     counted = wrong.groupby(["label", "predicted"]).size().rename("count").reset_index()
-    return counted.sort_values(["count", "label", "predicted"], ascending=[False, True, True]).reset_index(drop=True)
+    return counted.sort_values(["count", "label", "predicted"], ascending=[False, True, True]).reset_index(
+        drop=True
+    )

@@ -69,7 +69,9 @@ def _cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
         training.label.tolist(), training.photo.tolist(), config.validation_fraction, config.seed
     )
     if not chosen.any():
-        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
+        raise LabError(
+            f"dataset {dataset.name!r} has too few training photos to keep some back for validation"
+        )
     return sorted(set(training.photo[chosen]))
 
 
@@ -133,11 +135,18 @@ def requeue(run: Run) -> None:
     """Puts an interrupted, stopped or failed run back into the queue; `start` lets it go on from its checkpoint."""
     state = run.status()["state"]
     if state not in ("interrupted", "stopped", "failed"):
-        raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
+        raise LabError(
+            f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed"
+        )
     if Dataset(run.config.data).content_hash != run.data_hash:
         raise LabError(f"dataset {run.config.data!r} is no longer the one that {run.name!r} was trained on")
     (run.folder / "stop").unlink(missing_ok=True)
     write_status(run.folder, state="queued", reason="", queued=time.time())
+
+
+def resume(run: Run) -> None:
+    requeue(run)
+    start(run)
 
 
 def train_detached(config: TrainConfig) -> Run:

@@ -95,7 +95,9 @@ def train(
     network = state.network
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps_before = state.epoch * steps_per_epoch(config, len(training))
-    state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
+    state.epoch_loss, state.epoch_right = (
+        total.to(device.device) for total in (state.epoch_loss, state.epoch_right)
+    )
     pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
 
     for epoch in range(state.epoch, config.epochs):
@@ -113,7 +115,7 @@ def train(
                 logits = network(to_input(pictures, device, channels_last))
                 loss = functional.cross_entropy(logits, labels)
             state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.step += 1
             with torch.no_grad():
@@ -160,7 +162,7 @@ def epoch_batches(config: TrainConfig, pictures: int, epoch: int) -> list[Tensor
     A last batch of one picture is left out: batch normalisation can't learn from it.
     """
     order = torch.randperm(pictures, generator=torch.Generator().manual_seed(_draw(config.seed, 0, epoch)))
-    batches = order[: config.pictures_per_epoch or None].split(config.batch_size)
+    batches = torch.split(order[: config.pictures_per_epoch or None], config.batch_size)
     return [rows for rows in batches if len(rows) > 1 or config.batch_size == 1]
 
 
@@ -186,7 +188,9 @@ def _log_steps(hooks: Hooks, pending: list[Tensor], state: TrainState) -> None:
     first = state.step - len(losses)
     pending.clear()
     broken = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    hooks.log([{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])])
+    hooks.log(
+        [{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])]
+    )
     if broken is not None:
         raise NonFiniteLoss(
             f"the loss was no finite number at step {first + broken + 1}: try a lower learning rate"
@@ -215,5 +219,3 @@ def resident(pictures: np.ndarray, rows: np.ndarray, labels: np.ndarray, device:
 
 def _chunks(total: int, size: int) -> Iterator[slice]:
     return (slice(at, min(at + size, total)) for at in range(0, total, size))
-
-

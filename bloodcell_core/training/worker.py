@@ -6,7 +6,6 @@ with the best weights, and leaves everything in the run's folder. Whoever starte
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,14 +23,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import write_status
 
-if TYPE_CHECKING:  # torch is imported only once it is this run's turn
-    from torch import nn
-
-    from bloodcell_core.training.loop import TrainState
-
 QUEUE_POLL = 0.5  # seconds between two looks at the queue
-CHECKPOINT_SECONDS = 120.0  # besides the end of each epoch
-HEARTBEAT = 1.0  # seconds between two writes of status.json
 
 
 class StopRequested(Exception):
@@ -62,7 +54,10 @@ def work(run: Run, say: Callable[[str], None] = print) -> str:
             state, reason = "failed", f"the system refused: {error}"
         except Exception as error:
             traceback.print_exc()
-            state, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            state, reason = (
+                "failed",
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            )
         write_status(run.folder, state=state, reason=reason, ended=time.time())
         say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
     return state
@@ -100,6 +95,7 @@ def _earlier_runs(run: Run, queue: str) -> bool:
 def _train(run: Run, say: Callable[[str], None]) -> bool:
     """Trains and scores the run; True where a stop was asked for."""
     write_status(run.folder, state="running", phase="starting", started=time.time())
+    # Imported only now: a run that waits in the queue should not hold torch in memory.
     import numpy as np
     import torch
 
@@ -108,6 +104,7 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     from bloodcell_core.models.network import build_network
     from bloodcell_core.training import checkpoint
     from bloodcell_core.training.loop import TrainState, make_optimizer, resident, steps_per_epoch, train
+    from bloodcell_core.training.reporter import Reporter
 
     config = run.config
     device = choose_device(config.device)
@@ -133,7 +130,7 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     written = checkpoint.load(run.folder / "checkpoint.pt", state, device.device) if resuming else 0
 
     total_steps = config.epochs * steps_per_epoch(config, len(training))
-    with _Reporter(run, written, total_steps, min(config.batch_size, len(training)), say) as reporter:
+    with Reporter(run, written, total_steps, min(config.batch_size, len(training)), say) as reporter:
         finished = train(config, state, training, validation, device, reporter)
     if run.weights_file.exists():
         write_status(run.folder, phase="scoring the test split")
@@ -195,81 +192,6 @@ def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> Non
             "test": score(test, run.classes) if len(test) else None,
         },
     )
-
-
-class _Reporter:
-    """The loop's hooks: writes metrics.jsonl, status.json, the best weights and the checkpoints."""
-
-    def __init__(self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]):
-        self._run, self._total_steps, self._batch, self._say = run, total_steps, batch, say
-        self._metrics_bytes = metrics_bytes
-        self._last_checkpoint = self._last_beat = time.monotonic()
-        self._rate: float | None = None  # steps a second, lately
-        self._last_log: tuple[float, int] | None = None
-        self._stream: BinaryIO
-
-    def __enter__(self) -> _Reporter:
-        file = self._run.folder / "metrics.jsonl"
-        file.touch()
-        self._stream = open(file, "r+b")  # noqa: SIM115  closed by __exit__
-        # Events after the last checkpoint will be made again.
-        self._stream.truncate(self._metrics_bytes)
-        self._stream.seek(self._metrics_bytes)
-        write_status(self._run.folder, phase="training")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def log(self, events: list[dict[str, Any]]) -> None:
-        self._stream.write("".join(json.dumps(event) + "\n" for event in events).encode())
-        self._stream.flush()
-        self._metrics_bytes = self._stream.tell()
-        for event in events:
-            if event["event"] == "epoch":
-                self._say(
-                    f"epoch {event['epoch']}/{self._run.config.epochs}: train loss {event['train_loss']:.4f}, "
-                    f"validation loss {event['val_loss']:.4f}, accuracy {event['val_accuracy']:.4f} "
-                    f"({event['seconds']:.1f} s)" + (", best so far" if event["best"] else "")
-                )
-        if events:
-            self._beat(events[-1])
-
-    def _beat(self, event: dict[str, Any]) -> None:
-        now, step = time.monotonic(), int(event["step"])
-        if self._last_log and event["event"] == "step":
-            self._rate = (step - self._last_log[1]) / max(now - self._last_log[0], 1e-6)
-        self._last_log = (now, step)
-        if now - self._last_beat < HEARTBEAT and event["event"] == "step":
-            return
-        self._last_beat = now
-        write_status(
-            self._run.folder,
-            step=step,
-            total_steps=self._total_steps,
-            pictures_per_second=round(self._rate * self._batch, 1) if self._rate else None,
-            seconds_left=round((self._total_steps - step) / self._rate) if self._rate else None,
-            **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),
-        )
-
-    def keep_best(self, network: nn.Module) -> None:
-        from safetensors.torch import save_file
-
-        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        with workspace.write_atomic(self._run.weights_file) as temporary:
-            save_file(state, temporary)
-
-    def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
-        from bloodcell_core.training import checkpoint
-
-        now = time.monotonic()
-        stopping = self.stop_requested()
-        if epoch_ended or stopping or now - self._last_checkpoint > CHECKPOINT_SECONDS:
-            checkpoint.save(self._run.folder / "checkpoint.pt", state, self._metrics_bytes)
-            self._last_checkpoint = now
-
-    def stop_requested(self) -> bool:
-        return (self._run.folder / "stop").exists()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,93 @@
+"""Writes what the loop tells into the run's folder: metrics.jsonl, status.json, best weights, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from safetensors.torch import save_file
+from torch import nn
+
+from bloodcell_core import workspace
+from bloodcell_core.runs import Run
+from bloodcell_core.training import checkpoint
+from bloodcell_core.training.jobs import write_status
+from bloodcell_core.training.loop import Hooks, TrainState
+
+CHECKPOINT_SECONDS = 120.0  # besides the end of each epoch
+HEARTBEAT = 1.0  # seconds between two writes of status.json
+
+
+class Reporter(Hooks):
+    """A context manager that is the loop's hooks."""
+
+    def __init__(
+        self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]
+    ):
+        self._run, self._total_steps, self._batch, self._say = run, total_steps, batch, say
+        self._metrics_bytes = metrics_bytes
+        self._last_checkpoint = self._last_beat = time.monotonic()
+        self._rate: float | None = None  # steps a second, lately
+        self._last_log: tuple[float, int] | None = None
+        self._stream: BinaryIO
+
+    def __enter__(self) -> Reporter:
+        file = self._run.folder / "metrics.jsonl"
+        file.touch()
+        self._stream = open(file, "r+b")
+        # Events after the last checkpoint will be made again.
+        self._stream.truncate(self._metrics_bytes)
+        self._stream.seek(self._metrics_bytes)
+        write_status(self._run.folder, phase="training")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        self._stream.write("".join(json.dumps(event) + "\n" for event in events).encode())
+        self._stream.flush()
+        self._metrics_bytes = self._stream.tell()
+        for event in events:
+            if event["event"] == "epoch":
+                self._say(
+                    f"epoch {event['epoch']}/{self._run.config.epochs}: train loss {event['train_loss']:.4f}, "
+                    f"validation loss {event['val_loss']:.4f}, accuracy {event['val_accuracy']:.4f} "
+                    f"({event['seconds']:.1f} s)" + (", best so far" if event["best"] else "")
+                )
+        if events:
+            self._beat(events[-1])
+
+    def _beat(self, event: dict[str, Any]) -> None:
+        now, step = time.monotonic(), int(event["step"])
+        if self._last_log and event["event"] == "step":
+            self._rate = (step - self._last_log[1]) / max(now - self._last_log[0], 1e-6)
+        self._last_log = (now, step)
+        if now - self._last_beat < HEARTBEAT and event["event"] == "step":
+            return
+        self._last_beat = now
+        write_status(
+            self._run.folder,
+            step=step,
+            total_steps=self._total_steps,
+            pictures_per_second=round(self._rate * self._batch, 1) if self._rate else None,
+            seconds_left=round((self._total_steps - step) / self._rate) if self._rate else None,
+            **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),
+        )
+
+    def keep_best(self, network: nn.Module) -> None:
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        with workspace.write_atomic(self._run.weights_file) as temporary:
+            save_file(state, temporary)
+
+    def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+        now = time.monotonic()
+        stopping = self.stop_requested()
+        if epoch_ended or stopping or now - self._last_checkpoint > CHECKPOINT_SECONDS:
+            checkpoint.save(self._run.folder / "checkpoint.pt", state, self._metrics_bytes)
+            self._last_checkpoint = now
+
+    def stop_requested(self) -> bool:
+        return (self._run.folder / "stop").exists()

@@ -1,0 +1,122 @@
+"""The home page: what is here, what to do next."""
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core import runs as run_folders
+from bloodcell_core.evaluation.recommend import recommend
+from bloodcell_core.models import model_info
+from ui import lab, shell
+
+shell.page(
+    shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own."
+)
+
+datasets = lab.dataset_names()
+runs, damaged = run_folders.readable_runs()
+described = [run.describe() for run in runs]
+scored = [facts for facts in described if facts["summary"] and facts["summary"]["test"]]
+
+
+@st.cache_resource(show_spinner=False)
+def _device_reason() -> str:
+    from bloodcell_core.device import choose_device
+
+    return choose_device().reason
+
+
+def _mistakes_of_newest() -> str:
+    if not scored:
+        return "–"
+    confusion = scored[0]["summary"]["test"]["confusion"]
+    return f"{sum(map(sum, confusion)) - sum(row[i] for i, row in enumerate(confusion)):,}"
+
+
+def _next_step() -> tuple[str, str, str]:
+    """What to do next: a sentence, the button's words, and the page it leads to."""
+    if not datasets:
+        return "Begin with pictures: draw some in seconds, or import your own.", "Make demo pictures", ""
+    if not scored:
+        return (
+            "Train the first network and watch its loss fall.",
+            "Train the first network",
+            "pages/2_Train.py",
+        )
+    if len(scored) == 1:
+        return "Look at what the network gets wrong.", "Look at its mistakes", "pages/4_Review.py"
+    return "Try a picture of your own on a trained network.", "Classify your own", "pages/5_Classify.py"
+
+
+with st.container(horizontal=True):
+    st.metric("Datasets", len(datasets), border=True)
+    working = sum(facts["state"] in ("running", "queued") for facts in described)
+    st.metric("Runs", len(runs), f"{working} at work" if working else None, delta_color="off", border=True)
+    st.metric("Mistakes of the newest run", _mistakes_of_newest(), border=True, help="On its test pictures.")
+    device = st.container(border=True)
+
+sentence, button, target = _next_step()
+with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    st.markdown(f"**Next step.** {sentence}")
+    clicked = st.button(button, type="primary", width="content")
+if clicked and target:
+    st.switch_page(target)
+elif clicked:
+    lab.demo_dialog()
+if not datasets:
+    st.caption("The public archive or your own folder of pictures is imported on the Browse page.")
+
+for line in damaged:
+    shell.show_error(line)
+
+if scored:
+    by_data: dict[str, list] = {}
+    for facts in scored:
+        by_data.setdefault(facts["data"], []).append(facts)
+    st.subheader("Which run to use", anchor=False)
+    for found in filter(None, (recommend(group) for group in by_data.values())):
+        run = run_folders.Run(found.run)
+        test = run.summary()["test"]
+        with st.container(border=True):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(
+                    f"**{shell.plain(lab.run_title(run))}** · test accuracy "
+                    + shell.percent_markdown(test["accuracy"], test["intervals"]["accuracy"])
+                )
+                lab.say_synthetic(run.synthetic)
+            photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
+            st.caption(f"{shell.plain(found.why)} Measured on {test['pictures']:,} test pictures, {photos}.")
+
+if described:
+    st.subheader("Last runs", anchor=False)
+    rows = []
+    for run, facts in list(zip(runs, described, strict=True))[:12]:
+        test = (facts["summary"] or {}).get("test")
+        limits = test["intervals"]["accuracy"] if test else None
+        rows.append(
+            {
+                "Run": facts["run"],
+                "Network": model_info(facts["model"]).title,
+                "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
+                "State": facts["state"],
+                "Validation loss": [
+                    event["val_loss"] for event in run.events()[0] if event["event"] == "epoch"
+                ],
+                "Test accuracy": shell.percent(test["accuracy"]) if test else "–",
+                "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")
+        },
+    )
+
+# Last of all, because it imports torch, which takes seconds the first time.
+with device:
+    with st.spinner("Looking for a GPU …"):
+        kind, _, why = _device_reason().partition(":")
+    st.caption("Device")
+    st.markdown(f"**{shell.plain(kind)}**")
+    st.caption(shell.plain(why.strip()))

@@ -1,0 +1,362 @@
+"""The parts that all pages share: colours, address, gallery, matrix, charts. Without a browser."""
+
+import base64
+import json
+import tomllib
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui import charts, gallery, matrix, shell, theme
+
+ROOT = Path(__file__).parent.parent
+FOUR = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+EIGHT = ["basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet"]
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two hex colours as WCAG 2 defines it: 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def run(script: str, **address: str | list[str]) -> AppTest:
+    """A Streamlit script after its first run, opened with an address."""
+    app = AppTest.from_string(script, default_timeout=30)
+    for param, value in address.items():
+        app.query_params[param] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+# ---- Colours and words ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_four_classes_keep_their_colours_in_every_dataset(dark: bool):
+    four, eight = theme.class_colours(FOUR, dark), theme.class_colours(EIGHT, dark)
+    assert all(four[name] == eight[name.lower()] for name in FOUR)
+    assert len(set(eight.values())) == 8
+
+
+def test_further_classes_get_their_colour_by_their_sorted_place():
+    assert theme.class_colours(EIGHT, False) == theme.class_colours(EIGHT[::-1], False)
+
+
+def test_more_classes_than_colours_still_get_one_each():
+    assert len(theme.class_colours([f"class {number}" for number in range(30)], True)) == 30
+
+
+def test_css_colours_hold_both_themes():
+    assert theme.css_colours(["Monocyte", "lymphocyte"])["lymphocyte"] == "light-dark(#D55E00, #E69F00)"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_theme_is_legible(mode: str):
+    colours = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"][mode]
+    page = colours["backgroundColor"]
+    assert contrast(colours["textColor"], page) >= 7
+    assert contrast(colours["linkColor"], page) >= 4.5
+    assert contrast("#FFFFFF", colours["primaryColor"]) >= 4.5  # the words on a button
+    assert contrast(colours["primaryColor"], page) >= 3
+    for colour in theme.class_colours(EIGHT, mode == "dark").values():
+        assert contrast(colour, page) >= 2.9
+    for colour in colours["chartCategoricalColors"]:
+        assert contrast(colour, page) >= 4
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte")]
+)
+def test_pretty(label: str, name: str):
+    assert theme.pretty(label) == name
+
+
+def test_percent():
+    assert shell.percent(0.8116) == "81.2%"
+    assert shell.percent(0.8116, (0.78, 0.841)) == "81.2% (78.0 to 84.1)"
+    assert shell.percent(None) == shell.percent(float("nan")) == "–"
+    assert shell.percent_markdown(0.5, (0.4, 0.6)) == "50.0% :gray[:small[40.0 to 60.0]]"
+
+
+@pytest.mark.parametrize("text", ["a*b_c.png", "[x](http://e.org)", ":red[x]", "<b>", "# x", "`x`", "$x$"])
+def test_plain_leaves_no_markdown(text: str):
+    escaped = shell.plain(text)
+    assert escaped.replace("\\", "") == text
+    assert all(
+        before == "\\" for before, sign in zip(" " + escaped, escaped, strict=False) if sign in "*_[]<`$#"
+    )
+
+
+def test_plain_leaves_ordinary_words_alone():
+    assert (
+        shell.plain("No such file: cells-2.png (try another).") == "No such file: cells-2.png (try another)."
+    )
+
+
+# ---- The frame -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> AppTest:
+    """An app of six pages that each choose a dataset and something of their own."""
+    for name, (path, _) in shell.PAGES.items():
+        target = tmp_path / path
+        target.parent.mkdir(exist_ok=True)
+        title = shell.NAME if name == "Home" else name
+        target.write_text(
+            "from ui import shell\n"
+            f"shell.page({title!r}, 'What it is for.')\n"
+            "shell.bound_selectbox('Dataset', ['demo', 'archive'], 'dataset')\n"
+            f"shell.bound_segmented('View', ['cell', 'frame'], 'view_{name}', default='cell')\n",
+            encoding="utf-8",
+        )
+    return AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=30).run()
+
+
+def links(app: AppTest) -> dict[str, str]:
+    return {link.value: link.proto.query_string for link in app.page_link}
+
+
+def test_a_page_has_its_title_its_purpose_and_links_to_all_pages(app: AppTest):
+    assert not app.exception
+    assert app.title[0].value == shell.NAME
+    assert "What it is for." in [caption.value for caption in app.main.caption]
+    assert list(links(app)) == list(shell.PAGES)
+    assert any("not for diagnosis" in caption.value for caption in app.sidebar.caption)
+
+
+def test_links_carry_the_dataset_to_every_page_and_a_page_s_own_view_back_to_it(app: AppTest):
+    app.switch_page("pages/1_Browse.py").run()
+    app.selectbox(key="dataset").select("archive").run()
+    app.segmented_control(key="view_Browse").set_value("frame").run()
+    assert links(app)["Browse"] == "dataset=archive&view_Browse=frame"
+    app.query_params.clear()
+    app.query_params.update(parse_qs(links(app)["Train"]))
+    app.switch_page("pages/2_Train.py").run()
+    assert links(app)["Train"] == "dataset=archive"
+    assert links(app)["Browse"] == "dataset=archive&view_Browse=frame"
+
+
+def test_empty_state_calls_what_leads_on():
+    app = run("""
+from ui import shell; import streamlit as st
+shell.empty_state("Nothing", "Go", lambda: st.text("gone"))
+""")
+    assert not app.text
+    app.button[0].click().run()
+    assert app.text[0].value == "gone"
+
+
+# ---- The address ---------------------------------------------------------------------------------------
+
+CHOICES = """
+from ui import shell, gallery
+shell.bound_selectbox("Run", ["new", "old"], "run", format_func=str.upper)
+shell.bound_segmented("View", ["cell", "frame"], "view", default="cell")
+shell.bound_multiselect("Class", [1, 2, 3], "class")
+shell.bound_toggle("Log", "log")
+import streamlit as st
+st.text(gallery.pager(250, 100))
+"""
+
+
+def test_without_an_address_defaults_are_shown_and_only_what_may_change_is_written():
+    app = run(CHOICES)
+    assert app.query_params == {"run": "new"}
+    assert app.segmented_control(key="view").value == "cell"
+
+
+def test_widgets_show_what_the_address_says():
+    app = run(CHOICES, run="old", view="frame", log="True", page="3", **{"class": ["1", "3"]})
+    assert app.selectbox(key="run").value == "old"
+    assert app.segmented_control(key="view").value == "frame"
+    assert app.multiselect(key="class").value == [1, 3]
+    assert app.toggle(key="log").value is True
+    assert app.text[0].value == "(200, 250)"
+
+
+def test_what_the_address_cannot_mean_falls_back_and_is_corrected():
+    app = run(CHOICES, run="gone", view="x", log="?", page="99", **{"class": ["9", "2"]})
+    assert app.selectbox(key="run").value == "new"
+    assert app.multiselect(key="class").value == [2]
+    assert app.text[0].value == "(0, 100)"
+    assert {"run": "new"}.items() <= app.query_params.items()
+    assert not {"view", "log", "page"} & app.query_params.keys()
+
+
+def test_a_choice_is_written_to_the_address_and_turns_back_to_the_first_page():
+    app = run(CHOICES, page="2")
+    app.segmented_control(key="view").set_value("frame").run()
+    assert app.query_params == {"run": "new", "view": "frame"}
+    assert app.text[0].value == "(0, 100)"
+    app.segmented_control(key="view").set_value("cell").run()
+    app.multiselect(key="class").set_value([2, 3]).run()
+    assert app.query_params == {"run": "new", "class": ["2", "3"]}
+
+
+def test_a_widget_follows_an_address_that_changes_without_it():
+    app = run(CHOICES)
+    app.query_params["run"] = "old"  # as the browser's Back does
+    assert app.run().selectbox(key="run").value == "old"
+
+
+def test_no_options_is_no_error():
+    assert run("from ui import shell\nshell.bound_selectbox('Run', [], 'run')").selectbox[0].value is None
+
+
+def test_one_page_needs_no_pager():
+    app = run("from ui import gallery; import streamlit as st\nst.text(gallery.pager(0, 100))")
+    assert app.text[0].value == "(0, 0)"
+    assert not app.get("pagination")
+
+
+# ---- Gallery -------------------------------------------------------------------------------------------
+
+
+def decode(uri: str) -> np.ndarray:
+    encoded = np.frombuffer(base64.b64decode(uri.split(",", 1)[1]), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def test_a_thumbnail_keeps_its_shape_and_its_colours():
+    pixels = np.full((240, 320, 3), (200, 40, 90), np.uint8)
+    small = decode(gallery.thumbnail(pixels, 96))
+    assert small.shape == (96, 128, 3)
+    assert np.abs(small.astype(int) - (200, 40, 90)).max() <= 3
+
+
+def test_a_small_picture_is_not_blown_up():
+    assert decode(gallery.thumbnail(np.zeros((40, 30, 3), np.uint8), 96)).shape == (40, 30, 3)
+
+
+def test_gallery_and_matrix_draw_and_report_no_click():
+    app = run("""
+from ui.gallery import Tile, gallery
+from ui.matrix import confusion_matrix
+import streamlit as st
+st.text(gallery([Tile("a", "data:,", "<b>x</b>.png", "red")], "g", selected="a"))
+st.text(confusion_matrix([[1, 0], [2, 3]], ["a", "b"], key="m", title="A run"))
+""")
+    assert [text.value for text in app.text] == ["None", "None"]
+    assert len(app.get("bidi_component")) == 2
+
+
+@pytest.mark.parametrize("script", ["gallery.js", "matrix.js"])
+def test_components_never_parse_data_as_html(script: str):
+    source = (ROOT / "ui" / script).read_text(encoding="utf-8")
+    assert not any(word in source for word in ("innerHTML", "outerHTML", "insertAdjacentHTML"))
+
+
+# ---- Confusion matrix ----------------------------------------------------------------------------------
+
+COUNTS = [[8, 2], [1, 3]]
+
+
+def column(cells: list[dict], name: str) -> list:
+    return [cell[name] for cell in cells]
+
+
+def test_cells_hold_counts_with_the_share_of_the_true_class():
+    cells = matrix.cells(COUNTS, ["a", "b"], "counts", None, None)
+    assert column(cells, "big") == ["8", "2", "1", "3"]
+    assert column(cells, "small") == ["80.0%", "20.0%", "25.0%", "75.0%"]
+    assert column(cells, "kind") == ["right", "wrong", "wrong", "right"]
+    assert cells[1]["title"] == "True A, predicted B: 2 pictures, 20.0% of those truly A"
+
+
+def test_cells_by_predicted_hold_shares_of_the_column():
+    cells = matrix.cells([[3, 2], [1, 3]], ["a", "b"], "by predicted", None, None)
+    assert column(cells, "big") == ["75.0%", "40.0%", "25.0%", "60.0%"]
+    assert column(cells, "small") == ["3", "2", "1", "3"]
+
+
+def test_matrices_on_one_scale_shade_equal_counts_alike():
+    scale = matrix.common_scale(COUNTS, [[2, 0], [0, 64]])
+    assert scale == 64
+    first = matrix.cells(COUNTS, ["a", "b"], "counts", None, scale)
+    second = matrix.cells([[2, 0], [0, 64]], ["a", "b"], "counts", None, scale)
+    assert first[1]["shade"] == second[0]["shade"] > 0
+    assert column(second, "shade")[1:] == [0, 0, 1]
+
+
+def test_a_class_without_pictures_has_no_share():
+    cells = matrix.cells([[0, 0], [1, 3]], ["a", "b"], "by true", None, None)
+    assert column(cells, "big")[:2] == ["–", "–"]
+    assert column(cells, "kind")[:2] == ["none", "none"]
+
+
+def test_a_difference_says_what_became_better_and_worse():
+    cells = matrix.cells([[9, 1], [2, 2]], ["a", "b"], "by true", COUNTS, None)
+    assert column(cells, "big") == ["+10.0", "−10.0", "+25.0", "−25.0"]
+    assert column(cells, "small") == ["+1", "−1", "+1", "−1"]
+    assert column(cells, "kind") == ["right", "right", "wrong", "wrong"]
+    same = matrix.cells(COUNTS, ["a", "b"], "counts", COUNTS, None)
+    assert column(same, "big") == ["0"] * 4
+    assert column(same, "shade") == [0] * 4
+
+
+# ---- Charts --------------------------------------------------------------------------------------------
+
+CURVE = pd.DataFrame(
+    {
+        "run": ["r"] * 5,
+        "split": ["train", "train", "validation", "train", "validation"],
+        "epoch": [0.5, 1.0, 1.0, 1.5, 2.0],
+        "value": [4.0, 3.0, 3.5, 2.0, 2.5],
+    }
+)
+
+
+def test_hovering_anywhere_shows_the_last_value_of_every_series():
+    table = charts._with_hover_values(CURVE, [("r", "train"), ("r", "validation")])
+    at = table.set_index("epoch")[["series0", "series1"]].groupby("epoch").first()
+    assert at.loc[1.5].tolist() == [2.0, 3.5]
+    assert at.loc[2.0].tolist() == [2.0, 2.5]
+    assert len(table) == len(CURVE)
+
+
+def test_learning_curves_keep_their_specification_while_a_run_goes_on():
+    """A changed specification, but for the data's name, would mount the chart anew: a flicker a tick."""
+    script = """
+from ui import charts; import pandas as pd; import streamlit as st
+charts.learning_curves(pd.DataFrame(st.session_state["curve"]), title="loss", log=True)
+"""
+    app = AppTest.from_string(script, default_timeout=30)
+    specs = []
+    for rows in (CURVE.iloc[:3], CURVE):
+        app.session_state["curve"] = rows.to_dict("list")
+        app.run()
+        assert not app.exception
+        specs.append(json.loads(app.get("vega_lite_chart")[0].proto.spec) | {"data": None})
+    assert specs[0] == specs[1]
+
+
+def test_class_bars_stack_nothing_and_miss_nothing():
+    figure = charts.class_bars_figure({"train": {"b": 3, "a": 1}, "test": {"b": 2}}, "pictures", dark=False)
+    drawn = {bar.legendgroup: dict(zip(bar.x, bar.y, strict=True)) for bar in figure.data if not bar.name}
+    assert drawn == {"train": {"A": 1, "B": 3}, "test": {"A": 0, "B": 2}}
+    assert [bar.name for bar in figure.data if bar.name] == ["train", "test"]
+    assert figure.layout.paper_bgcolor == "rgba(0, 0, 0, 0)"
+
+
+def test_probability_bars_escape_names_and_keep_within_their_track():
+    drawn = charts.probability_bars_html(
+        {"<img src=x>": 1.2, "monocyte": 0.333}, classes=["<img src=x>", "monocyte"]
+    )
+    assert "<img" not in drawn
+    assert "width:100.0%" in drawn
+    assert "33.3%" in drawn
+    assert theme.css_colours(["monocyte"])["monocyte"] in drawn

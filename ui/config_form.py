@@ -1,0 +1,46 @@
+"""Widgets made from TrainConfig's fields, so that a new field needs no work here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core import config
+
+STEP_BY_STEP = ("data", "model", "view", "weights")
+"""Fields that the page asks for by itself, in words of its own."""
+
+
+def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
+    """Draws a widget for each field and returns their values.
+
+    `defaults` overrule the config's own; widgets start anew where `key` changes, as with another preset.
+    """
+    values: dict[str, Any] = {}
+    columns = st.columns(2)
+    shown = [spec for name, spec in config.fields().items() if name not in STEP_BY_STEP]
+    for place, spec in enumerate(shown):
+        with columns[place % 2]:
+            values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
+    return values
+
+
+def _widget(spec: Any, value: Any, key: str) -> Any:
+    limits, label = spec.metadata, spec.name.replace("_", " ").capitalize()
+    if limits["choices"]:
+        return st.selectbox(
+            label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"]
+        )
+    if config.field_type(spec.name) is int:
+        return st.number_input(
+            label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"]
+        )
+    if config.field_type(spec.name) is float:
+        # As text where steps of 0.01 would round 1e-4 away.
+        text = st.text_input(
+            label, "" if value is None else f"{value:g}", key=key, help=limits["help"],
+            placeholder="the network's own" if config.optional(spec.name) else "",
+        )  # fmt: skip
+        return config.parse(spec.name, text)
+    return st.text_input(label, value, key=key, help=limits["help"])
