@@ -8,9 +8,7 @@ from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.models import model_info
 from ui import lab, shell
 
-shell.page(
-    shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own."
-)
+shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
 
 datasets = lab.dataset_names()
 runs, damaged = run_folders.readable_runs()
@@ -47,12 +45,16 @@ def _next_step() -> tuple[str, str, str]:
     return "Try a picture of your own on a trained network.", "Classify your own", "pages/5_Classify.py"
 
 
-with st.container(horizontal=True):
-    st.metric("Datasets", len(datasets), border=True)
-    working = sum(facts["state"] in ("running", "queued") for facts in described)
-    st.metric("Runs", len(runs), f"{working} at work" if working else None, delta_color="off", border=True)
-    st.metric("Mistakes of the newest run", _mistakes_of_newest(), border=True, help="On its test pictures.")
-    device = st.container(border=True)
+working = sum(facts["state"] in ("running", "queued") for facts in described)
+tiles = st.columns(4)
+for tile, title, value in zip(
+    tiles,
+    ("Datasets", "Runs at work" if working else "Runs", "Mistakes of the newest run"),
+    (len(datasets), f"{working} of {len(runs)}" if working else len(runs), _mistakes_of_newest()),
+    strict=False,
+):
+    tile.metric(title, value, border=True, height="stretch")
+device = tiles[3].container(border=True, height="stretch", gap="xxsmall")
 
 sentence, button, target = _next_step()
 with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -98,9 +100,7 @@ if described:
                 "Network": model_info(facts["model"]).title,
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],
-                "Validation loss": [
-                    event["val_loss"] for event in run.events()[0] if event["event"] == "epoch"
-                ],
+                "Validation loss": [event["val_loss"] for event in run.events()[0] if event["event"] == "epoch"],
                 "Test accuracy": shell.percent(test["accuracy"]) if test else "–",
                 "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
             }
@@ -108,15 +108,11 @@ if described:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={
-            "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")
-        },
+        column_config={"Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")},
     )
 
 # Last of all, because it imports torch, which takes seconds the first time.
 with device:
     with st.spinner("Looking for a GPU …"):
         kind, _, why = _device_reason().partition(":")
-    st.caption("Device")
-    st.markdown(f"**{shell.plain(kind)}**")
-    st.caption(shell.plain(why.strip()))
+    st.markdown(f":small[Device]  \n:large[**{shell.plain(kind)}**]  \n:small[:gray[{shell.plain(why.strip())}]]")

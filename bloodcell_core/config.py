@@ -54,7 +54,7 @@ class TrainConfig:
         high=10_000_000,
         help="Training pictures an epoch, drawn anew each time; 0 means all of them.",
     )
-    batch_size: int = _field(64, low=1, high=8192, help="Pictures an optimizer step.")
+    batch_size: int = _field(32, low=1, high=8192, help="Pictures an optimizer step.")
     optimizer: str = _field(
         "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart."
     )
@@ -158,7 +158,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "original": {"view": "frame", "size": 96, "epochs": 10, "batch_size": 64, "pictures_per_epoch": 0},
-    "quick look": {"view": "cell", "size": 96, "epochs": 4, "batch_size": 64, "pictures_per_epoch": 2000},
+    "original": {"view": "frame", "size": 96, "epochs": 10, "batch_size": 32, "pictures_per_epoch": 0},
+    "quick look": {"view": "cell", "size": 96, "epochs": 6, "batch_size": 32, "pictures_per_epoch": 2000},
 }
 """Named settings for the page's form and `train --preset`. `original` follows the original analysis."""

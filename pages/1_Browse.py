@@ -30,20 +30,14 @@ def import_dialog() -> None:
     with tab_path:
         path = st.text_input("Path of a zip or folder", placeholder="/home/me/blood-cells.zip")
         name = st.text_input("Name", placeholder="made from the path where left empty", key="path_name")
-        simple = st.toggle(
-            "Take TEST_SIMPLE too", help="71 more pictures of the public archive; left out by default."
-        )
+        simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive; left out by default.")
         if st.button("Import", type="primary", disabled=not path, key="import_path"):
             _run_import(
-                lambda progress: import_dataset(
-                    Path(path).expanduser(), name or None, "auto", simple, progress
-                )
+                lambda progress: import_dataset(Path(path).expanduser(), name or None, "auto", simple, progress)
             )
     with tab_upload:
         upload = st.file_uploader("A zip", type=["zip"])
-        name = st.text_input(
-            "Name", placeholder="made from the file's name where left empty", key="upload_name"
-        )
+        name = st.text_input("Name", placeholder="made from the file's name where left empty", key="upload_name")
         if st.button("Import", type="primary", disabled=upload is None, key="import_upload") and upload:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, Path(upload.name).name)

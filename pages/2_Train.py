@@ -59,9 +59,7 @@ with form:
         help="Pretrained weights are downloaded once by torchvision; offline, give a file or train from scratch.",
     )  # fmt: skip
     if weights == "file":
-        weights = (
-            st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth") or "default"
-        )
+        weights = st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth") or "default"
     with st.expander("Advanced settings"):
         try:
             settings = config_form.advanced_fields(PRESETS[preset], key=preset)
@@ -73,9 +71,7 @@ with form:
     settings |= {"data": dataset, "view": view, "weights": weights}
     with st.container(horizontal=True):
         one = st.button("Train", type="primary", disabled=bool(problem), icon=":material/play_arrow:")
-        every = st.button(
-            "Train all three", disabled=bool(problem), help="One after another on the same device."
-        )
+        every = st.button("Train all three", disabled=bool(problem), help="One after another on the same device.")
     if one or every:
         start(list(MODELS) if every else [model], settings)
 
@@ -93,11 +89,7 @@ def run_card(run: Run, status: dict) -> None:
         if status["state"] == "running":
             done, total = status.get("step", 0), status.get("total_steps", 0)
             rate, left = status.get("pictures_per_second"), status.get("seconds_left")
-            words = (
-                f"epoch {status.get('epoch', 0) + 1} of {run.config.epochs}"
-                if total
-                else status.get("phase", "")
-            )
+            words = f"epoch {status.get('epoch', 0) + 1} of {run.config.epochs}" if total else status.get("phase", "")
             words += f" · {rate:,.0f} pictures a second" if rate else ""
             words += f" · {time.strftime('%M:%S', time.gmtime(left))} left" if left is not None else ""
             if status.get("phase", "").startswith("scoring"):
@@ -175,9 +167,7 @@ def curve_rows(runs: list[Run]) -> pd.DataFrame:
         for event in run.events()[0]:
             if event["event"] == "epoch":
                 for split, short in (("train", "train"), ("validation", "val")):
-                    rows.append(
-                        (title, split, event["epoch"], event[f"{short}_loss"], event[f"{short}_accuracy"])
-                    )
+                    rows.append((title, split, event["epoch"], event[f"{short}_loss"], event[f"{short}_accuracy"]))
     return pd.DataFrame(rows, columns=["run", "split", "epoch", "loss", "accuracy"])
 
 
@@ -221,9 +211,7 @@ def live_panel() -> None:
             st.caption("The curve begins with the first steps.")
     with right:
         if not curves.empty:
-            charts.learning_curves(
-                curves.rename(columns={"accuracy": "value"}), title="Accuracy", percent=True
-            )
+            charts.learning_curves(curves.rename(columns={"accuracy": "value"}), title="Accuracy", percent=True)
     for run in shown:
         run_card(run, statuses[run.name])
     with st.expander("Log of the newest run"):

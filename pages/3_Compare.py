@@ -51,11 +51,7 @@ for run in picked:
             "Best epoch": f"{summary['best_epoch']} of {summary['epochs_trained']}",
         }
     )
-formats = {
-    lab.dataset(name).facts["format"]
-    for name in {run.config.data for run in picked}
-    if name in dataset_names()
-}
+formats = {lab.dataset(name).facts["format"] for name in {run.config.data for run in picked} if name in dataset_names()}
 published = [
     {
         "Run": f"{row.title} (published)",
@@ -66,9 +62,7 @@ published = [
     for row in PUBLISHED
 ]
 table = pd.DataFrame(rows + published).fillna("–")
-st.dataframe(
-    table, hide_index=True, column_config={"Run": st.column_config.TextColumn(width="large", pinned=True)}
-)
+st.dataframe(table, hide_index=True, column_config={"Run": st.column_config.TextColumn(width="large", pinned=True)})
 st.caption(
     "In brackets the 95% interval, resampled by source photo where photos are known. The published rows are what the "
     "original analysis reports on the public archive's test split, without intervals."
@@ -78,8 +72,9 @@ st.caption(
         else " These runs are on other pictures: they can't be compared with the published rows."
     )
 )
-for note in dict.fromkeys(note for run in picked for note in run.summary()["test"]["warnings"]):
-    st.caption(f":material/info: {shell.plain(note)}")
+notes = dict.fromkeys(note for run in picked for note in run.summary()["test"]["warnings"])
+if notes:
+    st.caption(f":material/info: {shell.plain('; '.join(notes))}.")
 if len({(run.data_hash, run.config.data) for run in picked}) > 1:
     st.warning(
         "These runs were tested on different pictures: their figures can't be set against each other.",
@@ -90,15 +85,13 @@ st.subheader("Confusion matrices", anchor=False)
 mode = shell.bound_segmented(
     "Figures", list(MODES), "mode", default="counts", format_func=MODES.get, label_visibility="collapsed"
 )
-scale = (
-    matrix.common_scale(*(run.summary()["test"]["confusion"] for run in picked)) if mode == "counts" else None
-)
+scale = matrix.common_scale(*(run.summary()["test"]["confusion"] for run in picked)) if mode == "counts" else None
 opened = (shell.address("cell") or "").split("|")
-columns = st.columns(min(len(picked), 3))
-for place, run in enumerate(picked):
+grid = st.grid(2, min_column_width=420) if len(picked) > 1 else st.container()
+for run in picked:
     test = run.summary()["test"]
     here = opened[0] == run.name and len(opened) == 3
-    with columns[place % len(columns)]:
+    with grid.container():
         selected = (
             (run.classes.index(opened[1]), run.classes.index(opened[2]))
             if here and set(opened[1:]) <= set(run.classes)

@@ -25,9 +25,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         format_func=lambda value: f"All mistakes ({len(every):,})" if value == ALL
         else "{} called {} ({:,})".format(*map(pretty, value.split("|")), counted[value]),
     )  # fmt: skip
-    view = shell.bound_segmented(
-        "View", ["frame", "cell"], "view", default="cell", format_func=str.capitalize
-    )
+    view = shell.bound_segmented("View", ["frame", "cell"], "view", default="cell", format_func=str.capitalize)
 
 try:
     data = lab.dataset(run.config.data)

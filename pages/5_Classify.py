@@ -7,12 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.data import demo
-from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode
+from bloodcell_core.data.pictures import MAX_FILE_BYTES, SUFFIXES, decode_rgb, encode
 from bloodcell_core.errors import LabError
 from ui import charts, gallery, lab, shell
 from ui.theme import css_colours, pretty
 
-MAX_PICTURES, MAX_BYTES = 2000, 2 * 2**30  # of one hand-in, all in memory
+MAX_PICTURES = 2000  # of one hand-in: they are held in memory
 DETAILED = 30  # rows drawn with thumbnail and bars; the table below them holds all
 
 shell.page("Classify", "Hand in pictures of single white cells and read what a trained network calls them.")
@@ -32,6 +32,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 uploads = st.file_uploader(
     "Pictures", type=[suffix[1:] for suffix in SUFFIXES], accept_multiple_files=True,
+    max_upload_size=MAX_FILE_BYTES // 2**20,
     help="JPEG, PNG, TIFF, WebP or BMP, one white cell each. They stay on this machine.",
 )  # fmt: skip
 
@@ -39,10 +40,7 @@ uploads = st.file_uploader(
 @st.cache_data(show_spinner=False)
 def examples() -> list[tuple[str, bytes]]:
     rng = np.random.default_rng(7)
-    return [
-        (f"synthetic {label}.png", encode(demo.draw_picture(label, rng)))
-        for label in ("neutrophil", "eosinophil")
-    ]
+    return [(f"synthetic {label}.png", encode(demo.draw_picture(label, rng))) for label in ("neutrophil", "eosinophil")]
 
 
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -74,9 +72,7 @@ try:
     for answer in loaded.classify((title, lambda data=data: data) for title, data in handed_in):
         answers.append(answer)
         if bar:
-            bar.progress(
-                len(answers) / len(handed_in), f"{len(answers):,} of {len(handed_in):,} pictures classified"
-            )
+            bar.progress(len(answers) / len(handed_in), f"{len(answers):,} of {len(handed_in):,} pictures classified")
     if bar:
         bar.empty()
 except (LabError, OSError) as error:

@@ -52,7 +52,9 @@ def test_the_four_classes_keep_their_colours_in_every_dataset(dark: bool):
 
 
 def test_further_classes_get_their_colour_by_their_sorted_place():
-    assert theme.class_colours(EIGHT, False) == theme.class_colours(EIGHT[::-1], False)
+    colours = theme.class_colours([name.upper() for name in reversed(EIGHT)], False)
+    further = [colours[name] for name in ("BASOPHIL", "ERYTHROBLAST", "IG", "PLATELET")]
+    assert further == [light for light, _ in theme.FURTHER_COLOURS[:4]]
 
 
 def test_more_classes_than_colours_still_get_one_each():
@@ -95,15 +97,11 @@ def test_percent():
 def test_plain_leaves_no_markdown(text: str):
     escaped = shell.plain(text)
     assert escaped.replace("\\", "") == text
-    assert all(
-        before == "\\" for before, sign in zip(" " + escaped, escaped, strict=False) if sign in "*_[]<`$#"
-    )
+    assert all(before == "\\" for before, sign in zip(" " + escaped, escaped, strict=False) if sign in "*_[]<`$#")
 
 
 def test_plain_leaves_ordinary_words_alone():
-    assert (
-        shell.plain("No such file: cells-2.png (try another).") == "No such file: cells-2.png (try another)."
-    )
+    assert shell.plain("No such file: cells-2.png (try another).") == "No such file: cells-2.png (try another)."
 
 
 # ---- The frame -----------------------------------------------------------------------------------------
@@ -148,6 +146,13 @@ def test_links_carry_the_dataset_to_every_page_and_a_page_s_own_view_back_to_it(
     app.switch_page("pages/2_Train.py").run()
     assert links(app)["Train"] == "dataset=archive"
     assert links(app)["Browse"] == "dataset=archive&view_Browse=frame"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_colours_in_dialogs_follow_the_theme(app: AppTest, mode: str):
+    app.context = {"theme": mode}
+    app.run()
+    assert any(f"color-scheme: {mode}" in block.value for block in app.html)
 
 
 def test_empty_state_calls_what_leads_on():
@@ -353,9 +358,7 @@ def test_class_bars_stack_nothing_and_miss_nothing():
 
 
 def test_probability_bars_escape_names_and_keep_within_their_track():
-    drawn = charts.probability_bars_html(
-        {"<img src=x>": 1.2, "monocyte": 0.333}, classes=["<img src=x>", "monocyte"]
-    )
+    drawn = charts.probability_bars_html({"<img src=x>": 1.2, "monocyte": 0.333}, classes=["<img src=x>", "monocyte"])
     assert "<img" not in drawn
     assert "width:100.0%" in drawn
     assert "33.3%" in drawn

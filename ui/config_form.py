@@ -29,13 +29,9 @@ def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
 def _widget(spec: Any, value: Any, key: str) -> Any:
     limits, label = spec.metadata, spec.name.replace("_", " ").capitalize()
     if limits["choices"]:
-        return st.selectbox(
-            label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"]
-        )
+        return st.selectbox(label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"])
     if config.field_type(spec.name) is int:
-        return st.number_input(
-            label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"]
-        )
+        return st.number_input(label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"])
     if config.field_type(spec.name) is float:
         # As text where steps of 0.01 would round 1e-4 away.
         text = st.text_input(

@@ -40,7 +40,8 @@ def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str
     """
     data = {"tiles": [asdict(tile) for tile in items], "tile_px": tile_px, "selected": selected}
     # The callback does nothing: Streamlit gives the result an `opened` only where there is one.
-    return _GRID(key=key, data=data, on_opened_change=lambda: None).opened
+    opened: str | None = _GRID(key=key, data=data, on_opened_change=lambda: None).opened
+    return opened
 
 
 def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
@@ -48,7 +49,7 @@ def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
 
     The gallery cuts a square out of the middle, so it is the shorter side that must be sharp.
     """
-    scale = min(1.0, px / min(pixels.shape[:2]))
+    scale = px / min(pixels.shape[:2])
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

@@ -75,9 +75,7 @@ def demo_dialog() -> None:
 
     bar = st.progress(0.0, "Drawing synthetic demo pictures …")
     try:
-        made = make_demo(
-            progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn")
-        )
+        made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
     except LabError as error:
         show_error(str(error))
         return
@@ -174,7 +172,7 @@ def facts_of(data: Dataset, row: int) -> dict[str, Any]:
         "File": picture.file,
         "Split": picture.split,
         "Size": f"{picture.width} × {picture.height} px",
-        "Source photo": f"{picture.source_photo} ({len(family)} pictures from it)"
+        "Source photo": f"{picture.source_photo}, {len(family)} of the pictures come from it"
         if data.photos_known
         else "not known",
         "Content": picture.image_id[:12],

@@ -41,6 +41,8 @@ def confusion_matrix(
     it is drawn: what became better in the accent colour, what became worse in orange.
     `scale_max` is the count, or the share 0…1, that gets the deepest shade; matrices that stand side by
     side need a common one for counts (`common_scale`), shares have it. `selected` rings a cell.
+
+    Two of them go into `st.grid(2, min_column_width=420)`, which puts one under the other where it is narrow.
     """
     result = _TABLE(
         key=key,
@@ -86,7 +88,9 @@ def cells(
 def _share(number: np.ndarray, mode: Mode) -> np.ndarray:
     """Each cell's share of its column if by predicted, else of its row; nan where there are no pictures."""
     total = number.sum(axis=0 if mode == "by predicted" else 1, keepdims=True)
-    return np.divide(number, total, out=np.full_like(number, np.nan), where=total > 0)
+    share = np.full_like(number, np.nan)
+    np.divide(number, total, out=share, where=total > 0)
+    return share
 
 
 def _shade(value: float, top: float) -> float:
@@ -94,9 +98,7 @@ def _shade(value: float, top: float) -> float:
     return round(float(np.cbrt(min(abs(value) / top, 1))), 3) if top and np.isfinite(value) else 0.0
 
 
-def _describe(
-    number: float, share: float, mode: Mode, true: str, predicted: str, *, right: bool
-) -> dict[str, str]:
+def _describe(number: float, share: float, mode: Mode, true: str, predicted: str, *, right: bool) -> dict[str, str]:
     count, part = f"{number:,.0f}", percent(share)
     big, small = (count, part) if mode == "counts" else (part, count)
     whole = f"called {predicted}" if mode == "by predicted" else f"truly {true}"

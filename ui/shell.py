@@ -89,9 +89,11 @@ def empty_state(message: str, button: str, then: str | Callable[[], Any], **quer
         st.markdown(message, text_alignment="center")
         clicked = st.button(button, type="primary", key=f"empty_{button}")
         st.space("xsmall")
-    if clicked and callable(then):
+    if not clicked:
+        return
+    if callable(then):
         then()
-    elif clicked:
+    else:
         st.switch_page(then, query_params=query)
 
 
@@ -116,7 +118,7 @@ def set_address(**values: Any) -> None:
         _remember_address()
 
 
-def bound_selectbox(label: str, options: Sequence, param: str, *, default: Any = None, **widget: Any) -> Any:
+def bound_selectbox(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
     """`st.selectbox` whose choice the address holds as `param`, by the option's `str`.
 
     With a `default` the address leaves that choice out. Without one the first option is shown, and written
@@ -128,7 +130,7 @@ def bound_selectbox(label: str, options: Sequence, param: str, *, default: Any =
     return st.selectbox(label, options, **writing_back(param, default), **widget)
 
 
-def bound_segmented(label: str, options: Sequence, param: str, *, default: Any = None, **widget: Any) -> Any:
+def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
     """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
     follow_address(param, options, default)
     return st.segmented_control(label, options, required=True, **writing_back(param, default), **widget)
@@ -141,8 +143,8 @@ def bound_toggle(label: str, param: str, *, default: bool = False, **widget: Any
 
 
 def bound_multiselect(
-    label: str, options: Sequence, param: str, *, default: Sequence = (), **widget: Any
-) -> list:
+    label: str, options: Sequence[Any], param: str, *, default: Sequence[Any] = (), **widget: Any
+) -> list[Any]:
     """`st.multiselect` that the address holds as a repeated `param`; nothing picked means the default."""
     by_slug = {str(option): option for option in options}
     picked = [by_slug[slug] for slug in st.query_params.get_all(param) if slug in by_slug]
@@ -150,7 +152,7 @@ def bound_multiselect(
     return st.multiselect(label, options, **writing_back(param, list(default)), **widget)
 
 
-def follow_address(param: str, options: Iterable, default: Any = None) -> Any:
+def follow_address(param: str, options: Iterable[Any], default: Any = None) -> Any:
     """Set the widget that has the key `param` to what the address says, and return that value."""
     by_slug = {str(option): option for option in options}
     wanted = (st.query_params.get(param), str(default), next(iter(by_slug), None))
@@ -187,7 +189,8 @@ def _slugs(value: Any) -> list[str]:
 
 def _addresses() -> dict[str, dict[str, list[str]]]:
     """The last address of each page in this session: page → parameter → values."""
-    return st.session_state.setdefault("lab_addresses", {})
+    addresses: dict[str, dict[str, list[str]]] = st.session_state.setdefault("lab_addresses", {})
+    return addresses
 
 
 def _remember_address() -> None:

@@ -48,9 +48,7 @@ def css_colours(classes: Iterable[str]) -> dict[str, str]:
 def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
     classes = list(classes)
     further = sorted({name.lower() for name in classes} - CLASS_COLOURS.keys())
-    pairs = CLASS_COLOURS | {
-        name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate(further)
-    }
+    pairs = CLASS_COLOURS | {name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate(further)}
     return {name: pairs[name.lower()] for name in classes}
 
 
