@@ -30,6 +30,14 @@ if not picked:
     st.stop()
 
 
+def open_cell(runs: dict) -> tuple | None:
+    """The run and the (true, predicted) indices whose pictures the address asks for."""
+    run, cell = runs.get(shell.address("matrix")), (shell.address("cell") or "").split("-")
+    if run and len(cell) == 2 and all(part.isdigit() and int(part) < len(run.classes) for part in cell):
+        return run, (int(cell[0]), int(cell[1]))
+    return None
+
+
 def figure(value: float | None, limits: list[float] | None) -> str:
     if value is None:
         return "–"
@@ -86,28 +94,20 @@ mode = shell.bound_segmented(
     "Figures", list(MODES), "mode", default="counts", format_func=MODES.get, label_visibility="collapsed"
 )
 scale = matrix.common_scale(*(run.summary()["test"]["confusion"] for run in picked)) if mode == "counts" else None
-opened = (shell.address("cell") or "").split("|")
-grid = st.grid(2, min_column_width=420) if len(picked) > 1 else st.container()
-for run in picked:
-    test = run.summary()["test"]
-    here = opened[0] == run.name and len(opened) == 3
-    with grid.container():
-        selected = (
-            (run.classes.index(opened[1]), run.classes.index(opened[2]))
-            if here and set(opened[1:]) <= set(run.classes)
-            else None
-        )
+opened = open_cell(runs)
+with st.grid(2, min_column_width=420) if len(picked) > 1 else st.container():
+    for run in picked:
         clicked = matrix.confusion_matrix(
-            test["confusion"], run.classes, key=f"matrix-{run.name}", title=lab.run_title(run), mode=mode,
-            scale_max=scale, selected=selected,
+            run.summary()["test"]["confusion"], run.classes, key=f"matrix-{run.name}", title=lab.run_title(run),
+            mode=mode, scale_max=scale, selected=opened[1] if opened and opened[0] is run else None,
         )  # fmt: skip
-    if clicked:
-        true, predicted = (run.classes[index] for index in clicked)
-        shell.set_address(cell=f"{run.name}|{true}|{predicted}", page=None)
-        st.rerun()
+        if clicked:
+            shell.set_address(matrix=run.name, cell="{}-{}".format(*clicked), page=None)
+            st.rerun()
 
-if len(opened) == 3 and opened[0] in chosen:
-    run, true, predicted = runs[opened[0]], *opened[1:]
+if opened and opened[0] in picked:
+    run, place = opened
+    true, predicted = (run.classes[index] for index in place)
     found = lab.predictions(run)
     found = found[(found.split == "test") & (found.label == true) & (found.predicted == predicted)]
     st.subheader(f"{len(found):,} pictures: truly {pretty(true)}, called {pretty(predicted)}", anchor=False)

@@ -13,17 +13,27 @@ ALL = "all"
 shell.page("Review", "Go through the pictures that a network gets wrong, its most confident mistakes first.")
 runs = {run.name: run for run in lab.need_runs()}
 
+
+def pair_of(run, value: str) -> tuple[str, str]:
+    true, predicted = map(int, value.split("-"))
+    return run.classes[true], run.classes[predicted]
+
+
 with st.container(horizontal=True, vertical_alignment="bottom"):
     name = shell.bound_selectbox("Run", list(runs), "run", format_func=lambda name: lab.run_title(runs[name]))
     run = runs[name]
     table = lab.predictions(run)
     every = mistakes(table, run.classes)
     pairs = confusion_pairs(every)
-    counted = {f"{row.label}|{row.predicted}": row.count for row in pairs.itertuples(index=False)}
+    # By place among the classes: a class's name may hold any character.
+    counted = {
+        f"{run.classes.index(row.label)}-{run.classes.index(row.predicted)}": row.count
+        for row in confusion_pairs(every).itertuples(index=False)
+    }
     pair = shell.bound_selectbox(
         "Mistake", [ALL, *counted], "pair", default=ALL,
         format_func=lambda value: f"All mistakes ({len(every):,})" if value == ALL
-        else "{} called {} ({:,})".format(*map(pretty, value.split("|")), counted[value]),
+        else "{} called {} ({:,})".format(*map(pretty, pair_of(run, value)), counted[value]),
     )  # fmt: skip
     view = shell.bound_segmented("View", ["frame", "cell"], "view", default="cell", format_func=str.capitalize)
 
@@ -33,7 +43,7 @@ except LabError as error:
     shell.show_error(f"The pictures of this run are gone: {error}")
     st.stop()
 
-queue = every if pair == ALL else mistakes(table, run.classes, pair=tuple(pair.split("|")))
+queue = every if pair == ALL else mistakes(table, run.classes, pair=pair_of(run, pair))
 queue = queue.assign(row=lab.rows_of(data, queue.image_id)).dropna(subset="row").reset_index(drop=True)
 total = int((table.split == "test").sum())
 if queue.empty:
@@ -60,15 +70,12 @@ large, side = st.columns([2, 1], gap="large")
 with large:
     try:
         original, cell = lab.original_and_view(data, int(mistake.row))
-        with st.container(horizontal=True):
-            whole = f"True {pretty(mistake.label)}, predicted {pretty(mistake.predicted)}"
-            st.image(cell.pixels, width=340, alt=f"{whole}, cell view", caption="Cell view")
-            st.image(
-                lab.outlined(original, cell),
-                width=453,
-                alt=f"{whole}, whole picture",
-                caption="Whole picture",
-            )
+        words = f"True {pretty(mistake.label)}, predicted {pretty(mistake.predicted)}"
+        near, whole = st.columns([3, 4])
+        near.image(cell.pixels, width="stretch", alt=f"{words}, cell view", caption="Cell view")
+        whole.image(
+            lab.outlined(original, cell), width="stretch", alt=f"{words}, whole picture", caption="Whole picture"
+        )
     except LabError as error:
         shell.show_error(str(error))
 with side:

@@ -6,10 +6,11 @@ Training, browsing and prediction all decode here, so that they can't see differ
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bloodcell_core.errors import LabError
 
@@ -19,6 +20,29 @@ MIN_SIDE = 8
 MAX_FILE_BYTES = 512 * 2**20  # of one picture file, wherever it comes from
 MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; decoded it is 192 MB
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
+DAMAGED = (  # what Pillow's decoders raise on damaged bytes
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    MemoryError,
+    struct.error,
+)
+UPRIGHT = {  # EXIF orientation → how the stored pixels are turned to stand upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow warns of broken EXIF blocks and the like, which are no reason to lose a picture. Not `catch_warnings`
+# around each decoding: it isn't safe on threads and would leave the whole program's warnings muted.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadablePicture(LabError):
@@ -39,30 +63,19 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if not data:
         raise UnreadablePicture("the file is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a broken EXIF block is no reason to lose the picture
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.size)
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size)
+            deep = _is_deep_colour(image)
+            image.load()
+            samples = _colour_samples(data, image.size) if deep else None
+            return _to_rgb(_upright(image)) if samples is None else _scale_to_8_bit(samples)
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
         raise UnreadablePicture(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise UnreadablePicture("more pixels than a picture of this lab may have") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        KeyError,
-        IndexError,
-        TypeError,
-        MemoryError,
-    ) as error:
-        # Pillow's decoders raise any of these on damaged bytes.
+    except DAMAGED as error:
         raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
 
 
@@ -76,6 +89,42 @@ def _check_size(size: tuple[int, int]) -> None:
         raise UnreadablePicture(
             f"too large: {width}×{height} pixels, at most {MAX_PIXELS // 1_000_000} million"
         )
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether a picture that isn't loaded yet is opaque, upright colour of 16 bits a sample.
+
+    Pillow keeps the upper 8 bits of such samples, of which a 12-bit camera fills 4. Transparent or turned ones are
+    left to it: cameras make none.
+    """
+    sixteen = any(";16" in str(tile.args) for tile in image.tile)
+    return image.mode == "RGB" and sixteen and "transparency" not in image.info and _turn(image) is None
+
+
+def _colour_samples(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
+    """uint16 H×W×3 RGB as OpenCV reads it, or None where it reads something else."""
+    import cv2
+
+    try:
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if samples is None or samples.dtype != np.uint16 or samples.shape != (size[1], size[0], 3):
+        return None
+    return samples[:, :, ::-1]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. `ImageOps.exif_transpose` also writes the EXIF anew, which an odd tag makes fail."""
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGED:
+        return None
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

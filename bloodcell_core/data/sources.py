@@ -31,6 +31,7 @@ DAMAGED = (
     RuntimeError,
     OSError,
     EOFError,
+    ValueError,  # a name that is no UTF-8, a member that would begin before the file
 )
 
 
@@ -46,9 +47,9 @@ class Source(Protocol):
 
 def open_source(path: Path) -> Source:
     """The zip or folder at `path`; LabError that says why where it can't be used."""
-    if path.is_dir():
+    if os.path.isdir(path):  # not path.is_dir(): that raises OSError where the name is too long for the system
         return FolderSource(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise LabError(f"{path} doesn't exist: give a folder or a .zip file")
     return ZipSource(path)
 
@@ -73,10 +74,12 @@ class FolderSource:
 
     def read(self, file: str) -> bytes:
         full = self._top / file
-        size = full.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise LabError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-        return full.read_bytes()
+        try:
+            if full.stat().st_size <= MAX_FILE_BYTES:
+                return full.read_bytes()
+        except OSError as error:  # taken away since the folder was listed, or not ours to read
+            raise LabError(f"can't be read: {error.strerror}") from None
+        raise LabError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -87,7 +90,7 @@ class ZipSource:
         self.name = path.stem
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError) as error:
+        except DAMAGED as error:
             raise LabError(f"{path.name} is not a zip file that can be read: {error}") from None
         try:
             self._members = _checked_members(self._zip, path.name)
@@ -112,7 +115,7 @@ class ZipSource:
 
 
 def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if info.filename and not info.is_dir()]
     if not infos:
         raise LabError(f"{name} is an empty zip: there is nothing to import")
     if len(infos) > MAX_FILES:

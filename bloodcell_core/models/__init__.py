@@ -39,7 +39,7 @@ MODELS: dict[str, ModelInfo] = {
         ),
         ModelInfo(
             "deep_cnn", "Deep CNN", "Four convolutions, three linear layers, dropout.",
-            parameters=2_552_324, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1],
+            parameters=2_552_260, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1],
         ),
         ModelInfo(
             "resnet18", "ResNet-18", "Pretrained on ImageNet, last layer replaced, fine-tuned as a whole.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
@@ -50,12 +51,20 @@ def load_pretrained(network: nn.Module, weights: str) -> None:
 
 
 def _default_state() -> dict[str, Tensor]:
+    if cached_weights().is_file():
+        try:
+            return _state_of_file(cached_weights())
+        except LabError as error:
+            raise LabError(
+                f"torchvision's cached weights can't be used: {error}: delete {cached_weights()} and they are "
+                "downloaded anew; or give a file with weights=PATH; or train from scratch with weights=none"
+            ) from None
     try:
         with _timeout(DOWNLOAD_TIMEOUT):
             return dict(PRETRAINED.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise LabError(
-            f"resnet18's ImageNet weights can't be had ({str(error)[:80]}): go online once so that torchvision "
+            f"resnet18's ImageNet weights can't be had ({_first_line(error)[:80]}): go online once so that torchvision "
             f"downloads them; or put {cached_weights().name} into torchvision's cache, {cached_weights().parent}; "
             "or give a file with weights=PATH; or train from scratch with weights=none"
         ) from None
@@ -82,12 +91,18 @@ def _state_of_file(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, ImportError) as error:
-        raise LabError(f"{path.name} can't be read as weights: {str(error).splitlines()[0][:120]}") from None
-    except Exception as error:  # pickle.UnpicklingError: refused content
+    except pickle.UnpicklingError:
         raise LabError(
-            f"{path.name} is refused: it holds more than plain weights ({type(error).__name__})"
+            f"{path.name} is refused: it is no weights file, or holds more than plain weights"
         ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except Exception as error:  # a damaged file may raise anything: IndexError, KeyError and AttributeError were seen
+        raise LabError(f"{path.name} can't be read as weights: {_first_line(error)[:120]}") from None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise LabError(f"{path.name} holds no table of weights")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -86,9 +86,9 @@ def _earlier_runs(run: Run, queue: str) -> bool:
     mine = run.status()["queued"]
     for other in runs.readable_runs()[0]:
         status = other.status()
-        if other.name != run.name and status["state"] == "queued" and status["queue"] == queue:
-            if (status["queued"], other.name) < (mine, run.name):
-                return True
+        waits = other.name != run.name and status["state"] == "queued" and status["queue"] == queue
+        if waits and (status["queued"], other.name) < (mine, run.name):
+            return True
     return False
 
 

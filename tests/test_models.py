@@ -1,0 +1,387 @@
+"""bloodcell_core.models: every row of MODELS, what each network is made of, and where first weights come from."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Callable
+from http.client import IncompleteRead
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.device import choose_device
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, resnet18
+from bloodcell_core.models.forward import predict_logits, to_input
+from bloodcell_core.models.network import build_network, count_parameters, load_network
+
+CPU = choose_device("cpu")
+every_model = pytest.mark.parametrize("model", MODELS)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no network in a test")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+
+
+def random_pictures(count: int, size: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=generator)
+
+
+def layers(network: nn.Module, kind: type[nn.Module]) -> list[Any]:
+    return [layer for layer in network.modules() if isinstance(layer, kind)]
+
+
+# Every row of the table
+
+
+@every_model
+@pytest.mark.parametrize("size", [32, 96, 129])
+@pytest.mark.parametrize("classes", [2, 7])
+def test_a_network_gives_a_logit_a_class_at_any_size(model: str, size: int, classes: int) -> None:
+    network = build_network(model, classes, size)
+    logits = predict_logits(network, random_pictures(2, size), CPU)
+    assert logits.shape == (2, classes)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@every_model
+def test_the_table_tells_the_number_of_parameters(model: str) -> None:
+    assert count_parameters(build_network(model, 4, 96)) == MODELS[model].parameters
+
+
+@every_model
+def test_a_rows_name_is_its_key_and_its_rate_is_a_valid_one(model: str) -> None:
+    row = MODELS[model]
+    assert row.name == model
+    assert row.title
+    assert row.about
+    assert TrainConfig(data="d", model=model, learning_rate=row.learning_rate)
+    assert bool(row.weights_licence) == row.pretrained
+
+
+@every_model
+def test_the_normalisation_is_the_tables_and_is_kept_with_the_weights(model: str) -> None:
+    network = build_network(model, 4, 32)
+    state = network.state_dict()
+    torch.testing.assert_close(state["mean"].flatten(), torch.tensor(MODELS[model].mean))
+    torch.testing.assert_close(state["std"].flatten(), torch.tensor(MODELS[model].std))
+    assert {name for name, _ in network.named_parameters()}.isdisjoint({"mean", "std"})
+
+
+def test_only_the_pretrained_network_is_normalised_as_imagenet_was() -> None:
+    assert (MODELS["resnet18"].mean, MODELS["resnet18"].std) == (IMAGENET_MEAN, IMAGENET_STD)
+    for name in ("basic_cnn", "deep_cnn"):
+        assert (MODELS[name].mean, MODELS[name].std) == ((0, 0, 0), (1, 1, 1))
+
+
+@every_model
+def test_the_network_itself_sees_normalised_pixels(model: str) -> None:
+    network = build_network(model, 4, 32).eval()
+    seen: list[Tensor] = []
+    network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pictures = random_pictures(2, 32)
+    network(to_input(pictures, CPU))
+    row = MODELS[model]
+    wanted = (pictures.permute(0, 3, 1, 2) / 255 - torch.tensor(row.mean).view(3, 1, 1)) / torch.tensor(
+        row.std
+    ).view(3, 1, 1)
+    torch.testing.assert_close(seen[0], wanted)
+
+
+@every_model
+def test_a_network_can_learn_sixteen_pictures_by_heart(model: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(model, 4, 32)
+    pictures = random_pictures(16, 32)
+    inputs, labels = to_input(pictures, CPU), torch.arange(16) % 4
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for step in range(300):
+        loss = nn.functional.cross_entropy(network(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        # asked of the forward pass that predicts, so that batch statistics have to be learned too
+        if step % 10 == 9 and (predict_logits(network, pictures, CPU).argmax(1) == labels).all():
+            return
+    pytest.fail(f"after 300 steps the loss is still {loss.item():.3f}")
+
+
+@every_model
+def test_saved_weights_give_the_same_logits_when_loaded(model: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = build_network(model, 4, 32)
+    network.train()
+    network(to_input(random_pictures(8, 32), CPU))  # moves the buffers of batch normalisation
+    file = tmp_path / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
+    loaded = load_network(model, 4, 32, file)
+    assert not loaded.training
+    pictures = random_pictures(5, 32, seed=2)
+    assert torch.equal(predict_logits(loaded, pictures, CPU), predict_logits(network, pictures, CPU))
+
+
+@every_model
+def test_the_saved_normalisation_wins_over_the_tables(model: str, tmp_path: Path) -> None:
+    state = build_network(model, 4, 32).state_dict()
+    state["mean"] = torch.full((1, 3, 1, 1), 0.25)
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "w.safetensors")
+    assert load_network(model, 4, 32, tmp_path / "w.safetensors").mean.flatten().tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None], ids=["empty", "text", "missing"])
+def test_damaged_weights_of_a_run_are_told_in_one_line(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(LabError, match=r"model\.safetensors can't be used: ") as caught:
+        load_network("basic_cnn", 4, 32, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file(build_network("basic_cnn", 4, 32).state_dict(), file)
+    with pytest.raises(LabError, match=r"can't be used: ") as caught:
+        load_network("deep_cnn", 4, 32, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, resnet18"):
+        build_network("vgg", 4, 32)
+
+
+# What each network is made of
+
+
+def test_basic_cnn_has_two_convolutions_and_one_linear_layer() -> None:
+    network = build_network("basic_cnn", 4, 96)
+    assert [layer.kernel_size for layer in layers(network, nn.Conv2d)] == [(3, 3), (3, 3)]
+    (linear,) = layers(network, nn.Linear)
+    assert linear.out_features == 4
+    assert not layers(network, nn.Dropout)
+
+
+def test_deep_cnn_is_the_originals() -> None:
+    network = build_network("deep_cnn", 5, 96)
+    convolutions = layers(network, nn.Conv2d)
+    assert [layer.in_channels for layer in convolutions] == [3, 32, 64, 128]
+    assert [layer.out_channels for layer in convolutions] == [32, 64, 128, 256]
+    assert [(layer.kernel_size, layer.stride) for layer in layers(network, nn.MaxPool2d)] == [(2, 2)] * 4
+    assert [layer.output_size for layer in layers(network, nn.AdaptiveAvgPool2d)] == [4]
+    linears = layers(network, nn.Linear)
+    assert [(layer.in_features, layer.out_features) for layer in linears] == [
+        (256 * 4 * 4, 512),
+        (512, 128),
+        (128, 5),
+    ]
+    assert [layer.p for layer in layers(network, nn.Dropout)] == [0.25, 0.5]
+
+
+def test_deep_cnn_starts_at_a_lower_rate_than_the_one_that_leaves_it_at_chance() -> None:
+    assert MODELS["deep_cnn"].learning_rate < 1e-3
+
+
+def test_resnet18_is_torchvisions_with_its_last_layer_replaced() -> None:
+    import torchvision
+
+    ours = resnet18.build(4, 96)
+    theirs = torchvision.models.resnet18()
+    assert isinstance(ours, type(theirs))
+    assert (ours.fc.in_features, ours.fc.out_features) == (512, 4)
+    shapes = {name: value.shape for name, value in ours.state_dict().items() if not name.startswith("fc.")}
+    assert shapes == {
+        name: value.shape for name, value in theirs.state_dict().items() if not name.startswith("fc.")
+    }
+
+
+# First weights of resnet18
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> dict[str, Tensor]:
+    """A state dict as torchvision's file of ImageNet weights holds it, with weights of our own."""
+    torch.manual_seed(5)
+    state: dict[str, Tensor] = resnet18.build(1000, 96).state_dict()
+    return state
+
+
+def assert_body_is(network: nn.Module, wanted: dict[str, Tensor]) -> None:
+    state = network.state_dict()
+    for name, value in wanted.items():
+        if not name.startswith("fc."):
+            assert torch.equal(state[f"body.{name}"], value), name
+    assert state["body.fc.weight"].shape == (4, 512)
+    assert not torch.equal(state["body.fc.weight"], wanted["fc.weight"][:4])
+
+
+def test_default_weights_come_from_torchvisions_cache(imagenet: dict[str, Tensor], tmp_path: Path) -> None:
+    file = resnet18.cached_weights()
+    assert file == tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(imagenet, file)
+    assert_body_is(build_network("resnet18", 4, 32, "default"), imagenet)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_a_file_go_into_all_but_the_last_layer(
+    imagenet: dict[str, Tensor], tmp_path: Path, suffix: str, prefix: str
+) -> None:
+    file = tmp_path / f"weights{suffix}"
+    state = {prefix + name: value for name, value in imagenet.items()}
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    assert_body_is(build_network("resnet18", 4, 32, str(file)), imagenet)
+
+
+def test_old_weights_without_batch_counts_are_taken(imagenet: dict[str, Tensor], tmp_path: Path) -> None:
+    old = {name: value for name, value in imagenet.items() if "num_batches_tracked" not in name}
+    torch.save(old, tmp_path / "old.pth")
+    assert_body_is(build_network("resnet18", 4, 32, str(tmp_path / "old.pth")), old)
+
+
+def test_weights_none_needs_no_file_and_starts_at_random() -> None:
+    torch.manual_seed(0)
+    first = build_network("resnet18", 4, 32, "none").state_dict()
+    torch.manual_seed(1)
+    second = build_network("resnet18", 4, 32, "none").state_dict()
+    assert not torch.equal(first["body.conv1.weight"], second["body.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no route"), ConnectionResetError("reset"), TimeoutError("late"), IncompleteRead(b"")]
+)
+def test_offline_the_error_names_every_remedy(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.hub.urlopen", fail)
+    with pytest.raises(LabError) as caught:
+        build_network("resnet18", 4, 32, "default")
+    said = str(caught.value)
+    cache = resnet18.cached_weights()
+    for remedy in ("go online", cache.name, str(cache.parent), "weights=PATH", "weights=none"):
+        assert remedy in said
+    assert "\n" not in said
+    assert not cache.exists()
+
+
+def test_a_download_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    limits = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        limits.append(socket.getdefaulttimeout())
+        raise URLError("no route")
+
+    monkeypatch.setattr("torch.hub.urlopen", fail)
+    with pytest.raises(LabError):
+        build_network("resnet18", 4, 32, "default")
+    assert limits == [resnet18.DOWNLOAD_TIMEOUT]
+    assert socket.getdefaulttimeout() is None
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def raw_pickle(value: Any) -> bytes:
+    return pickle.dumps(value)
+
+
+def saved(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+BAD_FILES: dict[str, Callable[[dict[str, Tensor], Path], bytes]] = {
+    "empty": lambda state, mark: b"",
+    "text": lambda state, mark: b"hello, these are no weights\n",
+    "html": lambda state, mark: b"<html><body>Log in to the network</body></html>",
+    "picture": lambda state, mark: b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "cut short": lambda state, mark: saved({"conv1.weight": state["conv1.weight"]})[:9000],
+    "a list": lambda state, mark: saved([1, 2, 3]),
+    "numbers for names": lambda state, mark: saved({0: torch.zeros(3)}),
+    "no tensors": lambda state, mark: saved({"epoch": 3}),
+    "nothing in it": lambda state, mark: saved({}),
+    "another network": lambda state, mark: saved(build_network("basic_cnn", 4, 32).state_dict()),
+    "a part missing": lambda state, mark: saved(
+        {name: value for name, value in state.items() if not name.startswith("layer3")}
+    ),
+    "too much": lambda state, mark: saved(state | {"layer5.weight": torch.zeros(2)}),
+    "another shape": lambda state, mark: saved(state | {"conv1.weight": torch.zeros(64, 1, 7, 7)}),
+    "code, saved by torch": lambda state, mark: saved(Bomb(mark)),
+    "code, a bare pickle": lambda state, mark: raw_pickle(Bomb(mark)),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_bad_weights_file_is_refused_in_one_line_and_never_executed(
+    kind: str, suffix: str, imagenet: dict[str, Tensor], tmp_path: Path
+) -> None:
+    mark, file = tmp_path / "executed", tmp_path / f"weights{suffix}"
+    file.write_bytes(BAD_FILES[kind](imagenet, mark))
+    with pytest.raises(LabError, match=r"weights\.(pth|safetensors)") as caught:
+        build_network("resnet18", 4, 32, str(file))
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "html", "cut short", "a list", "code, a bare pickle"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_damaged_file_in_the_cache_is_named_and_never_executed(
+    kind: str, imagenet: dict[str, Tensor], tmp_path: Path
+) -> None:
+    mark, cache = tmp_path / "executed", resnet18.cached_weights()
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(BAD_FILES[kind](imagenet, mark))
+    with pytest.raises(LabError, match=re.escape(str(cache))) as caught:
+        build_network("resnet18", 4, 32, "default")
+    assert "delete" in str(caught.value)  # torchvision never looks at it again by itself
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("place", ["nowhere.pth", "", "."])
+def test_a_weights_file_that_is_not_there_is_told(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LabError, match=r"there is no such file; give a \.safetensors or \.pth file"):
+        build_network("resnet18", 4, 32, place)
+
+
+@pytest.mark.parametrize("model", [name for name, row in MODELS.items() if not row.pretrained])
+def test_a_weights_file_is_refused_where_the_network_has_none(model: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=f"{model} has no pretrained weights"):
+        build_network(model, 4, 32, str(tmp_path / "weights.pth"))
+    build_network(model, 4, 32, "default")
+    build_network(model, 4, 32, "none")

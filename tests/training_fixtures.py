@@ -1,0 +1,103 @@
+"""What the tests of models, training and the command line share: a tiny dataset and a finished run, made once.
+
+A test module takes them with `pytest_plugins = ["tests.training_fixtures"]`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.runs import Run
+
+T = TypeVar("T")
+
+TINY: dict[str, Any] = {"data": "demo", "model": "basic_cnn", "size": 32, "batch_size": 4, "epochs": 3}
+"""Settings of a training that takes a tenth of a second: 32 training pictures, 8 steps an epoch."""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside this process: nothing may catch it."""
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    return TrainConfig.from_json(TINY | changes)
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 120.0) -> T:
+    """The first true answer of `condition`; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain until {what}"
+        time.sleep(0.005)
+    return answer
+
+
+def losses(run: Run) -> list[dict[str, Any]]:
+    """The run's events without the one thing in them that may differ between two equal runs."""
+    return [{key: value for key, value in event.items() if key != "seconds"} for event in run.events()[0]]
+
+
+def train_here(**changes: Any) -> Run:
+    """A new run, trained in this process."""
+    from bloodcell_core.training import jobs, worker
+
+    run = jobs.create_run(tiny(**changes))
+    worker.work(run, say=lambda line: None)
+    return run
+
+
+@pytest.fixture(scope="session")
+def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the dataset `demo` (48 pictures, 12 a class) and one finished run; not to be written to."""
+    import torch
+
+    from bloodcell_core.data.importing import make_demo
+
+    torch.set_num_threads(1)  # threads gain nothing here, and fight where the machine is busy
+    home = tmp_path_factory.mktemp("lab") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLOODCELL_HOME", str(home))
+        make_demo("demo", per_class=12, seed=7)
+        assert train_here().status()["state"] == "done"
+    return home
+
+
+@pytest.fixture
+def lab(lab_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The test's own copy of that workspace; workers that the test started are ended with it."""
+    from bloodcell_core.training import jobs
+
+    home = tmp_path / "lab"
+    shutil.copytree(lab_original / "datasets", home / "datasets", copy_function=os.link)
+    shutil.copytree(lab_original / "runs", home / "runs")
+    monkeypatch.setenv("BLOODCELL_HOME", str(home))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for worker processes, as set_num_threads above
+    yield home
+    for process in jobs._workers.values():
+        process.kill()
+        process.wait()
+    jobs._workers.clear()
+
+
+@pytest.fixture
+def done(lab: Path) -> Run:
+    """The finished run of `lab`."""
+    return runs.find("latest")
+
+
+@pytest.fixture
+def pictures(lab: Path) -> list[Path]:
+    """The picture files of the dataset `demo`, in the order of `Dataset.pictures`."""
+    from bloodcell_core.data.dataset import Dataset
+
+    dataset = Dataset("demo")
+    return [workspace.dataset_dir("demo") / "originals" / stored for stored in dataset.pictures.stored]
