@@ -228,8 +228,9 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     photos = (
         f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
     )
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
     lines = [
-        f"{facts['name']}{' (synthetic pictures)' if facts['synthetic'] else ''}: {facts['pictures']:,} pictures, {photos}",
+        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos}",
         f"split: {facts['split_origin']}",
     ]
     for split, part in facts["splits"].items():
@@ -372,7 +373,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     run = runs.find(args.run)
     scores = evaluate_run(run, args.data, args.split, args.device)
-    head = f"{run.name} on {scores['data']}{' (trained on synthetic pictures)' if run.synthetic else ''}, {_weights_words(run)}"
+    synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
+    head = f"{run.name} on {scores['data']}{synthetic}, {_weights_words(run)}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     _show(scores, args.json, [head, *_score_lines(scores, args.split), *matrix])

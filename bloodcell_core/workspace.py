@@ -86,6 +86,7 @@ def write_atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
+    os.chmod(name, 0o644)  # mkstemp's 0o600 would hide a shared workspace's files from a colleague
     temporary = Path(name)
     try:
         yield temporary

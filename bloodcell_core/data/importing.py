@@ -65,6 +65,8 @@ def make_demo(
     name = _free_name(name)
     if not 10 <= per_class <= 5000:
         raise LabError(f"demo pictures a class must be between 10 and 5,000, not {per_class}")
+    if seed < 0:
+        raise LabError(f"the seed must be 0 or more, not {seed}")
 
     def draw() -> Iterator[tuple[Entry, Callable[[], bytes]]]:
         for number, picture in enumerate(demo.draw_pictures(per_class, seed)):
@@ -171,7 +173,8 @@ def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Ro
 
 def _take(originals: Path, entry: Entry, read: Callable[[], bytes]) -> _Row:
     """Reads and checks one picture and copies it under a name made from its content."""
-    row = _Row(None, entry.file, None, entry.label, entry.split, entry.source_photo, 0, 0, 0, "ok", None)
+    file, label = _storable(entry.file), _storable(entry.label)
+    row = _Row(None, file, None, label, entry.split, entry.source_photo, 0, 0, 0, "ok", None)
     try:
         data = read()
         row.bytes = len(data)
@@ -185,6 +188,11 @@ def _take(originals: Path, entry: Entry, read: Callable[[], bytes]) -> _Row:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return row
+
+
+def _storable(text: str) -> str:
+    """A file name as it can be stored and shown: bytes in it that are no UTF-8, which a folder may hold, as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _mark_duplicates(rows: list[_Row]) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import warnings
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from bloodcell_core.errors import LabError
 
@@ -40,6 +42,11 @@ UPRIGHT = {  # EXIF orientation → how the stored pixels are turned to stand up
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+OTHER_BYTE = {  # Pillow's names for colour of 16 bits a sample, in either byte order or the machine's own
+    "RGB;16B": "RGB;16L",
+    "RGB;16L": "RGB;16B",
+    "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L",
+}
 # Pillow warns of broken EXIF blocks and the like, which are no reason to lose a picture. Not `catch_warnings`
 # around each decoding: it isn't safe on threads and would leave the whole program's warnings muted.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -67,8 +74,8 @@ def decode_rgb(data: bytes) -> np.ndarray:
             _check_size(image.size)
             deep = _is_deep_colour(image)
             image.load()
-            samples = _colour_samples(data, image.size) if deep else None
-            return _to_rgb(_upright(image)) if samples is None else _scale_to_8_bit(samples)
+            rgb = _to_rgb(_upright(image))
+        return _scale_to_8_bit(rgb * np.uint16(256) + _lower_bytes(data)) if deep else rgb
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -91,27 +98,26 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether a picture that isn't loaded yet is opaque, upright colour of 16 bits a sample.
+def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
+    """Whether a picture that isn't loaded yet is opaque colour of 16 bits a sample."""
+    raw_modes = {tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile}
+    opaque = image.mode == "RGB" and "transparency" not in image.info
+    return opaque and bool(raw_modes) and raw_modes <= OTHER_BYTE.keys()
 
-    Pillow keeps the upper 8 bits of such samples, of which a 12-bit camera fills 4. Transparent or turned ones are
-    left to it: cameras make none.
+
+def _lower_bytes(data: bytes) -> np.ndarray:
+    """The lower 8 bits of a picture of 16 bits a sample: uint8 H×W×3.
+
+    Pillow keeps the upper 8, of which a 12-bit camera fills 4; read in the other byte order it gives the lower ones.
     """
-    sixteen = any(";16" in str(tile.args) for tile in image.tile)
-    return image.mode == "RGB" and sixteen and "transparency" not in image.info and _turn(image) is None
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.tile = [tile._replace(args=_other_byte(tile.args)) for tile in image.tile]
+        image.load()
+        return np.asarray(_upright(image))
 
 
-def _colour_samples(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
-    """uint16 H×W×3 RGB as OpenCV reads it, or None where it reads something else."""
-    import cv2
-
-    try:
-        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    if samples is None or samples.dtype != np.uint16 or samples.shape != (size[1], size[0], 3):
-        return None
-    return samples[:, :, ::-1]
+def _other_byte(args: Any) -> Any:
+    return (OTHER_BYTE[args[0]], *args[1:]) if isinstance(args, tuple) else OTHER_BYTE[args]
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from tokenize import TokenError
 from typing import NamedTuple
 
 import cv2
@@ -84,7 +85,10 @@ def build_view(
                     if progress:
                         progress(batch.stop, total)
             rows.flush()
-    built: np.ndarray = np.load(file, mmap_mode="r")
-    if built.shape != (total, size, size, 3):
+    try:
+        built: np.ndarray = np.lib.format.open_memmap(file, "r")
+    except (ValueError, SyntaxError, TokenError):  # a header that numpy can't make sense of, or too short a file
+        built = np.empty(0, np.uint8)
+    if (built.dtype, built.shape) != (np.uint8, (total, size, size, 3)):
         raise LabError(f"the {view} view of {dataset.name!r} is damaged: delete {file} and it is built again")
     return built

@@ -5,7 +5,9 @@ Random states need no place in it: the loop draws each step's from (seed, step).
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,8 +16,20 @@ from bloodcell_core.training.loop import TrainState
 
 
 def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
-    """Writes `state`, and how long metrics.jsonl was when it held."""
-    values = {
+    """Writes `state`, and how long metrics.jsonl was when it held. OSError where the disk is full."""
+    buffer = io.BytesIO()  # torch.save to a file tells of a full disk by "unexpected pos 64 vs 0"
+    torch.save(contents(state, metrics_bytes), buffer)
+    with workspace.write_atomic(file) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load(file: Path, state: TrainState, device: torch.device) -> int:
+    """Puts a checkpoint into `state` and returns the length that metrics.jsonl had then."""
+    return restore(torch.load(file, map_location=device, weights_only=True), state)
+
+
+def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
+    return {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "epoch": state.epoch,
@@ -25,13 +39,9 @@ def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
         "epoch_right": state.epoch_right,
         "metrics_bytes": metrics_bytes,
     }
-    with workspace.write_atomic(file) as temporary:
-        torch.save(values, temporary)
 
 
-def load(file: Path, state: TrainState, device: torch.device) -> int:
-    """Puts a checkpoint into `state` and returns the length that metrics.jsonl had then."""
-    values = torch.load(file, map_location=device, weights_only=True)
+def restore(values: dict[str, Any], state: TrainState) -> int:
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
     state.epoch, state.step, state.best_loss = values["epoch"], values["step"], values["best_loss"]

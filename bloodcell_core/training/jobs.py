@@ -116,7 +116,8 @@ def start(run: Run) -> None:
         _workers[run.name] = subprocess.Popen(
             [sys.executable, "-m", "bloodcell_core.training.worker", str(run.folder)],
             cwd=Path(__file__).resolve().parents[2],
-            env=os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+            # Threads that wait for work sleep instead of spinning: the pages need the same cores.
+            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -60,8 +60,8 @@ class Hooks:
     def log(self, events: list[dict[str, Any]]) -> None:
         """New events for metrics.jsonl: `step` events come LOG_EVERY at a time, `epoch` events one by one."""
 
-    def keep_best(self, network: nn.Module) -> None:
-        """These weights have the lowest validation loss so far."""
+    def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
+        """These weights have the lowest validation loss so far; `event` is their epoch's, not logged yet."""
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
         """A moment at which everything logged so far agrees with `state`."""
@@ -90,8 +90,13 @@ def train(
 ) -> bool:
     """Trains `state.network` in place until `config.epochs` are done; False where a stop was asked for before.
 
-    Raises NonFiniteLoss naming the step.
+    Raises NonFiniteLoss naming the step, and LabError where an epoch would have no batch.
     """
+    if not steps_per_epoch(config, len(training)):
+        raise LabError(
+            f"an epoch needs at least two pictures: there are {len(training)} to train on, "
+            f"and pictures_per_epoch is {config.pictures_per_epoch}"
+        )
     network = state.network
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps_before = state.epoch * steps_per_epoch(config, len(training))
@@ -130,9 +135,6 @@ def train(
         shown = sum(len(rows) for rows in batches)
         val_loss, val_accuracy = measure(network, validation, device)
         best = val_loss < state.best_loss
-        if best:
-            state.best_loss = val_loss
-            hooks.keep_best(network)
         event = {
             "event": "epoch",
             "epoch": epoch + 1,
@@ -144,6 +146,9 @@ def train(
             "best": best,
             "seconds": round(time.monotonic() - started, 3),
         }
+        if best:
+            state.best_loss = val_loss
+            hooks.keep_best(network, event)
         hooks.log([event])
         state.epoch, steps_before = epoch + 1, state.step
         state.epoch_loss.zero_()

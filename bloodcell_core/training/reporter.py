@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from bloodcell_core import workspace
@@ -77,10 +77,14 @@ class Reporter(Hooks):
             **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),
         )
 
-    def keep_best(self, network: nn.Module) -> None:
+    def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
+        """Writes the weights, and with them the epoch that they are from.
+
+        The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch.
+        """
         state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         with workspace.write_atomic(self._run.weights_file) as temporary:
-            save_file(state, temporary)
+            temporary.write_bytes(save(state, {"epoch": json.dumps(event)}))
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
         now = time.monotonic()

@@ -1,0 +1,535 @@
+"""The training loop: one step a batch, the same losses as a plain loop, and the same end however often it is broken."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor, nn
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.device import choose_device
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import MODELS
+from bloodcell_core.models.forward import predict_probabilities
+from bloodcell_core.models.network import build_network
+from bloodcell_core.training import checkpoint, loop
+from bloodcell_core.training.loop import (
+    Hooks,
+    LabelledPictures,
+    NonFiniteLoss,
+    TrainState,
+    epoch_batches,
+    make_optimizer,
+    measure,
+    resident,
+    train,
+)
+
+CPU = choose_device("cpu")
+SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def config(**changes: Any) -> TrainConfig:
+    values = {"data": "d", "model": "basic_cnn", "size": SIZE, "batch_size": 8, "epochs": 3, "seed": 4}
+    return TrainConfig.from_json(values | changes)
+
+
+def labelled(count: int, seed: int = 0) -> LabelledPictures:
+    """Pictures that can be told apart: each class has a mean colour of its own under the noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 4
+    base = rng.integers(0, 128, (count, SIZE, SIZE, 3)) + labels[:, None, None, None] * 30
+    return LabelledPictures(torch.from_numpy(base.astype(np.uint8)), torch.from_numpy(labels))
+
+
+TRAINING, VALIDATION = labelled(30), labelled(12, seed=1)
+
+
+class Recorder(Hooks):
+    """Keeps what the loop tells; may ask for a stop before a step, or break down at a call of a hook."""
+
+    def __init__(self, stop_at: int | None = None, break_at: int | None = None):
+        self.stop_at, self.break_at, self.calls = stop_at, break_at, 0
+        self.events: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Tensor]] = []
+        self.kept_events: list[dict[str, Any]] = []
+        self.saved: tuple[bytes, int] | None = None
+        self.asked = 0
+
+    def _call(self) -> None:
+        if self.calls == self.break_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        self._call()
+        self.events += events
+
+    def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
+        self._call()
+        self.kept.append({name: value.clone() for name, value in network.state_dict().items()})
+        self.kept_events.append(event)
+
+    def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+        self._call()
+        buffer = io.BytesIO()
+        torch.save(checkpoint.contents(state, len(self.events)), buffer)
+        self.saved = buffer.getvalue(), len(self.events)
+
+    def stop_requested(self) -> bool:
+        self.asked += 1
+        return self.stop_at is not None and self.asked > self.stop_at
+
+    def without_seconds(self) -> list[dict[str, Any]]:
+        return [{key: value for key, value in event.items() if key != "seconds"} for event in self.events]
+
+
+def start(settings: TrainConfig) -> TrainState:
+    torch.manual_seed(settings.seed)
+    network = build_network(settings.model, 4, settings.size)
+    return TrainState(network, make_optimizer(settings, network, CPU))
+
+
+def run(settings: TrainConfig, hooks: Hooks | None = None, training: LabelledPictures = TRAINING) -> TrainState:
+    state = start(settings)
+    assert train(settings, state, training, VALIDATION, CPU, hooks or Hooks())
+    return state
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# Seeds
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(model: str) -> None:
+    settings = config(model=model, epochs=1, learning_rate=1e-3)
+    first = run(settings)
+    torch.manual_seed(99)  # what a process did before must not matter
+    np.random.seed(99)
+    assert equal(first.network, run(settings).network)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    assert not equal(run(config(epochs=1)).network, run(config(epochs=1, seed=5)).network)
+
+
+def test_the_seed_decides_the_dropout_of_each_step() -> None:
+    """Two trainings from the same weights in the same order differ only by what dropout drew."""
+    losses = []
+    for seed in (4, 5):
+        settings = config(model="deep_cnn", epochs=1, batch_size=30, seed=seed)
+        torch.manual_seed(0)
+        network = build_network("deep_cnn", 4, SIZE)
+        recorder = Recorder()
+        train(settings, TrainState(network, make_optimizer(settings, network, CPU)), TRAINING, VALIDATION, CPU, recorder)  # fmt: skip
+        losses.append(recorder.events[0]["loss"])
+    assert losses[0] != losses[1]
+
+
+# Against a loop that leaves nothing to doubt
+
+
+def plain_losses(settings: TrainConfig) -> tuple[list[float], list[float], nn.Module]:
+    """Each step's loss and each epoch's validation loss, by a loop without any of ours but the order of pictures."""
+    torch.manual_seed(settings.seed)
+    network = build_network(settings.model, 4, settings.size)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    optimizer = kind(
+        network.parameters(), lr=settings.learning_rate or 0, weight_decay=settings.weight_decay
+    )
+    # The order of numbers in memory is no part of the mathematics, but other sums round differently.
+    order = torch.channels_last if MODELS[settings.model].channels_last_on_cpu else torch.contiguous_format
+    inputs, labels = TRAINING.pictures.permute(0, 3, 1, 2).float() / 255, TRAINING.labels
+    steps, epochs = [], []
+    for epoch in range(settings.epochs):
+        network.train()
+        for rows in epoch_batches(settings, len(labels), epoch):
+            optimizer.zero_grad()
+            batch = inputs[rows].contiguous(memory_format=order)
+            loss = nn.CrossEntropyLoss()(network(batch), labels[rows])
+            loss.backward()
+            optimizer.step()
+            steps.append(loss.item())
+        network.eval()
+        with torch.no_grad():
+            logits = network((VALIDATION.pictures.permute(0, 3, 1, 2).float() / 255).contiguous())
+            epochs.append(nn.CrossEntropyLoss()(logits, VALIDATION.labels).item())
+    return steps, epochs, network
+
+
+@pytest.mark.parametrize("model", ["basic_cnn", "resnet18"])
+@pytest.mark.parametrize(("optimizer", "decay"), [("adam", 0.0), ("adam", 0.1), ("adamw", 0.1)])
+def test_the_loop_has_the_losses_of_a_plain_one(model: str, optimizer: str, decay: float) -> None:
+    settings = config(model=model, learning_rate=1e-3, optimizer=optimizer, weight_decay=decay, epochs=2)
+    recorder = Recorder()
+    state = run(settings, recorder)
+    steps, epochs, network = plain_losses(settings)
+    assert [event["loss"] for event in recorder.events if event["event"] == "step"] == steps
+    ours = [event["val_loss"] for event in recorder.events if event["event"] == "epoch"]
+    assert ours == pytest.approx(epochs, rel=1e-6)  # ours is summed in double precision
+    assert equal(state.network, network)
+
+
+def test_the_networks_own_rate_is_taken_where_none_is_given() -> None:
+    for model, row in MODELS.items():
+        network = build_network(model, 4, SIZE)
+        assert make_optimizer(config(model=model), network, CPU).defaults["lr"] == row.learning_rate
+        given_rate = make_optimizer(config(model=model, learning_rate=0.25), network, CPU)
+        assert given_rate.defaults["lr"] == 0.25
+
+
+def test_each_batch_is_one_optimizer_step_on_fresh_gradients() -> None:
+    settings = config(epochs=2)
+    state, gradients = start(settings), []
+    state.optimizer.register_step_pre_hook(
+        lambda *_: gradients.append(state.network.body.classifier.bias.grad.clone())
+    )
+    train(settings, state, TRAINING, VALIDATION, CPU, Hooks())
+    batches = [rows for epoch in (0, 1) for rows in epoch_batches(settings, 30, epoch)]
+    assert len(gradients) == len(batches) == state.step == 8
+    # the gradient of a mean cross-entropy in the last bias sums to 0 only if no other step's is in it
+    assert all(abs(gradient.sum().item()) < 1e-5 for gradient in gradients)
+    assert len({tuple(gradient.tolist()) for gradient in gradients}) == 8
+
+
+def test_training_learns() -> None:
+    recorder = Recorder()
+    run(config(epochs=8, learning_rate=3e-3), recorder)
+    epochs = [event for event in recorder.events if event["event"] == "epoch"]
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] / 2
+    assert epochs[-1]["val_accuracy"] > 0.7
+
+
+# What is told
+
+
+def test_each_step_and_each_epoch_is_told_once_in_order() -> None:
+    recorder = Recorder()
+    run(config(), recorder)
+    steps = [event["step"] for event in recorder.events if event["event"] == "step"]
+    assert steps == list(range(1, 13))
+    epochs = [event for event in recorder.events if event["event"] == "epoch"]
+    assert [(event["epoch"], event["step"]) for event in epochs] == [(1, 4), (2, 8), (3, 12)]
+    order = [(event["step"], event["event"]) for event in recorder.events]
+    assert order == sorted(order, key=lambda pair: (pair[0], pair[1] == "epoch"))
+
+
+def test_steps_are_told_at_least_every_log_every_steps() -> None:
+    class Sizes(Recorder):
+        sizes: list[int] = []  # noqa: RUF012
+
+        def log(self, events: list[dict[str, Any]]) -> None:
+            self.sizes.append(len(events))
+            super().log(events)
+
+    hooks = Sizes()
+    run(config(batch_size=1, epochs=1), hooks)
+    assert hooks.sizes == [loop.LOG_EVERY, 30 - loop.LOG_EVERY, 1]
+
+
+def test_an_epochs_training_figures_are_those_of_its_steps() -> None:
+    """Weighted by pictures: the last batch of 30 is smaller than the others."""
+    settings, recorder = config(epochs=1), Recorder()
+    state, right = start(settings), []
+    state.network.register_forward_hook(
+        lambda network, _, logits: right.append(logits.argmax(1)) if network.training else None
+    )
+    train(settings, state, TRAINING, VALIDATION, CPU, recorder)
+    batches = epoch_batches(settings, 30, 0)
+    weighted = sum(
+        event["loss"] * len(rows) for event, rows in zip(recorder.events, batches, strict=False)
+    )
+    epoch = recorder.events[-1]
+    assert epoch["train_loss"] == pytest.approx(weighted / 30, rel=1e-6)
+    hits = sum(int((said == TRAINING.labels[rows]).sum()) for said, rows in zip(right, batches, strict=True))
+    assert epoch["train_accuracy"] == hits / 30
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_loss() -> None:
+    recorder = Recorder()
+    run(config(epochs=6, learning_rate=0.02), recorder)
+    epochs = [event for event in recorder.events if event["event"] == "epoch"]
+    lowest, marks = math.inf, []
+    for event in epochs:
+        marks.append(event["val_loss"] < lowest)
+        lowest = min(lowest, event["val_loss"])
+    assert [event["best"] for event in epochs] == marks
+    assert not all(marks), "this training must have a worse epoch, or it shows nothing"
+    assert recorder.kept_events == [event for event in epochs if event["best"]]
+    network = build_network("basic_cnn", 4, SIZE)
+    network.load_state_dict(recorder.kept[-1])
+    assert measure(network, VALIDATION, CPU)[0] == lowest
+
+
+# The order of pictures
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pictures=st.integers(2, 70),
+    batch_size=st.integers(1, 80),
+    an_epoch=st.integers(0, 80),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 9),
+)
+def test_an_epoch_shows_each_picture_at_most_once(
+    pictures: int, batch_size: int, an_epoch: int, epoch: int, seed: int
+) -> None:
+    chosen = config(batch_size=batch_size, pictures_per_epoch=an_epoch, seed=seed)
+    batches = epoch_batches(chosen, pictures, epoch)
+    shown = [row for rows in batches for row in rows.tolist()]
+    assert len(set(shown)) == len(shown)
+    assert set(shown) <= set(range(pictures))
+    wanted = min(an_epoch or pictures, pictures)
+    left_out = 1 if batch_size > 1 and wanted % batch_size == 1 else 0
+    assert len(shown) == wanted - left_out
+    assert all(len(rows) == batch_size for rows in batches[:-1])
+    assert len(batches) == loop.steps_per_epoch(chosen, pictures)
+
+
+def test_the_order_is_another_in_each_epoch_and_for_each_seed() -> None:
+    orders = {
+        tuple(torch.cat(epoch_batches(config(seed=seed), 30, epoch)).tolist())
+        for seed in (0, 1)
+        for epoch in range(3)
+    }
+    assert len(orders) == 6
+    assert all(order != tuple(sorted(order)) for order in orders)
+
+
+def test_a_part_of_the_pictures_is_drawn_anew_each_epoch() -> None:
+    drawn = [
+        set(torch.cat(epoch_batches(config(pictures_per_epoch=10), 30, epoch)).tolist()) for epoch in range(4)
+    ]
+    assert all(len(rows) == 10 for rows in drawn)
+    assert len(set.union(*drawn)) > 15
+
+
+def test_an_epoch_without_a_batch_is_refused() -> None:
+    with pytest.raises(LabError, match="an epoch needs at least two pictures"):
+        run(config(pictures_per_epoch=1))
+    with pytest.raises(LabError, match="an epoch needs at least two pictures"):
+        run(config(), training=labelled(1))
+
+
+def test_single_pictures_are_trained_on_where_a_batch_is_one_picture() -> None:
+    assert run(config(batch_size=1, pictures_per_epoch=1)).step == 3
+
+
+# Losses that are no number
+
+
+def broken_weights(after: int, value: float) -> tuple[TrainConfig, TrainState]:
+    """A state whose network gives losses that are no number from step `after` + 1 on."""
+    chosen = config(epochs=4)
+    state = start(chosen)
+
+    def spoil(*_: Any) -> None:
+        if state.step + 1 == after:
+            with torch.no_grad():
+                state.network.body.classifier.bias.fill_(value)
+
+    state.optimizer.register_step_post_hook(spoil)
+    return chosen, state
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("after", [1, 3, 6, 8])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(after: int, value: float) -> None:
+    chosen, state = broken_weights(after, value)
+    recorder = Recorder()
+    with pytest.raises(NonFiniteLoss, match=rf"at step {after + 1}: try a lower learning rate") as caught:
+        train(chosen, state, TRAINING, VALIDATION, CPU, recorder)
+    steps = [event for event in recorder.events if event["event"] == "step"]
+    assert [event["step"] for event in steps] == list(range(1, after + 1))
+    assert all(math.isfinite(event["loss"]) for event in steps)
+    assert ("the best weights before it are kept" in str(caught.value)) == (after > 4)
+    assert all(value.isfinite().all() for kept in recorder.kept for value in kept.values())
+
+
+def test_no_checkpoint_holds_weights_that_are_no_number_after_a_broken_step() -> None:
+    chosen, state = broken_weights(6, math.nan)
+    recorder = Recorder()
+    with pytest.raises(NonFiniteLoss):
+        train(chosen, state, TRAINING, VALIDATION, CPU, recorder)
+    assert recorder.saved is not None
+    values = torch.load(io.BytesIO(recorder.saved[0]), weights_only=True)
+    assert values["epoch"] == 1
+    assert all(value.isfinite().all() for value in values["network"].values())
+
+
+def test_a_much_too_high_rate_is_such_a_stop() -> None:
+    bright = LabelledPictures(torch.full_like(TRAINING.pictures, 255), TRAINING.labels)
+    chosen = config(model="deep_cnn", learning_rate=1.0, epochs=200)
+    state = start(chosen)
+    with torch.no_grad():
+        for parameter in state.network.parameters():
+            parameter.mul_(1e9)
+    with pytest.raises(NonFiniteLoss, match="at step 1:"):
+        train(chosen, state, bright, VALIDATION, CPU, Hooks())
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 4, 6])
+def test_a_stop_comes_at_the_next_batch_with_all_steps_told(stop_at: int) -> None:
+    chosen, recorder = config(), Recorder(stop_at=stop_at)
+    state = start(chosen)
+    assert train(chosen, state, TRAINING, VALIDATION, CPU, recorder) is False
+    assert state.step == stop_at
+    steps = [event["step"] for event in recorder.events if event["event"] == "step"]
+    assert steps == list(range(1, stop_at + 1))
+    assert recorder.saved is not None
+
+
+# Measuring
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_measure_is_the_loss_and_accuracy_of_the_probabilities(model: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(model, 4, SIZE).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    loss, accuracy = measure(network, VALIDATION, CPU)
+    probabilities = predict_probabilities(network, VALIDATION.pictures, CPU)
+    assert loss == pytest.approx(log_loss(VALIDATION.labels, probabilities, labels=range(4)), rel=1e-9)
+    assert accuracy == accuracy_score(VALIDATION.labels, probabilities.argmax(1))
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_resident_pictures_are_the_rows_of_the_view(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2500, 2, 2, 3), dtype=np.uint8)
+    np.save(tmp_path / "view.npy", pictures)
+    mapped = np.load(tmp_path / "view.npy", mmap_mode="r")
+    labels = np.arange(2500)
+    rows = np.random.default_rng(1).permutation(2500)[:2100]  # more than two chunks
+    data = resident(mapped, rows, labels, CPU)
+    np.testing.assert_array_equal(data.pictures.numpy(), pictures[rows])
+    np.testing.assert_array_equal(data.labels.numpy(), rows)
+    assert len(data) == 2100
+
+
+# Going on
+
+
+def resumed(chosen: TrainConfig, broken: Recorder) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Goes on from the last checkpoint of a broken recorder, as a new process would."""
+    torch.manual_seed(12345)
+    state = TrainState(network := build_network(chosen.model, 4, SIZE), make_optimizer(chosen, network, CPU))
+    kept = 0
+    if broken.saved is not None:
+        kept = checkpoint.restore(
+            torch.load(io.BytesIO(broken.saved[0]), weights_only=True), state
+        )
+    else:
+        state = start(chosen)
+    recorder = Recorder()
+    recorder.events = broken.events[:kept]
+    assert train(chosen, state, TRAINING, VALIDATION, CPU, recorder)
+    return state, recorder.without_seconds()
+
+
+@pytest.fixture(params=["basic_cnn", "deep_cnn"])
+def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """A few steps, told some at a time, so that checkpoints stand in mid-epoch too; `deep_cnn` has dropout."""
+    if request.param == "deep_cnn":
+        monkeypatch.setattr(loop, "LOG_EVERY", 1)
+        return config(model="deep_cnn", learning_rate=1e-3, batch_size=10, pictures_per_epoch=20, epochs=2)
+    monkeypatch.setattr(loop, "LOG_EVERY", 3)
+    return config(learning_rate=1e-3)
+
+
+def steps_of(chosen: TrainConfig) -> int:
+    return chosen.epochs * loop.steps_per_epoch(chosen, len(TRAINING))
+
+
+def test_a_run_stopped_before_any_step_goes_on_to_the_same_end(short: TrainConfig) -> None:
+    whole = Recorder()
+    wanted = run(short, whole)
+    for stop_at in range(steps_of(short)):
+        recorder = Recorder(stop_at=stop_at)
+        train(short, start(short), TRAINING, VALIDATION, CPU, recorder)
+        state, events = resumed(short, recorder)
+        assert equal(state.network, wanted.network), f"stopped after step {stop_at}"
+        assert events == whole.without_seconds(), f"stopped after step {stop_at}"
+        assert state.best_loss == wanted.best_loss
+
+
+def test_a_run_that_broke_down_at_any_moment_goes_on_to_the_same_end(short: TrainConfig) -> None:
+    whole = Recorder()
+    wanted = run(short, whole)
+    assert whole.calls >= 3 * short.epochs
+    for moment in range(whole.calls):
+        recorder = Recorder(break_at=moment)
+        with pytest.raises(KeyboardInterrupt):
+            train(short, start(short), TRAINING, VALIDATION, CPU, recorder)
+        state, events = resumed(short, recorder)
+        assert equal(state.network, wanted.network), f"broken at call {moment}"
+        assert events == whole.without_seconds(), f"broken at call {moment}"
+
+
+def test_a_run_broken_off_again_and_again_goes_on_to_the_same_end(short: TrainConfig) -> None:
+    whole = Recorder()
+    wanted = run(short, whole)
+    state, recorder = start(short), Recorder(stop_at=1)
+    stops = 0
+    while not train(short, state, TRAINING, VALIDATION, CPU, recorder):
+        stops += 1
+        before = recorder
+        assert before.saved is not None
+        state = start(short)
+        kept = checkpoint.restore(torch.load(io.BytesIO(before.saved[0]), weights_only=True), state)
+        recorder = Recorder(stop_at=1)
+        recorder.events = before.events[:kept]
+    assert stops == steps_of(short) - 1
+    assert equal(state.network, wanted.network)
+    assert recorder.without_seconds() == whole.without_seconds()
+
+
+def test_a_checkpoint_file_holds_every_part_of_the_state(tmp_path: Path) -> None:
+    chosen = config(epochs=1)
+    state = run(chosen)
+    state.epoch_loss += 1.5
+    state.epoch_right += 7
+    checkpoint.save(tmp_path / "checkpoint.pt", state, metrics_bytes=321)
+    fresh = start(chosen)
+    assert checkpoint.load(tmp_path / "checkpoint.pt", fresh, torch.device("cpu")) == 321
+    assert equal(fresh.network, state.network)
+    assert (fresh.epoch, fresh.step, fresh.best_loss) == (1, 4, state.best_loss)
+    assert (fresh.epoch_loss.item(), fresh.epoch_right.item()) == (1.5, 7)
+    theirs, ours = state.optimizer.state_dict()["state"], fresh.optimizer.state_dict()["state"]
+    assert theirs.keys() == ours.keys()
+    for place, parts in theirs.items():
+        assert all(torch.equal(parts[name], ours[place][name]) for name in parts)
+
+
+def test_a_checkpoint_is_read_without_running_what_is_in_it(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+            return Path.touch, (tmp_path / "executed",)
+
+    torch.save({"network": Bomb()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        checkpoint.load(tmp_path / "checkpoint.pt", start(config()), torch.device("cpu"))
+    assert not (tmp_path / "executed").exists()
