@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
     parser.add_argument("--name", default="demo")
-    parser.add_argument("--per-class", type=int, default=60)
+    parser.add_argument("--per-class", type=int, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0)
     verb(data, "list", _data_list, "List the datasets.")
     verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
@@ -194,9 +194,10 @@ def _data_import(args: argparse.Namespace) -> None:
 
 
 def _data_demo(args: argparse.Namespace) -> None:
-    from bloodcell_core.data.importing import make_demo
+    from bloodcell_core.data.importing import DEMO_PER_CLASS, make_demo
 
-    _show_dataset(make_demo(args.name, args.per_class, args.seed, _progress("pictures drawn")), args.json)
+    per_class = DEMO_PER_CLASS if args.per_class is None else args.per_class
+    _show_dataset(make_demo(args.name, per_class, args.seed, _progress("pictures drawn")), args.json)
 
 
 def _data_list(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from bloodcell_core.data.dataset import SPLITS, describe
 from bloodcell_core.data.formats import FORMATS
-from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.importing import DEMO_PER_CLASS, import_dataset, make_demo
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.errors import LabError
 from ui import charts, gallery, lab, shell
@@ -46,7 +46,7 @@ def import_dialog() -> None:
     with tab_demo:
         st.caption("Synthetic pictures, drawn by a program: good for trying things out, not for any claim.")
         name = st.text_input("Name", value="demo", key="demo_name")
-        count = st.number_input("Pictures a class", 10, 5000, 60)
+        count = st.number_input("Pictures a class", 10, 5000, DEMO_PER_CLASS)
         seed = st.number_input("Seed", 0, 10**6, 0, help="The same seed draws the same pictures.")
         if st.button("Draw", type="primary"):
             _run_import(lambda progress: make_demo(name, int(count), int(seed), progress))

@@ -46,8 +46,8 @@ with form:
     info = MODELS[model]
     st.caption(f"{info.about} {info.parameters / 1e6:.2g} million weights.")
     preset = shell.bound_selectbox(
-        "Preset", list(PRESETS), "preset", default="original", format_func=str.capitalize,
-        help="Original: 10 epochs on whole pictures, as in the original analysis. Quick look: 4 short epochs on cells.",
+        "Preset", list(PRESETS), "preset", default="quick look", format_func=str.capitalize,
+        help="Quick look: short epochs on cells. Original: 10 epochs on whole pictures, as in the original analysis.",
     )  # fmt: skip
     view = st.segmented_control(
         "View", VIEWS, default=PRESETS[preset]["view"], required=True, key=f"view-{preset}",

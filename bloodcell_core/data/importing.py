@@ -28,6 +28,7 @@ from bloodcell_core.errors import LabError
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
+DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 THREADS = 4  # decoding and hashing leave Python's lock; more threads than cores hide the disk's waits
 
@@ -59,7 +60,7 @@ def import_dataset(
 
 
 def make_demo(
-    name: str = "demo", per_class: int = 60, seed: int = 0, progress: Progress | None = None
+    name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress | None = None
 ) -> Dataset:
     """Draws synthetic pictures of the four classes and imports them: no download, works offline."""
     name = _free_name(name)

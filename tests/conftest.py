@@ -1,0 +1,85 @@
+"""What the tests share: a workspace of their own, and small seeded picture files to hand in."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workspace of one test: an empty folder that no other test sees, not made until something is written."""
+    home = tmp_path / "lab-home"
+    monkeypatch.setenv("BLOODCELL_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace for what a module's tests make once and only read; `lab_home` takes over inside each test."""
+    home = tmp_path_factory.mktemp("module") / "lab-home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLOODCELL_HOME", str(home))
+        yield home
+
+
+def random_picture(seed: int, width: int = 24, height: int = 20) -> np.ndarray:
+    """uint8 height×width×3 RGB of coloured noise; another seed gives another picture."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encoded(picture: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The bytes of a picture file of that kind (a name of Pillow's), with Pillow's own `options`."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def class_files(
+    per_class: int = 6,
+    classes: Sequence[str] = ("blast", "band"),
+    size: tuple[int, int] = (24, 20),
+    seed: int = 0,
+) -> dict[str, bytes]:
+    """'<class>/<n>.png' → bytes, every picture another one; JPEGs (`.jpg`) stand for every third."""
+    files = {}
+    for place, label in enumerate(classes):
+        for number in range(per_class):
+            picture = random_picture(1000 * (seed * len(classes) + place) + number, *size)
+            suffix, kind = (".jpg", "JPEG") if number % 3 == 2 else (".png", "PNG")
+            files[f"{label}/{number}{suffix}"] = encoded(picture, kind)
+    return files
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Writes {path inside: bytes} below `folder`, which it returns."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    """Writes {path inside: bytes} as a zip at `path`, which it returns."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def write_class_folder(folder: Path, per_class: int = 6, size: tuple[int, int] = (24, 20)) -> Path:
+    """A folder with two class folders of small pictures, ready to be imported."""
+    return write_files(folder, class_files(per_class, size=size))
+
+
+def tree(folder: Path) -> set[str]:
+    """Every file and folder below `folder`, hidden ones too; empty where it isn't there."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

@@ -1,0 +1,894 @@
+"""Runs as jobs: real worker processes, stopped, killed, queued and resumed, and what others may read meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.data import dataset as datasets
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs, loop, reporter, worker
+from tests.training_fixtures import Killed, losses, tiny, train_here, wait_for
+
+pytest_plugins = ["tests.training_fixtures"]
+pytestmark = pytest.mark.usefixtures("lab")
+
+
+def state_of(run: Run) -> str:
+    return str(run.status()["state"])
+
+
+def raw_status(run: Run) -> dict[str, Any]:
+    """What stands in the file, without the correction that a reader makes."""
+    status: dict[str, Any] = workspace.read_json(run.folder / "status.json")
+    return status
+
+
+def wait_until(run: Run, *states: str) -> None:
+    wait_for(lambda: raw_status(run)["state"] in states, f"{run.name} is {' or '.join(states)}")
+
+
+def process_of(run: Run) -> subprocess.Popen[bytes]:
+    return jobs._workers[run.name]
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def same_weights(one: Run, other: Run) -> bool:
+    first, second = load_file(one.weights_file), load_file(other.weights_file)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# A run from beginning to end
+
+
+def test_a_worker_process_trains_to_the_end_and_leaves_everything(lab: Path, done: Run) -> None:
+    run = jobs.train_detached(tiny())
+    assert state_of(run) == "queued"
+    assert process_of(run).wait(120) == 0
+    facts = run.describe()
+    assert (facts["state"], facts["reason"], facts["epoch"]) == ("done", "", 3)
+    files = {path.name for path in run.folder.iterdir()}
+    assert files >= {
+        "config.json", "status.json", "metrics.jsonl", "worker.log", "model.safetensors", "predictions.parquet",
+        "summary.json",
+    }  # fmt: skip
+    assert not files & {"checkpoint.pt", "stop"}
+    assert not [name for name in files if name.startswith(".")]
+    assert "epoch 3/3" in run.log_tail()
+    # A run in this process with the same settings is the same run.
+    assert losses(run) == losses(done)
+    assert same_weights(run, done)
+    pd.testing.assert_frame_equal(run.predictions(), done.predictions())
+
+
+def test_the_summary_is_what_evaluate_says_to_the_digit(done: Run) -> None:
+    summary, scores = done.summary(), evaluate_run(done)
+    assert summary is not None
+    for key, value in summary["test"].items():
+        assert scores[key] == value, key
+    assert {key: value for key, value in scores.items() if key in summary["test"]} == summary["test"]
+
+
+def test_the_summary_tells_of_the_best_epoch(done: Run) -> None:
+    summary = done.summary()
+    assert summary is not None
+    epochs = [event for event in done.events()[0] if event["event"] == "epoch"]
+    best = min(epochs, key=lambda event: event["val_loss"])
+    for key in ("val_loss", "val_accuracy"):
+        assert summary[key] == best[key]
+    assert (summary["best_epoch"], summary["epochs_trained"]) == (best["epoch"], 3)
+    validation = done.predictions().query("split == 'val'")
+    assert summary["val_accuracy"] == pytest.approx((validation.label == validation.predicted).mean())
+
+
+def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(done: Run) -> None:
+    pictures = Dataset("demo").pictures
+    table = done.predictions()
+    assert list(table.columns) == [
+        "image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in done.classes)
+    ]  # fmt: skip
+    test = pictures[pictures.split == "test"]
+    validation = pictures[(pictures.split == "train") & pictures.photo.isin(done.validation_photos)]
+    assert set(table.image_id[table.split == "test"]) == set(test.image_id)
+    assert set(table.image_id[table.split == "val"]) == set(validation.image_id)
+    assert len(table) == len(test) + len(validation)
+    labels = pictures.set_index("image_id").label
+    assert (table.label == table.image_id.map(labels)).all()
+
+
+def test_no_photo_is_trained_on_and_validated_on(done: Run) -> None:
+    dataset = Dataset("demo")
+    rows = worker.split_rows(dataset, done.validation_photos)
+    photos = {split: set(dataset.pictures.photo[rows[split]]) for split in rows}
+    assert photos["val"] == set(done.validation_photos)
+    assert not photos["train"] & photos["val"]
+    assert not photos["train"] & photos["test"]
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(len(dataset.pictures)))
+
+
+def test_the_validation_cut_is_the_seeds_and_is_kept_in_the_config() -> None:
+    first, again, other = (jobs.create_run(tiny(seed=seed)) for seed in (1, 1, 2))
+    assert first.validation_photos == again.validation_photos != other.validation_photos
+    assert Run(first.name).validation_photos == first.validation_photos
+
+
+def test_a_datasets_own_validation_split_is_used_as_it_is(lab: Path) -> None:
+    file = workspace.dataset_dir("demo") / "images.parquet"
+    images = pd.read_parquet(file)
+    own = images.index[images.split == "train"][::5]
+    images.loc[own, "split"] = "val"
+    file.unlink()  # a hard link: the original stays as it is
+    images.to_parquet(file)
+    run = train_here(epochs=1)
+    assert run.validation_photos == []
+    table = run.predictions()
+    assert set(table.image_id[table.split == "val"]) == set(images.image_id[own])
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(done: Run) -> None:
+    assert same_weights(train_here(), done)
+    assert not same_weights(train_here(seed=1), done)
+
+
+def test_a_run_never_overwrites_another(done: Run) -> None:
+    before = {path.name: path.read_bytes() for path in done.folder.iterdir()}
+    train_here(), train_here()
+    assert len(runs.names()) == 3
+    assert {path.name: path.read_bytes() for path in done.folder.iterdir()} == before
+
+
+# What a run can't be made of
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "nothing"}, "there is no dataset 'nothing'"),
+        ({"data": "../demo"}, "can't name a dataset"),
+        ({"model": "vgg"}, "no network is called 'vgg'"),
+        ({"device": "cuda:7"}, "cuda:7"),
+        ({"device": "tpu"}, "device is auto, cpu, cuda or cuda:N"),
+        ({"weights": "w.pth"}, "basic_cnn has no pretrained weights"),
+        ({"model": "resnet18", "weights": "nowhere.pth"}, "there is no such file"),
+    ],
+)
+def test_what_cannot_train_makes_no_run_folder(changes: dict[str, Any], said: str, lab: Path) -> None:
+    before = sorted(lab.rglob("*"))
+    with pytest.raises(LabError, match=said):
+        jobs.create_run(tiny(**changes))
+    assert sorted(lab.rglob("*")) == before
+
+
+def test_too_few_photos_to_validate_on_make_no_run_folder(lab: Path) -> None:
+    file = workspace.dataset_dir("demo") / "images.parquet"
+    images = pd.read_parquet(file)
+    images["source_photo"] = images.label  # one photo a class
+    file.unlink()
+    images.to_parquet(file)
+    with pytest.raises(LabError, match="too few training photos"):
+        jobs.create_run(tiny())
+    assert len(runs.names()) == 1
+
+
+def test_a_weights_file_is_found_from_wherever_the_worker_runs(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bloodcell_core.models.resnet18 import build
+
+    torch.save(build(1000, 32).state_dict(), tmp_path / "mine.pth")
+    monkeypatch.chdir(tmp_path)
+    run = jobs.create_run(tiny(model="resnet18", weights="mine.pth"))
+    assert run.config.weights == str(tmp_path / "mine.pth")
+    assert run.pretrained
+
+
+# Stopping
+
+
+def test_stopping_while_training_keeps_the_best_weights(lab: Path) -> None:
+    run = jobs.train_detached(tiny(epochs=1000))
+    wait_for(lambda: run.weights_file.exists(), "an epoch has ended")
+    jobs.request_stop(run)
+    assert process_of(run).wait(60) == 0
+    assert (state_of(run), raw_status(run)["reason"]) == ("stopped", "stopped on request")
+    summary = run.summary()
+    assert summary is not None
+    assert summary["epochs_trained"] < 1000
+    assert len(run.predictions()) == len(Run(runs.find("latest").name).predictions())
+    assert (run.folder / "checkpoint.pt").exists()
+    with pytest.raises(LabError, match="isn't at work: it is stopped"):
+        jobs.request_stop(run)
+
+
+def test_a_stopped_run_goes_on_to_the_end_of_an_unbroken_one(done: Run) -> None:
+    run = jobs.create_run(tiny())
+
+    def stop_in_second_epoch(line: str) -> None:
+        if "epoch 1/3" in line:
+            (run.folder / "stop").touch()
+
+    assert worker.work(run, stop_in_second_epoch) == "stopped"
+    assert len([event for event in losses(run) if event["event"] == "epoch"]) == 1
+    jobs.requeue(run)
+    assert state_of(run) == "queued"
+    assert worker.work(run, quiet) == "done"
+    assert losses(run) == losses(done)
+    assert same_weights(run, done)
+    assert run.summary()["test"] == done.summary()["test"]  # type: ignore[index]
+
+
+def test_a_run_stopped_before_its_first_epoch_has_no_weights_and_says_so() -> None:
+    run = jobs.create_run(tiny())
+    assert worker.work(run, lambda line: (run.folder / "stop").touch()) == "stopped"
+    assert not run.weights_file.exists()
+    with pytest.raises(LabError, match=r"has no predictions: it hasn't finished \(stopped\)"):
+        run.predictions()
+
+
+# Killed
+
+
+def kill_and_resume(run: Run, kills: int, seed: int) -> int:
+    """Kills the run's worker at seeded moments, lets a new one go on each time; how often it was killed."""
+    moments, killed = random.Random(seed), 0
+    metrics, log = run.folder / "metrics.jsonl", run.folder / "worker.log"
+
+    def size(file: Path) -> int:
+        return file.stat().st_size if file.exists() else 0
+
+    jobs.start(run)
+    while True:
+        process = process_of(run)
+        if killed < kills:
+            if moments.random() < 0.25:  # somewhere in its start
+                target, file = size(log) + moments.randrange(2), log
+            else:  # somewhere in training; the file may first be cut back to the checkpoint
+                target, file = moments.randrange(1, 2500) + size(metrics), metrics
+            wait_for(lambda: size(file) >= target or process.poll() is not None, "it is far enough to be killed")  # noqa: B023
+            process.kill()
+        code = process.wait(120)
+        if code == 0:
+            return killed
+        assert code == -signal.SIGKILL, run.log_tail()
+        killed += 1
+        check_what_a_killed_worker_left(run)
+        if state_of(run) == "queued":  # killed before it had begun: another worker takes it as it is
+            jobs.start(run)
+        else:
+            assert state_of(run) == "interrupted"
+            jobs.resume(run)
+
+
+def check_what_a_killed_worker_left(run: Run) -> None:
+    """Every file under its own name is whole."""
+    Run(run.name).describe()
+    run.events()
+    if run.weights_file.exists():
+        load_file(run.weights_file)
+    if (run.folder / "checkpoint.pt").exists():
+        values = torch.load(run.folder / "checkpoint.pt", weights_only=True)
+        assert values["metrics_bytes"] <= (run.folder / "metrics.jsonl").stat().st_size
+
+
+def killed_often(kills: int, epochs: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = train_here(epochs=epochs)
+    run = jobs.create_run(tiny(epochs=epochs))
+    assert kill_and_resume(run, kills, seed) == kills, "it ended before all the kills: give it more epochs"
+    assert state_of(run) == "done"
+    assert losses(run) == losses(unbroken)
+    assert same_weights(run, unbroken)
+    pd.testing.assert_frame_equal(run.predictions(), unbroken.predictions())
+    assert run.summary()["test"] == unbroken.summary()["test"]  # type: ignore[index]
+    assert not list(run.folder.glob(".*")), "what the killed workers had half written is still there"
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_unbroken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_often(kills=4, epochs=30, seed=11, monkeypatch=monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_run_killed_fifty_times_ends_as_an_unbroken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_often(kills=50, epochs=250, seed=12, monkeypatch=monkeypatch)
+
+
+class Crash:
+    """Raises `Killed` at the n-th call of one of the functions that write in a run's folder, before or after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, moment: int, after: bool):
+        self.moment, self.after, self.calls = moment, after, 0
+        for owner, name in (
+            (reporter, "write_status"),
+            (worker, "write_status"),
+            (reporter.Reporter, "log"),
+            (reporter.Reporter, "keep_best"),
+            (reporter.checkpoint, "save"),
+            (workspace, "write_json"),
+        ):
+            monkeypatch.setattr(owner, name, self._wrap(getattr(owner, name)))
+
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            call, self.calls = self.calls, self.calls + 1
+            if call == self.moment and not self.after:
+                raise Killed
+            result = function(*args, **kwargs)
+            if call == self.moment:
+                raise Killed
+            return result
+
+        return wrapped
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_worker_that_dies_between_any_two_writes_can_go_on(
+    after: bool, done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 0
+    while True:
+        run = jobs.create_run(tiny())
+        with monkeypatch.context() as patch:
+            crash = Crash(patch, moment, after)
+            try:
+                worker.work(run, quiet)
+            except Killed:
+                pass
+            else:
+                break
+            finally:
+                patch.undo()
+        assert crash.calls == moment + 1
+        # Without its worker's lock it counts as interrupted, whatever its status says; but a run that waits
+        # for its worker is given time, and one that has ended has ended.
+        if state_of(run) == "interrupted":
+            jobs.requeue(run)
+        if state_of(run) != "done":
+            assert worker.work(run, quiet) == "done"
+        assert losses(run) == losses(done), f"died at write {moment}"
+        assert same_weights(run, done), f"died at write {moment}"
+        assert run.summary() is not None
+        runs.remove(run)
+        moment += 1
+    assert moment > 20
+
+
+def test_a_run_stopped_after_its_best_weights_were_written_but_not_told_is_still_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker dies between writing the first epoch's weights and logging that epoch; then a stop is asked for."""
+    run = jobs.create_run(tiny())
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        keep = reporter.Reporter.keep_best
+        patch.setattr(reporter.Reporter, "keep_best", lambda *args: (keep(*args), die()))
+        with pytest.raises(Killed):
+            worker.work(run, quiet)
+    jobs.requeue(run)
+    assert worker.work(run, lambda line: (run.folder / "stop").touch()) == "stopped"
+    summary = run.summary()
+    assert summary is not None
+    assert summary["best_epoch"] == 1
+    validation = run.predictions().query("split == 'val'")
+    assert summary["val_accuracy"] == pytest.approx((validation.label == validation.predicted).mean())
+
+
+def test_a_finished_run_keeps_its_checkpoint_until_it_is_known_as_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = jobs.create_run(tiny())
+    write = jobs.write_status
+
+    def die_when_done(folder: Path, **changes: Any) -> None:
+        if changes.get("state") == "done":
+            raise Killed
+        write(folder, **changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "write_status", die_when_done)
+        with pytest.raises(Killed):
+            worker.work(run, quiet)
+    assert (run.folder / "checkpoint.pt").exists()
+    jobs.requeue(run)
+    trained = []
+    assert worker.work(run, trained.append) == "done"
+    assert not [line for line in trained if line.startswith("epoch")], "it was trained all over again"
+    assert not (run.folder / "checkpoint.pt").exists()
+
+
+def test_what_a_killed_worker_had_half_written_is_cleared_away() -> None:
+    run = jobs.create_run(tiny())
+    (run.folder / ".checkpoint.pt.abc123").write_bytes(b"half")
+    worker.work(run, quiet)
+    assert not list(run.folder.glob(".*"))
+
+
+def test_a_log_shorter_than_its_checkpoint_knows_is_gone_on_with(done: Run) -> None:
+    """After a loss of power the file system may have kept the checkpoint and lost the log's end."""
+    run = jobs.create_run(tiny())
+    assert worker.work(run, lambda line: "epoch 2/3" in line and (run.folder / "stop").touch()) == "stopped"
+    metrics = run.folder / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:333])
+    jobs.requeue(run)
+    assert worker.work(run, quiet) == "done"
+    events = run.events()[0]
+    assert [event["epoch"] for event in events if event["event"] == "epoch"][-1] == 3
+    assert same_weights(run, done)
+    assert run.summary()["test"] == done.summary()["test"]  # type: ignore[index]
+
+
+def test_a_run_whose_worker_was_killed_is_shown_as_interrupted(lab: Path) -> None:
+    run = jobs.train_detached(tiny(epochs=1000))
+    wait_for(lambda: raw_status(run).get("phase") == "training", "it trains")
+    assert state_of(run) == "running"
+    with pytest.raises(LabError, match="is running: only"):
+        jobs.requeue(run)
+    with pytest.raises(LabError, match="is at work: stop it first"):
+        runs.remove(run)
+    process_of(run).kill()
+    process_of(run).wait(60)
+    assert raw_status(run)["state"] == "running"
+    assert state_of(run) == "interrupted"
+    assert "resume" in run.status()["reason"]
+    assert run.describe()["state"] == "interrupted"
+    with pytest.raises(LabError, match="isn't at work: it is interrupted"):
+        jobs.request_stop(run)
+    # Several readers at once must not take each other for the worker.
+    states: list[str] = []
+    readers = [
+        threading.Thread(target=lambda: states.extend(state_of(run) for _ in range(100))) for _ in range(6)
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert set(states) == {"interrupted"}
+    runs.remove(run)
+    assert not run.folder.exists()
+
+
+def test_a_queued_run_without_a_worker_is_given_time_and_then_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = jobs.create_run(tiny())
+    assert state_of(run) == "queued"
+    with pytest.raises(LabError, match="is at work"):
+        runs.remove(run)
+    monkeypatch.setattr(runs, "START_GRACE", 0.0)
+    assert state_of(run) == "interrupted"
+
+
+# The queue
+
+
+def test_one_run_trains_at_a_time_and_the_others_wait_in_order(lab: Path) -> None:
+    first = jobs.train_detached(tiny(epochs=5000))
+    wait_for(lambda: raw_status(first).get("phase") == "training", "the first trains")
+    second, third, given_up = (jobs.create_run(tiny(epochs=1, seed=seed)) for seed in (1, 2, 3))
+    # The later run's worker is there before the earlier one's, and must let it go first all the same.
+    for run in (third, given_up):
+        jobs.start(run)
+        wait_for(lambda: "waiting" in run.log_tail(), f"{run.name} waits")  # noqa: B023
+    jobs.start(second)
+    wait_for(lambda: "waiting" in second.log_tail(), "the second waits")
+    assert state_of(first) == "running"
+    assert [state_of(run) for run in (second, third, given_up)] == ["queued"] * 3
+
+    jobs.request_stop(given_up)
+    assert process_of(given_up).wait(60) == 0
+    assert (state_of(given_up), raw_status(given_up)["reason"]) == ("stopped", "stopped while it waited")
+    assert not (given_up.folder / "metrics.jsonl").exists()
+    assert state_of(first) == "running"
+
+    jobs.request_stop(first)
+    assert [process_of(run).wait(120) for run in (first, second, third)] == [0, 0, 0]
+    assert [state_of(run) for run in (first, second, third)] == ["stopped", "done", "done"]
+    times = [(raw_status(run)["started"], raw_status(run)["ended"]) for run in (first, second, third)]
+    assert times == sorted(times)
+    assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
+
+
+def test_a_run_on_another_device_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FileLock(workspace.lock_file("device-cuda-0")):
+        assert worker.work(jobs.create_run(tiny(epochs=1, device="cpu")), quiet) == "done"
+
+
+def test_a_run_waits_for_its_devices_lock() -> None:
+    run = jobs.create_run(tiny(epochs=1, device="cpu"))
+    said: list[str] = []
+
+    def stop_when_waiting(line: str) -> None:
+        said.append(line)
+        (run.folder / "stop").touch()
+
+    with FileLock(workspace.lock_file("device-cpu")):
+        assert worker.work(run, stop_when_waiting) == "stopped"
+    assert "waiting for cpu" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "driver", "queue"),
+    [
+        ("auto", None, "cpu"),
+        ("auto", "libcuda.so.1", "cuda-0"),
+        ("cpu", "libcuda.so.1", "cpu"),
+        ("cuda", None, "cuda-0"),
+        ("cuda:0", None, "cuda-0"),
+        ("cuda:3", None, "cuda-3"),
+    ],
+)
+def test_each_device_has_a_queue(
+    wanted: str, driver: str | None, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.ctypes.util, "find_library", lambda name: driver)
+    assert jobs.device_queue(wanted) == queue
+
+
+def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    abandoned, mine = jobs.create_run(tiny()), jobs.create_run(tiny(epochs=1))
+    monkeypatch.setattr(runs, "START_GRACE", 0.0)
+    monkeypatch.setattr(worker.runs, "START_GRACE", 0.0)
+    assert worker.work(mine, quiet) == "done"
+    assert state_of(abandoned) == "interrupted"
+
+
+def test_a_second_worker_on_a_run_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = jobs.create_run(tiny())
+    before = raw_status(run)
+    monkeypatch.setattr(runs, "START_GRACE", 0.05)
+    with run.lock:
+        with pytest.raises(LabError, match="is at work in another process"):
+            worker.work(run, quiet)
+        assert worker.main([str(run.folder)]) == 2
+    assert "is at work in another process" in capsys.readouterr().out
+    assert raw_status(run) == before
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "failed"])
+def test_a_worker_leaves_a_run_alone_that_has_ended(state: str, done: Run) -> None:
+    """Two people press resume: the second worker gets the lock when the first has finished."""
+    jobs.write_status(done.folder, state=state)
+    before = {path.name: path.read_bytes() for path in done.folder.iterdir()}
+    with pytest.raises(LabError, match=f"is {state}"):
+        worker.work(done, quiet)
+    assert {path.name: path.read_bytes() for path in done.folder.iterdir()} == before
+
+
+def test_only_a_run_that_has_ended_badly_can_be_resumed(done: Run) -> None:
+    with pytest.raises(LabError, match="is done: only an interrupted, stopped or failed run"):
+        jobs.resume(done)
+    with pytest.raises(LabError, match="is queued: only"):
+        jobs.resume(jobs.create_run(tiny()))
+
+
+# What goes wrong
+
+
+def test_a_dataset_that_is_gone_before_the_worker_starts_fails_the_run_with_the_reason() -> None:
+    run = jobs.create_run(tiny())
+    datasets.remove("demo")
+    said: list[str] = []
+    assert worker.work(run, said.append) == "failed"
+    assert "there is no dataset 'demo'" in raw_status(run)["reason"]
+    assert "failed" in said[-1]
+    with pytest.raises(LabError, match="there is no dataset 'demo'"):
+        jobs.requeue(run)
+
+
+def test_a_dataset_that_goes_in_mid_run_is_no_longer_needed(done: Run) -> None:
+    run = jobs.create_run(tiny())
+    gone: list[str] = []
+
+    def remove_it(line: str) -> None:
+        if "epoch 1/3" in line:
+            datasets.remove("demo")
+            gone.append(line)
+
+    assert worker.work(run, remove_it) == "done"
+    assert gone
+    pd.testing.assert_frame_equal(run.predictions(), done.predictions())
+
+
+def test_a_dataset_of_the_same_name_is_not_taken_for_the_one_that_the_run_was_made_for() -> None:
+    from bloodcell_core.data.importing import make_demo
+
+    run = jobs.create_run(tiny())
+    datasets.remove("demo")
+    make_demo("demo", per_class=10, seed=8)
+    assert worker.work(run, quiet) == "failed"
+    assert "is no longer the one" in raw_status(run)["reason"]
+    with pytest.raises(LabError, match="is no longer the one"):
+        jobs.requeue(run)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "checkpoint.pt", "predictions.parquet", "summary.json", "metrics.jsonl"]
+)
+def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
+    file: str, done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the second epoch on nothing more can be written under that name."""
+    run = jobs.create_run(tiny())
+    full: list[str] = []
+    real_write, real_log = workspace.write_atomic, reporter.Reporter.log
+
+    def write(path: Path) -> Any:
+        if full and path.name == file:
+            raise FULL
+        return real_write(path)
+
+    def log(self: reporter.Reporter, events: list[dict[str, Any]]) -> None:
+        if full and file == "metrics.jsonl":
+            self._stream.write(b'{"event": "st')  # as far as the disk reached
+            raise FULL
+        real_log(self, events)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "write_atomic", write)
+        patch.setattr(reporter.Reporter, "log", log)
+        state = worker.work(run, lambda line: full.append(line) if "epoch 1/3" in line else None)
+    assert state == "failed"
+    assert state_of(run) == "failed"
+    assert "No space left on device" in raw_status(run)["reason"]
+    assert "\n" not in raw_status(run)["reason"]
+    check_what_a_killed_worker_left(run)
+    if file != "checkpoint.pt":
+        assert (run.folder / "checkpoint.pt").exists()
+    jobs.requeue(run)
+    assert worker.work(run, quiet) == "done"
+    assert losses(run) == losses(done)
+    assert same_weights(run, done)
+
+
+@pytest.mark.parametrize(("limit", "victim"), [(40_000, "model.safetensors"), (100_000, "checkpoint.pt")])
+def test_a_file_that_the_system_really_cuts_short_fails_the_run_in_plain_words(
+    limit: int, victim: str, done: Run
+) -> None:
+    """The system refuses to let a file grow beyond the limit, as a quota or a full disk does."""
+    run = jobs.create_run(tiny())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        assert worker.work(run, quiet) == "failed"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raw_status(run)["reason"].startswith("the system refused: ")
+    assert os.strerror(errno.EFBIG) in raw_status(run)["reason"]
+    assert not (run.folder / victim).exists()
+    jobs.requeue(run)
+    assert worker.work(run, quiet) == "done"
+    assert same_weights(run, done)
+
+
+def test_a_failure_of_the_program_fails_the_run_and_its_traceback_stands_in_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = jobs.create_run(tiny())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("of all things\nand more")
+
+    monkeypatch.setattr(loop, "train", fail)
+    assert worker.work(run, quiet) == "failed"
+    assert raw_status(run)["reason"] == "ZeroDivisionError: of all things"
+    assert "Traceback" in run.log_tail(50)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_loss_that_is_no_number_fails_the_run_with_its_best_weights_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = jobs.create_run(tiny())
+    real = loop.functional.cross_entropy
+    steps: list[int] = []
+
+    def spoilt(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        steps.append(1)
+        return real(logits, labels) * (float("nan") if len(steps) == 12 else 1)
+
+    monkeypatch.setattr(loop.functional, "cross_entropy", spoilt)
+    assert worker.work(run, quiet) == "failed"
+    # 8 steps and the validation of the first epoch, then 3 steps of the second
+    assert "no finite number at step 11" in raw_status(run)["reason"]
+    assert [event["step"] for event in run.events()[0] if event["event"] == "step"] == list(range(1, 11))
+    assert all(value.isfinite().all() for value in load_file(run.weights_file).values())
+
+
+# Reading while it is written
+
+
+def lines(run: Run, count: int, first: int = 0) -> bytes:
+    return b"".join(
+        json.dumps({"event": "step", "step": step}).encode() + b"\n" for step in range(first, first + count)
+    )
+
+
+@pytest.fixture
+def empty_run() -> Run:
+    return jobs.create_run(tiny())
+
+
+def steps_read(events: list[dict[str, Any]]) -> list[int]:
+    return [event["step"] for event in events]
+
+
+def test_a_run_without_a_log_has_no_events(empty_run: Run) -> None:
+    assert empty_run.events() == ([], 0)
+
+
+def test_half_a_line_is_left_for_the_next_look(empty_run: Run) -> None:
+    whole = lines(empty_run, 3)
+    for cut in range(len(whole) + 1):
+        file = empty_run.folder / "metrics.jsonl"
+        file.write_bytes(whole[:cut])
+        events, offset = empty_run.events()
+        assert steps_read(events) == list(range(whole[:cut].count(b"\n")))
+        file.write_bytes(whole)
+        rest, end = empty_run.events(offset)
+        assert steps_read(events + rest) == [0, 1, 2]
+        assert end == len(whole)
+        assert empty_run.events(end) == ([], end)
+
+
+def test_a_log_that_became_shorter_is_read_from_its_beginning(empty_run: Run) -> None:
+    file = empty_run.folder / "metrics.jsonl"
+    file.write_bytes(lines(empty_run, 9))
+    _, offset = empty_run.events()
+    file.write_bytes(lines(empty_run, 4))
+    events, end = empty_run.events(offset)
+    assert steps_read(events) == [0, 1, 2, 3]
+    assert end < offset
+
+
+def test_a_log_that_was_cut_back_and_has_grown_again_is_read_without_half_a_line(empty_run: Run) -> None:
+    """Between two looks a resumed run may have gone back and come further than before, its lines not as long."""
+    file = empty_run.folder / "metrics.jsonl"
+    file.write_bytes(lines(empty_run, 3))
+    _, offset = empty_run.events()
+    file.write_bytes(lines(empty_run, 1) + b'{"event": "step", "step": 1, "seconds": 12.25}\n' + lines(empty_run, 4, 2))  # fmt: skip
+    events, _ = empty_run.events(offset)
+    assert steps_read(events) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_reader_beside_a_real_worker_never_sees_half_a_file(lab: Path) -> None:
+    run = jobs.train_detached(tiny(epochs=12))
+    offset, seen, states = 0, [], []
+    while process_of(run).poll() is None:
+        events, offset = run.events(offset)
+        seen += events
+        facts = run.describe()
+        if facts["state"] != (states[-1] if states else None):
+            states.append(facts["state"])
+        if run.weights_file.exists():
+            load_file(run.weights_file)
+    seen += run.events(offset)[0]
+    assert seen == run.events()[0]
+    assert [event["epoch"] for event in seen if event["event"] == "epoch"] == list(range(1, 13))
+    states.append(state_of(run))
+    assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
+
+
+def test_the_end_of_the_log_is_told(empty_run: Run) -> None:
+    assert empty_run.log_tail() == ""
+    (empty_run.folder / "worker.log").write_bytes(b"\xff" * 30_000 + "\n".join(map(str, range(50))).encode())
+    assert empty_run.log_tail(3) == "47\n48\n49"
+
+
+# Finding and removing runs
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", ""),
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("config.json", "null"),
+        ("config.json", "{}"),
+        ("config.json", '{"schema_version": 1}'),
+        ("config.json", '{"schema_version": 2, "config": {}}'),
+        ("config.json", '{"schema_version": 1, "config": {"data": "demo", "model": "m", "colour": 1}}'),
+        ("status.json", None),
+        ("status.json", ""),
+        ("status.json", "[]"),
+        ("status.json", "{}"),
+        ("status.json", '{"state": "dancing", "updated": 0}'),
+    ],
+)
+def test_a_damaged_run_is_told_and_the_others_are_still_listed(
+    file: str, content: str | None, done: Run
+) -> None:
+    damaged = jobs.create_run(tiny())
+    if content is None:
+        (damaged.folder / file).unlink()
+    else:
+        (damaged.folder / file).write_text(content)
+    good, told = runs.readable_runs()
+    assert [run.name for run in good] == [done.name]
+    assert len(told) == 1
+    assert damaged.name in told[0]
+    assert "\n" not in told[0]
+    assert runs.find("latest").name == done.name
+
+
+def test_latest_is_the_newest_finished_run(done: Run) -> None:
+    newer = train_here(epochs=1)
+    jobs.create_run(tiny())  # newer still, but not finished
+    renamed = newer.folder.rename(newer.folder.with_name("99991231-235959-basic_cnn-ffff"))
+    assert runs.find("latest").name == renamed.name
+
+
+def test_latest_without_a_finished_run_says_so(done: Run) -> None:
+    runs.remove(done)
+    jobs.create_run(tiny())
+    with pytest.raises(LabError, match="no run has finished yet"):
+        runs.find("latest")
+
+
+def test_a_unique_beginning_names_a_run(done: Run) -> None:
+    other = done.folder.with_name(done.name + "-longer")
+    other.mkdir()
+    for path in done.folder.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    assert runs.find(done.name).name == done.name  # whole names win over longer ones
+    assert runs.find(done.name + "-l").name == other.name
+    with pytest.raises(LabError, match="begins the names of 2 runs") as caught:
+        runs.find(done.name[:8])
+    assert done.name in str(caught.value)
+    for nothing in ("", "zzz", "../runs", done.name + "x"):
+        with pytest.raises(LabError, match="there is no run"):
+            runs.find(nothing)
+
+
+def test_a_removed_run_is_gone_and_nothing_else(done: Run) -> None:
+    other = train_here(epochs=1)
+    runs.remove(other)
+    assert runs.names() == [done.name]
+    assert Dataset("demo")
+
+
+def test_the_worker_needs_no_terminal_and_ignores_its_interrupt(lab: Path) -> None:
+    run = jobs.train_detached(tiny(epochs=1000))
+    wait_for(lambda: raw_status(run).get("phase") == "training", "it trains")
+    process_of(run).send_signal(signal.SIGINT)
+    told = len(run.events()[0])
+    wait_for(lambda: len(run.events()[0]) > told, "it trains on")
+    assert os.getsid(process_of(run).pid) == process_of(run).pid
+    jobs.request_stop(run)
+    assert process_of(run).wait(60) == 0
+
+
+def test_waiting_in_the_queue_needs_no_torch() -> None:
+    code = "import bloodcell_core.training.worker, bloodcell_core.training.jobs, sys; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert out.stdout == "False\n"
