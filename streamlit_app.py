@@ -1,12 +1,16 @@
 """The home page: what is here, what to do next."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
+from bloodcell_core.data import demo
+from bloodcell_core.data.views import make_view
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.models import model_info
 from ui import lab, shell
+from ui.theme import pretty
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
 
@@ -21,6 +25,13 @@ def _device_reason() -> str:
     from bloodcell_core.device import choose_device
 
     return choose_device().reason
+
+
+@st.cache_data(show_spinner=False)
+def _samples() -> list[np.ndarray]:
+    """A drawn cell of each class, to show an empty lab's visitor what this is about."""
+    rng = np.random.default_rng(5)
+    return [make_view(demo.draw_picture(name, rng), "cell", 240).pixels for name in demo.DEMO_CLASSES]
 
 
 def _mistakes_of_newest() -> str:
@@ -54,7 +65,7 @@ for tile, title, value in zip(
     strict=False,
 ):
     tile.metric(title, value, border=True, height="stretch")
-device = tiles[3].container(border=True, height="stretch", gap="xxsmall")
+device = tiles[3].empty()
 
 sentence, button, target = _next_step()
 with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -65,7 +76,8 @@ if clicked and target:
 elif clicked:
     lab.demo_dialog()
 if not datasets:
-    st.caption("The public archive or your own folder of pictures is imported on the Browse page.")
+    st.caption("The public archive or your own folder of pictures is imported on the *Browse* page.")
+    st.image(_samples(), width=120, caption=[f"{pretty(name)}, synthetic" for name in demo.DEMO_CLASSES])
 
 for line in damaged:
     shell.show_error(line)
@@ -115,4 +127,4 @@ if described:
 with device:
     with st.spinner("Looking for a GPU …"):
         kind, _, why = _device_reason().partition(":")
-    st.markdown(f":small[Device]  \n:large[**{shell.plain(kind)}**]  \n:small[:gray[{shell.plain(why.strip())}]]")
+    st.metric("Device", kind, why.strip(), delta_color="off", delta_arrow="off", border=True, height="stretch")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,14 @@ class Run:
         if not self.folder.is_dir():
             raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
         recorded = workspace.read_json(self.folder / "config.json")
-        if recorded.get("schema_version") != workspace.SCHEMA_VERSION:
+        if not isinstance(recorded, dict) or recorded.get("schema_version") != workspace.SCHEMA_VERSION:
             raise LabError(f"run {name!r} was made by another version of this program and can't be read")
+        try:
+            self._take(recorded)
+        except (LabError, KeyError, TypeError) as error:
+            raise LabError(f"run {name!r} can't be read, its config.json is damaged: {error}") from None
+
+    def _take(self, recorded: dict[str, Any]) -> None:
         self.config = TrainConfig.from_json(recorded["config"])
         self.classes: list[str] = recorded["classes"]
         self.data_hash: str = recorded["data_hash"]
@@ -57,16 +64,25 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """status.json, with `state` corrected where the worker is gone."""
-        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        status = self.recorded_status()
         waiting_to_start = status["state"] == "queued" and time.time() - status["updated"] < START_GRACE
         if status["state"] in ("queued", "running") and not waiting_to_start and not _is_held(self.lock):
             # It may have ended between the two looks: only what is read after the lock was seen free counts.
-            status = workspace.read_json(self.folder / "status.json")
+            status = self.recorded_status()
             if status["state"] in ("queued", "running"):
                 status |= {
                     "state": "interrupted",
                     "reason": "its worker ended without a word: resume goes on",
                 }
+        return status
+
+    def recorded_status(self) -> dict[str, Any]:
+        """status.json as it stands."""
+        file = self.folder / "status.json"
+        status: dict[str, Any] = workspace.read_json(file)
+        whole = isinstance(status, dict) and status.keys() >= {"updated", "queued", "queue"}
+        if not whole or status.get("state") not in STATES:
+            raise LabError(f"{file} is damaged: delete the folder")
         return status
 
     def summary(self) -> dict[str, Any] | None:
@@ -86,15 +102,17 @@ class Run:
     def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The events of metrics.jsonl from byte `offset` on, and the offset to go on from.
 
-        An unfinished last line is left for the next call. A file that has become shorter (a resumed run goes
-        back to its checkpoint) is read from its beginning, which the caller sees by an offset that went back.
+        An unfinished last line is left for the next call. Where the file has been cut back (a resumed run goes back
+        to its checkpoint) and `offset` is no line's end any more it is read from its beginning, which the caller
+        sees by a first event of step 1.
         """
         file = self.folder / "metrics.jsonl"
         if not file.exists():
             return [], 0
         with open(file, "rb") as stream:
-            size = stream.seek(0, 2)
-            stream.seek(offset if offset <= size else 0)
+            stream.seek(max(offset - 1, 0))
+            if offset and stream.read(1) != b"\n":
+                stream.seek(0)
             whole = stream.read()
             end = stream.tell() - (len(whole) - (whole.rfind(b"\n") + 1))
         lines = whole[: whole.rfind(b"\n") + 1].splitlines()
@@ -130,9 +148,13 @@ class Run:
         }
 
 
+_one_reader = threading.Lock()
+
+
 def _is_held(lock: FileLock) -> bool:
+    """Whether a worker has the lock. Another reader has it for less than a moment, so a second look tells them apart."""
     try:
-        with lock.acquire(timeout=0):
+        with _one_reader, lock.acquire(timeout=0.02, poll_interval=0.002):
             return False
     except Timeout:
         return True

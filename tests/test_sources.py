@@ -4,6 +4,7 @@ import os
 import stat
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -42,9 +43,7 @@ def contents(path: Path) -> dict[str, bytes]:
 # The same either way
 
 
-@pytest.mark.parametrize(
-    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_gives_its_files_by_their_paths(tmp_path, compression):
     assert contents(write_zip(tmp_path / "cells.zip", FILES, compression)) == FILES
 
@@ -83,7 +82,9 @@ def test_a_source_is_known_by_what_it_is_and_not_by_its_name(tmp_path):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    assert refusal(tmp_path / "nowhere.zip") == f"{tmp_path / 'nowhere.zip'} doesn't exist: give a folder or a .zip file"
+    assert (
+        refusal(tmp_path / "nowhere.zip") == f"{tmp_path / 'nowhere.zip'} doesn't exist: give a folder or a .zip file"
+    )
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
@@ -109,10 +110,10 @@ def test_a_zip_cut_short_is_refused(tmp_path):
     assert refusal(path).startswith("cells.zip is not a zip file that can be read: ")
 
 
-def patched(path: Path, marker: bytes, offset: int, value: bytes, last: bool = False) -> Path:
-    """Overwrites bytes `offset` after the first (or last) `marker`: PK\\1\\2 begins a member's entry, PK\\3\\4 its data."""
+def patched(path: Path, marker: bytes, offset: int, value: bytes) -> Path:
+    """Overwrites what stands `offset` after the first `marker`: PK 1 2 begins a member's entry, PK 3 4 the member."""
     data = bytearray(path.read_bytes())
-    start = (data.rfind if last else data.find)(marker) + offset
+    start = data.find(marker) + offset
     data[start : start + len(value)] = value
     path.write_bytes(data)
     return path
@@ -164,14 +165,13 @@ def test_a_refusal_is_one_short_line_however_long_the_name(tmp_path):
 
 
 def test_dots_inside_a_name_are_no_way_out(tmp_path):
-    files = {"a/..b.png": b"1", "a/b..png": b"2", "a/c...d/e.png": b"3"}
-    assert contents(write_zip(tmp_path / "cells.zip", {"x/" + name: data for name, data in files.items()})).keys() <= {
-        f"x/{name}" for name in files
-    }
-    assert "x/a/b..png" in open_source(tmp_path / "cells.zip").files
+    files = {"a/b..png": b"1", "a/c...d/e.png": b"2", "a/f../g.png": b"3"}
+    assert contents(write_zip(tmp_path / "cells.zip", files)) == files
 
 
-segments = st.sampled_from(["..", ".", "", "a", "b.png", "C:", "~", "con", "\\", "..\\", "a\\..", "\\\\host", "é", "‮x"])
+segments = st.sampled_from(
+    ["..", ".", "", "a", "b.png", "C:", "~", "con", "\\", "..\\", "a\\..", "\\\\host", "é", "\u202ex"]
+)
 zip_names = st.lists(segments | st.text(max_size=8), min_size=1, max_size=6).map("/".join)
 
 
@@ -188,8 +188,6 @@ def test_no_name_that_a_zip_may_hold_leads_outside(tmp_path_factory, names):
         source = open_source(path)
     except LabError:
         return
-    except UnicodeEncodeError:  # pragma: no cover - a lone surrogate never gets into a zip
-        raise
     for file in source.files:
         inside = PurePosixPath("/top", file)
         assert inside.is_relative_to("/top")
@@ -289,11 +287,16 @@ def test_a_member_whose_name_is_no_utf8_says_so(tmp_path):
     assert reading_fails_with(path, "a/é.png").startswith("damaged inside the zip: ")
 
 
-def test_a_member_that_holds_another_size_than_declared_says_so(tmp_path):
-    path = patched(write_zip(tmp_path / "cells.zip", {"a/1.png": b"first"}), b"PK\1\2", 24, b"\x04\0\0\0")
-    assert "the zip declares another size than it holds" in reading_fails_with(path, "a/1.png") or (
-        "Bad CRC-32" in reading_fails_with(path, "a/1.png")
-    )
+@pytest.mark.parametrize("declared", [6, 50 * 2**20])
+def test_a_member_that_holds_less_than_declared_says_so(tmp_path, declared):
+    path = write_zip(tmp_path / "cells.zip", {"a/1.png": b"first"})
+    patched(path, b"PK\1\2", 24, struct.pack("<L", declared))
+    assert reading_fails_with(path, "a/1.png") == "the zip declares another size than it holds"
+
+
+def test_a_member_that_holds_more_than_declared_says_so(tmp_path):
+    path = patched(write_zip(tmp_path / "cells.zip", {"a/1.png": b"first"}), b"PK\1\2", 24, struct.pack("<L", 4))
+    assert reading_fails_with(path, "a/1.png") == "damaged inside the zip: Bad CRC-32 for file 'a/1.png'"
 
 
 @settings(max_examples=300, deadline=None)
@@ -303,7 +306,9 @@ def test_a_member_that_holds_another_size_than_declared_says_so(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_any_damage_to_a_zip_is_said_and_never_another_failure(tmp_path_factory, compression, changes):
-    path = write_zip(tmp_path_factory.mktemp("zips") / "cells.zip", {"a/é.png": b"first" * 9, "b/2.png": b"2"}, compression)
+    path = write_zip(
+        tmp_path_factory.mktemp("zips") / "cells.zip", {"a/é.png": b"first" * 9, "b/2.png": b"2"}, compression
+    )
     data = bytearray(path.read_bytes())
     for from_the_end, value in changes:
         data[-1 - from_the_end % len(data)] = value
@@ -313,11 +318,8 @@ def test_any_damage_to_a_zip_is_said_and_never_another_failure(tmp_path_factory,
     except LabError:
         return
     for file in source.files:
-        try:
-            assert isinstance(source.read(file), bytes)
-        except LabError as error:
-            words = str(error)
-            assert words  # noqa: PT017 - the words, not the exception
+        with suppress(LabError):
+            source.read(file)
     source.close()
 
 
@@ -379,11 +381,6 @@ def test_too_much_in_all_is_refused(tmp_path, monkeypatch):
     assert contents(archive) == FILES
 
 
-def test_a_declared_size_far_above_what_is_there_allocates_nothing_like_it(tmp_path):
-    path = patched(write_zip(tmp_path / "cells.zip", {"a/1.png": b"first"}), b"PK\1\2", 24, struct.pack("<L", 50 * 2**20))
-    assert reading_fails_with(path, "a/1.png")
-
-
 # Nothing is left open or unpacked
 
 
@@ -398,10 +395,8 @@ def test_a_closed_zip_can_be_deleted_and_nothing_was_unpacked(tmp_path):
 
 
 def test_a_refused_zip_is_closed(tmp_path, monkeypatch):
-    closed = []
-    close = zipfile.ZipFile.close
-    monkeypatch.setattr(zipfile.ZipFile, "close", lambda archive: (closed.append(archive), close(archive))[1])
     path = write_zip(tmp_path / "cells.zip", {"../1.png": b"evil"})
-    closed.clear()
+    opened, open_zip = [], zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda file: (opened.append(open_zip(file)), opened[-1])[1])
     assert "leaves the archive" in refusal(path)
-    assert len(closed) == 1
+    assert [archive.fp for archive in opened] == [None]

@@ -65,10 +65,20 @@ def same_weights(one: Run, other: Run) -> bool:
 # A run from beginning to end
 
 
-def test_a_worker_process_trains_to_the_end_and_leaves_everything(lab: Path, done: Run) -> None:
+def test_a_worker_process_trains_to_the_end_and_its_readers_never_see_half_a_file(done: Run) -> None:
     run = jobs.train_detached(tiny())
-    assert state_of(run) == "queued"
-    assert process_of(run).wait(120) == 0
+    offset, seen, states = 0, [], [state_of(run)]
+    while process_of(run).poll() is None:
+        events, offset = run.events(offset)
+        seen += events
+        states.append(run.describe()["state"])
+        if run.weights_file.exists():
+            load_file(run.weights_file)
+    assert process_of(run).returncode == 0
+    assert seen + run.events(offset)[0] == run.events()[0]
+    states.append(state_of(run))
+    assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
+
     facts = run.describe()
     assert (facts["state"], facts["reason"], facts["epoch"]) == ("done", "", 3)
     files = {path.name for path in run.folder.iterdir()}
@@ -88,9 +98,8 @@ def test_a_worker_process_trains_to_the_end_and_leaves_everything(lab: Path, don
 def test_the_summary_is_what_evaluate_says_to_the_digit(done: Run) -> None:
     summary, scores = done.summary(), evaluate_run(done)
     assert summary is not None
-    for key, value in summary["test"].items():
-        assert scores[key] == value, key
-    assert {key: value for key, value in scores.items() if key in summary["test"]} == summary["test"]
+    assert summary["test"].keys() >= {"accuracy", "confusion", "intervals", "by_photo"}
+    assert {key: scores[key] for key in summary["test"]} == summary["test"]
 
 
 def test_the_summary_tells_of_the_best_epoch(done: Run) -> None:
@@ -209,21 +218,6 @@ def test_a_weights_file_is_found_from_wherever_the_worker_runs(
 # Stopping
 
 
-def test_stopping_while_training_keeps_the_best_weights(lab: Path) -> None:
-    run = jobs.train_detached(tiny(epochs=1000))
-    wait_for(lambda: run.weights_file.exists(), "an epoch has ended")
-    jobs.request_stop(run)
-    assert process_of(run).wait(60) == 0
-    assert (state_of(run), raw_status(run)["reason"]) == ("stopped", "stopped on request")
-    summary = run.summary()
-    assert summary is not None
-    assert summary["epochs_trained"] < 1000
-    assert len(run.predictions()) == len(Run(runs.find("latest").name).predictions())
-    assert (run.folder / "checkpoint.pt").exists()
-    with pytest.raises(LabError, match="isn't at work: it is stopped"):
-        jobs.request_stop(run)
-
-
 def test_a_stopped_run_goes_on_to_the_end_of_an_unbroken_one(done: Run) -> None:
     run = jobs.create_run(tiny())
 
@@ -307,7 +301,7 @@ def killed_often(kills: int, epochs: int, seed: int, monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_killed_at_random_moments_ends_as_an_unbroken_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_often(kills=4, epochs=30, seed=11, monkeypatch=monkeypatch)
+    killed_often(kills=5, epochs=30, seed=31, monkeypatch=monkeypatch)
 
 
 @pytest.mark.slow
@@ -316,10 +310,10 @@ def test_a_run_killed_fifty_times_ends_as_an_unbroken_one(monkeypatch: pytest.Mo
 
 
 class Crash:
-    """Raises `Killed` at the n-th call of one of the functions that write in a run's folder, before or after it."""
+    """Dies at the n-th call of one of the functions that write in a run's folder."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, moment: int, after: bool):
-        self.moment, self.after, self.calls = moment, after, 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, moment: int):
+        self.moment, self.calls = moment, 0
         for owner, name in (
             (reporter, "write_status"),
             (worker, "write_status"),
@@ -332,44 +326,33 @@ class Crash:
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            call, self.calls = self.calls, self.calls + 1
-            if call == self.moment and not self.after:
+            self.calls += 1
+            if self.calls > self.moment:
                 raise Killed
-            result = function(*args, **kwargs)
-            if call == self.moment:
-                raise Killed
-            return result
+            return function(*args, **kwargs)
 
         return wrapped
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_a_worker_that_dies_between_any_two_writes_can_go_on(
-    after: bool, done: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moment = 0
-    while True:
-        run = jobs.create_run(tiny())
+def test_a_worker_that_dies_between_any_two_writes_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = train_here(epochs=2)
+    moment, survived = 0, False
+    while not survived:
+        run = jobs.create_run(tiny(epochs=2))
         with monkeypatch.context() as patch:
-            crash = Crash(patch, moment, after)
+            Crash(patch, moment)
             try:
                 worker.work(run, quiet)
+                survived = True
             except Killed:
                 pass
-            else:
-                break
-            finally:
-                patch.undo()
-        assert crash.calls == moment + 1
-        # Without its worker's lock it counts as interrupted, whatever its status says; but a run that waits
-        # for its worker is given time, and one that has ended has ended.
         if state_of(run) == "interrupted":
             jobs.requeue(run)
         if state_of(run) != "done":
             assert worker.work(run, quiet) == "done"
-        assert losses(run) == losses(done), f"died at write {moment}"
-        assert same_weights(run, done), f"died at write {moment}"
-        assert run.summary() is not None
+        assert losses(run) == losses(unbroken), f"died at write {moment}"
+        assert same_weights(run, unbroken), f"died at write {moment}"
+        assert run.summary()["test"] == unbroken.summary()["test"]  # type: ignore[index]
         runs.remove(run)
         moment += 1
     assert moment > 20
@@ -442,23 +425,10 @@ def test_a_log_shorter_than_its_checkpoint_knows_is_gone_on_with(done: Run) -> N
     assert run.summary()["test"] == done.summary()["test"]  # type: ignore[index]
 
 
-def test_a_run_whose_worker_was_killed_is_shown_as_interrupted(lab: Path) -> None:
-    run = jobs.train_detached(tiny(epochs=1000))
-    wait_for(lambda: raw_status(run).get("phase") == "training", "it trains")
-    assert state_of(run) == "running"
-    with pytest.raises(LabError, match="is running: only"):
-        jobs.requeue(run)
-    with pytest.raises(LabError, match="is at work: stop it first"):
-        runs.remove(run)
-    process_of(run).kill()
-    process_of(run).wait(60)
-    assert raw_status(run)["state"] == "running"
-    assert state_of(run) == "interrupted"
-    assert "resume" in run.status()["reason"]
-    assert run.describe()["state"] == "interrupted"
-    with pytest.raises(LabError, match="isn't at work: it is interrupted"):
-        jobs.request_stop(run)
-    # Several readers at once must not take each other for the worker.
+def test_a_run_without_its_worker_is_interrupted_for_every_reader() -> None:
+    """Several readers at once must not take each other for the worker."""
+    run = jobs.create_run(tiny())
+    jobs.write_status(run.folder, state="running")
     states: list[str] = []
     readers = [
         threading.Thread(target=lambda: states.extend(state_of(run) for _ in range(100))) for _ in range(6)
@@ -468,6 +438,11 @@ def test_a_run_whose_worker_was_killed_is_shown_as_interrupted(lab: Path) -> Non
     for reader in readers:
         reader.join()
     assert set(states) == {"interrupted"}
+    assert len(states) == 600
+    assert "resume" in run.status()["reason"]
+    assert run.describe()["state"] == "interrupted"
+    with pytest.raises(LabError, match="isn't at work: it is interrupted"):
+        jobs.request_stop(run)
     runs.remove(run)
     assert not run.folder.exists()
 
@@ -486,31 +461,48 @@ def test_a_queued_run_without_a_worker_is_given_time_and_then_interrupted(
 # The queue
 
 
-def test_one_run_trains_at_a_time_and_the_others_wait_in_order(lab: Path) -> None:
-    first = jobs.train_detached(tiny(epochs=5000))
-    wait_for(lambda: raw_status(first).get("phase") == "training", "the first trains")
+def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopped(done: Run) -> None:
+    first = jobs.train_detached(tiny(epochs=1000))
+    wait_for(first.weights_file.exists, "the first run has ended an epoch")
     second, third, given_up = (jobs.create_run(tiny(epochs=1, seed=seed)) for seed in (1, 2, 3))
     # The later run's worker is there before the earlier one's, and must let it go first all the same.
-    for run in (third, given_up):
+    for run in (third, given_up, second):
         jobs.start(run)
-        wait_for(lambda: "waiting" in run.log_tail(), f"{run.name} waits")  # noqa: B023
-    jobs.start(second)
-    wait_for(lambda: "waiting" in second.log_tail(), "the second waits")
-    assert state_of(first) == "running"
-    assert [state_of(run) for run in (second, third, given_up)] == ["queued"] * 3
+        wait_for(lambda: "waiting for cpu" in run.log_tail(), f"{run.name} waits")  # noqa: B023
+    assert [state_of(run) for run in (first, second, third, given_up)] == ["running"] + ["queued"] * 3
+    for run in (first, second):
+        with pytest.raises(LabError, match=f"is {state_of(run)}: only an interrupted"):
+            jobs.requeue(run)
+        with pytest.raises(LabError, match="is at work: stop it first"):
+            runs.remove(run)
 
     jobs.request_stop(given_up)
     assert process_of(given_up).wait(60) == 0
     assert (state_of(given_up), raw_status(given_up)["reason"]) == ("stopped", "stopped while it waited")
     assert not (given_up.folder / "metrics.jsonl").exists()
-    assert state_of(first) == "running"
 
+    # Ctrl-C in the terminal of the server that started it is not meant for a run.
+    process_of(first).send_signal(signal.SIGINT)
+    assert os.getsid(process_of(first).pid) == process_of(first).pid
+    told = first.events()[1]
+    wait_for(lambda: first.events(told)[0], "the first run trains on")
     jobs.request_stop(first)
     assert [process_of(run).wait(120) for run in (first, second, third)] == [0, 0, 0]
     assert [state_of(run) for run in (first, second, third)] == ["stopped", "done", "done"]
     times = [(raw_status(run)["started"], raw_status(run)["ended"]) for run in (first, second, third)]
-    assert times == sorted(times)
     assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
+
+    # What the stopped run had is kept, scored, and can be gone on with.
+    assert raw_status(first)["reason"] == "stopped on request"
+    summary = first.summary()
+    assert summary is not None
+    assert summary["epochs_trained"] < 1000
+    scores = evaluate_run(first)
+    assert {key: scores[key] for key in summary["test"]} == summary["test"]
+    assert len(first.predictions()) == len(done.predictions())
+    assert (first.folder / "checkpoint.pt").exists()
+    with pytest.raises(LabError, match="isn't at work: it is stopped"):
+        jobs.request_stop(first)
 
 
 def test_a_run_on_another_device_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -780,24 +772,6 @@ def test_a_log_that_was_cut_back_and_has_grown_again_is_read_without_half_a_line
     assert steps_read(events) == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_reader_beside_a_real_worker_never_sees_half_a_file(lab: Path) -> None:
-    run = jobs.train_detached(tiny(epochs=12))
-    offset, seen, states = 0, [], []
-    while process_of(run).poll() is None:
-        events, offset = run.events(offset)
-        seen += events
-        facts = run.describe()
-        if facts["state"] != (states[-1] if states else None):
-            states.append(facts["state"])
-        if run.weights_file.exists():
-            load_file(run.weights_file)
-    seen += run.events(offset)[0]
-    assert seen == run.events()[0]
-    assert [event["epoch"] for event in seen if event["event"] == "epoch"] == list(range(1, 13))
-    states.append(state_of(run))
-    assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
-
-
 def test_the_end_of_the_log_is_told(empty_run: Run) -> None:
     assert empty_run.log_tail() == ""
     (empty_run.folder / "worker.log").write_bytes(b"\xff" * 30_000 + "\n".join(map(str, range(50))).encode())
@@ -875,17 +849,6 @@ def test_a_removed_run_is_gone_and_nothing_else(done: Run) -> None:
     runs.remove(other)
     assert runs.names() == [done.name]
     assert Dataset("demo")
-
-
-def test_the_worker_needs_no_terminal_and_ignores_its_interrupt(lab: Path) -> None:
-    run = jobs.train_detached(tiny(epochs=1000))
-    wait_for(lambda: raw_status(run).get("phase") == "training", "it trains")
-    process_of(run).send_signal(signal.SIGINT)
-    told = len(run.events()[0])
-    wait_for(lambda: len(run.events()[0]) > told, "it trains on")
-    assert os.getsid(process_of(run).pid) == process_of(run).pid
-    jobs.request_stop(run)
-    assert process_of(run).wait(60) == 0
 
 
 def test_waiting_in_the_queue_needs_no_torch() -> None:

@@ -59,14 +59,11 @@ def scored_runs() -> list[Run]:
 
 
 def run_title(run: Run | str) -> str:
-    """A run as people tell it from others: network, dataset, view, when."""
+    """A run as people tell it from others: network, dataset, view, and the end of its name."""
     run = run if isinstance(run, Run) else Run(run)
-    day, clock = run.created.split("T")
     start = ", from scratch" if model_info(run.config.model).pretrained and not run.pretrained else ""
-    return (
-        f"{model_info(run.config.model).title}{start} · {run.config.data}, {run.config.view} view · "
-        f"{day[5:]} {clock[:5]} · {run.name[-4:]}"
-    )
+    title = model_info(run.config.model).title
+    return f"{title}{start} · {run.config.data}, {run.config.view} view · {run.name[-4:]}"
 
 
 def demo_dialog() -> None:

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def create_run(config: TrainConfig) -> Run:
     info = model_info(config.model)
     _check_device(config.device)
     pretrained = info.pretrained and config.weights != "none"
+    if config.weights not in ("default", "none"):  # the worker runs in another folder than who asks for it
+        config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))
     if pretrained or config.weights not in ("default", "none"):
         _check_weights(config, len(dataset.classes))
     now = datetime.now(UTC)

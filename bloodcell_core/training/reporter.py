@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -37,11 +38,14 @@ class Reporter(Hooks):
         file = self._run.folder / "metrics.jsonl"
         file.touch()
         self._stream = open(file, "r+b")
-        # Events after the last checkpoint will be made again.
-        self._stream.truncate(self._metrics_bytes)
-        self._stream.seek(self._metrics_bytes)
+        # Events after the last checkpoint will be made again. After a loss of power there may be fewer than it knows.
+        self._stream.truncate(min(self._metrics_bytes, self._whole_lines()))
+        self._metrics_bytes = self._stream.seek(0, os.SEEK_END)
         write_status(self._run.folder, phase="training")
         return self
+
+    def _whole_lines(self) -> int:
+        return self._stream.read().rfind(b"\n") + 1
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
@@ -90,6 +94,7 @@ class Reporter(Hooks):
         now = time.monotonic()
         stopping = self.stop_requested()
         if epoch_ended or stopping or now - self._last_checkpoint > CHECKPOINT_SECONDS:
+            os.fsync(self._stream.fileno())  # no checkpoint may outlast the events before it
             checkpoint.save(self._run.folder / "checkpoint.pt", state, self._metrics_bytes)
             self._last_checkpoint = now
 

@@ -6,6 +6,7 @@ with the best weights, and leaves everything in the run's folder. Whoever starte
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from filelock import FileLock, Timeout
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.runs import Run
+from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.jobs import write_status
 
 QUEUE_POLL = 0.5  # seconds between two looks at the queue
@@ -33,18 +34,21 @@ class StopRequested(Exception):
 def work(run: Run, say: Callable[[str], None] = print) -> str:
     """Does the run from wherever it is to its end and returns the state it ended in.
 
-    Raises LabError where another worker has the run already.
+    Raises LabError where another worker has the run already, or has ended it.
     """
     try:
         lock = run.lock.acquire(timeout=runs.START_GRACE)
     except Timeout:
         raise LabError(f"run {run.name!r} is at work in another process") from None
     with lock, ExitStack() as held:
+        state = run.recorded_status()["state"]
+        if state in ENDED:
+            raise LabError(f"run {run.name!r} is {state}: `runs resume` queues it anew unless it is done")
+        for half_written in run.folder.glob(".*.*"):  # by a worker that was killed
+            half_written.unlink()
         try:
             held.enter_context(_wait_for_turn(run, say))
             stopped = _train(run, say)
-            if not stopped:  # a finished run is never resumed; the checkpoint is thrice the weights
-                (run.folder / "checkpoint.pt").unlink(missing_ok=True)
             state, reason = ("stopped", "stopped on request") if stopped else ("done", "")
         except StopRequested:
             state, reason = "stopped", "stopped while it waited"
@@ -53,12 +57,15 @@ def work(run: Run, say: Callable[[str], None] = print) -> str:
         except OSError as error:
             state, reason = "failed", f"the system refused: {error}"
         except Exception as error:
-            traceback.print_exc()
+            with open(run.folder / "worker.log", "a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
             state, reason = (
                 "failed",
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             )
         write_status(run.folder, state=state, reason=reason, ended=time.time())
+        if state == "done":  # never resumed, and the checkpoint is thrice the weights
+            (run.folder / "checkpoint.pt").unlink(missing_ok=True)
         say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
     return state
 
@@ -165,6 +172,8 @@ def _phase(run: Run, what: str) -> Callable[[int, int], None]:
 
 def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> None:
     """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json."""
+    from safetensors import safe_open
+
     from bloodcell_core.evaluation.scoring import predictions_table, score
     from bloodcell_core.models.forward import predict_probabilities
     from bloodcell_core.models.network import count_parameters, load_network
@@ -178,7 +187,8 @@ def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> Non
     with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
     epochs = [event for event in run.events()[0] if event["event"] == "epoch"]
-    best = next(event for event in reversed(epochs) if event["best"])
+    with safe_open(run.weights_file, "np") as weights:
+        best = json.loads(weights.metadata()["epoch"])
     test = table[table.split == "test"].reset_index(drop=True)
     workspace.write_json(
         run.folder / "summary.json",
@@ -197,7 +207,11 @@ def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> Non
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
-    state = work(Run(folder.name), say=lambda line: print(line, flush=True))
+    try:
+        state = work(Run(folder.name), say=lambda line: print(line, flush=True))
+    except LabError as error:
+        print(error, flush=True)
+        return 2
     return 0 if state in ("done", "stopped") else 1
 
 

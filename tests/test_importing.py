@@ -1,0 +1,684 @@
+"""From a folder or zip to a dataset: what comes in, what is listed as unreadable, and that a failure leaves nothing."""
+
+import errno
+import hashlib
+import json
+import os
+import threading
+import zipfile
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bloodcell_core import workspace
+from bloodcell_core.data import demo, importing
+from bloodcell_core.data.dataset import Dataset, describe, names, remove
+from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.sources import FolderSource, ZipSource
+from bloodcell_core.errors import LabError
+from tests.conftest import class_files, encoded, random_picture, tree, write_class_folder, write_files, write_zip
+
+COLUMNS = [
+    "image_id", "file", "stored", "label", "split", "source_photo", "width", "height", "bytes", "status", "reason",
+    "duplicate_of",
+]  # fmt: skip
+
+
+def split_files() -> dict[str, bytes]:
+    """train with 6 + 6 pictures, val with 2 + 2, test with 3 + 3, all different."""
+    parts = (("train", 6, 0), ("val", 2, 1), ("test", 3, 2))
+    return {f"{s}/{file}": data for s, count, seed in parts for file, data in class_files(count, seed=seed).items()}
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    """Every file below with its bytes, every folder with None."""
+    return {name: path.read_bytes() if (path := folder / name).is_file() else None for name in tree(folder)}
+
+
+def refusal(*given, **named) -> str:
+    with pytest.raises(LabError) as caught:
+        import_dataset(*given, **named)
+    return str(caught.value)
+
+
+# End to end
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_a_source_becomes_a_dataset_with_the_facts_that_describe_tells(tmp_path, kind):
+    files = split_files() | {"train/blast/notes.txt": b"words"}
+    source = write_zip(tmp_path / "My Cells.zip", files) if kind == "zip" else write_files(tmp_path / "My Cells", files)
+    dataset = import_dataset(source)
+    assert describe(dataset) == {
+        "name": "my-cells",
+        "format": "class-folders",
+        "synthetic": False,
+        "classes": ["band", "blast"],
+        "pictures": 22,
+        "photos": None,
+        "unreadable": 0,
+        "unreadable_files": [],
+        "duplicates": 0,
+        "ignored_files": 1,
+        "split_origin": "told by the source",
+        "splits": {
+            "train": {"pictures": 12, "photos": None, "by_class": {"band": 6, "blast": 6}, "photos_by_class": None},
+            "val": {"pictures": 4, "photos": None, "by_class": {"band": 2, "blast": 2}, "photos_by_class": None},
+            "test": {"pictures": 6, "photos": None, "by_class": {"band": 3, "blast": 3}, "photos_by_class": None},
+        },
+        "photos_in_several_splits": None,
+        "licence": "",
+        "citation": "",
+    }
+    assert names() == ["my-cells"]
+    assert json.loads(json.dumps(describe(dataset))) == describe(dataset)
+
+
+def test_a_zip_and_its_unpacked_folder_give_the_same_dataset(tmp_path):
+    files = split_files()
+    one = import_dataset(write_zip(tmp_path / "cells.zip", files), "one")
+    other = import_dataset(write_files(tmp_path / "cells", files), "other")
+    assert one.content_hash == other.content_hash
+    pd.testing.assert_frame_equal(one.images, other.images)
+
+
+def test_every_picture_can_be_read_back_as_it_was(tmp_path):
+    files = class_files()
+    dataset = import_dataset(write_zip(tmp_path / "cells.zip", files))
+    assert len(dataset.pictures) == len(files)
+    for row, picture in enumerate(dataset.pictures.itertuples()):
+        assert (dataset.folder / "originals" / picture.stored).read_bytes() == files[picture.file]
+        assert np.array_equal(dataset.read_original(row), decode_rgb(files[picture.file]))
+
+
+def test_a_row_of_the_table_tells_all_about_its_file(tmp_path):
+    upright = random_picture(9, 30, 21)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = class_files() | {"blast/turned.PNG": encoded(np.ascontiguousarray(np.rot90(upright)), exif=turned)}
+    dataset = import_dataset(write_files(tmp_path / "cells", files))
+    images = dataset.images.set_index("file")
+    assert [*dataset.images.columns] == COLUMNS
+    assert [*dataset.images.file] == sorted(files)
+    for file, row in images.iterrows():
+        assert row.image_id == hashlib.sha256(files[file]).hexdigest()
+        assert row.bytes == len(files[file])
+        assert row.status == "ok"
+        assert row.label == file.split("/")[0]
+    assert (images.width["blast/turned.PNG"], images.height["blast/turned.PNG"]) == (30, 21)  # as it is shown
+    assert images.stored["blast/turned.PNG"].endswith(".png")
+    assert images[["source_photo", "reason", "duplicate_of"]].isna().all(axis=None)
+
+
+def test_a_file_is_named_by_its_path_inside_the_source(tmp_path):
+    files = {f"deep/er/{name}": data for name, data in class_files(2).items()}
+    dataset = import_dataset(write_zip(tmp_path / "cells.zip", files))
+    assert {*dataset.images.file} == files.keys()
+
+
+def test_the_table_on_disk_is_the_one_that_is_shown(tmp_path):
+    dataset = import_dataset(write_class_folder(tmp_path / "cells"), "cells")
+    again = Dataset("cells")
+    pd.testing.assert_frame_equal(again.images, dataset.images)
+    assert again.facts == dataset.facts
+    assert again.facts["schema_version"] == workspace.SCHEMA_VERSION
+    assert again.facts["source"] == str(tmp_path / "cells")
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(again.facts["imported"])).days == 0
+    assert not again.synthetic
+    assert not again.photos_known
+
+
+def test_labels_are_numbered_by_their_place_in_classes(tmp_path):
+    dataset = import_dataset(write_class_folder(tmp_path / "cells"))
+    indices = dataset.class_indices()
+    assert indices.dtype == np.int64
+    assert [dataset.classes[index] for index in indices] == [*dataset.pictures.label]
+
+
+def test_an_unknown_photo_is_the_picture_itself(tmp_path):
+    dataset = import_dataset(write_class_folder(tmp_path / "cells"))
+    assert [*dataset.pictures.photo] == [*dataset.pictures.image_id]
+
+
+def test_the_content_hash_follows_pictures_labels_and_splits_and_nothing_else(tmp_path):
+    files = split_files()
+    renamed = {f"elsewhere/{name}": data for name, data in files.items()}
+    moved = {name.replace("train/blast/0", "train/band/x"): data for name, data in files.items()}
+    other_split = {name.replace("train/blast/0", "test/blast/x"): data for name, data in files.items()}
+    fewer = {name: data for name, data in files.items() if name != "train/blast/0.png"}
+    hashes = [
+        import_dataset(write_files(tmp_path / str(number), content), f"set-{number}").content_hash
+        for number, content in enumerate((files, renamed, moved, other_split, fewer))
+    ]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 4
+
+
+def test_test_simple_comes_only_when_asked_for(tmp_path):
+    labels = ("EOSINOPHIL", "MONOCYTE")
+    files = {
+        f"images/{split}/{name}": data
+        for seed, split in enumerate(("TRAIN", "TEST", "TEST_SIMPLE"))
+        for name, data in class_files(2, labels, seed=seed).items()
+    }
+    source = write_zip(tmp_path / "archive.zip", files)
+    without, with_it = import_dataset(source, "without"), import_dataset(source, "with", with_test_simple=True)
+    assert describe(without)["splits"]["test"]["pictures"] == 4
+    assert describe(with_it)["splits"]["test"]["pictures"] == 8
+    assert describe(without)["format"] == "blood-cell-images"
+    assert describe(without)["ignored_files"] == 4
+    assert "MIT" in describe(without)["licence"]
+    assert "Mooney" in describe(without)["citation"]
+
+
+def test_a_format_may_be_chosen_and_one_that_finds_nothing_says_so(tmp_path):
+    source = write_class_folder(tmp_path / "cells")
+    assert import_dataset(source, "cells", format="class-folders").facts["format"] == "class-folders"
+    assert "holds no pictures in the layout of Blood Cell Images" in refusal(source, "other", "blood-cell-images")
+    assert "no format is called 'dicom'" in refusal(source, "other", "dicom")
+
+
+# Unreadable pictures
+
+UNREADABLE = {
+    "words.png": (b"text that somebody called a picture", "not a JPEG, PNG, TIFF, WEBP or BMP picture"),
+    "empty.jpg": (b"", "the file is empty (0 bytes)"),
+    "short.jpg": (encoded(random_picture(1, 64, 64), "JPEG")[:900], "damaged or cut short: "),
+    "dot.png": (encoded(random_picture(1, 1, 1)), "too small: 1×1 pixels"),
+    "gif.png": (encoded(random_picture(1)[:, :, 0], "GIF"), "not a JPEG, PNG, TIFF, WEBP or BMP picture"),
+    "nan.tif": (encoded(np.full((9, 9), np.nan, np.float32), "TIFF"), "holds values that are not numbers"),
+}
+READABLE = {
+    "rgba.png": encoded(np.dstack([random_picture(2), random_picture(3)[:, :, 0]])),
+    "grey.png": encoded(random_picture(4)[:, :, 0]),
+    "cmyk.jpg": encoded(Image.fromarray(random_picture(5)).convert("CMYK"), "JPEG"),
+    "deep.tif": encoded(random_picture(6)[:, :, 0].astype(np.uint16) * 16, "TIFF"),
+    "deep.png": cv2.imencode(".png", random_picture(6).astype(np.uint16) * 16)[1].tobytes(),
+}
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_unreadable_pictures_are_listed_with_their_reason_and_left_out(tmp_path, kind):
+    odd = {f"blast/{name}": data for name, (data, _) in UNREADABLE.items()}
+    odd |= {f"blast/{name}": data for name, data in READABLE.items()}
+    files = class_files() | odd
+    source = write_zip(tmp_path / "cells.zip", files) if kind == "zip" else write_files(tmp_path / "cells", files)
+    dataset = import_dataset(source)
+    told = describe(dataset)
+    assert told["pictures"] == 12 + len(READABLE)
+    assert told["unreadable"] == len(UNREADABLE)
+    reasons = {row["file"]: row["reason"] for row in told["unreadable_files"]}
+    assert reasons.keys() == {f"blast/{name}" for name in UNREADABLE}
+    for name, (_, reason) in UNREADABLE.items():
+        assert reasons[f"blast/{name}"].startswith(reason)
+    left_out = dataset.images[dataset.images.status == "unreadable"]
+    assert left_out[["split", "stored"]].isna().all(axis=None)
+    assert len([*(dataset.folder / "originals").rglob("*.*")]) == 12 + len(READABLE)
+
+
+def test_a_member_that_can_not_be_unpacked_is_listed(tmp_path):
+    path = write_zip(tmp_path / "cells.zip", class_files(), zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[data.find(b"band/0.png") + 60] ^= 0xFF
+    path.write_bytes(data)
+    told = describe(import_dataset(path))
+    assert told["unreadable_files"] == [
+        {"file": "band/0.png", "reason": "damaged inside the zip: Bad CRC-32 for file 'band/0.png'"}
+    ]
+    assert told["pictures"] == 11
+
+
+def test_a_file_that_went_away_meanwhile_is_listed(tmp_path, monkeypatch):
+    folder = write_class_folder(tmp_path / "cells")
+    listed = FolderSource.__init__
+
+    def list_and_lose_one(source: FolderSource, path: Path) -> None:
+        listed(source, path)
+        (folder / "band" / "0.png").unlink()
+
+    monkeypatch.setattr(FolderSource, "__init__", list_and_lose_one)
+    told = describe(import_dataset(folder))
+    assert told["unreadable_files"] == [{"file": "band/0.png", "reason": "can't be read: No such file or directory"}]
+    assert told["pictures"] == 11
+
+
+def test_a_file_name_that_is_no_utf8_is_no_hindrance(tmp_path):
+    folder = write_class_folder(tmp_path / "cells")
+    data = encoded(random_picture(77))
+    with open(os.fsencode(folder) + b"/band/caf\xe9.png", "wb") as file:
+        file.write(data)
+    dataset = import_dataset(folder)
+    row = dataset.images[dataset.images.image_id == hashlib.sha256(data).hexdigest()].iloc[0]
+    assert row.file == "band/caf\\udce9.png"
+    assert np.array_equal(dataset.read_original(row.name), random_picture(77))
+
+
+def test_two_readable_classes_are_needed_and_the_reasons_are_told(tmp_path):
+    files = {"blast/1.png": encoded(random_picture(0)), "band/1.png": b"words"}
+    words = refusal(write_files(tmp_path / "cells", files))
+    assert words.startswith("readable pictures of at least two classes are needed, found 1 (band/1.png: not a JPEG")
+
+
+# Duplicates
+
+
+def test_of_identical_files_one_is_kept_and_the_others_name_it(tmp_path):
+    files = class_files()
+    files |= {"blast/copy.png": files["blast/0.png"], "blast/copy 2.jpeg": files["blast/0.png"]}
+    dataset = import_dataset(write_files(tmp_path / "cells", files))
+    copies = dataset.images[dataset.images.status == "duplicate"].set_index("file")
+    assert copies.duplicate_of.to_dict() == {"blast/copy 2.jpeg": "blast/0.png", "blast/copy.png": "blast/0.png"}
+    assert copies.split.isna().all()
+    assert describe(dataset)["duplicates"] == 2
+    assert len(dataset.pictures) == 12
+    assert dataset.pictures.image_id.is_unique
+
+
+@pytest.mark.parametrize("other", ["train", "val"])
+def test_of_a_picture_in_test_and_elsewhere_the_test_one_is_kept(tmp_path, other):
+    files = split_files()
+    files |= {f"{other}/blast/copy.png": files["test/blast/0.png"], f"{other}/band/copy.jpg": files["test/blast/0.png"]}
+    images = import_dataset(write_files(tmp_path / "cells", files)).images.set_index("file")
+    assert images.status["test/blast/0.png"] == "ok"
+    assert images.split["test/blast/0.png"] == "test"
+    assert images.duplicate_of[f"{other}/blast/copy.png"] == "test/blast/0.png"
+    assert images.duplicate_of[f"{other}/band/copy.jpg"] == "test/blast/0.png"
+
+
+def test_a_picture_twice_in_test_and_once_in_train_is_kept_once(tmp_path):
+    files = split_files()
+    files |= {"train/blast/copy.png": files["test/blast/0.png"], "test/blast/copy.png": files["test/blast/0.png"]}
+    images = import_dataset(write_files(tmp_path / "cells", files)).images
+    same = images[images.image_id == hashlib.sha256(files["test/blast/0.png"]).hexdigest()].set_index("file")
+    assert same.status.to_dict() == {
+        "test/blast/0.png": "ok",
+        "test/blast/copy.png": "duplicate",
+        "train/blast/copy.png": "duplicate",
+    }
+
+
+def test_a_picture_under_two_labels_is_kept_under_one(tmp_path):
+    files = class_files()
+    files |= {"blast/copy.png": files["band/0.png"]}
+    dataset = import_dataset(write_files(tmp_path / "cells", files))
+    images = dataset.images.set_index("file")
+    assert images.duplicate_of["blast/copy.png"] == "band/0.png"
+    assert images.label["blast/copy.png"] == "blast"  # the row still tells what the source said
+    assert Counter(dataset.pictures.label) == {"band": 6, "blast": 6}
+
+
+def test_an_unreadable_file_is_no_duplicate_of_another(tmp_path):
+    files = class_files() | {"band/x.png": b"words", "blast/x.png": b"words"}
+    told = describe(import_dataset(write_files(tmp_path / "cells", files)))
+    assert (told["unreadable"], told["duplicates"]) == (2, 0)
+
+
+# Splits
+
+
+def test_where_no_test_split_is_told_a_fifth_of_each_class_is_cut_off(tmp_path):
+    files = class_files(20, ("a", "b")) | class_files(10, ("c",), seed=5)
+    dataset = import_dataset(write_files(tmp_path / "cells", files))
+    told = describe(dataset)
+    assert told["splits"]["test"]["by_class"] == {"a": 4, "b": 4, "c": 2}
+    assert told["splits"]["train"]["by_class"] == {"a": 16, "b": 16, "c": 8}
+    assert told["split_origin"] == "20% of each class's photos cut off as test at import, seed 0"
+
+
+def test_the_cut_is_the_same_at_every_import(tmp_path):
+    files = class_files(10)
+    one = import_dataset(write_files(tmp_path / "one", files), "one").images.set_index("image_id")
+    moved = {f"far/{name}": data for name, data in files.items()}
+    other = import_dataset(write_zip(tmp_path / "other.zip", moved), "other").images.set_index("image_id")
+    assert one.split.to_dict() == other.split.to_dict()
+
+
+def test_a_cut_takes_whole_source_photos():
+    told = describe(make_demo("demo", per_class=20, seed=1))
+    assert told["photos_in_several_splits"] == 0
+    assert told["splits"]["test"]["photos"] + told["splits"]["train"]["photos"] == told["photos"] < told["pictures"]
+    for label in demo.DEMO_CLASSES:
+        photos = [told["splits"][split]["photos_by_class"][label] for split in ("train", "test")]
+        assert abs(photos[1] - 0.2 * sum(photos)) <= 0.5
+
+
+def test_a_validation_split_of_the_source_is_left_alone_by_the_cut(tmp_path):
+    files = {f"val/{name}": data for name, data in class_files(10, seed=1).items()}
+    files |= {f"train/{name}": data for name, data in class_files(10).items()}
+    told = describe(import_dataset(write_files(tmp_path / "cells", files)))
+    assert {split: part["pictures"] for split, part in told["splits"].items()} == {"train": 16, "val": 20, "test": 4}
+
+
+def test_pictures_of_no_told_split_are_trained_on_where_others_are_told(tmp_path):
+    files = class_files(5) | {f"test/{name}": data for name, data in class_files(2, seed=1).items()}
+    told = describe(import_dataset(write_files(tmp_path / "cells", files)))
+    assert {split: part["pictures"] for split, part in told["splits"].items()} == {"train": 10, "test": 4}
+
+
+def test_a_duplicate_does_not_count_in_the_cut(tmp_path):
+    files = class_files(5)
+    files |= {f"blast/copy {number}.png": files["blast/0.png"] for number in range(20)}
+    assert describe(import_dataset(write_files(tmp_path / "cells", files)))["splits"]["test"]["by_class"] == {
+        "band": 1,
+        "blast": 1,
+    }
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "x" * 300, "Upper", "a b", "é", ".hidden", "-x", "a/b", "a\\b", "x\n", "nul\0"]
+)
+def test_a_name_that_can_not_be_a_folder_s_is_refused_before_anything_is_read(tmp_path, lab_home, monkeypatch, name):
+    monkeypatch.setattr(FolderSource, "read", lambda source, file: pytest.fail(f"read {file}"))
+    source = write_class_folder(tmp_path / "cells")
+    before = tree(tmp_path)
+    assert "can't name a dataset: use up to 64 lower-case letters" in refusal(source, name)
+    with pytest.raises(LabError, match="can't name a dataset"):
+        make_demo(name, per_class=10)
+    assert tree(tmp_path) == before
+    assert not lab_home.exists()
+
+
+def test_an_empty_name_is_made_from_the_source(tmp_path):
+    source = write_class_folder(tmp_path / "My Cells (1)")
+    assert import_dataset(source, "").name == "my-cells-1"
+    with pytest.raises(LabError, match="can't name a dataset"):
+        make_demo("", per_class=10)
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_is_lost(tmp_path, lab_home):
+    source = write_class_folder(tmp_path / "cells")
+    import_dataset(source, "cells")
+    before = everything_in(lab_home)
+    words = "a dataset 'cells' exists already: choose another name, or remove it with `data remove cells`"
+    assert refusal(write_class_folder(tmp_path / "other", 3), "cells") == words
+    assert refusal(source) == words  # the name made from the source
+    with pytest.raises(LabError) as caught:
+        make_demo("cells", per_class=10)
+    assert str(caught.value) == words
+    assert everything_in(lab_home) == before
+
+
+def test_of_two_imports_of_one_name_at_once_the_first_stays_whole(tmp_path, lab_home):
+    first, second = write_class_folder(tmp_path / "one", 7), write_class_folder(tmp_path / "two", 3)
+    made = []
+
+    def overtaken(done: int, total: int) -> None:
+        made.append(import_dataset(first, "cells"))
+
+    assert refusal(second, "cells", progress=overtaken).startswith("cells exists already")
+    assert len(Dataset("cells").pictures) == 14
+    assert sorted(path.name for path in (lab_home / "datasets").iterdir()) == ["cells"]
+
+
+def test_datasets_are_listed_by_name_and_removed_one_by_one(tmp_path, lab_home):
+    source = write_class_folder(tmp_path / "cells")
+    for name in ("b", "a", "c"):
+        import_dataset(source, name)
+    assert names() == ["a", "b", "c"]
+    remove("b")
+    assert names() == ["a", "c"]
+    assert not (lab_home / "datasets" / "b").exists()
+    with pytest.raises(LabError, match=r"there is no dataset 'b' \(there are: a, c\)"):
+        remove("b")
+
+
+def test_where_there_is_none_the_way_to_one_is_told():
+    assert names() == []
+    with pytest.raises(LabError, match=r"there is no dataset 'x' \(there are: none yet: `data import` or `data demo`"):
+        Dataset("x")
+
+
+def test_a_dataset_that_is_still_being_imported_is_not_listed(lab_home):
+    write_files(lab_home / "datasets", {".cells.k3f9a2/dataset.json": b"{}", "notes.txt": b"", "empty/x": b""})
+    assert names() == []
+
+
+# A failure leaves nothing behind
+
+
+def no_space(*given: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def stop(*given: object) -> None:
+    raise KeyboardInterrupt
+
+
+def fill_disk_while_copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, calls = Path.write_bytes, iter(range(10**6))
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: write(path, data) if next(calls) < 5 else no_space())
+
+
+FAILURES = {
+    "disk full while copying": (OSError, fill_disk_while_copying),
+    "disk full at the table": (OSError, lambda patch: patch.setattr(pd.DataFrame, "to_parquet", no_space)),
+    "disk full at the facts": (OSError, lambda patch: patch.setattr(workspace, "write_json", no_space)),
+    "disk full at a folder": (OSError, lambda patch: patch.setattr(Path, "mkdir", no_space)),
+    "a bug in decoding": (ZeroDivisionError, lambda patch: patch.setattr(importing, "decode_rgb", lambda data: 1 / 0)),
+    "stopped while decoding": (KeyboardInterrupt, lambda patch: patch.setattr(importing, "decode_rgb", stop)),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("kind", ["zip", "folder", "demo"])
+def test_a_failed_import_leaves_the_workspace_as_it_was(tmp_path, lab_home, monkeypatch, kind, failure):
+    source = write_class_folder(tmp_path / "cells")
+    archive = write_zip(tmp_path / "cells.zip", class_files())
+    import_dataset(source, "kept")
+    before = everything_in(lab_home)
+    error, break_it = FAILURES[failure]
+    break_it(monkeypatch)
+    with pytest.raises(error):
+        make_demo("cells", 10) if kind == "demo" else import_dataset(archive if kind == "zip" else source, "cells")
+    monkeypatch.undo()
+    monkeypatch.setenv("BLOODCELL_HOME", str(lab_home))
+    assert everything_in(lab_home) == before
+    assert len(import_dataset(source, "cells").pictures) == 12  # and the name is free
+
+
+def test_an_import_that_is_stopped_between_two_pictures_leaves_nothing(tmp_path, lab_home):
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset(write_class_folder(tmp_path / "cells"), progress=stop)
+    assert tree(lab_home) == {"datasets"}
+    assert threading.active_count() == 1
+
+
+def test_a_refused_source_leaves_nothing(tmp_path, lab_home):
+    refusal(write_files(tmp_path / "cells", {"blast/1.png": encoded(random_picture(0)), "band/1.png": b"words"}))
+    assert tree(lab_home) <= {"datasets"}
+    refusal(write_zip(tmp_path / "evil.zip", class_files() | {"../x.png": b""}))
+    assert tree(lab_home) <= {"datasets"}
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_zip_is_closed_whatever_happens(tmp_path, monkeypatch):
+    closed = []
+    close = ZipSource.close
+    monkeypatch.setattr(ZipSource, "close", lambda source: (closed.append(source.name), close(source))[1])
+    import_dataset(write_zip(tmp_path / "good.zip", class_files()))
+    refusal(write_zip(tmp_path / "bad.zip", {"a/1.png": b"x", "b/1.png": b"x"}))
+    refusal(write_zip(tmp_path / "bare.zip", {"a/1.txt": b"x"}))
+    assert closed == ["good", "bad", "bare"]
+
+
+def test_what_a_killed_import_left_is_swept_by_the_next(tmp_path, lab_home):
+    left = write_files(lab_home / "datasets" / ".cells.abcdef", {"originals/00/1.png": b"x"})
+    os.utime(left, (0, 0))
+    import_dataset(write_class_folder(tmp_path / "cells"))
+    assert [path.name for path in (lab_home / "datasets").iterdir()] == ["cells"]
+
+
+# Damaged files of a dataset
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    return import_dataset(write_class_folder(tmp_path / "cells"), "cells").folder
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_a_dataset_of_another_schema_is_refused_with_the_remedy(cells, version):
+    facts = workspace.read_json(cells / "dataset.json") | {"schema_version": version}
+    workspace.write_json(cells / "dataset.json", facts)
+    with pytest.raises(LabError) as caught:
+        Dataset("cells")
+    assert str(caught.value) == (f"dataset 'cells' has schema version {version}, this program reads 1: import it again")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '"words"'])
+def test_facts_that_are_none_are_refused_with_the_remedy(cells, text):
+    (cells / "dataset.json").write_text(text)
+    with pytest.raises(LabError, match="'cells' has schema version None, this program reads 1: import it again"):
+        Dataset("cells")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"schema_version": 1'])
+def test_damaged_facts_are_named_by_their_file(cells, data):
+    (cells / "dataset.json").write_bytes(data)
+    with pytest.raises(LabError, match=r"cells/dataset\.json can't be read: "):
+        Dataset("cells")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.99])
+def test_a_damaged_table_is_named_with_the_remedy(cells, keep):
+    table = cells / "images.parquet"
+    data = table.read_bytes()
+    table.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(LabError, match=r"dataset 'cells': images\.parquet can't be read \(.*\): import it again"):
+        describe(Dataset("cells"))
+
+
+def test_a_missing_table_is_named_with_the_remedy(cells):
+    (cells / "images.parquet").unlink()
+    with pytest.raises(LabError, match=r"dataset 'cells': images\.parquet can't be read \(.*\): import it again"):
+        describe(Dataset("cells"))
+
+
+def test_a_missing_original_is_named_with_the_remedy(cells):
+    dataset = Dataset("cells")
+    stored = dataset.pictures.stored[3]
+    (cells / "originals" / stored).unlink()
+    with pytest.raises(LabError) as caught:
+        dataset.read_original(3)
+    assert str(caught.value) == (f"dataset 'cells': {Path(stored).name} is missing from originals: import it again")
+    assert dataset.read_original(2).shape == (20, 24, 3)
+
+
+# Demo pictures
+
+
+def test_the_demo_dataset_is_called_synthetic_and_has_families_of_copies():
+    dataset = make_demo("demo", per_class=12, seed=3)
+    told = describe(dataset)
+    assert told["synthetic"] is dataset.synthetic is True
+    assert told["format"] == "demo"
+    assert "Synthetic" in told["citation"]
+    assert told["classes"] == [*demo.DEMO_CLASSES]
+    assert told["pictures"] == 48
+    assert sum(part["pictures"] for part in told["splits"].values()) == 48
+    assert dataset.photos_known
+    assert all(file.split("/")[1].startswith("synthetic-") for file in dataset.images.file)
+    families = dataset.pictures.groupby("source_photo").size()
+    assert families.max() > 1
+    drawn = [picture.pixels for picture in demo.draw_pictures(12, 3)]
+    assert all(np.array_equal(dataset.read_original(row), drawn[row]) for row in range(48))
+
+
+def test_the_same_seed_gives_the_same_demo_dataset():
+    assert make_demo("one", 10, 4).content_hash == make_demo("two", 10, 4).content_hash
+    assert make_demo("three", 10, 5).content_hash != make_demo("four", 10, 4).content_hash
+
+
+@pytest.mark.parametrize(("per_class", "seed", "words"), [
+    (9, 0, "demo pictures a class must be between 10 and 5,000, not 9"),
+    (5001, 0, "demo pictures a class must be between 10 and 5,000, not 5001"),
+    (10, -1, "the seed must be 0 or more, not -1"),
+])  # fmt: skip
+def test_a_demo_that_can_not_be_drawn_is_named(lab_home, per_class, seed, words):
+    with pytest.raises(LabError) as caught:
+        make_demo("demo", per_class, seed)
+    assert str(caught.value) == words
+    assert not lab_home.exists()
+
+
+# Progress and memory
+
+
+@pytest.mark.parametrize("per_class", [10, 50, 60])
+def test_progress_rises_to_the_total(tmp_path, monkeypatch, per_class):
+    monkeypatch.setattr(importing, "decode_rgb", lambda data: np.zeros((9, 9, 3), np.uint8))
+    files = {f"{label}/{n}.png": f"{label} {n}".encode() for label in "ab" for n in range(per_class)}
+    seen: list[tuple[int, int]] = []
+    import_dataset(write_files(tmp_path / "cells", files), progress=lambda *told: seen.append(told))
+    done, total = zip(*seen, strict=True)
+    assert set(total) == {2 * per_class}
+    assert list(done) == sorted(set(done))
+    assert done[-1] == 2 * per_class
+    assert len(done) == -(-2 * per_class // 50)
+
+
+def test_progress_of_a_demo_rises_to_the_total():
+    seen: list[tuple[int, int]] = []
+    make_demo("demo", 13, progress=lambda *told: seen.append(told))
+    assert seen == [(50, 52), (52, 52)]
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are in memory at once."""
+
+    alive = most = 0
+    lock = threading.Lock()
+
+    def __new__(cls, data: bytes) -> "Counted":
+        with cls.lock:
+            cls.alive += 1
+            cls.most = max(cls.most, cls.alive)
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        with self.lock:
+            type(self).alive -= 1
+
+
+def test_an_import_holds_no_more_pictures_than_it_works_on(tmp_path, monkeypatch):
+    Counted.alive = Counted.most = 0
+    read = FolderSource.read
+    monkeypatch.setattr(FolderSource, "read", lambda source, file: Counted(read(source, file)))
+    dataset = import_dataset(write_class_folder(tmp_path / "cells", 100))
+    assert len(dataset.pictures) == 200
+    assert 1 <= Counted.most <= importing.THREADS
+    assert Counted.alive == 0
+
+
+def test_a_demo_is_drawn_no_further_ahead_than_it_is_written(monkeypatch):
+    drawn, ahead, done = iter(range(10**6)), [], iter(range(10**6))
+    state = {"drawn": 0, "done": 0}
+
+    def blank(per_class: int, seed: int):
+        for label, _ in chain.from_iterable(((label, n) for n in range(per_class)) for label in demo.DEMO_CLASSES):
+            state["drawn"] = number = next(drawn) + 1
+            yield demo.DemoPicture(label, f"photo {number}", random_picture(number, 9, 9))
+
+    take = importing._take
+
+    def taking(*given):
+        row = take(*given)
+        state["done"] = next(done) + 1
+        ahead.append(state["drawn"] - state["done"])
+        return row
+
+    monkeypatch.setattr(demo, "draw_pictures", blank)
+    monkeypatch.setattr(importing, "_take", taking)
+    assert len(make_demo("demo", 50).pictures) == 200
+    assert max(ahead) <= 8 * importing.THREADS

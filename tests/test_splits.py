@@ -1,0 +1,136 @@
+"""Cutting pictures in two by source photo: no photo on both sides, each class its share, always the same cut."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core.data.splits import cut_by_photo
+
+fractions = st.floats(0.01, 0.99)
+seeds = st.integers(0, 2**31 - 1)
+
+
+@st.composite
+def collections(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    """(labels, photos) of some classes with some photos of some pictures each, in any order."""
+    rows = [
+        (label, f"{label}-{photo}")
+        for label in draw(st.lists(st.sampled_from("abcd"), min_size=1, unique=True))
+        for photo in range(draw(st.integers(1, 12)))
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    rows = draw(st.permutations(rows))
+    return [label for label, _ in rows], [photo for _, photo in rows]
+
+
+def photos_by_class(labels: list[str], photos: list[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for label, photo in zip(labels, photos, strict=True):
+        found.setdefault(label, set()).add(photo)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(collections(), fractions, seeds)
+def test_no_photo_stands_on_both_sides(collection, fraction, seed):
+    labels, photos = collection
+    chosen = cut_by_photo(labels, photos, fraction, seed)
+    assert chosen.dtype == bool
+    assert chosen.shape == (len(labels),)
+    smaller = {photo for photo, taken in zip(photos, chosen, strict=True) if taken}
+    larger = {photo for photo, taken in zip(photos, chosen, strict=True) if not taken}
+    assert not smaller & larger
+
+
+@settings(max_examples=150, deadline=None)
+@given(collections(), fractions, seeds)
+def test_each_class_gives_up_its_share_of_photos_within_rounding(collection, fraction, seed):
+    labels, photos = collection
+    chosen = cut_by_photo(labels, photos, fraction, seed)
+    taken = {photo for photo, out in zip(photos, chosen, strict=True) if out}
+    for members in photos_by_class(labels, photos).values():
+        share = len(members & taken)
+        if len(members) == 1:
+            assert share == 0  # a single photo stays on the larger side
+        else:
+            assert 1 <= share <= len(members) - 1
+            exact = fraction * len(members)
+            at_the_ends = (share == 1 and exact < 1) or (share == len(members) - 1 and exact > share)
+            assert abs(share - exact) <= 0.5 or at_the_ends
+
+
+@settings(max_examples=100, deadline=None)
+@given(collections(), fractions, seeds, st.randoms(use_true_random=False))
+def test_the_cut_is_the_same_for_the_same_photos_in_any_order(collection, fraction, seed, random):
+    labels, photos = collection
+    before = dict(zip(photos, cut_by_photo(labels, photos, fraction, seed), strict=True))
+    order = random.sample(range(len(labels)), len(labels))
+    after = cut_by_photo([labels[i] for i in order], [photos[i] for i in order], fraction, seed)
+    assert [before[photos[i]] for i in order] == after.tolist()
+
+
+def test_another_seed_cuts_elsewhere():
+    photos = [f"photo-{number}" for number in range(40)]
+    cuts = {cut_by_photo(["a"] * 40, photos, 0.25, seed).tobytes() for seed in range(5)}
+    assert len(cuts) == 5
+
+
+def test_every_photo_is_drawn_as_often_as_any_other():
+    photos = [f"photo-{number}" for number in range(8)]
+    times = sum(cut_by_photo(["a"] * 8, photos, 0.25, seed).astype(int) for seed in range(400))
+    assert times.sum() == 800
+    assert times.min() > 60  # 100 expected; five standard deviations below is 57
+    assert times.max() < 144
+
+
+@pytest.mark.parametrize(("count", "fraction", "taken"), [(2, 0.01, 1), (2, 0.99, 1), (10, 0.15, 2), (100, 0.2, 20)])
+def test_the_share_of_a_class_in_photos(count, fraction, taken):
+    assert cut_by_photo(["a"] * count, [str(number) for number in range(count)], fraction, 0).sum() == taken
+
+
+def test_shares_are_counted_in_photos_and_not_in_pictures():
+    photos = ["many"] * 90 + [f"single-{number}" for number in range(9)]
+    assert (
+        len({photo for photo, taken in zip(photos, cut_by_photo(["a"] * 99, photos, 0.2, 3), strict=True) if taken})
+        == 2
+    )
+
+
+def test_classes_of_a_single_photo_stay_whole_on_the_larger_side():
+    chosen = cut_by_photo(["a", "a", "a", "b", "b"], ["one", "one", "one", "two", "three"], 0.5, 0)
+    assert not chosen[:3].any()
+    assert chosen[3:].sum() == 1
+
+
+def test_a_photo_with_several_labels_goes_whole_and_counts_for_the_most_frequent_one():
+    # "mixed" is a's third photo: a gives up one of 3, b one of 2. Counted for b it would be one of 2 and one of 3.
+    labels = ["a", "a", "b", "a", "a", "b", "b"]
+    photos = ["mixed", "mixed", "mixed", "a1", "a2", "b1", "b2"]
+    sides = [dict(zip(photos, cut_by_photo(labels, photos, 0.34, seed), strict=True)) for seed in range(60)]
+    for side in sides:
+        assert Counter(side[photo] for photo in ("mixed", "a1", "a2")) == {False: 2, True: 1}
+        assert Counter(side[photo] for photo in ("b1", "b2")) == {False: 1, True: 1}
+    assert any(side["mixed"] for side in sides)
+
+
+def test_nothing_to_cut_is_no_error():
+    assert cut_by_photo([], [], 0.5, 0).tolist() == []
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.1, float("nan")])
+def test_a_fraction_that_is_none_is_named(fraction):
+    with pytest.raises(ValueError, match=f"fraction must lie between 0 and 1, not {fraction}"):
+        cut_by_photo(["a", "b"], ["1", "2"], fraction, 0)
+
+
+def test_labels_without_photos_are_named():
+    with pytest.raises(ValueError, match="2 labels for 1 photos"):
+        cut_by_photo(["a", "b"], ["1"], 0.5, 0)
+
+
+def test_the_inputs_may_be_arrays():
+    labels, photos = np.array(["a", "a", "b", "b"]), np.array(["1", "2", "3", "4"])
+    assert cut_by_photo(labels, photos, 0.5, 0).tolist() == cut_by_photo(list(labels), list(photos), 0.5, 0).tolist()
