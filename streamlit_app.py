@@ -8,7 +8,6 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.evaluation.recommend import recommend
-from bloodcell_core.models import model_info
 from ui import lab, shell
 from ui.theme import pretty
 
@@ -109,7 +108,7 @@ if described:
         rows.append(
             {
                 "Run": facts["run"],
-                "Network": model_info(facts["model"]).title,
+                "Network": lab.network_title(run),
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],
                 "Validation loss": [event["val_loss"] for event in run.events()[0] if event["event"] == "epoch"],

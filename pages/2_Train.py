@@ -163,7 +163,7 @@ def curve_rows(runs: list[Run]) -> pd.DataFrame:
     """A row a run, split, epoch and measure."""
     rows = []
     for run in runs:
-        title = f"{model_info(run.config.model).title} {run.name[-4:]}"
+        title = f"{lab.network_title(run)} {run.name[-4:]}"
         for event in run.events()[0]:
             if event["event"] == "epoch":
                 for split, short in (("train", "train"), ("validation", "val")):
@@ -175,7 +175,7 @@ def step_rows(runs: list[Run], most: int = 600) -> pd.DataFrame:
     """The loss of single steps in the first epoch, so that a curve moves before there is an epoch to show."""
     rows = []
     for run in runs:
-        title = f"{model_info(run.config.model).title} {run.name[-4:]}"
+        title = f"{lab.network_title(run)} {run.name[-4:]}"
         steps = [event for event in run.events()[0] if event["event"] == "step"]
         every = max(1, len(steps) // most)
         status_steps = run.status().get("total_steps") or 1

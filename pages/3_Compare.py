@@ -114,7 +114,9 @@ if opened and opened[0] in picked:
         f"{len(found):,} pictures: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}",
         anchor=False,
     )
-    st.caption(shell.plain(lab.run_title(run)))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(shell.plain(lab.run_title(run)), width="content")
+        lab.say_synthetic(run.synthetic)
     try:
         data = lab.dataset(run.config.data)
         found = found.assign(row=lab.rows_of(data, found.image_id)).dropna(subset="row")

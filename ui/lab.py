@@ -61,9 +61,13 @@ def scored_runs() -> list[Run]:
 def run_title(run: Run | str) -> str:
     """A run as people tell it from others: network, dataset, view, and the end of its name."""
     run = run if isinstance(run, Run) else Run(run)
-    start = ", from scratch" if model_info(run.config.model).pretrained and not run.pretrained else ""
-    title = model_info(run.config.model).title
-    return f"{title}{start} · {run.config.data}, {run.config.view} view · {run.name[-4:]}"
+    return f"{network_title(run)} · {run.config.data}, {run.config.view} view · {run.name[-4:]}"
+
+
+def network_title(run: Run) -> str:
+    """A run's network, and that it started from scratch where it could have been pretrained."""
+    info = model_info(run.config.model)
+    return info.title + (", from scratch" if info.pretrained and not run.pretrained else "")
 
 
 def demo_dialog() -> None:
