@@ -10,6 +10,7 @@ import argparse
 import csv
 import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -21,7 +22,10 @@ from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError
 
-REFUSED_BY_SYSTEM = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
+REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is full, closed or no place for a file
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT,
+    errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,18 +38,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code."""
     parsed = _parser().parse_args(arguments)
     try:
-        return parsed.do(parsed) or 0
+        code = parsed.do(parsed) or 0
+        if sys.stdout:  # None where it was closed before we began
+            sys.stdout.flush()  # here and not at Python's end, where a failure would be told by a traceback
+        return code
     except LabError as error:
         return _fail(str(error), 2, parsed)
     except KeyboardInterrupt:
         return _fail("interrupted", 1, parsed)
     except BrokenPipeError:
+        _discard_output()
         return 0  # the reader of our output has seen enough
     except OSError as error:
+        _discard_output()
         refused = error.errno in REFUSED_BY_SYSTEM
         return _fail(f"the system refused: {error}", 2 if refused else 1, parsed)
     except Exception as error:
         return _fail(f"the program failed: {type(error).__name__}: {error} (--debug tells more)", 1, parsed)
+
+
+def _discard_output() -> None:
+    """Where our output can't be written, sends the rest nowhere: Python would try again at its end, and fail loudly."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
@@ -81,8 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path)
     parser.add_argument("--name", help="by default after the source")
     parser.add_argument("--format", default="auto", help="auto, or a format's name")
+    parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
     parser.add_argument(
-        "--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive"
+        "--no-trace", action="store_true", help="don't trace pictures to their photographs, which takes minutes"
     )
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
     parser.add_argument("--name", default="demo")
@@ -105,9 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
         ("remove", _runs_remove, "Delete a run."),
     ):
-        verb(run, name, do, help).add_argument(
-            "run", help="a run's name, a unique beginning of it, or latest"
-        )
+        verb(run, name, do, help).add_argument("run", help="a run's name, a unique beginning of it, or latest")
 
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
@@ -129,26 +147,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     for name, spec in config.fields().items():
         if not spec.metadata["advanced"] or name in ("weights", "seed", "device"):
-            default = (
-                "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
-            )
-            parser.add_argument(
-                f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default
-            )
+            default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+            parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help=f"any setting: {', '.join(config.fields())}",
     )  # fmt: skip
-    parser.add_argument(
-        "--preset", choices=tuple(PRESETS), help="start from these settings; flags change them"
-    )
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--foreground", action="store_true", default=True, help="train in this process (the default)"
-    )
-    where.add_argument(
-        "--detach", action="store_true", help="train in a process of its own and return at once"
-    )
+    where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
+    where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
 
 
 def _show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
@@ -174,9 +182,7 @@ def _progress(what: str) -> Callable[[int, int], None]:
             last = now
             left = (now - started) / done * (total - done)
             end = "\n" if done == total else ""
-            print(
-                f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True
-            )
+            print(f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
 
     return show
 
@@ -188,7 +194,13 @@ def _data_import(args: argparse.Namespace) -> None:
     from bloodcell_core.data.importing import import_dataset
 
     dataset = import_dataset(
-        args.source, args.name, args.format, args.with_test_simple, _progress("pictures read")
+        args.source,
+        args.name,
+        args.format,
+        args.with_test_simple,
+        _progress("pictures read"),
+        trace=not args.no_trace,
+        trace_progress=_progress("pictures traced to their photographs"),
     )
     _show_dataset(dataset, args.json)
 
@@ -206,9 +218,7 @@ def _data_list(args: argparse.Namespace) -> None:
     found = [Dataset(name).facts for name in names()]
     keys = ("name", "format", "classes", "pictures", "synthetic")
     rows = [{key: facts[key] for key in keys} for facts in found]
-    lines = [
-        f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows
-    ]
+    lines = [f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows]
     _show(
         {"datasets": rows},
         args.json,
@@ -226,9 +236,7 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     from bloodcell_core.data.dataset import describe
 
     facts = describe(dataset)
-    photos = (
-        f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
-    )
+    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
     synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
     lines = [
         f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos}",
@@ -236,10 +244,14 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     ]
     for split, part in facts["splits"].items():
         counts = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items())
-        lines.append(f"  {split:5} {part['pictures']:>7,} pictures: {counts}")
-    lines.append(
-        f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out"
-    )
+        of_photos = f" from {part['photos']} photos" if part["photos"] is not None else ""
+        lines.append(f"  {split:5} {part['pictures']:>7,} pictures{of_photos}: {counts}")
+    if facts["scenes_in_several_splits"]:
+        lines.append(
+            f"warning: {facts['scenes_in_several_splits']} cells were photographed more than once and stand in several "
+            f"splits: {facts['test_pictures_of_shared_scenes']:,} test pictures show cells that training sees too"
+        )
+    lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
     lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
     _show(facts, as_json, lines)
 
@@ -305,9 +317,7 @@ def _weights_words(run: runs.Run) -> str:
 
 
 def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
-    photos = (
-        f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
-    )
+    photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{split} split: {scores['pictures']:,} pictures, {photos}"]
     words = {
         "accuracy": "accuracy",
@@ -330,10 +340,7 @@ def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
     keys = ("run", "state", "model", "data", "view", "bundled")
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
-    lines = [
-        f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)"
-        for row in rows
-    ]
+    lines = [f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)" for row in rows]
     for line in damaged:
         _say(f"left out: {line}")
     _show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])
@@ -399,9 +406,7 @@ def _predict(args: argparse.Namespace) -> None:
             for answer in answers:
                 cell = answer.cells[0] if answer.cells else None
                 shares = list(cell.probabilities.values()) if cell else [""] * len(run.classes)
-                writer.writerow(
-                    [answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares]
-                )
+                writer.writerow([answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares])
     lines = []
     for answer in answers:
         cell = answer.cells[0] if answer.cells else None
@@ -423,9 +428,7 @@ def _cells(args: argparse.Namespace) -> None:
         except UnreadablePicture as error:
             raise LabError(f"{path}: {error}") from None
         boxes = [list(cell.box) for cell in find_cells(picture)]
-        rows.append(
-            {"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes}
-        )
+        rows.append({"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
     _show(
         {"pictures": rows},
         args.json,

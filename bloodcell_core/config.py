@@ -69,7 +69,8 @@ class TrainConfig:
         0.15,
         low=0.01,
         high=0.5,
-        help="Share of the training photos kept back to choose the best epoch; cut by source photo where known. "
+        help="Share of the training photos kept back to choose the best epoch; cut by source photo where known, all "
+        "photos of one cell together. "
         "Unused where the dataset brings a validation split of its own.",
     )
     seed: int = _field(

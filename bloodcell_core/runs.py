@@ -152,7 +152,7 @@ _one_reader = threading.Lock()
 
 
 def _is_held(lock: FileLock) -> bool:
-    """Whether a worker has the lock. Another reader has it for less than a moment, so a second look tells them apart."""
+    """Whether a worker has the lock. Another reader has it for a moment only, so a second look tells them apart."""
     try:
         with _one_reader, lock.acquire(timeout=0.02, poll_interval=0.002):
             return False
@@ -165,7 +165,15 @@ def names() -> list[str]:
     folder = workspace.runs_dir()
     if not folder.is_dir():
         return []
-    return sorted((path.name for path in folder.iterdir() if (path / "config.json").exists()), reverse=True)
+    return sorted(
+        # a folder that is still being made has a name that no run may have
+        (
+            path.name
+            for path in folder.iterdir()
+            if workspace.NAME_PATTERN.fullmatch(path.name) and (path / "config.json").exists()
+        ),
+        reverse=True,
+    )
 
 
 def readable_runs() -> tuple[list[Run], list[str]]:

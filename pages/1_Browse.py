@@ -30,10 +30,18 @@ def import_dialog() -> None:
     with tab_path:
         path = st.text_input("Path of a zip or folder", placeholder="/home/me/blood-cells.zip")
         name = st.text_input("Name", placeholder="made from the path where left empty", key="path_name")
+        trace = st.toggle(
+            "Trace pictures to their photographs",
+            value=True,
+            help="Takes minutes where the archive holds the photographs; without it intervals go by picture and are "
+            "far too narrow.",
+        )
         simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive; left out by default.")
         if st.button("Import", type="primary", disabled=not path, key="import_path"):
             _run_import(
-                lambda progress: import_dataset(Path(path).expanduser(), name or None, "auto", simple, progress)
+                lambda progress, tracing: import_dataset(
+                    Path(path).expanduser(), name or None, "auto", simple, progress, trace, tracing
+                )
             )
     with tab_upload:
         upload = st.file_uploader("A zip", type=["zip"])
@@ -42,20 +50,27 @@ def import_dialog() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, Path(upload.name).name)
                 file.write_bytes(upload.getbuffer())
-                _run_import(lambda progress: import_dataset(file, name or None, progress=progress))
+                _run_import(
+                    lambda progress, tracing: import_dataset(
+                        file, name or None, progress=progress, trace_progress=tracing
+                    )
+                )
     with tab_demo:
         st.caption("Synthetic pictures, drawn by a program: good for trying things out, not for any claim.")
         name = st.text_input("Name", value="demo", key="demo_name")
         count = st.number_input("Pictures a class", 10, 5000, DEMO_PER_CLASS)
         seed = st.number_input("Seed", 0, 10**6, 0, help="The same seed draws the same pictures.")
         if st.button("Draw", type="primary"):
-            _run_import(lambda progress: make_demo(name, int(count), int(seed), progress))
+            _run_import(lambda progress, _: make_demo(name, int(count), int(seed), progress))
 
 
 def _run_import(work) -> None:
     bar = st.progress(0.0, "Reading …")
     try:
-        made = work(lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} pictures"))
+        made = work(
+            lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} pictures read"),
+            lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} traced to their photographs"),
+        )
     except LabError as error:
         bar.empty()
         shell.show_error(str(error))
@@ -107,6 +122,13 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(f"{facts['unreadable']} unreadable", color="red")
     if facts["duplicates"]:
         st.badge(f"{facts['duplicates']} duplicates left out", color="gray")
+
+if facts["scenes_in_several_splits"]:
+    st.warning(
+        f"{facts['scenes_in_several_splits']} cells were photographed more than once, and their photographs stand in "
+        f"several splits: {facts['test_pictures_of_shared_scenes']:,} test pictures show cells that training sees too.",
+        icon=":material/warning:",
+    )
 
 gallery_tab, counts_tab, files_tab = st.tabs(["Pictures", "Counts and splits", "Missing and unreadable"])
 

@@ -91,9 +91,7 @@ def test_a_network_in_training_mode_predicts_without_dropout() -> None:
 
 def test_arrays_and_tensors_and_their_rows_give_the_same() -> None:
     net, pictures = network(), random_pictures(5)
-    assert torch.equal(
-        predict_logits(net, pictures, CPU), predict_logits(net, torch.from_numpy(pictures), CPU)
-    )
+    assert torch.equal(predict_logits(net, pictures, CPU), predict_logits(net, torch.from_numpy(pictures), CPU))
 
 
 @pytest.mark.filterwarnings("error")  # torch warns where it borrows memory that can't be written
@@ -137,9 +135,7 @@ def test_half_precision_computes_in_it_and_comes_out_close_in_float32() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_picture_of_the_dataset_gets_the_runs_own_probabilities(
-    view: str, lab: Path, pictures: list[Path]
-) -> None:
+def test_a_picture_of_the_dataset_gets_the_runs_own_probabilities(view: str, lab: Path, pictures: list[Path]) -> None:
     run = train_here(view=view, epochs=1)
     dataset = Dataset("demo")
     kept = run.predictions().set_index("image_id")
@@ -154,15 +150,11 @@ def test_a_picture_of_the_dataset_gets_the_runs_own_probabilities(
         wanted = kept.loc[image_id]
         (cell,) = answer.cells
         assert cell.label == wanted.predicted
-        assert cell.probabilities == pytest.approx(
-            {name: wanted[f"p_{name}"] for name in run.classes}, abs=1e-6
-        )
+        assert cell.probabilities == pytest.approx({name: wanted[f"p_{name}"] for name in run.classes}, abs=1e-6)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_dataset_view_holds_what_a_single_picture_becomes(
-    view: str, lab: Path, pictures: list[Path]
-) -> None:
+def test_a_dataset_view_holds_what_a_single_picture_becomes(view: str, lab: Path, pictures: list[Path]) -> None:
     train_here(view=view, epochs=1)  # builds the view
     built = np.load(workspace.view_file("demo", view, 32), mmap_mode="r")
     for row, path in enumerate(pictures):

@@ -139,8 +139,8 @@ def test_the_seed_decides_the_dropout_of_each_step() -> None:
         settings = config(model="deep_cnn", epochs=1, batch_size=30, seed=seed)
         torch.manual_seed(0)
         network = build_network("deep_cnn", 4, SIZE)
-        recorder = Recorder()
-        train(settings, TrainState(network, make_optimizer(settings, network, CPU)), TRAINING, VALIDATION, CPU, recorder)  # fmt: skip
+        state, recorder = TrainState(network, make_optimizer(settings, network, CPU)), Recorder()
+        train(settings, state, TRAINING, VALIDATION, CPU, recorder)
         losses.append(recorder.events[0]["loss"])
     assert losses[0] != losses[1]
 
@@ -153,9 +153,7 @@ def plain_losses(settings: TrainConfig) -> tuple[list[float], list[float], nn.Mo
     torch.manual_seed(settings.seed)
     network = build_network(settings.model, 4, settings.size)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    optimizer = kind(
-        network.parameters(), lr=settings.learning_rate or 0, weight_decay=settings.weight_decay
-    )
+    optimizer = kind(network.parameters(), lr=settings.learning_rate or 0, weight_decay=settings.weight_decay)
     # The order of numbers in memory is no part of the mathematics, but other sums round differently.
     order = torch.channels_last if MODELS[settings.model].channels_last_on_cpu else torch.contiguous_format
     inputs, labels = TRAINING.pictures.permute(0, 3, 1, 2).float() / 255, TRAINING.labels
@@ -207,9 +205,7 @@ def test_the_networks_own_rate_is_taken_where_none_is_given() -> None:
 def test_each_batch_is_one_optimizer_step_on_fresh_gradients() -> None:
     settings = config(epochs=2)
     state, gradients = start(settings), []
-    state.optimizer.register_step_pre_hook(
-        lambda *_: gradients.append(state.network.body.classifier.bias.grad.clone())
-    )
+    state.optimizer.register_step_pre_hook(lambda *_: gradients.append(state.network.body.classifier.bias.grad.clone()))
     train(settings, state, TRAINING, VALIDATION, CPU, Hooks())
     batches = [rows for epoch in (0, 1) for rows in epoch_batches(settings, 30, epoch)]
     assert len(gradients) == len(batches) == state.step == 8
@@ -262,9 +258,7 @@ def test_an_epochs_training_figures_are_those_of_its_steps() -> None:
     )
     train(settings, state, TRAINING, VALIDATION, CPU, recorder)
     batches = epoch_batches(settings, 30, 0)
-    weighted = sum(
-        event["loss"] * len(rows) for event, rows in zip(recorder.events, batches, strict=False)
-    )
+    weighted = sum(event["loss"] * len(rows) for event, rows in zip(recorder.events, batches, strict=False))
     epoch = recorder.events[-1]
     assert epoch["train_loss"] == pytest.approx(weighted / 30, rel=1e-6)
     hits = sum(int((said == TRAINING.labels[rows]).sum()) for said, rows in zip(right, batches, strict=True))
@@ -315,18 +309,14 @@ def test_an_epoch_shows_each_picture_at_most_once(
 
 def test_the_order_is_another_in_each_epoch_and_for_each_seed() -> None:
     orders = {
-        tuple(torch.cat(epoch_batches(config(seed=seed), 30, epoch)).tolist())
-        for seed in (0, 1)
-        for epoch in range(3)
+        tuple(torch.cat(epoch_batches(config(seed=seed), 30, epoch)).tolist()) for seed in (0, 1) for epoch in range(3)
     }
     assert len(orders) == 6
     assert all(order != tuple(sorted(order)) for order in orders)
 
 
 def test_a_part_of_the_pictures_is_drawn_anew_each_epoch() -> None:
-    drawn = [
-        set(torch.cat(epoch_batches(config(pictures_per_epoch=10), 30, epoch)).tolist()) for epoch in range(4)
-    ]
+    drawn = [set(torch.cat(epoch_batches(config(pictures_per_epoch=10), 30, epoch)).tolist()) for epoch in range(4)]
     assert all(len(rows) == 10 for rows in drawn)
     assert len(set.union(*drawn)) > 15
 
@@ -446,9 +436,7 @@ def resumed(chosen: TrainConfig, broken: Recorder) -> tuple[TrainState, list[dic
     state = TrainState(network := build_network(chosen.model, 4, SIZE), make_optimizer(chosen, network, CPU))
     kept = 0
     if broken.saved is not None:
-        kept = checkpoint.restore(
-            torch.load(io.BytesIO(broken.saved[0]), weights_only=True), state
-        )
+        kept = checkpoint.restore(torch.load(io.BytesIO(broken.saved[0]), weights_only=True), state)
     else:
         state = start(chosen)
     recorder = Recorder()

@@ -100,9 +100,9 @@ def test_the_network_itself_sees_normalised_pixels(model: str) -> None:
     pictures = random_pictures(2, 32)
     network(to_input(pictures, CPU))
     row = MODELS[model]
-    wanted = (pictures.permute(0, 3, 1, 2) / 255 - torch.tensor(row.mean).view(3, 1, 1)) / torch.tensor(
-        row.std
-    ).view(3, 1, 1)
+    wanted = (pictures.permute(0, 3, 1, 2) / 255 - torch.tensor(row.mean).view(3, 1, 1)) / torch.tensor(row.std).view(
+        3, 1, 1
+    )
     torch.testing.assert_close(seen[0], wanted)
 
 
@@ -208,9 +208,7 @@ def test_resnet18_is_torchvisions_with_its_last_layer_replaced() -> None:
     assert isinstance(ours, type(theirs))
     assert (ours.fc.in_features, ours.fc.out_features) == (512, 4)
     shapes = {name: value.shape for name, value in ours.state_dict().items() if not name.startswith("fc.")}
-    assert shapes == {
-        name: value.shape for name, value in theirs.state_dict().items() if not name.startswith("fc.")
-    }
+    assert shapes == {name: value.shape for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
 
 
 # First weights of resnet18
@@ -300,6 +298,21 @@ def test_a_download_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert socket.getdefaulttimeout() is None
 
 
+def test_a_download_that_is_not_torchvisions_file_is_refused_and_not_kept(
+    imagenet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A captive portal, or worse, answers in torchvision's place."""
+
+    class Answer(io.BytesIO):
+        def info(self) -> dict[str, str]:
+            return {}
+
+    monkeypatch.setattr("torch.hub.urlopen", lambda request: Answer(saved(imagenet)))
+    with pytest.raises(LabError, match="can't be had .*hash"):
+        build_network("resnet18", 4, 32, "default")
+    assert not list(resnet18.cached_weights().parent.iterdir())
+
+
 class Bomb:
     """Makes a file when it is unpickled."""
 
@@ -371,9 +384,7 @@ def test_a_damaged_file_in_the_cache_is_named_and_never_executed(
 
 
 @pytest.mark.parametrize("place", ["nowhere.pth", "", "."])
-def test_a_weights_file_that_is_not_there_is_told(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_weights_file_that_is_not_there_is_told(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LabError, match=r"there is no such file; give a \.safetensors or \.pth file"):
         build_network("resnet18", 4, 32, place)

@@ -32,7 +32,7 @@ def photographs() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def index(photographs) -> PhotoIndex:
-    return PhotoIndex(photographs, width=320)
+    return PhotoIndex(photographs.__getitem__, len(photographs), width=320)
 
 
 def test_copies_are_traced(photographs, index):
@@ -60,5 +60,15 @@ def test_a_picture_without_points_is_not_traced(index):
 
 def test_progress_reaches_the_end(photographs, index):
     seen = []
-    trace_all(index, 3, lambda i: cv2.resize(photographs[i], (320, 240)), lambda done, total: seen.append((done, total)))
+    trace_all(
+        index, 3, lambda i: cv2.resize(photographs[i], (320, 240)), lambda done, total: seen.append((done, total))
+    )
     assert seen[-1] == (3, 3)
+
+
+def test_two_photographs_of_one_scene_are_told(photographs):
+    again = np.ascontiguousarray(photographs[3][40:, 60:])  # the same field, moved under the microscope
+    index = PhotoIndex([*photographs[:6], again].__getitem__, 7, width=320)
+    assert index.scenes == [0, 1, 2, 3, 4, 5, 3]
+    copy = cv2.resize(photographs[3], (320, 240), interpolation=cv2.INTER_AREA)
+    assert index.trace(copy).photo == 3

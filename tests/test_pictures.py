@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from bloodcell_core.data import pictures
 from bloodcell_core.data.pictures import MIN_SIDE, SUFFIXES, UnreadablePicture, decode_rgb, encode
@@ -211,7 +212,15 @@ def test_transparent_colour_of_16_bits_is_laid_over_white():
     assert got[:, :, 0].tolist() == np.resize([255, 0x80], (8, 8)).tolist()
 
 
-@pytest.mark.parametrize(("highest", "full"), [(1.0, 1.0), (0.3, 1.0), (200.0, 255.0), (3000.0, 4095.0)])
+def test_deep_colour_that_declares_a_transparent_one_is_taken_as_its_upper_8_bits():
+    samples = np.random.default_rng(3).integers(256, 4096, RGB.shape).astype(np.uint16)
+    data = cv2.imencode(".png", samples[:, :, ::-1])[1].tobytes()
+    place, body = data.index(b"IDAT") - 4, b"tRNS" + bytes(6)
+    chunk = struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body))
+    assert_decodes_to(data[:place] + chunk + data[place:], samples >> 8)
+
+
+@pytest.mark.parametrize(("highest", "full"), [(1.0, 1.0), (0.3, 1.0), (1.5, 255.0), (200.0, 255.0), (3000.0, 4095.0)])
 def test_float_pictures_are_taken_as_fractions_or_as_samples(highest, full):
     samples = np.linspace(0, highest, HEIGHT * WIDTH, dtype=np.float32).reshape(GREY.shape)
     assert_decodes_to(encoded(samples, "TIFF"), three(scaled(samples, full)))
@@ -322,14 +331,14 @@ def test_an_empty_file_is_refused_as_empty():
     assert refusal(b"") == "the file is empty (0 bytes)"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (MIN_SIDE - 1, MIN_SIDE), (MIN_SIDE, MIN_SIDE - 1), (500, 2)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 8), (8, 7), (500, 2)])
 def test_a_picture_too_small_to_show_a_cell_is_refused(width, height):
     words = refusal(encoded(random_picture(4, width, height)))
-    assert words == f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed"
+    assert words == f"too small: {width}×{height} pixels, at least 8×8 are needed"
 
 
 def test_the_smallest_picture_is_taken():
-    smallest = random_picture(4, MIN_SIDE, MIN_SIDE)
+    smallest = random_picture(4, 8, 8)
     assert_decodes_to(encoded(smallest), smallest)
 
 
@@ -368,6 +377,29 @@ def test_the_most_pixels_are_taken_and_one_more_row_is_not(monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PIXELS", 10 * 24)
     assert_decodes_to(encoded(RGB[:10]), RGB[:10])
     assert refusal(encoded(RGB[:11])).startswith("too large: 24×11")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, MemoryError, struct.error],
+)
+def test_whatever_a_decoder_trips_over_is_damage(monkeypatch, error):
+    def trip(image: Image.Image) -> None:
+        raise error("a word from the decoder " + 200 * "x")
+
+    monkeypatch.setattr(PngImageFile, "load", trip)
+    words = refusal(encoded(RGB))
+    assert words.startswith("damaged or cut short: ")
+    assert "a word from the decoder" in words
+    assert len(words) < 150
+
+
+def test_a_decoder_that_says_nothing_is_named_by_its_error(monkeypatch):
+    def trip(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImageFile, "load", trip)
+    assert refusal(encoded(RGB)) == "damaged or cut short: MemoryError"
 
 
 def test_a_reason_is_fit_for_a_person():

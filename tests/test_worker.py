@@ -7,11 +7,13 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -430,9 +432,7 @@ def test_a_run_without_its_worker_is_interrupted_for_every_reader() -> None:
     run = jobs.create_run(tiny())
     jobs.write_status(run.folder, state="running")
     states: list[str] = []
-    readers = [
-        threading.Thread(target=lambda: states.extend(state_of(run) for _ in range(100))) for _ in range(6)
-    ]
+    readers = [threading.Thread(target=lambda: states.extend(state_of(run) for _ in range(100))) for _ in range(6)]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -490,7 +490,7 @@ def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopp
     assert [process_of(run).wait(120) for run in (first, second, third)] == [0, 0, 0]
     assert [state_of(run) for run in (first, second, third)] == ["stopped", "done", "done"]
     times = [(raw_status(run)["started"], raw_status(run)["ended"]) for run in (first, second, third)]
-    assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(times))
 
     # What the stopped run had is kept, scored, and can be gone on with.
     assert raw_status(first)["reason"] == "stopped on request"
@@ -534,9 +534,7 @@ def test_a_run_waits_for_its_devices_lock() -> None:
         ("cuda:3", None, "cuda-3"),
     ],
 )
-def test_each_device_has_a_queue(
-    wanted: str, driver: str | None, queue: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_device_has_a_queue(wanted: str, driver: str | None, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.ctypes.util, "find_library", lambda name: driver)
     assert jobs.device_queue(wanted) == queue
 
@@ -549,9 +547,7 @@ def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> No
     assert state_of(abandoned) == "interrupted"
 
 
-def test_a_second_worker_on_a_run_refuses(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_worker_on_a_run_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run = jobs.create_run(tiny())
     before = raw_status(run)
     monkeypatch.setattr(runs, "START_GRACE", 0.05)
@@ -767,7 +763,8 @@ def test_a_log_that_was_cut_back_and_has_grown_again_is_read_without_half_a_line
     file = empty_run.folder / "metrics.jsonl"
     file.write_bytes(lines(empty_run, 3))
     _, offset = empty_run.events()
-    file.write_bytes(lines(empty_run, 1) + b'{"event": "step", "step": 1, "seconds": 12.25}\n' + lines(empty_run, 4, 2))  # fmt: skip
+    longer = b'{"event": "step", "step": 1, "seconds": 12.25}\n'
+    file.write_bytes(lines(empty_run, 1) + longer + lines(empty_run, 4, first=2))
     events, _ = empty_run.events(offset)
     assert steps_read(events) == [0, 1, 2, 3, 4, 5]
 
@@ -799,9 +796,7 @@ def test_the_end_of_the_log_is_told(empty_run: Run) -> None:
         ("status.json", '{"state": "dancing", "updated": 0}'),
     ],
 )
-def test_a_damaged_run_is_told_and_the_others_are_still_listed(
-    file: str, content: str | None, done: Run
-) -> None:
+def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, content: str | None, done: Run) -> None:
     damaged = jobs.create_run(tiny())
     if content is None:
         (damaged.folder / file).unlink()
@@ -813,6 +808,13 @@ def test_a_damaged_run_is_told_and_the_others_are_still_listed(
     assert damaged.name in told[0]
     assert "\n" not in told[0]
     assert runs.find("latest").name == done.name
+
+
+def test_a_run_that_is_still_being_made_is_not_there_yet(done: Run) -> None:
+    unfinished = done.folder.with_name(f".{done.name}.abc123")
+    shutil.copytree(done.folder, unfinished)
+    assert runs.names() == [done.name]
+    assert runs.readable_runs()[1] == []
 
 
 def test_latest_is_the_newest_finished_run(done: Run) -> None:

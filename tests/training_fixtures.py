@@ -68,7 +68,7 @@ def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lab") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLOODCELL_HOME", str(home))
-        make_demo("demo", per_class=12, seed=7)
+        make_demo("demo", per_class=12, seed=8)  # a seed that gives several test photos of a class
         train_here()
     return home
 

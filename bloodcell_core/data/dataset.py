@@ -55,22 +55,22 @@ class Dataset:
         try:
             return pd.read_parquet(self.folder / "images.parquet")
         except (OSError, ValueError) as error:
-            raise LabError(
-                f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again"
-            ) from None
+            raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again") from None
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
         """The usable pictures, index 0…N-1: row i is row i of each view.
 
-        `photo` is the source photo, or the picture itself where the photo isn't known.
+        `photo` is the source photo, or the picture itself where the photo isn't known. `scene` is the same for
+        photographs of the same cell: what is kept apart for validation is kept apart by scene.
         """
         usable = self.images[self.images.status == "ok"].reset_index(drop=True)
-        return usable.assign(photo=usable.source_photo.fillna(usable.image_id))
+        photo = usable.source_photo.fillna(usable.image_id)
+        return usable.assign(photo=photo, scene=usable.scene.fillna(photo))
 
     @property
     def photos_known(self) -> bool:
-        return bool(self.pictures.source_photo.notna().all())
+        return bool(self.pictures.source_photo.notna().any())
 
     def read_original(self, row: int) -> np.ndarray:
         """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB."""
@@ -78,9 +78,7 @@ class Dataset:
         try:
             return decode_rgb(stored.read_bytes())
         except OSError:
-            raise LabError(
-                f"dataset {self.name!r}: {stored.name} is missing from originals: import it again"
-            ) from None
+            raise LabError(f"dataset {self.name!r}: {stored.name} is missing from originals: import it again") from None
 
     def class_indices(self) -> np.ndarray:
         """Each usable picture's label as its place in `classes`: int64 (N,)."""
@@ -120,6 +118,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             }
     unreadable = images[images.status == "unreadable"]
     by_photo = pictures.groupby("photo").split.nunique()
+    splits_of_scene = pictures.groupby("scene").split.nunique()
+    shared = splits_of_scene.index[splits_of_scene > 1]
     return {
         "name": dataset.name,
         "format": dataset.facts["format"],
@@ -133,7 +133,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "ignored_files": dataset.facts["ignored_files"],
         "split_origin": dataset.facts["split_origin"],
         "splits": splits,
+        "untraced": int(pictures.source_photo.isna().sum()) if dataset.photos_known else None,
         "photos_in_several_splits": int((by_photo > 1).sum()) if dataset.photos_known else None,
+        "scenes": int(pictures.scene.nunique()) if dataset.photos_known else None,
+        "scenes_in_several_splits": len(shared) if dataset.photos_known else None,
+        "test_pictures_of_shared_scenes": int((pictures.scene.isin(shared) & (pictures.split == "test")).sum())
+        if dataset.photos_known
+        else None,
         "licence": dataset.facts["licence"],
         "citation": dataset.facts["citation"],
     }

@@ -7,7 +7,7 @@ picture: that is the import's work. A new format is one reader and one row of `F
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from bloodcell_core.data.pictures import SUFFIXES
@@ -41,6 +41,8 @@ class Listing:
     entries: list[Entry]
     ignored: int
     """Files passed over because they are no labelled pictures of this format."""
+    photographs: list[str] = field(default_factory=list)
+    """Photographs that the pictures may be copies of: not pictures of the dataset themselves."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ def _read_blood_cell_images(source: Source, with_test_simple: bool) -> Listing:
         for file in source.files
         if (place := _archive_place(file)) and place[0] in splits
     ]
-    return Listing(entries, ignored=len(source.files) - len(entries))
+    photographs = [
+        file for file in source.files if is_picture(file) and PurePosixPath(file).parent.name == "JPEGImages"
+    ]
+    return Listing(entries, len(source.files) - len(entries), photographs)
 
 
 # Any folder with one folder a class, with or without train/test folders above them

@@ -10,7 +10,7 @@ Measured in benchmarks/bench_tracing.py; the figures are in docs/source-photos.m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ CANDIDATES = 3
 MAX_ERROR = 4.0  # pixels between a point and where the transform puts it
 SCALES = (0.6, 1.7)  # of picture to photograph, once both are the same width
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
-MIN_MARGIN = 5  # points more than the next photograph has
+MIN_MARGIN = 5  # points more than the best photograph of another scene has
 
 
 class Trace(NamedTuple):
@@ -31,10 +31,12 @@ class Trace(NamedTuple):
 
     photo: int | None
     """The photograph's place in the list, or None where none is certain."""
+    best: int | None
+    """The photograph that agrees best, certain or not."""
     agreeing: int
     """Points that agree with the best photograph."""
     runner_up: int
-    """Points that agree with the next best one."""
+    """Points that agree with the best photograph of another scene."""
 
 
 class _Points(NamedTuple):
@@ -46,39 +48,62 @@ class _Points(NamedTuple):
 
 
 class PhotoIndex:
-    """The points of some photographs, ready to be asked. Safe to use from several threads."""
+    """The points of some photographs, ready to be asked. Safe to use from several threads.
 
-    def __init__(self, photographs: Sequence[np.ndarray], width: int):
-        """`photographs`: uint8 H×W×3 RGB; `width`: that of the pictures to be traced, in pixels."""
-        both = [turned for photo in photographs for turned in (photo, np.ascontiguousarray(photo[:, ::-1]))]
+    `scenes[i]` is the scene of photograph i, named by the first photograph that shows it: some cells were
+    photographed more than once, and what is learned from one photograph of a cell is known of the others too.
+    """
+
+    def __init__(self, read: Callable[[int], np.ndarray], count: int, width: int):
+        """`read(i)`: photograph i of `count`, uint8 H×W×3 RGB; `width`: of the pictures to be traced, in pixels."""
+
+        def both_ways(photo: int) -> tuple[_Points, _Points]:
+            pixels = _to_width(read(photo), width)
+            return _find_points(pixels), _find_points(np.ascontiguousarray(pixels[:, ::-1]))
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._points = list(pool.map(lambda photo: _find_points(_to_width(photo, width)), both))
-        self._owners = np.repeat(np.arange(len(both)), [len(points.places) for points in self._points])
-        self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
-        self._matcher.add([np.concatenate([points.looks for points in self._points])])
-        self._matcher.train()
+            self._points = [points for pair in pool.map(both_ways, range(count)) for points in pair]
+            self._owners = np.repeat(np.arange(2 * count), [len(points.places) for points in self._points])
+            self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
+            self._matcher.add([np.concatenate([points.looks for points in self._points])])
+            self._matcher.train()
+            self.scenes = list(range(count))  # each its own, until the others have been looked at
+            alike = list(pool.map(lambda photo: self._trace(self._points[2 * photo], photo), range(count)))
+        for photo, trace in enumerate(alike):
+            if trace.agreeing >= MIN_AGREEING and trace.best is not None:
+                low, high = sorted((self.scenes[photo], self.scenes[trace.best]))
+                self.scenes = [low if scene == high else scene for scene in self.scenes]
 
     def trace(self, picture: np.ndarray) -> Trace:
         """The source of a picture (uint8 H×W×3 RGB)."""
-        points = _find_points(picture)
+        return self._trace(_find_points(picture))
+
+    def _trace(self, points: _Points, leave_out: int | None = None) -> Trace:
         if len(points.places) < MIN_AGREEING:
-            return Trace(None, 0, 0)
+            return Trace(None, None, 0, 0)
         agreeing: dict[int, int] = {}
-        for turned in self._candidates(points):
+        for turned in self._candidates(points, leave_out):
             photo, count = turned // 2, _count_agreeing(points, self._points[turned])
             agreeing[photo] = max(count, agreeing.get(photo, 0))
-        best, second, *_ = sorted(agreeing.values(), reverse=True) + [0, 0]
-        photo = max(agreeing, key=agreeing.__getitem__)
-        certain = best >= MIN_AGREEING and best - second >= MIN_MARGIN
-        return Trace(photo if certain else None, best, second)
+        best = max(agreeing, key=agreeing.__getitem__)
+        others = [count for photo, count in agreeing.items() if self.scenes[photo] != self.scenes[best]]
+        second = max(others, default=0)
+        certain = agreeing[best] >= MIN_AGREEING and agreeing[best] - second >= MIN_MARGIN
+        return Trace(best if certain else None, best, agreeing[best], second)
 
-    def _candidates(self, points: _Points) -> list[int]:
+    def agreeing(self, picture: np.ndarray, photo: int) -> int:
+        """How many points of a picture agree with one photograph, the better of the two ways round."""
+        points = _find_points(picture)
+        return max(_count_agreeing(points, self._points[turned]) for turned in (2 * photo, 2 * photo + 1))
+
+    def _candidates(self, points: _Points, leave_out: int | None) -> list[int]:
         """The turned photographs that most of the picture's strongest points resemble."""
-        strongest = np.argsort(-points.strengths)[:VOTING_POINTS]
-        nearest = self._matcher.match(points.looks[strongest])
-        votes = np.bincount(
-            [self._owners[match.trainIdx] for match in nearest], minlength=len(self._points)
-        )
+        strongest = points.looks[np.argsort(-points.strengths)[:VOTING_POINTS]]
+        # Most neighbours of a point lie in its own photograph: to leave that out takes a look at more of them.
+        neighbours = self._matcher.knnMatch(strongest, k=1 if leave_out is None else 8)
+        owners = ([self._owners[match.trainIdx] for match in near] for near in neighbours)
+        first = [next((turned for turned in near if turned // 2 != leave_out), None) for near in owners]
+        votes = np.bincount([turned for turned in first if turned is not None], minlength=len(self._points))
         return [int(turned) for turned in np.argsort(-votes, kind="stable")[:CANDIDATES]]
 
 
@@ -89,7 +114,7 @@ def _to_width(photo: np.ndarray, width: int) -> np.ndarray:
 
 def _find_points(picture: np.ndarray) -> _Points:
     # The low contrast threshold finds points in pale, blurred smears too.
-    sift = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=0.01)
+    sift = cv2.SIFT.create(nfeatures=POINTS, contrastThreshold=0.01)
     found, looks = sift.detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
     if looks is None:
         return _Points(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0))

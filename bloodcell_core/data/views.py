@@ -89,6 +89,6 @@ def build_view(
         built: np.ndarray = np.lib.format.open_memmap(file, "r")
     except (ValueError, SyntaxError, TokenError):  # a header that numpy can't make sense of, or too short a file
         built = np.empty(0, np.uint8)
-    if (built.dtype, built.shape) != (np.uint8, (total, size, size, 3)):
+    if built.dtype != np.uint8 or built.shape != (total, size, size, 3):
         raise LabError(f"the {view} view of {dataset.name!r} is damaged: delete {file} and it is built again")
     return built

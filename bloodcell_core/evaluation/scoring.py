@@ -51,8 +51,8 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         raise LabError("there are no pictures to evaluate in this split")
     labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
     probabilities = probabilities_of(table, classes)
-    photos_known = bool(table.source_photo.notna().all())
-    photos = (table.source_photo if photos_known else table.image_id).to_numpy()
+    photos_known = bool(table.source_photo.notna().any())
+    photos = table.source_photo.fillna(table.image_id).to_numpy()
     result = evaluate_predictions(labels, probabilities, classes)
     intervals = cluster_bootstrap(labels, probabilities, photos)
     warnings = []
@@ -113,6 +113,8 @@ def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple
     chosen = choose_device(device)
     by_folded = {known.casefold(): known for known in run.classes}
     pictures = dataset.pictures[dataset.pictures.split == split]
+    if dataset.name == run.config.data:  # what chose the best epoch was not trained on: it is the run's `val`
+        pictures = pictures[~pictures.photo.isin(set(run.validation_photos))]
     labels = pictures.label.map(lambda label: by_folded.get(label.casefold()))
     known = pictures.assign(label=labels)[labels.notna()]
     if known.empty:

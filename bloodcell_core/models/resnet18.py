@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def _default_state() -> dict[str, Tensor]:
                 "downloaded anew; or give a file with weights=PATH; or train from scratch with weights=none"
             ) from None
     try:
-        with _timeout(DOWNLOAD_TIMEOUT):
+        # torchvision says on stdout that it downloads, where the command line's JSON belongs
+        with _timeout(DOWNLOAD_TIMEOUT), redirect_stdout(sys.stderr):
             return dict(PRETRAINED.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (OSError, RuntimeError, HTTPException) as error:
         raise LabError(

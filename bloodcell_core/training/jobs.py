@@ -69,7 +69,7 @@ def _cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
         return []
     training = pictures[pictures.split == "train"]
     chosen = cut_by_photo(
-        training.label.tolist(), training.photo.tolist(), config.validation_fraction, config.seed
+        training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed
     )
     if not chosen.any():
         raise LabError(

@@ -1,0 +1,57 @@
+"""The public archive itself, where BLOODCELL_ARCHIVE says that it lies: `.ci/run` sets it where it is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.data.importing import import_dataset
+
+ARCHIVE = os.environ.get("BLOODCELL_ARCHIVE", "")
+
+pytestmark = pytest.mark.skipif(not ARCHIVE, reason="BLOODCELL_ARCHIVE names no copy of the public archive")
+
+PICTURES = {
+    "train": {"EOSINOPHIL": 2497, "LYMPHOCYTE": 2483, "MONOCYTE": 2478, "NEUTROPHIL": 2499},
+    "test": {"EOSINOPHIL": 623, "LYMPHOCYTE": 620, "MONOCYTE": 620, "NEUTROPHIL": 624},
+}
+
+
+@pytest.fixture(scope="module")
+def archive(module_home: Path) -> Dataset:
+    """The archive, imported once for all tests of this file, which only read it."""
+    return import_dataset(Path(ARCHIVE).expanduser(), "archive")
+
+
+def test_it_is_recognised_with_its_licence(archive):
+    told = describe(archive)
+    assert told["format"] == "blood-cell-images"
+    assert "MIT" in told["licence"]
+    assert not told["synthetic"]
+
+
+def test_it_has_its_pictures_by_split_and_class(archive):
+    told = describe(archive)
+    assert told["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    assert {split: part["by_class"] for split, part in told["splits"].items()} == PICTURES
+    assert {split: part["pictures"] for split, part in told["splits"].items()} == {"train": 9957, "test": 2487}
+    assert told["split_origin"] == "told by the source"
+
+
+def test_every_picture_is_readable_and_none_there_twice(archive):
+    told = describe(archive)
+    assert told["unreadable_files"] == []
+    assert told["duplicates"] == 0
+    assert len(archive.images) == told["pictures"] == 12_444
+    assert {*archive.images.width} == {320}
+    assert {*archive.images.height} == {240}
+
+
+def test_test_simple_and_the_source_photos_are_left_out(archive):
+    assert not archive.images.file.str.contains("TEST_SIMPLE|JPEGImages").any()
+    assert describe(archive)["ignored_files"] >= 71 + 367
+
+
+def test_a_file_keeps_its_path_inside_the_archive(archive):
+    assert archive.images.file.str.match(r".*images/(TRAIN|TEST)/[A-Z]+/_\d+_\d+\.jpeg$").all()

@@ -1,0 +1,748 @@
+"""The command line: one JSON object, exit codes, one line for every error, and nothing lost by a wrong word."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from bloodcell_core import __version__, config, runs, workspace
+from bloodcell_core.cli import main
+from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.data.pictures import encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
+
+pytest_plugins = ["tests.training_fixtures"]
+pytestmark = pytest.mark.usefixtures("lab")
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What stands on stdout, which must be one JSON object and nothing else."""
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+    def assert_refused(self, said: str, code: int = 2) -> None:
+        """It ended with `code`, said so in one line that holds `said`, and printed nothing else."""
+        assert self.code == code, self
+        assert said in self.err
+        assert self.err.endswith("\n")
+        assert len(self.err.splitlines()) == 1, self.err
+        assert self.out == ""
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse ends the process by itself
+            code = end.code if isinstance(end.code, int) else 1
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def shell(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Starts the command line in a process of its own."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bloodcell_core", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        **options,
+    )
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Every path below a folder and what is in it, lock files aside."""
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.suffix != ".lock" and path.name != "locks"
+    }
+
+
+TINY_FLAGS = [f"--set={name}={value}" for name, value in TINY.items()]
+
+
+# Every reading verb
+
+
+def reading_verbs(run: str, picture: Path) -> dict[str, tuple[list[object], set[str]]]:
+    """Each reading verb with the keys that the design promises."""
+    return {
+        "data list": (["data", "list"], {"datasets"}),
+        "data show": (
+            ["data", "show", "demo"],
+            {"name", "format", "classes", "pictures", "unreadable", "splits", "photos_in_several_splits"},
+        ),
+        "runs list": (["runs", "list"], {"runs"}),
+        "runs show": (
+            ["runs", "show", run],
+            {"run", "state", "reason", "model", "data", "view", "epoch", "epochs"},
+        ),
+        "evaluate": (
+            ["evaluate", run],
+            {"run", "data", "split", "classes", "pictures", "photos", "accuracy", "balanced_accuracy",
+             "f1_macro", "auc_ovr", "confusion", "intervals"},
+        ),
+        "predict": (["predict", run, picture], {"pictures"}),
+        "cells": (["cells", picture], {"pictures"}),
+    }  # fmt: skip
+
+
+VERBS = list(reading_verbs("", Path()))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_json_is_one_object_with_the_designs_keys_and_nothing_else(
+    verb: str, cli: Callable[..., Outcome], done: Run, pictures: list[Path]
+) -> None:
+    arguments, keys = reading_verbs(done.name, pictures[0])[verb]
+    outcome = cli(*arguments, "--json")
+    assert outcome.code == 0
+    assert outcome.value.keys() >= keys
+    assert len(outcome.out.splitlines()) == 1
+    assert outcome.err == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_without_json_it_is_words_for_a_person(
+    verb: str, cli: Callable[..., Outcome], done: Run, pictures: list[Path]
+) -> None:
+    outcome = cli(*reading_verbs(done.name, pictures[0])[verb][0])
+    assert outcome.code == 0
+    assert outcome.out.strip()
+    assert not outcome.out.lstrip().startswith("{")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_reading_changes_nothing(
+    verb: str, cli: Callable[..., Outcome], lab: Path, done: Run, pictures: list[Path]
+) -> None:
+    before = contents(lab)
+    cli(*reading_verbs(done.name, pictures[0])[verb][0])
+    assert contents(lab) == before
+
+
+def test_what_data_show_tells(cli: Callable[..., Outcome]) -> None:
+    facts = cli("data", "show", "demo", "--json").value
+    assert (facts["name"], facts["format"], facts["synthetic"]) == ("demo", "demo", True)
+    assert facts["classes"] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
+    assert (facts["pictures"], facts["unreadable"], facts["photos_in_several_splits"]) == (48, 0, 0)
+    assert facts["splits"].keys() == {"train", "test"}
+    for part in facts["splits"].values():
+        assert part.keys() >= {"pictures", "photos", "by_class"}
+        assert sum(part["by_class"].values()) == part["pictures"] >= part["photos"]
+    assert "synthetic" in cli("data", "show", "demo").out
+
+
+def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) -> None:
+    (row,) = cli("runs", "list", "--json").value["runs"]
+    assert row == {
+        "run": done.name, "state": "done", "model": "basic_cnn", "data": "demo", "view": "frame",
+        "bundled": False,
+    }  # fmt: skip
+    facts = cli("runs", "show", "latest", "--json").value
+    assert {key: facts[key] for key in row} == row
+    assert (facts["reason"], facts["epoch"], facts["epochs"]) == ("", 3, 3)
+    words = cli("runs", "show", "latest").out
+    for said in ("synthetic", "trained from scratch (weights: none)", "accuracy", "photos"):
+        assert said in words
+
+
+def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
+    scores = cli("evaluate", "latest", "--json").value
+    assert (scores["run"], scores["data"], scores["split"]) == (done.name, "demo", "test")
+    summary = done.summary()
+    assert summary is not None
+    assert {key: scores[key] for key in summary["test"]} == summary["test"]
+    low, high = scores["intervals"]["f1_macro"] or (0, 1)
+    assert 0 <= low <= high <= 1
+    words = cli("evaluate", "latest").out
+    for said in ("synthetic", "weights: none", f"{scores['accuracy']:.4f}", "rows are true", "source photos"):
+        assert said in words
+    validation = cli("evaluate", "latest", "--split", "val", "--json").value
+    assert validation["split"] == "val"
+    assert validation["pictures"] == (done.predictions().split == "val").sum()
+
+
+def test_what_predict_tells(cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path]) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(pictures[0], folder / "a.png")
+    (folder / "b.png").write_text("no picture")
+    outcome = cli("predict", "latest", folder, pictures[1], "--json")
+    assert outcome.code == 0
+    good, bad, other = outcome.value["pictures"]
+    assert (good["path"], good["state"]) == (str(folder / "a.png"), "ok")
+    (cell,) = good["cells"]
+    assert cell.keys() == {"box", "state", "label", "probabilities"}
+    assert (bad["state"], bad["cells"]) == ("refused", [])
+    assert bad["reason"]
+    assert other["path"] == str(pictures[1])
+    words = cli("predict", "latest", folder).out.splitlines()
+    assert cell["label"] in words[0]
+    assert f"refused ({bad['reason']})" in words[1]
+
+
+def test_what_cells_tells(cli: Callable[..., Outcome], pictures: list[Path]) -> None:
+    (row,) = cli("cells", pictures[0], "--json").value["pictures"]
+    assert (row["path"], row["width"], row["height"]) == (str(pictures[0]), 320, 240)
+    for x0, y0, x1, y1 in row["boxes"]:
+        assert 0 <= x0 < x1 <= 320
+        assert 0 <= y0 < y1 <= 240
+    assert row["boxes"]
+
+
+def test_an_empty_workspace_says_what_to_do(cli: Callable[..., Outcome], lab: Path) -> None:
+    shutil.rmtree(lab)
+    assert "data demo" in cli("data", "list").out
+    assert "train" in cli("runs", "list").out
+    assert cli("data", "list", "--json").value == {"datasets": []}
+    assert cli("runs", "list", "--json").value == {"runs": []}
+    cli("runs", "show", "latest").assert_refused("no run has finished yet")
+    assert not lab.exists()
+
+
+def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done: Run) -> None:
+    damaged = jobs.create_run(tiny())
+    (damaged.folder / "status.json").write_text("{")
+    outcome = cli("runs", "list", "--json")
+    assert [row["run"] for row in outcome.value["runs"]] == [done.name]
+    assert damaged.name in outcome.err
+    assert outcome.code == 0
+
+
+# Wrong words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "VERB"),
+        (["data"], "VERB"),
+        (["dance"], "dance"),
+        (["data", "show"], "name"),
+        (["data", "show", "nothing"], "there is no dataset 'nothing' (there are: demo)"),
+        (["data", "show", "../runs"], "can't name a dataset"),
+        (["data", "remove", "nothing"], "there is no dataset"),
+        (["data", "demo"], "'demo' exists already"),
+        (["data", "demo", "--name", "Ünïcode"], "can't name a dataset"),
+        (["data", "demo", "--name", "new", "--per-class", "2"], "between 10 and 5,000"),
+        (["data", "demo", "--name", "new", "--per-class", "0"], "between 10 and 5,000"),
+        (["data", "demo", "--name", "new", "--per-class", "many"], "many"),
+        (["data", "demo", "--name", "new", "--seed", "-1"], "seed"),
+        (["data", "import", "nowhere.zip"], "nowhere.zip doesn't exist"),
+        (["train"], "settings are missing: data, model"),
+        (["train", "--data", "demo"], "settings are missing: model"),
+        (["train", "--data", "nothing", "--model", "basic_cnn"], "there is no dataset 'nothing'"),
+        (["train", "--data", "demo", "--model", "vgg"], "there are basic_cnn, deep_cnn, resnet18"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--view", "side"], "view is frame or cell"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "0"], "between 1 and 1000"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "few"], "epochs takes a whole number"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "colour=red"], "no setting is called 'colour'"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "epochs"], "--set takes FIELD=VALUE"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "size=31"], "between 32 and 512"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "learning_rate=nan"], "learning_rate"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--device", "tpu"], "device is auto, cpu, cuda"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--weights", "x.pth"], "no pretrained weights"),
+        (["train", "--data", "demo", "--model", "resnet18", "--weights", "x.pth"], "there is no such file"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--preset", "best"], "best"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--foreground", "--detach"], "--detach"),
+        (["runs", "show", "nothing"], "there is no run 'nothing'"),
+        (["runs", "show", "2"], "begins the names of 2 runs"),
+        (["runs", "show", ""], "there is no run ''"),
+        (["runs", "stop", "latest"], "isn't at work: it is done"),
+        (["runs", "resume", "latest"], "is done: only an interrupted"),
+        (["runs", "remove", "nothing"], "there is no run"),
+        (["evaluate", "nothing"], "there is no run"),
+        (["evaluate", "latest", "--split", "all"], "all"),
+        (["evaluate", "latest", "--data", "nothing"], "there is no dataset"),
+        (["evaluate", "latest", "--split", "train", "--device", "tpu"], "device is auto, cpu, cuda"),
+        (["predict", "latest"], "PATH"),
+        (["predict", "latest", "nowhere.png"], "nowhere.png doesn't exist"),
+        (["predict", "latest", "x" * 5000], "File name too long"),
+        (["predict", "nothing", "README.md"], "there is no run"),
+        (["cells", "nowhere.png"], "nowhere.png is no file"),
+        (["cells", "."], "is no file"),
+        (["cells", "pyproject.toml"], "pyproject.toml: not a JPEG"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)  # fmt: skip
+def test_a_wrong_word_is_told_in_one_line_with_exit_code_2_and_changes_nothing(
+    arguments: list[str], said: str, cli: Callable[..., Outcome], lab: Path
+) -> None:
+    jobs.create_run(tiny())
+    before = contents(lab)
+    for json_too in ([], ["--json"] if arguments[1:] else []):
+        cli(*arguments, *json_too).assert_refused(said)
+    assert contents(lab) == before
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "import", "--help"]])
+def test_help_is_a_success(arguments: list[str], cli: Callable[..., Outcome]) -> None:
+    outcome = cli(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "usage: bloodcell_core" in outcome.out
+
+
+def test_the_version_is_told(cli: Callable[..., Outcome]) -> None:
+    assert cli("--version") == (0, f"{__version__}\n", "")
+
+
+# What fails
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (RuntimeError("it broke\nin two lines"), 1, "the program failed: RuntimeError: it broke in two lines"),
+        (KeyError("x"), 1, "KeyError"),
+        (LabError("that can't\nbe done"), 2, "that can't be done"),
+        (KeyboardInterrupt(), 1, "interrupted"),
+        (PermissionError(13, "Permission denied"), 2, "the system refused: [Errno 13]"),
+        (OSError(28, "No space left on device"), 2, "the system refused: [Errno 28]"),
+        (OSError(5, "Input/output error"), 1, "the system refused: [Errno 5]"),
+    ],
+)
+def test_failures_are_told_in_one_line_and_only_debug_shows_where(
+    error: BaseException, code: int, said: str, cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(runs, "readable_runs", fail)
+    cli("runs", "list").assert_refused(said, code)
+    for arguments in (["--debug", "runs", "list"], ["runs", "list", "--debug"]):
+        with pytest.raises(type(error)):
+            main(arguments)
+
+
+def test_no_traceback_reaches_a_person_from_a_real_process(done: Run) -> None:
+    (done.folder / "predictions.parquet").write_bytes(b"no parquet")
+    out, err = (process := shell("evaluate", done.name)).communicate(timeout=120)
+    assert process.returncode in (1, 2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("bloodcell_core: ")
+    assert "Traceback" in shell("evaluate", done.name, "--debug").communicate(timeout=120)[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    process = shell("data", "list", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(120) == 0
+    process.stderr.close()
+
+
+def test_a_closed_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of it
+    assert main(["data", "list"]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_a_full_disk_under_stdout_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        process = shell("data", "list", "--json", stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err == "bloodcell_core: the system refused: [Errno 28] No space left on device\n"
+
+
+# Training
+
+
+EXAMPLES: dict[str, str] = {
+    "data": "other", "model": "deep_cnn", "view": "cell", "size": "64", "epochs": "7",
+    "pictures_per_epoch": "100", "batch_size": "16", "optimizer": "adamw", "learning_rate": "0.01",
+    "weight_decay": "0.5", "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
+    """The configs that the command line asked to train; none is."""
+    seen: list[TrainConfig] = []
+
+    def create_run(wanted: TrainConfig) -> None:
+        seen.append(wanted)
+        raise LabError("not in this test")
+
+    monkeypatch.setattr(jobs, "create_run", create_run)
+    return seen
+
+
+def test_the_examples_are_of_every_setting_and_no_default() -> None:
+    for name, spec in config.fields().items():
+        assert config.parse(name, EXAMPLES[name]) != spec.default
+
+
+@pytest.mark.parametrize("name", config.fields())
+def test_every_setting_can_be_set(name: str, cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
+    base = {"data": "demo", "model": "basic_cnn"}
+    needed = [f"--{other}={value}" for other, value in base.items() if other != name]
+    cli("train", *needed, "--set", f"{name}={EXAMPLES[name]}").assert_refused("not in this test")
+    wanted = TrainConfig.from_json(base | {name: config.parse(name, EXAMPLES[name])})
+    assert asked == [wanted]
+
+
+@pytest.mark.parametrize("name", ["data", "model", "view", "epochs", "weights", "seed", "device"])
+def test_the_common_settings_have_flags(name: str, cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
+    base = {"data": "demo", "model": "basic_cnn"} | {name: EXAMPLES[name]}
+    cli("train", *(f"--{other}={value}" for other, value in base.items()))
+    assert getattr(asked[0], name) == config.parse(name, EXAMPLES[name])
+    assert f"--{name}" in cli("train", "--help").out
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_where_it_starts_and_flags_change_it(
+    preset: str, cli: Callable[..., Outcome], asked: list[TrainConfig]
+) -> None:
+    flags = ["--data=demo", "--model=basic_cnn", f"--preset={preset}"]
+    cli("train", *flags)
+    cli("train", *flags, "--epochs=77", "--set=size=48")
+    assert asked[0] == TrainConfig(data="demo", model="basic_cnn", **PRESETS[preset])
+    assert (asked[1].epochs, asked[1].size, asked[1].view) == (77, 48, asked[0].view)
+
+
+def test_an_empty_rate_is_the_networks_own(cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
+    for text in ("", "none", "None"):
+        cli("train", "--data=demo", "--model=basic_cnn", f"--set=learning_rate={text}")
+    assert [wanted.learning_rate for wanted in asked] == [None] * 3
+
+
+def test_training_prints_one_object_and_tells_its_progress_on_stderr(cli: Callable[..., Outcome], done: Run) -> None:
+    outcome = cli("train", *TINY_FLAGS, "--json")
+    assert outcome.code == 0
+    facts = outcome.value
+    assert facts.keys() >= {"run", "state", "reason", "model", "data", "view", "epoch", "epochs"}
+    assert (facts["state"], facts["epoch"], facts["epochs"]) == ("done", 3, 3)
+    assert "epoch 3/3: train loss" in outcome.err
+    run = Run(facts["run"])
+    assert losses(run) == losses(done)
+    assert facts["summary"]["test"]["confusion"] == evaluated(cli, run)["confusion"]
+
+
+def evaluated(cli: Callable[..., Outcome], run: Run) -> dict[str, Any]:
+    return cli("evaluate", run.name, "--json").value
+
+
+def test_training_in_words_says_what_it_was_trained_on_and_from(cli: Callable[..., Outcome]) -> None:
+    outcome = cli("train", *TINY_FLAGS)
+    assert outcome.code == 0
+    for said in ("done", "basic_cnn on demo (synthetic pictures)", "weights: none", "accuracy", "95%"):
+        assert said in outcome.out
+
+
+def test_detached_training_returns_at_once(cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(jobs, "start", lambda run: started.append(run.name))
+    outcome = cli("train", *TINY_FLAGS, "--detach", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.value["state"], outcome.value["epoch"]) == ("queued", 0)
+    assert started == [outcome.value["run"]]
+
+
+def test_a_training_that_fails_ends_with_1_and_says_why(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = cli("train", *TINY_FLAGS, "--set=pictures_per_epoch=1", "--json")
+    assert outcome.code == 1
+    assert outcome.value["state"] == "failed"
+    assert "at least two pictures" in outcome.value["reason"]
+    assert "Traceback" not in outcome.err
+    shown = cli("runs", "show", outcome.value["run"], "--json")
+    assert shown.code == 0  # showing it did not fail
+    assert shown.value == outcome.value
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no network in a test")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("more", [[], ["--detach"], ["--json"]])
+def test_resnet18_without_weights_ends_before_a_run_or_a_view_is_made(
+    more: list[str], cli: Callable[..., Outcome], lab: Path
+) -> None:
+    shutil.rmtree(workspace.dataset_dir("demo") / "views")
+    before = contents(lab)
+    outcome = cli("train", "--data=demo", "--model=resnet18", *more)
+    *progress, error = outcome.err.splitlines()
+    assert all(line.startswith("Downloading: ") for line in progress)
+    outcome._replace(err=f"{error}\n").assert_refused("resnet18's ImageNet weights can't be had")
+    for remedy in ("go online", "cache", "weights=PATH", "weights=none"):
+        assert remedy in outcome.err
+    assert contents(lab) == before
+
+
+@pytest.mark.usefixtures("offline")
+def test_resnet18_from_scratch_trains_and_says_so_everywhere(cli: Callable[..., Outcome]) -> None:
+    flags = ["--model=resnet18", "--weights=none", "--data=demo", "--epochs=1", "--set=size=32", "--set=batch_size=16"]
+    trained = cli("train", *flags)
+    assert trained.code == 0
+    for verb in (["runs", "show"], ["evaluate"]):
+        assert "trained from scratch (weights: none)" in cli(*verb, "latest").out
+    assert "trained from scratch (weights: none)" in trained.out
+    facts = cli("runs", "show", "latest", "--json").value
+    assert (facts["model"], facts["weights"], facts["pretrained"]) == ("resnet18", "none", False)
+    assert cli("evaluate", "latest", "--json").value["pretrained"] is False
+
+
+def test_resnet18_with_a_weights_file_says_that_it_was_pretrained(
+    cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bloodcell_core.models.resnet18 import build
+
+    torch.save(build(1000, 32).state_dict(), tmp_path / "w.pth")
+    monkeypatch.chdir(tmp_path)
+    outcome = cli(
+        "train", "--data=demo", "--model=resnet18", "--weights=w.pth", "--epochs=1", "--set=size=32",
+        "--set=pictures_per_epoch=4", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert outcome.value["pretrained"] is True
+    assert "from pretrained weights" in cli("runs", "show", "latest").out
+
+
+def test_ctrl_c_stops_a_training_and_keeps_what_it_has(lab: Path) -> None:
+    before = set(runs.names())
+    process = shell("train", *TINY_FLAGS, "--epochs=1000", "--json")
+
+    def has_weights() -> bool:
+        return any(Run(name).weights_file.exists() for name in set(runs.names()) - before)
+
+    wait_for(has_weights, "an epoch has ended")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    facts = json.loads(out)
+    assert (facts["state"], facts["reason"]) == ("stopped", "stopped on request")
+    assert facts["summary"]["test"]["pictures"] > 0
+    assert 0 < facts["epoch"] < 1000
+
+
+# Runs
+
+
+@pytest.fixture
+def stopped() -> Run:
+    """A run that was stopped in its second epoch."""
+    from bloodcell_core.training import worker
+
+    run = jobs.create_run(tiny())
+    worker.work(run, lambda line: "epoch 1/3" in line and (run.folder / "stop").touch())
+    return run
+
+
+def test_a_stopped_run_is_resumed_to_its_end(cli: Callable[..., Outcome], stopped: Run, done: Run) -> None:
+    assert stopped.describe()["state"] == "stopped"
+    outcome = cli("runs", "resume", stopped.name, "--json")
+    assert outcome.code == 0
+    assert (outcome.value["run"], outcome.value["state"]) == (stopped.name, "done")
+    assert losses(stopped) == losses(done)
+
+
+def test_a_queued_run_is_asked_to_stop(cli: Callable[..., Outcome]) -> None:
+    run = jobs.create_run(tiny())
+    assert cli("runs", "stop", run.name, "--json").value == {"run": run.name, "stop_requested": True}
+    assert (run.folder / "stop").exists()
+    assert run.name in cli("runs", "stop", run.name).out
+
+
+def test_a_run_is_removed_and_a_working_one_is_not(cli: Callable[..., Outcome], stopped: Run) -> None:
+    assert cli("runs", "remove", stopped.name, "--json").value == {"removed": stopped.name}
+    assert not stopped.folder.exists()
+    waiting = jobs.create_run(tiny())
+    cli("runs", "remove", waiting.name).assert_refused("is at work: stop it first")
+    assert waiting.folder.exists()
+
+
+def test_a_dataset_is_removed_and_its_runs_keep_their_figures(cli: Callable[..., Outcome], done: Run) -> None:
+    assert cli("data", "remove", "demo", "--json").value == {"removed": "demo"}
+    assert cli("data", "list", "--json").value == {"datasets": []}
+    assert cli("evaluate", done.name, "--json").value["pictures"] > 0
+    assert cli("runs", "show", done.name).code == 0
+    cli("evaluate", done.name, "--split=train").assert_refused("there is no dataset 'demo'")
+
+
+def test_references_to_runs(cli: Callable[..., Outcome], done: Run, stopped: Run) -> None:
+    shown = {
+        reference: cli("runs", "show", reference, "--json").value["run"]
+        for reference in ("latest", done.name, done.name[:-1], stopped.name)
+    }
+    assert shown == {
+        "latest": done.name, done.name: done.name, done.name[:-1]: done.name, stopped.name: stopped.name
+    }  # fmt: skip
+
+
+# The table of predictions
+
+
+def test_predictions_are_written_as_a_table(
+    cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path], done: Run
+) -> None:
+    bad = tmp_path / "bad, with a comma.png"
+    bad.write_bytes(b"")
+    file = tmp_path / "new folder" / "answers.csv"
+    outcome = cli("predict", "latest", pictures[0], bad, "--csv", file, "--json")
+    with open(file, newline="", encoding="utf-8") as stream:
+        good_row, bad_row = csv.DictReader(stream)
+    assert list(good_row) == ["path", "state", "reason", "label", *(f"p_{name}" for name in done.classes)]
+    (cell,) = outcome.value["pictures"][0]["cells"]
+    assert (good_row["path"], good_row["state"], good_row["label"]) == (str(pictures[0]), "ok", cell["label"])
+    assert {name: float(good_row[f"p_{name}"]) for name in done.classes} == cell["probabilities"]
+    assert (bad_row["path"], bad_row["state"], bad_row["label"]) == (str(bad), "refused", "")
+    assert bad_row["reason"] == "the file is empty (0 bytes)"
+    assert bad_row["p_monocyte"] == ""
+
+
+@pytest.mark.parametrize("place", ["folder", "file/answers.csv", "n" * 300 + ".csv"])
+def test_a_table_that_cannot_be_written_is_an_error_of_the_one_who_asked(
+    place: str, cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    before = contents(tmp_path)
+    outcome = cli("predict", "latest", pictures[0], "--csv", tmp_path / place)
+    outcome.assert_refused("the system refused")
+    assert contents(tmp_path) == before
+
+
+# Bad sources
+
+
+def picture(seed: int) -> bytes:
+    return encode(np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+
+
+def not_a_zip(path: Path) -> None:
+    path.write_text("this is no zip file")
+
+
+def empty_zip(path: Path) -> None:
+    zipfile.ZipFile(path, "w").close()
+
+
+def zip_that_leaves(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../a/1.png", picture(1))
+        archive.writestr("b/2.png", picture(2))
+
+
+def one_class(path: Path) -> None:
+    (path / "only").mkdir(parents=True)
+    for number in range(3):
+        (path / "only" / f"{number}.png").write_bytes(picture(number))
+
+
+def no_pictures(path: Path) -> None:
+    (path / "a").mkdir(parents=True)
+    (path / "a" / "notes.txt").write_text("nothing to see")
+
+
+def all_unreadable(path: Path) -> None:
+    for name in "ab":
+        (path / name).mkdir(parents=True)
+        (path / name / "1.png").write_text("a text file")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "said"),
+    [
+        (not_a_zip, "source.zip", "is not a zip file"),
+        (empty_zip, "source.zip", "is an empty zip"),
+        (zip_that_leaves, "source.zip", "leaves the archive"),
+        (one_class, "source", "only one class folder (only)"),
+        (no_pictures, "source", "holds no picture"),
+        (all_unreadable, "source", "at least two classes are needed, found 0"),
+    ],
+)
+def test_a_bad_source_is_told_in_one_line_and_leaves_the_workspace_alone(
+    make: Callable[[Path], None], name: str, said: str, cli: Callable[..., Outcome], lab: Path, tmp_path: Path
+) -> None:
+    make(tmp_path / name)
+    before = contents(lab)
+    outcome = cli("data", "import", tmp_path / name, "--json")
+    lines = [line for line in outcome.err.replace("\r", "\n").splitlines() if not line.startswith("pictures read")]
+    outcome._replace(err="".join(f"{line}\n" for line in lines if line)).assert_refused(said)
+    assert contents(lab) == before
+
+
+def test_a_good_source_with_bad_files_is_imported_and_they_are_told(
+    cli: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    for name in ("Rod", "Cone"):
+        (tmp_path / "Eyes (1)" / name).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "Eyes (1)" / name / f"{number}.png").write_bytes(picture(hash(name) % 1000 + number))
+    (tmp_path / "Eyes (1)" / "Rod" / "bad.png").write_bytes(b"")
+    outcome = cli("data", "import", tmp_path / "Eyes (1)", "--json")
+    assert outcome.code == 0
+    facts = outcome.value
+    assert (facts["name"], facts["classes"], facts["pictures"]) == ("eyes-1", ["Cone", "Rod"], 12)
+    assert facts["unreadable"] == 1
+    assert facts["unreadable_files"] == [{"file": "Rod/bad.png", "reason": "the file is empty (0 bytes)"}]
+    assert facts["photos_in_several_splits"] is None
+    assert "Rod/bad.png: the file is empty" in cli("data", "show", "eyes-1").out
+    cli("data", "import", tmp_path / "Eyes (1)").assert_refused("'eyes-1' exists already")
+
+
+def test_a_demo_is_drawn_with_its_progress_on_stderr(cli: Callable[..., Outcome]) -> None:
+    outcome = cli("data", "demo", "--name=small", "--per-class=10", "--seed=3", "--json")
+    assert outcome.code == 0
+    assert (outcome.value["name"], outcome.value["pictures"], outcome.value["synthetic"]) == ("small", 40, True)
+    assert "40 of 40" in outcome.err
+
+
+def test_a_run_without_weights_cannot_predict(cli: Callable[..., Outcome], pictures: list[Path]) -> None:
+    run = jobs.create_run(tiny())
+    cli("predict", run.name, pictures[0]).assert_refused("has no weights yet: it is queued")
+    cli("evaluate", run.name).assert_refused("has no predictions: it hasn't finished (queued)")
+
+
+def test_evaluating_on_another_dataset(cli: Callable[..., Outcome]) -> None:
+    cli("data", "demo", "--name=second", "--per-class=10", "--seed=3")
+    outcome = cli("evaluate", "latest", "--data=second", "--device=cpu", "--json")
+    assert outcome.code == 0
+    assert (outcome.value["data"], outcome.value["left_out"]) == ("second", 0)
+    train_here(epochs=1, data="second")
+    assert cli("runs", "show", "latest", "--json").value["data"] == "second"

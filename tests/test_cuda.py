@@ -1,0 +1,152 @@
+"""Training and predicting on a CUDA device, beside the CPU. Deselected by default: `pytest -m cuda` runs them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bloodcell_core import runs
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.device import Device, choose_device
+from bloodcell_core.inference.predictor import Predictor, files_of
+from bloodcell_core.models import MODELS
+from bloodcell_core.models.forward import predict_logits, predict_probabilities
+from bloodcell_core.models.network import build_network
+from bloodcell_core.training import jobs, worker
+from bloodcell_core.training.loop import Hooks, LabelledPictures, TrainState, make_optimizer, resident, train
+from tests.training_fixtures import losses, tiny, train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+CPU = choose_device("cpu")
+
+
+class Steps(Hooks):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        self.losses += [event["loss"] for event in events if event["event"] == "step"]
+
+
+def labelled(count: int = 32) -> LabelledPictures:
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 4
+    pixels = rng.integers(0, 128, (count, 32, 32, 3)) + labels[:, None, None, None] * 30
+    return LabelledPictures(torch.from_numpy(pixels.astype(np.uint8)), torch.from_numpy(labels))
+
+
+def on(data: LabelledPictures, device: Device) -> LabelledPictures:
+    return LabelledPictures(data.pictures.to(device.device), data.labels.to(device.device))
+
+
+def in_full_precision(device: Device) -> Device:
+    return device._replace(autocast=None)
+
+
+def step_losses(model: str, device: Device, data: LabelledPictures) -> list[float]:
+    settings = TrainConfig(data="d", model=model, size=32, batch_size=16, epochs=2, learning_rate=1e-4)
+    torch.manual_seed(0)
+    network = build_network(model, 4, 32)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0  # each device draws its own
+    network = network.to(device.device)
+    steps = Steps()
+    state = TrainState(network, make_optimizer(settings, network, device))
+    assert train(settings, state, data, labelled(8), device, steps)
+    return steps.losses
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tiny_run_trains_to_the_end(model: str, lab: Path) -> None:
+    run = train_here(model=model, device="cuda", epochs=2, weights="none")
+    assert run.describe()["state"] == "done", run.describe()["reason"]
+    assert "cuda:0" in run.describe()["device"]
+    events = losses(run)
+    assert all(math.isfinite(event["loss"]) for event in events if event["event"] == "step")
+    assert len([event for event in events if event["event"] == "epoch"]) == 2
+
+
+def test_a_run_trained_on_cuda_predicts_on_the_cpu_too(lab: Path, pictures: list[Path]) -> None:
+    run = train_here(device="cuda")
+    there, here = (list(Predictor(run, device).classify(files_of(pictures[:8]))) for device in ("cuda", "cpu"))
+    for one, other in zip(there, here, strict=True):
+        assert one.cells[0].probabilities == pytest.approx(other.cells[0].probabilities, abs=0.03)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_in_full_precision_the_losses_are_the_cpus(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    device = in_full_precision(choose_device("cuda"))
+    data = labelled()
+    assert step_losses(model, device, on(data, device)) == pytest.approx(step_losses(model, CPU, data), rel=0.02)
+
+
+def test_half_precision_is_used_and_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = choose_device("cuda")
+    if device.autocast is None:
+        pytest.skip("this card has no bfloat16")
+    seen: set[torch.dtype] = set()
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda layer, _, output: seen.add(output.dtype) if isinstance(layer, torch.nn.Conv2d) else None
+    )
+    try:
+        data = labelled()
+        half = step_losses("basic_cnn", device, on(data, device))
+    finally:
+        hook.remove()
+    assert seen == {torch.bfloat16}
+    assert all(map(math.isfinite, half))
+    assert half == pytest.approx(step_losses("basic_cnn", CPU, data), rel=0.1)
+
+
+def test_pictures_that_stay_on_the_host_give_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = in_full_precision(choose_device("cuda"))
+    data = labelled()
+    resident_losses = step_losses("basic_cnn", device, on(data, device))
+    assert step_losses("basic_cnn", device, data) == pytest.approx(resident_losses, rel=1e-3)
+
+
+def test_pictures_lie_on_the_device_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = choose_device("cuda")
+    pixels, rows, labels = np.zeros((6, 4, 4, 3), np.uint8), np.arange(6), np.zeros(6, np.int64)
+    assert resident(pixels, rows, labels, device).pictures.is_cuda
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (pixels.nbytes, 1 << 40))
+    data = resident(pixels, rows, labels, device)
+    assert not data.pictures.is_cuda
+    assert not data.labels.is_cuda
+
+
+def test_predicting_gives_the_cpus_answers() -> None:
+    device = choose_device("cuda")
+    torch.manual_seed(0)
+    network = build_network("resnet18", 4, 32)
+    pictures = labelled().pictures.numpy()
+    here = predict_probabilities(network, pictures, CPU)
+    there = predict_probabilities(network.to(device.device), pictures, device, batch_size=7)
+    np.testing.assert_allclose(there, here, atol=0.03)
+    np.testing.assert_allclose(there.sum(1), 1, atol=1e-12)
+    logits: Tensor = predict_logits(network, pictures, device)
+    assert logits.dtype == torch.float32
+    assert logits.is_cuda
+
+
+def test_a_stopped_run_goes_on(lab: Path) -> None:
+    run = jobs.create_run(tiny(device="cuda"))
+    assert worker.work(run, lambda line: "epoch 1/3" in line and (run.folder / "stop").touch()) == "stopped"
+    jobs.requeue(run)
+    assert worker.work(run, lambda line: None) == "done"
+    epochs = [event["epoch"] for event in run.events()[0] if event["event"] == "epoch"]
+    assert epochs == [1, 2, 3]
+    assert runs.find("latest").name == run.name

@@ -1,0 +1,258 @@
+"""Pictures that are handed in: every one is answered, in order, whatever it is."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodcell_core import runs
+from bloodcell_core.data.pictures import MAX_FILE_BYTES, encode
+from bloodcell_core.data.views import VIEWS
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.predictor import BATCH, Answer, Predictor, files_of
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from tests.training_fixtures import tiny, train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+Handed = tuple[str, Callable[[], bytes]]
+
+
+@pytest.fixture
+def predictor(done: Run) -> Predictor:
+    return Predictor(done, "cpu")
+
+
+def handed(path: str, data: bytes) -> Handed:
+    return path, lambda: data
+
+
+def noise(seed: int, width: int = 40, height: int = 30) -> bytes:
+    return encode(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def broken() -> bytes:
+    raise PermissionError(13, "Permission denied")
+
+
+BAD: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty.png": (lambda: b"", "empty"),
+    "text.png": (lambda: b"this is no picture", "not a JPEG"),
+    "cut.png": (lambda: noise(1)[:400], "cut short"),
+    "pixel.png": (lambda: noise(1, 1, 1), "too small"),
+    "locked.png": (broken, "Permission denied"),
+}
+
+
+def same(one: Answer, other: Answer) -> bool:
+    return (one.path, one.state, one.reason) == (other.path, other.state, other.reason) and all(
+        mine.box == theirs.box
+        and mine.label == theirs.label
+        and mine.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
+        for mine, theirs in zip(one.cells, other.cells, strict=True)
+    )
+
+
+def test_bad_pictures_are_refused_with_their_reason_and_the_good_ones_still_answered_in_order(
+    predictor: Predictor,
+) -> None:
+    good = [handed(f"good{i}.png", noise(i)) for i in range(len(BAD) + 1)]
+    mixed = [good[0]]
+    for (name, (read, _)), after in zip(BAD.items(), good[1:], strict=True):
+        mixed += [(name, read), after]
+    answers = list(predictor.classify(mixed))
+    assert [answer.path for answer in answers] == [path for path, _ in mixed]
+    alone = {answer.path: answer for answer in predictor.classify(good)}
+    for answer in answers:
+        if answer.path in BAD:
+            assert (answer.state, answer.cells) == ("refused", [])
+            assert BAD[answer.path][1] in answer.reason
+            assert "\n" not in answer.reason
+        else:
+            assert answer.state == "ok"
+            assert same(answer, alone[answer.path])
+
+
+def test_only_bad_pictures_and_no_pictures_at_all_are_answered_too(predictor: Predictor) -> None:
+    answers = list(predictor.classify((name, read) for name, (read, _) in BAD.items()))
+    assert [answer.state for answer in answers] == ["refused"] * len(BAD)
+    assert list(predictor.classify([])) == []
+
+
+def test_an_answer_names_the_most_probable_class_and_all_probabilities(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    for answer in predictor.classify(files_of(pictures[:6])):
+        assert (answer.state, answer.reason) == ("ok", "")
+        (cell,) = answer.cells
+        assert list(cell.probabilities) == predictor.run.classes
+        assert cell.label == max(cell.probabilities, key=cell.probabilities.__getitem__)
+        assert cell.state == "ok"
+        assert cell.box == (0, 0, 320, 240)
+        assert sum(cell.probabilities.values()) == pytest.approx(1, abs=1e-9)
+
+
+def test_pictures_beyond_one_batch_keep_their_order(predictor: Predictor, pictures: list[Path]) -> None:
+    count = BATCH + 7
+    many = [handed(str(i), pictures[i % len(pictures)].read_bytes()) for i in range(count)]
+    answers = list(predictor.classify(many))
+    assert [answer.path for answer in answers] == [str(i) for i in range(count)]
+    single = list(predictor.classify(many[-1:]))
+    assert same(answers[-1], single[0])
+    first, again = answers[0].cells[0], answers[len(pictures)].cells[0]
+    assert first.probabilities == pytest.approx(again.probabilities, abs=1e-6)
+
+
+def test_no_more_than_a_batch_is_read_before_its_answers_come(predictor: Predictor) -> None:
+    read: list[int] = []
+
+    def reader(number: int) -> Callable[[], bytes]:
+        def of_file() -> bytes:
+            read.append(number)
+            return noise(number)
+
+        return of_file
+
+    answers = predictor.classify((str(i), reader(i)) for i in range(3 * BATCH))
+    next(answers)
+    assert sorted(read) == list(range(BATCH))
+    answers.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("size", [(8, 8), (8, 2000), (2000, 8), (33, 31), (1280, 960)])
+@pytest.mark.parametrize("fill", [0, 255, None])
+def test_pictures_of_any_size_and_filling_are_answered(
+    view: str, size: tuple[int, int], fill: int | None, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object.__setattr__(predictor.run.config, "view", view)
+    width, height = size
+    data = noise(0, width, height) if fill is None else encode(np.full((height, width, 3), fill, np.uint8))
+    (answer,) = predictor.classify([handed("odd.png", data)])
+    assert answer.state == "ok"
+    assert sum(answer.cells[0].probabilities.values()) == pytest.approx(1)
+
+
+def test_a_cell_view_without_a_cell_says_that_it_took_the_middle(lab: Path, pictures: list[Path]) -> None:
+    cell_run = Predictor(train_here(view="cell", epochs=1), "cpu")
+    white = handed("white.png", encode(np.full((100, 200, 3), 255, np.uint8)))
+    nothing, cell = cell_run.classify([white, handed("cell.png", pictures[0].read_bytes())])
+    assert "no white cell was found" in nothing.reason
+    assert nothing.cells[0].box == (50, 0, 150, 100)
+    assert cell.reason == ""
+    x0, y0, x1, y1 = cell.cells[0].box
+    assert x1 - x0 == y1 - y0 < 240
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "CMYK", "P", "1", "I;16"])
+def test_pictures_of_other_modes_are_answered(mode: str, predictor: Predictor) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    image = Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)) if mode == "I;16" else image.convert(mode)
+    out = io.BytesIO()
+    image.save(out, "TIFF")
+    (answer,) = predictor.classify([handed("odd.tiff", out.getvalue())])
+    assert (answer.state, answer.reason) == ("ok", "")
+
+
+# Files and folders
+
+
+def test_every_file_of_a_folder_has_a_row(predictor: Predictor, tmp_path: Path, pictures: list[Path]) -> None:
+    folder = tmp_path / "handed in"
+    (folder / "b" / "deep").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    shutil.copy(pictures[0], folder / "b" / "deep" / "1.png")
+    shutil.copy(pictures[1], folder / "b" / "2.PNG")
+    (folder / "a.txt").write_text("notes")
+    (folder / "c.jpg").write_bytes(b"")
+    (folder / ".hidden").write_text("x")
+    answers = list(predictor.classify(files_of([folder, pictures[2]])))
+    states = {answer.path: answer.state for answer in answers}
+    assert states == {
+        str(folder / "b" / "deep" / "1.png"): "ok",
+        str(folder / "b" / "2.PNG"): "ok",
+        str(folder / "a.txt"): "refused",
+        str(folder / "c.jpg"): "refused",
+        str(folder / ".hidden"): "refused",
+        str(pictures[2]): "ok",
+    }
+    inside = [answer.path for answer in answers[:-1]]
+    assert inside == sorted(inside, key=lambda path: Path(path).parts)
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"nowhere\.png doesn't exist"):
+        list(files_of([tmp_path / "nowhere.png"]))
+
+
+def test_a_file_that_goes_away_is_refused_and_the_others_answered(
+    predictor: Predictor, tmp_path: Path, pictures: list[Path]
+) -> None:
+    for number in range(3):
+        shutil.copy(pictures[number], tmp_path / f"{number}.png")
+    handed_in = list(files_of(tmp_path / f"{number}.png" for number in range(3)))
+    (tmp_path / "1.png").unlink()
+    answers = list(predictor.classify(handed_in))
+    assert [answer.state for answer in answers] == ["ok", "refused", "ok"]
+
+
+def test_a_huge_file_is_refused_unread(predictor: Predictor, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.png"
+    huge.touch()
+    os.truncate(huge, MAX_FILE_BYTES + 1)  # takes no room on the disk
+    (answer,) = predictor.classify(files_of([huge]))
+    assert answer.state == "refused"
+    assert "larger than 512 MiB" in answer.reason
+
+
+# The run
+
+
+def test_a_run_without_weights_is_refused(lab: Path) -> None:
+    run = jobs.create_run(tiny())
+    with pytest.raises(LabError, match="has no weights yet: it is queued"):
+        Predictor(run)
+
+
+def test_damaged_weights_are_refused(done: Run) -> None:
+    done.weights_file.write_bytes(b"nothing")
+    with pytest.raises(LabError, match="can't be used"):
+        Predictor(done)
+
+
+def test_several_threads_get_the_answers_of_one(predictor: Predictor, pictures: list[Path]) -> None:
+    wanted = list(predictor.classify(files_of(pictures[:12])))
+    assert len({answer.cells[0].probabilities["monocyte"] for answer in wanted}) == 12
+    got: dict[int, list[Answer]] = {}
+    together = threading.Barrier(8)
+
+    def ask(number: int) -> None:
+        together.wait()
+        mine = pictures[:12][number:] + pictures[:12][:number]
+        got[number] = list(predictor.classify(files_of(mine)))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(8))
+    for number, answers in got.items():
+        turned = wanted[number:] + wanted[:number]
+        assert all(same(mine, theirs) for mine, theirs in zip(answers, turned, strict=True))
+
+
+def test_an_answer_in_json_has_the_designs_keys(predictor: Predictor, pictures: list[Path]) -> None:
+    (answer,) = predictor.classify(files_of(pictures[:1]))
+    said = answer.to_json()
+    assert said.keys() == {"path", "state", "reason", "cells"}
+    assert said["cells"][0].keys() == {"box", "state", "label", "probabilities"}
+    assert runs.find("latest").classes == list(said["cells"][0]["probabilities"])

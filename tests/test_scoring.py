@@ -1,0 +1,329 @@
+"""Scoring: the figures of `evaluate`, their warnings, and which run is recommended."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.recommend import recommend
+from bloodcell_core.evaluation.scoring import (
+    FEW_PHOTOS,
+    evaluate_run,
+    predictions_table,
+    probabilities_of,
+    score,
+)
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+CLASSES = ["a", "b", "c"]
+SCORE_KEYS = {
+    "pictures", "photos", "accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "confusion", "per_class",
+    "intervals", "by_photo", "warnings", "notes",
+}  # fmt: skip
+
+
+def table(photos_a_class: int = 25, copies: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Predictions that are right about three times in four, photos known, in no order."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(CLASSES, photos_a_class * copies)
+    photos = np.repeat([f"{name}{i}" for name in CLASSES for i in range(photos_a_class)], copies)
+    scores = rng.normal(size=(len(labels), 3)) + 1.2 * (labels[:, None] == np.array(CLASSES))
+    probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    pictures = pd.DataFrame(
+        {
+            "image_id": [f"id{i:04d}" for i in range(len(labels))],
+            "split": "test",
+            "label": labels,
+            "source_photo": photos,
+        }
+    ).sample(frac=1, random_state=seed)
+    return predictions_table(pictures, probabilities[pictures.index], CLASSES)
+
+
+# The table
+
+
+def test_the_table_has_the_columns_of_predictions_parquet() -> None:
+    pictures = pd.DataFrame(
+        {
+            "image_id": ["x", "y"],
+            "split": ["test", "val"],
+            "label": ["a", "c"],
+            "source_photo": ["p", None],
+            "width": 3,
+        },
+        index=[7, 4],
+    )
+    probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
+    made = predictions_table(pictures, probabilities, CLASSES)
+    assert made.columns.tolist() == [
+        "image_id", "split", "label", "predicted", "source_photo", "p_a", "p_b", "p_c"
+    ]  # fmt: skip
+    assert made.index.tolist() == [0, 1]
+    assert made.predicted.tolist() == ["b", "a"]
+    assert made.source_photo.isna().tolist() == [False, True]
+    np.testing.assert_array_equal(probabilities_of(made, CLASSES), probabilities)
+    np.testing.assert_array_equal(probabilities_of(made, ["c", "a"]), probabilities[:, [2, 0]])
+
+
+# The figures
+
+
+def test_the_figures_are_scikit_learns() -> None:
+    made = table()
+    scores = score(made, CLASSES)
+    shares = made[["p_a", "p_b", "p_c"]].to_numpy()
+    assert scores.keys() >= SCORE_KEYS
+    assert scores["pictures"] == 150
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(made.label, made.predicted))
+    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(made.label, made.predicted))
+    assert scores["f1_macro"] == pytest.approx(metrics.f1_score(made.label, made.predicted, average="macro"))
+    assert scores["auc_ovr"] == pytest.approx(
+        metrics.roc_auc_score(made.label, shares, multi_class="ovr", labels=CLASSES)
+    )
+    confusion = metrics.confusion_matrix(made.label, made.predicted, labels=CLASSES)
+    assert scores["confusion"] == confusion.tolist()
+    assert confusion.tolist() != confusion.T.tolist(), "rows and columns could be changed over unseen"
+    json.dumps(scores, allow_nan=False)
+
+
+def test_the_intervals_are_resampled_by_source_photo() -> None:
+    made = table()
+    scores = score(made, CLASSES)
+    labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
+    wanted = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.source_photo)
+    assert scores["intervals"] == {name: list(limits) for name, limits in wanted.items() if limits}
+    assert set(scores["intervals"]) == {"accuracy", "balanced_accuracy", "f1_macro", "auc_ovr"}
+    assert scores["photos"] == 75
+    assert scores["by_photo"] == photo_accuracy(labels, probabilities_of(made, CLASSES), made.source_photo)
+    alone = score(made.assign(source_photo=None), CLASSES)
+    assert alone["intervals"] != scores["intervals"]
+
+
+def test_without_known_photos_each_picture_counts_alone_and_it_is_said() -> None:
+    made = table().assign(source_photo=None)
+    scores = score(made, CLASSES)
+    assert (scores["photos"], scores["by_photo"]) == (None, None)
+    assert "source photos aren't known" in scores["warnings"][0]
+    assert len(scores["warnings"]) == 1
+    labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
+    wanted = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.image_id)
+    assert scores["intervals"]["accuracy"] == list(wanted["accuracy"] or ())
+
+
+def test_photos_known_for_some_pictures_only_count_as_unknown() -> None:
+    made = table()
+    made.loc[3, "source_photo"] = None
+    scores = score(made, CLASSES)
+    assert scores["photos"] is None
+    assert "source photos aren't known" in scores["warnings"][0]
+
+
+def test_a_class_of_few_photos_is_warned_of_and_one_of_enough_is_not() -> None:
+    made = table(photos_a_class=FEW_PHOTOS)
+    assert score(made, CLASSES)["warnings"] == []
+    fewer = made[made.source_photo != "b3"].reset_index(drop=True)
+    assert score(fewer, CLASSES)["warnings"] == [
+        f"b: {2 * (FEW_PHOTOS - 1)} pictures from {FEW_PHOTOS - 1} photos tell little about the class"
+    ]
+
+
+def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -> None:
+    made = table()
+    made.loc[made.source_photo.isin(["a0", "b0"]), "source_photo"] = "both"
+    scores = score(made, CLASSES)
+    assert scores["by_photo"] is None
+    assert scores["photos"] == 74
+
+
+def test_a_class_without_pictures_is_no_warning_of_few_photos() -> None:
+    made = table()
+    made = made[made.label != "c"].reset_index(drop=True)
+    scores = score(made, CLASSES)
+    assert scores["warnings"] == []
+    assert any("c" in note for note in scores["notes"])
+    json.dumps(scores, allow_nan=False)
+
+
+def test_an_empty_table_is_refused_in_words() -> None:
+    with pytest.raises(LabError, match="there are no pictures to evaluate in this split"):
+        score(table().iloc[:0], CLASSES)
+
+
+# A run
+
+
+def pictures_to_test() -> int:
+    return int((Dataset("demo").pictures.split == "test").sum())
+
+
+def test_evaluating_a_run_tells_all_that_the_design_promises(done: Run) -> None:
+    scores = evaluate_run(done)
+    assert scores.keys() >= SCORE_KEYS | {"run", "data", "split", "classes", "synthetic", "pretrained", "left_out"}
+    assert (scores["run"], scores["data"], scores["split"]) == (done.name, "demo", "test")
+    assert scores["classes"] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
+    assert (scores["synthetic"], scores["pretrained"], scores["left_out"]) == (True, False, 0)
+    assert scores["pictures"] == np.sum(scores["confusion"]) == pictures_to_test()
+
+
+def test_each_split_is_scored_on_its_own_pictures(done: Run) -> None:
+    pictures = Dataset("demo").pictures
+    counts = {split: evaluate_run(done, split=split, device="cpu")["pictures"] for split in ("train", "val", "test")}
+    in_validation = pictures.photo.isin(done.validation_photos)
+    assert counts == {
+        "train": ((pictures.split == "train") & ~in_validation).sum(),
+        "val": in_validation.sum(),
+        "test": (pictures.split == "test").sum(),
+    }
+    assert sum(counts.values()) == len(pictures)
+
+
+def test_the_kept_probabilities_are_scored_and_nothing_is_predicted_anew(
+    done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done.weights_file.unlink()
+    assert evaluate_run(done)["pictures"] == pictures_to_test()
+    with pytest.raises(LabError, match=r"model\.safetensors can't be used"):
+        evaluate_run(done, split="train", device="cpu")
+
+
+def test_a_run_without_predictions_says_what_it_is(done: Run) -> None:
+    (done.folder / "predictions.parquet").unlink()
+    with pytest.raises(LabError, match="has no predictions"):
+        evaluate_run(done)
+
+
+@pytest.fixture
+def other_data(lab: Path, tmp_path: Path, pictures: list[Path]) -> Callable[..., Dataset]:
+    """Makes a dataset of the demo's pictures, its class folders named as `rename` says."""
+
+    def make(rename: Callable[[str], str], name: str = "other") -> Dataset:
+        for row, label in enumerate(Dataset("demo").pictures.label):
+            target = tmp_path / "source" / rename(label) / f"{row:03d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(pictures[row].read_bytes())
+        return import_dataset(tmp_path / "source", name)
+
+    return make
+
+
+def test_another_dataset_is_matched_by_class_names_whatever_their_case(
+    done: Run, other_data: Callable[..., Dataset]
+) -> None:
+    other = other_data(str.upper)
+    assert other.classes == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    scores = evaluate_run(done, "other", device="cpu")
+    assert (scores["data"], scores["left_out"]) == ("other", 0)
+    assert scores["classes"] == done.classes
+    assert scores["pictures"] == (other.pictures.split == "test").sum()
+    by_class = other.pictures[other.pictures.split == "test"].label.value_counts()
+    assert [sum(row) for row in scores["confusion"]] == [by_class[name.upper()] for name in done.classes]
+    assert (scores["photos"] is None) == (not other.photos_known)
+
+
+def test_pictures_of_classes_that_the_run_does_not_know_are_left_out_and_counted(
+    done: Run, other_data: Callable[..., Dataset]
+) -> None:
+    other = other_data(lambda label: "basophil" if label == "monocyte" else label)
+    test = other.pictures[other.pictures.split == "test"]
+    unknown = (test.label == "basophil").sum()
+    scores = evaluate_run(done, "other", device="cpu")
+    assert scores["left_out"] == unknown > 0
+    assert scores["pictures"] == len(test) - unknown
+    assert sum(scores["confusion"][done.classes.index("monocyte")]) == 0
+
+
+def test_a_dataset_without_a_known_class_is_refused_with_the_classes_there_are(
+    done: Run, other_data: Callable[..., Dataset]
+) -> None:
+    other_data(lambda label: f"not-{label}")
+    with pytest.raises(LabError, match=r"has no test pictures of the classes that .* knows .*eosinophil"):
+        evaluate_run(done, "other", device="cpu")
+
+
+def test_a_dataset_that_is_not_there_is_refused(done: Run) -> None:
+    with pytest.raises(LabError, match="there is no dataset 'nothing'"):
+        evaluate_run(done, "nothing")
+
+
+def test_predicting_its_own_test_pictures_anew_gives_the_kept_figures(
+    done: Run, lab: Path, other_data: Callable[..., Dataset]
+) -> None:
+    kept = evaluate_run(done)
+    dataset = workspace.dataset_dir("demo")
+    dataset.rename(dataset.with_name("twin"))
+    facts = workspace.read_json(dataset.with_name("twin") / "dataset.json") | {"name": "twin"}
+    workspace.write_json(dataset.with_name("twin") / "dataset.json", facts)
+    anew = evaluate_run(done, "twin", device="cpu")
+    assert anew["confusion"] == kept["confusion"]
+    assert anew["log_loss"] == pytest.approx(kept["log_loss"], abs=1e-5)
+
+
+# Which run to use
+
+
+def described(name: str, val: float, test: float, parameters: int = 1000, **changes: Any) -> dict[str, Any]:
+    summary = {
+        "val_accuracy": val,
+        "parameters": parameters,
+        "test": {"accuracy": test, "intervals": {"accuracy": [test - 0.05, test + 0.05]}},
+    }
+    return {"run": name, "state": "done", "data": "demo", "summary": summary} | changes
+
+
+def test_the_run_with_the_best_validation_is_recommended_whatever_its_test_figure() -> None:
+    one, two = described("one", val=0.8, test=0.9), described("two", val=0.9, test=0.1)
+    assert recommend([one, two]).run == "two"  # type: ignore[union-attr]
+    assert recommend([two, one]).run == "two"  # type: ignore[union-attr]
+
+
+def test_no_test_figure_can_change_the_choice() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        runs = [described(f"run{i}", *rng.random(2), parameters=int(rng.integers(1, 9))) for i in range(4)]  # type: ignore[arg-type]
+        changed = copy.deepcopy(runs)
+        for run in changed:
+            run["summary"]["test"]["accuracy"] = rng.random()
+        assert recommend(runs).run == recommend(changed).run  # type: ignore[union-attr]
+
+
+def test_of_equals_the_one_with_fewer_weights_is_recommended() -> None:
+    heavy, light = described("heavy", 0.8, 0.8, 5000), described("light", 0.8, 0.8, 50)
+    assert recommend([heavy, light]).run == "light"  # type: ignore[union-attr]
+
+
+def test_only_finished_runs_that_were_tested_are_recommended() -> None:
+    untested = described("untested", 0.99, 0.9)
+    untested["summary"]["test"] = None
+    others = [described("stopped", 0.99, 0.9, state="stopped"), described("new", 0.99, 0.9, summary=None), untested]
+    assert recommend(others) is None
+    assert recommend([*others, described("done", 0.1, 0.1)]).run == "done"  # type: ignore[union-attr]
+    assert recommend([]) is None
+
+
+def test_a_far_lighter_run_inside_the_interval_is_named() -> None:
+    best, light = described("best", 0.9, 0.8, 90_000), described("light", 0.8, 0.78, 1000)
+    assert "light has 90 times fewer weights" in recommend([best, light]).why  # type: ignore[union-attr]
+    apart = described("light", 0.8, 0.6, 1000)
+    assert "fewer weights" not in recommend([best, apart]).why  # type: ignore[union-attr]
+
+
+def test_the_reason_tells_on_what_the_choice_was_made(done: Run) -> None:
+    said = recommend([done.describe()])
+    assert said is not None
+    assert said.run == done.name
+    assert "best validation accuracy of 1 finished run on demo" in said.why

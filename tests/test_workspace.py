@@ -1,0 +1,298 @@
+"""Names that are safe as folders, files that are never half there, folders that appear whole or not at all."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+from bloodcell_core.workspace import (
+    check_name,
+    new_folder,
+    read_json,
+    slug,
+    sweep_unfinished,
+    write_atomic,
+    write_json,
+)
+from tests.conftest import tree
+
+HOSTILE = [
+    "", ".", "..", "../x", "a/b", "a\\b", "/etc", "C:", "a:b", "~", "~root", ".hidden", "-flag", "_x", "a b", " a",
+    "a ", "a\n", "\na", "a\0b", "a\t", "é", "ａ", "А", "Upper", "UPPER", "x" * 65, "x" * 300, "a*", "a?", "a|b",
+    "$HOME", "`id`", "a;b", "a%2f", "\u202e", "😀",
+]  # fmt: skip
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "path", [workspace.dataset_dir, workspace.run_dir, lambda name: workspace.view_file(name, "frame", 96)]
+)
+def test_no_path_is_made_of_a_hostile_name(path, name):
+    with pytest.raises(LabError) as caught:
+        path(name)
+    words = str(caught.value)
+    assert "use up to 64 lower-case letters, digits, '.', '_' and '-'" in words
+    assert "\n" not in words
+    assert len(words) < 250
+
+
+@pytest.mark.parametrize("name", ["a", "0", "blood-cells", "a.b_c-d", "x" * 64, "2024-05-01t12", "a..b", "con"])
+def test_a_plain_name_is_returned_as_it_is(name):
+    assert check_name(name, "dataset") == name
+
+
+@pytest.mark.parametrize("what", ["dataset", "run"])
+def test_the_message_tells_what_would_be_named(what):
+    with pytest.raises(LabError, match=rf"'A' can't name a {what}: "):
+        check_name("A", what)
+
+
+@settings(deadline=None)
+@given(st.text() | st.text(alphabet="aZ09._-/\\ é", max_size=100))
+@example("-" * 70 + "a")
+@example("._-a" + "-" * 100)
+@example("İ")
+@example("x" * 63 + " y")
+def test_any_text_has_a_safe_name(text):
+    name = slug(text)
+    assert check_name(name, "dataset") == name
+    assert slug(name) == name or name.rstrip("-._") == slug(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Blood Cells (1)", "blood-cells-1"),
+        ("dataset2-master", "dataset2-master"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("Zürich Σ", "z-rich"),
+        ("ΣΩ", "dataset"),
+        ("", "dataset"),
+        ("...", "dataset"),
+        ("v1.2_final", "v1.2_final"),
+    ],
+)
+def test_a_safe_name_is_near_the_text(text, name):
+    assert slug(text) == name
+
+
+# Places
+
+
+def test_the_workspace_is_where_the_person_says(lab_home):
+    assert workspace.home() == lab_home
+    assert workspace.dataset_dir("cells") == lab_home / "datasets" / "cells"
+    assert workspace.run_dir("r1") == lab_home / "runs" / "r1"
+    assert workspace.view_file("cells", "cell", 96) == lab_home / "datasets" / "cells" / "views" / "cell-96.npy"
+
+
+def test_without_a_word_it_lies_beside_the_app(monkeypatch):
+    beside = Path(workspace.__file__).resolve().parents[1] / "workspace"
+    monkeypatch.delenv("BLOODCELL_HOME")
+    assert workspace.home() == beside
+    monkeypatch.setenv("BLOODCELL_HOME", "")
+    assert workspace.home() == beside
+
+
+def test_the_person_s_own_folder_may_be_called_by_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BLOODCELL_HOME", "~/lab")
+    assert workspace.home() == tmp_path / "lab"
+
+
+def test_asking_where_things_lie_makes_nothing(lab_home):
+    for path in (workspace.dataset_dir("a"), workspace.run_dir("b"), workspace.view_file("a", "frame", 96)):
+        assert path.is_relative_to(lab_home)
+    assert not lab_home.exists()
+
+
+def test_a_lock_file_s_folder_is_made(lab_home):
+    assert workspace.lock_file("cuda-0") == lab_home / "locks" / "cuda-0.lock"
+    assert tree(lab_home) == {"locks"}
+    workspace.lock_file("cuda-0")
+
+
+# Files
+
+
+def write_half_and_fail(path: Path, error: BaseException) -> None:
+    with write_atomic(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), LabError("no")])
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, error):
+    path = tmp_path / "facts.json"
+    path.write_text("old")
+    with pytest.raises(type(error)):
+        write_half_and_fail(path, error)
+    assert path.read_text() == "old"
+    assert tree(tmp_path) == {"facts.json"}
+
+
+def test_a_failed_first_write_leaves_no_file(tmp_path):
+    with pytest.raises(OSError, match="disk full"):
+        write_half_and_fail(tmp_path / "facts.json", OSError("disk full"))
+    assert tree(tmp_path) == set()
+
+
+def test_a_write_that_fails_at_the_last_step_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "facts.json"
+    write_json(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_json(path, "new")
+    assert read_json(path) == "old"
+    assert tree(tmp_path) == {"facts.json"}
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "facts.json"
+    path.write_text("old")
+    flushed = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (flushed.append(os.fstat(descriptor).st_size), fsync(descriptor))
+    )
+    monkeypatch.setattr(os, "replace", lambda *paths: (flushed.append("renamed"), replace(*paths)))
+    with write_atomic(path) as temporary:
+        assert temporary.parent == path.parent  # a rename between two disks would be no rename
+        temporary.write_text("new words")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new words"
+    assert flushed == [9, "renamed"]
+
+
+def test_a_file_s_folder_is_made(tmp_path):
+    write_json(tmp_path / "a" / "b" / "facts.json", {"x": 1})
+    assert read_json(tmp_path / "a" / "b" / "facts.json") == {"x": 1}
+
+
+def test_what_is_written_can_be_read_by_a_colleague(tmp_path):
+    write_json(tmp_path / "facts.json", {})
+    assert stat.S_IMODE((tmp_path / "facts.json").stat().st_mode) == 0o644
+    with new_folder(tmp_path / "folder"):
+        pass
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(json_values)
+def test_json_comes_back_as_it_was(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+def test_json_on_disk_is_for_people_too(tmp_path):
+    write_json(tmp_path / "facts.json", {"a": 1, "b": [2]})
+    assert (tmp_path / "facts.json").read_text() == json.dumps({"a": 1, "b": [2]}, indent=1) + "\n"
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")]])
+def test_what_is_no_json_is_not_written(tmp_path, value):
+    write_json(tmp_path / "facts.json", "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "facts.json", value)
+    assert read_json(tmp_path / "facts.json") == "old"
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path):
+    with pytest.raises(LabError, match=r"gone\.json is missing"):
+        read_json(tmp_path / "gone.json")
+    for data in (b"", b"{", b"\xff", b"[1,]"):
+        (tmp_path / "facts.json").write_bytes(data)
+        with pytest.raises(LabError, match=r"facts\.json can't be read: "):
+            read_json(tmp_path / "facts.json")
+    with pytest.raises(LabError, match="can't be read"):
+        read_json(tmp_path)
+
+
+# Folders
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "datasets" / "cells") as folder:
+        (folder / "a").mkdir()
+        (folder / "a" / "1").write_text("one")
+        assert not (tmp_path / "datasets" / "cells").exists()
+        assert folder.parent == tmp_path / "datasets"
+        assert folder.name.startswith(".cells.")
+    assert tree(tmp_path) == {"datasets", "datasets/cells", "datasets/cells/a", "datasets/cells/a/1"}
+
+
+def fill_and_fail(final: Path, error: BaseException) -> None:
+    with new_folder(final) as folder:
+        (folder / "1").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), LabError("no")])
+def test_or_not_at_all(tmp_path, error):
+    with pytest.raises(type(error)):
+        fill_and_fail(tmp_path / "cells", error)
+    assert tree(tmp_path) == set()
+
+
+def make_one(final: Path) -> None:
+    with new_folder(final) as folder:
+        (folder / "new").write_text("new")
+
+
+def test_a_folder_that_is_there_already_stays_as_it_is(tmp_path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "old").write_text("old")
+    with pytest.raises(LabError, match="cells exists already: choose another name or remove it first"):
+        make_one(tmp_path / "cells")
+    assert tree(tmp_path) == {"cells", "cells/old"}
+
+
+def make_two_at_once(final: Path) -> None:
+    with new_folder(final) as first:
+        (first / "first").write_text("1")
+        with new_folder(final) as second:
+            (second / "second").write_text("2")
+
+
+def test_of_two_folders_of_one_name_made_at_once_the_one_that_is_done_first_stays(tmp_path):
+    with pytest.raises(LabError, match="cells exists already"):
+        make_two_at_once(tmp_path / "cells")
+    assert tree(tmp_path) == {"cells", "cells/second"}
+
+
+def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path):
+    day = 24 * 3600
+    ages = {".cells.old": day + 60, ".cells.new": day - 600, "cells": 9 * day, ".hidden": 9 * day, ".a.b.c": 9 * day}
+    for name, age in ages.items():
+        (tmp_path / name / "originals").mkdir(parents=True)
+        then = (tmp_path / name).stat().st_mtime - age
+        os.utime(tmp_path / name, (then, then))
+    (tmp_path / ".file.x").write_text("a file")
+    os.utime(tmp_path / ".file.x", (0, 0))
+    sweep_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".cells.new", "cells", ".hidden", ".file.x"}
+
+
+def test_there_is_nothing_to_sweep_where_there_is_no_folder(tmp_path):
+    sweep_unfinished(tmp_path / "nowhere")
