@@ -20,8 +20,8 @@ PICTURES = {
 
 @pytest.fixture(scope="module")
 def archive(module_home: Path) -> Dataset:
-    """The archive, imported once for all tests of this file, which only read it."""
-    return import_dataset(Path(ARCHIVE).expanduser(), "archive")
+    """The archive, imported once for all tests of this file, which only read it; tracing it would take minutes."""
+    return import_dataset(Path(ARCHIVE).expanduser(), "archive", trace=False)
 
 
 def test_it_is_recognised_with_its_licence(archive):

@@ -133,6 +133,10 @@ def test_a_whole_number_is_not_made_of_a_fraction(name):
     refusal(name, float(fields()[name].metadata["high"]))
 
 
+def test_a_whole_number_will_do_where_a_fraction_is_wanted():
+    assert made(weight_decay=0, learning_rate=1).learning_rate == 1
+
+
 def test_a_word_for_a_number_is_refused():
     assert refusal("epochs", "10") == "epochs takes a whole number, not '10'"
     assert refusal("learning_rate", "0.1") == "learning_rate takes a number, not '0.1'"

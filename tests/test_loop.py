@@ -132,17 +132,29 @@ def test_another_seed_gives_other_weights() -> None:
     assert not equal(run(config(epochs=1)).network, run(config(epochs=1, seed=5)).network)
 
 
-def test_the_seed_decides_the_dropout_of_each_step() -> None:
-    """Two trainings from the same weights in the same order differ only by what dropout drew."""
+def test_the_seed_and_the_step_decide_what_dropout_draws() -> None:
+    """On equal pictures with equal weights the order doesn't matter: losses differ by dropout alone."""
+    alike = LabelledPictures(TRAINING.pictures[:1].repeat(16, 1, 1, 1), TRAINING.labels[:1].repeat(16))
     losses = []
-    for seed in (4, 5):
-        settings = config(model="deep_cnn", epochs=1, batch_size=30, seed=seed)
+    for seed in (4, 4, 5):
+        settings = config(model="deep_cnn", epochs=1, batch_size=8, seed=seed, learning_rate=1e-7)
         torch.manual_seed(0)
         network = build_network("deep_cnn", 4, SIZE)
         state, recorder = TrainState(network, make_optimizer(settings, network, CPU)), Recorder()
-        train(settings, state, TRAINING, VALIDATION, CPU, recorder)
-        losses.append(recorder.events[0]["loss"])
-    assert losses[0] != losses[1]
+        train(settings, state, alike, VALIDATION, CPU, recorder)
+        losses.append([event["loss"] for event in recorder.events[:2]])
+    assert losses[0] == losses[1]
+    assert losses[0][0] != pytest.approx(losses[2][0], rel=1e-3)
+    assert losses[0][0] != pytest.approx(losses[0][1], rel=1e-3)
+
+
+def test_a_network_is_trained_in_training_mode_whatever_mode_it_comes_in() -> None:
+    chosen, modes = config(epochs=2), []
+    state = start(chosen)
+    state.network.eval()
+    state.network.register_forward_pre_hook(lambda network, _: modes.append(network.training))
+    train(chosen, state, TRAINING, VALIDATION, CPU, Hooks())
+    assert modes == ([True] * 4 + [False]) * 2  # four steps and one measurement
 
 
 # Against a loop that leaves nothing to doubt

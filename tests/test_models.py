@@ -6,6 +6,7 @@ import io
 import pickle
 import re
 from collections.abc import Callable
+from email.message import Message
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -304,8 +305,8 @@ def test_a_download_that_is_not_torchvisions_file_is_refused_and_not_kept(
     """A captive portal, or worse, answers in torchvision's place."""
 
     class Answer(io.BytesIO):
-        def info(self) -> dict[str, str]:
-            return {}
+        def info(self) -> Message:
+            return Message()
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Answer(saved(imagenet)))
     with pytest.raises(LabError, match="can't be had .*hash"):

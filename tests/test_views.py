@@ -222,6 +222,7 @@ DAMAGE = {
     "cut in its pixels": lambda whole, path: whole[:-1],
     "no numpy file": lambda whole, path: b"words" * 9000,
     "a header that makes no sense": lambda whole, path: whole[:10] + b"{'(" + whole[13:],
+    "a header that never ends": lambda whole, path: whole[:10] + b"{(((" + whole[14:],
     "of another dataset": lambda whole, path: saved(np.zeros((13, SIZE, SIZE, 3), np.uint8), path),
     "of another size": lambda whole, path: saved(np.zeros((14, 40, 40, 3), np.uint8), path),
     "of another kind of number": lambda whole, path: saved(np.zeros((14, SIZE, SIZE, 3), np.float32), path),
