@@ -172,17 +172,19 @@ def _say(line: str) -> None:
 
 def _progress(what: str) -> Callable[[int, int], None]:
     """A line on stderr that counts, at most four times a second, with the time left."""
-    started = time.monotonic()
+    first: tuple[float, int] | None = None
     last = 0.0
 
     def show(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
+        first = first or (now, done)
         if now - last > 0.25 or done == total:
             last = now
-            left = (now - started) / done * (total - done)
+            seconds = (now - first[0]) / max(done - first[1], 1) * (total - done)
+            left = f", {seconds:.0f} s left " if done > first[1] else " "
             end = "\n" if done == total else ""
-            print(f"\r{what}: {done:,} of {total:,}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+            print(f"\r{what}: {done:,} of {total:,}{left}", end=end, file=sys.stderr, flush=True)
 
     return show
 

@@ -81,8 +81,9 @@ def layer(part: str) -> int:
 
 def upward(part: str, tree: ast.AST) -> list[str]:
     """The imports of a part of the core that lead upwards."""
+    own = layer(part)
     inside = [module.split(".")[1] for module in imports(tree) if top(module) == CORE and "." in module]
-    return [other for other in inside if other != "__version__" and layer(other) < layer(part)]
+    return [other for other in inside if other != "__version__" and layer(other) < own]
 
 
 def part_of(path: Path) -> str:
@@ -227,3 +228,5 @@ def test_a_wrong_way_would_be_seen(part, source, found):
 def test_a_part_that_stands_in_no_layer_would_be_seen():
     with pytest.raises(AssertionError, match="gadgets stands in no layer"):
         upward("data", ast.parse("from bloodcell_core.gadgets import gadget"))
+    with pytest.raises(AssertionError, match="gadgets stands in no layer"):
+        upward("gadgets", ast.parse("import os"))

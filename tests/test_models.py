@@ -309,7 +309,7 @@ def test_a_download_that_is_not_torchvisions_file_is_refused_and_not_kept(
             return Message()
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Answer(saved(imagenet)))
-    with pytest.raises(LabError, match="can't be had .*hash"):
+    with pytest.raises(LabError, match=r"can't be had .*hash"):
         build_network("resnet18", 4, 32, "default")
     assert not list(resnet18.cached_weights().parent.iterdir())
 

@@ -9,18 +9,19 @@ Measured in benchmarks/bench_tracing.py; the figures are in docs/source-photos.m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from bloodcell_core.data.parallel import picture_threads
+
 WORKING_WIDTH = 240  # wider pictures are shrunk to it: two thirds of the time, and as many traced
 POINTS = 400  # at most, of a picture or photograph
 VOTING_POINTS = 150  # the strongest of a picture's points choose the photographs that are looked at closely
 CANDIDATES = 3
+MAX_RATIO = 0.9  # of the distances to a point's nearest and second nearest look-alike
 MAX_ERROR = 4.0  # pixels between a point and where the transform puts it
 SCALES = (0.6, 1.7)  # of picture to photograph, once both are the same width
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
@@ -65,7 +66,7 @@ class PhotoIndex:
             pixels = _to_width(read(photo), self._width)
             return _find_points(pixels), _find_points(np.ascontiguousarray(pixels[:, ::-1]))
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with picture_threads() as pool:
             self._points = [points for pair in pool.map(both_ways, range(count)) for points in pair]
             self._owners = np.repeat(np.arange(2 * count), [len(points.places) for points in self._points])
             self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
@@ -143,8 +144,10 @@ def _count_agreeing(picture: _Points, photo: _Points) -> int:
     nearest = alike.argmax(axis=1)
     rows = np.arange(len(alike))
     best = alike[rows, nearest]
+    mutual = alike.argmax(axis=0)[nearest] == rows
     alike[rows, nearest] = -1
-    clear = (2 - 2 * best) < 0.85**2 * (2 - 2 * alike.max(axis=1))  # Lowe's ratio test, on squared distances
+    # Lowe's ratio test, on squared distances; a point of the photograph is taken by one of the picture's alone.
+    clear = mutual & ((2 - 2 * best) < MAX_RATIO**2 * (2 - 2 * alike.max(axis=1)))
     if clear.sum() < 4:
         return 0
     transform, agreeing = cv2.estimateAffinePartial2D(
@@ -163,7 +166,7 @@ def trace_all(
 ) -> list[Trace]:
     """The source of pictures 0…count-1, each read by `read`, on all cores with few in memory at a time."""
     traces: list[Trace] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with picture_threads() as pool:
         for start in range(0, count, 64):
             batch = range(start, min(start + 64, count))
             traces += pool.map(lambda row: index.trace(read(row)), batch)

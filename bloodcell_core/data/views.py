@@ -6,9 +6,7 @@ applies it to a picture that was handed in, so the two can't differ.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from tokenize import TokenError
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ import numpy as np
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box, cell_square, cut_square, find_cells
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
 
 VIEWS = ("frame", "cell")
@@ -72,11 +71,9 @@ def build_view(
     file = workspace.view_file(dataset.name, view, size)
     total = len(dataset.pictures)
     if not file.exists():
-        # OpenCV's own threads would fight with ours over the same cores.
-        cv2.setNumThreads(1)
         with workspace.write_atomic(file) as temporary:
             rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with picture_threads() as pool:
                 for start in range(0, total, BATCH):
                     batch = range(start, min(start + BATCH, total))
                     rows[start : batch.stop] = list(
