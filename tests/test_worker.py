@@ -64,6 +64,13 @@ def same_weights(one: Run, other: Run) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def rewrite(images: pd.DataFrame) -> None:
+    """Changes the demo's table of pictures."""
+    file = workspace.dataset_dir("demo") / "images.parquet"
+    file.unlink()  # it is a hard link: the other tests' stays as it is
+    images.to_parquet(file)
+
+
 # A run from beginning to end
 
 
@@ -141,6 +148,19 @@ def test_no_photo_is_trained_on_and_validated_on(done: Run) -> None:
     assert sorted(np.concatenate(list(rows.values()))) == list(range(len(dataset.pictures)))
 
 
+def test_photographs_of_one_cell_are_not_parted_by_the_validation_cut() -> None:
+    """Every two photos of a class show the same cell."""
+    images = Dataset("demo").images
+    number = images.source_photo.str[-4:].astype(int)
+    rewrite(images.assign(scene=images.label + (number // 2).astype(str)))
+    dataset = Dataset("demo")
+    scenes = dataset.pictures.scene
+    for seed in range(8):
+        rows = worker.split_rows(dataset, jobs.create_run(tiny(seed=seed)).validation_photos)
+        assert len(rows["val"])
+        assert not set(scenes[rows["val"]]) & set(scenes[rows["train"]])
+
+
 def test_the_validation_cut_is_the_seeds_and_is_kept_in_the_config() -> None:
     first, again, other = (jobs.create_run(tiny(seed=seed)) for seed in (1, 1, 2))
     assert first.validation_photos == again.validation_photos != other.validation_photos
@@ -148,12 +168,10 @@ def test_the_validation_cut_is_the_seeds_and_is_kept_in_the_config() -> None:
 
 
 def test_a_datasets_own_validation_split_is_used_as_it_is(lab: Path) -> None:
-    file = workspace.dataset_dir("demo") / "images.parquet"
-    images = pd.read_parquet(file)
+    images = Dataset("demo").images
     own = images.index[images.split == "train"][::5]
     images.loc[own, "split"] = "val"
-    file.unlink()  # a hard link: the original stays as it is
-    images.to_parquet(file)
+    rewrite(images)
     run = train_here(epochs=1)
     assert run.validation_photos == []
     table = run.predictions()
@@ -195,11 +213,8 @@ def test_what_cannot_train_makes_no_run_folder(changes: dict[str, Any], said: st
 
 
 def test_too_few_photos_to_validate_on_make_no_run_folder(lab: Path) -> None:
-    file = workspace.dataset_dir("demo") / "images.parquet"
-    images = pd.read_parquet(file)
-    images["source_photo"] = images.label  # one photo a class
-    file.unlink()
-    images.to_parquet(file)
+    images = Dataset("demo").images
+    rewrite(images.assign(source_photo=images.label, scene=images.label))  # one photo a class
     with pytest.raises(LabError, match="too few training photos"):
         jobs.create_run(tiny())
     assert len(runs.names()) == 1
@@ -510,17 +525,35 @@ def test_a_run_on_another_device_does_not_wait(monkeypatch: pytest.MonkeyPatch) 
         assert worker.work(jobs.create_run(tiny(epochs=1, device="cpu")), quiet) == "done"
 
 
-def test_a_run_waits_for_its_devices_lock() -> None:
-    run = jobs.create_run(tiny(epochs=1, device="cpu"))
+def assert_waits(run: Run) -> None:
     said: list[str] = []
 
-    def stop_when_waiting(line: str) -> None:
+    def stop(line: str) -> None:
         said.append(line)
         (run.folder / "stop").touch()
 
-    with FileLock(workspace.lock_file("device-cpu")):
-        assert worker.work(run, stop_when_waiting) == "stopped"
+    assert worker.work(run, stop) == "stopped"
     assert "waiting for cpu" in said[0]
+    assert raw_status(run)["reason"] == "stopped while it waited"
+
+
+def test_a_run_waits_for_its_devices_lock() -> None:
+    with FileLock(workspace.lock_file("device-cpu")):
+        assert_waits(jobs.create_run(tiny(epochs=1)))
+
+
+def test_a_run_waits_for_an_earlier_one_even_while_the_device_is_free() -> None:
+    earlier, later, elsewhere = (jobs.create_run(tiny(epochs=1)) for _ in range(3))
+    with earlier.lock:  # its worker is there and about to begin
+        assert_waits(later)
+        jobs.write_status(earlier.folder, queue="cuda-0")
+        assert worker.work(elsewhere, quiet) == "done"
+    # What is queued anew goes to the end.
+    jobs.write_status(earlier.folder, state="stopped", queue="cpu")
+    first = jobs.create_run(tiny(epochs=1))
+    jobs.requeue(earlier)
+    with earlier.lock:
+        assert worker.work(first, quiet) == "done"
 
 
 @pytest.mark.parametrize(
@@ -623,10 +656,11 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
     "file", ["model.safetensors", "checkpoint.pt", "predictions.parquet", "summary.json", "metrics.jsonl"]
 )
 def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
-    file: str, done: Run, monkeypatch: pytest.MonkeyPatch
+    file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the second epoch on nothing more can be written under that name."""
-    run = jobs.create_run(tiny())
+    unbroken = train_here(seed=2)  # a seed with which each epoch is the best so far
+    run = jobs.create_run(tiny(seed=2))
     full: list[str] = []
     real_write, real_log = workspace.write_atomic, reporter.Reporter.log
 
@@ -654,8 +688,8 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
         assert (run.folder / "checkpoint.pt").exists()
     jobs.requeue(run)
     assert worker.work(run, quiet) == "done"
-    assert losses(run) == losses(done)
-    assert same_weights(run, done)
+    assert losses(run) == losses(unbroken)
+    assert same_weights(run, unbroken)
 
 
 @pytest.mark.parametrize(("limit", "victim"), [(40_000, "model.safetensors"), (100_000, "checkpoint.pt")])

@@ -25,6 +25,8 @@ MAX_RATIO = 0.9  # of the distances to a point's nearest and second nearest look
 MAX_ERROR = 4.0  # pixels between a point and where the transform puts it
 SCALES = (0.6, 1.7)  # of picture to photograph, once both are the same width
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
+CLOSE = 0.9  # of the best photograph's agreeing points: others of its scene are then compared by their pixels
+BLACK = 12  # grey value below which a pixel is border
 MIN_MARGIN = 5  # points more than the best photograph of another scene has
 
 
@@ -47,6 +49,16 @@ class _Points(NamedTuple):
     looks: np.ndarray
     """float32 (N, 128), RootSIFT descriptors."""
     strengths: np.ndarray
+    grey: np.ndarray
+    """uint8 H×W, the pixels they were found in."""
+
+
+class _Fit(NamedTuple):
+    """How a picture lies on a photograph."""
+
+    agreeing: int
+    transform: np.ndarray | None
+    """float64 2×3, from the picture's places to the photograph's."""
 
 
 class PhotoIndex:
@@ -89,11 +101,19 @@ class PhotoIndex:
     def _trace(self, points: _Points, leave_out: int | None = None) -> Trace:
         if len(points.places) < MIN_AGREEING:
             return Trace(None, None, 0, 0)
+        fits = {turned: _fit(points, self._points[turned]) for turned in self._candidates(points, leave_out)}
         agreeing: dict[int, int] = {}
-        for turned in self._candidates(points, leave_out):
-            photo, count = turned // 2, _count_agreeing(points, self._points[turned])
-            agreeing[photo] = max(count, agreeing.get(photo, 0))
+        for turned, fit in fits.items():
+            agreeing[turned // 2] = max(fit.agreeing, agreeing.get(turned // 2, 0))
         best = max(agreeing, key=agreeing.__getitem__)
+        # Photographs of one scene agree in nearly as many points; their light and focus tell them apart.
+        close = [
+            turned
+            for turned, fit in fits.items()
+            if self.scenes[turned // 2] == self.scenes[best] and fit.agreeing >= CLOSE * agreeing[best] > 0
+        ]
+        if len(close) > 1:
+            best = max(close, key=lambda turned: _likeness(points, self._points[turned], fits[turned])) // 2
         others = [count for photo, count in agreeing.items() if self.scenes[photo] != self.scenes[best]]
         second = max(others, default=0)
         certain = agreeing[best] >= MIN_AGREEING and agreeing[best] - second >= MIN_MARGIN
@@ -102,7 +122,7 @@ class PhotoIndex:
     def agreeing(self, picture: np.ndarray, photo: int) -> int:
         """How many points of a picture agree with one photograph, the better of the two ways round."""
         points = self._points_of(picture)
-        return max(_count_agreeing(points, self._points[turned]) for turned in (2 * photo, 2 * photo + 1))
+        return max(_fit(points, self._points[turned]).agreeing for turned in (2 * photo, 2 * photo + 1))
 
     def _candidates(self, points: _Points, leave_out: int | None) -> list[int]:
         """The turned photographs that most of the picture's strongest points resemble."""
@@ -123,22 +143,24 @@ def _to_width(photo: np.ndarray, width: int) -> np.ndarray:
 def _find_points(picture: np.ndarray) -> _Points:
     # The low contrast threshold finds points in pale, blurred smears too.
     sift = cv2.SIFT.create(nfeatures=POINTS, contrastThreshold=0.01)
-    found, looks = sift.detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    found, looks = sift.detectAndCompute(grey, None)
     if looks is None:
-        return _Points(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0))
+        return _Points(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0), grey)
     # RootSIFT (Arandjelović and Zisserman 2012): distances between roots of shares compare better.
     looks = np.sqrt(looks / (looks.sum(axis=1, keepdims=True) + 1e-7))
     return _Points(
         np.array([point.pt for point in found], np.float32),
         looks.astype(np.float32),
         np.array([point.response for point in found]),
+        grey,
     )
 
 
-def _count_agreeing(picture: _Points, photo: _Points) -> int:
-    """How many of the picture's points lie where one rotation, scale and shift of the photograph puts them."""
+def _fit(picture: _Points, photo: _Points) -> _Fit:
+    """The rotation, scale and shift under which most points of a picture lie where the photograph has their like."""
     if len(photo.places) < 2:
-        return 0
+        return _Fit(0, None)
     # Squared distances of all pairs by one matrix product: all descriptors have length 1.
     alike = picture.looks @ photo.looks.T
     nearest = alike.argmax(axis=1)
@@ -149,13 +171,26 @@ def _count_agreeing(picture: _Points, photo: _Points) -> int:
     # Lowe's ratio test, on squared distances; a point of the photograph is taken by one of the picture's alone.
     clear = mutual & ((2 - 2 * best) < MAX_RATIO**2 * (2 - 2 * alike.max(axis=1)))
     if clear.sum() < 4:
-        return 0
+        return _Fit(0, None)
     transform, agreeing = cv2.estimateAffinePartial2D(
         picture.places[clear], photo.places[nearest[clear]], ransacReprojThreshold=MAX_ERROR
     )
     if transform is None or not SCALES[0] < np.hypot(transform[0, 0], transform[1, 0]) < SCALES[1]:
-        return 0
-    return int(agreeing.sum())
+        return _Fit(0, None)
+    return _Fit(int(agreeing.sum()), transform)
+
+
+def _likeness(picture: _Points, photo: _Points, fit: _Fit) -> float:
+    """Correlation, -1…1, of a picture's grey values with those of the photograph laid under it."""
+    if fit.transform is None:
+        return -1.0
+    height, width = picture.grey.shape
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    under = cv2.warpAffine(photo.grey, fit.transform, (width, height), flags=flags)
+    shown = (picture.grey > BLACK) & (under > BLACK)  # the black borders of turned copies show nothing
+    if shown.sum() < 100:
+        return -1.0
+    return float(np.corrcoef(picture.grey[shown], under[shown])[0, 1])
 
 
 def trace_all(
