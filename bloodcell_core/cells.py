@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 
 WORKING_SIDE = 640  # longer sides are shrunk to this before the search
 MIN_CONTRAST = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
-MIN_AREA = 0.002  # of the picture, for a nucleus
+MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, for a nucleus
 MIN_SHARE = 0.25  # of the largest nucleus: platelets and stain specks are smaller
 CROP_SCALE = (
     2.0  # crop's side over the nucleus box's longer side: holds the whole cell and a rim of its surroundings
@@ -34,13 +34,12 @@ def find_cells(picture: np.ndarray) -> list[Cell]:
     """White cells in a picture (uint8 H×W×3 RGB), largest nucleus first; empty where there is none."""
     height, width = picture.shape[:2]
     scale = min(1.0, WORKING_SIDE / max(height, width))
-    small = (
-        cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    )
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
     mask = _nucleus_mask(small)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     floor = MIN_AREA * mask.size
-    found = [row for row in stats[1:] if row[cv2.CC_STAT_AREA] >= floor]
+    found = [row for row in stats[1:] if floor <= row[cv2.CC_STAT_AREA] <= MAX_AREA * mask.size]
     largest = max((row[cv2.CC_STAT_AREA] for row in found), default=0)
     cells = []
     for x, y, w, h, area in found:
