@@ -95,7 +95,7 @@ mode = shell.bound_segmented(
 )
 scale = matrix.common_scale(*(run.summary()["test"]["confusion"] for run in picked)) if mode == "counts" else None
 opened = open_cell(runs)
-with st.grid(2, min_column_width=420) if len(picked) > 1 else st.container():
+with st.grid(2, min_column_width=380) if len(picked) > 1 else st.container():
     for run in picked:
         clicked = matrix.confusion_matrix(
             run.summary()["test"]["confusion"], run.classes, key=f"matrix-{run.name}", title=lab.run_title(run),
