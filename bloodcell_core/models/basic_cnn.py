@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from bloodcell_core.models.first_weights import he_weights
+
 
 class BasicCNN(nn.Module):
     """(N, 3, size, size) → (N, classes)."""
@@ -13,6 +15,7 @@ class BasicCNN(nn.Module):
             nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         )  # fmt: skip
         self.classifier = nn.Linear(32 * (size // 4) ** 2, classes)
+        self.apply(he_weights)
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(pictures).flatten(1))

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from bloodcell_core.models.first_weights import he_weights
+
 
 class DeepCNN(nn.Module):
     """(N, 3, size, size) → (N, classes)."""
@@ -25,23 +27,11 @@ class DeepCNN(nn.Module):
             nn.Linear(128, classes),
         )  # fmt: skip
 
-        self.apply(_he_weights)
+        self.apply(he_weights)
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(pictures))
         return logits
-
-
-def _he_weights(layer: nn.Module) -> None:
-    """First weights after He et al. 2015, which keep a signal's strength through layers of ReLU.
-
-    PyTorch's own shrink it in each of the seven layers until every picture gives the same answer, and this
-    network then stays at chance for epochs; docs/experiments.md has the figures.
-    """
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
 
 
 def build(classes: int, size: int) -> nn.Module:

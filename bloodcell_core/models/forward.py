@@ -24,9 +24,7 @@ def precision(device: Device) -> AbstractContextManager[object]:
 
 
 @torch.inference_mode()
-def predict_logits(
-    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
-) -> Tensor:
+def predict_logits(network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256) -> Tensor:
     """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
 
     The network is left in the mode (training or not) in which it came.

@@ -94,9 +94,7 @@ def _state_of_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise LabError(
-            f"{path.name} is refused: it is no weights file, or holds more than plain weights"
-        ) from None
+        raise LabError(f"{path.name} is refused: it is no weights file, or holds more than plain weights") from None
     except Exception as error:  # a damaged file may raise anything: IndexError, KeyError and AttributeError were seen
         raise LabError(f"{path.name} can't be read as weights: {_first_line(error)[:120]}") from None
     if not isinstance(state, dict) or not all(
