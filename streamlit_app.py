@@ -82,9 +82,9 @@ for line in damaged:
     shell.show_error(line)
 
 if scored:
-    by_data: dict[str, list] = {}
+    by_data: dict[tuple, list] = {}  # a name may have been given to other pictures since
     for facts in scored:
-        by_data.setdefault(facts["data"], []).append(facts)
+        by_data.setdefault((facts["data"], facts["data_hash"]), []).append(facts)
     st.subheader("Which run to use", anchor=False)
     for found in filter(None, (recommend(group) for group in by_data.values())):
         run = run_folders.Run(found.run)

@@ -94,9 +94,7 @@ class Run:
         """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>."""
         file = self.folder / "predictions.parquet"
         if not file.exists():
-            raise LabError(
-                f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})"
-            )
+            raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})")
         return pd.read_parquet(file)
 
     def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -134,6 +132,7 @@ class Run:
             "reason": status.get("reason", ""),
             "model": self.config.model,
             "data": self.config.data,
+            "data_hash": self.data_hash,
             "view": self.config.view,
             "synthetic": self.synthetic,
             "weights": self.config.weights,
@@ -184,6 +183,7 @@ def readable_runs() -> tuple[list[Run], list[str]]:
         try:
             run = Run(name)
             run.status()
+            run.summary()
             good.append(run)
         except LabError as error:
             damaged.append(str(error))

@@ -27,6 +27,7 @@ def import_dialog() -> None:
         "the public *Blood Cell Images* archive is recognised as it is downloaded."
     )
     tab_path, tab_upload, tab_demo = st.tabs(["From this machine", "Upload a zip", "Draw demo pictures"])
+    st.caption("Keep this window open until it is done: an import that is left is undone.")
     with tab_path:
         path = st.text_input("Path of a zip or folder", placeholder="/home/me/blood-cells.zip")
         name = st.text_input("Name", placeholder="made from the path where left empty", key="path_name")
@@ -115,7 +116,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
     st.badge(
         f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known",
         color="violet" if facts["photos"] is not None else "gray",
-        help="The photographs that the pictures are copies of. Honest figures count photos, not copies.",
+        help="The photographs that the pictures are copies of. Honest figures count photos, not copies. "
+        f"{facts['untraced'] or 0} pictures could not be traced and count as photos of their own.",
     )
     st.badge(f"{len(facts['classes'])} classes", color="violet")
     if facts["unreadable"]:
@@ -164,7 +166,7 @@ with gallery_tab:
             st.rerun()
     with drawer:
         picked = shell.address("picture")
-        if picked and picked.isdigit() and int(picked) in data.pictures.index:
+        if picked and picked.isdecimal() and int(picked) in data.pictures.index:
             lab.picture_drawer(data, int(picked))
         else:
             st.caption("Click a picture to see it at full size.")

@@ -1,6 +1,7 @@
 """Train: start networks, watch them learn, stop and resume them."""
 
 import time
+from datetime import timedelta
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +17,7 @@ from ui import charts, config_form, lab, shell
 
 TICK = 1.5  # seconds between two looks at the run folders
 SHOWN_RUNS = 8
+DOUBLE_CLICK = 2.0  # seconds in which the same settings are not started again
 WEIGHTS_WORDS = {"default": "ImageNet (pretrained)", "none": "None: from scratch", "file": "From a file"}
 
 shell.page("Train", "Start a network and watch it learn. A run goes on when you close this page.")
@@ -24,16 +26,22 @@ form, live = st.columns([2, 5], gap="large")
 
 
 def start(models: list[str], settings: dict) -> None:
-    """Queues a run of each network; what can't start is told, the others go on."""
-    started = []
-    for model in models:
-        weights = settings["weights"] if model_info(model).pretrained else "default"
-        try:
-            with st.spinner(f"Starting {model_info(model).title} …"):
-                run = jobs.train_detached(TrainConfig(**settings | {"model": model, "weights": weights}))
-                started.append(run.name)
-        except LabError as error:
-            shell.show_error(f"{model_info(model).title}: {error}")
+    """Queues a run of each network; what can't start is told, the others go on. A double click counts once."""
+    last = st.session_state.setdefault("last_start", {"what": None, "at": 0.0})
+    started, refused = [], []
+    with st.spinner("Starting …"):
+        # No call of Streamlit in here: a click meanwhile would break the loop off at it, with a part of the runs made.
+        if last["what"] == (models, settings) and time.monotonic() - last["at"] < DOUBLE_CLICK:
+            models = []
+        for model in models:
+            weights = settings["weights"] if model_info(model).pretrained else "default"
+            try:
+                started.append(jobs.train_detached(TrainConfig(**settings | {"model": model, "weights": weights})))
+            except (LabError, OSError) as error:
+                refused.append(f"{model_info(model).title}: {error}")
+            last |= {"what": (models, settings), "at": time.monotonic()}
+    for line in refused:
+        shell.show_error(line)
     if started:
         st.toast(f"{len(started)} {'run' if len(started) == 1 else 'runs'} started")
 
@@ -59,13 +67,15 @@ with form:
         help="Pretrained weights are downloaded once by torchvision; offline, give a file or train from scratch.",
     )  # fmt: skip
     if weights == "file":
-        weights = st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth") or "default"
+        weights = st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth")
     with st.expander("Advanced settings"):
         try:
             settings = config_form.advanced_fields(PRESETS[preset], key=preset)
             problem = ""
         except LabError as error:
             settings, problem = {}, str(error)
+    if not weights:
+        problem = "Give the path of a weights file, or choose other first weights."
     if problem:
         shell.show_error(problem)
     settings |= {"data": dataset, "view": view, "weights": weights}
@@ -89,9 +99,10 @@ def run_card(run: Run, status: dict) -> None:
         if status["state"] == "running":
             done, total = status.get("step", 0), status.get("total_steps", 0)
             rate, left = status.get("pictures_per_second"), status.get("seconds_left")
-            words = f"epoch {status.get('epoch', 0) + 1} of {run.config.epochs}" if total else status.get("phase", "")
+            epoch = min(status.get("epoch", 0) + 1, run.config.epochs)
+            words = f"epoch {epoch} of {run.config.epochs}" if total else status.get("phase", "")
             words += f" · {rate:,.0f} pictures a second" if rate else ""
-            words += f" · {time.strftime('%M:%S', time.gmtime(left))} left" if left is not None else ""
+            words += f" · {timedelta(seconds=left)} left" if left is not None else ""
             if status.get("phase", "").startswith("scoring"):
                 words = status["phase"]
             st.progress(min(done / total, 1.0) if total else 0.0, words)
@@ -194,7 +205,7 @@ def live_panel() -> None:
         return
     statuses = {run.name: run.status() for run in runs}
     at_work = [run for run in runs if statuses[run.name]["state"] not in ENDED]
-    shown = runs[:SHOWN_RUNS]
+    shown = (at_work + [run for run in runs if run not in at_work])[: max(SHOWN_RUNS, len(at_work))]
     titles = {run.name: run for run in shown}
     picked = [titles[name] for name in st.session_state.get("curve_runs") or [] if name in titles]
     drawn = picked or at_work or shown[:3]

@@ -33,7 +33,7 @@ if not picked:
 def open_cell(runs: dict) -> tuple | None:
     """The run and the (true, predicted) indices whose pictures the address asks for."""
     run, cell = runs.get(shell.address("matrix")), (shell.address("cell") or "").split("-")
-    if run and len(cell) == 2 and all(part.isdigit() and int(part) < len(run.classes) for part in cell):
+    if run and len(cell) == 2 and all(part.isdecimal() and int(part) < len(run.classes) for part in cell):
         return run, (int(cell[0]), int(cell[1]))
     return None
 
@@ -76,7 +76,7 @@ st.caption(
     "original analysis reports on the public archive's test split, without intervals."
     + (
         ""
-        if formats <= {PUBLISHED_FORMAT}
+        if formats == {PUBLISHED_FORMAT}
         else " These runs are on other pictures: they can't be compared with the published rows."
     )
 )

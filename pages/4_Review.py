@@ -44,8 +44,16 @@ except LabError as error:
     st.stop()
 
 queue = every if pair == ALL else mistakes(table, run.classes, pair=pair_of(run, pair))
+wanted = len(queue)
 queue = queue.assign(row=lab.rows_of(data, queue.image_id)).dropna(subset="row").reset_index(drop=True)
+if len(queue) < wanted:
+    st.warning(
+        f"{wanted - len(queue):,} mistakes can't be shown: their pictures are no longer in {shell.plain(data.name)}.",
+        icon=":material/warning:",
+    )
 total = int((table.split == "test").sum())
+if wanted and queue.empty:
+    st.stop()
 if queue.empty:
     shell.empty_state(
         f"No mistakes here: all {total:,} test pictures are classified as they are labelled.",

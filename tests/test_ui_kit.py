@@ -363,3 +363,9 @@ def test_probability_bars_escape_names_and_keep_within_their_track():
     assert "width:100.0%" in drawn
     assert "33.3%" in drawn
     assert theme.css_colours(["monocyte"])["monocyte"] in drawn
+
+
+def test_a_picture_as_thin_as_a_thread_has_a_thumbnail():
+    from ui.gallery import thumbnail
+
+    assert thumbnail(np.zeros((16, 70_000, 3), np.uint8), 96).startswith("data:image/jpeg;base64,/9j/")

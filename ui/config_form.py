@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core import config
+from bloodcell_core.errors import LabError
 
 STEP_BY_STEP = ("data", "model", "view", "weights")
 """Fields that the page asks for by itself, in words of its own."""
@@ -15,14 +16,21 @@ STEP_BY_STEP = ("data", "model", "view", "weights")
 def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
     """Draws a widget for each field and returns their values.
 
-    `defaults` overrule the config's own; widgets start anew where `key` changes, as with another preset.
+    `defaults` overrule the config's own; widgets start anew where `key` changes, as with another preset. Raises
+    LabError for the first value that can't be, once all are drawn.
     """
     values: dict[str, Any] = {}
     columns = st.columns(2)
+    problems: list[LabError] = []
     shown = [spec for name, spec in config.fields().items() if name not in STEP_BY_STEP]
     for place, spec in enumerate(shown):
         with columns[place % 2]:
-            values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
+            try:
+                values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
+            except LabError as error:
+                problems.append(error)
+    if problems:  # told only now: a widget that isn't drawn in a run forgets what a person put in
+        raise problems[0]
     return values
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from ui.shell import follow_address, writing_back
 
+LONGEST_SIDE = 4096  # pixels of a thumbnail: JPEG has a limit, and a browser one of its own
 _HERE = Path(__file__).parent
 _GRID = st.components.v2.component(
     "lab_gallery",
@@ -49,9 +50,11 @@ def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
 
     The gallery cuts a square out of the middle, so it is the shorter side that must be sharp.
     """
-    scale = px / min(pixels.shape[:2])
+    height, width = pixels.shape[:2]
+    scale = min(px / min(height, width), LONGEST_SIDE / max(height, width))
     if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

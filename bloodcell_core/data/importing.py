@@ -151,7 +151,9 @@ def _write(
             tracing(usable, folder / "originals")
         split_origin = _settle_splits(rows)
         pd.DataFrame(rows).to_parquet(folder / "images.parquet", index=False)
-        content = "\n".join(sorted(f"{row.image_id} {row.label} {row.split}" for row in usable))
+        content = "\n".join(
+            sorted(f"{row.image_id} {row.label} {row.split} {row.source_photo} {row.scene}" for row in usable)
+        )
         workspace.write_json(
             folder / "dataset.json",
             facts

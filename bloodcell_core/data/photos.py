@@ -96,7 +96,7 @@ class PhotoIndex:
         return self._trace(self._points_of(picture))
 
     def _points_of(self, picture: np.ndarray) -> _Points:
-        return _find_points(_to_width(picture, round(picture.shape[1] * self._shrink)))
+        return _find_points(_to_width(picture, max(1, round(picture.shape[1] * self._shrink))))
 
     def _trace(self, points: _Points, leave_out: int | None = None) -> Trace:
         if len(points.places) < MIN_AGREEING:

@@ -68,13 +68,9 @@ def _cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
     if (pictures.split == "val").any():
         return []
     training = pictures[pictures.split == "train"]
-    chosen = cut_by_photo(
-        training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed
-    )
+    chosen = cut_by_photo(training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed)
     if not chosen.any():
-        raise LabError(
-            f"dataset {dataset.name!r} has too few training photos to keep some back for validation"
-        )
+        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
     return sorted(set(training.photo[chosen]))
 
 
@@ -139,12 +135,13 @@ def requeue(run: Run) -> None:
     """Puts an interrupted, stopped or failed run back into the queue; `start` lets it go on from its checkpoint."""
     state = run.status()["state"]
     if state not in ("interrupted", "stopped", "failed"):
-        raise LabError(
-            f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed"
-        )
+        raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
     if Dataset(run.config.data).content_hash != run.data_hash:
         raise LabError(f"dataset {run.config.data!r} is no longer the one that {run.name!r} was trained on")
     (run.folder / "stop").unlink(missing_ok=True)
+    # What a stop had scored belongs to weights that will be overwritten.
+    for stale in ("summary.json", "predictions.parquet"):
+        (run.folder / stale).unlink(missing_ok=True)
     write_status(run.folder, state="queued", reason="", queued=time.time())
 
 

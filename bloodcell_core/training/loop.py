@@ -100,9 +100,7 @@ def train(
     network = state.network
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps_before = state.epoch * steps_per_epoch(config, len(training))
-    state.epoch_loss, state.epoch_right = (
-        total.to(device.device) for total in (state.epoch_loss, state.epoch_right)
-    )
+    state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
     pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
 
     for epoch in range(state.epoch, config.epochs):
@@ -193,9 +191,7 @@ def _log_steps(hooks: Hooks, pending: list[Tensor], state: TrainState) -> None:
     first = state.step - len(losses)
     pending.clear()
     broken = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    hooks.log(
-        [{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])]
-    )
+    hooks.log([{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])])
     if broken is not None:
         raise NonFiniteLoss(
             f"the loss was no finite number at step {first + broken + 1}: try a lower learning rate"

@@ -24,9 +24,7 @@ HEARTBEAT = 1.0  # seconds between two writes of status.json
 class Reporter(Hooks):
     """A context manager that is the loop's hooks."""
 
-    def __init__(
-        self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]
-    ):
+    def __init__(self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]):
         self._run, self._total_steps, self._batch, self._say = run, total_steps, batch, say
         self._metrics_bytes = metrics_bytes
         self._last_checkpoint = self._last_beat = time.monotonic()

@@ -92,7 +92,10 @@ def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
 def _earlier_runs(run: Run, queue: str) -> bool:
     mine = run.status()["queued"]
     for other in runs.readable_runs()[0]:
-        status = other.status()
+        try:
+            status = other.status()
+        except LabError:
+            continue  # removed since
         waits = other.name != run.name and status["state"] == "queued" and status["queue"] == queue
         if waits and (status["queued"], other.name) < (mine, run.name):
             return True
@@ -101,7 +104,9 @@ def _earlier_runs(run: Run, queue: str) -> bool:
 
 def _train(run: Run, say: Callable[[str], None]) -> bool:
     """Trains and scores the run; True where a stop was asked for."""
-    write_status(run.folder, state="running", phase="starting", started=time.time())
+    write_status(
+        run.folder, state="running", phase="starting", started=time.time(), pictures_per_second=None, seconds_left=None
+    )
     # Imported only now: a run that waits in the queue should not hold torch in memory.
     import numpy as np
     import torch
@@ -110,7 +115,7 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.network import build_network
     from bloodcell_core.training import checkpoint
-    from bloodcell_core.training.loop import TrainState, make_optimizer, resident, steps_per_epoch, train
+    from bloodcell_core.training.loop import NonFiniteLoss, TrainState, make_optimizer, resident, steps_per_epoch, train
     from bloodcell_core.training.reporter import Reporter
 
     config = run.config
@@ -138,13 +143,19 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
 
     total_steps = config.epochs * steps_per_epoch(config, len(training))
     with Reporter(run, written, total_steps, min(config.batch_size, len(training)), say) as reporter:
-        finished = train(config, state, training, validation, device, reporter)
+        broken: NonFiniteLoss | None = None
+        try:
+            finished = train(config, state, training, validation, device, reporter)
+        except NonFiniteLoss as error:
+            broken, finished = error, False
     if run.weights_file.exists():
         write_status(run.folder, phase="scoring the test split")
         kept = np.concatenate([rows["val"], rows["test"]])
         _score(run, dataset, view, kept, device)
     elif finished:
         raise LabError("no epoch had a validation loss that is a number: try a lower learning rate")
+    if broken:
+        raise broken
     return not finished
 
 
