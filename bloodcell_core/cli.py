@@ -340,9 +340,13 @@ def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
 
 def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
-    keys = ("run", "state", "model", "data", "view", "bundled")
+    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "bundled")
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
-    lines = [f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']} ({row['view']} view)" for row in rows]
+    lines = [
+        f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']}"
+        f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {_weights_words(run)}"
+        for row, run in zip(rows, good, strict=True)
+    ]
     for line in damaged:
         _say(f"left out: {line}")
     _show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])

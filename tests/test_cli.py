@@ -169,7 +169,7 @@ def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) ->
     (row,) = cli("runs", "list", "--json").value["runs"]
     assert row == {
         "run": done.name, "state": "done", "model": "basic_cnn", "data": "demo", "view": "frame",
-        "bundled": False,
+        "weights": "default", "pretrained": False, "synthetic": True, "bundled": False,
     }  # fmt: skip
     facts = cli("runs", "show", "latest", "--json").value
     assert {key: facts[key] for key in row} == row
