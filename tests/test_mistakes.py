@@ -41,7 +41,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(tables(), st.sampled_from(["val", "test"]))
 def test_the_mistakes_are_exactly_the_wrong_pictures_of_the_split(table: pd.DataFrame, split: str) -> None:
     wrong = mistakes(table, CLASSES, split)
@@ -51,7 +51,7 @@ def test_the_mistakes_are_exactly_the_wrong_pictures_of_the_split(table: pd.Data
     assert wrong.index.tolist() == list(range(len(wrong)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(tables())
 def test_the_most_confident_stand_first_and_ties_by_image_id(table: pd.DataFrame) -> None:
     wrong = mistakes(table, CLASSES)
@@ -61,7 +61,7 @@ def test_the_most_confident_stand_first_and_ties_by_image_id(table: pd.DataFrame
     assert order == sorted(order)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables(), st.integers(0, 99))
 def test_the_order_of_the_table_does_not_matter(table: pd.DataFrame, seed: int) -> None:
     shuffled = table.sample(frac=1, random_state=seed)

@@ -53,8 +53,7 @@ def layers(network: nn.Module, kind: type[nn.Module]) -> list[Any]:
 
 
 @every_model
-@pytest.mark.parametrize("size", [32, 96, 129])
-@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize(("size", "classes"), [(32, 2), (96, 4), (129, 7)])
 def test_a_network_gives_a_logit_a_class_at_any_size(model: str, size: int, classes: int) -> None:
     network = build_network(model, classes, size)
     logits = predict_logits(network, random_pictures(2, size), CPU)
@@ -355,8 +354,11 @@ BAD_FILES: dict[str, Callable[[dict[str, Tensor], Path], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_FILES)
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [(kind, ".pth") for kind in BAD_FILES]
+    + [(kind, ".safetensors") for kind in ("empty", "text", "another network", "code, saved by torch")],
+)
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_bad_weights_file_is_refused_in_one_line_and_never_executed(
     kind: str, suffix: str, imagenet: dict[str, Tensor], tmp_path: Path
