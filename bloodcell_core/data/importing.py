@@ -1,27 +1,33 @@
 """A source becomes a dataset: every picture read once, checked, hashed and copied, or listed with why it can't be.
 
-The dataset's folder appears whole at the end or not at all.
+The dataset's folder appears whole at the end or not at all. Pictures pass through memory a few at a time; what is known
+about each stays, as columns of some hundred bytes a picture.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from statistics import median
-from typing import Any
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple, get_args, get_type_hints
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.dataset import Dataset, names
-from bloodcell_core.data.formats import Entry, Format, choose_format
+from bloodcell_core.data.formats import choose_format
+from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
@@ -32,6 +38,7 @@ Progress = Callable[[int, int], None]
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 THREADS = 4  # decoding and hashing leave Python's lock; more threads than cores hide the disk's waits
+ROWS_AT_ONCE = 4096  # of the table, kept as Python objects before they become columns
 
 
 def import_dataset(
@@ -43,67 +50,70 @@ def import_dataset(
     trace: bool = True,
     trace_progress: Progress | None = None,
 ) -> Dataset:
-    """Imports a zip or a folder as the dataset `name` (by default after the source).
+    """Imports a zip, a folder or a single file as the dataset `name` (by default after the source).
 
-    Where the source holds the photographs that its pictures are copies of, each picture is traced to its own
-    unless `trace` is False: that takes minutes. Where it tells no test split, a fifth of each class's photos is cut
-    off as one. Raises LabError where the source can't be used; nothing is left behind then.
+    Where the source doesn't say which photograph each picture comes from, that is found out unless `trace` is False,
+    which takes minutes: pictures are traced to the photographs that the source holds, or where it holds none compared
+    with each other. Where the source tells no test split, a fifth of each class's photos is cut off as one. Raises
+    LabError where the source can't be used; nothing is left behind then.
     """
     opened = open_source(source)
     try:
         chosen = choose_format(opened, format)
-        name = _free_name(name or workspace.slug(opened.name))
+        name = free_name(name or workspace.slug(opened.name))
         listing = chosen.read(opened, with_test_simple)
-        if not listing.entries:
+        if not listing.total:
             raise LabError(f"{opened.name} holds no pictures in the layout of {chosen.title}")
-        pictures = ((entry, partial(opened.read, entry.file)) for entry in listing.entries)
-        facts = _facts(chosen, source=str(source.resolve()), ignored=listing.ignored)
-        photographs = {file: partial(opened.read, file) for file in listing.photographs} if trace else {}
-        tracing = partial(_trace, photographs, trace_progress) if photographs else None
-        return _write(name, pictures, len(listing.entries), facts, progress, tracing)
+        facts = {"format": chosen.name, "synthetic": False, "source": str(source.resolve())}
+        return _write(name, listing, facts, progress, trace, trace_progress)
     finally:
         opened.close()
+
+
+def import_upload(file_name: str, data: BinaryIO, name: str | None = None, **options: Any) -> Dataset:
+    """Imports a file that came through the browser; the options are those of `import_dataset`.
+
+    It is laid down on the workspace's own disk meanwhile, where there must be room for its pictures anyway, and not in
+    the system's folder for temporary files, which may be small. OSError where there is no room.
+    """
+    datasets = workspace.datasets_dir()
+    datasets.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=datasets, prefix=".upload.") as folder:
+        file = Path(folder, PurePath(file_name).name)
+        with open(file, "wb") as copy:
+            shutil.copyfileobj(data, copy)
+        return import_dataset(file, name, **options)
 
 
 def make_demo(
     name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress | None = None
 ) -> Dataset:
     """Draws synthetic pictures of the four classes and imports them: no download, works offline."""
-    name = _free_name(name)
+    name = free_name(name)
     if not 10 <= per_class <= 5000:
         raise LabError(f"demo pictures a class must be between 10 and 5,000, not {per_class}")
     if seed < 0:
         raise LabError(f"the seed must be 0 or more, not {seed}")
 
-    def draw() -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+    def draw() -> Iterator[tuple[Entry, Read]]:
         for number, picture in enumerate(demo.draw_pictures(per_class, seed)):
             file = f"{picture.label}/synthetic-{number:05d}.png"
-            yield (
-                Entry(file, picture.label, source_photo=picture.source_photo),
-                partial(encode, picture.pixels),
-            )
+            yield Entry(file, picture.label, source_photo=picture.source_photo), partial(encode, picture.pixels)
 
-    facts = {
-        "format": "demo", "synthetic": True, "source": f"drawn with seed {seed}", "ignored_files": 0,
-        "licence": "MIT", "citation": "Synthetic pictures drawn by Blood Cell Lab",
-    }  # fmt: skip
-    return _write(name, draw(), per_class * len(demo.DEMO_CLASSES), facts, progress)
+    total = per_class * len(demo.DEMO_CLASSES)
+    listing = Listing(total, draw(), 0, licence="MIT", citation="Synthetic pictures drawn by Blood Cell Lab")
+    facts = {"format": "demo", "synthetic": True, "source": f"drawn with seed {seed}"}
+    return _write(name, listing, facts, progress, trace=False, trace_progress=None)
 
 
-def _free_name(name: str) -> str:
+def free_name(name: str) -> str:
+    """`name` where a dataset can be called so and none is; else LabError."""
     workspace.check_name(name, "dataset")
     if name in names():
         raise LabError(
             f"a dataset {name!r} exists already: choose another name, or remove it with `data remove {name}`"
         )
     return name
-
-
-def _facts(chosen: Format, source: str, ignored: int) -> dict[str, Any]:
-    return {
-        "format": chosen.name, "synthetic": False, "source": source, "ignored_files": ignored,
-        "licence": chosen.licence, "citation": chosen.citation,
-    }  # fmt: skip
 
 
 @dataclass
@@ -127,47 +137,89 @@ class _Row:
 
 def _write(
     name: str,
-    pictures: Iterable[tuple[Entry, Callable[[], bytes]]],
-    total: int,
+    listing: Listing,
     facts: dict[str, Any],
     progress: Progress | None,
-    tracing: Callable[[list[_Row], Path], None] | None = None,
+    trace: bool,
+    trace_progress: Progress | None,
 ) -> Dataset:
     final = workspace.dataset_dir(name)
     workspace.sweep_unfinished(final.parent) if final.parent.exists() else None
     with workspace.new_folder(final) as folder:
-        rows = []
-        for row in _in_order(lambda picture: _take(folder / "originals", *picture), pictures):
-            rows.append(row)
-            if progress and (len(rows) % 50 == 0 or len(rows) == total):
-                progress(len(rows), total)
-        _mark_duplicates(rows)
-        usable = [row for row in rows if row.status == "ok"]
-        classes = sorted({row.label for row in usable})
+        images = _read_all(listing, folder / "originals", _beating(progress, folder))
+        _mark_duplicates(images)
+        usable = images[images.status == "ok"]
+        classes = sorted(usable.label.unique())
         if len(classes) < 2:
-            reasons = "; ".join(f"{row.file}: {row.reason}" for row in rows if row.reason)[:300]
+            bad = images[images.reason.notna()].head(3)
+            reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
             raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
-        if tracing:
-            tracing(usable, folder / "originals")
-        split_origin = _settle_splits(rows)
-        pd.DataFrame(rows).to_parquet(folder / "images.parquet", index=False)
-        content = "\n".join(
-            sorted(f"{row.image_id} {row.label} {row.split} {row.source_photo} {row.scene}" for row in usable)
-        )
+        stored = [folder / "originals" / file for file in usable.stored]
+        origin = _find_photos(images, stored, listing.photographs, trace, _beating(trace_progress, folder))
+        split_origin = _settle_splits(images)
+        images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(
             folder / "dataset.json",
             facts
             | {
                 "schema_version": workspace.SCHEMA_VERSION,
                 "name": name,
+                "licence": listing.licence,
+                "citation": listing.citation,
+                "ignored_files": listing.ignored,
                 "classes": classes,
                 "pictures": len(usable),
+                "photos_origin": origin.told,
+                "photos_unknown_because": origin.unknown_because,
                 "split_origin": split_origin,
-                "content_hash": hashlib.sha256(content.encode()).hexdigest(),
+                "content_hash": _content_hash(images),
                 "imported": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
     return Dataset(name)
+
+
+def _beating(progress: Progress | None, folder: Path) -> Progress:
+    """`progress` that also shows that the unfinished `folder` is being worked on, so that no other import sweeps it."""
+
+    def told(done: int, total: int) -> None:
+        os.utime(folder)
+        if progress:
+            progress(done, total)
+
+    return told
+
+
+def _read_all(listing: Listing, originals: Path, progress: Progress) -> pd.DataFrame:
+    """Takes in every picture; the rows of images.parquet."""
+    columns: list[pa.Table] = []
+    rows: list[_Row] = []
+    for done, row in enumerate(_in_order(lambda picture: _take(originals, *picture), listing.pictures), 1):
+        rows.append(row)
+        if len(rows) == ROWS_AT_ONCE or done == listing.total:
+            columns.append(_as_columns(rows))
+            rows = []
+        if done % 50 == 0 or done == listing.total:
+            progress(done, listing.total)
+    images: pd.DataFrame = pa.concat_tables(columns).to_pandas()
+    return images
+
+
+def _as_columns(rows: list[_Row]) -> pa.Table:
+    """Arrow's columns take a quarter of the memory of the objects; their types don't hang on what a batch holds."""
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+    hints = get_type_hints(_Row)
+    types = {field.name: kinds[(get_args(hints[field.name]) or (hints[field.name],))[0]] for field in fields(_Row)}
+    return pa.table({name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in types.items()})
+
+
+def _content_hash(images: pd.DataFrame) -> str:
+    """sha256 over all that a training depends on, in no order that a source could tell."""
+    usable = images[images.status == "ok"].sort_values("image_id")
+    digest = hashlib.sha256()
+    for row in usable[["image_id", "label", "split", "source_photo", "scene"]].itertuples(index=False):
+        digest.update(" ".join(map(str, row)).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Row]:
@@ -182,18 +234,19 @@ def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Ro
             yield waiting.pop(0).result()
 
 
-def _take(originals: Path, entry: Entry, read: Callable[[], bytes]) -> _Row:
+def _take(originals: Path, entry: Entry, read: Read) -> _Row:
     """Reads and checks one picture and copies it under a name made from its content."""
-    file, label = _storable(entry.file), _storable(entry.label)
-    row = _Row(None, file, None, label, entry.split, entry.source_photo, entry.source_photo, 0, 0, 0, "ok", None)
+    file, label, photo = _storable(entry.file), _storable(entry.label), entry.source_photo
+    row = _Row(None, file, None, label, entry.split, photo, photo, 0, 0, 0, "ok", None)
     try:
         data = read()
         row.bytes = len(data)
         row.image_id = hashlib.sha256(data).hexdigest()
-        row.height, row.width = decode_rgb(data).shape[:2]
+        pixels = decode_rgb(data)
     except LabError as error:
         row.status, row.reason, row.split = "unreadable", str(error), None
         return row
+    row.height, row.width = pixels.shape[:2]
     row.stored = f"{row.image_id[:2]}/{row.image_id}{PurePosixPath(entry.file).suffix.lower()}"
     target = originals / row.stored
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -206,61 +259,87 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+class _Origin(NamedTuple):
+    """How the photographs of a dataset's pictures are known."""
+
+    told: str | None
+    """None where they aren't."""
+    unknown_because: str | None
+    """Why some or all pictures have none; None where that was found out as well as it can be."""
+
+
+def _find_photos(
+    images: pd.DataFrame, stored: Sequence[Path], photographs: Mapping[str, Read], trace: bool, progress: Progress
+) -> _Origin:
+    """Fills in the source photo and scene of each usable picture, of which `stored` are the files; says how.
+
+    What the source tells is never changed.
+    """
+    usable = images[images.status == "ok"]
+    told = usable.source_photo.notna()
+    by_source = "told by the source" if told.any() else None
+    if told.all():
+        return _Origin(by_source, None)
+    if not trace:
+        return _Origin(by_source, "tracing was switched off at import")
+    read = _reader(stored)
+    readable = {} if told.any() else {name: data for name, data in photographs.items() if _is_readable(data)}
+    if not readable:
+        return _Origin(by_source, "the source holds no photographs that they could be traced to")
+    photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
+    images.loc[usable.index, "source_photo"] = photos
+    images.loc[usable.index, "scene"] = scenes
+    return _Origin("traced to its photographs", None)
+
+
+def _reader(files: Sequence[Path]) -> Callable[[int], np.ndarray]:
+    return lambda row: decode_rgb(files[row].read_bytes())
+
+
+def _is_readable(read: Read) -> bool:
+    try:
+        decode_rgb(read())
+    except LabError:
+        return False  # a photograph that can't be read has no pictures traced to it
+    return True
+
+
 def _trace(
-    photographs: Mapping[str, Callable[[], bytes]], progress: Progress | None, rows: list[_Row], originals: Path
-) -> None:
-    """Gives each picture the photograph and the scene that it comes from, where that is certain."""
+    read: Callable[[int], np.ndarray], count: int, width: int, photographs: Mapping[str, Read], progress: Progress
+) -> tuple[list[str | None], list[str | None]]:
+    """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
     from bloodcell_core.data.photos import PhotoIndex, trace_all
 
-    readable = {}
-    for file, read in photographs.items():
-        try:
-            decode_rgb(read())
-            readable[PurePosixPath(file).stem] = read
-        except LabError:
-            continue  # a photograph that can't be read has no pictures traced to it
-    if not readable:
-        return
-    names, reads = list(readable), list(readable.values())
-    width = int(median(row.width for row in rows))
+    names, reads = list(photographs), list(photographs.values())
     index = PhotoIndex(lambda photo: decode_rgb(reads[photo]()), len(reads), width)
-    stored = [originals / str(row.stored) for row in rows]
-    traces = trace_all(index, len(rows), lambda row: decode_rgb(stored[row].read_bytes()), progress)
-    for row, found in zip(rows, traces, strict=True):
-        if found.photo is not None:
-            row.source_photo = names[found.photo]
-            row.scene = names[index.scenes[found.photo]]
+    found = [trace.photo for trace in trace_all(index, count, read, progress)]
+    photos = [None if photo is None else names[photo] for photo in found]
+    return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
 
 
-def _mark_duplicates(rows: list[_Row]) -> None:
+def _mark_duplicates(images: pd.DataFrame) -> None:
     """Of byte-identical files one is kept, one in the test split first: training must not see it."""
-    kept: dict[str, _Row] = {}
-    for row in rows:
-        if row.status != "ok" or row.image_id is None:
-            continue
-        first = kept.setdefault(row.image_id, row)
-        if row.split == "test" and first.split != "test":
-            kept[row.image_id] = row
-    for row in rows:
-        if row.status == "ok" and row.image_id is not None and (first := kept[row.image_id]) is not row:
-            row.status, row.duplicate_of, row.split = "duplicate", first.file, None
+    usable = images[images.status == "ok"]
+    test_first = usable.sort_values("split", key=lambda split: split != "test", kind="stable")
+    kept = test_first.drop_duplicates("image_id").set_index("image_id").file
+    copies = usable[usable.file != usable.image_id.map(kept)]
+    images.loc[copies.index, "duplicate_of"] = copies.image_id.map(kept)
+    images.loc[copies.index, "status"] = "duplicate"
+    images.loc[copies.index, "split"] = None
 
 
-def _settle_splits(rows: list[_Row]) -> str:
+def _settle_splits(images: pd.DataFrame) -> str:
     """Gives each usable picture a split, cutting a test split where the source tells none; says which it was."""
-    usable = [row for row in rows if row.status == "ok"]
-    told = {row.split for row in usable}
-    for row in usable:
-        row.split = row.split or "train"
-    if "test" in told:
-        return "told by the source"
-    candidates = [row for row in usable if row.split == "train"]
-    in_test = cut_by_photo(
-        [row.label for row in candidates],
-        [row.scene or row.source_photo or str(row.image_id) for row in candidates],
-        TEST_FRACTION,
-        SPLIT_SEED,
-    )
-    for row, test in zip(candidates, in_test, strict=True):
-        row.split = "test" if test else "train"
+    usable = images[images.status == "ok"]
+    split = usable.split.fillna("train")
+    images.loc[usable.index, "split"] = split
+    if (split == "test").any():
+        only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
+        return "told by the source" + only
+    candidates = usable[split == "train"]
+    if candidates.empty:
+        raise LabError("all pictures are in the split val: name the folder train, or test to evaluate on it")
+    photo = candidates.scene.fillna(candidates.source_photo).fillna(candidates.image_id)
+    in_test = cut_by_photo([*candidates.label], [*photo], TEST_FRACTION, SPLIT_SEED)
+    images.loc[candidates.index[in_test], "split"] = "test"
     return f"{TEST_FRACTION:.0%} of each class's photos cut off as test at import, seed {SPLIT_SEED}"

@@ -1,7 +1,8 @@
-"""A folder or a zip, read the same way: a list of file paths, and the bytes of each. Nothing is unpacked to disk.
+"""A folder, a zip or a single file, read the same way: a list of file paths, and the bytes of each.
 
-What comes from outside is bounded here: number of files, bytes a file, bytes in all, compression ratio; paths
-that leave the source (`../`, absolute, drive letters) refuse the whole zip, links in a folder are not followed.
+Nothing is unpacked to disk. What comes from outside is bounded here: number of files, bytes a file, bytes in all,
+compression ratio. Paths that leave the source (`../`, absolute, drive letters), links, and two files of one name refuse
+the whole of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -17,12 +19,13 @@ from typing import Protocol
 from bloodcell_core.data.pictures import MAX_FILE_BYTES
 from bloodcell_core.errors import LabError
 
+SINGLE_FILES = (".npz", ".h5", ".csv", ".tsv", ".parquet")
+"""Endings of a file that is a source by itself; any other file must be a zip."""
 MAX_FILES = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
-MAX_RATIO, RATIO_FROM_BYTES = (
-    200,
-    64 * 2**20,
-)  # a picture hardly shrinks in a zip; a bomb shrinks a thousandfold
+MAX_DIRECTORY_BYTES = 256 * 2**20  # of a zip's list of its files
+# A picture hardly shrinks in a zip; a bomb shrinks a thousandfold.
+MAX_RATIO, RATIO_FROM_BYTES = 200, 64 * 2**20
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -42,16 +45,28 @@ class Source(Protocol):
 
     def read(self, file: str) -> bytes: ...
 
+    def path(self, file: str) -> Path | None:
+        """Where the file lies on this machine's disk; None inside a zip."""
+
     def close(self) -> None: ...
 
 
 def open_source(path: Path) -> Source:
-    """The zip or folder at `path`; LabError that says why where it can't be used."""
+    """The folder, zip or single file at `path`; LabError that says why where it can't be used."""
     if os.path.isdir(path):  # not path.is_dir(): that raises OSError where the name is too long for the system
         return FolderSource(path)
     if not os.path.exists(path):
-        raise LabError(f"{path} doesn't exist: give a folder or a .zip file")
-    return ZipSource(path)
+        raise LabError(f"{path} doesn't exist: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
+    return FileSource(path) if path.suffix.lower() in SINGLE_FILES else ZipSource(path)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.stat().st_size <= MAX_FILE_BYTES:
+            return path.read_bytes()
+    except OSError as error:  # taken away since the folder was listed, or not ours to read
+        raise LabError(f"can't be read: {error.strerror}") from None
+    raise LabError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
 
 
 class FolderSource:
@@ -64,22 +79,46 @@ class FolderSource:
         files: list[str] = []
         for folder, subfolders, names in os.walk(self._top):  # links to folders are not followed
             subfolders[:] = [name for name in subfolders if not _hidden(name)]
-            for name in names:
+            for name in [*names, *subfolders]:
                 full = Path(folder, name)
-                if not _hidden(name) and full.is_file() and not full.is_symlink():
-                    files.append(full.relative_to(self._top).as_posix())
+                if not _hidden(name) and full.is_symlink():
+                    raise LabError(
+                        f"{self.name} holds a link ({_short(full.relative_to(self._top))}): links are not followed, "
+                        "put what it leads to in its place (cp -rL does) or remove it"
+                    )
+            files += [
+                Path(folder, name).relative_to(self._top).as_posix()
+                for name in names
+                if not _hidden(name) and Path(folder, name).is_file()
+            ]
             if len(files) > MAX_FILES:
                 raise LabError(f"{self._top} holds more than {MAX_FILES:,} files: import a part of it")
         return files
 
     def read(self, file: str) -> bytes:
-        full = self._top / file
-        try:
-            if full.stat().st_size <= MAX_FILE_BYTES:
-                return full.read_bytes()
-        except OSError as error:  # taken away since the folder was listed, or not ours to read
-            raise LabError(f"can't be read: {error.strerror}") from None
-        raise LabError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return _read_file(self._top / file)
+
+    def path(self, file: str) -> Path | None:
+        return self._top / file
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class FileSource:
+    """One file that was handed in by itself, and what it leads to: a table's pictures, the other half of a pair."""
+
+    def __init__(self, path: Path):
+        self.name = path.stem
+        self.folder = path.resolve().parent
+        self.files = [path.resolve().name]
+
+    def read(self, file: str) -> bytes:
+        return _read_file(self.folder / file)
+
+    def path(self, file: str) -> Path | None:
+        """Also of a file beside the one that was handed in; an absolute path is itself."""
+        return self.folder / file
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -88,10 +127,7 @@ class FolderSource:
 class ZipSource:
     def __init__(self, path: Path):
         self.name = path.stem
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except DAMAGED as error:
-            raise LabError(f"{path.name} is not a zip file that can be read: {error}") from None
+        self._zip = open_zip(path)
         try:
             self._members = _checked_members(self._zip, path.name)
         except LabError:
@@ -110,34 +146,95 @@ class ZipSource:
             raise LabError("the zip declares another size than it holds")
         return data
 
+    def path(self, file: str) -> Path | None:
+        return None
+
     def close(self) -> None:
         self._zip.close()
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """The zip at `path`; LabError where it can't be read or lists too many files."""
+    try:
+        _check_directory(path)
+        return zipfile.ZipFile(path)
+    except DAMAGED as error:
+        raise LabError(f"{path.name} is not a zip file that can be read: {error}") from None
+
+
+def is_bomb(info: zipfile.ZipInfo) -> bool:
+    return info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
+
+
+def _check_directory(path: Path) -> None:
+    """Refuses a zip that lists too many files, whatever number it states: zipfile would need 2 KB of memory for each.
+
+    Each file in the directory at the zip's end begins with the same four bytes; they are counted without a look at
+    what follows them.
+    """
+    start, end = _directory_place(path)
+    if end - start > MAX_DIRECTORY_BYTES:
+        raise LabError(f"{path.name} has a list of files of {end - start:,} bytes: it is refused")
+    count, overlap = 0, b""
+    with open(path, "rb") as file:
+        file.seek(start)
+        while start < end and (chunk := file.read(min(2**20, end - start))):
+            count += (overlap + chunk).count(b"PK\1\2")
+            overlap = chunk[-3:]
+            start += len(chunk)
+    if count > MAX_FILES:
+        raise LabError(f"{path.name} lists {count:,} files; at most {MAX_FILES:,} are taken")
+
+
+def _directory_place(path: Path) -> tuple[int, int]:
+    """First and last byte of a zip's directory, by the records behind it; the same where there are none."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start_of_tail = max(0, size - 2**16 - 42)  # the longest comment, the record (22) and the 64-bit pointer (20)
+        file.seek(start_of_tail)
+        tail = file.read()
+        found = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - 18))
+        if found < 0:
+            return size, size
+        end = start_of_tail + found
+        starts = []
+        if tail[max(0, found - 20) : found].startswith(b"PK\6\7"):  # a zip of more than 65,535 files or 4 GiB
+            for place in (struct.unpack_from("<Q", tail, found - 12)[0], end - 76):  # as pointed to, and as usual
+                file.seek(min(max(0, place), size))
+                record = file.read(56)
+                if record.startswith(b"PK\6\6") and len(record) == 56:
+                    starts.append(place - struct.unpack_from("<Q", record, 40)[0])
+    start = min(starts, default=end - struct.unpack_from("<L", tail, found + 12)[0])
+    return max(0, start), end
 
 
 def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
     infos = [info for info in archive.infolist() if info.filename and not info.is_dir()]
     if not infos:
         raise LabError(f"{name} is an empty zip: there is nothing to import")
-    if len(infos) > MAX_FILES:
-        raise LabError(f"{name} lists {len(infos):,} files; at most {MAX_FILES:,} are taken")
-    if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
-        raise LabError(f"{name} would unpack to more than {MAX_TOTAL_BYTES // 2**30} GiB")
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
-            raise LabError(
-                f"{name} holds a path that leaves the archive ({info.filename[:60]!r}): it is refused"
-            )
-        if any(_hidden(part) for part in path.parts) or stat.S_ISLNK(info.external_attr >> 16):
+            raise LabError(f"{name} holds a path that leaves the archive ({_short(info.filename)}): it is refused")
+        if any(_hidden(part) for part in path.parts):
             continue
-        bomb = info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
-        if bomb or info.file_size > MAX_FILE_BYTES:
-            raise LabError(
-                f"{name} holds a file that unpacks to far more than it should ({info.filename[:60]!r})"
-            )
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise LabError(f"{name} holds a link ({_short(info.filename)}): pack what it leads to in its place")
+        if is_bomb(info) or info.file_size > MAX_FILE_BYTES:
+            raise LabError(f"{name} holds a file that unpacks to far more than it should ({_short(info.filename)})")
+        if path.as_posix() in members:
+            raise LabError(f"{name} holds two files called {_short(info.filename)}: pack it again with one of each")
         members[path.as_posix()] = info
+    total, size = sum(info.file_size for info in infos), os.path.getsize(str(archive.filename))
+    if total > MAX_TOTAL_BYTES or (total > RATIO_FROM_BYTES and total > MAX_RATIO * size):
+        raise LabError(f"{name} would unpack to {total / 2**30:.1f} GiB, far more than it should: it is refused")
     return members
+
+
+def _short(path: object) -> str:
+    """A path from outside, fit for a message: quoted, on one line, not too long."""
+    return repr(str(path)[:60])
 
 
 def _hidden(part: str) -> bool:

@@ -1,0 +1,31 @@
+"""The formats that can be imported, one reader a file, and the table of them.
+
+A reader looks at a source's file paths, and where pictures lie in a file of arrays at that file's head, and says which
+pictures there are, with what label and split. A new format is one reader and one row of `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from bloodcell_core.data.formats.archive import BLOOD_CELL_IMAGES
+from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
+from bloodcell_core.data.formats.listing import Format
+from bloodcell_core.data.formats.medmnist import MEDMNIST
+from bloodcell_core.data.formats.pcam import PCAM
+from bloodcell_core.data.formats.table import TABLE
+from bloodcell_core.data.pictures import SUFFIXES
+from bloodcell_core.data.sources import Source
+from bloodcell_core.errors import LabError
+
+FORMATS: dict[str, Format] = {row.name: row for row in (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, CLASS_FOLDERS)}
+"""In the order in which they are tried: the first that matches reads the source."""
+
+
+def choose_format(source: Source, name: str = "auto") -> Format:
+    if name != "auto":
+        if name not in FORMATS:
+            raise LabError(f"no format is called {name[:40]!r}: use auto, {', '.join(FORMATS)}")
+        return FORMATS[name]
+    for row in FORMATS.values():
+        if row.matches(source):
+            return row
+    raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")

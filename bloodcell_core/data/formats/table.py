@@ -1,0 +1,255 @@
+"""A table that names each picture and its label: CSV, TSV or Parquet, by itself or beside the pictures.
+
+Columns, in any case: `path` (or file, filename, image) and `label` (or class); where there are any, `split`, `group`
+(or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` or as one `box` of four numbers.
+Paths begin at the table's own folder. The table decides alone: folders' names mean nothing beside it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bloodcell_core.cells import Box
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
+from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
+from bloodcell_core.errors import LabError
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+CORNERS = ("x0", "y0", "x1", "y1")
+COLUMNS = {
+    "path": ("path", "file", "filename", "image"),
+    "label": ("label", "class"),
+    "split": ("split",),
+    "group": ("group", "source_photo", "photo", "patient"),
+    "box": ("box",),
+    **{corner: (corner,) for corner in CORNERS},
+}
+"""What a column may be called, by what it holds."""
+MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
+"""What a cell holds, in any case, that holds nothing."""
+
+
+def _matches(source: Source) -> bool:
+    return source.files[0].lower().endswith(SUFFIXES) if isinstance(source, FileSource) else bool(_tables(source))
+
+
+def _tables(source: Source) -> list[str]:
+    """The tables nearest to the source's top that have a column of paths and one of labels."""
+    files = [file for file in source.files if file.lower().endswith(SUFFIXES)]
+    top = min((file.count("/") for file in files), default=0)
+    return [file for file in files if file.count("/") == top and _has_columns(source, file)]
+
+
+def _has_columns(source: Source, file: str) -> bool:
+    try:
+        _columns(file, _open(file, source.read(file))[0])
+    except LabError:
+        return False
+    return True
+
+
+def _read(source: Source, with_test_simple: bool) -> Listing:
+    tables = source.files if isinstance(source, FileSource) else _tables(source)
+    if len(tables) != 1:
+        raise LabError(
+            f"{source.name} holds several tables of pictures ({', '.join(tables[:3])}): hand in the one that you mean"
+            if tables
+            else f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})"
+        )
+    return of_files(source, _entries(source, tables[0]))
+
+
+# From the file to columns of text
+
+Load = Callable[[Sequence[int]], pd.DataFrame]
+
+
+@contextmanager
+def _told(file: str) -> Iterator[None]:
+    """Tells what goes wrong in reading a table as a LabError."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise LabError(f"{file} is not UTF-8 text: save it as CSV UTF-8") from None
+    except (ValueError, OSError, pa.ArrowException) as error:  # pandas' own errors of parsing are ValueErrors
+        raise LabError(f"{file} can't be read as a table: {' '.join(str(error).split())[:120]}") from None
+
+
+def _open(file: str, data: bytes) -> tuple[list[str], Load]:
+    """The names of a table's columns, and what loads some of them as text."""
+    if not file.lower().endswith(SUFFIXES):
+        raise LabError(f"{file} is no table ({', '.join(SUFFIXES)})")
+    with _told(file):
+        return _open_parquet(data) if file.lower().endswith(".parquet") else _open_csv(data)
+
+
+def _open_csv(data: bytes) -> tuple[list[str], Load]:
+    text = data.decode("utf-8-sig").lstrip("\r\n")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+
+    def load(rows: int) -> pd.DataFrame:
+        # The header as a row like others: a row that is longer than it is then an error, and not cut to fit.
+        return pd.read_csv(
+            io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, nrows=rows, low_memory=False
+        )
+
+    def load_columns(places: Sequence[int]) -> pd.DataFrame:
+        return load(MAX_FILES + 2).iloc[1:, list(places)]
+
+    return [*load(1).iloc[0]] if text else [], load_columns
+
+
+def _open_parquet(data: bytes) -> tuple[list[str], Load]:
+    table = pq.ParquetFile(io.BytesIO(data))
+    names = table.schema_arrow.names
+
+    def load_columns(places: Sequence[int]) -> pd.DataFrame:
+        if table.metadata.num_rows > MAX_FILES:
+            raise ValueError(f"more than {MAX_FILES:,} rows")
+        columns = table.read([names[place] for place in places]).columns
+        return pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
+
+    return names, load_columns
+
+
+def _as_text(column: pa.ChunkedArray) -> pd.Series:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    text: pd.Series = pc.cast(column, pa.string()).to_pandas()
+    return text
+
+
+def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
+    """The place of each column that is known, by what it holds."""
+    plain = [str(name).strip().lower() for name in names]
+    found: dict[str, int] = {}
+    for holds, spellings in COLUMNS.items():
+        places = [place for place, name in enumerate(plain) if name in spellings]
+        if len(places) > 1:
+            several = ", ".join(names[place] for place in places)
+            raise LabError(f"{file} has several columns for the {holds} ({several}): keep one")
+        if places:
+            found[holds] = places[0]
+    for needed in ("path", "label"):
+        if needed not in found:
+            have = ", ".join(str(name)[:40] for name in names[:12]) or "no column"
+            raise LabError(f"{file} has no column {' or '.join(COLUMNS[needed])}: it has {have}")
+    corners = [corner for corner in CORNERS if corner in found]
+    if corners and ("box" in found or len(corners) < 4):
+        have = ", ".join(corners + ["box"] * ("box" in found))
+        raise LabError(f"{file} tells boxes by {have}: give either {', '.join(CORNERS)} or one column box")
+    return found
+
+
+# From columns to pictures
+
+
+def _entries(source: Source, file: str) -> list[Entry]:
+    names, load = _open(file, source.read(file))
+    places = _columns(file, names)
+    with _told(file):
+        frame = load([*places.values()])
+    if len(frame) > MAX_FILES:
+        raise LabError(f"{file} has more than {MAX_FILES:,} rows: import a part of it")
+    columns = {holds: [_cell(text) for text in frame[place]] for holds, place in places.items()}
+    nothing: list[str | None] = [None] * len(frame)
+
+    def refuse(bad: Sequence[int], what: str) -> None:
+        if bad:
+            rows = ", ".join(str(row + 2) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
+            raise LabError(f"{file}: {len(bad):,} of {len(frame):,} rows {what} (rows {rows}; the header is row 1)")
+
+    paths, labels = columns["path"], columns["label"]
+    refuse([row for row, path in enumerate(paths) if path is None], "have no path")
+    refuse([row for row, label in enumerate(labels) if label is None], "have no label")
+    splits = columns.get("split", nothing)
+    refuse(
+        [row for row, split in enumerate(splits) if split and split.lower() not in SPLIT_NAMES],
+        f"have a split that is none of {', '.join(SPLIT_NAMES)}",
+    )
+    inside = _Inside(source, file)
+    refuse([row for row, path in enumerate(paths) if inside.leaves(str(path))], "have a path that leaves the folder")
+    files = [inside.find(str(path)) for path in paths]
+    missing = [row for row, found in enumerate(files) if found is None]
+    refuse(missing, f"name a file that is not there, {paths[missing[0]]!r:.80} first" if missing else "")
+    first_label: dict[str | None, str | None] = {}
+    twice = [row for row, f in enumerate(files) if first_label.setdefault(f, labels[row]) != labels[row]]
+    refuse(twice, "name a file that another row gives another label")
+    boxes = _boxes(columns, nothing)
+    wrong = [row for row, box in enumerate(boxes) if box == ()]
+    refuse(wrong, "have a box that is not x0 y0 x1 y1 with x0 < x1 and y0 < y1")
+    return [
+        Entry(str(found), str(label), SPLIT_NAMES[split.lower()] if split else None, group, box or None)
+        for found, label, split, group, box in zip(
+            files, labels, splits, columns.get("group", nothing), boxes, strict=True
+        )
+    ]
+
+
+def _cell(text: object) -> str | None:
+    plain = text.strip() if isinstance(text, str) else ""
+    return None if plain.lower() in MISSING else plain
+
+
+class _Inside:
+    """Where a table's paths lead: into the folder or zip that holds it and, from a table by itself, anywhere by an
+    absolute path."""
+
+    def __init__(self, source: Source, table: str):
+        self._source = source
+        self._alone = source if isinstance(source, FileSource) else None
+        self._folder = posixpath.dirname(table)
+        self._files = set(source.files)
+
+    def leaves(self, path: str) -> bool:
+        if os.path.isabs(path):
+            return self._alone is None
+        # normpath keeps only those `..` that lead out
+        return self._place(path).startswith(("..", "/")) or ":" in path.split("/")[0]
+
+    def find(self, path: str) -> str | None:
+        """The file that a path leads to, None where there is none."""
+        if self._alone is None:
+            place = self._place(path)
+            return place if place in self._files else None
+        place = path if os.path.isabs(path) else self._place(path)
+        full = self._alone.folder / place
+        if not full.is_file():
+            return None
+        inside = os.path.isabs(path) or full.resolve().is_relative_to(self._alone.folder)
+        return place if inside else None  # a link that leads out of the folder
+
+    def _place(self, path: str) -> str:
+        return posixpath.normpath(posixpath.join(self._folder, path.replace("\\", "/")))
+
+
+def _boxes(columns: dict[str, list[str | None]], nothing: list[str | None]) -> list[Box | tuple[()] | None]:
+    """Each row's box; None where none is told, () where what is told is none."""
+    if "box" in columns:
+        told = [text.strip("()[] ").replace(",", " ").split() if text else [] for text in columns["box"]]
+    elif "x0" in columns:
+        corners = zip(*(columns[corner] for corner in CORNERS), strict=True)
+        told = [[text or "" for text in row] if any(row) else [] for row in corners]
+    else:
+        return [None] * len(nothing)
+    return [_box(texts) if texts else None for texts in told]
+
+
+def _box(texts: Sequence[str]) -> Box | tuple[()]:
+    try:
+        x0, y0, x1, y1 = (round(float(text)) for text in texts)
+    except (ValueError, OverflowError):  # no number, not four of them, or infinite
+        return ()
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else ()
+
+
+TABLE = Format("table", "A table of paths and labels: CSV, TSV or Parquet", _matches, _read)
