@@ -149,7 +149,7 @@ def test_the_table_on_disk_is_the_one_that_is_shown(tmp_path):
     again = Dataset("cells")
     pd.testing.assert_frame_equal(again.images, dataset.images)
     assert again.facts == dataset.facts
-    assert again.facts["schema_version"] == workspace.SCHEMA_VERSION
+    assert again.facts["schema_version"] == workspace.DATASET_VERSION
     assert again.facts["source"] == str(tmp_path / "cells")
     assert abs(datetime.now(UTC) - datetime.fromisoformat(again.facts["imported"])).days == 0
     assert not again.synthetic
@@ -550,19 +550,19 @@ def cells(tmp_path: Path) -> Path:
     return import_dataset(write_class_folder(tmp_path / "cells"), "cells").folder
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [1, 3, None, "2"])
 def test_a_dataset_of_another_schema_is_refused_with_the_remedy(cells, version):
     facts = workspace.read_json(cells / "dataset.json") | {"schema_version": version}
     workspace.write_json(cells / "dataset.json", facts)
     with pytest.raises(LabError) as caught:
         Dataset("cells")
-    assert str(caught.value) == (f"dataset 'cells' has schema version {version}, this program reads 1: import it again")
+    assert str(caught.value) == (f"dataset 'cells' has schema version {version}, this program reads 2: import it again")
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "7", '"words"'])
 def test_facts_that_are_none_are_refused_with_the_remedy(cells, text):
     (cells / "dataset.json").write_text(text)
-    with pytest.raises(LabError, match="'cells' has schema version None, this program reads 1: import it again"):
+    with pytest.raises(LabError, match="'cells' has schema version None, this program reads 2: import it again"):
         Dataset("cells")
 
 
@@ -635,6 +635,7 @@ def test_a_demo_that_can_not_be_drawn_is_named(lab_home, per_class, seed, words)
 @pytest.mark.parametrize("per_class", [10, 50, 60])
 def test_progress_rises_to_the_total(tmp_path, monkeypatch, per_class):
     monkeypatch.setattr(importing, "decode_rgb", lambda data: np.zeros((9, 9, 3), np.uint8))
+    monkeypatch.setattr(importing, "stored_mode", lambda data: "RGB")
     files = {f"{label}/{n}.png": f"{label} {n}".encode() for label in "ab" for n in range(per_class)}
     seen: list[tuple[int, int]] = []
     import_dataset(write_files(tmp_path / "cells", files), progress=lambda *told: seen.append(told))

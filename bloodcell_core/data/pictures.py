@@ -86,6 +86,14 @@ def decode_rgb(data: bytes) -> np.ndarray:
         raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
 
 
+def stored_mode(data: bytes) -> str:
+    """How a picture that `decode_rgb` reads is stored, by its header: Pillow's name of its mode (RGB, L, RGBA, P,
+    CMYK, I;16, …), or `RGB;16` for colour of 16 bits a sample, which Pillow calls RGB.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return "RGB;16" if _is_deep_colour(image) else image.mode
+
+
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if min(width, height) < MIN_SIDE:
