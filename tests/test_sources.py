@@ -82,9 +82,8 @@ def test_a_source_is_known_by_what_it_is_and_not_by_its_name(tmp_path):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    assert (
-        refusal(tmp_path / "nowhere.zip") == f"{tmp_path / 'nowhere.zip'} doesn't exist: give a folder or a .zip file"
-    )
+    words = "doesn't exist: give a folder, a .zip file, or a .npz, .h5, .csv, .tsv, .parquet file"
+    assert refusal(tmp_path / "nowhere.zip") == f"{tmp_path / 'nowhere.zip'} {words}"
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
@@ -210,13 +209,22 @@ def test_hidden_files_are_passed_over(tmp_path, hidden):
     assert open_source(write_files(tmp_path / "cells", files)).files == ["a/1.png"]
 
 
-def test_links_in_a_folder_are_not_followed(tmp_path):
+@pytest.mark.parametrize("leads_to", ["secret/2.png", "secret", "cells", "nowhere.png", "cells/a/1.png"])
+@pytest.mark.parametrize("name", ["a/2.png", "b", "notes"])
+def test_a_link_in_a_folder_refuses_it(tmp_path, name, leads_to):
     folder = write_files(tmp_path / "cells", {"a/1.png": b"first"})
     write_files(tmp_path / "secret", {"2.png": b"not yours"})
-    (folder / "a" / "2.png").symlink_to(tmp_path / "secret" / "2.png")
-    (folder / "b").symlink_to(tmp_path / "secret", target_is_directory=True)
-    (folder / "loop").symlink_to(folder, target_is_directory=True)
-    (folder / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / name).symlink_to(tmp_path / leads_to)
+    assert refusal(folder) == (
+        f"cells holds a link ({name!r}): links are not followed, put what it leads to in its place (cp -rL does) "
+        "or remove it"
+    )
+
+
+def test_hidden_links_are_passed_over_like_other_hidden_files(tmp_path):
+    folder = write_files(tmp_path / "cells", {"a/1.png": b"first", ".venv/x": b"x"})
+    for name in (".link", ".venv/python", "a/.lock"):
+        (folder / name).symlink_to(tmp_path)
     assert open_source(folder).files == ["a/1.png"]
 
 
@@ -232,13 +240,26 @@ def test_what_is_neither_file_nor_folder_is_passed_over(tmp_path):
     assert open_source(folder).files == ["a/1.png"]
 
 
-def test_links_in_a_zip_are_passed_over(tmp_path):
+def test_a_link_in_a_zip_refuses_it(tmp_path):
     link = zipfile.ZipInfo("a/link.png")
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
         archive.writestr("a/1.png", b"first")
         archive.writestr(link, "/etc/passwd")
-    assert open_source(tmp_path / "cells.zip").files == ["a/1.png"]
+    assert refusal(tmp_path / "cells.zip") == (
+        "cells.zip holds a link ('a/link.png'): pack what it leads to in its place"
+    )
+
+
+@pytest.mark.parametrize("other", ["a/1.png", "a\\1.png", "./a/1.png", "a//1.png"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_refuse_a_zip(tmp_path, other):
+    info = zipfile.ZipInfo("x")
+    info.filename = other
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+        archive.writestr("a/1.png", b"first")
+        archive.writestr(info, b"second")
+    assert refusal(tmp_path / "cells.zip").startswith("cells.zip holds two files called ")
 
 
 # Members that can't be read
@@ -376,9 +397,102 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
 def test_too_much_in_all_is_refused(tmp_path, monkeypatch):
     archive = write_zip(tmp_path / "cells.zip", FILES)
     monkeypatch.setattr(sources, "MAX_TOTAL_BYTES", sum(map(len, FILES.values())) - 1)
-    assert refusal(archive).startswith("cells.zip would unpack to more than ")
+    assert refusal(archive).startswith("cells.zip would unpack to ")
     monkeypatch.setattr(sources, "MAX_TOTAL_BYTES", sum(map(len, FILES.values())))
     assert contents(archive) == FILES
+
+
+def test_many_small_bombs_are_refused_by_their_ratio_in_all(tmp_path, monkeypatch):
+    files = {f"a/{number}.png": bytes(50_000) for number in range(8)}
+    archive = write_zip(tmp_path / "cells.zip", files, zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(sources, "RATIO_FROM_BYTES", 60_000)
+    assert refusal(archive) == "cells.zip would unpack to 0.0 GiB, far more than it should: it is refused"
+    monkeypatch.setattr(sources, "RATIO_FROM_BYTES", 400_000)
+    assert contents(archive) == files
+
+
+# How many files a zip lists is counted before its list is read: that would take gigabytes of memory
+
+
+def long_list(path: Path, entries: int, stated: int, long: bool) -> Path:
+    """A zip that lists one and the same member `entries` times, and states that there were `stated`."""
+    write_zip(path, {"a/1.png": b"first"})
+    data = path.read_bytes()
+    start = data.index(b"PK\1\2")
+    listed = data[start : data.index(b"PK\5\6")] * entries
+    count, length, place = min(stated, 0xFFFF), len(listed), start
+    tail = b""
+    if long:
+        record = start + len(listed)
+        tail = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, stated, stated, length, place)
+        tail += struct.pack("<4sLQL", b"PK\6\7", 0, record, 1)
+        count, length, place = 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, count, count, length, place, 0)
+    path.write_bytes(data[:start] + listed + tail + end)
+    return path
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("stated", [1, 1_000_000])
+def test_a_zip_of_a_million_files_is_refused_before_its_list_is_read(tmp_path, monkeypatch, stated, long):
+    path = long_list(tmp_path / "cells.zip", 1_000_000, stated, long)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda file: pytest.fail("its list is read"))
+    assert refusal(path) == "cells.zip lists 1,000,000 files; at most 500,000 are taken"
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_the_count_is_that_of_the_list(tmp_path, monkeypatch, long):
+    path = long_list(tmp_path / "cells.zip", 7, 7, long)
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.infolist()) == 7
+    monkeypatch.setattr(sources, "MAX_FILES", 6)
+    assert refusal(path) == "cells.zip lists 7 files; at most 6 are taken"
+    monkeypatch.setattr(sources, "MAX_FILES", 7)
+    assert "two files called 'a/1.png'" in refusal(path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    comment=st.sampled_from([b"", b"PK\5\6", b"PK\6\7" + bytes(30), b"PK\5\6" + bytes(40), b"x" * 65535]),
+    long=st.booleans(),
+    changes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 255)), max_size=3),
+)
+def test_no_more_files_are_listed_than_were_counted(tmp_path_factory, comment, long, changes):
+    path = long_list(tmp_path_factory.mktemp("zips") / "cells.zip", 5, 5, long)
+    data = bytearray(path.read_bytes() + comment)
+    data[len(data) - len(comment) - 2 : len(data) - len(comment)] = struct.pack("<H", len(comment))
+    for from_the_end, value in changes:
+        data[-1 - from_the_end] = value
+    path.write_bytes(data)
+    start, end = sources._directory_place(path)
+    with suppress(*sources.DAMAGED):
+        with zipfile.ZipFile(path) as archive:
+            assert len(archive.infolist()) <= path.read_bytes()[start:end].count(b"PK\1\2")
+
+
+def test_a_list_that_is_long_for_its_names_is_refused(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "cells.zip", {f"a/{'x' * 5000}.png": b"first"})
+    monkeypatch.setattr(sources, "MAX_DIRECTORY_BYTES", 5000)
+    assert refusal(path).startswith("cells.zip has a list of files of 5,0")
+
+
+# A single file
+
+
+@pytest.mark.parametrize("suffix", [*sources.SINGLE_FILES, ".CSV", ".Npz"])
+def test_a_single_file_is_a_source_and_leads_to_what_lies_beside_it(tmp_path, suffix):
+    folder = write_files(tmp_path / "cells", {f"data{suffix}": b"itself", "a/1.png": b"first"})
+    source = open_source(folder / f"data{suffix}")
+    assert (source.name, source.files) == ("data", [f"data{suffix}"])
+    assert source.read(f"data{suffix}") == b"itself"
+    assert source.read("a/1.png") == source.read(str(folder / "a" / "1.png")) == b"first"
+    assert source.path("a/1.png") == folder / "a" / "1.png"
+    source.close()
+
+
+def test_only_what_lies_on_disk_has_a_path(tmp_path):
+    assert open_source(write_files(tmp_path / "cells", FILES)).path("a/1.png") == tmp_path / "cells" / "a" / "1.png"
+    assert open_source(write_zip(tmp_path / "cells.zip", FILES)).path("a/1.png") is None
 
 
 # Nothing is left open or unpacked
