@@ -1,7 +1,11 @@
-"""Finds white cells by the nucleus's stain and cuts them out.
+"""Finds white cells by the stain of their nuclei and cuts them out.
 
-A nucleus is blue-violet where everything else in a smear is pink, tan or white: blue stands well above green.
-Brightness cancels out of (B - G) / (B + G), so exposure hardly moves it.
+A nucleus is blue-violet where everything else in a smear is pink, tan or white: blue stands well above green, and
+brightness cancels out of (B - G) / (B + G). How large a nucleus is and how far apart its lobes may lie is measured in
+radii of the red cells beside it, which are of one size in every smear: so pictures of any magnification are searched
+alike, platelets are told from nuclei, and the lobes of one cell from two cells that touch.
+
+Measured in benchmarks/bench_cells.py; the figures and their limits are in docs/cell-finder.md.
 """
 
 from __future__ import annotations
@@ -14,69 +18,329 @@ import numpy as np
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in the picture's pixels; x1 and y1 are just outside."""
 
-WORKING_SIDE = 640  # longer sides are shrunk to this before the search
-MIN_CONTRAST = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
-MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, for a nucleus
-MIN_SHARE = 0.25  # of the largest nucleus: platelets and stain specks are smaller
-CROP_SCALE = (
-    2.0  # crop's side over the nucleus box's longer side: holds the whole cell and a rim of its surroundings
-)
+BLACK = 40  # of blue and green together: black borders of rotated copies carry no colour
+MIN_STAIN = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
+
+# The search for red cells
+MEASURING_SIDE, FINER_SIDE = 320, 1280  # pixels; the finer one is for fields whose red cells are too small in the first
+RED_RADII = np.geomspace(6, 45, 15)  # pixels that are tried, each 15% more than the last
+MIN_SLOPE = 2.0  # grey values a pixel, at a red cell's edge
+MIN_CIRCLE = 0.55  # of a circle's edge must be seen for a red cell
+SURE_CIRCLE = 1.0  # the three best circles' mean, from which on the radius is relied on
+
+# All of these are in radii of a red cell, or areas of one
+SEARCH_RADIUS = 18.0  # pixels to which red cells are shrunk before nuclei are searched for
+USUAL_RADIUS = 0.1  # of the picture's shorter side, taken where no red cell is seen
+MAX_NUCLEUS_RADIUS = 2.5  # of a nucleus as a disc: smaller red cells are not believed
+LOBE_AREA = 0.05
+MIN_NUCLEUS_AREA, MIN_NUCLEUS_AREA_UNSURE = 0.5, 0.2  # platelets are smaller than the first
+MAX_NUCLEUS_AREA = 12.0
+MAX_EXTENT = 2.6  # radius of the circle around a nucleus with all its lobes
+MAX_GAP = 0.9  # between a nucleus's lobes
+MAX_GAP_BRIGHTNESS = 0.85  # of the background's: between lobes lies the cell, between cells the background
+MAX_SOLIDITY = 0.94  # area over that of the convex hull: nuclei that touch have a waist
+
+MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, where no red cell tells the scale
+MIN_SHARE = 0.25  # of the largest nucleus, there and where the scale is unsure: specks of stain are smaller
+
+USUAL_NUCLEUS = 3.4  # its longer side, in radii of a red cell
+
+
+class Crop(NamedTuple):
+    """How much is cut out around a nucleus. The defaults were measured: docs/cell-finder.md."""
+
+    scale: float = 2.0
+    """The square's side, in longer sides of the nucleus …"""
+    margin: float = 0.0
+    """… and so many radii of a red cell more."""
+    border: str = "edge"
+    """What lies outside the picture, a row of BORDERS."""
+
+
+DEFAULT_CROP = Crop()
+BORDERS = ("edge", "reflect", "background", "black")
+"""The picture's edge repeated, the picture mirrored, its background's colour, or black."""
 
 
 class Cell(NamedTuple):
     box: Box
-    """Of the nucleus."""
+    """Of the nucleus with all its lobes."""
     area: float
     """Of the nucleus, in pixels of the picture."""
+    mask: np.ndarray
+    """bool, the box's height × width: where the nucleus is."""
+    red_radius: float | None
+    """Of the picture's red cells, in its pixels; None where none is seen clearly."""
+
+
+class _Scale(NamedTuple):
+    red_radius: float
+    """Of a red cell, in pixels."""
+    sure: bool
+    seen: bool
+    """False where no red cell is seen and `red_radius` is a guess."""
+
+
+class _Stain(NamedTuple):
+    """A picture as the search sees it."""
+
+    green: np.ndarray
+    """uint8 H×W, smoothed."""
+    lit: np.ndarray
+    """bool H×W, False on black borders."""
+    nuclei: np.ndarray
+    """uint8 H×W, 1 where nucleus stain is."""
+
+
+class _Lobe(NamedTuple):
+    outline: np.ndarray
+    """int32 (N, 2), x and y."""
+    pixels: np.ndarray
+    """int64 (N, 2), x and y."""
 
 
 def find_cells(picture: np.ndarray) -> list[Cell]:
-    """White cells in a picture (uint8 H×W×3 RGB), largest nucleus first; empty where there is none."""
+    """White cells in a picture or field (uint8 H×W×3 RGB) of any size, largest nucleus first; empty where none is."""
+    shrunk, scale = _scale_of(picture)
+    by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
+    radius = scale.red_radius * by / shrunk
+    stain = _stain(_shrink(picture, by))
+    disc = np.pi * radius**2
+    nuclei = _join(_lobes(stain.nuclei, radius), radius, stain)
+    largest = max((len(pixels) for pixels in nuclei), default=0)
+    if scale.seen:
+        low = (MIN_NUCLEUS_AREA if scale.sure else MIN_NUCLEUS_AREA_UNSURE) * disc
+        high = MAX_NUCLEUS_AREA * disc
+    else:
+        low, high = MIN_AREA * stain.nuclei.size, MAX_AREA * stain.nuclei.size
+    if not scale.sure:
+        low = max(low, MIN_SHARE * largest)
+    red_radius = scale.red_radius / shrunk if scale.sure else None
+    found = [_cell(pixels, by, picture.shape, red_radius) for pixels in nuclei if low <= len(pixels) <= high]
+    return sorted(found, key=lambda cell: -cell.area)
+
+
+def red_cell_radius(picture: np.ndarray) -> float | None:
+    """The radius of the red cells in a picture (uint8 H×W×3 RGB) in its pixels; None where none is seen clearly."""
+    shrunk, scale = _scale_of(picture)
+    return scale.red_radius / shrunk if scale.sure else None
+
+
+class Place(NamedTuple):
+    """Where the white cell of a picture is: what a cell view is cut by."""
+
+    box: Box | None
+    """Of its largest nucleus; None where no white cell is found."""
+    red_radius: float | None
+    """Of the picture's red cells, in its pixels; None where none is seen clearly."""
+
+
+def find_place(picture: np.ndarray) -> Place:
+    """Where the largest white cell of a picture (uint8 H×W×3 RGB) is."""
+    cells = find_cells(picture)
+    return Place(cells[0].box, cells[0].red_radius) if cells else Place(None, red_cell_radius(picture))
+
+
+def _cell(pixels: np.ndarray, by: float, shape: tuple[int, ...], red_radius: float | None) -> Cell:
+    """A nucleus, found in a picture that was shrunk `by`, in the picture's own pixels."""
+    (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0) + 1
+    small = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    small[pixels[:, 1] - y0, pixels[:, 0] - x0] = 1
+    left, top = round(x0 / by), round(y0 / by)
+    right, bottom = min(shape[1], round(x1 / by)), min(shape[0], round(y1 / by))
+    mask = cv2.resize(small, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    return Cell((left, top, right, bottom), len(pixels) / by**2, mask.astype(bool), red_radius)
+
+
+def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
     height, width = picture.shape[:2]
-    scale = min(1.0, WORKING_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    mask = _nucleus_mask(small)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-    floor = MIN_AREA * mask.size
-    found = [row for row in stats[1:] if floor <= row[cv2.CC_STAT_AREA] <= MAX_AREA * mask.size]
-    largest = max((row[cv2.CC_STAT_AREA] for row in found), default=0)
-    cells = []
-    for x, y, w, h, area in found:
-        if area >= MIN_SHARE * largest:
-            box = (round(x / scale), round(y / scale), round((x + w) / scale), round((y + h) / scale))
-            cells.append(Cell(box, float(area) / scale**2))
-    return sorted(cells, key=lambda cell: -cell.area)
+    size = max(1, round(width * by)), max(1, round(height * by))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if by < 1 else picture
 
 
-def _nucleus_mask(picture: np.ndarray) -> np.ndarray:
-    """uint8 H×W, 255 where nucleus stain is; lobes that nearly touch are joined."""
-    smooth = cv2.GaussianBlur(picture, (0, 0), 1.5).astype(np.float32)
-    green, blue = smooth[:, :, 1], smooth[:, :, 2]
-    stain = (blue - green) / (blue + green + 1)
-    stain[blue + green < 40] = 0  # black borders of rotated copies carry no colour
+def _stain(picture: np.ndarray) -> _Stain:
+    smooth = cv2.GaussianBlur(picture, (0, 0), 1.2)
+    green, blue = smooth[:, :, 1].astype(np.float32), smooth[:, :, 2].astype(np.float32)
+    lit = green + blue >= BLACK
+    stain = np.where(lit, (blue - green) / (blue + green + 1), 0)
     level = np.clip(stain * 500, 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    mask = ((stain > max(threshold / 500, MIN_CONTRAST)) * 255).astype(np.uint8)
-    reach = max(3, round(min(mask.shape) * 0.03)) | 1
-    joined = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return cv2.morphologyEx(
-        joined, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    )
+    mask = (stain > max(threshold / 500, MIN_STAIN)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    return _Stain(smooth[:, :, 1], lit, mask)
 
 
-def cell_square(nucleus: Box) -> Box:
+# The scale: how large red cells are
+
+
+def _scale_of(picture: np.ndarray) -> tuple[float, _Scale]:
+    """By how much the picture was shrunk, and the red cells' radius in the shrunk one."""
+    longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
+    shrunk = 1.0
+    for side in (MEASURING_SIDE, FINER_SIDE):
+        shrunk = min(1.0, side / longer)
+        scale = _measure_red_cells(_stain(_shrink(picture, shrunk)))
+        if scale and (scale.red_radius > RED_RADII[1] or shrunk == 1):
+            return shrunk, scale
+    return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False)
+
+
+def _measure_red_cells(stain: _Stain) -> _Scale | None:
+    """The radius at which most edges lie on circles that are darker within.
+
+    Each steep place votes for the point that lies one radius downhill; red cells, also those that overlap, are the
+    points of many votes (after Loy and Zelinsky's fast radial symmetry, 2003).
+    """
+    green = stain.green.astype(np.float32)
+    slope_x = cv2.Sobel(green, cv2.CV_32F, 1, 0, scale=1 / 8)
+    slope_y = cv2.Sobel(green, cv2.CV_32F, 0, 1, scale=1 / 8)
+    steep = cv2.magnitude(slope_x, slope_y)
+    steep[cv2.dilate(stain.nuclei | ~stain.lit, np.ones((7, 7), np.uint8)) > 0] = 0
+    y, x = np.nonzero(steep > max(MIN_SLOPE, float(np.percentile(steep, 85))))
+    if not len(x):
+        return None
+    down_x, down_y = -slope_x[y, x] / steep[y, x], -slope_y[y, x] / steep[y, x]
+    from_nucleus = cv2.distanceTransform(1 - stain.nuclei, cv2.DIST_L2, 3)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei)
+    largest = np.sqrt(parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
+    scores, bests = np.zeros(len(RED_RADII)), np.zeros(len(RED_RADII))
+    for place, radius in enumerate(RED_RADII):
+        if largest > MAX_NUCLEUS_RADIUS * radius:
+            continue
+        # Votes are counted in squares; for large circles in coarse ones: half the time, and the same radius.
+        square = 1 if radius < 12 else 2
+        height, width = -(-green.shape[0] // square), -(-green.shape[1] // square)
+        to_x, to_y = ((x + down_x * radius) / square).astype(int), ((y + down_y * radius) / square).astype(int)
+        inside = (to_x >= 0) & (to_y >= 0) & (to_x < width) & (to_y < height)
+        votes = np.bincount(to_y[inside] * width + to_x[inside], minlength=height * width).reshape(height, width)
+        # In shares of a whole circle: the votes that fall around a point, over the circle's length.
+        spread = max(1.0, 0.1 * radius) / square
+        shares = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread) * spread**2 / radius
+        apart = int(radius / square) | 1
+        peaks = (shares == cv2.dilate(shares, np.ones((apart, apart), np.uint8))) & (shares > MIN_CIRCLE)
+        circles = np.sort(
+            shares[peaks & (from_nucleus[::square, ::square] > 0.6 * radius)]
+        )  # a white cell is a circle, too
+        scores[place] = (np.minimum(circles, 1.5) - MIN_CIRCLE).sum() * radius
+        bests[place] = circles[-3:].mean() if len(circles) >= 3 else 0
+    best = int(scores.argmax())
+    if not scores[best]:
+        return None
+    near = slice(max(0, best - 1), best + 2)
+    radius = float((RED_RADII[near] * scores[near]).sum() / scores[near].sum())
+    return _Scale(radius, sure=bool(bests[best] >= SURE_CIRCLE), seen=True)
+
+
+# From lobes to nuclei
+
+
+def _lobes(nuclei: np.ndarray, radius: float) -> list[_Lobe]:
+    """The connected parts of the stain that are no specks; those too large for one nucleus are cut at their waists."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(nuclei)
+    lobes = []
+    for label, (x, y, width, height, area) in enumerate(stats):
+        if label and area >= LOBE_AREA * np.pi * radius**2:
+            part = (labels[y : y + height, x : x + width] == label).astype(np.uint8)
+            lobes += [
+                _Lobe(_outline(piece) + (x, y), np.argwhere(piece)[:, ::-1] + (x, y))
+                for piece in _cut_at_waists(part, radius)
+            ]
+    return lobes
+
+
+def _outline(part: np.ndarray) -> np.ndarray:
+    outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.concatenate(outlines)[:, 0]
+
+
+def _cut_at_waists(part: np.ndarray, radius: float) -> list[np.ndarray]:
+    outline = _outline(part)
+    hull = cv2.contourArea(cv2.convexHull(outline))
+    if _extent(outline) <= MAX_EXTENT * radius or part.sum() > MAX_SOLIDITY * hull:
+        return [part]
+    depth = cv2.distanceTransform(cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)
+    cores = (depth > max(0.3 * radius, 0.5 * float(depth.max()))).astype(np.uint8)
+    # Each pixel goes to the core that is nearest to it.
+    _, nearest = cv2.distanceTransformWithLabels(1 - cores, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+    nearest = np.where(part > 0, nearest[1:-1, 1:-1], 0)
+    return [(nearest == core).astype(np.uint8) for core in np.unique(nearest[nearest > 0])]
+
+
+def _extent(outline: np.ndarray) -> float:
+    return float(cv2.minEnclosingCircle(outline.astype(np.float32))[1])
+
+
+def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[np.ndarray]:
+    """Lobes that belong to one cell together, nearest first: the pixels of each nucleus, int64 (N, 2)."""
+    if not lobes:
+        return []
+    low = np.array([lobe.outline.min(axis=0) for lobe in lobes])
+    high = np.array([lobe.outline.max(axis=0) for lobe in lobes])
+    brightness = MAX_GAP_BRIGHTNESS * float(np.percentile(stain.green[stain.lit], 90))
+    close = []
+    for one in range(len(lobes)):
+        boxes_apart = np.maximum(low[one] - high[:one], low[:one] - high[one]).max(axis=1, initial=0)
+        for other in np.nonzero(boxes_apart <= MAX_GAP * radius)[0].tolist():
+            gap, between = _gap(lobes[one].outline, lobes[other].outline)
+            if gap <= MAX_GAP * radius and stain.green[between[:, 1], between[:, 0]].max() <= brightness:
+                close.append((gap, one, other))
+    groups = {place: [place] for place in range(len(lobes))}
+    for _, one, other in sorted(close):
+        if groups[one] is not groups[other]:
+            members = groups[one] + groups[other]
+            if _extent(np.concatenate([lobes[place].outline for place in members])) <= MAX_EXTENT * radius:
+                groups |= dict.fromkeys(members, members)
+    whole = {id(members): members for members in groups.values()}.values()
+    return [np.concatenate([lobes[place].pixels for place in members]) for members in whole]
+
+
+def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
+    """The shortest way between two outlines: its length, and some points on it, int64 (12, 2)."""
+    one, other = one[:: max(1, len(one) // 80)], other[:: max(1, len(other) // 80)]
+    distances = np.linalg.norm(one[:, None] - other[None], axis=2)
+    a, b = np.unravel_index(distances.argmin(), distances.shape)
+    return float(distances[a, b]), np.linspace(one[a], other[b], 12).round().astype(np.int64)
+
+
+# Squares
+
+
+def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
     """The square around a nucleus that holds its whole cell; it may reach over the picture's border."""
     x0, y0, x1, y1 = nucleus
-    side = round(CROP_SCALE * max(x1 - x0, y1 - y0))
+    longer = max(x1 - x0, y1 - y0)
+    side = max(1, round(crop.scale * longer + crop.margin * (red_radius or longer / USUAL_NUCLEUS)))
     x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
     return x, y, x + side, y + side
 
 
-def cut_square(picture: np.ndarray, square: Box) -> np.ndarray:
-    """The pixels of a square; what lies outside the picture repeats its edge."""
+def middle_square(width: int, height: int, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
+    """The square that is cut where no white cell is found: as large as a usual cell's, in the picture's middle."""
+    side = min(width, height)
+    if red_radius:
+        x0, _, x1, _ = cell_square((0, 0, round(USUAL_NUCLEUS * red_radius), 0), red_radius, crop)
+        side = min(side, x1 - x0)
+    x, y = (width - side) // 2, (height - side) // 2
+    return x, y, x + side, y + side
+
+
+def cut_square(picture: np.ndarray, square: Box, border: str = DEFAULT_CROP.border) -> np.ndarray:
+    """The pixels of a square (uint8 side×side×3 RGB); `border`, a row of BORDERS, fills what lies outside."""
     x0, y0, x1, y1 = square
     height, width = picture.shape[:2]
     top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
     inside = picture[max(0, y0) : min(y1, height), max(0, x0) : min(x1, width)]
-    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    if border == "edge":
+        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    if border == "reflect":
+        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    colour = _background(picture) if border == "background" and any((top, bottom, left, right)) else (0, 0, 0)
+    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
+
+
+def _background(picture: np.ndarray) -> tuple[float, ...]:
+    """The colour behind the cells: the median of the brightest quarter, black borders left out."""
+    colours = picture[::4, ::4].reshape(-1, 3)
+    green = colours[:, 1]
+    bright = colours[green >= np.percentile(green[green > BLACK / 2], 75)] if (green > BLACK / 2).any() else colours
+    return tuple(np.median(bright, axis=0).tolist())

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bloodcell_core.cells import BORDERS, DEFAULT_CROP, Crop
 from bloodcell_core.errors import LabError
 
 
@@ -45,6 +46,18 @@ class TrainConfig:
         "'cell' is a square cut around the white cell.",
     )
     size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.")
+    crop_scale: float = _field(
+        DEFAULT_CROP.scale, low=0.5, high=10, help="Cell view: side of the square that is cut out, in sides of the nucleus."
+    )
+    crop_margin: float = _field(
+        DEFAULT_CROP.margin, low=0, high=20, help="Cell view: by how much the square is larger, in radii of a red cell."
+    )
+    crop_border: str = _field(
+        DEFAULT_CROP.border,
+        choices=BORDERS,
+        help="Cell view: what lies outside the picture is its edge repeated, the picture mirrored, the colour of its "
+        "background, or black.",
+    )
     epochs: int = _field(
         10, low=1, high=1000, advanced=False, help="How often each training picture is shown."
     )
@@ -92,6 +105,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
             _check(spec, getattr(self, spec.name))
+
+    @property
+    def crop(self) -> Crop:
+        return Crop(self.crop_scale, self.crop_margin, self.crop_border)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

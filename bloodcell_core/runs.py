@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
@@ -66,7 +65,7 @@ class Run:
         """status.json, with `state` corrected where the worker is gone."""
         status = self.recorded_status()
         waiting_to_start = status["state"] == "queued" and time.time() - status["updated"] < START_GRACE
-        if status["state"] in ("queued", "running") and not waiting_to_start and not _is_held(self.lock):
+        if status["state"] in ("queued", "running") and not waiting_to_start and not workspace.is_held(self.lock):
             # It may have ended between the two looks: only what is read after the lock was seen free counts.
             status = self.recorded_status()
             if status["state"] in ("queued", "running"):
@@ -145,18 +144,6 @@ class Run:
             "config": self.config.to_json(),
             "summary": self.summary(),
         }
-
-
-_one_reader = threading.Lock()
-
-
-def _is_held(lock: FileLock) -> bool:
-    """Whether a worker has the lock. Another reader has it for a moment only, so a second look tells them apart."""
-    try:
-        with _one_reader, lock.acquire(timeout=0.02, poll_interval=0.002):
-            return False
-    except Timeout:
-        return True
 
 
 def names() -> list[str]:

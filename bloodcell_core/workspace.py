@@ -3,6 +3,7 @@
     datasets/<name>/dataset.json, images.parquet, originals/, views/
     runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
                predictions.parquet, summary.json
+    imports/<import>/request.json, status.json, worker.log, and what was uploaded
     locks/
 
 Files that others read while they are written go through `write_atomic`: a temporary name in the same folder,
@@ -16,15 +17,19 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bloodcell_core.errors import LabError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of a run's config.json
+DATASET_VERSION = 2  # of dataset.json and images.parquet; 2 has the facts of each picture
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -61,8 +66,9 @@ def dataset_dir(name: str) -> Path:
     return datasets_dir() / check_name(name, "dataset")
 
 
-def view_file(dataset: str, view: str, size: int) -> Path:
-    return dataset_dir(dataset) / "views" / f"{view}-{size}.npy"
+def view_file(dataset: str, view: str) -> Path:
+    """`view` tells all that the pixels depend on, as `data.views.view_name` does."""
+    return dataset_dir(dataset) / "views" / f"{view}.npy"
 
 
 def runs_dir() -> Path:
@@ -73,11 +79,28 @@ def run_dir(run: str) -> Path:
     return runs_dir() / check_name(run, "run")
 
 
+def imports_dir() -> Path:
+    """A folder for each import that runs in a process of its own."""
+    return home() / "imports"
+
+
 def lock_file(name: str) -> Path:
     """A lock file's path; its folder is made."""
     folder = home() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.lock"
+
+
+_one_reader = threading.Lock()
+
+
+def is_held(lock: FileLock) -> bool:
+    """Whether a worker has the lock. Another reader has it for a moment only, so a second look tells them apart."""
+    try:
+        with _one_reader, lock.acquire(timeout=0.02, poll_interval=0.002):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager

@@ -4,11 +4,23 @@ import cv2
 import numpy as np
 import pytest
 
-from bloodcell_core.cells import CROP_SCALE, Box, Cell, cell_square, cut_square, find_cells
+from bloodcell_core.cells import (
+    BORDERS,
+    Box,
+    Cell,
+    Crop,
+    cell_square,
+    cut_square,
+    find_cells,
+    find_place,
+    middle_square,
+    red_cell_radius,
+)
 from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_pictures
 from tests.conftest import random_picture
 
 BACKGROUND, RED_CELL, NUCLEUS, BLACK = (232, 222, 226), (215, 165, 165), (110, 60, 150), (0, 0, 0)
+CYTOPLASM = (200, 180, 195)
 
 
 def plain(colour: tuple[int, int, int], width: int = 320, height: int = 240) -> np.ndarray:
@@ -44,7 +56,7 @@ def test_each_white_cell_of_a_demo_field_is_found_once_and_nothing_else():
     for seed in range(10):
         rng = np.random.default_rng(seed)
         field = draw_field(rng, rng.choice(DEMO_CLASSES, 6).tolist())
-        middles = [((x0 + x1) / 2, (y0 + y1) / 2) for (x0, y0, x1, y1), _ in find_cells(field.pixels)]
+        middles = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in (cell.box for cell in find_cells(field.pixels))]
         hits = [sum(holds(box, *middle) for middle in middles) for _, box in field.cells]
         cells += len(hits)
         once += hits.count(1)
@@ -80,13 +92,68 @@ def test_a_speck_alone_is_no_cell():
     assert find_cells(smear((100, 100, 5))) == []
 
 
-def test_lobes_that_nearly_touch_are_one_nucleus():
-    (cell,) = find_cells(smear((100, 100, 20), (143, 100, 20)))
-    assert_box_near(cell.box, (80, 80, 164, 121), within=3)
+def in_one_cell(*lobes: tuple[int, int, int]) -> np.ndarray:
+    """Lobes of a nucleus in a pale violet cell, whose red neighbours have a radius of 22."""
+    picture = smear()
+    for x, y in ((40, 40), (280, 50), (50, 190), (270, 190), (160, 205), (220, 120)):
+        cv2.circle(picture, (x, y), 22, RED_CELL, cv2.FILLED)
+    cv2.circle(picture, (120, 100), 50, CYTOPLASM, cv2.FILLED)
+    for x, y, radius in lobes:
+        cv2.circle(picture, (x, y), radius, NUCLEUS, cv2.FILLED)
+    return picture
 
 
-def test_nuclei_apart_are_two():
+@pytest.mark.parametrize("gap", [3, 8, 14])
+def test_lobes_in_one_cell_are_one_nucleus(gap):
+    (cell,) = find_cells(in_one_cell((100, 100, 17), (134 + gap, 100, 17)))
+    assert_box_near(cell.box, (83, 83, 152 + gap, 118), within=3)
+
+
+def test_nuclei_with_the_background_between_them_are_two():
     assert len(find_cells(smear((80, 100, 20), (160, 100, 20)))) == 2
+    assert len(find_cells(smear((80, 100, 20), (126, 100, 20)))) == 2
+
+
+def test_nuclei_that_touch_are_two():
+    picture = in_one_cell()
+    for x in (85, 149):
+        cv2.circle(picture, (x, 100), 34, NUCLEUS, cv2.FILLED)
+    cells = find_cells(picture)
+    assert sorted(round((cell.box[0] + cell.box[2]) / 2, -1) for cell in cells) == [80, 150]
+
+
+def test_a_mask_covers_the_nucleus_in_its_box():
+    (cell,) = find_cells(in_one_cell((100, 100, 17), (142, 100, 17)))
+    x0, y0, x1, y1 = cell.box
+    assert cell.mask.shape == (y1 - y0, x1 - x0)
+    assert cell.mask.dtype == bool
+    truth = (in_one_cell((100, 100, 17), (142, 100, 17)) == NUCLEUS).all(axis=2)[y0:y1, x0:x1]
+    assert (cell.mask & truth).sum() / (cell.mask | truth).sum() > 0.85
+
+
+# The scale
+
+
+@pytest.mark.parametrize("radius", [12, 22, 40, 90])
+def test_the_radius_of_red_cells_is_measured(radius):
+    picture = plain(BACKGROUND, 16 * radius, 12 * radius)
+    for x in range(2, 16, 4):
+        for y in range(2, 12, 4):
+            cv2.circle(picture, (x * radius, y * radius), radius, RED_CELL, cv2.FILLED)
+    assert red_cell_radius(picture) == pytest.approx(radius, rel=0.15)
+
+
+def test_where_no_red_cell_is_seen_their_radius_is_not_known():
+    assert red_cell_radius(plain(BACKGROUND)) is None
+    assert red_cell_radius(random_picture(0, 320, 240)) is None
+    (cell,) = find_cells(smear((100, 90, 30)))
+    assert cell.red_radius is None
+
+
+def test_a_platelet_is_no_white_cell():
+    picture = in_one_cell((120, 100, 11))  # a quarter of a red cell's area
+    assert find_cells(picture) == []
+    assert len(find_cells(in_one_cell((120, 100, 20)))) == 1
 
 
 @pytest.mark.parametrize("light", [0.5, 0.75, 1.1])
@@ -175,12 +242,37 @@ def test_a_picture_as_thin_as_a_thread_is_searched(size):
 
 
 @pytest.mark.parametrize("nucleus", [(100, 90, 140, 120), (100, 90, 130, 150), (0, 0, 9, 9), (5, 6, 12, 8)])
-def test_a_cell_s_square_is_centred_on_its_nucleus_and_twice_as_long(nucleus):
-    x0, y0, x1, y1 = cell_square(nucleus)
+@pytest.mark.parametrize(("crop", "side_of"), [
+    (Crop(2.0, 0.0), lambda longer, red: 2 * longer),
+    (Crop(1.5, 1.0), lambda longer, red: 1.5 * longer + red),
+    (Crop(0.0, 5.0), lambda longer, red: 5 * red),
+])  # fmt: skip
+def test_a_cell_s_square_is_centred_on_its_nucleus_and_as_large_as_the_crop_says(nucleus, crop, side_of):
+    x0, y0, x1, y1 = cell_square(nucleus, 11.0, crop)
     longer = max(nucleus[2] - nucleus[0], nucleus[3] - nucleus[1])
-    assert x1 - x0 == y1 - y0 == round(CROP_SCALE * longer)
+    assert x1 - x0 == y1 - y0 == round(side_of(longer, 11.0))
     assert abs((x0 + x1) - (nucleus[0] + nucleus[2])) <= 1
     assert abs((y0 + y1) - (nucleus[1] + nucleus[3])) <= 1
+
+
+def test_without_red_cells_the_nucleus_itself_tells_the_margin():
+    x0, _, x1, _ = cell_square((0, 0, 34, 20), None, Crop(1.0, 2.0))
+    assert x1 - x0 == 34 + 2 * 10
+
+
+def test_where_no_cell_is_the_middle_is_cut_as_large_as_a_usual_cell():
+    assert middle_square(320, 240, None) == (40, 0, 280, 240)
+    assert middle_square(320, 240, 15.0, Crop(2.0, 0.0)) == (109, 69, 211, 171)
+    assert middle_square(60, 40, 15.0, Crop(2.0, 0.0)) == (10, 0, 50, 40)
+
+
+def test_the_place_of_a_picture_is_its_largest_cell_s():
+    picture = in_one_cell((120, 100, 25))
+    (cell,) = find_cells(picture)
+    assert find_place(picture) == (cell.box, cell.red_radius)
+    assert cell.red_radius == pytest.approx(22, rel=0.1)
+    empty = in_one_cell()
+    assert find_place(empty) == (None, red_cell_radius(empty))
 
 
 def test_a_square_inside_is_cut_as_it_is():
@@ -204,8 +296,20 @@ def test_a_square_over_the_border_has_its_full_size_and_repeats_the_edge(square)
 
 def test_a_cell_at_the_border_is_cut_with_its_full_size():
     picture = smear((5, 5, 30))
-    square = cell_square(find_cells(picture)[0].box)
+    square = cell_square(find_cells(picture)[0].box, None)
     cut = cut_square(picture, square)
     assert cut.shape[0] == cut.shape[1] == square[2] - square[0]
     assert square[0] < 0
     assert square[1] < 0
+
+
+def test_what_lies_outside_is_filled_as_asked():
+    picture = smear((20, 120, 18))
+    square = (-40, 80, 60, 180)
+    filled = {border: cut_square(picture, square, border) for border in BORDERS}
+    assert all(cut.shape == (100, 100, 3) for cut in filled.values())
+    assert all(np.array_equal(cut[:, 40:], picture[80:180, :60]) for cut in filled.values())
+    assert (filled["black"][:, :40] == 0).all()
+    assert (filled["background"][:, :40] == BACKGROUND).all()
+    assert np.array_equal(filled["edge"][:, :40], np.repeat(picture[80:180, :1], 40, axis=1))
+    assert np.array_equal(filled["reflect"][:, :40], picture[80:180, 40:0:-1])

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from bloodcell_core import workspace
+from bloodcell_core.cells import Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import decode_rgb
-from bloodcell_core.data.views import VIEWS, make_view
+from bloodcell_core.data.views import VIEWS, make_view, view_name
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.predictor import Predictor, files_of
@@ -156,7 +157,7 @@ def test_a_picture_of_the_dataset_gets_the_runs_own_probabilities(view: str, lab
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_dataset_view_holds_what_a_single_picture_becomes(view: str, lab: Path, pictures: list[Path]) -> None:
     train_here(view=view, epochs=1)  # builds the view
-    built = np.load(workspace.view_file("demo", view, 32), mmap_mode="r")
+    built = np.load(workspace.view_file("demo", view_name(view, 32, Crop())), mmap_mode="r")
     for row, path in enumerate(pictures):
         np.testing.assert_array_equal(
             built[row], make_view(decode_rgb(path.read_bytes()), view, 32).pixels, err_msg=str(row)

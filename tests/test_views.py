@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from bloodcell_core import workspace
+from bloodcell_core.cells import BORDERS, Crop
 from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.demo import DEMO_CLASSES, PICTURE_SIZE, draw_field
 from bloodcell_core.data.importing import import_dataset, make_demo
-from bloodcell_core.data.views import VIEWS, build_view, make_view
+from bloodcell_core.data.views import VIEWS, build_view, make_view, view_name
 from bloodcell_core.errors import LabError
 from tests.conftest import random_picture, tree, write_class_folder
 
@@ -128,7 +129,7 @@ def test_a_dataset_s_view_is_the_view_of_each_picture_in_its_order(view):
 def test_the_order_holds_over_many_batches_and_each_is_told(cells, monkeypatch):
     monkeypatch.setattr(views, "BATCH", 4)
     told: list[tuple[int, int]] = []
-    built = build_view(cells, "frame", SIZE, lambda *progress: told.append(progress))
+    built = build_view(cells, "frame", SIZE, progress=lambda *progress: told.append(progress))
     assert told == [(4, 14), (8, 14), (12, 14), (14, 14)]
     for row in range(14):
         assert np.array_equal(built[row], make_view(cells.read_original(row), "frame", SIZE).pixels)
@@ -155,10 +156,12 @@ def test_a_view_is_built_once_for_each_name_and_size(cells, monkeypatch):
     other, larger = build_view(cells, "cell", SIZE), build_view(cells, "frame", 40)
     assert larger.shape == (14, 40, 40, 3)
     assert not np.array_equal(first, other)
-    assert tree(cells.folder / "views") == {"frame-32.npy", "cell-32.npy", "frame-40.npy"}
+    assert tree(cells.folder / "views") == {
+        f"{view_name(view, size, Crop())}.npy" for view, size in (("frame", 32), ("cell", 32), ("frame", 40))
+    }
     monkeypatch.setattr(views, "make_view", lambda *given: pytest.fail("built again"))
     told: list[tuple[int, int]] = []
-    assert np.array_equal(build_view(Dataset("cells"), "frame", SIZE, lambda *p: told.append(p)), first)
+    assert np.array_equal(build_view(Dataset("cells"), "frame", SIZE, progress=lambda *p: told.append(p)), first)
     assert told == []
 
 
@@ -233,10 +236,38 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_view_is_named_with_the_remedy_which_works(cells, tmp_path, damage):
     expected = build_view(cells, "frame", SIZE).copy()
-    file = workspace.view_file("cells", "frame", SIZE)
+    file = workspace.view_file("cells", f"frame-{SIZE}")
     file.write_bytes(DAMAGE[damage](file.read_bytes(), tmp_path / "other.npy"))
     with pytest.raises(LabError) as caught:
         build_view(cells, "frame", SIZE)
     assert str(caught.value) == f"the frame view of 'cells' is damaged: delete {file} and it is built again"
     file.unlink()
     assert np.array_equal(build_view(cells, "frame", SIZE), expected)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_crop_s_parameters_make_views_of_their_own(border):
+    dataset = make_demo("demo", per_class=10, seed=2)
+    crop = Crop(1.5, 1.0, border)
+    built = build_view(dataset, "cell", SIZE, crop)
+    for row in range(len(dataset.pictures)):
+        assert np.array_equal(built[row], make_view(dataset.read_original(row), "cell", SIZE, crop).pixels)
+    assert not np.array_equal(built, build_view(dataset, "cell", SIZE))
+
+
+def test_what_a_killed_build_left_is_swept(cells):
+    left = workspace.view_file("cells", f"frame-{SIZE}").parent / f".frame-{SIZE}.npy.abc"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a view")
+    build_view(cells, "frame", SIZE)
+    assert not left.exists()
+
+
+def test_a_full_disk_is_an_error_and_no_killed_program(cells, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(views.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        build_view(cells, "frame", SIZE)
+    assert tree(cells.folder / "views") == set()

@@ -34,7 +34,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize(
-    "path", [workspace.dataset_dir, workspace.run_dir, lambda name: workspace.view_file(name, "frame", 96)]
+    "path", [workspace.dataset_dir, workspace.run_dir, lambda name: workspace.view_file(name, "frame-96")]
 )
 def test_no_path_is_made_of_a_hostile_name(path, name):
     with pytest.raises(LabError) as caught:
@@ -92,7 +92,7 @@ def test_the_workspace_is_where_the_person_says(lab_home):
     assert workspace.home() == lab_home
     assert workspace.dataset_dir("cells") == lab_home / "datasets" / "cells"
     assert workspace.run_dir("r1") == lab_home / "runs" / "r1"
-    assert workspace.view_file("cells", "cell", 96) == lab_home / "datasets" / "cells" / "views" / "cell-96.npy"
+    assert workspace.view_file("cells", "cell-96") == lab_home / "datasets" / "cells" / "views" / "cell-96.npy"
 
 
 def test_without_a_word_it_lies_beside_the_app(monkeypatch):
@@ -110,7 +110,7 @@ def test_the_person_s_own_folder_may_be_called_by_a_tilde(monkeypatch, tmp_path)
 
 
 def test_asking_where_things_lie_makes_nothing(lab_home):
-    for path in (workspace.dataset_dir("a"), workspace.run_dir("b"), workspace.view_file("a", "frame", 96)):
+    for path in (workspace.dataset_dir("a"), workspace.run_dir("b"), workspace.view_file("a", "frame-96")):
         assert path.is_relative_to(lab_home)
     assert not lab_home.exists()
 

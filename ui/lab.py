@@ -117,7 +117,8 @@ def need_runs() -> list[Run]:
 
 @st.cache_data(max_entries=20_000, show_spinner=False)
 def _thumbnail(content_hash: str, image_id: str, view: str, _data: Dataset, _row: int) -> str:
-    return thumbnail(make_view(_data.read_original(_row), view, TILE_PX).pixels, TILE_PX)
+    place = _data.places[_row]
+    return thumbnail(make_view(_data.read_original(_row), view, TILE_PX, place=place).pixels, TILE_PX)
 
 
 def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
@@ -162,7 +163,7 @@ def tiles(
 def original_and_view(data: Dataset, row: int, size: int = 320) -> tuple[np.ndarray, View]:
     """A picture at its own resolution, and its cell view."""
     picture = data.read_original(row)
-    return picture, make_view(picture, "cell", size)
+    return picture, make_view(picture, "cell", size, place=data.places[row])
 
 
 def facts_of(data: Dataset, row: int) -> dict[str, Any]:

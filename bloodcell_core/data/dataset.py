@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
+from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 
@@ -30,9 +31,9 @@ class Dataset:
         self.name = name
         self.facts: dict[str, Any] = workspace.read_json(self.folder / "dataset.json")
         version = self.facts.get("schema_version") if isinstance(self.facts, dict) else None
-        if version != workspace.SCHEMA_VERSION:
+        if version != workspace.DATASET_VERSION:
             raise LabError(
-                f"dataset {name!r} has schema version {version}, this program reads {workspace.SCHEMA_VERSION}: "
+                f"dataset {name!r} has schema version {version}, this program reads {workspace.DATASET_VERSION}: "
                 "import it again"
             )
 
@@ -79,6 +80,19 @@ class Dataset:
             return decode_rgb(stored.read_bytes())
         except OSError:
             raise LabError(f"dataset {self.name!r}: {stored.name} is missing from originals: import it again") from None
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """Where the white cell of each of `pictures` is: as its source told, or as found at import."""
+        boxes = self.pictures[["box_x0", "box_y0", "box_x1", "box_y1"]].astype("float64").to_numpy()
+        radii = self.pictures.red_radius.astype("float64").to_numpy()
+        return [
+            Place(
+                None if np.isnan(box).any() else (int(box[0]), int(box[1]), int(box[2]), int(box[3])),
+                None if np.isnan(radius) else float(radius),
+            )
+            for box, radius in zip(boxes, radii, strict=True)
+        ]
 
     def class_indices(self) -> np.ndarray:
         """Each usable picture's label as its place in `classes`: int64 (N,)."""

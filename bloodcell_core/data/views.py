@@ -6,15 +6,18 @@ applies it to a picture that was handed in, so the two can't differ.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from tokenize import TokenError
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from bloodcell_core import workspace
-from bloodcell_core.cells import Box, cell_square, cut_square, find_cells
+from bloodcell_core.cells import DEFAULT_CROP, Box, Crop, Place, cell_square, cut_square, find_place, middle_square
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
@@ -32,26 +35,20 @@ class View(NamedTuple):
     """False where a cell view found no white cell and fell back to the picture's middle."""
 
 
-def make_view(picture: np.ndarray, view: str, size: int) -> View:
+def make_view(picture: np.ndarray, view: str, size: int, crop: Crop = DEFAULT_CROP, place: Place | None = None) -> View:
     """The picture (uint8 H×W×3 RGB) as the network sees it.
 
     `frame`: the whole picture resized, its proportions not kept, as the original analysis did. `cell`: a square
-    around the largest white cell, or around the picture's middle where none is found.
+    around the largest white cell, or in the picture's middle where none is found; `place` saves finding it again.
     """
     height, width = picture.shape[:2]
     if view == "frame":
         return View(resize(picture, size), (0, 0, width, height), True)
     if view != "cell":
         raise ValueError(f"no view is called {view!r}: use {' or '.join(VIEWS)}")
-    cells = find_cells(picture)
-    square = cell_square(cells[0].box) if cells else _middle(width, height)
-    return View(resize(cut_square(picture, square), size), square, bool(cells))
-
-
-def _middle(width: int, height: int) -> Box:
-    side = min(width, height)
-    x, y = (width - side) // 2, (height - side) // 2
-    return x, y, x + side, y + side
+    box, red_radius = place or find_place(picture)
+    square = cell_square(box, red_radius, crop) if box else middle_square(width, height, red_radius, crop)
+    return View(resize(cut_square(picture, square, crop.border), size), square, box is not None)
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -61,27 +58,25 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def build_view(
-    dataset: Dataset, view: str, size: int, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    view: str,
+    size: int,
+    crop: Crop = DEFAULT_CROP,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """All usable pictures of a dataset as a read-only memory map, uint8 (N, size, size, 3), RGB.
 
     Built on first use and kept; row i is row i of `dataset.pictures`. A build that is killed leaves nothing that
-    counts and is simply built again.
+    counts and is simply built again. Raises OSError where the disk is full.
     """
-    file = workspace.view_file(dataset.name, view, size)
+    file = workspace.view_file(dataset.name, view_name(view, size, crop))
     total = len(dataset.pictures)
     if not file.exists():
-        with workspace.write_atomic(file) as temporary:
-            rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
-            with picture_threads() as pool:
-                for start in range(0, total, BATCH):
-                    batch = range(start, min(start + BATCH, total))
-                    rows[start : batch.stop] = list(
-                        pool.map(lambda row: make_view(dataset.read_original(row), view, size).pixels, batch)
-                    )
-                    if progress:
-                        progress(batch.stop, total)
-            rows.flush()
+        with FileLock(workspace.lock_file(f"views-{dataset.name}")):
+            if not file.exists():  # not built by another process meanwhile
+                for left_by_a_killed_build in file.parent.glob(".*"):
+                    left_by_a_killed_build.unlink()
+                _build(file, dataset, view, size, crop, progress)
     try:
         built: np.ndarray = np.lib.format.open_memmap(file, "r")
     except (ValueError, SyntaxError, TokenError):  # a header that numpy can't make sense of, or too short a file
@@ -89,3 +84,30 @@ def build_view(
     if built.dtype != np.uint8 or built.shape != (total, size, size, 3):
         raise LabError(f"the {view} view of {dataset.name!r} is damaged: delete {file} and it is built again")
     return built
+
+
+def _build(
+    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Callable[[int, int], None] | None
+) -> None:
+    total = len(dataset.pictures)
+
+    def pixels(row: int) -> np.ndarray:
+        return make_view(dataset.read_original(row), view, size, crop, dataset.places[row]).pixels
+
+    with workspace.write_atomic(file) as temporary:
+        rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
+        # Its blocks are taken now: a memory map that finds the disk full while it is written kills the program.
+        with open(temporary, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, temporary.stat().st_size)
+        with picture_threads() as pool:
+            for start in range(0, total, BATCH):
+                batch = range(start, min(start + BATCH, total))
+                rows[start : batch.stop] = list(pool.map(pixels, batch))
+                if progress:
+                    progress(batch.stop, total)
+        rows.flush()
+
+
+def view_name(view: str, size: int, crop: Crop) -> str:
+    """All that a view's pixels depend on, fit for a file's name."""
+    return f"{view}-{size}" if view == "frame" else f"{view}-{size}-{crop.scale:g}-{crop.margin:g}-{crop.border}"

@@ -124,6 +124,6 @@ def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple
         )
     config = run.config
     network = load_network(config.model, len(run.classes), config.size, run.weights_file).to(chosen.device)
-    view = build_view(dataset, config.view, config.size)
+    view = build_view(dataset, config.view, config.size, config.crop)
     probabilities = predict_probabilities(network, view[known.index.to_numpy()], chosen)
     return predictions_table(known, probabilities, run.classes), len(pictures) - len(known)

@@ -75,7 +75,8 @@ class Predictor:
     def _view(self, read: Callable[[], bytes]) -> View | str:
         """The picture as the network sees it, or why it is refused."""
         try:
-            return make_view(decode_rgb(read()), self.run.config.view, self.run.config.size)
+            config = self.run.config
+            return make_view(decode_rgb(read()), config.view, config.size, config.crop)
         except (UnreadablePicture, OSError) as error:
             return str(error)
 

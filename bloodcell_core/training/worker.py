@@ -125,7 +125,9 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     dataset = Dataset(config.data)
     if dataset.content_hash != run.data_hash:
         raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
-    view = build_view(dataset, config.view, config.size, _phase(run, f"building the {config.view} view"))
+    view = build_view(
+        dataset, config.view, config.size, config.crop, _phase(run, f"building the {config.view} view")
+    )
     labels = dataset.class_indices()
     rows = split_rows(dataset, run.validation_photos)
     training = resident(view, rows["train"], labels, device)

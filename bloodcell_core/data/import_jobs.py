@@ -1,0 +1,189 @@
+"""Imports as jobs: one that a page asks for runs in a process of its own and goes on when the page is closed.
+
+    imports/<utc>-<id>/request.json    what is asked for, and of which kind
+                      /status.json     how far it is
+                      /upload/<file>   what came through the browser; gone when the job has ended
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+from filelock import FileLock
+
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+
+ENDED = ("done", "failed", "stopped", "interrupted")
+START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
+BEAT = 0.25  # seconds between two writes of status.json
+_workers: dict[str, subprocess.Popen[bytes]] = {}
+"""Workers that this process started, kept to be reaped."""
+
+
+class ImportJob:
+    """The import in folder `name` of imports/; LabError where there is none or its files are damaged."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.folder = workspace.imports_dir() / workspace.check_name(name, "import")
+        self.request: dict[str, Any] = workspace.read_json(self.folder / "request.json")
+
+    @property
+    def lock(self) -> FileLock:
+        return FileLock(self.folder / "worker.lock")
+
+    def status(self) -> dict[str, Any]:
+        """`state` (starting, running, done, failed, stopped, interrupted), `reason`, `phase`, `done` and `total` of it,
+        `seconds_left` (None where that isn't known yet), and once it is done `dataset`."""
+        status = self._recorded()
+        starting = status["state"] == "starting" and time.time() - status["updated"] < START_GRACE
+        if status["state"] not in ENDED and not starting and not workspace.is_held(self.lock):
+            status = self._recorded()  # it may have ended between the two looks
+            if status["state"] not in ENDED:
+                status |= {"state": "interrupted", "reason": "its worker ended without a word: import it again"}
+        return status
+
+    def _recorded(self) -> dict[str, Any]:
+        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        return status
+
+    def tell(self, **changes: Any) -> None:
+        """Merges `changes` into status.json."""
+        file = self.folder / "status.json"
+        before = self._recorded() if file.exists() else {}
+        workspace.write_json(file, before | changes | {"updated": time.time()})
+
+    def request_stop(self) -> None:
+        """Asks the worker to end at the next picture; nothing is left of the import."""
+        (self.folder / "stop").touch()
+
+    def dismiss(self) -> None:
+        """Forgets an ended import; the dataset that it made stays."""
+        if self.status()["state"] in ENDED:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any) -> ImportJob:
+    """Starts an import in a process of its own.
+
+    `kind` is a row of KINDS, and `options` are what it takes. An `upload` (file name, stream) is laid down on the
+    workspace's own disk and becomes the option `source`; OSError where there is no room.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of import is called {kind!r}: there are {', '.join(KINDS)}")
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    final = workspace.imports_dir() / name
+    with workspace.new_folder(final) as folder:
+        if upload:
+            file = PurePath(upload[0]).name
+            (folder / "upload").mkdir()
+            with open(folder / "upload" / file, "wb") as copy:
+                shutil.copyfileobj(upload[1], copy)
+            options["source"] = str(final / "upload" / file)
+        workspace.write_json(folder / "request.json", {"kind": kind, "options": options})
+        workspace.write_json(folder / "status.json", {"state": "starting", "reason": "", "updated": time.time()})
+    for ended in [name for name, process in _workers.items() if process.poll() is not None]:
+        del _workers[ended]
+    with open(final / "worker.log", "ab") as log:
+        _workers[name] = subprocess.Popen(
+            [sys.executable, "-m", "bloodcell_core.data.import_jobs", name],
+            cwd=Path(__file__).resolve().parents[2],
+            env=os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return ImportJob(name)
+
+
+def jobs() -> list[ImportJob]:
+    """The imports that were started and not yet dismissed, newest first."""
+    folder = workspace.imports_dir()
+    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
+    return [ImportJob(name) for name in names if workspace.NAME_PATTERN.fullmatch(name)]
+
+
+# The worker
+
+
+class _StopRequested(Exception):
+    """A person asked the import to end."""
+
+
+def work(job: ImportJob) -> None:
+    """Does the import in this process; its end, good or bad, is told in status.json."""
+    with job.lock.acquire(timeout=START_GRACE):
+        job.tell(state="running", phase="looking at the source", done=0, total=0, seconds_left=None)
+        try:
+            dataset = KINDS[job.request["kind"]](job, job.request["options"])
+            end = {"state": "done", "dataset": dataset.name}
+        except _StopRequested:
+            end = {"state": "stopped", "reason": "stopped on request: nothing of it was kept"}
+        except LabError as error:
+            end = {"state": "failed", "reason": str(error)}
+        except OSError as error:
+            end = {"state": "failed", "reason": f"the system refused: {error.strerror or error}"}
+        except Exception as error:
+            traceback.print_exc()  # into worker.log
+            end = {"state": "failed", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
+        shutil.rmtree(job.folder / "upload", ignore_errors=True)
+        job.tell(**end)
+
+
+def _phase(job: ImportJob, phase: str) -> Callable[[int, int], None]:
+    """A progress callback that tells the job how far a phase is and looks whether it is to stop."""
+    first: tuple[float, int] | None = None
+    last = -math.inf
+
+    def progress(done: int, total: int) -> None:
+        nonlocal first, last
+        if (job.folder / "stop").exists():
+            raise _StopRequested
+        now = time.monotonic()
+        first = first or (now, done)
+        if now - last > BEAT or done == total:
+            last = now
+            rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
+            left = round((total - done) / rate) if rate else None
+            job.tell(phase=phase, done=done, total=total, seconds_left=left)
+
+    return progress
+
+
+def _import(job: ImportJob, options: dict[str, Any]) -> Dataset:
+    from bloodcell_core.data.importing import import_dataset
+
+    return import_dataset(
+        Path(options.pop("source")).expanduser(),
+        progress=_phase(job, "reading pictures"),
+        trace_progress=_phase(job, "looking for each picture's photograph"),
+        **options,
+    )
+
+
+def _draw(job: ImportJob, options: dict[str, Any]) -> Dataset:
+    from bloodcell_core.data.importing import make_demo
+
+    return make_demo(progress=_phase(job, "drawing pictures"), **options)
+
+
+KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {"import": _import, "demo": _draw}
+"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text) and `make_demo`."""
+
+
+if __name__ == "__main__":
+    work(ImportJob(sys.argv[1]))

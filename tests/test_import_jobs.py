@@ -1,0 +1,115 @@
+"""Imports in a process of their own: what a page sees of them, how they end, what they leave behind."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloodcell_core import workspace
+from bloodcell_core.data import import_jobs
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.import_jobs import ENDED, ImportJob, jobs, start
+from tests.conftest import class_files, write_files, write_zip
+
+
+def ended(job: ImportJob, seconds: float = 60) -> dict[str, Any]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if (status := job.status())["state"] in ENDED:
+            return status
+        time.sleep(0.05)
+    raise AssertionError(f"still at work: {job.status()}\n{(job.folder / 'worker.log').read_text()}")
+
+
+def left_behind() -> list[str]:
+    folder = workspace.datasets_dir()
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def test_a_folder_is_imported_by_a_process_of_its_own(tmp_path: Path, lab_home: Path):
+    job = start("import", source=str(write_files(tmp_path / "cells", class_files())), name="mine", trace=False)
+    status = ended(job)
+    assert (status["state"], status["dataset"]) == ("done", "mine"), status
+    assert (status["done"], status["total"]) == (12, 12)
+    assert len(Dataset("mine").pictures) == 12
+    assert [known.name for known in jobs()] == [job.name]
+    job.dismiss()
+    assert jobs() == []
+    assert names() == ["mine"]
+
+
+def test_an_upload_is_imported_and_not_kept_twice(tmp_path: Path, lab_home: Path):
+    data = write_zip(tmp_path / "cells.zip", class_files()).read_bytes()
+    job = start("import", upload=("../My cells.zip", io.BytesIO(data)), trace=False)
+    assert ended(job)["dataset"] == "my-cells"
+    assert not (job.folder / "upload").exists()
+
+
+def test_demo_pictures_are_drawn(lab_home: Path):
+    assert ended(start("demo", name="drawn", per_class=10, seed=3))["dataset"] == "drawn"
+    assert len(Dataset("drawn").pictures) == 40
+
+
+def test_what_cannot_be_imported_says_why_and_leaves_nothing(tmp_path: Path, lab_home: Path):
+    status = ended(start("import", source=str(tmp_path / "missing")))
+    assert status["state"] == "failed"
+    assert "doesn't exist" in status["reason"]
+    assert left_behind() == []
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch, job_of: Callable[[], ImportJob]) -> ImportJob:
+    monkeypatch.setattr(import_jobs.subprocess, "Popen", lambda *given, **also: None)
+    monkeypatch.setattr(import_jobs, "_workers", {})
+    return job_of()
+
+
+def test_an_import_that_is_stopped_leaves_nothing(
+    tmp_path: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = write_files(tmp_path / "cells", class_files(60))
+    job = in_this_process(monkeypatch, lambda: start("import", source=str(source), trace=False))
+    job.request_stop()
+    import_jobs.work(job)
+    assert job.status()["state"] == "stopped"
+    assert left_behind() == []
+
+
+def test_a_worker_that_is_gone_was_interrupted(
+    tmp_path: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = in_this_process(monkeypatch, lambda: start("demo", name="drawn", per_class=10, seed=0))
+    assert job.status()["state"] == "starting"
+    job.tell(state="running")
+    assert job.status()["state"] == "interrupted"
+    with job.lock:
+        assert job.status()["state"] == "running"
+        job.dismiss()
+        assert job.folder.exists()  # not while it is at work
+    job.dismiss()
+    assert jobs() == []
+
+
+def test_an_unforeseen_failure_is_told_in_one_line(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    job = in_this_process(monkeypatch, lambda: start("demo", name="drawn"))
+
+    def fail(job: ImportJob, options: dict[str, Any]) -> Dataset:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setitem(import_jobs.KINDS, "demo", fail)
+    import_jobs.work(job)
+    assert job.status()["reason"] == "ZeroDivisionError: by nought"
+
+
+def test_progress_tells_the_time_left(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    job = in_this_process(monkeypatch, lambda: start("demo", name="drawn"))
+    clock = iter((0.0, 10.0, 20.0))
+    monkeypatch.setattr(import_jobs.time, "monotonic", lambda: next(clock))
+    progress = import_jobs._phase(job, "reading pictures")
+    left = []
+    for done in (0, 25, 50):
+        progress(done, 100)
+        left.append(ImportJob(job.name)._recorded()["seconds_left"])
+    assert left == [None, 30, 20]
