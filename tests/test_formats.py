@@ -1,12 +1,24 @@
-"""Which pictures a source holds, with what label and split, by the layout of its folders."""
+"""Which pictures a source holds, with what label, split, group and box, by each format's reader; what is refused."""
 
+import io
+import zipfile
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from bloodcell_core.data.formats import FORMATS, SPLIT_NAMES, Entry, Listing, choose_format, is_picture
-from bloodcell_core.data.pictures import SUFFIXES
+from bloodcell_core.data.formats import FORMATS, choose_format, pcam, table
+from bloodcell_core.data.formats import listing as listings
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, is_picture
+from bloodcell_core.data.formats.medmnist import BLOOD_CLASSES
+from bloodcell_core.data.pictures import SUFFIXES, decode_rgb
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
 from tests.conftest import write_files, write_zip
@@ -35,18 +47,79 @@ def class_folder_files() -> dict[str, bytes]:
     return {f"{label}/{number}.png": b"" for label in ("blast", "band") for number in range(2)}
 
 
-SAMPLES = {"blood-cell-images": archive_files, "class-folders": class_folder_files}
+def table_files() -> dict[str, bytes]:
+    return class_folder_files() | {"labels.csv": b"path,label\nblast/0.png,blast\nblast/1.png,blast\nband/0.png,band\n"}
+
+
+def npz(arrays: Mapping[str, np.ndarray], save: Callable[..., None] = np.savez) -> bytes:
+    out = io.BytesIO()
+    save(out, **arrays)
+    return out.getvalue()
+
+
+def small_arrays(seed: int = 0, counts: Sequence[int] = (5, 2, 3), shape: tuple[int, ...] = (9, 8, 3)) -> dict:
+    """Arrays as MedMNIST's files hold them, with so many pictures in train, val and test."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, *shape), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 3).astype(np.uint8).reshape(-1, 1)
+    return arrays
+
+
+def h5(name: str, array: object, **options: object) -> bytes:
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file.create_dataset(name, data=array, **options)
+    return out.getvalue()
+
+
+PCAM_NAME = "camelyonpatch_level_2_split"
+
+
+def pcam_files(counts: Mapping[str, int] = {"train": 6, "valid": 2, "test": 4}, meta: bool = True) -> dict[str, bytes]:
+    files = {}
+    for seed, (split, count) in enumerate(counts.items()):
+        rng = np.random.default_rng(seed)
+        files[f"{PCAM_NAME}_{split}_x.h5"] = h5("x", rng.integers(0, 256, (count, 96, 96, 3), np.uint8))
+        files[f"{PCAM_NAME}_{split}_y.h5"] = h5("y", (np.arange(count) % 2).astype(np.uint8).reshape(-1, 1, 1, 1))
+        if meta:
+            rows = "".join(f"{row},7,9,True,False,slide_{split}_{row // 2}\n" for row in range(count))
+            files[f"{PCAM_NAME}_{split}_meta.csv"] = f",coord_y,coord_x,tumor_patch,center,wsi\n{rows}".encode()
+    return files
+
+
+SAMPLES = {
+    "blood-cell-images": archive_files,
+    "class-folders": class_folder_files,
+    "table": table_files,
+    "medmnist": lambda: {"cells.npz": npz(small_arrays())},
+    "pcam": pcam_files,
+}
 """What each format reads: a new row of FORMATS needs one here."""
+OF_ARRAYS = ("medmnist", "pcam")
+"""The formats whose pictures lie in files of arrays, which must lie on disk."""
 
 
 def write(kind: str, path: Path, files: dict[str, bytes]) -> Path:
     return write_zip(path.with_suffix(".zip"), files) if kind == "zip" else write_files(path, files)
 
 
-def read(path: Path, format: str = "auto", with_test_simple: bool = False) -> Listing:
+def entries_of(found: Listing) -> list[Entry]:
+    return [entry for entry, _ in found.pictures]
+
+
+def read(path: Path, format: str = "auto", with_test_simple: bool = False) -> list[Entry]:
+    return read_all(path, format, with_test_simple)[0]
+
+
+def read_all(path: Path, format: str = "auto", with_test_simple: bool = False) -> tuple[list[Entry], Listing]:
     source = open_source(path)
     try:
-        return choose_format(source, format).read(source, with_test_simple)
+        found = choose_format(source, format).read(source, with_test_simple)
+        entries = entries_of(found)
+        assert len(entries) == found.total
+        return entries, found
     finally:
         source.close()
 
@@ -54,11 +127,14 @@ def read(path: Path, format: str = "auto", with_test_simple: bool = False) -> Li
 def refusal(path: Path, format: str = "auto") -> str:
     with pytest.raises(LabError) as caught:
         read(path, format)
-    return str(caught.value)
+    words = str(caught.value)
+    assert "\n" not in words
+    assert len(words) < 400
+    return words
 
 
-def by_split_and_label(listing: Listing) -> Counter[tuple[str | None, str]]:
-    return Counter((entry.split, entry.label) for entry in listing.entries)
+def by_split_and_label(entries: Sequence[Entry]) -> Counter[tuple[str | None, str]]:
+    return Counter((entry.split, entry.label) for entry in entries)
 
 
 # The table
@@ -81,20 +157,37 @@ def test_a_format_s_own_layout_is_recognised_and_read(tmp_path, name, kind):
     source = open_source(path)
     assert choose_format(source).name == name
     assert choose_format(source, name) is FORMATS[name]
-    listing = FORMATS[name].read(source, False)
-    files = [entry.file for entry in listing.entries]
+    if kind == "zip" and name in OF_ARRAYS:
+        assert refusal(path).startswith("cells is a zip around ")
+        return
+    entries, found = read_all(path)
+    files = [entry.file for entry in entries]
     assert files
     assert len(set(files)) == len(files)
-    assert set(files) <= set(source.files)
-    assert listing.ignored == len(source.files) - len(files)
-    assert all(is_picture(entry.file) and entry.label in Path(entry.file).parts for entry in listing.entries)
+    assert all(is_picture(file) for file in files)
+    assert {entry.split for entry in entries} <= {"train", "val", "test", None}
+    if name not in OF_ARRAYS:
+        assert set(files) <= set(source.files)
+        assert found.ignored == len(source.files) - len(files)
+        assert all(entry.label in Path(entry.file).parts for entry in entries)
+
+
+@pytest.mark.parametrize("name", set(FORMATS) - set(OF_ARRAYS))
+def test_a_reader_of_files_opens_no_picture(tmp_path, monkeypatch, name):
+    source = open_source(write_files(tmp_path / "cells", SAMPLES[name]()))
+    opened, read_file = [], source.read
+    monkeypatch.setattr(source, "read", lambda file: (opened.append(file), read_file(file))[1])
+    assert entries_of(FORMATS[name].read(source, True))
+    assert not any(is_picture(file) for file in opened)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_reader_opens_no_picture(tmp_path, monkeypatch, name):
-    source = open_source(write_files(tmp_path / "cells", SAMPLES[name]()))
-    monkeypatch.setattr(source, "read", lambda file: pytest.fail(f"read {file}"))
-    assert FORMATS[name].read(source, True).entries
+def test_each_format_named_for_what_it_is_not_says_so(tmp_path, name):
+    """Asked for by name, a reader meets every other format's layout."""
+    for other in FORMATS:
+        source = open_source(write_files(tmp_path / other, SAMPLES[other]()))
+        with suppress(LabError):
+            entries_of(FORMATS[name].read(source, False))
 
 
 def test_a_format_that_is_not_in_the_table_is_named_with_those_that_are(tmp_path):
@@ -135,19 +228,20 @@ def test_what_has_another_suffix_is_no_picture(file):
     [IMAGES, "dataset2-master/images", "images", "blood/cells/dataset2-master/dataset2-master/images"],
 )
 def test_the_public_archive_is_read_however_deep_it_lies(tmp_path, kind, images):
-    listing = read(write(kind, tmp_path / "archive", archive_files(images)))
+    listing, found = read_all(write(kind, tmp_path / "archive", archive_files(images)))
     expected = {("train", label): 3 for label in ARCHIVE_CLASSES} | {("test", label): 2 for label in ARCHIVE_CLASSES}
     assert by_split_and_label(listing) == expected
-    assert listing.ignored == 4 + 4  # TEST_SIMPLE; labels, source photo, annotation
-    assert Entry(f"{images}/TRAIN/MONOCYTE/_2_1.jpeg", "MONOCYTE", "train", None) in listing.entries
-    assert not any("JPEGImages" in entry.file or "TEST_SIMPLE" in entry.file for entry in listing.entries)
+    assert found.ignored == 4 + 4  # TEST_SIMPLE; labels, source photo, annotation
+    assert [*found.photographs] == ["BloodImage_00000"]
+    assert Entry(f"{images}/TRAIN/MONOCYTE/_2_1.jpeg", "MONOCYTE", "train", None) in listing
+    assert not any("JPEGImages" in entry.file or "TEST_SIMPLE" in entry.file for entry in listing)
 
 
 def test_test_simple_is_taken_into_the_test_split_when_asked_for(tmp_path):
-    listing = read(write_zip(tmp_path / "archive.zip", archive_files()), with_test_simple=True)
+    listing, found = read_all(write_zip(tmp_path / "archive.zip", archive_files()), with_test_simple=True)
     assert by_split_and_label(listing)["test", "MONOCYTE"] == 2 + 1
     assert by_split_and_label(listing)["train", "MONOCYTE"] == 3
-    assert listing.ignored == 4
+    assert found.ignored == 4
 
 
 def test_the_folder_of_its_splits_alone_is_the_public_archive_too(tmp_path):
@@ -166,15 +260,15 @@ def test_a_person_s_own_train_and_test_folders_do_not_get_the_archive_s_name_and
 
 
 def test_the_archive_asked_for_where_it_is_not_finds_nothing(tmp_path):
-    listing = read(write_files(tmp_path / "cells", class_folder_files()), "blood-cell-images")
-    assert listing.entries == []
-    assert listing.ignored == 4
+    entries, found = read_all(write_files(tmp_path / "cells", class_folder_files()), "blood-cell-images")
+    assert entries == []
+    assert found.ignored == 4
 
 
-def test_the_archive_s_licence_and_citation_are_told():
-    row = FORMATS["blood-cell-images"]
-    assert "MIT" in row.licence
-    assert "Mooney" in row.citation
+def test_the_archive_s_licence_and_citation_are_told(tmp_path):
+    _, found = read_all(write_files(tmp_path / "archive", archive_files()))
+    assert "MIT" in found.licence
+    assert "Mooney" in found.citation
 
 
 # Class folders
@@ -182,17 +276,17 @@ def test_the_archive_s_licence_and_citation_are_told():
 PLAIN = {("blast/1.png", "blast"), ("blast/2.JPG", "blast"), ("band/1.tif", "band")}
 
 
-def labels_of(listing: Listing) -> set[tuple[str, str]]:
-    return {("/".join(Path(entry.file).parts[-2:]), entry.label) for entry in listing.entries}
+def labels_of(entries: Sequence[Entry]) -> set[tuple[str, str]]:
+    return {("/".join(Path(entry.file).parts[-2:]), entry.label) for entry in entries}
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 @pytest.mark.parametrize("wrapper", ["", "cells/", "a/b/c/d/", "train me/", "Pictures of 2024/blood cells/"])
 def test_class_folders_are_read_in_any_wrapping(tmp_path, kind, wrapper):
-    listing = read(write(kind, tmp_path / "cells", {wrapper + file: b"" for file, _ in PLAIN}))
+    listing, found = read_all(write(kind, tmp_path / "cells", {wrapper + file: b"" for file, _ in PLAIN}))
     assert labels_of(listing) == PLAIN
-    assert {entry.split for entry in listing.entries} == {None}
-    assert listing.ignored == 0
+    assert {entry.split for entry in listing} == {None}
+    assert found.ignored == 0
 
 
 @pytest.mark.parametrize("wrapper", ["", "cells/", "a/b/"])
@@ -202,7 +296,7 @@ def test_a_split_folder_above_the_classes_is_told_by_its_name_in_any_case(tmp_pa
     files = {f"{wrapper}{case(word)}/{file}": b"" for file, _ in PLAIN}
     listing = read(write_files(tmp_path / "cells", files))
     assert labels_of(listing) == PLAIN
-    assert {entry.split for entry in listing.entries} == {SPLIT_NAMES[word]}
+    assert {entry.split for entry in listing} == {SPLIT_NAMES[word]}
 
 
 def test_train_val_and_test_folders_side_by_side(tmp_path):
@@ -231,21 +325,75 @@ def test_folders_inside_a_class_belong_to_it(tmp_path):
 
 def test_the_label_is_the_folder_s_very_name(tmp_path):
     files = {f"{label}/1.png": b"" for label in ("Néutrophile géant", "B cell (α)", "0")}
-    assert {e.label for e in read(write_files(tmp_path / "cells", files)).entries} == {
+    assert {e.label for e in read(write_files(tmp_path / "cells", files))} == {
         "Néutrophile géant",
         "B cell (α)",
         "0",
     }
 
 
-@pytest.mark.parametrize("wrapper", ["", "cells/"])
+@pytest.mark.parametrize("wrapper", ["", "cells/", "a/cells/"])
 @pytest.mark.parametrize("loose", ["cover.png", "train/cover.jpg", "train/notes.txt", "notes.txt"])
-def test_what_lies_outside_of_class_folders_is_passed_over_and_counted(tmp_path, wrapper, loose):
-    files = {f"{wrapper}train/{label}/{n}.png": b"" for label in ("blast", "band") for n in "12"}
-    files |= {wrapper + loose: b"", f"{wrapper}train/blast/about.txt": b""}
-    listing = read(write_files(tmp_path / "cells", files))
-    assert by_split_and_label(listing) == {("train", "blast"): 2, ("train", "band"): 2}
-    assert listing.ignored == 2
+@pytest.mark.parametrize("outside", ["", "cells/"])
+def test_what_lies_outside_of_class_folders_is_passed_over_and_counted(tmp_path, wrapper, loose, outside):
+    files = {f"{outside}{wrapper}train/{label}/{n}.png": b"" for label in ("blast", "band") for n in "12"}
+    files |= {
+        outside + wrapper + loose: b"",
+        outside + "cover.png": b"",
+        f"{outside}{wrapper}train/blast/about.txt": b"",
+    }
+    entries, found = read_all(write_files(tmp_path / "cells", files))
+    assert by_split_and_label(entries) == {("train", "blast"): 2, ("train", "band"): 2}
+    assert found.ignored == len(files) - 4
+
+
+@pytest.mark.parametrize("wrapper", ["", "cells/"])
+def test_splits_may_lie_inside_the_classes(tmp_path, wrapper):
+    files = {
+        f"{wrapper}{label}/{split}/{n}.png": b""
+        for label in ("blast", "band")
+        for split in ("Train", "val", "test")
+        for n in "12"
+    } | {f"{wrapper}blast/train/slide 1/3.png": b"", f"{wrapper}blast/4.png": b"", f"{wrapper}test/blast/5.png": b""}
+    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+        (split, label): 2 + (label == "blast" and split in ("train", "test"))
+        for split in ("train", "val", "test") for label in ("blast", "band")
+    } | {(None, "blast"): 1}  # fmt: skip
+
+
+def test_several_sites_may_each_have_their_splits(tmp_path):
+    files = {
+        f"{site}/{split}/{label}/{n}.png": b""
+        for site in ("Basel", "Genf") for split in ("train", "test") for label in ("blast", "band") for n in "12"
+    } | {"Basel/train/cover.png": b""}  # fmt: skip
+    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+        (split, label): 4 for split in ("train", "test") for label in ("blast", "band")
+    }
+
+
+names = st.sampled_from(["blast", "band", "Eosinophil", "x y", "é", "0", "trained"])
+trees = st.sets(st.tuples(names, st.integers(0, 3)), min_size=2, max_size=12).filter(
+    lambda tree: len({label for label, _ in tree}) > 1
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tree=trees,
+    layout=st.sampled_from(
+        ["{label}", "{split}/{label}", "{label}/{split}", "a/b/{label}", "top/{split}/{label}/deep"]
+    ),
+    split=st.sampled_from([*SPLIT_NAMES]),
+    kind=st.sampled_from(["zip", "folder"]),
+)
+def test_any_tree_of_class_folders_is_read_as_it_was_laid_out(tmp_path_factory, tree, layout, split, kind):
+    folders = {place: layout.format(label=place[0], split=split) for place in tree}
+    files = {f"{folder}/{number}.png": b"" for (_, number), folder in folders.items()}
+    entries = read(write(kind, tmp_path_factory.mktemp("trees") / "cells", files))
+    told = SPLIT_NAMES[split] if "{split}" in layout else None
+    assert {(entry.file, entry.label, entry.split) for entry in entries} == {
+        (f"{folder}/{number}.png", label, told) for (label, number), folder in folders.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -264,3 +412,477 @@ def test_what_lies_outside_of_class_folders_is_passed_over_and_counted(tmp_path,
 def test_fewer_than_two_classes_are_refused_with_what_would_work(tmp_path, kind, files, found):
     words = refusal(write(kind, tmp_path / "mine", files))
     assert words == f"mine has {found}: put the pictures in at least two folders, one a class"
+
+
+# Tables
+
+PICTURES = {f"pics/{number}.png": b"" for number in range(4)}
+
+
+def csv_files(text: str, name: str = "labels.csv", **more: bytes) -> dict[str, bytes]:
+    return PICTURES | {name: text.encode()} | more
+
+
+def table_refusal(tmp_path: Path, text: str, name: str = "labels.csv") -> str:
+    """In what words a table is refused when it is handed in; in the folder around it, it is refused too."""
+    folder = write_files(tmp_path / "cells", csv_files(text, name))
+    words = refusal(folder / name)
+    assert words.startswith(f"{name}")
+    with pytest.raises(LabError):
+        read(folder, "table")
+    return words
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("wrapper", ["", "a/b/"])
+def test_a_table_beside_its_pictures_is_read(tmp_path, kind, wrapper):
+    text = "path,label,split,group,box\npics/0.png,blast,TRAIN,p1,1 2 3 4\npics/1.png,band,valid,,\n"
+    files = {wrapper + name: data for name, data in csv_files(text).items()}
+    entries, found = read_all(write(kind, tmp_path / "cells", files))
+    assert entries == [
+        Entry(f"{wrapper}pics/0.png", "blast", "train", "p1", (1, 2, 3, 4)),
+        Entry(f"{wrapper}pics/1.png", "band", "val", None, None),
+    ]
+    assert found.ignored == 3  # two pictures without a row, and the table
+
+
+def test_a_table_handed_in_by_itself_leads_to_its_pictures(tmp_path):
+    elsewhere = write_files(tmp_path / "elsewhere", {"9.png": b""}) / "9.png"
+    folder = write_files(tmp_path / "cells", csv_files(f"file;class\npics/0.png;blast\n{elsewhere};band\n"))
+    entries = read(folder / "labels.csv")
+    assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "blast"), (str(elsewhere), "band")]
+    found = FORMATS["table"].read(open_source(folder / "labels.csv"), False)
+    assert [data() for _, data in found.pictures] == [b"", b""]
+
+
+@pytest.mark.parametrize("holds", table.COLUMNS)
+def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
+    values = {"path": "pics/0.png", "label": "blast", "split": "test", "group": "g"}
+    values |= {"box": "1,2,3,4"} if holds not in table.CORNERS else {"x0": "1", "y0": "2", "x1": "3", "y1": "4"}
+    for name in table.COLUMNS[holds]:
+        for written in (name, name.upper(), f" {name.title()} "):
+            named = {written if column == holds else column: value for column, value in values.items()}
+            text = "\t".join(named) + "\n" + "\t".join(named.values()) + "\n"
+            folder = write_files(tmp_path / "cells", csv_files(text, "t.tsv"))
+            assert read(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label (rows 2, 4;"),
+        ("path,label\n,x\npics/1.png,y\n", "1 of 2 rows have no path (rows 2; the header is row 1)"),
+        ("path,label\npics/0.png,x\npics/1.png\n", "1 of 2 rows have no label (rows 3; the header is row 1)"),
+        (
+            "path,label\npics/0.png,x\npics/7.png,y\npics/8.png,y\n",
+            "2 of 3 rows name a file that is not there, 'pics/7.png' first (rows 3, 4; the header is row 1)",
+        ),
+        ("path,label\npics,x\npics/1.png,y\n", "1 of 2 rows name a file that is not there, 'pics' first"),
+        ("path,label\n../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
+        ("path,label\npics/../../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
+        ("path,label\n..\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
+        ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
+        (
+            "path,label\npics/0.png,x\npics/../pics/0.png,y\n",
+            "1 of 2 rows name a file that another row gives another label (rows 3;",
+        ),
+        ("path,label,split\npics/0.png,x,dev\npics/1.png,y,\n", "1 of 2 rows have a split that is none of train"),
+        ("path,label,box\npics/0.png,x,1 2 3\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1 with"),
+        ("path,label,box\npics/0.png,x,3 2 1 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
+        ("path,label,box\npics/0.png,x,1 2 inf 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
+        ("path,label,x0,y0,x1,y1\npics/0.png,x,1,2,,4\npics/1.png,y,,,,\n", "1 of 2 rows have a box that is not"),
+        ("path,label,x0,y0\npics/0.png,x,1,2\n", "tells boxes by x0, y0: give either x0, y0, x1, y1 or one column box"),
+        ("path,label,box,x0\npics/0.png,x,1,2\n", "tells boxes by x0, box: give either"),
+        ("path,file,label\npics/0.png,1,x\n", "has several columns for the path (path, file): keep one"),
+        ("path,label,Label\npics/0.png,1,x\n", "has several columns for the label (label, Label): keep one"),
+        ("path,group,photo,label\npics/0.png,1,1,x\n", "has several columns for the group (group, photo): keep one"),
+        ("path\npics/0.png\n", "has no column label or class: it has path"),
+        ("name,label\npics/0.png,x\n", "has no column path or file or filename or image: it has name, label"),
+        ("", "has no column path or file or filename or image: it has no column"),
+        ("path,label\npics/0.png,x,y\n", "can't be read as a table: "),
+        ('path,label\n"pics/0.png,x\n', "can't be read as a table: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_table_is_told_with_its_rows(tmp_path, text, words):
+    said = table_refusal(tmp_path, text)
+    assert said.removeprefix("labels.csv").lstrip(": ").startswith(words)
+
+
+def test_text_that_is_no_utf8_is_told(tmp_path):
+    folder = write_files(tmp_path / "cells", PICTURES | {"t.csv": "path,label\npics/0.png,Zyt\xe9\n".encode("latin-1")})
+    assert refusal(folder / "t.csv") == "t.csv is not UTF-8 text: save it as CSV UTF-8"
+
+
+def test_excel_s_mark_of_utf8_is_no_part_of_the_first_column(tmp_path):
+    folder = write_files(tmp_path / "cells", csv_files("\ufeffpath;label\r\npics/0.png;Néo\r\n\r\npics/1.png;x\r\n"))
+    assert [entry.label for entry in read(folder / "labels.csv")] == ["Néo", "x"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp_path, kind):
+    picture = write_files(tmp_path / "own", {"1.png": b""}) / "1.png"
+    files = csv_files(f"path,label\npics/0.png,x\n{picture},y\n")
+    words = refusal(write(kind, tmp_path / "cells", files))
+    assert words == "labels.csv: 1 of 2 rows have a path that leaves the folder (rows 3; the header is row 1)"
+
+
+def test_a_link_that_leaves_the_table_s_folder_is_not_followed(tmp_path):
+    secret = write_files(tmp_path / "secret", {"1.png": b""})
+    folder = write_files(tmp_path / "cells", csv_files("path,label\npics/0.png,x\nout/1.png,y\nlink.png,y\n"))
+    (folder / "out").symlink_to(secret)
+    (folder / "link.png").symlink_to(secret / "1.png")
+    assert "2 of 3 rows name a file that is not there" in refusal(folder / "labels.csv")
+
+
+def test_of_several_tables_none_is_guessed(tmp_path):
+    text = b"path,label\npics/0.png,x\npics/1.png,y\n"
+    folder = write_files(tmp_path / "cells", PICTURES | {"a.csv": text, "b.csv": text, "c.csv": b"id,age\n1,2\n"})
+    assert refusal(folder) == "cells holds several tables of pictures (a.csv, b.csv): hand in the one that you mean"
+    (folder / "b.csv").unlink()
+    assert len(read(folder)) == 2
+
+
+def test_a_table_without_its_columns_hides_no_class_folders(tmp_path):
+    files = class_folder_files() | {"labels.csv": b"id,category\n1,x\n", "notes.tsv": b"\xff\xfe"}
+    assert choose_format(open_source(write_files(tmp_path / "cells", files))).name == "class-folders"
+    assert refusal(tmp_path / "cells", "table").startswith("cells holds no table with a column path and a column label")
+
+
+def test_too_many_rows_are_refused(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "cells", csv_files("path,label\n" + "pics/0.png,x\n" * 4))
+    pd.read_csv(folder / "labels.csv").to_parquet(folder / "labels.parquet")
+    monkeypatch.setattr(table, "MAX_FILES", 3)
+    assert refusal(folder / "labels.csv") == "labels.csv has more than 3 rows: import a part of it"
+    assert refusal(folder / "labels.parquet") == "labels.parquet can't be read as a table: more than 3 rows"
+    monkeypatch.setattr(table, "MAX_FILES", 4)
+    assert len(read(folder / "labels.csv")) == len(read(folder / "labels.parquet")) == 4
+
+
+@pytest.mark.parametrize("labels", [[1, 2, None, 4], [1.0, 2.0, float("nan"), 4.0], ["a", "b", None, "nan"]])
+def test_missing_labels_of_any_type_are_found_in_parquet(tmp_path, labels):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    pd.DataFrame({"path": sorted(PICTURES), "label": labels}).to_parquet(folder / "t.parquet")
+    missing = sum(label is None or label != label or label == "nan" for label in labels)
+    assert refusal(folder / "t.parquet").startswith(f"t.parquet: {missing} of 4 rows have no label (rows 4")
+
+
+@pytest.mark.parametrize(
+    ("labels", "read_as"),
+    [([1, 2], ["1", "2"]), ([1.0, 2.0], ["1", "2"]), ([True, False], ["true", "false"]), ([b"x", b"y"], ["x", "y"])],
+)
+def test_labels_of_parquet_need_be_no_text(tmp_path, labels, read_as):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    pd.DataFrame({"path": ["pics/0.png", "pics/1.png"], "label": labels}).to_parquet(folder / "t.parquet")
+    assert [entry.label for entry in read(folder / "t.parquet")] == read_as
+
+
+def test_a_parquet_column_of_lists_is_refused(tmp_path):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    pd.DataFrame({"path": ["pics/0.png"], "label": [[1, 2]]}).to_parquet(folder / "t.parquet")
+    assert refusal(folder / "t.parquet").startswith("t.parquet can't be read as a table: ")
+
+
+# No comma, quote or line end: what a table's cell may hold is pandas' own business; what counts is the columns.
+words = st.text("abcXYZ 019_-éλ", min_size=1, max_size=8).map(str.strip).filter(
+    lambda text: text and text.lower() not in table.MISSING
+)  # fmt: skip
+boxes = st.none() | st.tuples(*[st.integers(0, 99)] * 4).map(lambda b: (b[0], b[1], b[0] + b[2] + 1, b[1] + b[3] + 1))
+rows = st.tuples(words, st.sampled_from([None, *SPLIT_NAMES]), st.none() | words, boxes)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(rows, min_size=1, max_size=8), kind=st.sampled_from(["csv", "tsv", "parquet"]), corners=st.booleans()
+)
+def test_a_table_comes_back_as_it_was_written(tmp_path_factory, rows, kind, corners):
+    expected = [
+        Entry(f"p/{number}.png", label, split and SPLIT_NAMES[split], group, box)
+        for number, (label, split, group, box) in enumerate(rows)
+    ]
+    folder = write_files(tmp_path_factory.mktemp("tables"), {entry.file: b"" for entry in expected})
+    columns = {"Path": [entry.file for entry in expected]}
+    columns |= {name: [row[place] for row in rows] for place, name in enumerate(("label", "SPLIT", "patient"))}
+    if corners:
+        columns |= {corner: [row[3] and str(row[3][at]) for row in rows] for at, corner in enumerate(table.CORNERS)}
+    else:
+        columns["box"] = [row[3] and " ".join(map(str, row[3])) for row in rows]
+    frame = pd.DataFrame(columns, dtype=object)
+    target = folder / f"t.{kind}"
+    if kind == "parquet":
+        frame.to_parquet(target)
+    else:
+        frame.to_csv(target, sep="\t" if kind == "tsv" else ",", index=False)
+    assert read(target) == read(folder) == expected
+
+
+# MedMNIST
+
+
+def npz_refusal(tmp_path: Path, arrays: Mapping[str, np.ndarray], name: str = "cells.npz") -> str:
+    return refusal(write_files(tmp_path / "made", {name: npz(arrays)}) / name)
+
+
+def pixels_of(path: Path) -> dict[str, np.ndarray]:
+    source = open_source(path)
+    found = {entry.file: decode_rgb(data()) for entry, data in choose_format(source).read(source, False).pictures}
+    source.close()
+    return found
+
+
+shapes = st.tuples(st.integers(8, 12), st.integers(8, 12)) | st.tuples(
+    st.integers(8, 12), st.integers(8, 12), st.sampled_from([1, 3])
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    counts=st.tuples(*[st.integers(0, 7)] * 3).filter(any),
+    shape=shapes,
+    save=st.sampled_from([np.savez, np.savez_compressed]),
+    at_once=st.integers(1, 4),
+    flat_labels=st.booleans(),
+)
+def test_a_medmnist_file_of_any_shape_gives_its_pictures_in_order(
+    tmp_path_factory, monkeypatch, counts, shape, save, at_once, flat_labels
+):
+    monkeypatch.setattr(listings, "CHUNK_BYTES", at_once * int(np.prod(shape)))
+    arrays = small_arrays(sum(counts), counts, shape)
+    if flat_labels:
+        arrays = {name: array.ravel() if "labels" in name else array for name, array in arrays.items()}
+    path = write_files(tmp_path_factory.mktemp("npz"), {"cells.npz": npz(arrays, save)}) / "cells.npz"
+    entries, found = read_all(path)
+    assert found.total == sum(counts)
+    assert [(entry.split, entry.label) for entry in entries] == [
+        (split, f"class-{row % 3}")
+        for split, n in zip(("train", "val", "test"), counts, strict=True)
+        for row in range(n)
+    ]
+    seen = pixels_of(path)
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        for row in range(count):
+            picture = arrays[f"{split}_images"][row].reshape(*shape[:2], -1)
+            assert np.array_equal(seen[f"{split}/{row:06}.png"], np.broadcast_to(picture, (*shape[:2], 3)))
+
+
+@pytest.mark.parametrize("name", ["bloodmnist.npz", "bloodmnist_64.npz", "BloodMNIST_224.npz"])
+def test_bloodmnist_is_known_by_its_name(tmp_path, name):
+    arrays = {"train_images": np.zeros((8, 28, 28, 3), np.uint8), "train_labels": np.arange(8).reshape(-1, 1)}
+    entries, found = read_all(write_files(tmp_path, {name: npz(arrays)}) / name)
+    assert tuple(entry.label for entry in entries) == BLOOD_CLASSES
+    assert "Acevedo" in found.citation
+    assert found.licence == "CC BY 4.0"
+    other, found = read_all(write_files(tmp_path, {"cells.npz": npz(arrays)}) / "cells.npz")
+    assert other[0].label == "class-0"
+    assert (found.licence, found.citation) == ("", "")
+    arrays["train_labels"][3] = 8
+    assert npz_refusal(tmp_path, arrays, name) == f"{name} has a class 8, and BloodMNIST's are 0 to 7"
+
+
+def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return small_arrays() | arrays
+
+
+def images(*shape: int, dtype: type = np.uint8) -> dict[str, np.ndarray]:
+    return changed(train_images=np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (changed(train_images=np.array([object()] * 5)), ": train_images.npy holds pickled objects, which are never"),
+        (changed(train_labels=np.array([["a"]] * 5, object)), ": train_labels.npy holds pickled objects"),
+        (images(5, 9, 8, 3, dtype=float), ": train_images.npy holds float64 and not uint8 pixels"),
+        (images(5, 9), ": train_images.npy has the shape (5, 9)"),
+        (images(), ": train_images.npy has the shape ()"),
+        (images(5, 9, 8, 8, 3), ": train_images.npy has the shape (5, 9, 8, 8, 3)"),
+        (images(5, 9, 8, 9), ": train_images.npy has the shape (5, 9, 8, 9)"),
+        (images(5, 3, 8, 3), ": train_images.npy holds pictures of 8×3 pixels"),
+        (changed(train_images=np.asfortranarray(images(5, 9, 8, 3)["train_images"])), ": train_images.npy is stored"),
+        (changed(train_labels=np.zeros((4, 1), int)), ": train_labels.npy has the shape (4, 1), and there are 5 pict"),
+        (changed(train_labels=np.zeros((5, 14), int)), ": train_labels.npy has the shape (5, 14), and there are 5"),
+        (changed(train_labels=np.full((5, 1), np.nan)), ": train_labels.npy holds float64 and not whole numbers"),
+        (changed(train_labels=np.full((5, 1), -1)), ": train_labels.npy holds -1: classes are numbered from 0"),
+        ({"train_images": np.zeros((5, 9, 8, 3), np.uint8)}, " holds no train_labels"),
+        ({"x": np.zeros(3)}, " holds no train_images, val_images or test_images"),
+    ],
+)
+def test_an_npz_that_holds_something_else_is_told(tmp_path, arrays, words):
+    assert npz_refusal(tmp_path, arrays).startswith(f"cells.npz{words}")
+
+
+def npy(header: str, data: bytes, version: bytes = b"\1\0") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
+
+
+HEAD = "{'descr': '|u1', 'fortran_order': False, 'shape': "
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "words"),
+    [
+        (HEAD + "(5, 9, 8, 3)}", bytes(1079), "tells another size than it holds"),
+        (HEAD + "(5, 9, 8, 3)}", bytes(1081), "tells another size than it holds"),
+        (HEAD + "(-5, 9, -8, 3)}", bytes(1080), "tells another size than it"),
+        (HEAD + "(10**30, 9, 8, 3)}", bytes(9), "is damaged"),
+        ("{'descr': '|u1', 'shape': (5, 9, 8, 3)}", bytes(1080), "is damaged"),
+        ("(" * 100, b"", "is damaged"),
+        ("-" * 110 + "1", b"", "is damaged"),
+        ("", b"", "is damaged"),
+    ],
+)  # fmt: skip
+def test_a_header_that_tells_lies_is_refused(tmp_path, header, data, words):
+    path = write_zip(tmp_path / "cells.npz", {"train_images.npy": npy(header, data), "train_labels.npy": b""})
+    assert words in refusal(path)
+
+
+def test_an_npz_bomb_is_refused(tmp_path):
+    path = tmp_path / "cells.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("train_images.npy", "w") as member:
+            np.lib.format.write_array_header_1_0(
+                member, {"descr": "|u1", "fortran_order": False, "shape": (3000, 160, 160, 1)}
+            )
+            for _ in range(3000):
+                member.write(bytes(160 * 160))
+    assert refusal(path) == "cells.npz: train_images.npy tells another size than it holds"
+
+
+def test_several_npz_files_are_not_guessed_among(tmp_path):
+    files = {"bloodmnist.npz": npz(small_arrays()), "bloodmnist_64.npz": npz(small_arrays())}
+    assert refusal(write_files(tmp_path / "cells", files)) == "cells holds 2 .npz files: hand in the one that you mean"
+
+
+# PatchCamelyon
+
+
+def test_pcam_s_pairs_become_splits_with_their_slides(tmp_path):
+    files = pcam_files()
+    entries, found = read_all(write_files(tmp_path / "pcam", files | {"readme.txt": b""}))
+    assert by_split_and_label(entries) == {
+        (split, label): count
+        for split, count in (("train", 3), ("val", 1), ("test", 2)) for label in pcam.CLASSES
+    }  # fmt: skip
+    assert {entry.source_photo for entry in entries if entry.split == "train"} == {f"slide_train_{n}" for n in range(3)}
+    assert found.ignored == 1
+    assert found.licence == "CC0"
+    seen = pixels_of(tmp_path / "pcam")
+    with h5py.File(io.BytesIO(files[f"{PCAM_NAME}_test_x.h5"])) as file:
+        assert all(np.array_equal(seen[f"test/{row:06}.png"], file["x"][row]) for row in range(4))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_pcam_is_read_some_pictures_at_a_time(tmp_path, monkeypatch, at_once):
+    folder = write_files(tmp_path / "pcam", pcam_files({"train": 5}, meta=False))
+    whole = pixels_of(folder)
+    monkeypatch.setattr(listings, "CHUNK_BYTES", at_once * 96 * 96 * 3)
+    assert all(np.array_equal(pixels_of(folder)[file], pixels) for file, pixels in whole.items())
+    assert len(whole) == 5
+    assert {entry.source_photo for entry in read(folder)} == {None}
+
+
+def test_one_of_a_pair_handed_in_finds_the_other(tmp_path):
+    folder = write_files(tmp_path / "pcam", pcam_files())
+    assert {entry.split for entry in read(folder / f"{PCAM_NAME}_valid_x.h5")} == {"val"}
+    assert "holds no …_train_x.h5" in refusal(folder / f"{PCAM_NAME}_valid_y.h5")
+
+
+X, Y, META = (f"{PCAM_NAME}_train_{part}" for part in ("x.h5", "y.h5", "meta.csv"))
+PIXELS = np.zeros((6, 96, 96, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({Y: h5("y", np.zeros((5, 1, 1, 1), np.uint8))}, f"{X} holds 6 pictures and {Y} 5 labels"),
+        ({Y: h5("y", np.zeros((6, 2), np.uint8))}, f"{X} holds 6 pictures and {Y} 12 labels"),
+        ({Y: None}, f"{Y} is missing beside {X}: it holds the labels"),
+        ({Y: h5("y", np.full(6, 2))}, f"{Y} holds other labels than 0 (normal) and 1 (tumour)"),
+        ({Y: h5("y", np.full(6, np.nan))}, f"{Y} holds float64 and not whole numbers"),
+        ({Y: h5("z", np.zeros(6, int))}, f"{Y} holds no array y"),
+        ({X: h5("x", PIXELS.astype(float))}, f"{X}: x holds float64 and not uint8 pixels"),
+        ({X: h5("x", PIXELS[:, :, :, 0:2])}, f"{X}: x has the shape (6, 96, 96, 2)"),
+        ({X: h5("x/y", PIXELS)}, f"{X} holds no array x"),
+        ({X: b"no HDF5"}, f"{X} can't be read: "),
+        ({Y: b""}, f"{Y} can't be read: "),
+        ({META: b"wsi\na\nb\n"}, f"{META} has 2 rows for 6 pictures"),
+        ({META: b"slide\na\nb\n"}, f"{META} doesn't name the slide (wsi) of each picture"),
+        ({META: b"a,wsi\n1,a\n2,\n"}, f"{META} doesn't name the slide (wsi) of each picture"),
+        ({META: b""}, f"{META} can't be read: "),
+        ({META: b'"'}, f"{META} can't be read: "),
+        ({f"b/{X}": h5("x", PIXELS)}, "pcam holds several _x.h5 files of one split"),
+    ],
+)
+def test_pcam_files_that_do_not_fit_are_told(tmp_path, files, words):
+    made = {name: data for name, data in (pcam_files({"train": 6}) | files).items() if data is not None}
+    assert refusal(write_files(tmp_path / "pcam", made)).startswith(words)
+
+
+def linked(path: Path, how: str) -> None:
+    """Writes an HDF5 file whose `x` lies in another file."""
+    write_files(path.parent, {"secret.h5": h5("x", PIXELS), "secret.raw": PIXELS.tobytes()})
+    with h5py.File(path, "w") as file:
+        if how == "link":
+            file["x"] = h5py.ExternalLink("secret.h5", "x")
+        elif how == "soft":
+            file["x"] = h5py.SoftLink("/nowhere")
+        elif how == "virtual":
+            layout = h5py.VirtualLayout(PIXELS.shape, np.uint8)
+            layout[:] = h5py.VirtualSource("secret.h5", "x", PIXELS.shape)
+            file.create_virtual_dataset("x", layout)
+        else:
+            file.create_dataset(
+                "x", PIXELS.shape, np.uint8, external=[(path.with_name("secret.raw"), 0, PIXELS.nbytes)]
+            )
+
+
+@pytest.mark.parametrize("how", ["link", "soft", "virtual", "raw"])
+def test_pixels_of_another_file_are_not_read(tmp_path, how):
+    folder = write_files(tmp_path / "pcam", pcam_files({"train": 6}))
+    linked(folder / X, how)
+    assert refusal(folder / X) == f"{X} holds no array x"
+
+
+def test_a_piece_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pcam, "MAX_CHUNK_BYTES", 2**20)
+    made = pcam_files({"train": 6}) | {
+        X: h5("x", np.zeros((100, 96, 96, 3), np.uint8), chunks=(100, 96, 96, 3), compression=9)
+    }
+    assert "in pieces of more than 1 MiB" in refusal(write_files(tmp_path / "pcam", made) / X)
+
+
+# Damage
+
+ARRAY_FILES = {
+    "cells.npz": npz(small_arrays()),
+    "packed.npz": npz(small_arrays(), np.savez_compressed),
+    X: pcam_files({"train": 6})[X],
+    "t.csv": b"path,label,split,group,box\npics/0.png,blast,train,p1,1 2 3 4\npics/1.png,band,val,,\n",
+}
+
+
+def parquet_table() -> bytes:
+    out = io.BytesIO()
+    pd.DataFrame({"path": ["pics/0.png", "pics/1.png"], "label": ["x", "y"], "group": ["a", None]}).to_parquet(out)
+    return out.getvalue()
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    name=st.sampled_from([*ARRAY_FILES, "t.parquet"]),
+    cut=st.none() | st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+)
+def test_any_damage_is_told_and_never_another_failure(tmp_path_factory, name, cut, changes):
+    data = bytearray((ARRAY_FILES | {"t.parquet": parquet_table()})[name])
+    for place, value in changes:
+        data[int(place**3 * len(data))] = value  # most of them near the head, where the structure is
+    if cut is not None:
+        del data[int(cut * len(data)) :]
+    folder = write_files(tmp_path_factory.mktemp("damaged"), PICTURES | pcam_files({"train": 6}) | {name: bytes(data)})
+    source = open_source(folder / name)
+    with suppress(LabError):
+        for _, picture in choose_format(source).read(source, False).pictures:
+            with suppress(LabError):
+                picture()
+    source.close()

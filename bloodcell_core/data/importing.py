@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, get_args, get_type_hints
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -26,9 +24,10 @@ import pyarrow as pa
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
-from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.pictures import decode_rgb, encode, stored_mode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
@@ -70,21 +69,6 @@ def import_dataset(
         opened.close()
 
 
-def import_upload(file_name: str, data: BinaryIO, name: str | None = None, **options: Any) -> Dataset:
-    """Imports a file that came through the browser; the options are those of `import_dataset`.
-
-    It is laid down on the workspace's own disk meanwhile, where there must be room for its pictures anyway, and not in
-    the system's folder for temporary files, which may be small. OSError where there is no room.
-    """
-    datasets = workspace.datasets_dir()
-    datasets.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=datasets, prefix=".upload.") as folder:
-        file = Path(folder, PurePath(file_name).name)
-        with open(file, "wb") as copy:
-            shutil.copyfileobj(data, copy)
-        return import_dataset(file, name, **options)
-
-
 def make_demo(
     name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress | None = None
 ) -> Dataset:
@@ -118,7 +102,7 @@ def free_name(name: str) -> str:
 
 @dataclass
 class _Row:
-    """One row of images.parquet; the field names are its columns."""
+    """One row of images.parquet; the field names are its columns, with those of its facts in place of `facts`."""
 
     image_id: str | None
     file: str
@@ -133,6 +117,8 @@ class _Row:
     status: str
     reason: str | None
     duplicate_of: str | None = None
+    facts: PictureFacts | None = None
+    """None where the picture can't be read."""
 
 
 def _write(
@@ -148,27 +134,26 @@ def _write(
     with workspace.new_folder(final) as folder:
         images = _read_all(listing, folder / "originals", _beating(progress, folder))
         _mark_duplicates(images)
-        usable = images[images.status == "ok"]
-        classes = sorted(usable.label.unique())
+        classes = sorted(images.label[images.status == "ok"].unique())
         if len(classes) < 2:
             bad = images[images.reason.notna()].head(3)
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
             raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
-        stored = [folder / "originals" / file for file in usable.stored]
-        origin = _find_photos(images, stored, listing.photographs, trace, _beating(trace_progress, folder))
+        beat = _beating(trace_progress, folder)
+        origin = _find_photos(images, folder / "originals", listing.photographs, trace, beat)
         split_origin = _settle_splits(images)
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(
             folder / "dataset.json",
             facts
             | {
-                "schema_version": workspace.SCHEMA_VERSION,
+                "schema_version": workspace.DATASET_VERSION,
                 "name": name,
                 "licence": listing.licence,
                 "citation": listing.citation,
                 "ignored_files": listing.ignored,
                 "classes": classes,
-                "pictures": len(usable),
+                "pictures": int((images.status == "ok").sum()),
                 "photos_origin": origin.told,
                 "photos_unknown_because": origin.unknown_because,
                 "split_origin": split_origin,
@@ -208,16 +193,17 @@ def _read_all(listing: Listing, originals: Path, progress: Progress) -> pd.DataF
 def _as_columns(rows: list[_Row]) -> pa.Table:
     """Arrow's columns take a quarter of the memory of the objects; their types don't hang on what a batch holds."""
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
-    hints = get_type_hints(_Row)
-    types = {field.name: kinds[(get_args(hints[field.name]) or (hints[field.name],))[0]] for field in fields(_Row)}
-    return pa.table({name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in types.items()})
+    hints = get_type_hints(_Row) | get_type_hints(PictureFacts)
+    types = {name: kinds[(get_args(hint) or (hint,))[0]] for name, hint in hints.items() if name != "facts"}
+    values = [vars(row) | (row.facts._asdict() if row.facts else {}) for row in rows]
+    return pa.table({name: pa.array([told.get(name) for told in values], kind) for name, kind in types.items()})
 
 
 def _content_hash(images: pd.DataFrame) -> str:
     """sha256 over all that a training depends on, in no order that a source could tell."""
-    usable = images[images.status == "ok"].sort_values("image_id")
+    told = ["image_id", "label", "split", "source_photo", "scene"]
     digest = hashlib.sha256()
-    for row in usable[["image_id", "label", "split", "source_photo", "scene"]].itertuples(index=False):
+    for row in _usable(images, told).sort_values("image_id").itertuples(index=False):
         digest.update(" ".join(map(str, row)).encode() + b"\n")
     return digest.hexdigest()
 
@@ -247,6 +233,7 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
         row.status, row.reason, row.split = "unreadable", str(error), None
         return row
     row.height, row.width = pixels.shape[:2]
+    row.facts = facts_of(stored_mode(data), pixels, entry.box)
     row.stored = f"{row.image_id[:2]}/{row.image_id}{PurePosixPath(entry.file).suffix.lower()}"
     target = originals / row.stored
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -269,31 +256,40 @@ class _Origin(NamedTuple):
 
 
 def _find_photos(
-    images: pd.DataFrame, stored: Sequence[Path], photographs: Mapping[str, Read], trace: bool, progress: Progress
+    images: pd.DataFrame, originals: Path, photographs: Mapping[str, Read], trace: bool, progress: Progress
 ) -> _Origin:
-    """Fills in the source photo and scene of each usable picture, of which `stored` are the files; says how.
-
-    What the source tells is never changed.
-    """
-    usable = images[images.status == "ok"]
+    """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
+    usable = _usable(images, ["source_photo", "stored", "width", "height"])
     told = usable.source_photo.notna()
     by_source = "told by the source" if told.any() else None
     if told.all():
         return _Origin(by_source, None)
     if not trace:
         return _Origin(by_source, "tracing was switched off at import")
-    read = _reader(stored)
+    read = _reader(originals, usable.stored)
     readable = {} if told.any() else {name: data for name, data in photographs.items() if _is_readable(data)}
-    if not readable:
-        return _Origin(by_source, "the source holds no photographs that they could be traced to")
-    photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
+    if readable:
+        photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
+        origin = "traced to its photographs"
+    else:
+        from bloodcell_core.data.siblings import find_families, off_because
+
+        if because := off_because(len(usable), min(int(usable.width.min()), int(usable.height.min()))):
+            return _Origin(by_source, because)
+        photos = scenes = _photos_of_families(find_families(read, len(usable), progress), usable.source_photo)
+        origin = "siblings found among the pictures"
     images.loc[usable.index, "source_photo"] = photos
     images.loc[usable.index, "scene"] = scenes
-    return _Origin("traced to its photographs", None)
+    return _Origin(origin, None)
 
 
-def _reader(files: Sequence[Path]) -> Callable[[int], np.ndarray]:
-    return lambda row: decode_rgb(files[row].read_bytes())
+def _usable(images: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Some columns of the usable pictures' rows: a copy of all columns of a large dataset is felt."""
+    return images.loc[images.status == "ok", columns]
+
+
+def _reader(originals: Path, stored: pd.Series) -> Callable[[int], np.ndarray]:
+    return lambda row: decode_rgb((originals / stored.iloc[row]).read_bytes())
 
 
 def _is_readable(read: Read) -> bool:
@@ -306,7 +302,7 @@ def _is_readable(read: Read) -> bool:
 
 def _trace(
     read: Callable[[int], np.ndarray], count: int, width: int, photographs: Mapping[str, Read], progress: Progress
-) -> tuple[list[str | None], list[str | None]]:
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
     """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
     from bloodcell_core.data.photos import PhotoIndex, trace_all
 
@@ -317,9 +313,21 @@ def _trace(
     return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
 
 
+def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str | None]:
+    """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
+    name of the family's own."""
+    of_family: dict[int, set[str]] = {}
+    for family, photo in zip(families, told, strict=True):
+        of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
+    names = {
+        family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()
+    }
+    return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
+
+
 def _mark_duplicates(images: pd.DataFrame) -> None:
     """Of byte-identical files one is kept, one in the test split first: training must not see it."""
-    usable = images[images.status == "ok"]
+    usable = _usable(images, ["image_id", "file", "split"])
     test_first = usable.sort_values("split", key=lambda split: split != "test", kind="stable")
     kept = test_first.drop_duplicates("image_id").set_index("image_id").file
     copies = usable[usable.file != usable.image_id.map(kept)]
@@ -330,13 +338,12 @@ def _mark_duplicates(images: pd.DataFrame) -> None:
 
 def _settle_splits(images: pd.DataFrame) -> str:
     """Gives each usable picture a split, cutting a test split where the source tells none; says which it was."""
-    usable = images[images.status == "ok"]
-    split = usable.split.fillna("train")
-    images.loc[usable.index, "split"] = split
+    split = _usable(images, ["split"]).split.fillna("train")
+    images.loc[split.index, "split"] = split
     if (split == "test").any():
         only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
         return "told by the source" + only
-    candidates = usable[split == "train"]
+    candidates = images.loc[split.index[split == "train"], ["label", "scene", "source_photo", "image_id"]]
     if candidates.empty:
         raise LabError("all pictures are in the split val: name the folder train, or test to evaluate on it")
     photo = candidates.scene.fillna(candidates.source_photo).fillna(candidates.image_id)

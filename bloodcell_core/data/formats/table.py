@@ -122,6 +122,7 @@ def _open_parquet(data: bytes) -> tuple[list[str], Load]:
 
 
 def _as_text(column: pa.ChunkedArray) -> pd.Series:
+    column.validate(full=True)  # a damaged file may hold text that is none
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, None)
     text: pd.Series = pc.cast(column, pa.string()).to_pandas()
