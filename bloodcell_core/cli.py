@@ -28,6 +28,9 @@ REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is f
 )  # fmt: skip
 
 
+AUDIT_FILES = 50  # that a finding of an audit names at most
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without argparse's usage block before it."""
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         return parser
 
-    data = verbs.add_parser("data", help="datasets: import, demo, list, show, remove").add_subparsers(
+    data = verbs.add_parser("data", help="datasets: import, demo, list, show, audit, remove").add_subparsers(
         required=True, metavar="VERB", parser_class=_Parser
     )
     parser = verb(data, "import", _data_import, "Import a zip or a folder of pictures.")
@@ -110,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     verb(data, "list", _data_list, "List the datasets.")
     verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
+    verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name")
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
 
     parser = verb(verbs, "train", _train, "Train a network.")
@@ -238,16 +242,7 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     from bloodcell_core.data.dataset import describe
 
     facts = describe(dataset)
-    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
-    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
-    lines = [
-        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos}",
-        f"split: {facts['split_origin']}",
-    ]
-    for split, part in facts["splits"].items():
-        counts = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items())
-        of_photos = f" from {part['photos']} photos" if part["photos"] is not None else ""
-        lines.append(f"  {split:5} {part['pictures']:>7,} pictures{of_photos}: {counts}")
+    lines = _count_lines(facts)
     if facts["scenes_in_several_splits"]:
         lines.append(
             f"warning: {facts['scenes_in_several_splits']} cells were photographed more than once and stand in several "
@@ -256,6 +251,58 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
     lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
     _show(facts, as_json, lines)
+
+
+def _count_lines(facts: dict[str, Any]) -> list[str]:
+    """What a dataset holds, by split and class."""
+    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
+    why = "; ".join(filter(None, (facts["photos_origin"], facts["photos_unknown_because"])))
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
+    lines = [
+        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos} ({why})",
+        f"split: {facts['split_origin']}",
+    ]
+    for split, part in facts["splits"].items():
+        known = part["photos"] is not None
+        of_photos = f" from {part['photos']:,} photos" if known else ""
+        counts = ", ".join(
+            f"{name} {count:,}" + (f" from {part['photos_by_class'][name]:,}" if known else "")
+            for name, count in part["by_class"].items()
+        )
+        lines.append(f"  {split:5} {part['pictures']:>7,} pictures{of_photos}: {counts}")
+    return lines
+
+
+def _data_audit(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.audit import audit
+    from bloodcell_core.data.dataset import Dataset
+
+    dataset = Dataset(args.name)
+    seen = audit(dataset)
+    findings = [
+        {
+            "name": finding.name,
+            "title": finding.title,
+            "severity": finding.severity,
+            "words": finding.words,
+            "count": len(finding.rows),
+            "files": dataset.images.file[finding.rows[:AUDIT_FILES]].tolist(),
+        }
+        for finding in seen.findings
+    ]
+    lines = [] if findings else ["nothing stands out"]
+    for told in findings:
+        severity = told["severity"].upper() if told["severity"] == "alarm" else told["severity"]
+        lines.append(f"{severity}: {told['title']}: {told['words']}")
+        lines += [f"  {file}" for file in told["files"][:3]]
+        lines += [f"  … and {told['count'] - 3:,} more (--json names {AUDIT_FILES})"] if told["count"] > 3 else []
+    lines += ["", *_count_lines(seen.facts)]
+    for family in seen.facts["largest_families"]:
+        where = f"{', '.join(family['labels'])} in {', '.join(family['splits'])}"
+        lines.append(f"  {family['pictures']:,} pictures from photo {family['photo']}: {where}")
+    for what in ("sizes", "modes"):
+        lines.append(f"{what}: {', '.join(f'{value} {count:,}' for value, count in seen.facts[what].items())}")
+    _show(seen.facts | {"findings": findings}, args.json, lines)
 
 
 def _data_remove(args: argparse.Namespace) -> None:

@@ -146,6 +146,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "duplicates": int((images.status == "duplicate").sum()),
         "ignored_files": dataset.facts["ignored_files"],
         "split_origin": dataset.facts["split_origin"],
+        "photos_origin": dataset.facts["photos_origin"],
+        "photos_unknown_because": dataset.facts["photos_unknown_because"],
         "splits": splits,
         "untraced": int(pictures.source_photo.isna().sum()) if dataset.photos_known else None,
         "photos_in_several_splits": int((by_photo > 1).sum()) if dataset.photos_known else None,

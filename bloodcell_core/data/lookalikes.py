@@ -1,0 +1,70 @@
+"""Finds pictures that look alike by the looks (perceptual hashes) that `facts` made of them.
+
+All pairs of a large dataset are too many to compare. The bits of a look are dealt out to two chunks more than bits may
+differ; two looks that are near then agree wholly in two chunks at least, and only those that do are compared.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)
+
+
+def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
+    """Rows of `looks` (uint8 N×bytes) that differ in at most `distance` bits, directly or through others of a group.
+
+    Each group has two rows or more, in rising order; the groups are in the order of their first rows.
+    """
+    if len(looks) == 0:
+        return []
+    looks = np.ascontiguousarray(looks)
+    unique, first_group = np.unique(looks.view(f"V{looks.shape[1]}")[:, 0], return_inverse=True)
+    groups = _join(unique.view(np.uint8).reshape(len(unique), -1), distance)[first_group]
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    return sorted(rows.tolist() for rows in members if len(rows) > 1)
+
+
+def _join(looks: np.ndarray, distance: int) -> np.ndarray:
+    """The group of each look, of which none is there twice: int (N,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    groups = np.arange(len(looks))
+    chunks = _chunks(looks, max(distance + 2, looks.shape[1] // 2))  # two bytes at most, of which keys are made
+    for one, other in combinations(chunks, 2):
+        pairs = _near_pairs(looks, one << 16 | other, groups, distance)
+        if len(pairs):
+            links = coo_array(
+                (np.ones(len(pairs), bool), (groups[pairs[:, 0]], groups[pairs[:, 1]])), (len(looks),) * 2
+            )
+            groups = connected_components(links, directed=False)[1][groups]
+    return groups
+
+
+def _chunks(looks: np.ndarray, count: int) -> list[np.ndarray]:
+    """Every `count`-th bit, from the first on, from the second on, …: neighbouring bits are alike and tell less."""
+    bits = np.unpackbits(looks, axis=1)
+    parts = (bits[:, start::count] for start in range(count))
+    return [part @ (1 << np.arange(part.shape[1])) for part in parts]
+
+
+def _near_pairs(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
+    """Rows with the same key that are near each other and not of one group yet: int (pairs, 2)."""
+    order = np.argsort(keys)
+    keys = keys[order]
+    found = [np.zeros((0, 2), int)]
+    places = np.arange(len(keys) - 1)
+    for step in range(1, len(keys)):  # the row next to each, the one after that, … as long as their keys are the same
+        places = places[: np.searchsorted(places, len(keys) - step)]
+        places = places[keys[places] == keys[places + step]]
+        if not len(places):
+            break
+        pairs = np.stack([order[places], order[places + step]], axis=1)
+        pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
+        differing = BITS_SET[looks[pairs[:, 0]] ^ looks[pairs[:, 1]]].sum(axis=1, dtype=int)
+        found.append(pairs[differing <= distance])
+    return np.concatenate(found)
