@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.errors import LabError
 
 REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is full, closed or no place for a file
@@ -96,17 +97,21 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         return parser
 
-    data = verbs.add_parser("data", help="datasets: import, demo, list, show, audit, remove").add_subparsers(
+    data = verbs.add_parser("data", help="datasets: import, download, demo, list, show, audit, remove").add_subparsers(
         required=True, metavar="VERB", parser_class=_Parser
     )
-    parser = verb(data, "import", _data_import, "Import a zip or a folder of pictures.")
+    parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
     parser.add_argument("source", type=Path)
     parser.add_argument("--name", help="by default after the source")
     parser.add_argument("--format", default="auto", help="auto, or a format's name")
     parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
     parser.add_argument(
-        "--no-trace", action="store_true", help="don't trace pictures to their photographs, which takes minutes"
+        "--no-trace", action="store_true", help="don't look for each picture's photograph, which takes minutes"
     )
+    parser = verb(data, "download", _data_download, "Fetch a public data set by name and import it.")
+    parser.add_argument("download", metavar="NAME", choices=tuple(DOWNLOADS), help=f"one of {', '.join(DOWNLOADS)}")
+    parser.add_argument("--name", help="what to call the dataset; by default as the download")
+    parser.add_argument("--no-trace", action="store_true", help="don't look for each picture's photograph")
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--per-class", type=int, help="pictures a class")
@@ -206,7 +211,22 @@ def _data_import(args: argparse.Namespace) -> None:
         args.with_test_simple,
         _progress("pictures read"),
         trace=not args.no_trace,
-        trace_progress=_progress("pictures traced to their photographs"),
+        trace_progress=_progress("photographs looked for"),
+    )
+    _show_dataset(dataset, args.json)
+
+
+def _data_download(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.download import download
+    from bloodcell_core.data.importing import free_name, import_dataset
+
+    name = free_name(args.name or args.download)  # before gigabytes are fetched for nothing
+    dataset = import_dataset(
+        download(args.download),
+        name,
+        progress=_progress("pictures read"),
+        trace=not args.no_trace,
+        trace_progress=_progress("photographs looked for"),
     )
     _show_dataset(dataset, args.json)
 

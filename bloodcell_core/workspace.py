@@ -4,6 +4,7 @@
     runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
                predictions.parquet, summary.json
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
+    downloads/<name>/
     locks/
 
 Files that others read while they are written go through `write_atomic`: a temporary name in the same folder,
@@ -69,6 +70,11 @@ def dataset_dir(name: str) -> Path:
 def view_file(dataset: str, view: str) -> Path:
     """`view` tells all that the pixels depend on, as `data.views.view_name` does."""
     return dataset_dir(dataset) / "views" / f"{view}.npy"
+
+
+def downloads_dir() -> Path:
+    """A folder for each data set that was fetched by name."""
+    return home() / "downloads"
 
 
 def runs_dir() -> Path:

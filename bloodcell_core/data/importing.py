@@ -139,6 +139,8 @@ def _write(
             bad = images[images.reason.notna()].head(3)
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
             raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
+        if (images.split[images.status == "ok"] == "val").all():
+            raise LabError("all pictures are in the split val: call it train, or test to evaluate on it")
         beat = _beating(trace_progress, folder)
         origin = _find_photos(images, folder / "originals", listing.photographs, trace, beat)
         split_origin = _settle_splits(images)
@@ -344,8 +346,6 @@ def _settle_splits(images: pd.DataFrame) -> str:
         only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
         return "told by the source" + only
     candidates = images.loc[split.index[split == "train"], ["label", "scene", "source_photo", "image_id"]]
-    if candidates.empty:
-        raise LabError("all pictures are in the split val: name the folder train, or test to evaluate on it")
     photo = candidates.scene.fillna(candidates.source_photo).fillna(candidates.image_id)
     in_test = cut_by_photo([*candidates.label], [*photo], TEST_FRACTION, SPLIT_SEED)
     images.loc[candidates.index[in_test], "split"] = "test"
