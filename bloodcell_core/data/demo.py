@@ -349,7 +349,7 @@ _KINDS = {
 def _add_red_cells(haemoglobin: Floats, boxes: Sequence[Box], rng: np.random.Generator) -> None:
     """Add red cells, alone and in overlapping chains, which the white cells in `boxes` push aside."""
     height, width = (side / SUPERSAMPLING for side in haemoglobin.shape)
-    radius, pallor, stretch = rng.uniform(21, 27), rng.uniform(0.2, 0.7), rng.uniform(0.02, 0.16)
+    radius, pallor, stretch = rng.uniform(20, 25), rng.uniform(0.2, 0.7), rng.uniform(0.02, 0.16)
     place, heading = np.zeros(2), 0.0
     for _ in range(round(width * height / 1500 * rng.uniform(0.6, 1.3))):
         size = radius * rng.normal(1, 0.07)
