@@ -489,6 +489,7 @@ def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
         ("path,label,split\npics/0.png,x,dev\npics/1.png,y,\n", "1 of 2 rows have a split that is none of train"),
         ("path,label,box\npics/0.png,x,1 2 3\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1 with"),
         ("path,label,box\npics/0.png,x,3 2 1 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
+        ("path,label,box\npics/0.png,x,1 2 1e30 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
         ("path,label,box\npics/0.png,x,1 2 inf 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
         ("path,label,x0,y0,x1,y1\npics/0.png,x,1,2,,4\npics/1.png,y,,,,\n", "1 of 2 rows have a box that is not"),
         ("path,label,x0,y0\npics/0.png,x,1,2\n", "tells boxes by x0, y0: give either x0, y0, x1, y1 or one column box"),

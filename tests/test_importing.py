@@ -18,13 +18,15 @@ import pytest
 from PIL import Image
 
 from bloodcell_core import workspace
-from bloodcell_core.data import demo, importing
+from bloodcell_core.data import demo, importing, photos, siblings
 from bloodcell_core.data.dataset import Dataset, describe, names, remove
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import FolderSource, ZipSource
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, encoded, random_picture, tree, write_class_folder, write_files, write_zip
+from tests.test_formats import PCAM_NAME, h5, npz, pcam_files, small_arrays
+from tests.test_sources import long_list
 
 COLUMNS = {
     "image_id", "file", "stored", "label", "split", "source_photo", "width", "height", "bytes", "status", "reason",
@@ -395,6 +397,201 @@ def test_a_duplicate_does_not_count_in_the_cut(tmp_path):
     }
 
 
+@pytest.mark.parametrize("split", ["test", "Testing"])
+def test_a_source_that_has_a_test_split_alone_is_said_to_be_for_evaluation(tmp_path, split):
+    told = describe(
+        import_dataset(write_files(tmp_path / "cells", {f"{split}/{n}": d for n, d in class_files().items()}))
+    )
+    assert told["split_origin"] == "told by the source, which has no train split: fit to evaluate on, not to train on"
+    assert {split: part["pictures"] for split, part in told["splits"].items()} == {"test": 12}
+
+
+def test_a_source_that_has_a_validation_split_alone_is_refused(tmp_path, lab_home):
+    files = {f"val/{name}": data for name, data in class_files().items()} | {"train/band/x.png": b"words"}
+    words = refusal(write_files(tmp_path / "cells", files))
+    assert words == "all pictures are in the split val: call it train, or test to evaluate on it"
+    assert tree(lab_home) == {"datasets"}
+
+
+# The photograph that each picture comes from
+
+
+def write_table(folder: Path, groups: dict[str, str | None], **columns: list[str]) -> Path:
+    """A folder of pictures and a table of them that tells the group of each; its first letter is its label."""
+    files = {f"{name}.png": encoded(random_picture(number)) for number, name in enumerate(groups)}
+    frame = pd.DataFrame(
+        {"path": [*files], "label": [name[0] for name in groups], "group": [*groups.values()]} | columns
+    )
+    write_files(folder, files)
+    frame.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def families(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """What the search for siblings, which is tested by itself, shall find; a second entry must not be needed."""
+    found: list[list[int]] = []
+
+    def find_families(read: object, count: int, progress: object) -> list[int]:
+        pixels = [read(number) for number in range(count)]
+        assert all(picture.dtype == np.uint8 and picture.ndim == 3 for picture in pixels)
+        progress(count, count)
+        return found.pop()
+
+    monkeypatch.setattr(siblings, "off_because", lambda count, smallest_side: None)
+    monkeypatch.setattr(siblings, "find_families", find_families)
+    return found
+
+
+def photos_of(dataset: Dataset) -> dict[str, str | None]:
+    photos = dataset.pictures.set_index("file").source_photo
+    assert photos.equals(dataset.images[dataset.images.status == "ok"].set_index("file").scene.rename("source_photo"))
+    return {file.removesuffix(".png"): photo for file, photo in photos.items()}
+
+
+def origin_of(dataset: Dataset) -> tuple[str | None, str | None]:
+    return dataset.facts["photos_origin"], dataset.facts["photos_unknown_because"]
+
+
+def test_where_no_photograph_is_told_siblings_are_looked_for(tmp_path, families):
+    families.append([0, 1, 0, 2, 2, 1])
+    seen = []
+    dataset = import_dataset(write_class_folder(tmp_path / "cells", 3), trace_progress=lambda *told: seen.append(told))
+    assert [*photos_of(dataset).values()] == [f"family-0000{family}" for family in (0, 1, 0, 2, 2, 1)]
+    assert origin_of(dataset) == ("siblings found among the pictures", None)
+    assert seen == [(6, 6)]
+    assert describe(dataset)["photos"] == 3
+    assert describe(dataset)["photos_in_several_splits"] == 0  # the test split is cut by family
+
+
+def test_a_duplicate_or_unreadable_picture_has_no_part_in_the_search(tmp_path, families):
+    files = class_files(2, ("a", "b"))
+    files |= {"a/copy.png": files["b/0.png"], "a/bad.png": b"words"}
+    families.append([0, 1, 1, 0])
+    images = import_dataset(write_files(tmp_path / "cells", files)).images.set_index("file")
+    assert images.source_photo[images.status != "ok"].isna().all()
+    assert images.source_photo[images.status == "ok"].tolist() == [f"family-0000{n}" for n in (0, 1, 1, 0)]
+
+
+def test_a_told_group_always_wins(tmp_path, families):
+    table = write_table(tmp_path / "cells", {"a1": "p", "a2": "p", "b1": "q", "b2": "q"})
+    dataset = import_dataset(table)
+    assert photos_of(dataset) == {"a1": "p", "a2": "p", "b1": "q", "b2": "q"}
+    assert origin_of(dataset) == ("told by the source", None)
+
+
+def test_a_picture_of_no_told_group_gets_that_of_its_one_told_sibling(tmp_path, families):
+    groups = {"a1": "p", "a2": None, "a3": "p", "b1": "q", "b2": None, "b3": "r", "b4": None, "b5": None}
+    families.append([0, 0, 1, 2, 2, 2, 3, 3])
+    dataset = import_dataset(write_table(tmp_path / "cells", groups))
+    assert photos_of(dataset) == groups | {"a2": "p", "b2": "family-00002", "b4": "family-00003", "b5": "family-00003"}
+    assert origin_of(dataset) == ("siblings found among the pictures", None)
+
+
+@pytest.mark.parametrize("told", [None, "p"])
+def test_where_siblings_can_not_be_looked_for_it_is_said_why(tmp_path, told):
+    dataset = import_dataset(write_table(tmp_path / "cells", {"a1": told, "a2": None, "b1": None}))
+    why = siblings.off_because(3, 20)
+    assert why
+    assert origin_of(dataset) == ("told by the source" if told else None, why)
+    assert {photo for photo in photos_of(dataset).values() if isinstance(photo, str)} == {told} - {None}
+
+
+@pytest.mark.parametrize("told", [None, "p"])
+def test_tracing_switched_off_is_said(tmp_path, families, told):
+    dataset = import_dataset(write_table(tmp_path / "cells", {"a1": told, "a2": None, "b1": None}), trace=False)
+    assert origin_of(dataset) == ("told by the source" if told else None, "tracing was switched off at import")
+
+
+def archive_with(photographs: dict[str, bytes]) -> dict[str, bytes]:
+    files = {
+        f"images/{split}/{name}": data
+        for seed, split in enumerate(("TRAIN", "TEST"))
+        for name, data in class_files(2, ("EOSINOPHIL", "MONOCYTE"), seed=seed).items()
+    }
+    return files | {f"dataset/JPEGImages/{name}": data for name, data in photographs.items()}
+
+
+def test_where_the_source_holds_photographs_pictures_are_traced_to_them(tmp_path, monkeypatch, families):
+    pictures = {name: encoded(random_picture(50 + number, 48, 40)) for number, name in enumerate(("x.jpg", "y.jpg"))}
+
+    class Index:
+        scenes = (0, 0)
+
+        def __init__(self, read, count, width):
+            assert (count, width) == (2, 24)
+            assert np.array_equal(read(1), decode_rgb(pictures["y.jpg"]))
+
+    def trace_all(index, count, read, progress):
+        progress(count, count)
+        return [photos.Trace(row % 3 if row % 3 < 2 else None, None, 0, 0) for row in range(count)]
+
+    monkeypatch.setattr(photos, "PhotoIndex", Index)
+    monkeypatch.setattr(photos, "trace_all", trace_all)
+    dataset = import_dataset(write_zip(tmp_path / "a.zip", archive_with(pictures | {"bad.jpg": b"words"})), trace=True)
+    assert [None if pd.isna(photo) else photo for photo in dataset.pictures.source_photo] == ["x", "y", None] * 2 + [
+        "x",
+        "y",
+    ]
+    assert {*dataset.images.scene.dropna()} == {"x"}
+    assert origin_of(dataset) == ("traced to its photographs", None)
+
+
+def test_where_no_photograph_of_the_source_can_be_read_siblings_are_looked_for(tmp_path, families):
+    families.append([0] * 8)
+    dataset = import_dataset(write_zip(tmp_path / "a.zip", archive_with({"bad.jpg": b"words"})))
+    assert origin_of(dataset) == ("siblings found among the pictures", None)
+
+
+def test_a_demo_s_photographs_are_told(demo_dataset):
+    assert origin_of(demo_dataset) == ("told by the source", None)
+
+
+# Other formats, from the file to the dataset
+
+
+def test_a_table_s_boxes_groups_and_splits_reach_the_dataset(tmp_path):
+    table = write_table(
+        tmp_path / "cells",
+        {"a1": "p", "a2": "q", "b1": "p"},
+        split=["train", "test", ""],
+        box=["1 2 9 8", "", "0,0,5,5"],
+    )
+    images = import_dataset(table, "told").images.set_index("file")
+    assert images.split.to_dict() == {"a1.png": "train", "a2.png": "test", "b1.png": "train"}
+    assert images.source_photo.to_dict() == {"a1.png": "p", "a2.png": "q", "b1.png": "p"}
+    assert images.box_told.to_dict() == {"a1.png": True, "a2.png": False, "b1.png": True}
+    assert images.loc["a1.png", ["box_x0", "box_y0", "box_x1", "box_y1"]].tolist() == [1, 2, 9, 8]
+    assert Dataset("told").facts["format"] == "table"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_pictures_of_arrays_are_kept_as_png(tmp_path, save):
+    arrays = small_arrays(counts=(6, 2, 4))
+    file = write_files(tmp_path, {"cells.npz": npz(arrays, save)}) / "cells.npz"
+    dataset = import_dataset(file)
+    assert dataset.name == "cells"
+    assert describe(dataset)["splits"]["val"]["by_class"] == {"class-0": 1, "class-1": 1, "class-2": 0}
+    for row, picture in enumerate(dataset.pictures.itertuples()):
+        split, number = picture.file.removesuffix(".png").split("/")
+        assert np.array_equal(dataset.read_original(row), arrays[f"{split}_images"][int(number)])
+        stored = dataset.folder / "originals" / picture.stored
+        assert stored.suffix == ".png"
+        assert hashlib.sha256(stored.read_bytes()).hexdigest() == picture.image_id
+    other = import_dataset(file, "again")
+    assert other.content_hash == dataset.content_hash
+
+
+def test_pcam_becomes_a_dataset_whose_photographs_are_its_slides(tmp_path):
+    dataset = import_dataset(write_files(tmp_path / "pcam", pcam_files()))
+    told = describe(dataset)
+    assert {split: (part["pictures"], part["photos"]) for split, part in told["splits"].items()} == {
+        "train": (6, 3), "val": (2, 1), "test": (4, 2),
+    }  # fmt: skip
+    assert dataset.classes == ["normal", "tumour"]
+    assert (told["licence"], told["citation"][:14]) == ("CC0", "B. S. Veeling ")
+
+
 # Names
 
 
@@ -525,6 +722,71 @@ def test_a_refused_source_leaves_nothing(tmp_path, lab_home):
     assert not (tmp_path / "x.png").exists()
 
 
+def npz_cut_short() -> bytes:
+    """Its list of arrays is whole; the pixels of the last pictures are not."""
+    data = bytearray(npz(small_arrays(counts=(400, 2, 3)), np.savez_compressed))
+    place = data.index(b"PK\3\4", 100)  # the second array begins here
+    data[place - 2000 : place - 100] = bytes(1900)
+    return bytes(data)
+
+
+def hostile_sources() -> dict[str, tuple[dict[str, bytes], str, str]]:
+    """What is wrong → the files of a folder, which of them is handed in ('' for the folder), words of the refusal."""
+    good = class_files(2)
+    x, y = f"{PCAM_NAME}_train_x.h5", f"{PCAM_NAME}_train_y.h5"
+    objects = npz({"train_images": np.array([object()] * 3), "train_labels": np.arange(3)})
+    pcam = pcam_files({"train": 6}) | {y: h5("y", np.zeros(5, int))}
+    return {
+        "a table that names missing files": (good | {"t.csv": b"path,label\nx.png,a\n"}, "t.csv", "that is not there"),
+        "a table with labels that are NaN": (
+            good | {"t.csv": b"path,label\nband/0.png,NaN\n"},
+            "t.csv",
+            "have no label",
+        ),
+        "a table that leads out": (good | {"t.csv": b"path,label\n../x.png,a\n"}, "t.csv", "leaves the folder"),
+        "a table with an absolute path": (good | {"t.csv": b"path,label\n/etc/passwd,a\n"}, "", "leaves the folder"),
+        "pickled objects": ({"x.npz": objects}, "x.npz", "pickled objects"),
+        "pixels that are damaged": ({"x.npz": npz_cut_short()}, "x.npz", "is damaged"),
+        "lengths that disagree": (pcam, "", f"{x} holds 6 pictures and {y} 5 labels"),
+        "half of a pair": ({x: pcam[x]}, x, "is missing beside"),
+    }
+
+
+@pytest.mark.parametrize("what", hostile_sources())
+def test_a_hostile_source_leaves_nothing(tmp_path, lab_home, what):
+    files, handed_in, words = hostile_sources()[what]
+    import_dataset(write_class_folder(tmp_path / "good"), "kept")
+    before = everything_in(lab_home)
+    assert words in refusal(write_files(tmp_path / "cells", files) / handed_in)
+    assert everything_in(lab_home) == before
+
+
+def zip_bomb(path: Path) -> None:
+    write_zip(path, class_files() | {"blast/bomb.png": bytes(65 * 2**20)}, zipfile.ZIP_DEFLATED)
+
+
+def zip_of_a_million(path: Path) -> None:
+    long_list(path, 1_000_000, 1_000_000, True)
+
+
+def zip_with_a_link(path: Path) -> None:
+    link = zipfile.ZipInfo("blast/link.png")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+
+
+def zip_with_an_absolute_path(path: Path) -> None:
+    write_zip(path, class_files() | {"/etc/blast/1.png": b"x"})
+
+
+@pytest.mark.parametrize("make", [zip_bomb, zip_of_a_million, zip_with_a_link, zip_with_an_absolute_path])
+def test_a_hostile_zip_leaves_nothing(tmp_path, lab_home, make):
+    make(tmp_path / "cells.zip")
+    assert refusal(tmp_path / "cells.zip").startswith("cells.zip ")
+    assert not lab_home.exists()
+
+
 def test_a_zip_is_closed_whatever_happens(tmp_path, monkeypatch):
     closed = []
     close = ZipSource.close
@@ -540,6 +802,28 @@ def test_what_a_killed_import_left_is_swept_by_the_next(tmp_path, lab_home):
     os.utime(left, (0, 0))
     import_dataset(write_class_folder(tmp_path / "cells"))
     assert [path.name for path in (lab_home / "datasets").iterdir()] == ["cells"]
+
+
+def test_an_import_that_takes_days_is_not_swept_by_another(tmp_path, lab_home):
+    """As long as it gets on: what shows that is a touch of its folder with each word of progress."""
+    left_over, swept_at = [], []
+
+    def a_day_later(done: int, total: int) -> None:
+        (folder,) = (lab_home / "datasets").glob(".slow.*")
+        swept_at.append(folder.stat().st_mtime)
+        os.utime(folder, (0, 0))
+
+    def sweep(done: int, total: int) -> None:
+        workspace.sweep_unfinished(lab_home / "datasets")
+        left_over.append([path.name[:6] for path in (lab_home / "datasets").iterdir()])
+
+    progress = iter([a_day_later, sweep, sweep])
+    dataset = import_dataset(
+        write_class_folder(tmp_path / "cells", 75), "slow", progress=lambda *told: next(progress)(*told)
+    )
+    assert left_over == [[".slow."]] * 2
+    assert len(dataset.pictures) == 150
+    assert swept_at[0] > 0
 
 
 # Damaged files of a dataset

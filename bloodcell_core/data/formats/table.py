@@ -34,6 +34,7 @@ COLUMNS = {
     **{corner: (corner,) for corner in CORNERS},
 }
 """What a column may be called, by what it holds."""
+MAX_PLACE = 2**31  # pixels, of a box's corner
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
 """What a cell holds, in any case, that holds nothing."""
 
@@ -250,7 +251,7 @@ def _box(texts: Sequence[str]) -> Box | tuple[()]:
         x0, y0, x1, y1 = (round(float(text)) for text in texts)
     except (ValueError, OverflowError):  # no number, not four of them, or infinite
         return ()
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else ()
+    return (x0, y0, x1, y1) if -MAX_PLACE < x0 < x1 < MAX_PLACE and -MAX_PLACE < y0 < y1 < MAX_PLACE else ()
 
 
 TABLE = Format("table", "A table of paths and labels: CSV, TSV or Parquet", _matches, _read)
