@@ -299,7 +299,7 @@ def _data_audit(args: argparse.Namespace) -> None:
 
     dataset = Dataset(args.name)
     seen = audit(dataset)
-    findings = [
+    findings: list[dict[str, Any]] = [
         {
             "name": finding.name,
             "title": finding.title,

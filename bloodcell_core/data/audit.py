@@ -164,10 +164,10 @@ def _leaks(table: _Table, groups: list[list[int]], what: str) -> _Seen | None:
         return None
     rows = [row for group in groups for row in group]
     counts = table.usable.split[rows].value_counts()
-    by_split = ", ".join(f"{_count(counts[split], 'picture')} in {split}" for split in SPLITS if split in counts)
+    by_split = ", ".join(f"{counts[split]:,} in {split}" for split in SPLITS if split in counts)
     return _Seen(
-        f"{_count(len(groups), what)} in several splits ({by_split}): figures are too good where training has seen the "
-        "same cell.",
+        f"{_count(len(groups), what)} in several splits (of their pictures {by_split}): figures are too good where "
+        "training has seen the same cell.",
         rows,
         groups,
     )
@@ -189,11 +189,11 @@ def _photos_in_several_splits(table: _Table) -> _Seen | None:
 
 def _scenes_in_several_splits(table: _Table) -> _Seen | None:
     of_several_photos = table.traced.groupby("scene").photo.transform("nunique") > 1
-    return _leaks(table, _groups_by(table.traced[of_several_photos], "scene"), "cell with several photos")
+    return _leaks(table, _groups_by(table.traced[of_several_photos], "scene"), "cell")
 
 
 def _near_in_several_splits(table: _Table) -> _Seen | None:
-    return _leaks(table, table.near, "look-alike")
+    return _leaks(table, table.near, "group")
 
 
 def _identical_of_two_labels(table: _Table) -> _Seen | None:
@@ -217,7 +217,7 @@ def _photos_of_two_labels(table: _Table) -> _Seen | None:
 def _unreadable(table: _Table) -> _Seen | None:
     bad = table.images.status == "unreadable"
     first = table.images.reason[bad].iloc[0] if bad.any() else ""
-    return _pictures(bad, f"left out because they can't be read; the first: {first}.")
+    return _pictures(bad, f"left out as unreadable; the first: {first}.")
 
 
 def _missing(values: pd.Series) -> pd.Series:
@@ -275,8 +275,8 @@ def _deviations(table: _Table, column: str) -> pd.Series:
 
 def _range(table: _Table, column: str, chosen: pd.Series, digits: int) -> str:
     values = table.usable[column]
-    low, high = values[chosen].min(), values[chosen].max()
-    return f"{low:.{digits}f} to {high:.{digits}f}, the median of all is {values.median():.{digits}f}"
+    ends = dict.fromkeys(f"{end:.{digits}f}" for end in (values[chosen].min(), values[chosen].max()))
+    return f"{' to '.join(ends)}, the median of all is {values.median():.{digits}f}"
 
 
 def _stain(table: _Table) -> _Seen | None:
@@ -338,7 +338,7 @@ def _modes(table: _Table) -> _Seen | None:
 
 def _no_cell(table: _Table) -> _Seen | None:
     none = (table.usable.cells == 0) & ~table.usable.box_told.astype(bool)
-    return _pictures(none, "in which no white cell is found: the cell view shows their middle.")
+    return _pictures(none, "in which no white cell is found: the cell view shows the middle.")
 
 
 def _several_cells(table: _Table) -> _Seen | None:
@@ -361,7 +361,7 @@ FINDINGS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("photos_in_several_splits", "Photos in several splits", "alarm", _photos_in_several_splits),
-        Kind("scenes_in_several_splits", "The same cell in several splits", "alarm", _scenes_in_several_splits),
+        Kind("scenes_in_several_splits", "Photos of one cell in several splits", "alarm", _scenes_in_several_splits),
         Kind("near_in_several_splits", "Look-alikes in several splits", "alarm", _near_in_several_splits),
         Kind("identical_of_two_labels", "The same file under several labels", "alarm", _identical_of_two_labels),
         Kind("near_of_two_labels", "Look-alikes under several labels", "warning", _near_of_two_labels),
