@@ -11,6 +11,7 @@ import pytest
 from bloodcell_core import workspace
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.download import DOWNLOADS, Missing
 from bloodcell_core.data.import_jobs import ENDED, ImportJob, jobs, start
 from tests.conftest import class_files, write_files, write_zip
 
@@ -58,6 +59,28 @@ def test_what_cannot_be_imported_says_why_and_leaves_nothing(tmp_path: Path, lab
     assert status["state"] == "failed"
     assert "doesn't exist" in status["reason"]
     assert left_behind() == []
+
+
+def test_a_download_that_fails_says_what_to_fetch_by_hand(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    def offline(folder: Path) -> Path:
+        raise OSError("no network")
+
+    row = DOWNLOADS["bloodmnist"]._replace(packages=(), fetch=offline, missing=lambda _: Missing("a.npz", "b.org", ""))
+    monkeypatch.setitem(DOWNLOADS, "bloodmnist", row)
+    job = in_this_process(monkeypatch, lambda: start("download", download="bloodmnist"))
+    import_jobs.work(job)
+    assert job.status()["state"] == "failed"
+    assert "fetch a.npz by hand from b.org" in job.status()["reason"]
+
+
+def test_a_download_is_imported_under_its_name(tmp_path: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    source = write_files(tmp_path / "fetched", class_files())
+    monkeypatch.setitem(
+        DOWNLOADS, "bloodmnist", DOWNLOADS["bloodmnist"]._replace(packages=(), fetch=lambda _: source)
+    )
+    job = in_this_process(monkeypatch, lambda: start("download", download="bloodmnist", trace=False))
+    import_jobs.work(job)
+    assert (job.status()["state"], job.status().get("dataset")) == ("done", "bloodmnist")
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch, job_of: Callable[[], ImportJob]) -> ImportJob:

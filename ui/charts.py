@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -132,3 +133,98 @@ grid-template-columns:minmax(0, 7.5rem) minmax(2rem, 1fr) 3.4rem; font-weight:{w
 <span style="display:block; height:100%; min-width:2px; border-radius:99px; width:{width:.1f}%;
 background:{colour}"></span></span>
 <span style="text-align:right; font-variant-numeric:tabular-nums">{percent:.1f}%</span></div>"""
+
+
+# ---- What the pictures of a dataset are like -----------------------------------------------------------
+
+
+def spread(values: pd.Series, labels: pd.Series, *, title: str, classes: Sequence[str], key: str) -> None:
+    """Draw how a figure is spread over the pictures of each class: one outline a class, in shares of it."""
+    st.plotly_chart(
+        spread_figure(values, labels, title, classes, is_dark()),
+        key=key,
+        config={"displayModeBar": False},
+        alt=f"{title}, by class",
+    )
+
+
+def spread_figure(
+    values: pd.Series, labels: pd.Series, title: str, classes: Sequence[str], dark: bool, bins: int = 40
+) -> go.Figure:
+    """The figure of `spread`; the bins are counted here, so that 100,000 pictures are as quick as 100."""
+    known = values.notna()
+    values, labels = values[known].astype(float), labels[known]
+    colours = class_colours(classes, dark)
+    edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-6), bins + 1) if len(values) else np.arange(2)
+    figure = go.Figure()
+    for name in classes:
+        part = values[labels == name]
+        if len(part):
+            counts, _ = np.histogram(part, edges)
+            figure.add_scatter(
+                x=(edges[1:] + edges[:-1]) / 2,
+                y=counts / len(part),
+                name=pretty(name),
+                mode="lines",
+                line={"color": colours[name], "width": 2, "shape": "hvh"},
+                hovertemplate=f"{html.escape(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
+            )
+    figure.update_layout(xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%")
+    return style(figure, height=260)
+
+
+def map_of_pictures(
+    places: np.ndarray, labels: Sequence[str], ids: Sequence[str], titles: Sequence[str], *,
+    classes: Sequence[str], selected: str | None, key: str,
+) -> str | None:  # fmt: skip
+    """Draw pictures as points of a map; return the id of the one just clicked, else None.
+
+    As with `gallery`, what is to stay open belongs in the address and comes back as `selected`.
+    """
+    event = st.plotly_chart(
+        map_figure(places, labels, ids, titles, classes, selected, is_dark()),
+        key=key,
+        on_select="rerun",
+        selection_mode="points",
+        config={"scrollZoom": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        alt="Map of the pictures: those that are alike lie close together",
+    )
+    points = event["selection"]["points"]
+    clicked = str(points[0]["customdata"][0]) if points else None
+    # The selection stays with the chart from run to run; only a new one is a click.
+    last, st.session_state[f"{key}_last"] = st.session_state.get(f"{key}_last"), clicked
+    return clicked if clicked != last else None
+
+
+def map_figure(
+    places: np.ndarray,
+    labels: Sequence[str],
+    ids: Sequence[str],
+    titles: Sequence[str],
+    classes: Sequence[str],
+    selected: str | None,
+    dark: bool,
+) -> go.Figure:
+    """The figure of `map_of_pictures`."""
+    colours = class_colours(classes, dark)
+    shapes = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
+    frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": labels, "id": ids, "title": titles})
+    figure = go.Figure()
+    for place, name in enumerate(classes):
+        part = frame[frame.label == name]
+        if len(part):
+            figure.add_scattergl(
+                x=part.x, y=part.y, name=pretty(name), mode="markers", customdata=part[["id"]],
+                text=[html.escape(title) for title in part.title],
+                marker={"color": colours[name], "size": 7, "opacity": 0.75, "symbol": shapes[place % len(shapes)]},
+                hovertemplate="%{text}<extra></extra>",
+            )  # fmt: skip
+    ring = frame[frame.id == selected]
+    figure.add_scatter(
+        x=ring.x, y=ring.y, mode="markers", showlegend=False, hoverinfo="skip",
+        marker={"size": 16, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#8B6CFF"}},
+    )  # fmt: skip
+    figure.update_layout(dragmode="pan", clickmode="event+select", uirevision="map")
+    figure.update_xaxes(showticklabels=False, zeroline=False)
+    figure.update_yaxes(showticklabels=False, zeroline=False)
+    return style(figure, height=560)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,14 @@ import streamlit as st
 
 from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
+from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.runs import Run
 from ui.gallery import Tile, thumbnail
-from ui.shell import empty_state, plain, show_error, synthetic_badge
+from ui.shell import empty_state, plain, set_address, show_error, synthetic_badge
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
@@ -37,6 +37,32 @@ def dataset(name: str) -> Dataset:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _dataset(home: str, name: str, changed: int) -> Dataset:
     return Dataset(name)
+
+
+def audit_of(data: Dataset) -> Audit:
+    """What stands out in a dataset, looked for once for all sessions."""
+    return _audit(str(data.folder), data.content_hash, data)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Looking the dataset through …")
+def _audit(folder: str, content_hash: str, _data: Dataset) -> Audit:
+    return audit(_data)
+
+
+def finding_rows(data: Dataset, finding: Finding) -> list[int]:
+    """The rows of `data.pictures` that a finding is about, in its order; of a duplicate, the one that was kept."""
+    ids = data.images.image_id[finding.rows].dropna().drop_duplicates()
+    return [row for row in rows_of(data, ids) if row is not None]
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
+def picture_map(content_hash: str, run_name: str | None, method: str, _data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `data.pictures` that are on the map and their places; by a run's features, or by colour and shape."""
+    from bloodcell_core.inference.embedding import look_features, project, run_features, sample_rows
+
+    rows = sample_rows(_data)
+    features = run_features(Run(run_name), _data, rows) if run_name else look_features(_data, rows)
+    return rows, project(features, method)
 
 
 def predictions(run: Run) -> pd.DataFrame:
@@ -166,19 +192,28 @@ def original_and_view(data: Dataset, row: int, size: int = 320) -> tuple[np.ndar
     return picture, make_view(picture, "cell", size, place=data.places[row])
 
 
-def facts_of(data: Dataset, row: int) -> dict[str, Any]:
+def facts_of(data: Dataset, row: int) -> dict[str, str]:
     """What is known of a picture, in words for people."""
     picture = data.pictures.loc[row]
-    family = data.pictures.index[data.pictures.photo == picture.photo]
-    return {
+    told = {
         "File": picture.file,
         "Split": picture.split,
-        "Size": f"{picture.width} × {picture.height} px",
-        "Source photo": f"{picture.source_photo}, {len(family)} of the pictures come from it"
-        if data.photos_known
-        else "not known",
+        "Size": f"{picture.width} × {picture.height} px, {picture['mode']}",
+        "Source photo": f"{picture.source_photo}" if pd.notna(picture.source_photo) else "not known",
+        "White cells": f"{picture.cells}" + (", the place was told" if picture.box_told else ""),
+        "Nucleus": "–" if pd.isna(picture.cell_area) else f"{picture.cell_area:,.0f} px²" + _in_red_cells(picture),
+        "Focus": f"{picture.focus:.2f}",
+        "Background": f"{picture.brightness:.0f} of 255, tint a {picture.stain_a:+.0f}, b {picture.stain_b:+.0f}",
+        "Black border": f"{picture.black_border:.1%}",
         "Content": picture.image_id[:12],
     }
+    return told
+
+
+def _in_red_cells(picture: pd.Series) -> str:
+    if pd.isna(picture.red_radius):
+        return ""
+    return f", {picture.cell_area / (np.pi * picture.red_radius**2):.1f} red cells"
 
 
 def say_synthetic(synthetic: bool) -> None:
@@ -200,7 +235,11 @@ def picture_drawer(data: Dataset, row: int) -> None:
     st.image(outlined(original, cell), alt=f"{pretty(picture.label)}, whole picture")
     st.image(cell.pixels, width=220, alt=f"{pretty(picture.label)}, cell view")
     st.caption("Cell view" if cell.found else "No white cell was found: the picture's middle is shown.")
-    st.table(pd.Series({name: plain(str(value)) for name, value in facts_of(data, row).items()}, name=""))
+    family = data.pictures.index[data.pictures.photo == picture.photo]
+    if len(family) > 1 and st.button(f"Show all {len(family):,} copies of this photo", key="family_of_picture"):
+        set_address(family=picture.photo, label=None, split=None, finding=None, page=None, show=None)
+        st.rerun()
+    st.table(pd.Series({name: plain(value) for name, value in facts_of(data, row).items()}, name=""))
 
 
 def outlined(picture: np.ndarray, cell: View) -> np.ndarray:

@@ -118,16 +118,25 @@ def set_address(**values: Any) -> None:
         _remember_address()
 
 
-def bound_selectbox(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
+def bound_selectbox(
+    label: str,
+    options: Sequence[Any],
+    param: str,
+    *,
+    default: Any = None,
+    forget: Sequence[str] = (),
+    **widget: Any,
+) -> Any:
     """`st.selectbox` whose choice the address holds as `param`, by the option's `str`.
 
     With a `default` the address leaves that choice out. Without one the first option is shown, and written
     to the address too: which dataset or run is the first changes with time, and a copied address must not.
     What the address holds and `options` doesn't is passed over. A new choice turns a `gallery.pager` back
-    to its first page. `widget` goes to `st.selectbox`.
+    to its first page, and takes out of the address what it makes meaningless: the parameters in `forget`.
+    `widget` goes to `st.selectbox`.
     """
     follow_address(param, options, default)
-    return st.selectbox(label, options, **writing_back(param, default), **widget)
+    return st.selectbox(label, options, **writing_back(param, default, forget), **widget)
 
 
 def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
@@ -162,13 +171,14 @@ def follow_address(param: str, options: Iterable[Any], default: Any = None) -> A
     return value
 
 
-def writing_back(param: str, default: Any = None) -> dict[str, Any]:
+def writing_back(param: str, default: Any = None, forget: Sequence[str] = ()) -> dict[str, Any]:
     """The arguments by which a widget with the key `param` writes what a person picks into the address."""
-    return {"key": param, "on_change": _write_back, "args": (param, default)}
+    return {"key": param, "on_change": _write_back, "args": (param, default, tuple(forget))}
 
 
-def _write_back(param: str, default: Any) -> None:
-    set_address(**{"page": None, param: _unless_default(st.session_state[param], default)})
+def _write_back(param: str, default: Any, forget: Sequence[str]) -> None:
+    value = _unless_default(st.session_state[param], default)
+    set_address(**dict.fromkeys(("page", *forget)) | {param: value})
 
 
 def _unless_default(value: Any, default: Any) -> Any:

@@ -175,14 +175,29 @@ def _import(job: ImportJob, options: dict[str, Any]) -> Dataset:
     )
 
 
+def _download(job: ImportJob, options: dict[str, Any]) -> Dataset:
+    from bloodcell_core.data.download import download
+    from bloodcell_core.data.importing import free_name
+
+    wanted = options.pop("download")
+    name = free_name(options.pop("name", None) or wanted)  # before gigabytes are fetched for nothing
+    job.tell(phase=f"downloading {wanted}: this can take long", done=0, total=0, seconds_left=None)
+    return _import(job, options | {"source": str(download(wanted)), "name": name})
+
+
 def _draw(job: ImportJob, options: dict[str, Any]) -> Dataset:
     from bloodcell_core.data.importing import make_demo
 
     return make_demo(progress=_phase(job, "drawing pictures"), **options)
 
 
-KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {"import": _import, "demo": _draw}
-"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text) and `make_demo`."""
+KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {
+    "import": _import,
+    "download": _download,
+    "demo": _draw,
+}
+"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text, or `download`, a row of
+DOWNLOADS, in its place) and of `importing.make_demo`."""
 
 
 if __name__ == "__main__":

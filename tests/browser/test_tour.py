@@ -47,7 +47,7 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     page.get_by_role("button", name="Make demo pictures").click()
     expect(page.get_by_role("heading", name="Browse")).to_be_visible()
     tiles = page.locator(".st-key-browse button")
-    expect(tiles).to_have_count(150)
+    expect(tiles).to_have_count(300)
     expect(page.get_by_text("synthetic").first).to_be_visible()
     tiles.first.click()
     expect(page.get_by_alt_text("whole picture")).to_be_visible()

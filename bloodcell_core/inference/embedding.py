@@ -1,0 +1,88 @@
+"""A map of a dataset: pictures that are alike lie close together.
+
+Alike to a trained network (the features that its last layer decides by), or where there is none by colour and shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+
+METHODS = ("pca", "t-sne")
+MOST_PICTURES = 2000  # t-SNE of more takes minutes, and no eye tells more points apart
+COMPONENTS = 30  # that t-SNE works on; the rest is noise to it
+LEAST_PICTURES = 10
+
+
+def sample_rows(dataset: Dataset, most: int = MOST_PICTURES, seed: int = 0) -> np.ndarray:
+    """At most `most` rows of `dataset.pictures`: one of each photo before a second of any. Sorted, int64."""
+    shuffled = dataset.pictures.sample(frac=1, random_state=seed)
+    copy_number = shuffled.groupby("photo").cumcount()
+    return np.sort(copy_number.sort_values(kind="stable").index[:most].to_numpy())
+
+
+def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Colour and shape of pictures by the facts of their import: float64 (N, 7), each of mean 0 and spread 1.
+
+    Colour cast, brightness and focus of the picture; size and form of the nucleus, where one was found.
+    """
+    wanted = ["stain_a", "stain_b", "brightness", "focus", "cell_area", "red_radius"]
+    part = dataset.pictures.loc[rows, [*wanted, "box_x0", "box_x1", "box_y0", "box_y1"]].astype(float)
+    width, height = part.box_x1 - part.box_x0, part.box_y1 - part.box_y0
+    columns = [
+        part.stain_a, part.stain_b, part.brightness, part.focus,
+        np.log(part.cell_area / part.red_radius.fillna(part.red_radius.median()) ** 2),
+        part.cell_area / (width * height),
+        np.maximum(width, height) / np.minimum(width, height),
+    ]  # fmt: skip
+    features = np.column_stack([np.asarray(column, np.float64) for column in columns])
+    features = np.where(np.isfinite(features), features, np.nan)
+    known = np.isfinite(features).any(axis=0)
+    features[:, ~known] = 0
+    features = np.where(np.isfinite(features), features, np.nanmedian(features, axis=0))
+    scaled: np.ndarray = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
+    return scaled
+
+
+def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "auto") -> np.ndarray:
+    """What a run's last layer decides by: float32 (N, D), the inputs of its last linear layer."""
+    import torch
+    from torch import nn
+
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.models.forward import predict_logits
+    from bloodcell_core.models.network import load_network
+
+    config = run.config
+    network = load_network(config.model, len(run.classes), config.size, run.weights_file)
+    chosen = choose_device(device)
+    network.to(chosen.device)
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    seen: list[torch.Tensor] = []
+    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))  # the network is ours alone
+    predict_logits(network, build_view(dataset, config.view, config.size, config.crop)[rows], chosen)
+    return torch.cat(seen).numpy()
+
+
+def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:
+    """Places on the map, float64 (N, 2), of features (N, D): `pca` keeps distances, `t-sne` neighbours.
+
+    Raises LabError where there are too few pictures for a map.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if method not in METHODS:
+        raise ValueError(f"no method is called {method!r}: use {' or '.join(METHODS)}")
+    if len(features) < LEAST_PICTURES:
+        raise LabError(f"a map needs at least {LEAST_PICTURES} pictures, there are {len(features)}")
+    components = 2 if method == "pca" else min(COMPONENTS, *features.shape)
+    places = PCA(components, random_state=seed).fit_transform(features.astype(np.float64))
+    if method == "t-sne":
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        places = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(places)
+    return np.asarray(places, np.float64)

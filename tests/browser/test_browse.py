@@ -1,0 +1,91 @@
+"""The Browse page in a real browser: an import from its dialog, what stands out, a family, the map."""
+
+import re
+from pathlib import Path
+
+from conftest import settled
+from playwright.sync_api import Page, expect
+
+from bloodcell_core.data.demo import draw_pictures
+from bloodcell_core.data.pictures import encode
+from tests.conftest import write_files
+
+
+def no_error(page: Page) -> None:
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+
+def written(folder: Path, per_class: int = 12) -> Path:
+    """A class folder of drawn pictures, one of them twice and one file that is no picture."""
+    files = {
+        f"{picture.label}/{number}.png": encode(picture.pixels)
+        for number, picture in enumerate(draw_pictures(per_class, seed=5))
+    }
+    first = next(iter(files))
+    return write_files(folder, files | {f"{first[:-4]}-again.png": files[first], "monocyte/notes.png": b"no picture"})
+
+
+def start_import(page: Page, path: str, name: str) -> None:
+    page.get_by_role("button", name="Import pictures").click()
+    page.get_by_role("textbox", name="Path").fill(path)
+    page.get_by_role("textbox", name="Path").press("Tab")
+    page.get_by_role("textbox", name="Name").first.fill(name)
+    page.get_by_role("textbox", name="Name").first.press("Tab")
+    settled(page)
+    page.get_by_role("button", name="Import", exact=True).first.click()
+
+
+def test_import_look_and_find(open_page, tmp_path: Path):
+    # An import that can't be says why; one that can goes on while its page is closed, and is found by another.
+    page = open_page("Browse")
+    start_import(page, str(tmp_path / "nowhere"), "nothing")
+    expect(page.get_by_text("doesn't exist").first).to_be_visible()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_text("doesn't exist")).to_have_count(0)
+    start_import(page, str(written(tmp_path / "cells")), "mine")
+    page.close()
+    page = open_page("Browse")
+    expect(page.get_by_text("is imported").first).to_be_visible()
+    page.get_by_role("button", name="Look at it").click()
+    expect(page.get_by_text("is imported")).to_have_count(0)
+    expect(page).to_have_url(re.compile("dataset=mine"))
+    tiles = page.locator(".st-key-browse button")
+    expect(tiles).to_have_count(48)
+    no_error(page)
+
+    # What stands out opens its pictures.
+    page.get_by_role("radio", name="What stands out").click()
+    expect(page.get_by_text("The same file several times")).to_be_visible()
+    expect(page.get_by_text("monocyte/notes.png").or_(page.locator("[data-testid=stDataFrame]")).first).to_be_visible()
+    page.locator(".st-key-show_identical button").click()
+    expect(tiles).to_have_count(1)
+    expect(page).to_have_url(re.compile("finding=identical"))
+    no_error(page)
+
+    # The other parts are drawn; a point of the map opens its picture.
+    page.get_by_role("radio", name="Counts and splits").click()
+    expect(page.get_by_text("byte-identical files were left out")).to_be_visible()
+    page.get_by_role("radio", name="Sizes and colours").click()
+    expect(page.locator(".js-plotly-plot")).to_have_count(6)
+    page.get_by_role("radio", name="Map").click()
+    expect(page.get_by_text("Click a point to open it")).to_be_visible()
+    chart = page.locator(".js-plotly-plot")
+    expect(chart).to_have_count(1)
+    settled(page)
+    click_a_point(page)
+    expect(page.get_by_alt_text("whole picture")).to_be_visible()
+    expect(page).to_have_url(re.compile("picture="))
+    no_error(page)
+
+
+def click_a_point(page: Page) -> None:
+    """Clicks where the chart has its first point."""
+    x, y = page.evaluate(
+        """() => {
+        const chart = document.querySelector('.js-plotly-plot'), place = chart.getBoundingClientRect(),
+            {xaxis, yaxis} = chart._fullLayout, trace = chart._fullData[0];
+        return [place.x + xaxis._offset + xaxis.c2p(trace.x[0]), place.y + yaxis._offset + yaxis.c2p(trace.y[0])];
+        }"""
+    )
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)

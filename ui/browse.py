@@ -1,0 +1,185 @@
+"""The parts of the Browse page: facts and alarms, the gallery with its filters, what stands out, counts, looks, map."""
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.data.audit import SEVERITIES, Audit
+from bloodcell_core.data.dataset import SPLITS, Dataset
+from bloodcell_core.data.formats import FORMATS
+from ui import charts, gallery, lab, shell
+from ui.theme import pretty
+
+PER_PAGE = 300
+SPLIT_WORDS = {"all": "All", "train": "Train", "val": "Validation", "test": "Test"}
+LOUD = {"alarm": (":material/error:", "red"), "warning": (":material/warning:", "orange"), "note": ("", "gray")}
+MEASURES = {
+    "stain_a": "tint of the background: green (−) to red (+), Lab a",
+    "stain_b": "tint of the background: blue (−) to yellow (+), Lab b",
+    "brightness": "brightness of the background, 0 to 255",
+    "focus": "focus: 1 is flat, from 1.2 sharp",
+    "nucleus": "nucleus, in areas of a red cell",
+    "cells": "white cells found in a picture",
+}
+
+
+def photo_words(pictures: int, photos: int | None) -> str:
+    return f"{pictures:,}" + (f" from {photos:,} photo{'s' * (photos != 1)}" if photos is not None else "")
+
+
+def head(data: Dataset, audit: Audit) -> None:
+    """The strip of facts, and what is alarming."""
+    facts = audit.facts
+    with st.container(horizontal=True, vertical_alignment="center"):
+        lab.say_synthetic(data.synthetic)
+        st.badge(f"{facts['pictures']:,} pictures", color="violet")
+        if facts["photos"] is not None:
+            origin = (facts["photos_origin"] or "told by the source").capitalize()
+            own = (
+                f" {facts['untraced']:,} pictures without one count as photos of their own."
+                if facts["untraced"]
+                else ""
+            )
+            honest = f"{origin}. Honest figures count photos, not copies.{own}"
+            st.badge(f"{facts['photos']:,} source photos", color="violet", help=honest)
+        else:
+            st.badge("source photos not known", color="gray", help=facts["photos_unknown_because"] or "")
+        st.badge(f"{len(facts['classes'])} classes", color="violet")
+        if facts["unreadable"]:
+            st.badge(f"{facts['unreadable']} unreadable", color="red")
+        few = next((finding for finding in audit.findings if finding.name == "few_photos"), None)
+        if few:
+            st.badge("few photos of a class", color="orange", icon=":material/warning:", help=shell.plain(few.words))
+    for finding in audit.findings:
+        if finding.severity == "alarm":
+            st.error(f"**{finding.title}.** {shell.plain(finding.words)}", icon=":material/error:")
+
+
+def pictures(data: Dataset, audit: Audit, view: str) -> None:
+    """Filters, the gallery, and the page numbers below it."""
+    found = {finding.name: finding for finding in audit.findings if lab.finding_rows(data, finding)}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        label = shell.bound_selectbox(
+            "Class", ["all", *data.classes], "label", default="all", width=180,
+            format_func=lambda value: "All classes" if value == "all" else pretty(value),
+        )  # fmt: skip
+        present = ["all", *(split for split in SPLITS if split in audit.facts["splits"])]
+        split = shell.bound_segmented("Split", present, "split", default="all", format_func=SPLIT_WORDS.get)
+        finding = shell.bound_selectbox(
+            "Finding", ["all", *found], "finding", default="all", width=260,
+            format_func=lambda name: "All pictures" if name == "all" else found[name].title,
+        )  # fmt: skip
+        family = shell.address("family")
+        if family and st.button(f"Photo {family}", icon=":material/close:", help="Show all photos again"):
+            shell.set_address(family=None, page=None)
+            st.rerun()
+    chosen = data.pictures
+    if finding != "all":
+        chosen = chosen.loc[lab.finding_rows(data, found[finding])]
+        st.caption(f"**{found[finding].title}**: {shell.plain(found[finding].words)}")
+    for column, value in (("label", label), ("split", split), ("photo", family or "all")):
+        if value != "all":
+            chosen = chosen[chosen[column] == value]
+    if finding == "all" and not family:
+        # A fixed shuffle: in file order a page would show copies of one photo after another.
+        chosen = chosen.sample(frac=1, random_state=0) if len(chosen) else chosen
+    photos = chosen.photo.nunique() if data.photos_known else None
+    st.caption(f"{photo_words(len(chosen), photos)}" if len(chosen) else "No picture is like that.")
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(len(chosen), PER_PAGE)
+    with above:
+        rows = chosen.index[start:stop].tolist()
+        open_picture(gallery.gallery(lab.tiles(data, rows, view), "browse", selected=shell.address("picture")))
+
+
+def open_picture(clicked: str | None) -> None:
+    if clicked:
+        shell.set_address(picture=clicked)
+        st.rerun()
+
+
+def stands_out(data: Dataset, audit: Audit) -> None:
+    """A card for each finding, which opens its pictures, and the largest families."""
+    for finding in sorted(audit.findings, key=lambda finding: SEVERITIES.index(finding.severity)):
+        icon, colour = LOUD[finding.severity]
+        with st.container(border=True):
+            words, button = st.columns([9, 1], vertical_alignment="center")
+            title = f":{colour}[{icon}] " if icon else ""
+            words.markdown(f"{title}**{finding.title}** :gray[:small[{shell.plain(finding.words)}]]")
+            if lab.finding_rows(data, finding) and button.button("Show", key=f"show_{finding.name}", width="stretch"):
+                shell.set_address(finding=finding.name, show=None, label=None, split=None, family=None, page=None)
+                st.rerun()
+    if not audit.findings:
+        st.success("Nothing stands out.", icon=":material/check_circle:")
+    unreadable = audit.facts["unreadable_files"]
+    if unreadable:
+        st.markdown(f"**Unreadable files** ({len(unreadable):,})")
+        st.dataframe(pd.DataFrame(unreadable), hide_index=True)
+    families = audit.facts["largest_families"]
+    if families:
+        st.markdown("**The largest families**: pictures made from one photo. Tick one to see its pictures.")
+        table = pd.DataFrame(families).assign(labels=[", ".join(map(pretty, row["labels"])) for row in families])
+        ticked = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="families")
+        if ticked["selection"]["rows"]:
+            photo = families[ticked["selection"]["rows"][0]]["photo"]
+            shell.set_address(family=photo, show=None, finding=None, label=None, split=None, page=None)
+            st.rerun()
+
+
+def counts(data: Dataset, audit: Audit) -> None:
+    facts = audit.facts
+    splits = facts["splits"]
+    charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
+    table = pd.DataFrame({
+        SPLIT_WORDS[part]: {
+            pretty(name): photo_words(count, (values["photos_by_class"] or {}).get(name))
+            for name, count in values["by_class"].items()
+        } | {"All": photo_words(values["pictures"], values["photos"])}
+        for part, values in splits.items()
+    })  # fmt: skip
+    st.table(table)
+    licence, citation = (shell.plain(facts[key] or "") for key in ("licence", "citation"))
+    format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else "demo pictures"
+    st.caption(
+        f"Split: {shell.plain(facts['split_origin'])}. Validation is cut from the training photos by each run where "
+        f"the dataset brings none. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
+        f"byte-identical files were left out; {facts['ignored_files']:,} files that are no labelled pictures were "
+        "passed over. "
+        f"Format: {format_title}. "
+        + (f"Licence: {licence}. " if licence else "")
+        + (f"Source: {citation}." if citation else "")
+    )
+
+
+def looks(data: Dataset, audit: Audit) -> None:
+    part = data.pictures.assign(nucleus=data.pictures.cell_area / (3.1416 * data.pictures.red_radius**2))
+    for place, ((column, title), where) in enumerate(zip(MEASURES.items(), 3 * st.columns(2), strict=False)):
+        with where:
+            charts.spread(part[column], part.label, title=title, classes=data.classes, key=f"spread_{place}")
+    sizes = ", ".join(f"{size} ({count:,})" for size, count in audit.facts["sizes"].items())
+    modes = ", ".join(f"{mode} ({count:,})" for mode, count in audit.facts["modes"].items())
+    st.caption(f"Sizes in pixels: {sizes}. Stored as {modes}.")
+
+
+def picture_map(data: Dataset) -> None:
+    """The map, by a trained run's features or by colour and shape."""
+    runs = {run.name: run for run in lab.scored_runs() if run.data_hash == data.content_hash}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        by = shell.bound_selectbox(
+            "Alike", [*runs, "looks"], "by", default=next(iter(runs), "looks"), width=380,
+            format_func=lambda name: lab.run_title(runs[name]) if name in runs else "By colour and shape",
+            help="To a trained network: by the features that its last layer decides by.",
+        )  # fmt: skip
+        method = shell.bound_segmented(
+            "Map", ["pca", "t-sne"], "method", default="pca", format_func=str.upper,
+            help="PCA keeps distances. t-SNE keeps neighbours, and takes some seconds.",
+        )  # fmt: skip
+    rows, places = lab.picture_map(data.content_hash, runs[by].name if by in runs else None, method, data)
+    part = data.pictures.loc[rows]
+    titles = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
+    number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)
+    st.caption(f"{number}. Click a point to open it.")
+    open_picture(charts.map_of_pictures(
+        places, part.label.tolist(), [str(row) for row in rows], titles,
+        classes=data.classes, selected=shell.address("picture"), key="map",
+    ))  # fmt: skip

@@ -1,0 +1,118 @@
+"""The dialog that starts an import, and the cards that show how far imports are."""
+
+from datetime import timedelta
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core.data import import_jobs
+from bloodcell_core.data.download import DOWNLOADS
+from bloodcell_core.data.import_jobs import ENDED, ImportJob
+from bloodcell_core.data.importing import DEMO_PER_CLASS
+from bloodcell_core.errors import LabError
+from ui.shell import plain, set_address, show_error
+
+TICK = 1.0  # seconds between two looks at the imports
+
+
+@st.dialog("Import pictures", width="large")
+def import_dialog() -> None:
+    """Ask what to import and start it; the page may be left meanwhile."""
+    tab_path, tab_upload, tab_download, tab_demo = st.tabs(
+        ["From this machine", "Upload", "Download", "Draw demo pictures"]
+    )
+    with tab_path:
+        st.caption(
+            "A zip or folder with **one folder a class**, with or without `train` and `test` folders above them; a "
+            "table (CSV or Parquet) of paths and labels; MedMNIST's `.npz`; a folder of PatchCamelyon's `.h5` files; "
+            "the public *Blood Cell Images* archive as it is downloaded."
+        )
+        path = st.text_input("Path", placeholder="/home/me/blood-cells.zip")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("Name", placeholder="made from the path where left empty", key="path_name")
+            trace = st.toggle(
+                "Find source photos",
+                value=True,
+                help="Copies of one photograph are found by what they show, which takes minutes. Without it intervals "
+                "go by picture and are far too narrow.",
+            )
+            simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive.")
+        if st.button("Import", type="primary", disabled=not path, key="import_path"):
+            _start("import", source=path, name=name or None, trace=trace, with_test_simple=simple)
+    with tab_upload:
+        upload = st.file_uploader("A zip, a table with its pictures zipped, or an .npz", type=["zip", "npz"])
+        name = st.text_input("Name", placeholder="made from the file's name where left empty", key="upload_name")
+        if st.button("Import", type="primary", disabled=upload is None, key="import_upload") and upload:
+            _start("import", upload=(upload.name, upload), name=name or None)
+    with tab_download:
+        st.caption("Public data sets, fetched where this machine is online. Some are gigabytes.")
+        wanted = st.selectbox("Data set", list(DOWNLOADS), format_func=lambda name: DOWNLOADS[name].title)
+        name = st.text_input("Name", placeholder=wanted, key="download_name")
+        if st.button("Download and import", type="primary"):
+            _start("download", download=wanted, name=name or None)
+    with tab_demo:
+        st.caption("Synthetic pictures, drawn by a program: good for trying things out, not for any claim.")
+        with st.container(horizontal=True):
+            name = st.text_input("Name", value="demo", key="demo_name")
+            count = st.number_input("Pictures a class", 10, 5000, DEMO_PER_CLASS)
+            seed = st.number_input("Seed", 0, 10**6, 0, help="The same seed draws the same pictures.")
+        if st.button("Draw", type="primary"):
+            _start("demo", name=name, per_class=int(count), seed=int(seed))
+
+
+def _start(kind: str, **options: Any) -> None:
+    try:
+        with st.spinner("Starting …"):
+            import_jobs.start(kind, **options)
+    except OSError as error:
+        show_error(f"The system refused: {error.strerror or error}")
+        return
+    st.rerun()
+
+
+def import_cards() -> None:
+    """Draw a card for each import that is at work or has ended and wasn't dismissed; live while any is at work."""
+    jobs = import_jobs.jobs()
+    if jobs:
+        busy = any(job.status()["state"] not in ENDED for job in jobs)
+        st.fragment(_cards, run_every=TICK if busy else None)([job.name for job in jobs], busy)
+
+
+def _cards(names: list[str], was_busy: bool) -> None:
+    busy = False
+    for name in names:
+        try:
+            job = ImportJob(name)
+            status = job.status()
+        except LabError:  # dismissed in another window
+            continue
+        busy |= status["state"] not in ENDED
+        _card(job, status)
+    if was_busy and not busy:
+        st.rerun()  # the page's list of datasets is out of date, and there is nothing more to wait for
+
+
+def _card(job: ImportJob, status: dict[str, Any]) -> None:
+    options = job.request["options"]
+    what = options.get("name") or options.get("download") or options.get("source", "").rsplit("/", 1)[-1]
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"import_{job.name}"):
+        if status["state"] not in ENDED:
+            total, left = status.get("total", 0), status.get("seconds_left")
+            words = f"**{plain(what)}**: {status.get('phase', 'starting')}"
+            words += f", {status['done']:,} of {total:,}" if total else ""
+            words += f", {timedelta(seconds=left)} left" if left is not None else ""
+            st.progress(status["done"] / total if total else 0.0, words)
+            if st.button("Stop", key=f"stop_{job.name}"):
+                job.request_stop()
+            return
+        if status["state"] == "done":
+            st.markdown(f":material/check_circle: **{plain(status['dataset'])}** is imported.")
+            if st.button("Look at it", type="primary", key=f"open_{job.name}"):
+                job.dismiss()
+                set_address(**dict.fromkeys(st.query_params) | {"dataset": status["dataset"]})
+                st.rerun()
+        else:
+            show_error(f"{what}: {status['reason']}")
+        if st.button("Dismiss", key=f"dismiss_{job.name}"):
+            job.dismiss()
+            st.rerun()
