@@ -959,7 +959,7 @@ def test_an_import_holds_no_more_pictures_than_it_works_on(tmp_path, monkeypatch
     monkeypatch.setattr(FolderSource, "read", lambda source, file: Counted(read(source, file)))
     dataset = import_dataset(write_class_folder(tmp_path / "cells", 100))
     assert len(dataset.pictures) == 200
-    assert 1 <= Counted.most <= importing.THREADS
+    assert 1 <= Counted.most <= (os.cpu_count() or 1)
     assert Counted.alive == 0
 
 
@@ -985,4 +985,4 @@ def test_a_demo_is_drawn_no_further_ahead_than_it_is_written(monkeypatch, quick_
     monkeypatch.setattr(demo, "draw_pictures", drawing)
     monkeypatch.setattr(importing, "_take", taking)
     assert len(make_demo("demo", 50).pictures) == 200
-    assert 0 < max(ahead) <= 8 * importing.THREADS
+    assert 0 < max(ahead) <= importing.WAITING

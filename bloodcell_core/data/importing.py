@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,7 @@ from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
+from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import decode_rgb, encode, stored_mode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
-THREADS = 4  # decoding and hashing leave Python's lock; more threads than cores hide the disk's waits
+WAITING = 32  # pictures that are in memory at once, at most
 ROWS_AT_ONCE = 4096  # of the table, kept as Python objects before they become columns
 
 
@@ -212,11 +213,11 @@ def _content_hash(images: pd.DataFrame) -> str:
 
 def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Row]:
     """`map(work, items)` on threads, with a bounded number of pictures in memory."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    with picture_threads() as pool:
         waiting: list[Future[_Row]] = []
         remaining = iter(items)
         while True:
-            waiting += [pool.submit(work, item) for item in islice(remaining, 8 * THREADS - len(waiting))]
+            waiting += [pool.submit(work, item) for item in islice(remaining, WAITING - len(waiting))]
             if not waiting:
                 return
             yield waiting.pop(0).result()
@@ -269,7 +270,7 @@ def _find_photos(
     if not trace:
         return _Origin(by_source, "tracing was switched off at import")
     read = _reader(originals, usable.stored)
-    readable = {} if told.any() else {name: data for name, data in photographs.items() if _is_readable(data)}
+    readable = {name: data for name, data in photographs.items() if _is_readable(data)}
     if readable:
         photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
         origin = "traced to its photographs"

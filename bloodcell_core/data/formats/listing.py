@@ -51,7 +51,8 @@ class Listing:
     ignored: int
     """Files passed over because they are no labelled pictures of this format."""
     photographs: Mapping[str, Read] = field(default_factory=dict)
-    """Photographs that the pictures may be copies of, by name: not pictures of the dataset themselves."""
+    """Photographs that the pictures may be copies of, by name: not pictures of the dataset themselves. Given where no
+    entry tells its photograph."""
     licence: str = ""
     citation: str = ""
 
