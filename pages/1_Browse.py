@@ -9,9 +9,9 @@ from ui.imports import import_cards, import_dialog
 
 SECTIONS = {
     "pictures": "Pictures",
-    "audit": "What stands out",
-    "counts": "Counts and splits",
-    "looks": "Sizes and colours",
+    "audit": "Findings",
+    "counts": "Counts",
+    "looks": "Sizes, colours",
     "map": "Map",
 }
 
@@ -30,7 +30,7 @@ if not lab.dataset_names():
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=260, forget=OF_A_DATASET)
+    name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET)
     view = shell.bound_segmented(
         "View", VIEWS, "view", default="frame", format_func={"frame": "Frame", "cell": "Cell"}.get,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",

@@ -54,7 +54,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     no_error(page)
 
     # What stands out opens its pictures.
-    page.get_by_role("radio", name="What stands out").click()
+    page.get_by_role("radio", name="Findings").click()
     expect(page.get_by_text("The same file several times")).to_be_visible()
     expect(page.get_by_text("monocyte/notes.png").or_(page.locator("[data-testid=stDataFrame]")).first).to_be_visible()
     page.locator(".st-key-show_identical button").click()
@@ -63,9 +63,9 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     no_error(page)
 
     # The other parts are drawn; a point of the map opens its picture.
-    page.get_by_role("radio", name="Counts and splits").click()
+    page.get_by_role("radio", name="Counts").click()
     expect(page.get_by_text("byte-identical files were left out")).to_be_visible()
-    page.get_by_role("radio", name="Sizes and colours").click()
+    page.get_by_role("radio", name="Sizes, colours").click()
     expect(page.locator(".js-plotly-plot")).to_have_count(6)
     page.get_by_role("radio", name="Map").click()
     expect(page.get_by_text("Click a point to open it")).to_be_visible()
