@@ -22,7 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("alarm", "warning", "note")
 """An alarm makes figures wrong, a warning makes them worse or doubtful, a note is good to know."""
 
 # Thresholds, each chosen by looking at what it finds in the public archive and in another laboratory's pictures
-NEAR_BITS = 24  # of 256: resized, recompressed and brightened copies lie within 18, unrelated pictures from 56 on
+NEAR_BITS = 24  # of 256: resized, recompressed and darkened copies lie within it, unrelated pictures from 56 on
 OUTLIER = 3.5  # robust standard deviations from the median (Iglewicz and Hoaglin 1993)
 BLURRED = 3.0  # the same for focus, which has a lower end that blurred pictures crowd at
 LEAST_SPREAD = {"focus": 0.02, "brightness": 6.0, "stain_a": 1.0, "stain_b": 1.0}

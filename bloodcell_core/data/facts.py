@@ -110,8 +110,8 @@ def _black_border(grey: np.ndarray) -> np.ndarray:
 def _focus(grey: np.ndarray, shown: np.ndarray) -> float:
     """Gradients of the picture over those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007).
 
-    A ratio, so that contrast and the number of edges cancel out. The variance of the Laplacian, the usual measure,
-    mostly tells how much there is to see: of the pictures it put last, most were sharp and sparse.
+    A ratio, so that contrast and the number of edges cancel out. The variance of the Laplacian, the usual measure, puts
+    sharp pictures last, too, that are pale or sparse.
     """
     fine, coarse = (_steepness(cv2.GaussianBlur(grey, (0, 0), blur))[shown].sum() for blur in (FINE, COARSE))
     return float(np.sqrt((1 + fine) / (1 + coarse)))

@@ -23,9 +23,10 @@ def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
     looks = np.ascontiguousarray(looks)
     unique, first_group = np.unique(looks.view(f"V{looks.shape[1]}")[:, 0], return_inverse=True)
     groups = _join(unique.view(np.uint8).reshape(len(unique), -1), distance)[first_group]
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    return sorted(rows.tolist() for rows in members if len(rows) > 1)
+    shared = np.flatnonzero(np.bincount(groups)[groups] > 1)
+    shared = shared[np.argsort(groups[shared], kind="stable")]
+    members = np.split(shared, np.flatnonzero(np.diff(groups[shared])) + 1) if len(shared) else []
+    return sorted(rows.tolist() for rows in members)
 
 
 def _join(looks: np.ndarray, distance: int) -> np.ndarray:
