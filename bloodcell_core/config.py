@@ -78,6 +78,16 @@ class TrainConfig:
         help="Step size of the optimizer; left empty it is the network's own default.",
     )
     weight_decay: float = _field(0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.")
+    flips: float = _field(0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.")
+    rotation: float = _field(0.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.")
+    zoom: float = _field(0.0, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.")
+    shift: float = _field(0.0, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.")
+    stain: float = _field(
+        0.0, low=0, high=1, help="Each stain is taken up more or less by up to this; 0.2 is 20% of its absorbance."
+    )
+    light: float = _field(0.0, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.")
+    blur: float = _field(0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.")
+    erase: float = _field(0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.")
     validation_fraction: float = _field(
         0.15,
         low=0.01,

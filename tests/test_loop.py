@@ -460,7 +460,7 @@ def resumed(chosen: TrainConfig, broken: Recorder) -> tuple[TrainState, list[dic
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
-    """Twelve steps, told three at a time, so that checkpoints stand in mid-epoch too; the network has dropout."""
+    """Twelve steps, told three at a time, so that checkpoints stand in mid-epoch too; dropout, and pictures changed."""
     monkeypatch.setattr(loop, "LOG_EVERY", 3)
     plain = build_network
 
@@ -470,7 +470,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
         return network
 
     monkeypatch.setitem(globals(), "build_network", with_dropout)
-    return config(learning_rate=1e-3)
+    return config(learning_rate=1e-3, flips=0.5, rotation=180, stain=0.2, erase=0.3)
 
 
 def steps_of(chosen: TrainConfig) -> int:

@@ -22,6 +22,7 @@ from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, predict_logits, to_input
+from bloodcell_core.training.augment import augment, augments
 
 LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host wait for the device
 
@@ -101,6 +102,7 @@ def train(
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps_before = state.epoch * steps_per_epoch(config, len(training))
     state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
+    changed = augments(config)
     pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
 
     for epoch in range(state.epoch, config.epochs):
@@ -114,8 +116,11 @@ def train(
                 return False
             pictures, labels = _take(training, rows, device)
             torch.manual_seed(_draw(config.seed, 1, state.step))  # for dropout
+            inputs = to_input(pictures, device, channels_last)
+            if changed:
+                inputs = augment(inputs, config, torch.Generator().manual_seed(_draw(config.seed, 2, state.step)))
             with precision(device):
-                logits = network(to_input(pictures, device, channels_last))
+                logits = network(inputs)
                 loss = functional.cross_entropy(logits, labels)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
