@@ -322,9 +322,7 @@ def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str | 
     of_family: dict[int, set[str]] = {}
     for family, photo in zip(families, told, strict=True):
         of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
-    names = {
-        family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()
-    }
+    names = {family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()}
     return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
 
 

@@ -69,8 +69,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         for array in arrays:
             check_pixels(f"{path.name}: {array.name}", array.shape, array.dtype)
         numbers = [
-            _labels(archive, f"{split}_labels.npy", array.shape[0])
-            for split, array in zip(splits, arrays, strict=True)
+            _labels(archive, f"{split}_labels.npy", array.shape[0]) for split, array in zip(splits, arrays, strict=True)
         ]
     largest = max((int(of_split.max()) for of_split in numbers if len(of_split)), default=0)
     if blood and largest >= len(BLOOD_CLASSES):
