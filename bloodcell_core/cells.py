@@ -69,8 +69,15 @@ class Cell(NamedTuple):
     """Of the nucleus, in pixels of the picture."""
     mask: np.ndarray
     """bool, the box's height × width: where the nucleus is."""
+
+
+class Found(NamedTuple):
+    """What a search finds in a picture."""
+
+    cells: list[Cell]
+    """Largest nucleus first; empty where there is no white cell."""
     red_radius: float | None
-    """Of the picture's red cells, in its pixels; None where none is seen clearly."""
+    """Of the red cells, in the picture's pixels; None where none is seen clearly."""
 
 
 class _Scale(NamedTuple):
@@ -101,6 +108,16 @@ class _Lobe(NamedTuple):
 
 def find_cells(picture: np.ndarray) -> list[Cell]:
     """White cells in a picture or field (uint8 H×W×3 RGB) of any size, largest nucleus first; empty where none is."""
+    return search(picture).cells
+
+
+def red_cell_radius(picture: np.ndarray) -> float | None:
+    """The radius of the red cells in a picture (uint8 H×W×3 RGB) in its pixels; None where none is seen clearly."""
+    return search(picture).red_radius
+
+
+def search(picture: np.ndarray) -> Found:
+    """The white cells of a picture or field (uint8 H×W×3 RGB) of any size, and how large its red cells are."""
     shrunk, scale = _scale_of(picture)
     by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
     radius = scale.red_radius * by / shrunk
@@ -115,15 +132,8 @@ def find_cells(picture: np.ndarray) -> list[Cell]:
         low, high = MIN_AREA * stain.nuclei.size, MAX_AREA * stain.nuclei.size
     if not scale.sure:
         low = max(low, MIN_SHARE * largest)
-    red_radius = scale.red_radius / shrunk if scale.sure else None
-    found = [_cell(pixels, by, picture.shape, red_radius) for pixels in nuclei if low <= len(pixels) <= high]
-    return sorted(found, key=lambda cell: -cell.area)
-
-
-def red_cell_radius(picture: np.ndarray) -> float | None:
-    """The radius of the red cells in a picture (uint8 H×W×3 RGB) in its pixels; None where none is seen clearly."""
-    shrunk, scale = _scale_of(picture)
-    return scale.red_radius / shrunk if scale.sure else None
+    found = [_cell(pixels, by, picture.shape) for pixels in nuclei if low <= len(pixels) <= high]
+    return Found(sorted(found, key=lambda cell: -cell.area), scale.red_radius / shrunk if scale.sure else None)
 
 
 class Place(NamedTuple):
@@ -137,11 +147,11 @@ class Place(NamedTuple):
 
 def find_place(picture: np.ndarray) -> Place:
     """Where the largest white cell of a picture (uint8 H×W×3 RGB) is."""
-    cells = find_cells(picture)
-    return Place(cells[0].box, cells[0].red_radius) if cells else Place(None, red_cell_radius(picture))
+    found = search(picture)
+    return Place(found.cells[0].box if found.cells else None, found.red_radius)
 
 
-def _cell(pixels: np.ndarray, by: float, shape: tuple[int, ...], red_radius: float | None) -> Cell:
+def _cell(pixels: np.ndarray, by: float, shape: tuple[int, ...]) -> Cell:
     """A nucleus, found in a picture that was shrunk `by`, in the picture's own pixels."""
     (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0) + 1
     small = np.zeros((y1 - y0, x1 - x0), np.uint8)
@@ -149,7 +159,7 @@ def _cell(pixels: np.ndarray, by: float, shape: tuple[int, ...], red_radius: flo
     left, top = round(x0 / by), round(y0 / by)
     right, bottom = min(shape[1], round(x1 / by)), min(shape[0], round(y1 / by))
     mask = cv2.resize(small, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-    return Cell((left, top, right, bottom), len(pixels) / by**2, mask.astype(bool), red_radius)
+    return Cell((left, top, right, bottom), len(pixels) / by**2, mask.astype(bool))
 
 
 def _shrink(picture: np.ndarray, by: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from bloodcell_core.cells import Box, find_cells, red_cell_radius
+from bloodcell_core.cells import Box, search
 
 WORKING_SIDE = 240  # pixels of the longer side; at 160 a blur of 1.5 of 320 pixels was told from none too seldom
 BLACK = 24  # grey value below which a pixel is black: JPEG's ringing lifts a black border to that
@@ -68,7 +68,7 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
     # One pixel of nine, unsmoothed, tells a median as well as all of them do.
     colours = cv2.resize(pixels, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)[background][::9]
     lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
-    cells = find_cells(pixels)
+    cells, red_radius = search(pixels)
     largest = cells[0] if cells else None
     stain_a, stain_b = np.median(lab[:, 1:], axis=0)
     x0, y0, x1, y1 = box or (largest.box if largest else (None, None, None, None))
@@ -82,7 +82,7 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
         float(stain_b),
         len(cells),
         largest.area if largest else None,
-        largest.red_radius if largest else red_cell_radius(pixels),
+        red_radius,
         x0,
         y0,
         x1,
