@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import argparse
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bloodcell_core.data import photos
+from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import open_source
 
 SIZE = (320, 240)
 
 
-def copy_of(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of a photograph by random transforms within the stated ranges, 240×320×3."""
-    small = cv2.resize(photo, SIZE, interpolation=cv2.INTER_AREA)
+def copy_of(photo: np.ndarray, rng: np.random.Generator, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A copy of a photograph by random transforms within the stated ranges; `size` is (width, height)."""
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
         small = np.ascontiguousarray(small[:, ::-1])
-    transform = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), rng.uniform(-180, 180), rng.uniform(0.8, 1.2))
-    transform[:, 2] += rng.uniform(-0.15, 0.15, 2) * SIZE
-    copy = cv2.warpAffine(small, transform, SIZE).astype(np.float32) * rng.uniform(0.8, 1.2)
+    transform = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), rng.uniform(-180, 180), rng.uniform(0.8, 1.2))
+    transform[:, 2] += rng.uniform(-0.15, 0.15, 2) * size
+    copy = cv2.warpAffine(small, transform, size).astype(np.float32) * rng.uniform(0.8, 1.2)
     _, data = cv2.imencode(".jpg", np.clip(copy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 75])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
@@ -81,7 +81,7 @@ def main() -> None:
         same_scene = index.scenes[truth[copy]] == index.scenes[other]
         return 0 if same_scene else index.agreeing(copies[copy], other)
 
-    with ThreadPoolExecutor() as pool:
+    with picture_threads() as pool:
         counts = list(pool.map(agreeing, *pairs))
     print(f"{chosen.pairs} random pairs of a copy and another photograph: at most {max(counts)} points agree, "
           f"{sum(count >= photos.MIN_AGREEING for count in counts)} false merges")  # fmt: skip

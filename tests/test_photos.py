@@ -4,22 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.bench_tracing import copy_of
 from bloodcell_core.data import demo
 from bloodcell_core.data.photos import MIN_AGREEING, PhotoIndex, trace_all
 
 PHOTOS = 12
-
-
-def copy_of(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As the public archive made its copies: any rotation, shift, mirror, some zoom and brightness, JPEG."""
-    height, width = photo.shape[:2]
-    angle, scale = rng.uniform(-180, 180), rng.uniform(0.8, 1.2)
-    transform = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
-    transform[:, 2] += rng.uniform(-0.15, 0.15, 2) * (width, height)
-    copy = cv2.warpAffine(photo[:, ::-1] if rng.random() < 0.5 else photo, transform, (width, height))
-    copy = np.clip(copy * rng.uniform(0.8, 1.2), 0, 255).astype(np.uint8)
-    _, data = cv2.imencode(".jpg", copy, [cv2.IMWRITE_JPEG_QUALITY, 75])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +27,7 @@ def index(photographs) -> PhotoIndex:
 def test_copies_are_traced(photographs, index):
     rng = np.random.default_rng(0)
     truth = [i % PHOTOS for i in range(3 * PHOTOS)]
-    copies = [cv2.resize(copy_of(photographs[i], rng), (320, 240), interpolation=cv2.INTER_AREA) for i in truth]
+    copies = [copy_of(photographs[i], rng) for i in truth]
     traced = trace_all(index, len(copies), copies.__getitem__)
     wrong = [i for i, trace in enumerate(traced) if trace.photo is not None and trace.photo != truth[i]]
     found = sum(trace.photo == photo for trace, photo in zip(traced, truth, strict=True))
@@ -56,6 +45,16 @@ def test_strangers_are_not_traced(index):
 
 def test_a_picture_without_points_is_not_traced(index):
     assert index.trace(np.full((240, 320, 3), 200, np.uint8)).photo is None
+
+
+@pytest.mark.parametrize("dots", [0, 1], ids=["no points at all", "a few points"])
+def test_photographs_that_show_next_to_nothing_trace_nothing(photographs, dots):
+    blank = np.full((480, 640, 3), 200, np.uint8)
+    cv2.circle(blank, (300, 200), 12 * dots, (60, 60, 60), -1)
+    index = PhotoIndex([blank, blank].__getitem__, 2, width=320)
+    traced = index.trace(cv2.resize(photographs[0], (320, 240)))
+    assert traced.photo is None
+    assert index.scenes == [0, 1]
 
 
 def test_progress_reaches_the_end(photographs, index):

@@ -1,8 +1,8 @@
 """Traces pictures to the photograph that they are copies of, by what they show.
 
 Points of interest (SIFT, Lowe 2004) are matched between a picture and the photographs, each also mirrored; the
-photograph whose points agree with the picture's under one rotation, scale and shift (RANSAC) is its source. File
-names play no part: in the public archive they mislead.
+photograph whose points agree with the picture's under one transform (RANSAC) is its source. File names play no part: in
+the public archive they mislead.
 
 Measured in benchmarks/bench_tracing.py; the figures are in docs/source-photos.md.
 """
@@ -16,14 +16,11 @@ import cv2
 import numpy as np
 
 from bloodcell_core.data.parallel import picture_threads
+from bloodcell_core.data.points import Fit, Points, find_points, fit_points, rooted
 
 WORKING_WIDTH = 240  # wider pictures are shrunk to it: two thirds of the time, and as many traced
-POINTS = 400  # at most, of a picture or photograph
 VOTING_POINTS = 150  # the strongest of a picture's points choose the photographs that are looked at closely
 CANDIDATES = 3
-MAX_RATIO = 0.9  # of the distances to a point's nearest and second nearest look-alike
-MAX_ERROR = 4.0  # pixels between a point and where the transform puts it
-SCALES = (0.6, 1.7)  # of picture to photograph, once both are the same width
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
 CLOSE = 0.9  # of the best photograph's agreeing points: others of its scene are then compared by their pixels
 BLACK = 12  # grey value below which a pixel is border
@@ -43,24 +40,6 @@ class Trace(NamedTuple):
     """Points that agree with the best photograph of another scene."""
 
 
-class _Points(NamedTuple):
-    places: np.ndarray
-    """float32 (N, 2), x and y."""
-    looks: np.ndarray
-    """float32 (N, 128), RootSIFT descriptors."""
-    strengths: np.ndarray
-    grey: np.ndarray
-    """uint8 H×W, the pixels they were found in."""
-
-
-class _Fit(NamedTuple):
-    """How a picture lies on a photograph."""
-
-    agreeing: int
-    transform: np.ndarray | None
-    """float64 2×3, from the picture's places to the photograph's."""
-
-
 class PhotoIndex:
     """The points of some photographs, ready to be asked. Safe to use from several threads.
 
@@ -74,16 +53,17 @@ class PhotoIndex:
         self._width = min(width, WORKING_WIDTH)
         self._shrink = self._width / width
 
-        def both_ways(photo: int) -> tuple[_Points, _Points]:
-            pixels = _to_width(read(photo), self._width)
-            return _find_points(pixels), _find_points(np.ascontiguousarray(pixels[:, ::-1]))
+        def both_ways(photo: int) -> tuple[Points, Points]:
+            points = find_points(_to_width(read(photo), self._width))
+            return points, points.mirrored()
 
         with picture_threads() as pool:
             self._points = [points for pair in pool.map(both_ways, range(count)) for points in pair]
             self._owners = np.repeat(np.arange(2 * count), [len(points.places) for points in self._points])
             self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
-            self._matcher.add([np.concatenate([points.looks for points in self._points])])
-            self._matcher.train()
+            if len(self._owners):
+                self._matcher.add([np.concatenate([rooted(points.looks) for points in self._points])])
+                self._matcher.train()
             self.scenes = list(range(count))  # each its own, until the others have been looked at
             alike = list(pool.map(lambda photo: self._trace(self._points[2 * photo], photo), range(count)))
         for photo, trace in enumerate(alike):
@@ -95,13 +75,13 @@ class PhotoIndex:
         """The source of a picture (uint8 H×W×3 RGB)."""
         return self._trace(self._points_of(picture))
 
-    def _points_of(self, picture: np.ndarray) -> _Points:
-        return _find_points(_to_width(picture, max(1, round(picture.shape[1] * self._shrink))))
+    def _points_of(self, picture: np.ndarray) -> Points:
+        return find_points(_to_width(picture, max(1, round(picture.shape[1] * self._shrink))))
 
-    def _trace(self, points: _Points, leave_out: int | None = None) -> Trace:
-        if len(points.places) < MIN_AGREEING:
+    def _trace(self, points: Points, leave_out: int | None = None) -> Trace:
+        if len(points.places) < MIN_AGREEING or not len(self._owners):
             return Trace(None, None, 0, 0)
-        fits = {turned: _fit(points, self._points[turned]) for turned in self._candidates(points, leave_out)}
+        fits = {turned: fit_points(points, self._points[turned]) for turned in self._candidates(points, leave_out)}
         agreeing: dict[int, int] = {}
         for turned, fit in fits.items():
             agreeing[turned // 2] = max(fit.agreeing, agreeing.get(turned // 2, 0))
@@ -122,13 +102,13 @@ class PhotoIndex:
     def agreeing(self, picture: np.ndarray, photo: int) -> int:
         """How many points of a picture agree with one photograph, the better of the two ways round."""
         points = self._points_of(picture)
-        return max(_fit(points, self._points[turned]).agreeing for turned in (2 * photo, 2 * photo + 1))
+        return max(fit_points(points, self._points[turned]).agreeing for turned in (2 * photo, 2 * photo + 1))
 
-    def _candidates(self, points: _Points, leave_out: int | None) -> list[int]:
+    def _candidates(self, points: Points, leave_out: int | None) -> list[int]:
         """The turned photographs that most of the picture's strongest points resemble."""
-        strongest = points.looks[np.argsort(-points.strengths)[:VOTING_POINTS]]
         # Most neighbours of a point lie in its own photograph: to leave that out takes a look at more of them.
-        neighbours = self._matcher.knnMatch(strongest, k=1 if leave_out is None else 8)
+        count = 1 if leave_out is None else 8
+        neighbours = self._matcher.knnMatch(rooted(points.looks[:VOTING_POINTS]), k=count)
         owners = ([self._owners[match.trainIdx] for match in near] for near in neighbours)
         first = [next((turned for turned in near if turned // 2 != leave_out), None) for near in owners]
         votes = np.bincount([turned for turned in first if turned is not None], minlength=len(self._points))
@@ -140,47 +120,7 @@ def _to_width(photo: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _find_points(picture: np.ndarray) -> _Points:
-    # The low contrast threshold finds points in pale, blurred smears too.
-    sift = cv2.SIFT.create(nfeatures=POINTS, contrastThreshold=0.01)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    found, looks = sift.detectAndCompute(grey, None)
-    if looks is None:
-        return _Points(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0), grey)
-    # RootSIFT (Arandjelović and Zisserman 2012): distances between roots of shares compare better.
-    looks = np.sqrt(looks / (looks.sum(axis=1, keepdims=True) + 1e-7))
-    return _Points(
-        np.array([point.pt for point in found], np.float32),
-        looks.astype(np.float32),
-        np.array([point.response for point in found]),
-        grey,
-    )
-
-
-def _fit(picture: _Points, photo: _Points) -> _Fit:
-    """The rotation, scale and shift under which most points of a picture lie where the photograph has their like."""
-    if len(photo.places) < 2:
-        return _Fit(0, None)
-    # Squared distances of all pairs by one matrix product: all descriptors have length 1.
-    alike = picture.looks @ photo.looks.T
-    nearest = alike.argmax(axis=1)
-    rows = np.arange(len(alike))
-    best = alike[rows, nearest]
-    mutual = alike.argmax(axis=0)[nearest] == rows
-    alike[rows, nearest] = -1
-    # Lowe's ratio test, on squared distances; a point of the photograph is taken by one of the picture's alone.
-    clear = mutual & ((2 - 2 * best) < MAX_RATIO**2 * (2 - 2 * alike.max(axis=1)))
-    if clear.sum() < 4:
-        return _Fit(0, None)
-    transform, agreeing = cv2.estimateAffinePartial2D(
-        picture.places[clear], photo.places[nearest[clear]], ransacReprojThreshold=MAX_ERROR
-    )
-    if transform is None or not SCALES[0] < np.hypot(transform[0, 0], transform[1, 0]) < SCALES[1]:
-        return _Fit(0, None)
-    return _Fit(int(agreeing.sum()), transform)
-
-
-def _likeness(picture: _Points, photo: _Points, fit: _Fit) -> float:
+def _likeness(picture: Points, photo: Points, fit: Fit) -> float:
     """Correlation, -1…1, of a picture's grey values with those of the photograph laid under it."""
     if fit.transform is None:
         return -1.0
