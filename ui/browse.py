@@ -1,5 +1,6 @@
 """The parts of the Browse page: facts and alarms, the gallery with its filters, what stands out, counts, looks, map."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -152,7 +153,7 @@ def counts(data: Dataset, audit: Audit) -> None:
 
 
 def looks(data: Dataset, audit: Audit) -> None:
-    part = data.pictures.assign(nucleus=data.pictures.cell_area / (3.1416 * data.pictures.red_radius**2))
+    part = data.pictures.assign(nucleus=data.pictures.cell_area / (np.pi * data.pictures.red_radius**2))
     for place, ((column, title), where) in enumerate(zip(MEASURES.items(), 3 * st.columns(2), strict=False)):
         with where:
             charts.spread(part[column], part.label, title=title, classes=data.classes, key=f"spread_{place}")
