@@ -254,8 +254,9 @@ def _lobes(nuclei: np.ndarray, radius: float) -> list[_Lobe]:
     for label, (x, y, width, height, area) in enumerate(stats):
         if label and area >= LOBE_AREA * np.pi * radius**2:
             part = (labels[y : y + height, x : x + width] == label).astype(np.uint8)
+            corner = np.array((x, y))
             lobes += [
-                _Lobe(_outline(piece) + (x, y), np.argwhere(piece)[:, ::-1] + (x, y))
+                _Lobe(_outline(piece) + corner, np.argwhere(piece)[:, ::-1] + corner)
                 for piece in _cut_at_waists(part, radius)
             ]
     return lobes

@@ -47,7 +47,7 @@ class TrainConfig:
     )
     size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.")
     crop_scale: float = _field(
-        DEFAULT_CROP.scale, low=0.5, high=10, help="Cell view: side of the square that is cut out, in sides of the nucleus."
+        DEFAULT_CROP.scale, low=0.5, high=10, help="Cell view: side of the square, in longer sides of the nucleus."
     )
     crop_margin: float = _field(
         DEFAULT_CROP.margin, low=0, high=20, help="Cell view: by how much the square is larger, in radii of a red cell."

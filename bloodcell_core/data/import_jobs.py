@@ -196,8 +196,8 @@ KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {
     "download": _download,
     "demo": _draw,
 }
-"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text, or `download`, a row of
-DOWNLOADS, in its place) and of `importing.make_demo`."""
+"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text, or in its place
+`download`, a row of DOWNLOADS) and of `importing.make_demo`."""
 
 
 if __name__ == "__main__":
