@@ -52,7 +52,7 @@ with form:
         "Network", list(MODELS), "model", default="basic_cnn", format_func=lambda name: MODELS[name].title
     )
     info = MODELS[model]
-    st.caption(f"{info.about} {info.parameters / 1e6:.2g} million weights.")
+    st.caption(f"{info.about} {info.parameters / 1e6:.2g} million weights, {info.flops / 1e6:.0f} MFLOP a picture.")
     preset = shell.bound_selectbox(
         "Preset", list(PRESETS), "preset", default="quick look", format_func=str.capitalize,
         help="Quick look: short epochs on cells. Original: 10 epochs on whole pictures, as in the original analysis.",
@@ -81,7 +81,7 @@ with form:
     settings |= {"data": dataset, "view": view, "weights": weights}
     with st.container(horizontal=True):
         one = st.button("Train", type="primary", disabled=bool(problem), icon=":material/play_arrow:")
-        every = st.button("Train all three", disabled=bool(problem), help="One after another on the same device.")
+        every = st.button("Train every network", disabled=bool(problem), help="One after another on the same device.")
     if one or every:
         start(list(MODELS) if every else [model], settings)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
@@ -65,6 +66,14 @@ def test_a_network_gives_a_logit_a_class_at_any_size(model: str, size: int, clas
 @every_model
 def test_the_table_tells_the_number_of_parameters(model: str) -> None:
     assert count_parameters(build_network(model, 4, 96)) == MODELS[model].parameters
+
+
+@every_model
+def test_the_table_tells_the_flops_of_a_picture(model: str) -> None:
+    network = build_network(model, 4, 96).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, 3, 96, 96))
+    assert counter.get_total_flops() == MODELS[model].flops
 
 
 @every_model
@@ -165,7 +174,7 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path) -> None
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, resnet18"):
+    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, cell_net, resnet18"):
         build_network("vgg", 4, 32)
 
 
