@@ -77,6 +77,11 @@ class TrainConfig:
         high=1.0,
         help="Step size of the optimizer; left empty it is the network's own default.",
     )
+    schedule: str = _field(
+        "constant",
+        choices=("constant", "one-cycle"),
+        help="How the step size goes: the same throughout, or up for a seventh of the run and then down to nothing.",
+    )
     weight_decay: float = _field(0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.")
     flips: float = _field(0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.")
     rotation: float = _field(0.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.")
@@ -88,6 +93,33 @@ class TrainConfig:
     light: float = _field(0.0, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.")
     blur: float = _field(0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.")
     erase: float = _field(0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.")
+    label_smoothing: float = _field(
+        0.0, low=0, high=0.5, help="Share of each label that is spread over all classes, against too great certainty."
+    )
+    mixup: float = _field(
+        0.0, low=0, high=2, help="Pictures are blended in pairs, their labels too; the larger, the more even the blend."
+    )
+    clip_norm: float = _field(0.0, low=0, high=1000, help="Longest step of the gradient that is taken; 0 for any.")
+    averaging: float = _field(
+        0.0,
+        low=0,
+        high=0.9999,
+        help="The weights that are kept are a running mean: this share of it, the rest of the newest. 0 is off.",
+    )
+    balance: str = _field(
+        "none",
+        choices=("none", "class", "photo", "class and photo"),
+        help="What is shown equally often: pictures, classes, source photos, or classes and in them photos.",
+    )
+    patience: int = _field(
+        0, low=0, high=1000, help="Epochs without a lower validation loss after which the run ends; 0 never ends it."
+    )
+    frozen_epochs: int = _field(
+        0, low=0, high=1000, help="Epochs at the start in which the last layer alone learns: for pretrained networks."
+    )
+    body_rate: float = _field(
+        1.0, low=0, high=1, help="Step size of all but the last layer, as a share of it: for pretrained networks."
+    )
     validation_fraction: float = _field(
         0.15,
         low=0.01,

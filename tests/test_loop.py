@@ -470,7 +470,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
         return network
 
     monkeypatch.setitem(globals(), "build_network", with_dropout)
-    return config(learning_rate=1e-3, flips=0.5, rotation=180, stain=0.2, erase=0.3)
+    return config(
+        learning_rate=1e-3, flips=0.5, rotation=180, stain=0.2, erase=0.3, schedule="one-cycle", mixup=0.3,
+        label_smoothing=0.1, clip_norm=1.0, averaging=0.9, frozen_epochs=1, body_rate=0.5,
+    )  # fmt: skip
 
 
 def steps_of(chosen: TrainConfig) -> int:
@@ -546,3 +549,107 @@ def test_a_checkpoint_is_read_without_running_what_is_in_it(tmp_path: Path) -> N
     with pytest.raises(Exception, match="Weights only load failed"):
         checkpoint.load(tmp_path / "checkpoint.pt", start(config()), torch.device("cpu"))
     assert not (tmp_path / "executed").exists()
+
+
+# What can be asked for besides
+
+
+def rates(settings: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    """The learning rate of the body and of the head at each step."""
+    seen: list[list[float]] = []
+    real = torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam, *given: Any) -> Any:
+        seen.append([group["lr"] for group in self.param_groups])
+        return real(self, *given)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    run(settings)
+    return seen
+
+
+def test_a_one_cycle_rate_rises_then_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [head for _, head in rates(config(schedule="one-cycle", epochs=10, learning_rate=0.01), monkeypatch)]
+    top = seen.index(max(seen))
+    assert len(seen) == 40
+    assert 4 <= top <= 6
+    assert seen[: top + 1] == sorted(seen[: top + 1])
+    assert seen[top:] == sorted(seen[top:], reverse=True)
+    assert max(seen) == pytest.approx(0.01, rel=0.02)
+    assert 0 < seen[-1] < 1e-4
+
+
+def test_the_body_learns_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = rates(config(learning_rate=0.01, body_rate=0.1, epochs=1), monkeypatch)
+    assert seen == [[pytest.approx(0.001), 0.01]] * 4
+
+
+def test_a_frozen_body_and_its_statistics_stay_as_they_are() -> None:
+    settings = config(model="resnet18", weights="none", frozen_epochs=2, epochs=2, learning_rate=1e-3)
+    before = {name: value.clone() for name, value in start(settings).network.state_dict().items()}
+    after = run(settings).network.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"body.fc.weight", "body.fc.bias"}
+    thawed = run(config(model="resnet18", weights="none", frozen_epochs=1, epochs=2)).network.state_dict()
+    assert not torch.equal(thawed["body.conv1.weight"], before["body.conv1.weight"])
+
+
+def test_what_is_kept_is_the_running_mean_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, seen = config(averaging=0.5, epochs=1), []
+    real = loop._follow
+
+    def follow(average: nn.Module, network: nn.Module, share: float) -> None:
+        real(average, network, share)
+        seen.append((share, network.state_dict()["body.classifier.weight"].clone()))
+
+    monkeypatch.setattr(loop, "_follow", follow)
+    wanted = start(settings).network.state_dict()["body.classifier.weight"].clone()
+    recorder = Recorder()
+    run(settings, recorder)
+    assert [share for share, _ in seen] == [min(0.5, step / (step + 9)) for step in (1, 2, 3, 4)]
+    for share, newest in seen:
+        wanted = share * wanted + (1 - share) * newest
+    torch.testing.assert_close(recorder.kept[0]["body.classifier.weight"], wanted)
+    assert not torch.equal(recorder.kept[0]["body.classifier.weight"], seen[-1][1])
+
+
+def test_a_run_ends_where_its_patience_does() -> None:
+    settings = config(patience=2, epochs=40, learning_rate=0.02)
+    recorder = Recorder()
+    state = run(settings, recorder)
+    epochs = [event for event in recorder.events if event["event"] == "epoch"]
+    assert len(epochs) == state.best_epoch + 2 < 40
+    assert [event["best"] for event in epochs][-3:] == [True, False, False]
+    again = Recorder()
+    assert train(settings, state, TRAINING, VALIDATION, CPU, again)  # as after a kill: it doesn't go on
+    assert again.events == []
+
+
+def test_mixup_blends_pictures_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(mixup=0.5)
+    network = start(settings).network.eval()
+    inputs = torch.rand(6, 3, SIZE, SIZE)
+    labels = torch.arange(6) % 4
+    logits, loss = loop._forward(settings, network, inputs, labels, step=7)
+    rng = np.random.default_rng(loop.seed_of(settings.seed, 3, 7))
+    share, partner = rng.beta(0.5, 0.5), torch.from_numpy(rng.permutation(6))
+    torch.testing.assert_close(logits, network(share * inputs + (1 - share) * inputs[partner]))
+    spread = share * nn.functional.one_hot(labels, 4) + (1 - share) * nn.functional.one_hot(labels[partner], 4)
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, spread))
+
+
+def test_long_gradients_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[float] = []
+    real = torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam, *given: Any) -> Any:
+        grads = [each.grad for group in self.param_groups for each in group["params"]]
+        lengths.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+        return real(self, *given)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    run(config(epochs=1))
+    longest = max(lengths)
+    lengths.clear()
+    run(config(epochs=1, clip_norm=longest / 4))
+    assert max(lengths) == pytest.approx(longest / 4, rel=1e-3)

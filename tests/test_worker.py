@@ -765,9 +765,9 @@ def test_a_loss_that_is_no_number_fails_the_run_with_its_best_weights_kept(
     real = loop.functional.cross_entropy
     steps: list[int] = []
 
-    def spoilt(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def spoilt(logits: torch.Tensor, labels: torch.Tensor, **options: Any) -> torch.Tensor:
         steps.append(1)
-        return real(logits, labels) * (float("nan") if len(steps) == 12 else 1)
+        return real(logits, labels, **options) * (float("nan") if len(steps) == 12 else 1)
 
     monkeypatch.setattr(loop.functional, "cross_entropy", spoilt)
     assert worker.work(run, quiet) == "failed"

@@ -5,6 +5,7 @@ Random states need no place in it: the loop draws each step's from (seed, step).
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
         "epoch": state.epoch,
         "step": state.step,
         "best_loss": state.best_loss,
+        "best_epoch": state.best_epoch,
+        "average": state.average.state_dict() if state.average is not None else None,
         "epoch_loss": state.epoch_loss,
         "epoch_right": state.epoch_right,
         "metrics_bytes": metrics_bytes,
@@ -44,6 +47,10 @@ def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
 def restore(values: dict[str, Any], state: TrainState) -> int:
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
-    state.epoch, state.step, state.best_loss = values["epoch"], values["step"], values["best_loss"]
+    state.epoch, state.step = values["epoch"], values["step"]
+    state.best_loss, state.best_epoch = values["best_loss"], values["best_epoch"]
+    if values["average"] is not None:
+        state.average = copy.deepcopy(state.network)
+        state.average.load_state_dict(values["average"])
     state.epoch_loss, state.epoch_right = values["epoch_loss"], values["epoch_right"]
     return int(values["metrics_bytes"])

@@ -6,6 +6,7 @@ so a run that goes on from a checkpoint draws exactly what the unbroken run woul
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, predict_logits, to_input
 from bloodcell_core.training.augment import augment, augments
+from bloodcell_core.training.sampling import epoch_batches, seed_of, steps_per_epoch
 
+WARM_UP = 0.15  # of a one-cycle run's steps, in which the rate rises
 LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host wait for the device
 
 
@@ -33,6 +36,8 @@ class LabelledPictures:
 
     pictures: Tensor
     labels: Tensor
+    shares: Tensor | None = None
+    """How often each is to be drawn (`sampling.balanced_shares`), on the host; None where all alike."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +55,10 @@ class TrainState:
     """Optimizer steps taken, over all epochs."""
     best_loss: float = math.inf
     """Lowest validation loss so far."""
+    best_epoch: int = 0
+    """The epoch that had it."""
+    average: nn.Module | None = None
+    """The running mean of the weights, where the config asks for one: it is what is measured and kept."""
     epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     epoch_right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     """Of the epoch under way: the sum of the losses of its pictures, and how many were right. On the device."""
@@ -78,7 +87,27 @@ class NonFiniteLoss(LabError):
 def make_optimizer(config: TrainConfig, network: nn.Module, device: Device) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     rate = config.learning_rate or model_info(config.model).learning_rate
-    return kind(network.parameters(), lr=rate, weight_decay=config.weight_decay, fused=device.is_cuda)
+    head = {id(parameter) for parameter in head_of(network).parameters()}
+    groups = [
+        {"params": [each for each in network.parameters() if id(each) not in head], "rate": rate * config.body_rate},
+        {"params": [each for each in network.parameters() if id(each) in head], "rate": rate},
+    ]
+    return kind(groups, lr=rate, weight_decay=config.weight_decay, fused=device.is_cuda)
+
+
+def head_of(network: nn.Module) -> nn.Module:
+    """The layer that decides between the classes: the last linear one."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+
+
+def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
+    """The learning rate of a step, 0…`steps`-1, as a share of the highest."""
+    if config.schedule == "constant":
+        return 1.0
+    rising = max(1.0, WARM_UP * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step + 1 - rising) / (steps + 1 - rising)))
 
 
 def train(
@@ -100,33 +129,43 @@ def train(
         )
     network = state.network
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
+    steps = config.epochs * steps_per_epoch(config, len(training))
     steps_before = state.epoch * steps_per_epoch(config, len(training))
     state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
+    if config.averaging and state.average is None:
+        state.average = copy.deepcopy(network)
     changed = augments(config)
     pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
 
     for epoch in range(state.epoch, config.epochs):
+        if config.patience and epoch - state.best_epoch >= config.patience:
+            break
         started = time.monotonic()
-        network.train()
-        batches = epoch_batches(config, len(training), epoch)
+        _set_training(network, frozen=epoch < config.frozen_epochs)
+        batches = epoch_batches(config, len(training), epoch, training.shares)
         for rows in batches[state.step - steps_before :]:
             if hooks.stop_requested():
                 _log_steps(hooks, pending, state)
                 hooks.checkpoint(state, epoch_ended=False)
                 return False
             pictures, labels = _take(training, rows, device)
-            torch.manual_seed(_draw(config.seed, 1, state.step))  # for dropout
+            torch.manual_seed(seed_of(config.seed, 1, state.step))  # for dropout
             inputs = to_input(pictures, device, channels_last)
             if changed:
-                inputs = augment(inputs, config, torch.Generator().manual_seed(_draw(config.seed, 2, state.step)))
+                inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, state.step)))
             with precision(device):
-                logits = network(inputs)
-                loss = functional.cross_entropy(logits, labels)
+                logits, loss = _forward(config, network, inputs, labels, state.step)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if config.clip_norm:
+                nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            for group in state.optimizer.param_groups:
+                group["lr"] = group["rate"] * rate_factor(config, state.step, steps)
             state.optimizer.step()
             state.step += 1
             with torch.no_grad():
+                if state.average is not None:
+                    _follow(state.average, network, min(config.averaging, state.step / (state.step + 9)))
                 state.epoch_loss += loss.double() * len(rows)
                 state.epoch_right += (logits.argmax(1) == labels).sum()
             pending.append(loss.detach())
@@ -136,7 +175,8 @@ def train(
         _log_steps(hooks, pending, state)
 
         shown = sum(len(rows) for rows in batches)
-        val_loss, val_accuracy = measure(network, validation, device)
+        kept = state.average or network
+        val_loss, val_accuracy = measure(kept, validation, device)
         best = val_loss < state.best_loss
         event = {
             "event": "epoch",
@@ -150,8 +190,8 @@ def train(
             "seconds": round(time.monotonic() - started, 3),
         }
         if best:
-            state.best_loss = val_loss
-            hooks.keep_best(network, event)
+            state.best_loss, state.best_epoch = val_loss, epoch + 1
+            hooks.keep_best(kept, event)
         hooks.log([event])
         state.epoch, steps_before = epoch + 1, state.step
         state.epoch_loss.zero_()
@@ -160,23 +200,41 @@ def train(
     return True
 
 
-def steps_per_epoch(config: TrainConfig, pictures: int) -> int:
-    return len(epoch_batches(config, pictures, 0))
+def _set_training(network: nn.Module, frozen: bool) -> None:
+    """Training mode; `frozen` leaves all but the head as it is, the statistics of batch normalisation too."""
+    network.train()
+    head = {id(parameter) for parameter in head_of(network).parameters()}
+    for parameter in network.parameters():
+        parameter.requires_grad_(not frozen or id(parameter) in head)
+    for layer in network.modules():
+        if frozen and isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
 
 
-def epoch_batches(config: TrainConfig, pictures: int, epoch: int) -> list[Tensor]:
-    """Which training pictures each step of an epoch sees: int64 row numbers, each picture at most once.
+def _forward(
+    config: TrainConfig, network: nn.Module, inputs: Tensor, labels: Tensor, step: int
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and the mean loss of a batch; with mixup both are of the blended pictures."""
+    if not config.mixup:
+        logits = network(inputs)
+        return logits, functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    rng = np.random.default_rng(seed_of(config.seed, 3, step))
+    share = float(rng.beta(config.mixup, config.mixup))
+    partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device, non_blocking=True)
+    logits = network(torch.lerp(inputs[partner], inputs, share))
+    losses = [
+        functional.cross_entropy(logits, wanted, label_smoothing=config.label_smoothing)
+        for wanted in (labels, labels[partner])
+    ]
+    return logits, share * losses[0] + (1 - share) * losses[1]
 
-    A last batch of one picture is left out: batch normalisation can't learn from it.
-    """
-    order = torch.randperm(pictures, generator=torch.Generator().manual_seed(_draw(config.seed, 0, epoch)))
-    batches = torch.split(order[: config.pictures_per_epoch or None], config.batch_size)
-    return [rows for rows in batches if len(rows) > 1 or config.batch_size == 1]
 
-
-def _draw(seed: int, purpose: int, number: int) -> int:
-    """A seed of its own for each (seed, purpose, number)."""
-    return int(np.random.SeedSequence([seed, purpose, number]).generate_state(1)[0])
+def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
+    """Moves the running mean towards the newest weights; statistics of batch normalisation are taken over."""
+    for mean, newest in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(newest, 1 - share)
+    for taken_over, current in zip(average.buffers(), network.buffers(), strict=True):
+        taken_over.copy_(current)
 
 
 def _take(data: LabelledPictures, rows: Tensor, device: Device) -> tuple[Tensor, Tensor]:

@@ -115,8 +115,9 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.network import build_network
     from bloodcell_core.training import checkpoint
-    from bloodcell_core.training.loop import NonFiniteLoss, TrainState, make_optimizer, resident, steps_per_epoch, train
+    from bloodcell_core.training.loop import NonFiniteLoss, TrainState, make_optimizer, resident, train
     from bloodcell_core.training.reporter import Reporter
+    from bloodcell_core.training.sampling import balanced_shares, steps_per_epoch
 
     config = run.config
     device = choose_device(config.device)
@@ -131,6 +132,7 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     labels = dataset.class_indices()
     rows = split_rows(dataset, run.validation_photos)
     training = resident(view, rows["train"], labels, device)
+    training.shares = balanced_shares(config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]])
     validation = resident(view, rows["val"], labels, device)
 
     torch.manual_seed(config.seed)
