@@ -63,8 +63,8 @@ with form:
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
     )  # fmt: skip
     weights = st.selectbox(
-        "First weights of ResNet-18", WEIGHTS_WORDS, format_func=WEIGHTS_WORDS.get,
-        help="Pretrained weights are downloaded once by torchvision; offline, give a file or train from scratch.",
+        "First weights of pretrained networks", WEIGHTS_WORDS, format_func=WEIGHTS_WORDS.get,
+        help="EfficientNet-Lite0 brings its own; those of ResNet-18 are downloaded once: offline, give a file or start from scratch.",
     )  # fmt: skip
     if weights == "file":
         weights = st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth")

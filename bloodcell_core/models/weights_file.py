@@ -1,0 +1,55 @@
+"""Weights that a person hands in, or a package brings: read without running any code that they may hold."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bloodcell_core.errors import LabError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The table of weights in a .safetensors or .pth file; LabError says why where there is none."""
+    path = path.expanduser()
+    if not path.is_file():
+        raise LabError(
+            f"weights={os.fspath(path)}: there is no such file; give a .safetensors or .pth file, default or none"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise LabError(f"{path.name} is refused: it is no weights file, or holds more than plain weights") from None
+    except Exception as error:  # a damaged file may raise anything: IndexError, KeyError and AttributeError were seen
+        raise LabError(f"{path.name} can't be read as weights: {first_line(error)[:120]}") from None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise LabError(f"{path.name} holds no table of weights")
+    return state
+
+
+def put_body(network: nn.Module, head: str, state: Mapping[str, Tensor], weights: str, title: str) -> None:
+    """Puts weights into all of a network but its head, whose names begin with `head`.
+
+    Raises LabError where they are of another network; `weights` and `title` say where from and what for.
+    """
+    body = {name: value for name, value in state.items() if not name.startswith(head)}
+    try:
+        missing, unexpected = network.load_state_dict(body, strict=False)
+    except RuntimeError:
+        missing, unexpected = ["weights of the same shape"], []
+    missing = [name for name in missing if not name.startswith(head) and "num_batches_tracked" not in name]
+    if missing or unexpected:
+        raise LabError(f"{weights} holds no {title}: {(missing + unexpected)[0]} doesn't fit")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
