@@ -17,7 +17,6 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -122,19 +121,14 @@ def some_cells(path: Path, count: int) -> tuple[list[np.ndarray], list[int]]:
 
 
 def save_sheet(read: Callable[[int], np.ndarray], families: np.ndarray, path: Path) -> None:
-    """A row for each of the first 200 families of more than one: at most 6 members."""
-    rows = []
-    several = [number for number, size in enumerate(np.bincount(families)) if size > 1]
-    for family in islice(several, 200):
-        row = np.full((100, 600, 3), 255, np.uint8)
-        for place, member in enumerate(np.flatnonzero(families == family)[:6]):
-            row[:, place * 100 : place * 100 + 98] = cv2.resize(
-                read(int(member)), (98, 100), interpolation=cv2.INTER_AREA
-            )
-        rows.append(row)
-    half = (len(rows) + 1) // 2
-    rows += [np.full((100, 600, 3), 255, np.uint8)] * (2 * half - len(rows))
-    sheet = np.hstack([np.vstack(rows[:half]), np.vstack(rows[half:])])
+    """The first 120 families of more than one, each in a row of at most 4 members, in 4 columns."""
+    several = [number for number, size in enumerate(np.bincount(families)) if size > 1][:120]
+    sheet = np.full((-(-len(several) // 4) * 100, 4 * 420, 3), 255, np.uint8)
+    for number, family in enumerate(several):
+        top, left = number // 4 * 100, number % 4 * 420
+        for place, member in enumerate(np.flatnonzero(families == family)[:4]):
+            shown = cv2.resize(read(int(member)), (98, 98), interpolation=cv2.INTER_AREA)
+            sheet[top : top + 98, left + 100 * place : left + 100 * place + 98] = shown
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 

@@ -25,100 +25,163 @@ def _field(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     advanced: bool = True,
+    group: str = "",
 ) -> Any:
     return field(
         default=default,
-        metadata={"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced},
+        metadata={"help": help, "low": low, "high": high, "choices": choices, "advanced": advanced, "group": group},
     )
+
+
+# What belongs together, as the page's form shows it
+SIGHT, LEARNING, CHANGES = "What it sees", "How it learns", "Training pictures, changed"
+RESTRAINT, TRANSFER, RUN = "Against overfitting", "Pretrained networks", "This run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that a training needs to be repeated. Raises LabError where a value can't be."""
 
-    data: str = _field(help="Dataset to train on, by name.", advanced=False)
-    model: str = _field(help="Network, a row of the MODELS table.", advanced=False)
+    data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
+    model: str = _field(help="Network, a row of the MODELS table.", advanced=False, group=RUN)
     view: str = _field(
         "frame",
         choices=("frame", "cell"),
         advanced=False,
         help="What the network sees: 'frame' is the whole picture resized, as the original analysis did; "
         "'cell' is a square cut around the white cell.",
+        group=RUN,
     )
-    size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.")
+    size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.", group=SIGHT)
     crop_scale: float = _field(
-        DEFAULT_CROP.scale, low=0.5, high=10, help="Cell view: side of the square, in longer sides of the nucleus."
+        DEFAULT_CROP.scale,
+        low=0.5,
+        high=10,
+        help="Cell view: side of the square, in longer sides of the nucleus.",
+        group=SIGHT,
     )
     crop_margin: float = _field(
-        DEFAULT_CROP.margin, low=0, high=20, help="Cell view: by how much the square is larger, in radii of a red cell."
+        DEFAULT_CROP.margin,
+        low=0,
+        high=20,
+        help="Cell view: by how much the square is larger, in radii of a red cell.",
+        group=SIGHT,
     )
     crop_border: str = _field(
         DEFAULT_CROP.border,
         choices=BORDERS,
         help="Cell view: what lies outside the picture is its edge repeated, the picture mirrored, the colour of its "
         "background, or black.",
+        group=SIGHT,
     )
     epochs: int = _field(
-        10, low=1, high=1000, advanced=False, help="How often each training picture is shown."
+        10, low=1, high=1000, advanced=False, help="How often each training picture is shown.", group=LEARNING
     )
     pictures_per_epoch: int = _field(
         0,
         low=0,
         high=10_000_000,
         help="Training pictures an epoch, drawn anew each time; 0 means all of them.",
+        group=LEARNING,
     )
-    batch_size: int = _field(32, low=1, high=8192, help="Pictures an optimizer step.")
+    batch_size: int = _field(32, low=1, high=8192, help="Pictures an optimizer step.", group=LEARNING)
     optimizer: str = _field(
-        "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart."
+        "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart.", group=LEARNING
     )
     learning_rate: float | None = _field(
         None,
         low=1e-7,
         high=1.0,
         help="Step size of the optimizer; left empty it is the network's own default.",
+        group=LEARNING,
     )
     schedule: str = _field(
         "constant",
         choices=("constant", "one-cycle"),
         help="How the step size goes: the same throughout, or up for a seventh of the run and then down to nothing.",
+        group=LEARNING,
     )
-    weight_decay: float = _field(0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.")
-    flips: float = _field(0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.")
-    rotation: float = _field(0.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.")
-    zoom: float = _field(0.0, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.")
-    shift: float = _field(0.0, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.")
+    weight_decay: float = _field(
+        0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.", group=RESTRAINT
+    )
+    flips: float = _field(
+        0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
+    )
+    rotation: float = _field(
+        0.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.", group=CHANGES
+    )
+    zoom: float = _field(
+        0.0, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=CHANGES
+    )
+    shift: float = _field(
+        0.0, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.", group=CHANGES
+    )
     stain: float = _field(
-        0.0, low=0, high=1, help="Each stain is taken up more or less by up to this; 0.2 is 20% of its absorbance."
+        0.0,
+        low=0,
+        high=1,
+        help="Each stain is taken up more or less by up to this; 0.2 is 20% of its absorbance.",
+        group=CHANGES,
     )
-    light: float = _field(0.0, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.")
-    blur: float = _field(0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.")
-    erase: float = _field(0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.")
+    light: float = _field(
+        0.0, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=CHANGES
+    )
+    blur: float = _field(
+        0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.", group=CHANGES
+    )
+    erase: float = _field(
+        0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.", group=CHANGES
+    )
     label_smoothing: float = _field(
-        0.0, low=0, high=0.5, help="Share of each label that is spread over all classes, against too great certainty."
+        0.0,
+        low=0,
+        high=0.5,
+        help="Share of each label that is spread over all classes, against too great certainty.",
+        group=RESTRAINT,
     )
     mixup: float = _field(
-        0.0, low=0, high=2, help="Pictures are blended in pairs, their labels too; the larger, the more even the blend."
+        0.0,
+        low=0,
+        high=2,
+        help="Pictures are blended in pairs, their labels too; the larger, the more even the blend.",
+        group=CHANGES,
     )
-    clip_norm: float = _field(0.0, low=0, high=1000, help="Longest step of the gradient that is taken; 0 for any.")
+    clip_norm: float = _field(
+        0.0, low=0, high=1000, help="Longest step of the gradient that is taken; 0 for any.", group=LEARNING
+    )
     averaging: float = _field(
         0.0,
         low=0,
         high=0.9999,
         help="The weights that are kept are a running mean: this share of it, the rest of the newest. 0 is off.",
+        group=LEARNING,
     )
     balance: str = _field(
         "none",
         choices=("none", "class", "photo", "class and photo"),
         help="What is shown equally often: pictures, classes, source photos, or classes and in them photos.",
+        group=LEARNING,
     )
     patience: int = _field(
-        0, low=0, high=1000, help="Epochs without a lower validation loss after which the run ends; 0 never ends it."
+        0,
+        low=0,
+        high=1000,
+        help="Epochs without a lower validation loss after which the run ends; 0 never ends it.",
+        group=LEARNING,
     )
     frozen_epochs: int = _field(
-        0, low=0, high=1000, help="Epochs at the start in which the last layer alone learns: for pretrained networks."
+        0,
+        low=0,
+        high=1000,
+        help="Epochs at the start in which the last layer alone learns: for pretrained networks.",
+        group=TRANSFER,
     )
     body_rate: float = _field(
-        1.0, low=0, high=1, help="Step size of all but the last layer, as a share of it: for pretrained networks."
+        1.0,
+        low=0,
+        high=1,
+        help="Step size of all but the last layer, as a share of it: for pretrained networks.",
+        group=TRANSFER,
     )
     validation_fraction: float = _field(
         0.15,
@@ -127,22 +190,22 @@ class TrainConfig:
         help="Share of the training photos kept back to choose the best epoch; cut by source photo where known, all "
         "photos of one cell together. "
         "Unused where the dataset brings a validation split of its own.",
+        group=RUN,
     )
     seed: int = _field(
         0,
         low=0,
         high=2**31 - 1,
         help="Fixes the validation cut, the first weights, and the order of pictures.",
+        group=RUN,
     )
     weights: str = _field(
         "default",
         help="First weights: 'default' is ImageNet's for a pretrained network, 'none' starts at random, "
         "anything else is the path of a weights file (.safetensors or .pth).",
+        group=RUN,
     )
-    device: str = _field(
-        "auto",
-        help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where it is there.",
-    )
+    device: str = _field("auto", help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where it is there.", group=RUN)
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -162,9 +225,7 @@ class TrainConfig:
         for name in values:
             if name not in known:
                 raise LabError(f"no setting is called {name!r}: there are {', '.join(known)}")
-        missing = [
-            name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values
-        ]
+        missing = [name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values]
         if missing:
             raise LabError(f"settings are missing: {', '.join(missing)}")
         return cls(**values)
@@ -212,9 +273,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if limits["choices"] and value not in limits["choices"]:
         raise LabError(f"{spec.name} is {' or '.join(limits['choices'])}, not {value!r}")
     if limits["low"] is not None and not limits["low"] <= value <= limits["high"]:  # NaN fails this too
-        raise LabError(
-            f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}"
-        )
+        raise LabError(f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

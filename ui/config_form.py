@@ -20,15 +20,20 @@ def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
     LabError for the first value that can't be, once all are drawn.
     """
     values: dict[str, Any] = {}
-    columns = st.columns(2)
     problems: list[LabError] = []
-    shown = [spec for name, spec in config.fields().items() if name not in STEP_BY_STEP]
-    for place, spec in enumerate(shown):
-        with columns[place % 2]:
-            try:
-                values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
-            except LabError as error:
-                problems.append(error)
+    groups: dict[str, list[Any]] = {}
+    for name, spec in config.fields().items():
+        if name not in STEP_BY_STEP:
+            groups.setdefault(spec.metadata["group"], []).append(spec)
+    for group, specs in groups.items():
+        st.markdown(f"**{group}**")
+        columns = st.columns(2)
+        for place, spec in enumerate(specs):
+            with columns[place % 2]:
+                try:
+                    values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
+                except LabError as error:
+                    problems.append(error)
     if problems:  # told only now: a widget that isn't drawn in a run forgets what a person put in
         raise problems[0]
     return values
