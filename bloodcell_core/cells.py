@@ -53,7 +53,7 @@ class Crop(NamedTuple):
     """The square's side, in longer sides of the nucleus …"""
     margin: float = 0.0
     """… and so many radii of a red cell more."""
-    border: str = "edge"
+    border: str = "background"
     """What lies outside the picture, a row of BORDERS."""
 
 

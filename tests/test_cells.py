@@ -288,7 +288,7 @@ def test_a_square_over_the_border_has_its_full_size_and_repeats_the_edge(square)
     picture = random_picture(1, 60, 40)
     x0, y0, x1, y1 = square
     rows, columns = np.clip(range(y0, y1), 0, 39), np.clip(range(x0, x1), 0, 59)
-    cut = cut_square(picture, square)
+    cut = cut_square(picture, square, "edge")
     assert cut.shape == (y1 - y0, x1 - x0, 3)
     assert np.array_equal(cut, picture[np.ix_(rows, columns)])
 
@@ -296,7 +296,7 @@ def test_a_square_over_the_border_has_its_full_size_and_repeats_the_edge(square)
 def test_a_cell_at_the_border_is_cut_with_its_full_size():
     picture = smear((5, 5, 30))
     square = cell_square(find_cells(picture)[0].box, None)
-    cut = cut_square(picture, square)
+    cut = cut_square(picture, square, "edge")
     assert cut.shape[0] == cut.shape[1] == square[2] - square[0]
     assert square[0] < 0
     assert square[1] < 0
