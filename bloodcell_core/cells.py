@@ -216,9 +216,12 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     _, _, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei)
     largest = np.sqrt(parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
     scores, bests = np.zeros(len(RED_RADII)), np.zeros(len(RED_RADII))
-    for place, radius in enumerate(RED_RADII):
+
+    def look(place: int) -> None:
+        """How much of circles of one radius is seen, and how whole the best three are."""
+        radius = RED_RADII[place]
         if largest > MAX_NUCLEUS_RADIUS * radius:
-            continue
+            return
         # Votes are counted in squares; for large circles in coarse ones: half the time, and the same radius.
         square = 1 if radius < 12 else 2
         height, width = -(-green.shape[0] // square), -(-green.shape[1] // square)
@@ -228,14 +231,20 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
         votes = np.bincount(to_y[inside] * width + to_x[inside], minlength=height * width).reshape(height, width)
         # In shares of a whole circle: the votes that fall around a point, over the circle's length.
         spread = max(1.0, 0.1 * radius) / square
-        shares = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread) * spread**2 / radius
+        shares = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread) * (spread**2 / radius)
+        if shares.max() <= MIN_CIRCLE:
+            return
         apart = int(radius / square) | 1
         peaks = (shares == cv2.dilate(shares, np.ones((apart, apart), np.uint8))) & (shares > MIN_CIRCLE)
-        circles = np.sort(
-            shares[peaks & (from_nucleus[::square, ::square] > 0.6 * radius)]
-        )  # a white cell is a circle, too
+        circles = np.sort(shares[peaks & (from_nucleus[::square, ::square] > 0.6 * radius)])  # white cells are round, too
         scores[place] = (np.minimum(circles, 1.5) - MIN_CIRCLE).sum() * radius
         bests[place] = circles[-3:].mean() if len(circles) >= 3 else 0
+
+    for place in range(1, len(RED_RADII), 2):
+        look(place)
+    best = int(scores.argmax())
+    for place in {max(0, best - 1), min(len(RED_RADII) - 1, best + 1)} - {best}:
+        look(place)
     best = int(scores.argmax())
     if not scores[best]:
         return None
