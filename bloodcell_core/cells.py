@@ -213,6 +213,7 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     down_x, down_y = -slope_x[y, x] / steep[y, x], -slope_y[y, x] / steep[y, x]
     x, y = x.astype(np.float32), y.astype(np.float32)
     from_nucleus = cv2.distanceTransform(1 - stain.nuclei, cv2.DIST_L2, 3)
+    # A white cell is round, too: circles around nuclei don't count.
     _, _, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei)
     largest = np.sqrt(parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
     scores, bests = np.zeros(len(RED_RADII)), np.zeros(len(RED_RADII))
@@ -236,7 +237,7 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
             return
         apart = int(radius / square) | 1
         peaks = (shares == cv2.dilate(shares, np.ones((apart, apart), np.uint8))) & (shares > MIN_CIRCLE)
-        circles = np.sort(shares[peaks & (from_nucleus[::square, ::square] > 0.6 * radius)])  # white cells are round, too
+        circles = np.sort(shares[peaks & (from_nucleus[::square, ::square] > 0.6 * radius)])
         scores[place] = (np.minimum(circles, 1.5) - MIN_CIRCLE).sum() * radius
         bests[place] = circles[-3:].mean() if len(circles) >= 3 else 0
 
