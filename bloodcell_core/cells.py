@@ -212,8 +212,8 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
         return None
     down_x, down_y = -slope_x[y, x] / steep[y, x], -slope_y[y, x] / steep[y, x]
     x, y = x.astype(np.float32), y.astype(np.float32)
-    from_nucleus = cv2.distanceTransform(1 - stain.nuclei, cv2.DIST_L2, 3)
     # A white cell is round, too: circles around nuclei don't count.
+    from_nucleus = cv2.distanceTransform(1 - stain.nuclei, cv2.DIST_L2, 3)
     _, _, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei)
     largest = np.sqrt(parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
     scores, bests = np.zeros(len(RED_RADII)), np.zeros(len(RED_RADII))

@@ -3,7 +3,7 @@
 Candidates are chosen by the words that pictures share (Sivic and Zisserman 2003): each point of interest is named after
 the most similar of some thousand sample points, and rare words count more than common ones (tf-idf). A mirror image has
 the mirrored words. A candidate is a sibling where its points agree with the picture's under one transform, and then the
-pixels do too wherever both show something. Siblings of siblings are one family.
+pixels do too: at least half of what one shows, and the same there. Siblings of siblings are one family.
 
 Measured in benchmarks/bench_siblings.py; the figures are in docs/source-photos.md.
 """
@@ -33,7 +33,7 @@ CANDIDATES = 6  # other families that a family is compared with in a round
 MIN_AGREEING = 8  # points
 MIN_LIKENESS = 0.65
 THUMB_SIDE = 96  # the pixels are compared in pictures of this size
-MIN_OVERLAP = 0.05  # of a picture's pixels
+MIN_SHARED = 0.5  # of what the one that shows less shows: neighbouring views of a smear are no copies of each other
 AROUND = 4  # thumb pixels, spread of the neighbourhood whose contrast counts as one
 NOISE = 4  # grey values; less than that is not taken for a pattern
 BLACK = 12  # grey value below which a pixel is border
@@ -51,7 +51,7 @@ class Match(NamedTuple):
     agreeing: int
     """Points that agree under one transform."""
     likeness: float
-    """Correlation, -1…1, of the local contrasts under that transform where both show something; -1 where none is."""
+    """Correlation, -1…1, of the local contrasts under that transform; -1 where too little agrees or is shared."""
 
     @property
     def siblings(self) -> bool:
@@ -216,16 +216,18 @@ def match(one: Points, other: Points) -> Match:
 
 
 def _likeness(one: Points, other: Points, transform: np.ndarray) -> float:
-    """Correlation, -1…1, of the local contrasts of two pictures where both show something.
+    """Correlation, -1…1, of the local contrasts of two pictures where both show something; -1 where that is too little.
 
     Local, so that neither a vignette nor one bold mark at the same place in every picture makes strangers alike.
     """
     height, width = one.grey.shape
     place = _to_thumb(other) @ np.vstack([transform, [0, 0, 1]]) @ np.linalg.inv(_to_thumb(one))
     there = cv2.warpAffine(other.grey, place[:2], (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    shown = cv2.erode(((one.grey > BLACK) & (there > BLACK)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    if shown.mean() < MIN_OVERLAP:
+    shared = (one.grey > BLACK) & (there > BLACK)
+    sizes = np.sum(one.grey > BLACK), np.sum(other.grey > BLACK) / abs(np.linalg.det(place[:2, :2]))
+    if shared.sum() < MIN_SHARED * min(sizes):
         return -1.0
+    shown = cv2.erode(shared.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # borders are contrasts too
     here, there = (_local_contrast(grey, shown)[shown] for grey in (one.grey, there))
     return float(here @ there / np.sqrt((here @ here) * (there @ there) + 1e-9))
 
