@@ -89,9 +89,17 @@ def test_a_changed_picture_is_found(photographs, turned):
 def test_what_stands_at_one_place_in_every_picture_makes_no_siblings(photographs):
     marked = [with_marks(photo) for photo in photographs]
     assert families_of(marked) == ALONE
-    found = match(strongest_points(marked[0]), strongest_points(marked[1]))
-    assert found.agreeing >= MIN_AGREEING  # by their points alone these would have been siblings
-    assert not found.siblings
+    first, *others = map(strongest_points, marked)
+    assert (
+        max(match(first, other).agreeing for other in others) >= MIN_AGREEING
+    )  # so their points alone would merge them
+
+
+def test_views_that_share_less_than_half_are_no_siblings():
+    field = demo.draw_field(np.random.default_rng(2), ["neutrophil", "eosinophil", "lymphocyte"], (640, 240)).pixels
+    apart, near = (np.ascontiguousarray(field[:, step : step + 320]) for step in (200, 100))
+    assert families_of([field[:, :320].copy(), apart]) == [0, 1]
+    assert families_of([field[:, :320].copy(), near]) == [0, 0]
 
 
 def test_a_picture_without_points_stands_alone_unless_its_pixels_are_the_same(photographs):
