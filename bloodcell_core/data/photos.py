@@ -18,7 +18,7 @@ import numpy as np
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import Fit, Points, find_points, fit_points, rooted
 
-WORKING_WIDTH = 240  # wider pictures are shrunk to it: two thirds of the time, and as many traced
+WORKING_WIDTH = 160  # wider pictures are shrunk to it: two thirds of the time of 240, and as many traced right
 VOTING_POINTS = 150  # the strongest of a picture's points choose the photographs that are looked at closely
 CANDIDATES = 3
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
