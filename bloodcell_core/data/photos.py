@@ -19,6 +19,7 @@ from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import Fit, Points, find_points, fit_points, rooted
 
 WORKING_WIDTH = 160  # wider pictures are shrunk to it: two thirds of the time of 240, and as many traced right
+SCENE_WIDTH = 240  # of photographs that are compared with each other: at 160 two scenes fewer are found
 VOTING_POINTS = 150  # the strongest of a picture's points choose the photographs that are looked at closely
 CANDIDATES = 3
 MIN_AGREEING = 15  # points; unrelated photographs agree in fewer
@@ -50,26 +51,32 @@ class PhotoIndex:
     def __init__(self, read: Callable[[int], np.ndarray], count: int, width: int):
         """`read(i)`: photograph i of `count`, uint8 H×W×3 RGB; `width`: of the pictures to be traced, in pixels."""
 
-        self._width = min(width, WORKING_WIDTH)
-        self._shrink = self._width / width
-
-        def both_ways(photo: int) -> tuple[Points, Points]:
-            points = find_points(_to_width(read(photo), self._width))
-            return points, points.mirrored()
-
+        self._learn(read, count, min(width, SCENE_WIDTH))
+        self.scenes = list(range(count))  # each its own, until the others have been looked at
         with picture_threads() as pool:
-            self._points = [points for pair in pool.map(both_ways, range(count)) for points in pair]
-            self._owners = np.repeat(np.arange(2 * count), [len(points.places) for points in self._points])
-            self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
-            if len(self._owners):
-                self._matcher.add([np.concatenate([rooted(points.looks) for points in self._points])])
-                self._matcher.train()
-            self.scenes = list(range(count))  # each its own, until the others have been looked at
             alike = list(pool.map(lambda photo: self._trace(self._points[2 * photo], photo), range(count)))
         for photo, trace in enumerate(alike):
             if trace.agreeing >= MIN_AGREEING and trace.best is not None:
                 low, high = sorted((self.scenes[photo], self.scenes[trace.best]))
                 self.scenes = [low if scene == high else scene for scene in self.scenes]
+        if width > WORKING_WIDTH:
+            self._learn(read, count, WORKING_WIDTH)
+        self._shrink = min(1.0, WORKING_WIDTH / width)
+
+    def _learn(self, read: Callable[[int], np.ndarray], count: int, width: int) -> None:
+        """Finds the points of the photographs, shrunk to a width, and makes them ready to be searched."""
+
+        def both_ways(photo: int) -> tuple[Points, Points]:
+            points = find_points(_to_width(read(photo), width))
+            return points, points.mirrored()
+
+        with picture_threads() as pool:
+            self._points = [points for pair in pool.map(both_ways, range(count)) for points in pair]
+        self._owners = np.repeat(np.arange(2 * count), [len(points.places) for points in self._points])
+        self._matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 32})
+        if len(self._owners):
+            self._matcher.add([np.concatenate([rooted(points.looks) for points in self._points])])
+            self._matcher.train()
 
     def trace(self, picture: np.ndarray) -> Trace:
         """The source of a picture (uint8 H×W×3 RGB)."""

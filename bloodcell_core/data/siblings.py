@@ -25,7 +25,7 @@ from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points
 
 MOST_PICTURES = 20_000  # in about 700 MB of memory
 SMALLEST_SIDE = 96  # pixels
-WORKING_SIDE = 192  # larger pictures are shrunk to it before points are looked for
+WORKING_SIDE = 160  # larger pictures are shrunk to it before points are looked for
 KEPT_POINTS = 128  # the strongest of a picture
 MOST_WORDS = 4096  # and as many mirrored ones
 POINTS_A_WORD = 10  # at least: were each point its own word, pictures would share none
