@@ -79,17 +79,19 @@ def import_cards() -> None:
 
 
 def _cards(names: list[str], was_busy: bool) -> None:
-    busy = False
+    found = []
     for name in names:
         try:
             job = ImportJob(name)
-            status = job.status()
+            found.append((job, job.status()))
         except LabError:  # dismissed in another window
             continue
-        busy |= status["state"] not in ENDED
+    if was_busy and all(status["state"] in ENDED for _, status in found):
+        # Before anything is drawn: a click on a card that is about to be drawn anew would be lost. The page's list of
+        # datasets is out of date, too.
+        st.rerun()
+    for job, status in found:
         _card(job, status)
-    if was_busy and not busy:
-        st.rerun()  # the page's list of datasets is out of date, and there is nothing more to wait for
 
 
 def _card(job: ImportJob, status: dict[str, Any]) -> None:

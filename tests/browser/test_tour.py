@@ -34,8 +34,8 @@ def go_to(page: Page, name: str) -> None:
 
 def train(page: Page, epochs: int) -> None:
     page.get_by_text("Advanced settings").click()
-    page.get_by_role("spinbutton", name="Epochs").fill(str(epochs))
-    page.get_by_role("spinbutton", name="Epochs").press("Enter")
+    page.get_by_role("spinbutton", name="Epochs", exact=True).fill(str(epochs))
+    page.get_by_role("spinbutton", name="Epochs", exact=True).press("Enter")
     settled(page)
     page.get_by_role("button", name="Train", exact=True).click()
 
@@ -131,8 +131,8 @@ def test_stop_and_queue(open_page, tmp_path: Path):
     go_to(page, "Train")
     train(page, 1000)
     expect(page.get_by_text("running", exact=True)).to_have_count(1)
-    page.get_by_role("spinbutton", name="Epochs").fill("2")
-    page.get_by_role("spinbutton", name="Epochs").press("Enter")
+    page.get_by_role("spinbutton", name="Epochs", exact=True).fill("2")
+    page.get_by_role("spinbutton", name="Epochs", exact=True).press("Enter")
     settled(page)
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_text("queued", exact=True)).to_have_count(1)
