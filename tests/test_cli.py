@@ -265,7 +265,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train"], "settings are missing: data, model"),
         (["train", "--data", "demo"], "settings are missing: model"),
         (["train", "--data", "nothing", "--model", "basic_cnn"], "there is no dataset 'nothing'"),
-        (["train", "--data", "demo", "--model", "vgg"], "there are basic_cnn, deep_cnn, resnet18"),
+        (["train", "--data", "demo", "--model", "vgg"], "there are basic_cnn, deep_cnn, cell_net"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--view", "side"], "view is frame or cell"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "0"], "between 1 and 1000"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "few"], "epochs takes a whole number"),
@@ -385,6 +385,11 @@ def test_a_full_disk_under_stdout_is_told() -> None:
 
 
 EXAMPLES: dict[str, str] = {
+    "crop_scale": "1.5", "crop_margin": "2", "crop_border": "black", "schedule": "one-cycle", "flips": "0.5",
+    "rotation": "90", "zoom": "0.1", "shift": "0.1", "stain": "0.2", "light": "0.2", "blur": "1", "erase": "0.3",
+    "label_smoothing": "0.1", "mixup": "0.2", "clip_norm": "1", "averaging": "0.99", "balance": "photo",
+    "patience": "3",
+    "frozen_epochs": "1", "body_rate": "0.1",
     "data": "other", "model": "deep_cnn", "view": "cell", "size": "64", "epochs": "7",
     "pictures_per_epoch": "100", "batch_size": "16", "optimizer": "adamw", "learning_rate": "0.01",
     "weight_decay": "0.5", "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
