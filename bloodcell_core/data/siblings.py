@@ -23,7 +23,7 @@ from scipy import sparse
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points, rooted
 
-MOST_PICTURES = 20_000  # in about 700 MB of memory
+MOST_PICTURES = 20_000  # in about 860 MB of memory, the libraries included
 SMALLEST_SIDE = 96  # pixels
 WORKING_SIDE = 160  # larger pictures are shrunk to it before points are looked for
 KEPT_POINTS = 128  # the strongest of a picture
