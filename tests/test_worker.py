@@ -30,6 +30,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import evaluate_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop, reporter, worker
+from bloodcell_core.training.prepare import split_rows
 from tests.training_fixtures import Killed, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -151,7 +152,7 @@ def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(do
 
 def test_no_photo_is_trained_on_and_validated_on(done: Run) -> None:
     dataset = Dataset("demo")
-    rows = worker.split_rows(dataset, done.validation_photos)
+    rows = split_rows(dataset, done.validation_photos)
     photos = {split: set(dataset.pictures.photo[rows[split]]) for split in rows}
     assert photos["val"] == set(done.validation_photos)
     assert not photos["train"] & photos["val"]
@@ -167,7 +168,7 @@ def test_photographs_of_one_cell_are_not_parted_by_the_validation_cut() -> None:
     dataset = Dataset("demo")
     scenes = dataset.pictures.scene
     for seed in range(8):
-        rows = worker.split_rows(dataset, jobs.create_run(tiny(seed=seed)).validation_photos)
+        rows = split_rows(dataset, jobs.create_run(tiny(seed=seed)).validation_photos)
         assert len(rows["val"])
         assert not set(scenes[rows["val"]]) & set(scenes[rows["train"]])
 

@@ -20,10 +20,10 @@ from typing import Any
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.runs import ENDED, Run
+from bloodcell_core.training.prepare import cut_validation
 
 _workers: dict[str, subprocess.Popen[bytes]] = {}
 """Workers that this process started, kept to be reaped."""
@@ -56,22 +56,11 @@ def create_run(config: TrainConfig) -> Run:
                 "data_hash": dataset.content_hash,
                 "synthetic": dataset.synthetic,
                 "pretrained": pretrained,
-                "validation_photos": _cut_validation(config, dataset),
+                "validation_photos": cut_validation(config, dataset),
             },
         )
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
     return Run(name)
-
-
-def _cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
-    pictures = dataset.pictures
-    if (pictures.split == "val").any():
-        return []
-    training = pictures[pictures.split == "train"]
-    chosen = cut_by_photo(training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed)
-    if not chosen.any():
-        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
-    return sorted(set(training.photo[chosen]))
 
 
 def _check_device(wanted: str) -> None:

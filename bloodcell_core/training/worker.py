@@ -109,15 +109,13 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     )
     # Imported only now: a run that waits in the queue should not hold torch in memory.
     import numpy as np
-    import torch
 
-    from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.models.network import build_network
     from bloodcell_core.training import checkpoint
-    from bloodcell_core.training.loop import NonFiniteLoss, TrainState, make_optimizer, resident, train
+    from bloodcell_core.training.loop import NonFiniteLoss, train
+    from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
     from bloodcell_core.training.reporter import Reporter
-    from bloodcell_core.training.sampling import balanced_shares, steps_per_epoch
+    from bloodcell_core.training.sampling import steps_per_epoch
 
     config = run.config
     device = choose_device(config.device)
@@ -126,23 +124,13 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     dataset = Dataset(config.data)
     if dataset.content_hash != run.data_hash:
         raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
-    view = build_view(
-        dataset, config.view, config.size, config.crop, _phase(run, f"building the {config.view} view")
-    )
-    labels = dataset.class_indices()
     rows = split_rows(dataset, run.validation_photos)
-    training = resident(view, rows["train"], labels, device)
-    training.shares = balanced_shares(config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]])
-    validation = resident(view, rows["val"], labels, device)
-
-    torch.manual_seed(config.seed)
+    view, training, validation = load_pictures(
+        config, dataset, rows, device, _phase(run, f"building the {config.view} view")
+    )
     resuming = (run.folder / "checkpoint.pt").exists()
     # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
-    weights = "none" if resuming else config.weights
-    network = build_network(config.model, len(run.classes), config.size, weights).to(device.device)
-    if device.is_cuda:
-        network = network.to(memory_format=torch.channels_last)
-    state = TrainState(network, make_optimizer(config, network, device))
+    state = first_state(config, len(run.classes), device, "none" if resuming else config.weights)
     written = checkpoint.load(run.folder / "checkpoint.pt", state, device.device) if resuming else 0
 
     total_steps = config.epochs * steps_per_epoch(config, len(training))
@@ -161,19 +149,6 @@ def _train(run: Run, say: Callable[[str], None]) -> bool:
     if broken:
         raise broken
     return not finished
-
-
-def split_rows(dataset: Dataset, validation_photos: list[str]) -> dict[str, Any]:
-    """Row numbers of the train, val and test pictures of a run; no photo is in both train and val."""
-    pictures = dataset.pictures
-    in_validation = (pictures.split == "val") | (
-        (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
-    )
-    return {
-        "train": pictures.index[(pictures.split == "train") & ~in_validation].to_numpy(),
-        "val": pictures.index[in_validation].to_numpy(),
-        "test": pictures.index[pictures.split == "test"].to_numpy(),
-    }
 
 
 def _phase(run: Run, what: str) -> Callable[[int, int], None]:

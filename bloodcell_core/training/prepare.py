@@ -1,0 +1,81 @@
+"""What a training needs before its first step: pictures by their purpose, and a network with its optimizer.
+
+Torch is imported only where a function needs it: pages cut validation pictures when they queue a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import cut_by_photo
+from bloodcell_core.errors import LabError
+
+if TYPE_CHECKING:
+    from bloodcell_core.device import Device
+    from bloodcell_core.training.loop import LabelledPictures, TrainState
+
+
+def cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
+    """The photos of the training split that are kept back to choose the best epoch.
+
+    None where the dataset brings a validation split of its own. LabError where there are too few photos.
+    """
+    pictures = dataset.pictures
+    if (pictures.split == "val").any():
+        return []
+    training = pictures[pictures.split == "train"]
+    chosen = cut_by_photo(training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed)
+    if not chosen.any():
+        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
+    return sorted(set(training.photo[chosen]))
+
+
+def split_rows(dataset: Dataset, validation_photos: list[str]) -> dict[str, np.ndarray]:
+    """Row numbers of the train, val and test pictures of a run; no photo is in both train and val."""
+    pictures = dataset.pictures
+    in_validation = (pictures.split == "val") | (
+        (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
+    )
+    return {
+        "train": pictures.index[(pictures.split == "train") & ~in_validation].to_numpy(),
+        "val": pictures.index[in_validation].to_numpy(),
+        "test": pictures.index[pictures.split == "test"].to_numpy(),
+    }
+
+
+def load_pictures(
+    config: TrainConfig,
+    dataset: Dataset,
+    rows: dict[str, np.ndarray],
+    device: Device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[np.ndarray, LabelledPictures, LabelledPictures]:
+    """The view (a memory map, built where it isn't there) and its training and validation pictures in memory."""
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.training.loop import resident
+    from bloodcell_core.training.sampling import balanced_shares
+
+    view = build_view(dataset, config.view, config.size, config.crop, progress)
+    labels = dataset.class_indices()
+    training = resident(view, rows["train"], labels, device)
+    training.shares = balanced_shares(config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]].tolist())
+    return view, training, resident(view, rows["val"], labels, device)
+
+
+def first_state(config: TrainConfig, classes: int, device: Device, weights: str) -> TrainState:
+    """The network on the device with its first weights, drawn from the config's seed, and its optimizer."""
+    import torch
+
+    from bloodcell_core.models.network import build_network
+    from bloodcell_core.training.loop import TrainState, make_optimizer
+
+    torch.manual_seed(config.seed)
+    network = build_network(config.model, classes, config.size, weights).to(device.device)
+    if device.is_cuda:
+        network = network.to(memory_format=torch.channels_last)
+    return TrainState(network, make_optimizer(config, network, device))
