@@ -63,7 +63,9 @@ def load_pictures(
     view = build_view(dataset, config.view, config.size, config.crop, progress)
     labels = dataset.class_indices()
     training = resident(view, rows["train"], labels, device)
-    training.shares = balanced_shares(config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]].tolist())
+    training.shares = balanced_shares(
+        config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]].tolist()
+    )
     return view, training, resident(view, rows["val"], labels, device)
 
 
