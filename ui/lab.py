@@ -15,7 +15,7 @@ from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.models import model_info
+from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from ui.gallery import Tile, thumbnail
 from ui.shell import empty_state, plain, set_address, show_error, synthetic_badge
@@ -92,7 +92,9 @@ def run_title(run: Run | str) -> str:
 
 def network_title(run: Run) -> str:
     """A run's network, and that it started from scratch where it could have been pretrained."""
-    info = model_info(run.config.model)
+    info = MODELS.get(run.config.model)
+    if info is None:  # one of timm's: to ask timm would load PyTorch for a title
+        return run.config.model + (", from scratch" if run.config.weights == "none" else "")
     return info.title + (", from scratch" if info.pretrained and not run.pretrained else "")
 
 

@@ -48,22 +48,23 @@ def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "auto") -> np.ndarray:
-    """What a run's last layer decides by: float32 (N, D), the inputs of its last linear layer."""
+    """What a run's last layer decides by: float32 (N, D), the inputs of its last layer."""
     import torch
     from torch import nn
 
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.forward import predict_logits
-    from bloodcell_core.models.network import load_network
+    from bloodcell_core.models.network import head_of, load_network
 
     config = run.config
-    network = load_network(config.model, len(run.classes), config.size, run.weights_file)
+    network = load_network(config, len(run.classes), run.weights_file)
     chosen = choose_device(device)
     network.to(chosen.device)
-    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     seen: list[torch.Tensor] = []
-    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))  # the network is ours alone
+    # The network is ours alone: the hook need not be taken off again.
+    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
     predict_logits(network, build_view(dataset, config.view, config.size, config.crop)[rows], chosen)
     return torch.cat(seen).numpy()
 

@@ -36,8 +36,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def put_body(network: nn.Module, head: str, state: Mapping[str, Tensor], weights: str, title: str) -> None:
-    """Puts weights into all of a network but its head, whose names begin with `head`.
+def put_body(
+    network: nn.Module, head: str | tuple[str, ...], state: Mapping[str, Tensor], weights: str, title: str
+) -> None:
+    """Puts weights into all of a network but its head, whose names begin with `head` (or with any of several).
 
     Raises LabError where they are of another network; `weights` and `title` say where from and what for.
     """
