@@ -1,0 +1,134 @@
+"""`timm/<name>`: any network of the package timm (PyTorch Image Models), with what timm knows of it.
+
+timm is an extra (requirements-timm.txt). Its own names are taken, with or without the tag that tells how the weights
+came about: `timm/resnet10t`, `timm/resnet10t.c3_in1k`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import TIMM, ModelInfo
+from bloodcell_core.models.weights_file import first_line, put_body, read_weights
+
+SIZE, CLASSES = 96, 4  # for which the rows of MODELS are counted
+RATE = 3e-4  # fine-tunes a pretrained body without tearing it apart
+NEAREST = 5  # names that are offered where one isn't known
+
+
+@cache
+def timm_info(model: str) -> ModelInfo:
+    """What timm knows of `timm/<name>`; LabError where it doesn't know it, or isn't installed.
+
+    Where the network can't see 96×96, parameters and flops are those at the size that it was made for.
+    """
+    config = _config(model)
+    size = SIZE
+    try:
+        parameters, flops = _count(model, size)
+    except LabError:
+        size = config.input_size[-1]
+        parameters, flops = _count(model, size)
+    card = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "timm's documentation"
+    return ModelInfo(
+        model,
+        model,
+        f"From timm{f', weights {config.tag}' if config.tag else ''}, last layer replaced.",
+        parameters=parameters,
+        flops=flops,
+        learning_rate=RATE,
+        mean=config.mean,
+        std=config.std,
+        pretrained=bool(config.has_weights),
+        weights_licence=f"{config.license or 'see the model’s card'} ({card})" if config.has_weights else "",
+        channels_last_on_cpu=False,  # not measured: PyTorch's own order
+        counted_at=size,
+    )
+
+
+def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
+    """(N, 3, size, size) → (N, classes), first weights as in TrainConfig.
+
+    Raises LabError where the network can't see pictures of that size, or its weights can't be had.
+    """
+    config = _config(model)
+    _count(model, size)
+    if weights == "default" and config.has_weights:
+        return _from_hub(model, classes, size)
+    network = _create(model, classes, size)
+    if weights not in ("default", "none"):
+        state = {name.removeprefix("module."): value for name, value in read_weights(Path(weights)).items()}
+        # What timm itself does to a file's weights first, such as fitting a transformer's places to another size
+        adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        if adapt:
+            state = adapt(state, network)
+        heads = (config.classifier,) if isinstance(config.classifier, str) else config.classifier
+        put_body(network, tuple(f"{head}." for head in heads), state, weights, model)
+    return network
+
+
+def _from_hub(model: str, classes: int, size: int) -> nn.Module:
+    try:
+        return _create(model, classes, size, pretrained=True)
+    except Exception as error:  # the hub's client raises its own, its transport's and the system's
+        raise LabError(
+            f"{model}'s weights can't be had ({first_line(error)[:80]}): go online once so that timm downloads them; "
+            "or give a file with weights=PATH; or train from scratch with weights=none"
+        ) from None
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError:
+        raise LabError("networks called timm/… come from a package of their own: pip install timm") from None
+    return timm
+
+
+def _config(model: str) -> Any:
+    """timm's PretrainedCfg of `timm/<name>`; LabError names the nearest ones where there is none of that name."""
+    timm, name = _timm(), model.removeprefix(TIMM)
+    try:
+        found = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that this network doesn't have
+        found = None
+    if found is None:
+        names = [*timm.list_models(), *timm.list_models(include_tags=True)]
+        near = difflib.get_close_matches(name, names, NEAREST, cutoff=0.5)
+        where = f"the nearest are {', '.join(TIMM + each for each in near)}" if near else "timm.list_models() has them"
+        raise LabError(f"timm has no network called {name[:60]!r}: {where}")
+    return found
+
+
+def _create(model: str, classes: int, size: int, **more: Any) -> nn.Module:
+    if _config(model).fixed_input_size:
+        more["img_size"] = size
+    network: nn.Module = _timm().create_model(model.removeprefix(TIMM), num_classes=classes, in_chans=3, **more)
+    return network
+
+
+@cache
+def _count(model: str, size: int) -> tuple[int, int]:
+    """Parameters and flops at a size, without computing anything; LabError where the network can't see that size."""
+    try:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network = _create(model, CLASSES, size).eval()
+            network(torch.zeros(1, 3, size, size))
+    except LabError:
+        raise
+    except Exception as error:  # each network complains in its own way
+        made_for = _config(model).input_size[-1]
+        raise LabError(
+            f"{model} can't see pictures of {size}×{size} ({first_line(error)[:80]}): it was made for size={made_for}"
+        ) from None
+    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
