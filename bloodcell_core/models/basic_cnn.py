@@ -6,15 +6,16 @@ from bloodcell_core.models.first_weights import he_weights
 
 
 class BasicCNN(nn.Module):
-    """(N, 3, size, size) → (N, classes)."""
+    """(N, 3, size, size) → (N, classes); `width` multiplies the channels."""
 
-    def __init__(self, classes: int, size: int):
+    def __init__(self, classes: int, size: int, width: float):
         super().__init__()
+        first, last = round(16 * width), round(32 * width)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(3, first, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(first, last, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         )  # fmt: skip
-        self.classifier = nn.Linear(32 * (size // 4) ** 2, classes)
+        self.classifier = nn.Linear(last * (size // 4) ** 2, classes)
         self.apply(he_weights)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -22,5 +23,5 @@ class BasicCNN(nn.Module):
         return logits
 
 
-def build(classes: int, size: int) -> nn.Module:
-    return BasicCNN(classes, size)
+def build(classes: int, size: int, width: float) -> nn.Module:
+    return BasicCNN(classes, size, width)

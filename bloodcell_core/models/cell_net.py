@@ -15,7 +15,6 @@ from bloodcell_core.models.first_weights import he_weights
 
 CHANNELS = (24, 48, 96, 160)
 GROUP = 8  # channels that are normalised together
-DROPOUT = 0.2
 
 
 class Block(nn.Module):
@@ -38,15 +37,16 @@ class Block(nn.Module):
 
 
 class CellNet(nn.Module):
-    """(N, 3, size, size) → (N, classes), at any size from 32."""
+    """(N, 3, size, size) → (N, classes), at any size from 32; `width` multiplies the channels, in whole groups."""
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, width: float, dropout: float):
         super().__init__()
-        first = CHANNELS[0]
+        channels = [GROUP * max(1, round(width * own / GROUP)) for own in CHANNELS]
+        first = channels[0]
         self.stem = nn.Sequential(nn.Conv2d(3, first, 5, stride=2, padding=2, bias=False), _norm(first), nn.ReLU())
-        self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(CHANNELS)))
+        self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(channels)))
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(CHANNELS[-1], classes)
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1], classes)
         )
         self.apply(he_weights)
 
@@ -59,5 +59,5 @@ def _norm(channels: int) -> nn.Module:
     return nn.GroupNorm(channels // GROUP, channels)
 
 
-def build(classes: int, size: int) -> nn.Module:
-    return CellNet(classes)
+def build(classes: int, size: int, width: float, dropout: float) -> nn.Module:
+    return CellNet(classes, width, dropout)

@@ -11,9 +11,9 @@ from bloodcell_core.models.first_weights import he_weights
 
 
 class DeepCNN(nn.Module):
-    """(N, 3, size, size) → (N, classes)."""
+    """(N, 3, size, size) → (N, classes); `dropout` is the second's share, the first's is half of it."""
 
-    def __init__(self, classes: int, size: int):
+    def __init__(self, classes: int, size: int, dropout: float):
         super().__init__()
         channels = (3, 32, 64, 128, 256)
         blocks: list[nn.Module] = []
@@ -22,8 +22,8 @@ class DeepCNN(nn.Module):
         self.features = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(4))
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Dropout(0.25), nn.Linear(256 * 4 * 4, 512), nn.ReLU(),
-            nn.Dropout(0.5), nn.Linear(512, 128), nn.ReLU(),
+            nn.Dropout(dropout / 2), nn.Linear(256 * 4 * 4, 512), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(512, 128), nn.ReLU(),
             nn.Linear(128, classes),
         )  # fmt: skip
 
@@ -34,5 +34,5 @@ class DeepCNN(nn.Module):
         return logits
 
 
-def build(classes: int, size: int) -> nn.Module:
-    return DeepCNN(classes, size)
+def build(classes: int, size: int, dropout: float) -> nn.Module:
+    return DeepCNN(classes, size, dropout)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.weights_file import put_body, read_weights
 
-STEM, TOP, DROPOUT = 32, 1280, 0.2
+STEM, TOP = 32, 1280
 STAGES = (  # expansion, channels, blocks, stride of the first, kernel
     (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
     (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
@@ -69,7 +69,7 @@ class _Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """(N, 3, size, size) → (N, classes)."""
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, dropout: float):
         super().__init__()
         self._conv_stem, self._bn0 = _conv(3, STEM, 3, stride=2), _norm(STEM)
         blocks, before = [], STEM
@@ -79,7 +79,7 @@ class EfficientNetLite0(nn.Module):
                 before = channels
         self._blocks = nn.Sequential(*blocks)
         self._conv_head, self._bn1 = _conv(before, TOP, 1), _norm(TOP)
-        self._dropout, self._fc = nn.Dropout(DROPOUT), nn.Linear(TOP, classes)
+        self._dropout, self._fc = nn.Dropout(dropout), nn.Linear(TOP, classes)
 
     def forward(self, pictures: Tensor) -> Tensor:
         found = functional.relu6(self._bn0(self._conv_stem(pictures)))
@@ -88,8 +88,8 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def build(classes: int, size: int) -> nn.Module:
-    return EfficientNetLite0(classes)
+def build(classes: int, size: int, dropout: float) -> nn.Module:
+    return EfficientNetLite0(classes, dropout)
 
 
 def load_pretrained(network: nn.Module, weights: str) -> None:

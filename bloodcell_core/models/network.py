@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
-from bloodcell_core.models import model_info
+from bloodcell_core.models import TIMM, model_info, network_settings
 
 
 class Network(nn.Module):
@@ -32,15 +33,21 @@ class Network(nn.Module):
         return logits
 
 
-def build_network(model: str, classes: int, size: int, weights: str = "none") -> Network:
-    """The network called `model` for `classes` classes; `weights` as in TrainConfig.
+def build_network(
+    model: str, classes: int, size: int, weights: str = "none", width: float = 1.0, dropout: float | None = None
+) -> Network:
+    """The network called `model` for `classes` classes; `weights`, `width` and `dropout` as in TrainConfig.
 
     A network without pretrained weights starts at random whatever `default` says; a path is refused for it.
-    Raises LabError where the weights can't be had.
+    Raises LabError where the weights can't be had, or the network has no width or dropout to be set.
     """
-    info = model_info(model)
+    info, settings = model_info(model), network_settings(model, width, dropout)
+    if model.startswith(TIMM):
+        from bloodcell_core.models import timm_networks
+
+        return Network(timm_networks.build(model, classes, size, weights), info.mean, info.std)
     module = import_module(f"bloodcell_core.models.{model}")
-    body = module.build(classes, size)
+    body = module.build(classes, size, **settings)
     if info.pretrained and weights != "none":
         module.load_pretrained(body, weights)
     elif not info.pretrained and weights not in ("default", "none"):
@@ -48,14 +55,28 @@ def build_network(model: str, classes: int, size: int, weights: str = "none") ->
     return Network(body, info.mean, info.std)
 
 
-def load_network(model: str, classes: int, size: int, file: Path) -> Network:
-    """The network called `model` with the trained weights of a run; ready to predict."""
-    network = build_network(model, classes, size)
+def network_of(config: TrainConfig, classes: int, weights: str = "none") -> Network:
+    """The network that a run's config asks for."""
+    return build_network(config.model, classes, config.size, weights, config.width, config.dropout)
+
+
+def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
+    """The network of a run's config with the run's trained weights; ready to predict."""
+    network = network_of(config, classes)
     try:
         network.load_state_dict(load_file(file))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
     return network.eval()
+
+
+def head_of(network: nn.Module) -> nn.Module:
+    """The layer that decides between the classes: the last linear one, or what timm says of its own networks."""
+    body = getattr(network, "body", network)
+    if hasattr(body, "get_classifier"):
+        found = body.get_classifier()  # several where a network was distilled from another
+        return found if isinstance(found, nn.Module) else nn.ModuleList(found)
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 
 def count_parameters(network: nn.Module) -> int:
