@@ -52,6 +52,8 @@ class Run:
         """Started from pretrained weights."""
         self.validation_photos: list[str] = recorded["validation_photos"]
         """Photos (or pictures, where photos aren't known) of the training split that chose the best epoch."""
+        self.group: str = recorded.get("group", "")
+        """The cross-validation that the run is a fold of, if any."""
 
     @property
     def weights_file(self) -> Path:
@@ -83,6 +85,12 @@ class Run:
         if not whole or status.get("state") not in STATES:
             raise LabError(f"{file} is damaged: delete the folder")
         return status
+
+    def turn(self) -> tuple[float, str]:
+        """Its place in the queue: the lower, the sooner. When it was queued, or what it was moved to since."""
+        file = self.folder / "turn.json"
+        moved = workspace.read_json(file) if file.exists() else None
+        return float(moved or self.recorded_status()["queued"]), self.name
 
     def summary(self) -> dict[str, Any] | None:
         """What the run found on its test split, or None before it has ended."""
@@ -138,6 +146,8 @@ class Run:
             "pretrained": self.pretrained,
             "epoch": status.get("epoch", 0),
             "epochs": self.config.epochs,
+            "fold": self.config.fold_words,
+            "group": self.group,
             "bundled": False,
             "created": self.created,
             "device": status.get("device", ""),
@@ -177,10 +187,27 @@ def readable_runs() -> tuple[list[Run], list[str]]:
     return good, damaged
 
 
+def waiting(queue: str) -> list[Run]:
+    """The runs that wait for a device, next first."""
+    waits = []
+    for run in readable_runs()[0]:
+        try:
+            status = run.status()
+            if status["state"] == "queued" and status["queue"] == queue:
+                waits.append((run.turn(), run))
+        except LabError:
+            continue  # removed since
+    return [run for _, run in sorted(waits, key=lambda pair: pair[0])]
+
+
 def find(reference: str) -> Run:
-    """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one."""
+    """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one.
+
+    A fold of a cross-validation is found by its name alone: as `latest` it would pass for a run on the whole data.
+    """
     if reference == "latest":
-        finished = (run for run in readable_runs()[0] if run.status()["state"] == "done")
+        whole = (run for run in readable_runs()[0] if not run.config.folds)
+        finished = (run for run in whole if run.status()["state"] == "done")
         run = next(finished, None)
         if run is None:
             raise LabError("no run has finished yet: `train` makes one")
@@ -199,4 +226,6 @@ def remove(run: Run) -> None:
     """Deletes a run that isn't working; LabError where it is."""
     if run.status()["state"] not in ENDED:
         raise LabError(f"run {run.name!r} is at work: stop it first")
+    if run.group:
+        workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
     shutil.rmtree(run.folder)

@@ -22,7 +22,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_probabilities
 from bloodcell_core.models.network import build_network
-from bloodcell_core.training import checkpoint, loop
+from bloodcell_core.training import checkpoint, gradients, loop
 from bloodcell_core.training.loop import (
     Hooks,
     LabelledPictures,
@@ -533,7 +533,7 @@ def test_a_checkpoint_file_holds_every_part_of_the_state(tmp_path: Path) -> None
     assert checkpoint.load(tmp_path / "checkpoint.pt", fresh, torch.device("cpu")) == 321
     assert equal(fresh.network, state.network)
     assert (fresh.epoch, fresh.step, fresh.best_loss) == (1, 4, state.best_loss)
-    assert (fresh.epoch_loss.item(), fresh.epoch_right.item()) == (1.5, 7)
+    assert (fresh.epoch_loss, fresh.epoch_right) == (1.5, 7)
     theirs, ours = state.optimizer.state_dict()["state"], fresh.optimizer.state_dict()["state"]
     assert theirs.keys() == ours.keys()
     for place, parts in theirs.items():
@@ -630,7 +630,9 @@ def test_mixup_blends_pictures_and_labels(monkeypatch: pytest.MonkeyPatch) -> No
     network = start(settings).network.eval()
     inputs = torch.rand(6, 3, SIZE, SIZE)
     labels = torch.arange(6) % 4
-    logits, loss = loop._forward(settings, network, inputs, labels, step=7)
+    blended = gradients.blend(settings, inputs, labels, draw=7)
+    logits = network(blended.inputs)
+    loss = blended.loss(logits, smoothing=0.0)
     rng = np.random.default_rng(loop.seed_of(settings.seed, 3, 7))
     share, partner = rng.beta(0.5, 0.5), torch.from_numpy(rng.permutation(6))
     torch.testing.assert_close(logits, network(share * inputs + (1 - share) * inputs[partner]))
@@ -653,3 +655,89 @@ def test_long_gradients_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths.clear()
     run(config(epochs=1, clip_norm=longest / 4))
     assert max(lengths) == pytest.approx(longest / 4, rel=1e-3)
+
+
+# A device whose memory is too small
+
+
+class Small(nn.Module):
+    """A network on a device that has no memory for more than `most` pictures at once."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most, self.seen = most, []  # type: ignore[var-annotated]
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        self.seen.append(len(pictures))
+        if self.training and len(pictures) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        logits: Tensor = self.body(pictures)
+        return logits
+
+
+def train_small(most: int, hooks: Hooks | None = None, **settings: Any) -> Small:
+    chosen = config(epochs=1, batch_size=8, learning_rate=1e-3, **settings)
+    torch.manual_seed(0)
+    network = Small(most)
+    state = TrainState(network, make_optimizer(chosen, network, CPU))
+    train(chosen, state, TRAINING, VALIDATION, CPU, hooks or Hooks())
+    return network
+
+
+@pytest.mark.parametrize(("most", "told"), [(7, 4), (4, 4), (3, 2), (1, 1)])
+def test_a_batch_that_is_too_large_names_one_that_fits(most: int, told: int) -> None:
+    with pytest.raises(LabError, match=f"a batch of 8 doesn't fit in the device's memory: batch_size={told} does; "):
+        train_small(most)
+
+
+@pytest.mark.parametrize("too_large", ["stop", "split"])
+def test_where_no_picture_fits_the_run_says_so(too_large: str) -> None:
+    with pytest.raises(LabError, match="not even one picture fits in the device's memory"):
+        train_small(0, too_large=too_large)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_batch_taken_in_parts_gives_the_same_weights(mixup: float) -> None:
+    notes: list[str] = []
+    hooks = Recorder()
+    hooks.note = notes.append  # type: ignore[method-assign]
+    whole = train_small(8, mixup=mixup, label_smoothing=0.1)
+    parts = train_small(3, hooks, mixup=mixup, label_smoothing=0.1, too_large="split")
+    assert notes == [f"a batch of 8 doesn't fit in the device's memory: it is taken in {n} parts" for n in (2, 4)]
+    assert parts.seen[:6] == [8, 4, 2, 2, 2, 2]  # tried, halved, halved again, and then as it fits
+    for name, values in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], values)
+    assert len([event for event in hooks.events if event["event"] == "step"]) == 4
+
+
+def test_another_failure_of_the_network_is_not_taken_for_lack_of_memory() -> None:
+    class Broken(Small):
+        def forward(self, pictures: Tensor) -> Tensor:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    chosen = config(epochs=1)
+    state = TrainState(network := Broken(8), make_optimizer(chosen, network, CPU))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        train(chosen, state, TRAINING, VALIDATION, CPU, Hooks())
+
+
+def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+    class Compiled(nn.Module):
+        def forward(self, pictures: Tensor) -> Tensor:
+            raise failure("no compiler here\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda network: Compiled())
+    with pytest.raises(LabError, match=r"^torch.compile failed here, use compile=no: no compiler here$"):
+        run(config(epochs=1, compile="yes"))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_has_the_losses_of_a_plain_one() -> None:
+    plain, compiled = Recorder(), Recorder()
+    run(config(epochs=1), plain)
+    run(config(epochs=1, compile="yes"), compiled)
+    steps = [[event["loss"] for event in each.events if event["event"] == "step"] for each in (plain, compiled)]
+    assert steps[1] == pytest.approx(steps[0], rel=1e-4)

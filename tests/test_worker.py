@@ -152,7 +152,7 @@ def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(do
 
 def test_no_photo_is_trained_on_and_validated_on(done: Run) -> None:
     dataset = Dataset("demo")
-    rows = split_rows(dataset, done.validation_photos)
+    rows = split_rows(done.config, dataset, done.validation_photos)
     photos = {split: set(dataset.pictures.photo[rows[split]]) for split in rows}
     assert photos["val"] == set(done.validation_photos)
     assert not photos["train"] & photos["val"]
@@ -168,7 +168,7 @@ def test_photographs_of_one_cell_are_not_parted_by_the_validation_cut() -> None:
     dataset = Dataset("demo")
     scenes = dataset.pictures.scene
     for seed in range(8):
-        rows = split_rows(dataset, jobs.create_run(tiny(seed=seed)).validation_photos)
+        rows = split_rows(tiny(seed=seed), dataset, jobs.create_run(tiny(seed=seed)).validation_photos)
         assert len(rows["val"])
         assert not set(scenes[rows["val"]]) & set(scenes[rows["train"]])
 
@@ -585,6 +585,58 @@ def test_a_run_waits_for_an_earlier_one_even_while_the_device_is_free() -> None:
     jobs.requeue(earlier)
     with earlier.lock:
         assert worker.work(first, quiet) == "done"
+
+
+def line() -> list[Run]:
+    return runs.waiting("cpu")
+
+
+def names_of(line: list[Run]) -> list[str]:
+    return [run.name for run in line]
+
+
+@pytest.mark.parametrize("place", range(-1, 6))
+@pytest.mark.parametrize("which", range(4))
+def test_a_waiting_run_can_be_moved_to_any_place(which: int, place: int) -> None:
+    waiting = [jobs.create_run(tiny(epochs=1, seed=seed)) for seed in range(4)]
+    assert names_of(line()) == names_of(waiting)
+    wanted = names_of(waiting)
+    moved = wanted.pop(which)
+    wanted.insert(min(max(place, 1), 4) - 1, moved)
+    jobs.move(waiting[which], place)
+    assert names_of(line()) == wanted
+    jobs.move(line()[3], 1)
+    assert names_of(line()) == [wanted[3], *wanted[:3]]
+
+
+def test_a_moved_run_is_trained_first_and_keeps_no_place_for_the_next_time() -> None:
+    first, second, third = (jobs.create_run(tiny(epochs=1, seed=seed)) for seed in range(3))
+    jobs.move(third, 1)
+    with third.lock:  # its worker is there and about to begin
+        assert_waits(first)
+    assert worker.work(third, quiet) == "done"
+    assert worker.work(second, quiet) == "done"
+    jobs.requeue(first)
+    fourth = jobs.create_run(tiny(epochs=1))
+    jobs.move(fourth, 1)
+    jobs.write_status(fourth.folder, state="stopped")
+    jobs.requeue(fourth)
+    assert names_of(line()) == names_of([first, fourth])
+
+
+def test_only_a_waiting_run_can_be_moved_or_taken_out(done: Run) -> None:
+    for action in (lambda: jobs.move(done, 1), lambda: jobs.withdraw(done)):
+        with pytest.raises(LabError, match="doesn't wait for its turn: it is done"):
+            action()
+
+
+def test_a_run_taken_out_of_the_queue_is_gone_and_the_next_one_trains(done: Run) -> None:
+    with FileLock(workspace.lock_file("device-cpu")):
+        unwanted, next_one = (jobs.train_detached(tiny(epochs=1, seed=seed)) for seed in range(2))
+        jobs.withdraw(unwanted)
+        assert not unwanted.folder.exists()
+    assert process_of(next_one).wait(60) == 0
+    assert state_of(next_one) == "done"
 
 
 @pytest.mark.parametrize(

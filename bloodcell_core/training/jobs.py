@@ -17,34 +17,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core import workspace
+from bloodcell_core import runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.models import model_info
+from bloodcell_core.models import MODELS, model_info, network_settings
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.prepare import cut_validation
+
+LONGEST_MODEL = 40  # letters of the network's name in a run's name, which may have 64
+
+WITHDRAW_SECONDS = 5.0  # that a waiting worker has to see that it is no longer wanted
 
 _workers: dict[str, subprocess.Popen[bytes]] = {}
 """Workers that this process started, kept to be reaped."""
 
 
-def create_run(config: TrainConfig) -> Run:
+def create_run(config: TrainConfig, group: str = "") -> Run:
     """Makes the folder of a new, queued run; LabError where it couldn't train: nothing is made then.
 
     The validation pictures are cut here, once, and kept in config.json: photos of the training split where the
     dataset brings no validation split of its own.
     """
     dataset = Dataset(config.data)
-    info = model_info(config.model)
-    _check_device(config.device)
-    pretrained = info.pretrained and config.weights != "none"
-    if config.weights not in ("default", "none"):  # the worker runs in another folder than who asks for it
-        config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))
-    if pretrained or config.weights not in ("default", "none"):
-        _check_weights(config, len(dataset.classes))
+    config = checked(config, dataset)
     now = datetime.now(UTC)
-    name = f"{now:%Y%m%d-%H%M%S}-{config.model}-{secrets.token_hex(2)}"
+    name = f"{now:%Y%m%d-%H%M%S}-{workspace.slug(config.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         workspace.write_json(
             folder / "config.json",
@@ -55,12 +53,26 @@ def create_run(config: TrainConfig) -> Run:
                 "classes": dataset.classes,
                 "data_hash": dataset.content_hash,
                 "synthetic": dataset.synthetic,
-                "pretrained": pretrained,
+                "pretrained": model_info(config.model).pretrained and config.weights != "none",
                 "validation_photos": cut_validation(config, dataset),
+                "group": group,
             },
         )
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
     return Run(name)
+
+
+def checked(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """`config` with the whole path of its weights; LabError where its device, its network or they can't be had."""
+    info = model_info(config.model)
+    network_settings(config.model, config.width, config.dropout)
+    _check_device(config.device)
+    from_file = config.weights not in ("default", "none")
+    if from_file:  # the worker runs in another folder than who asks for it
+        config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))
+    if (info.pretrained and config.weights != "none") or from_file or config.model not in MODELS:
+        _check_network(config, len(dataset.classes))
+    return config
 
 
 def _check_device(wanted: str) -> None:
@@ -70,11 +82,11 @@ def _check_device(wanted: str) -> None:
         choose_device(wanted)
 
 
-def _check_weights(config: TrainConfig, classes: int) -> None:
-    """Builds the network once, so that missing weights are told before anything is made."""
-    from bloodcell_core.models.network import build_network
+def _check_network(config: TrainConfig, classes: int) -> None:
+    """Builds the network once: missing weights, or a size that it can't see, are told before anything is made."""
+    from bloodcell_core.models.network import network_of
 
-    build_network(config.model, classes, config.size, config.weights)
+    network_of(config, classes, config.weights)
 
 
 def device_queue(wanted: str) -> str:
@@ -120,6 +132,33 @@ def request_stop(run: Run) -> None:
     (run.folder / "stop").touch()
 
 
+def move(run: Run, place: int) -> None:
+    """Puts a waiting run at a place of its queue, 1 is next; LabError where it doesn't wait."""
+    line = runs.waiting(run.status()["queue"])
+    others = [other for other in line if other.name != run.name]
+    if len(others) == len(line):
+        raise LabError(f"run {run.name!r} doesn't wait for its turn: it is {run.status()['state']}")
+    at = min(max(place, 1), len(line)) - 1
+    turns = [other.turn()[0] for other in others]
+    # Between its new neighbours: theirs stay as they are, so two who move different runs don't undo each other.
+    before = turns[at - 1] if at else turns[0] - 2.0 if turns else 0.0
+    after = turns[at] if at < len(turns) else before + 2.0
+    workspace.write_json(run.folder / "turn.json", (before + after) / 2)
+
+
+def withdraw(run: Run) -> None:
+    """Takes a waiting run out of its queue and deletes it; LabError where it has begun since."""
+    if run.status()["state"] != "queued":
+        raise LabError(f"run {run.name!r} doesn't wait for its turn: it is {run.status()['state']}")
+    request_stop(run)
+    deadline = time.monotonic() + WITHDRAW_SECONDS
+    while run.status()["state"] == "queued" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if any(event["event"] == "step" for event in run.events()[0]):
+        raise LabError(f"run {run.name!r} had begun meanwhile: it stops, and keeps what it has")
+    runs.remove(run)
+
+
 def requeue(run: Run) -> None:
     """Puts an interrupted, stopped or failed run back into the queue; `start` lets it go on from its checkpoint."""
     state = run.status()["state"]
@@ -127,7 +166,8 @@ def requeue(run: Run) -> None:
         raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
     if Dataset(run.config.data).content_hash != run.data_hash:
         raise LabError(f"dataset {run.config.data!r} is no longer the one that {run.name!r} was trained on")
-    (run.folder / "stop").unlink(missing_ok=True)
+    for old in ("stop", "turn.json"):
+        (run.folder / old).unlink(missing_ok=True)
     # What a stop had scored belongs to weights that will be overwritten.
     for stale in ("summary.json", "predictions.parquet"):
         (run.folder / stale).unlink(missing_ok=True)

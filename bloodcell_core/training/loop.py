@@ -10,8 +10,8 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +22,12 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
-from bloodcell_core.models.forward import precision, predict_logits, to_input
+from bloodcell_core.models.forward import predict_logits, to_input
+from bloodcell_core.models.network import head_of
 from bloodcell_core.training.augment import augment, augments
+from bloodcell_core.training.gradients import Gradients
 from bloodcell_core.training.sampling import epoch_batches, seed_of, steps_per_epoch
+from bloodcell_core.training.team import ALONE, Team
 
 WARM_UP = 0.15  # of a one-cycle run's steps, in which the rate rises
 LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host wait for the device
@@ -59,9 +62,9 @@ class TrainState:
     """The epoch that had it."""
     average: nn.Module | None = None
     """The running mean of the weights, where the config asks for one: it is what is measured and kept."""
-    epoch_loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    epoch_right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-    """Of the epoch under way: the sum of the losses of its pictures, and how many were right. On the device."""
+    epoch_loss: float = 0.0
+    epoch_right: int = 0
+    """Of the epoch under way: the sum of the losses of its pictures, and how many were right."""
 
 
 class Hooks:
@@ -79,6 +82,9 @@ class Hooks:
     def stop_requested(self) -> bool:
         return False
 
+    def note(self, words: str) -> None:
+        """Something that a person should know of this run."""
+
 
 class NonFiniteLoss(LabError):
     """The loss became infinite or not a number: the run ends with what it has kept."""
@@ -93,11 +99,6 @@ def make_optimizer(config: TrainConfig, network: nn.Module, device: Device) -> t
         {"params": [each for each in network.parameters() if id(each) in head], "rate": rate},
     ]
     return kind(groups, lr=rate, weight_decay=config.weight_decay, fused=device.is_cuda)
-
-
-def head_of(network: nn.Module) -> nn.Module:
-    """The layer that decides between the classes: the last linear one."""
-    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
@@ -117,73 +118,74 @@ def train(
     validation: LabelledPictures,
     device: Device,
     hooks: Hooks,
+    team: Team = ALONE,
 ) -> bool:
     """Trains `state.network` in place until `config.epochs` are done; False where a stop was asked for before.
 
-    Raises NonFiniteLoss naming the step, and LabError where an epoch would have no batch.
+    Raises NonFiniteLoss naming the step, and LabError where an epoch would have no batch or a batch doesn't fit in
+    the device's memory. In a `team` each process brings the same arguments but for device and hooks, and takes its
+    share of each batch; all end with the same weights.
     """
     if not steps_per_epoch(config, len(training)):
         raise LabError(
             f"an epoch needs at least two pictures: there are {len(training)} to train on, "
             f"and pictures_per_epoch is {config.pictures_per_epoch}"
         )
+    if config.batch_size < team.size:
+        raise LabError(f"{team.size} processes can't share batches of {config.batch_size}: raise batch_size")
     network = state.network
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps = config.epochs * steps_per_epoch(config, len(training))
     steps_before = state.epoch * steps_per_epoch(config, len(training))
-    state.epoch_loss, state.epoch_right = (total.to(device.device) for total in (state.epoch_loss, state.epoch_right))
     if config.averaging and state.average is None:
         state.average = copy.deepcopy(network)
     changed = augments(config)
-    pending: list[Tensor] = []  # losses of steps not yet logged, still on the device
+    gradients = Gradients(config, network, device, team, hooks.note)
+    pending: list[_Told] = []
+    stop = False
 
     for epoch in range(state.epoch, config.epochs):
         if config.patience and epoch - state.best_epoch >= config.patience:
             break
         started = time.monotonic()
-        _set_training(network, frozen=epoch < config.frozen_epochs)
+        gradients.start_epoch(frozen=epoch < config.frozen_epochs)
         batches = epoch_batches(config, len(training), epoch, training.shares)
         for rows in batches[state.step - steps_before :]:
-            if hooks.stop_requested():
-                _log_steps(hooks, pending, state)
+            if stop or (team.size == 1 and hooks.stop_requested()):
+                _settle(hooks, pending, state, team)
                 hooks.checkpoint(state, epoch_ended=False)
                 return False
-            pictures, labels = _take(training, rows, device)
-            torch.manual_seed(seed_of(config.seed, 1, state.step))  # for dropout
+            mine, draw = team.share(rows), team.draw(state.step)
+            pictures, labels = _take(training, mine, device)
             inputs = to_input(pictures, device, channels_last)
             if changed:
-                inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, state.step)))
-            with precision(device):
-                logits, loss = _forward(config, network, inputs, labels, state.step)
+                inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, draw)))
             state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, right = gradients.take(inputs, labels, draw, share=len(mine) / len(rows))
             if config.clip_norm:
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             for group in state.optimizer.param_groups:
                 group["lr"] = group["rate"] * rate_factor(config, state.step, steps)
             state.optimizer.step()
             state.step += 1
-            with torch.no_grad():
-                if state.average is not None:
-                    _follow(state.average, network, min(config.averaging, state.step / (state.step + 9)))
-                state.epoch_loss += loss.double() * len(rows)
-                state.epoch_right += (logits.argmax(1) == labels).sum()
-            pending.append(loss.detach())
+            if state.average is not None:
+                _follow(state.average, network, min(config.averaging, state.step / (state.step + 9)))
+            pending.append(_Told(torch.stack([loss.double() * (len(mine) / len(rows)), right.double()]), len(rows)))
             if len(pending) == LOG_EVERY:
-                _log_steps(hooks, pending, state)
+                stop = _settle(hooks, pending, state, team)
                 hooks.checkpoint(state, epoch_ended=False)
-        _log_steps(hooks, pending, state)
+        stop = _settle(hooks, pending, state, team) or stop
 
         shown = sum(len(rows) for rows in batches)
         kept = state.average or network
-        val_loss, val_accuracy = measure(kept, validation, device)
+        val_loss, val_accuracy = measure(kept, validation, device, team)
         best = val_loss < state.best_loss
         event = {
             "event": "epoch",
             "epoch": epoch + 1,
             "step": state.step,
-            "train_loss": state.epoch_loss.item() / shown,
-            "train_accuracy": state.epoch_right.item() / shown,
+            "train_loss": state.epoch_loss / shown,
+            "train_accuracy": state.epoch_right / shown,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "best": best,
@@ -194,41 +196,12 @@ def train(
             hooks.keep_best(kept, event)
         hooks.log([event])
         state.epoch, steps_before = epoch + 1, state.step
-        state.epoch_loss.zero_()
-        state.epoch_right.zero_()
+        state.epoch_loss, state.epoch_right = 0.0, 0
         hooks.checkpoint(state, epoch_ended=True)
     return True
 
 
-def _set_training(network: nn.Module, frozen: bool) -> None:
-    """Training mode; `frozen` leaves all but the head as it is, the statistics of batch normalisation too."""
-    network.train()
-    head = {id(parameter) for parameter in head_of(network).parameters()}
-    for parameter in network.parameters():
-        parameter.requires_grad_(not frozen or id(parameter) in head)
-    for layer in network.modules():
-        if frozen and isinstance(layer, nn.BatchNorm2d):
-            layer.eval()
-
-
-def _forward(
-    config: TrainConfig, network: nn.Module, inputs: Tensor, labels: Tensor, step: int
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) and the mean loss of a batch; with mixup both are of the blended pictures."""
-    if not config.mixup:
-        logits = network(inputs)
-        return logits, functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-    rng = np.random.default_rng(seed_of(config.seed, 3, step))
-    share = float(rng.beta(config.mixup, config.mixup))
-    partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device, non_blocking=True)
-    logits = network(torch.lerp(inputs[partner], inputs, share))
-    losses = [
-        functional.cross_entropy(logits, wanted, label_smoothing=config.label_smoothing)
-        for wanted in (labels, labels[partner])
-    ]
-    return logits, share * losses[0] + (1 - share) * losses[1]
-
-
+@torch.no_grad()
 def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
     """Moves the running mean towards the newest weights; statistics of batch normalisation are taken over."""
     for mean, newest in zip(average.parameters(), network.parameters(), strict=True):
@@ -246,28 +219,50 @@ def _take(data: LabelledPictures, rows: Tensor, device: Device) -> tuple[Tensor,
     return pictures.to(device.device, non_blocking=True), labels.to(device.device, non_blocking=True)
 
 
-def _log_steps(hooks: Hooks, pending: list[Tensor], state: TrainState) -> None:
-    """Hands the pending losses to the log, and stops the run at the first that is no finite number."""
+class _Told(NamedTuple):
+    """A step that isn't logged yet."""
+
+    figures: Tensor
+    """Its loss and how many pictures were right, float64 (2,), still on the device."""
+    pictures: int
+
+
+def _settle(hooks: Hooks, pending: list[_Told], state: TrainState, team: Team) -> bool:
+    """Hands the pending losses to the log, and stops the run at the first that is no finite number.
+
+    True where a team is asked to stop: it asks here only, where its processes meet anyhow.
+    """
     if not pending:
-        return
-    losses = torch.stack(pending).tolist()
-    first = state.step - len(losses)
-    pending.clear()
-    broken = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    hooks.log([{"event": "step", "step": first + i + 1, "loss": loss} for i, loss in enumerate(losses[:broken])])
+        return False
+    stopping = torch.full((1, 2), float(hooks.stop_requested() if team.size > 1 else False), dtype=torch.float64)
+    figures = torch.stack([told.figures for told in pending])
+    *steps, (stop, _) = team.sum(torch.cat([figures, stopping.to(figures.device)])).tolist()
+    first = state.step - len(steps)
+    broken = next((i for i, (loss, _) in enumerate(steps) if not math.isfinite(loss)), None)
+    hooks.log([{"event": "step", "step": first + i + 1, "loss": loss} for i, (loss, _) in enumerate(steps[:broken])])
     if broken is not None:
         raise NonFiniteLoss(
             f"the loss was no finite number at step {first + broken + 1}: try a lower learning rate"
             + ("; the best weights before it are kept" if state.epoch else "")
         )
+    for told, (loss, right) in zip(pending, steps, strict=True):  # one by one: the same sum wherever it is broken off
+        state.epoch_loss += loss * told.pictures
+        state.epoch_right += int(right)
+    pending.clear()
+    return bool(stop)
 
 
-def measure(network: nn.Module, data: LabelledPictures, device: Device) -> tuple[float, float]:
+def measure(network: nn.Module, data: LabelledPictures, device: Device, team: Team = ALONE) -> tuple[float, float]:
     """Mean cross-entropy and accuracy over `data`; changes neither weights nor buffers."""
-    logits = predict_logits(network, data.pictures, device)
-    labels = data.labels.to(logits.device)
-    loss = functional.cross_entropy(logits.double(), labels).item()
-    return loss, (logits.argmax(1) == labels).double().mean().item()
+    pictures, wanted = team.share(data.pictures), team.share(data.labels)
+    sums = torch.zeros(2, dtype=torch.float64, device=device.device)
+    if len(wanted):
+        logits = predict_logits(network, pictures, device)
+        labels = wanted.to(logits.device)
+        sums[0] = functional.cross_entropy(logits.double(), labels, reduction="sum")
+        sums[1] = (logits.argmax(1) == labels).sum()
+    loss, right = (team.sum(sums) / len(data)).tolist()
+    return loss, right
 
 
 def resident(pictures: np.ndarray, rows: np.ndarray, labels: np.ndarray, device: Device) -> LabelledPictures:

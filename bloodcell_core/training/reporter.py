@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import psutil
+import torch
 from safetensors.torch import save
 from torch import nn
 
 from bloodcell_core import workspace
+from bloodcell_core.device import Device
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
 from bloodcell_core.training.jobs import write_status
@@ -24,8 +27,10 @@ HEARTBEAT = 1.0  # seconds between two writes of status.json
 class Reporter(Hooks):
     """A context manager that is the loop's hooks."""
 
-    def __init__(self, run: Run, metrics_bytes: int, total_steps: int, batch: int, say: Callable[[str], None]):
-        self._run, self._total_steps, self._batch, self._say = run, total_steps, batch, say
+    def __init__(
+        self, run: Run, metrics_bytes: int, total_steps: int, batch: int, device: Device, say: Callable[[str], None]
+    ):
+        self._run, self._total_steps, self._batch, self._device, self._say = run, total_steps, batch, device, say
         self._metrics_bytes = metrics_bytes
         self._last_checkpoint = self._last_beat = time.monotonic()
         self._rate: float | None = None  # steps a second, lately
@@ -76,8 +81,19 @@ class Reporter(Hooks):
             total_steps=self._total_steps,
             pictures_per_second=round(self._rate * self._batch, 1) if self._rate else None,
             seconds_left=round((self._total_steps - step) / self._rate) if self._rate else None,
+            memory_mb=self._memory() // 2**20,
             **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),
         )
+
+    def _memory(self) -> int:
+        """Bytes: the most that the run has taken of the GPU's memory, or what its process has now of the machine's."""
+        if self._device.is_cuda:
+            return torch.cuda.max_memory_allocated(self._device.device)
+        return int(psutil.Process().memory_info().rss)
+
+    def note(self, words: str) -> None:
+        self._say(words)
+        write_status(self._run.folder, note=words)
 
     def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
         """Writes the weights, and with them the epoch that they are from.

@@ -12,30 +12,59 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.background import StopRequested
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.jobs import write_status
+from bloodcell_core.training.team import ALONE, Team
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bloodcell_core.device import Device
+    from bloodcell_core.training.loop import LabelledPictures, TrainState
 
 QUEUE_POLL = 0.5  # seconds between two looks at the queue
 
 
-class StopRequested(Exception):
-    """A person asked the run to end while it waited."""
-
-
-def work(run: Run, say: Callable[[str], None] = print) -> str:
+def work(run: Run, say: Callable[[str], None] = print, team: Team = ALONE) -> str:
     """Does the run from wherever it is to its end and returns the state it ended in.
 
-    Raises LabError where another worker has the run already, or has ended it.
+    In a `team` this is for the process that leads; the others `follow`. Raises LabError where another worker has the
+    run already, or has ended it.
     """
+    try:
+        return _work(run, say, team)
+    finally:
+        if not team.met():  # it failed or was stopped before: the others must not wait for it
+            team.assemble(run.config.device)
+        team.part()
+
+
+def follow(team: Team, wanted: str) -> None:
+    """What the other processes of a team do, on the device `wanted`: train the run that the leader tells."""
+    try:
+        if name := team.assemble(wanted):
+            from bloodcell_core.training.loop import Hooks, NonFiniteLoss, train
+
+            run = Run(name)
+            begun = _begin(run, team)
+            with suppress(NonFiniteLoss):  # the leader tells it
+                train(run.config, begun.state, begun.training, begun.validation, begun.device, Hooks(), team)
+    finally:
+        team.part()
+
+
+def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
     try:
         lock = run.lock.acquire(timeout=runs.START_GRACE)
     except Timeout:
@@ -48,7 +77,7 @@ def work(run: Run, say: Callable[[str], None] = print) -> str:
             half_written.unlink()
         try:
             held.enter_context(_wait_for_turn(run, say))
-            stopped = _train(run, say)
+            stopped = _train(run, say, team)
             state, reason = ("stopped", "stopped on request") if stopped else ("done", "")
         except StopRequested:
             state, reason = "stopped", "stopped while it waited"
@@ -73,77 +102,102 @@ def work(run: Run, say: Callable[[str], None] = print) -> str:
 def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
     """The device's lock, once it is free and no earlier run waits for it."""
     queue = run.status()["queue"]
+    return wait_for_device(
+        queue,
+        is_next=lambda: runs.waiting(queue)[0].name == run.name,
+        stopped=lambda: (run.folder / "stop").exists(),
+        say=lambda: say(f"{run.name}: waiting for {queue}, another run is using it"),
+    )
+
+
+def wait_for_device(
+    queue: str, is_next: Callable[[], bool], stopped: Callable[[], bool], say: Callable[[], None]
+) -> Any:
+    """The lock of a queue's device, held, once it is free and `is_next`; `say` is called once if that isn't at once.
+
+    Raises StopRequested as soon as `stopped`.
+    """
     lock = FileLock(workspace.lock_file(f"device-{queue}"))
     waiting_said = False
     while True:
-        if (run.folder / "stop").exists():
+        if stopped():
             raise StopRequested
-        if not _earlier_runs(run, queue):
+        if is_next():
             try:
                 return lock.acquire(timeout=0)
             except Timeout:
                 pass
         if not waiting_said:
-            say(f"{run.name}: waiting for {queue}, another run is using it")
+            say()
             waiting_said = True
         time.sleep(QUEUE_POLL)
 
 
-def _earlier_runs(run: Run, queue: str) -> bool:
-    mine = run.status()["queued"]
-    for other in runs.readable_runs()[0]:
-        try:
-            status = other.status()
-        except LabError:
-            continue  # removed since
-        waits = other.name != run.name and status["state"] == "queued" and status["queue"] == queue
-        if waits and (status["queued"], other.name) < (mine, run.name):
-            return True
-    return False
+class _Begun(NamedTuple):
+    """A training before its next step."""
+
+    device: Device
+    rows: dict[str, np.ndarray]
+    view: np.ndarray
+    training: LabelledPictures
+    validation: LabelledPictures
+    state: TrainState
+    metrics_bytes: int
+    """How long metrics.jsonl was at the checkpoint that it goes on from; 0 for a first start."""
 
 
-def _train(run: Run, say: Callable[[str], None]) -> bool:
+def _begin(run: Run, team: Team, progress: Callable[[int, int], None] = lambda done, total: None) -> _Begun:
+    """Loads pictures, network and checkpoint; LabError where something isn't there any more. Writes nothing."""
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.training import checkpoint
+    from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
+
+    config = run.config
+    device = choose_device(team.device(config.device))
+    dataset = Dataset(config.data)
+    if dataset.content_hash != run.data_hash:
+        raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
+    rows = split_rows(config, dataset, run.validation_photos)
+    view, training, validation = load_pictures(config, dataset, rows, device, progress)
+    file = run.folder / "checkpoint.pt"
+    # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
+    state = first_state(config, len(run.classes), device, "none" if file.exists() else config.weights)
+    written = checkpoint.load(file, state, device.device) if file.exists() else 0
+    return _Begun(device, rows, view, training, validation, state, written)
+
+
+def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     """Trains and scores the run; True where a stop was asked for."""
     write_status(
-        run.folder, state="running", phase="starting", started=time.time(), pictures_per_second=None, seconds_left=None
-    )
+        run.folder, state="running", phase="starting", started=time.time(), pictures_per_second=None, seconds_left=None,
+        note="",
+    )  # fmt: skip
     # Imported only now: a run that waits in the queue should not hold torch in memory.
     import numpy as np
 
-    from bloodcell_core.device import choose_device
-    from bloodcell_core.training import checkpoint
     from bloodcell_core.training.loop import NonFiniteLoss, train
-    from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
     from bloodcell_core.training.reporter import Reporter
     from bloodcell_core.training.sampling import steps_per_epoch
 
     config = run.config
-    device = choose_device(config.device)
-    say(f"{run.name}: {device.reason}")
-    write_status(run.folder, device=device.reason)
-    dataset = Dataset(config.data)
-    if dataset.content_hash != run.data_hash:
-        raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
-    rows = split_rows(dataset, run.validation_photos)
-    view, training, validation = load_pictures(
-        config, dataset, rows, device, _phase(run, f"building the {config.view} view")
-    )
-    resuming = (run.folder / "checkpoint.pt").exists()
-    # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
-    state = first_state(config, len(run.classes), device, "none" if resuming else config.weights)
-    written = checkpoint.load(run.folder / "checkpoint.pt", state, device.device) if resuming else 0
+    begun = _begin(run, team, _phase(run, f"building the {config.view} view"))
+    reason = begun.device.reason + (f"; {team.size} processes" if team.size > 1 else "")
+    say(f"{run.name}: {reason}")
+    write_status(run.folder, device=reason)
+    team.assemble(config.device, run.name)
 
-    total_steps = config.epochs * steps_per_epoch(config, len(training))
-    with Reporter(run, written, total_steps, min(config.batch_size, len(training)), say) as reporter:
+    total_steps = config.epochs * steps_per_epoch(config, len(begun.training))
+    batch = min(config.batch_size, len(begun.training))
+    with Reporter(run, begun.metrics_bytes, total_steps, batch, begun.device, say) as reporter:
         broken: NonFiniteLoss | None = None
         try:
-            finished = train(config, state, training, validation, device, reporter)
+            finished = train(config, begun.state, begun.training, begun.validation, begun.device, reporter, team)
         except NonFiniteLoss as error:
             broken, finished = error, False
     if run.weights_file.exists():
         write_status(run.folder, phase="scoring the test split")
-        kept = np.concatenate([rows["val"], rows["test"]])
-        _score(run, dataset, view, kept, device)
+        kept = np.concatenate([begun.rows["val"], begun.rows["test"]])
+        _score(run, Dataset(config.data), begun.view, kept, begun.device)
     elif finished:
         raise LabError("no epoch had a validation loss that is a number: try a lower learning rate")
     if broken:
@@ -160,7 +214,7 @@ def _phase(run: Run, what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> None:
+def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, device: Device) -> None:
     """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json."""
     from safetensors import safe_open
 
@@ -168,11 +222,11 @@ def _score(run: Run, dataset: Dataset, view: Any, rows: Any, device: Any) -> Non
     from bloodcell_core.models.forward import predict_probabilities
     from bloodcell_core.models.network import count_parameters, load_network
 
-    network = load_network(run.config.model, len(run.classes), run.config.size, run.weights_file)
+    network = load_network(run.config, len(run.classes), run.weights_file)
     network = network.to(device.device)
-    pictures = dataset.pictures.loc[rows]
+    pictures = run_pictures(run.config, dataset).loc[rows]
     table = predictions_table(pictures, predict_probabilities(network, view[rows], device), run.classes)
-    # The run's own validation pictures stand in the dataset's train split; here they are what they were used as.
+    # The run's own validation pictures stand in the train split there; here they are what they were used as.
     table.loc[table.split == "train", "split"] = "val"
     with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)

@@ -1,0 +1,167 @@
+"""Forward and backward of a batch: the part of a training step that costs time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.device import Device
+from bloodcell_core.errors import LabError
+from bloodcell_core.models.forward import precision
+from bloodcell_core.models.network import head_of
+from bloodcell_core.models.weights_file import first_line
+from bloodcell_core.training.sampling import seed_of
+from bloodcell_core.training.team import Team
+
+
+class Gradients:
+    """Takes the gradients of batches.
+
+    Compiles the network and shares the work in a team where that is asked for; what doesn't fit in the device's
+    memory at once is done in parts, or told.
+    """
+
+    def __init__(
+        self, config: TrainConfig, network: nn.Module, device: Device, team: Team, note: Callable[[str], None]
+    ):
+        self._config, self._network, self._device, self._team, self._note = config, network, device, team, note
+        self._runner: nn.Module | None = None
+        self._frozen = False
+        self._parts = 1
+
+    def start_epoch(self, frozen: bool) -> None:
+        """Training mode; `frozen` leaves all but the head as it is, the statistics of batch normalisation too."""
+        head = {id(parameter) for parameter in head_of(self._network).parameters()}
+        for parameter in self._network.parameters():
+            parameter.requires_grad_(not frozen or id(parameter) in head)
+        if self._runner is None or frozen != self._frozen:
+            self._runner, self._frozen = self._wrap(), frozen
+        self._runner.train()
+        for layer in self._network.modules():
+            if frozen and isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+
+    def _wrap(self) -> nn.Module:
+        runner = self._network
+        if self._team.size > 1:  # made anew when the body thaws: it fixes which weights have gradients to share
+            index = [self._device.device.index] if self._device.is_cuda else None
+            runner = nn.parallel.DistributedDataParallel(runner, device_ids=index)
+        return cast(nn.Module, torch.compile(runner)) if self._config.compile == "yes" else runner
+
+    def take(self, inputs: Tensor, labels: Tensor, draw: int, share: float) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of the batch's mean loss; returns that loss and how many were right.
+
+        `share` is how much of the team's batch this is; `draw` numbers the step's random draws.
+        """
+        blended = blend(self._config, inputs, labels, draw)
+        while True:
+            torch.manual_seed(seed_of(self._config.seed, 1, draw))  # for dropout
+            try:
+                return self._in_parts(blended, share * self._team.size)
+            except RuntimeError as error:
+                if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise LabError(f"torch.compile failed here, use compile=no: {first_line(error)[:120]}") from None
+                if not _out_of_memory(error):
+                    raise
+            # Beyond the except block, which holds on to all that the failed pass had made.
+            self._network.zero_grad(set_to_none=True)
+            self._use_less_memory(blended)
+
+    def _in_parts(self, blended: Blend, weight: float) -> tuple[Tensor, Tensor]:
+        assert self._runner is not None, "start_epoch comes first"
+        loss = torch.zeros((), device=blended.inputs.device)
+        right = torch.zeros((), dtype=torch.int64, device=blended.inputs.device)
+        for part in blended.parts(self._parts):
+            with precision(self._device):
+                logits = self._runner(part.inputs)
+                part_loss = part.loss(logits, self._config.label_smoothing)
+            whole = len(part.inputs) / len(blended.inputs)
+            (part_loss * (weight * whole)).backward()  # type: ignore[no-untyped-call]
+            loss += part_loss.detach() * whole
+            right += (logits.argmax(1) == part.labels).sum()
+        return loss, right
+
+    def _use_less_memory(self, blended: Blend) -> None:
+        """Halves the parts where the config asks for it, else raises LabError with the batch size that would fit."""
+        batch = len(blended.inputs)
+        if self._device.is_cuda:
+            torch.cuda.empty_cache()
+        if self._config.too_large == "split" and self._team.size == 1 and self._parts < batch:
+            self._parts *= 2
+            self._note(f"a batch of {batch} doesn't fit in the device's memory: it is taken in {self._parts} parts")
+            return
+        fits = next((size for size in _halves(batch) if self._fits(blended.first(size))), 0)
+        if not fits:
+            raise LabError("not even one picture fits in the device's memory: take a smaller network or size")
+        fits *= self._team.size
+        raise LabError(
+            f"a batch of {batch * self._team.size} doesn't fit in the device's memory: batch_size={fits} does; "
+            "or too_large=split takes each batch in parts"
+        )
+
+    def _fits(self, blended: Blend) -> bool:
+        try:
+            with precision(self._device):
+                loss = blended.loss(self._network(blended.inputs), 0.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            return False
+        finally:
+            self._network.zero_grad(set_to_none=True)
+        return True
+
+
+@dataclass
+class Blend:
+    """A batch whose pictures may be blended with one another: `share` of each, the rest of its partner."""
+
+    inputs: Tensor
+    labels: Tensor
+    partners: Tensor | None = None
+    """The labels of the partners."""
+    share: float = 1.0
+
+    def parts(self, count: int) -> list[Blend]:
+        if count == 1:
+            return [self]
+        partners = self.labels if self.partners is None else self.partners
+        cut = zip(self.inputs.chunk(count), self.labels.chunk(count), partners.chunk(count), strict=True)
+        return [Blend(*part, share=self.share) for part in cut]
+
+    def first(self, count: int) -> Blend:
+        return Blend(self.inputs[:count], self.labels[:count])
+
+    def loss(self, logits: Tensor, smoothing: float) -> Tensor:
+        own = functional.cross_entropy(logits, self.labels, label_smoothing=smoothing)
+        if self.partners is None or self.share == 1.0:
+            return own
+        return self.share * own + (1 - self.share) * functional.cross_entropy(
+            logits, self.partners, label_smoothing=smoothing
+        )
+
+
+def blend(config: TrainConfig, inputs: Tensor, labels: Tensor, draw: int) -> Blend:
+    if not config.mixup:
+        return Blend(inputs, labels)
+    rng = np.random.default_rng(seed_of(config.seed, 3, draw))
+    share = float(rng.beta(config.mixup, config.mixup))
+    partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device, non_blocking=True)
+    return Blend(torch.lerp(inputs[partner], inputs, share), labels, labels[partner], share)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _halves(batch: int) -> Iterator[int]:
+    while batch := batch // 2:
+        yield batch

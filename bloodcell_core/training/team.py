@@ -1,0 +1,105 @@
+"""Several processes that train one run together, each on a device of its own, as `torchrun` starts them.
+
+One of them leads: it makes the run's folder and is the only one that writes there. The others need to see the same
+workspace. A process that was started by itself is a team of one, for which all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PATIENCE = timedelta(days=7)  # the others wait as long as the leader stands in the queue; torchrun ends them if it dies
+
+
+@dataclass(frozen=True)
+class Team:
+    """A process's place in its team."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's part of a batch."""
+        return rows[self.rank :: self.size]
+
+    def draw(self, step: int) -> int:
+        """The number of a step's random draws: no two processes share theirs."""
+        return step * self.size + self.rank
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`values` added up over the team, on every process; for one process they are left as they are."""
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.all_reduce(values)
+        return values
+
+    def device(self, wanted: str) -> str:
+        """The device that this process is to take: a GPU each. LabError where a single one was asked for by number."""
+        if self.size == 1 or wanted == "cpu":
+            return wanted
+        if ":" in wanted:
+            raise LabError(f"several processes can't share {wanted}: use --device auto, cuda or cpu with torchrun")
+        import torch
+
+        if wanted == "auto" and not torch.cuda.is_available():
+            return "cpu"
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
+
+    def assemble(self, wanted: str, run_name: str | None = None) -> str | None:
+        """Joins the processes on the device `wanted`, and tells all which run they train: the leader's `run_name`.
+
+        None where it trains none. The others' devices are theirs alone from here on; the leader has its own already.
+        """
+        if self.size == 1:
+            return run_name
+        import torch.distributed
+
+        device = self.device(wanted)
+        on_cuda = device.startswith("cuda")
+        if on_cuda:
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=PATIENCE)
+        told = [run_name]
+        torch.distributed.broadcast_object_list(told)
+        if told[0] and on_cuda and not self.leads:
+            FileLock(workspace.lock_file(f"device-{device.replace(':', '-')}"), is_singleton=True).acquire()
+        return told[0]
+
+    def met(self) -> bool:
+        """Whether its processes have been joined; one alone always has."""
+        if self.size == 1:
+            return True
+        import torch.distributed
+
+        return torch.distributed.is_initialized()
+
+    def part(self) -> None:
+        """The end of `assemble`."""
+        if self.size > 1 and self.met():
+            import torch.distributed
+
+            torch.distributed.destroy_process_group()
+
+
+ALONE = Team()
+
+
+def this_process() -> Team:
+    """This process's place, from what torchrun has put into the environment."""
+    return Team(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))

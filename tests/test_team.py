@@ -1,0 +1,142 @@
+"""Several processes that train one run, started by torchrun as a person would: over gloo, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bloodcell_core import runs
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+from bloodcell_core.training.team import ALONE, Team
+from tests.training_fixtures import losses, tiny, train_here, wait_for
+
+pytest_plugins = ["tests.training_fixtures"]
+pytestmark = pytest.mark.usefixtures("lab")
+
+EVEN = {"data": "demo", "model": "basic_cnn", "size": 32, "epochs": 2, "batch_size": 4, "pictures_per_epoch": 24}
+"""Batches of four, so that two processes have equal shares of each."""
+
+
+def torchrun(*arguments: str, processes: int = 2) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+         "-m", "bloodcell_core", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def flags(settings: dict[str, Any]) -> list[str]:
+    return [f"--set={name}={value}" for name, value in settings.items()]
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def train_together(**changes: Any) -> Run:
+    process = torchrun("train", "--json", *flags(EVEN | changes))
+    told, errors = finish(process)
+    assert process.returncode == 0, errors
+    return Run(json.loads(told)["run"])
+
+
+def assert_same_course(together: Run, alone: Run) -> None:
+    for ours, theirs in zip(losses(together), losses(alone), strict=True):
+        assert ours.pop("event") == theirs.pop("event")
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_two_processes_end_with_the_weights_of_one() -> None:
+    together, alone = train_together(), train_here(**EVEN)
+    assert together.status()["device"].endswith("2 processes")
+    ours, theirs = load_file(together.weights_file), load_file(alone.weights_file)
+    for name, values in theirs.items():
+        torch.testing.assert_close(ours[name], values, rtol=1e-4, atol=1e-5, msg=name)
+    assert_same_course(together, alone)
+    assert len(together.predictions()) == len(alone.predictions())
+    assert len(runs.names()) == 3  # the fixture's, and one each: only one process made a run
+
+
+def test_shares_that_are_not_equal_count_by_their_pictures() -> None:
+    together, alone = train_together(pictures_per_epoch=23), train_here(**EVEN | {"pictures_per_epoch": 23})
+    assert_same_course(together, alone)
+
+
+def test_a_team_stops_on_request_with_all_its_steps_told() -> None:
+    settings = EVEN | {"epochs": 400}
+    process = torchrun("train", "--json", *flags(settings))
+    run = Run(wait_for(lambda: [name for name in runs.names() if Run(name).config.epochs == 400], "it is made")[0])
+    wait_for(lambda: run.status()["state"] == "running" and run.events()[0], "it has trained a little")
+    (run.folder / "stop").touch()
+    _, errors = finish(process)
+    assert process.returncode == 0, errors
+    assert run.status()["state"] == "stopped"
+    steps = [event["step"] for event in run.events()[0] if event["event"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_team_that_cannot_begin_ends(stop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the leader fails, or is stopped while it waits, the others don't wait for ever."""
+    from bloodcell_core.training import jobs
+
+    waiting = jobs.create_run(tiny())  # an earlier run of the queue, whose worker never comes
+    jobs.write_status(waiting.folder, updated=4e9)
+    process = torchrun("train", *flags(EVEN | ({"epochs": 399} if stop else {"validation_fraction": 0.5, "epochs": 0})))
+    if stop:
+        run = Run(wait_for(lambda: [name for name in runs.names() if Run(name).config.epochs == 399], "it is made")[0])
+        (run.folder / "stop").touch()
+    _, errors = finish(process)
+    assert process.returncode == (0 if stop else 1), errors
+    assert ("stopped while it waited" if stop else "epochs must lie between 1 and 1000, not 0") in errors
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_each_row_is_one_processs_and_no_two_share_a_draw(size: int) -> None:
+    rows = torch.arange(10)
+    teams = [Team(rank, size) for rank in range(size)]
+    assert sorted(torch.cat([team.share(rows) for team in teams]).tolist()) == rows.tolist()
+    draws = [team.draw(step) for team in teams for step in range(5)]
+    assert sorted(draws) == list(range(5 * size))
+
+
+def test_a_team_of_one_is_left_alone() -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert ALONE.sum(values) is values
+    assert ALONE.assemble("cpu", "name") == "name"
+    assert ALONE.met()
+    assert ALONE.device("cuda:3") == "cuda:3"
+    ALONE.part()
+
+
+def test_a_team_has_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [Team(1, 2).device(wanted) for wanted in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Team(1, 2).device("auto") == "cpu"
+    with pytest.raises(LabError, match="several processes can't share cuda:0"):
+        Team(0, 2).device("cuda:0")
+
+
+def test_a_batch_smaller_than_the_team_is_refused() -> None:
+    process = torchrun("train", *flags(EVEN | {"batch_size": 1}))
+    _, errors = finish(process)
+    assert process.returncode == 1
+    assert "2 processes can't share batches of 1: raise batch_size" in errors
+
+
