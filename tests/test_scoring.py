@@ -283,7 +283,7 @@ def described(name: str, val: float, test: float, parameters: int = 1000, **chan
         "parameters": parameters,
         "test": {"accuracy": test, "intervals": {"accuracy": [test - 0.05, test + 0.05]}},
     }
-    return {"run": name, "state": "done", "data": "demo", "summary": summary} | changes
+    return {"run": name, "state": "done", "data": "demo", "fold": "", "summary": summary} | changes
 
 
 def test_the_run_with_the_best_validation_is_recommended_whatever_its_test_figure() -> None:
@@ -314,6 +314,16 @@ def test_only_finished_runs_that_were_tested_are_recommended() -> None:
     assert recommend(others) is None
     assert recommend([*others, described("done", 0.1, 0.1)]).run == "done"  # type: ignore[union-attr]
     assert recommend([]) is None
+
+
+def test_a_fold_is_never_recommended_nor_set_against_a_run_on_the_whole_data() -> None:
+    fold = described("fold", 0.99, 0.9, parameters=1, fold="2 of 5")
+    assert recommend([fold]) is None
+    said = recommend([fold, described("done", 0.1, 0.9)])
+    assert said is not None
+    assert said.run == "done"
+    assert "of 1 finished run" in said.why
+    assert "fold" not in said.why
 
 
 def test_a_far_lighter_run_inside_the_interval_is_named() -> None:

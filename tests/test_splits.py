@@ -1,4 +1,4 @@
-"""Cutting pictures in two by source photo: no photo on both sides, each class its share, always the same cut."""
+"""Cutting pictures by source photo: no photo in two parts, each class its share, always the same cut."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core.data.splits import cut_by_photo
+from bloodcell_core.data.splits import cut_by_photo, folds_by_photo
 
 fractions = st.floats(0.01, 0.99)
 seeds = st.integers(0, 2**31 - 1)
@@ -134,3 +134,76 @@ def test_labels_without_photos_are_named():
 def test_the_inputs_may_be_arrays():
     labels, photos = np.array(["a", "a", "b", "b"]), np.array(["1", "2", "3", "4"])
     assert cut_by_photo(labels, photos, 0.5, 0).tolist() == cut_by_photo(list(labels), list(photos), 0.5, 0).tolist()
+
+
+# Folds
+
+
+@st.composite
+def to_fold(draw: st.DrawFn) -> tuple[list[str], list[str], int]:
+    """(labels, photos, folds), as many folds as the photos allow at most."""
+    labels, photos = draw(collections().filter(lambda collection: len(set(collection[1])) > 1))
+    return labels, photos, draw(st.integers(2, min(7, len(set(photos)))))
+
+
+@settings(max_examples=150, deadline=None)
+@given(to_fold(), seeds)
+def test_every_photo_is_in_one_fold_and_every_fold_has_some(collection, seed):
+    labels, photos, folds = collection
+    fold = folds_by_photo(labels, photos, folds, seed)
+    assert fold.dtype == np.int64
+    assert fold.shape == (len(labels),)
+    assert {*fold.tolist()} == {*range(folds)}
+    assert len({*zip(photos, fold.tolist(), strict=True)}) == len({*photos})
+
+
+@settings(max_examples=150, deadline=None)
+@given(to_fold(), seeds)
+def test_folds_are_even_in_photos_of_each_class_and_of_all(collection, seed):
+    labels, photos, folds = collection
+    fold = folds_by_photo(labels, photos, folds, seed)
+    for members in [{*photos}, *photos_by_class(labels, photos).values()]:
+        sizes = Counter(of for photo, of in {*zip(photos, fold.tolist(), strict=True)} if photo in members)
+        counted = [sizes[number] for number in range(folds)]
+        assert sum(counted) == len(members)
+        assert max(counted) - min(counted) <= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(to_fold(), seeds, st.randoms(use_true_random=False))
+def test_the_folds_are_the_same_for_the_same_photos_in_any_order(collection, seed, random):
+    labels, photos, folds = collection
+    before = dict(zip(photos, folds_by_photo(labels, photos, folds, seed).tolist(), strict=True))
+    order = random.sample(range(len(labels)), len(labels))
+    after = folds_by_photo([labels[i] for i in order], [photos[i] for i in order], folds, seed)
+    assert [before[photos[i]] for i in order] == after.tolist()
+
+
+def test_another_seed_folds_otherwise():
+    photos = [f"photo-{number}" for number in range(40)]
+    assert len({folds_by_photo(["a"] * 40, photos, 5, seed).tobytes() for seed in range(5)}) == 5
+
+
+def test_a_photo_with_several_labels_is_dealt_with_the_class_of_the_most_frequent_one():
+    labels = ["a", "a", "b", "a", "b", "b"]
+    photos = ["mixed", "mixed", "mixed", "a1", "b1", "b2"]
+    for seed in range(20):
+        fold = dict(zip(photos, folds_by_photo(labels, photos, 2, seed).tolist(), strict=True))
+        assert fold["mixed"] != fold["a1"]
+        assert fold["b1"] != fold["b2"]
+
+
+@pytest.mark.parametrize("folds", [1, 0, -3])
+def test_fewer_than_two_folds_are_none(folds):
+    with pytest.raises(ValueError, match=f"at least 2 folds are needed, not {folds}"):
+        folds_by_photo(["a", "b"], ["1", "2"], folds, 0)
+
+
+def test_more_folds_than_photos_are_refused():
+    with pytest.raises(ValueError, match="2 photos are too few for 3 folds"):
+        folds_by_photo(["a", "a", "b"], ["1", "1", "2"], 3, 0)
+
+
+def test_folds_of_labels_without_photos_are_named():
+    with pytest.raises(ValueError, match="2 labels for 1 photos"):
+        folds_by_photo(["a", "b"], ["1"], 2, 0)

@@ -1,10 +1,15 @@
-"""Cuts pictures in two so that no source photo stands on both sides. Pure functions, seeded."""
+"""Cuts pictures in parts so that no source photo stands in two of them. Pure functions, seeded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
 
 
 def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, seed: int) -> np.ndarray:
@@ -18,6 +23,42 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must lie between 0 and 1, not {fraction}")
+    by_class = _photos_by_class(labels, photos)
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    for members in by_class:
+        wanted = round(fraction * len(members))
+        wanted = min(max(wanted, 1), len(members) - 1)
+        chosen.update(members[i] for i in rng.permutation(len(members))[:wanted])
+    return np.fromiter((photo in chosen for photo in photos), dtype=bool, count=len(photos))
+
+
+def folds_by_photo(labels: Sequence[str], photos: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """The fold of each picture: int64 (N,), 0…folds-1.
+
+    Every fold has as many photos as any other, and as many of each class, but for one. Photos go whole and count
+    for one class, and the draw depends on `seed` and the set of photos alone, as in `cut_by_photo`.
+
+    Raises ValueError for fewer than two folds, more folds than photos, and labels and photos of different lengths.
+    """
+    if folds < 2:
+        raise ValueError(f"at least 2 folds are needed, not {folds}")
+    by_class = _photos_by_class(labels, photos)
+    total = sum(map(len, by_class))
+    if folds > total:
+        raise ValueError(f"{total} photos are too few for {folds} folds")
+    rng = np.random.default_rng(seed)
+    dealt = [members[i] for members in by_class for i in rng.permutation(len(members))]
+    # Dealt out like cards, one class after another: that makes even hands of each class and of all.
+    fold_of = {photo: place % folds for place, photo in enumerate(dealt)}
+    return np.fromiter((fold_of[photo] for photo in photos), dtype=np.int64, count=len(photos))
+
+
+def _photos_by_class(labels: Sequence[str], photos: Sequence[str]) -> list[list[str]]:
+    """The photos of each class, both in the order of their names; a photo counts for its most frequent label.
+
+    Raises ValueError unless labels and photos have the same length.
+    """
     if len(labels) != len(photos):
         raise ValueError(f"{len(labels)} labels for {len(photos)} photos")
     votes: dict[str, dict[str, int]] = {}
@@ -28,11 +69,25 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
     for photo in sorted(votes):
         label = max(sorted(votes[photo]), key=votes[photo].__getitem__)
         by_class.setdefault(label, []).append(photo)
-    rng = np.random.default_rng(seed)
-    chosen: set[str] = set()
-    for label in sorted(by_class):
-        members = by_class[label]
-        wanted = round(fraction * len(members))
-        wanted = min(max(wanted, 1), len(members) - 1)
-        chosen.update(members[i] for i in rng.permutation(len(members))[:wanted])
-    return np.fromiter((photo in chosen for photo in photos), dtype=bool, count=len(photos))
+    return [by_class[label] for label in sorted(by_class)]
+
+
+def run_pictures(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:
+    """`dataset.pictures` with the splits that a run of `config` has; its validation pictures stand in `train` still.
+
+    Without folds they are the dataset's own. With them `test` is the config's fold, `train` the other folds, and None
+    what takes no part: the dataset's test split where the folds are cut over `train`. All photographs of one cell are
+    in one fold. LabError where such folds can't be cut.
+    """
+    pictures = dataset.pictures
+    if not config.folds:
+        return pictures
+    if config.fold > config.folds:
+        raise LabError(f"there is no fold {config.fold} of {config.folds} folds")
+    pool = pictures if config.fold_over == "all" else pictures[pictures.split != "test"]
+    try:
+        fold = folds_by_photo(pool.label.tolist(), pool.scene.tolist(), config.folds, config.seed)
+    except ValueError as error:
+        raise LabError(f"dataset {dataset.name!r} can't be cut into {config.folds} folds: {error}") from None
+    split = pd.Series(np.where(fold == config.fold - 1, "test", "train"), pool.index, dtype=object)
+    return pictures.assign(split=split.reindex(pictures.index))

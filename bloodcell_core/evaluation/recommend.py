@@ -15,9 +15,13 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     """Among finished runs on one dataset (as `Run.describe` gives them) the one to use; None where there is none.
 
     The choice is made on validation pictures alone, so that the chosen run's test figure stays an honest one.
-    Among runs whose validation accuracy is the same the one with fewer weights is taken.
+    Among runs whose validation accuracy is the same the one with fewer weights is taken. A fold's run is left out:
+    it was trained and tested on other pictures than the others.
     """
-    finished = [run for run in runs if run["state"] == "done" and run["summary"] and run["summary"]["test"]]
+    finished = [
+        run for run in runs
+        if run["state"] == "done" and not run["fold"] and run["summary"] and run["summary"]["test"]
+    ]  # fmt: skip
     if not finished:
         return None
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -84,6 +85,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
 
+    The splits of a fold's run are its own: its `test` is its fold, and is told by `fold`, as '2 of 5'.
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
     line can't differ. Elsewhere the run predicts anew; pictures of classes that it doesn't know are left out and
     counted in `left_out`.
@@ -97,8 +99,8 @@ def evaluate_run(
         table, left_out = _predict_split(run, Dataset(name), split, device)
     scores = score(table, run.classes)
     return {
-        "run": run.name, "data": name, "split": split, "classes": run.classes, "synthetic": run.synthetic,
-        "pretrained": run.pretrained, "left_out": left_out, **scores,
+        "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
+        "synthetic": run.synthetic, "pretrained": run.pretrained, "left_out": left_out, **scores,
     }  # fmt: skip
 
 
@@ -112,8 +114,10 @@ def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple
 
     chosen = choose_device(device)
     by_folded = {known.casefold(): known for known in run.classes}
-    pictures = dataset.pictures[dataset.pictures.split == split]
-    if dataset.name == run.config.data:  # what chose the best epoch was not trained on: it is the run's `val`
+    own = dataset.name == run.config.data
+    pictures = run_pictures(run.config, dataset) if own else dataset.pictures
+    pictures = pictures[pictures.split == split]
+    if own:  # what chose the best epoch was not trained on: it is the run's `val`
         pictures = pictures[~pictures.photo.isin(set(run.validation_photos))]
     labels = pictures.label.map(lambda label: by_folded.get(label.casefold()))
     known = pictures.assign(label=labels)[labels.notna()]
@@ -123,7 +127,7 @@ def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple
             f"({', '.join(run.classes)})"
         )
     config = run.config
-    network = load_network(config.model, len(run.classes), config.size, run.weights_file).to(chosen.device)
+    network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
     view = build_view(dataset, config.view, config.size, config.crop)
     probabilities = predict_probabilities(network, view[known.index.to_numpy()], chosen)
     return predictions_table(known, probabilities, run.classes), len(pictures) - len(known)

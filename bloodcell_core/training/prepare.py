@@ -12,7 +12,7 @@ import numpy as np
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.splits import cut_by_photo
+from bloodcell_core.data.splits import cut_by_photo, run_pictures
 from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
-    """The photos of the training split that are kept back to choose the best epoch.
+    """The photos of the run's training split that are kept back to choose the best epoch.
 
     None where the dataset brings a validation split of its own. LabError where there are too few photos.
     """
-    pictures = dataset.pictures
+    pictures = run_pictures(config, dataset)
     if (pictures.split == "val").any():
         return []
     training = pictures[pictures.split == "train"]
@@ -35,9 +35,9 @@ def cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
     return sorted(set(training.photo[chosen]))
 
 
-def split_rows(dataset: Dataset, validation_photos: list[str]) -> dict[str, np.ndarray]:
+def split_rows(config: TrainConfig, dataset: Dataset, validation_photos: list[str]) -> dict[str, np.ndarray]:
     """Row numbers of the train, val and test pictures of a run; no photo is in both train and val."""
-    pictures = dataset.pictures
+    pictures = run_pictures(config, dataset)
     in_validation = (pictures.split == "val") | (
         (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
     )
@@ -73,11 +73,11 @@ def first_state(config: TrainConfig, classes: int, device: Device, weights: str)
     """The network on the device with its first weights, drawn from the config's seed, and its optimizer."""
     import torch
 
-    from bloodcell_core.models.network import build_network
+    from bloodcell_core.models.network import network_of
     from bloodcell_core.training.loop import TrainState, make_optimizer
 
     torch.manual_seed(config.seed)
-    network = build_network(config.model, classes, config.size, weights).to(device.device)
+    network = network_of(config, classes, weights).to(device.device)
     if device.is_cuda:
         network = network.to(memory_format=torch.channels_last)
     return TrainState(network, make_optimizer(config, network, device))
