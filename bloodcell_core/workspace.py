@@ -3,9 +3,12 @@
     datasets/<name>/dataset.json, images.parquet, originals/, views/
     runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
                predictions.parquet, summary.json
+    groups/<group>.json
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
+    searches/<study>/status.json, worker.log
     downloads/<name>/
     locks/
+    lab.sqlite
 
 Files that others read while they are written go through `write_atomic`: a temporary name in the same folder,
 flushed, then renamed, so that a reader never sees half a file.
@@ -85,9 +88,29 @@ def run_dir(run: str) -> Path:
     return runs_dir() / check_name(run, "run")
 
 
+def group_file(group: str) -> Path:
+    """The figures of a finished cross-validation."""
+    return home() / "groups" / f"{check_name(group, 'group')}.json"
+
+
 def imports_dir() -> Path:
     """A folder for each import that runs in a process of its own."""
     return home() / "imports"
+
+
+def search_dir(study: str) -> Path:
+    """What the process of a search tells; its trials lie in the database."""
+    return home() / "searches" / check_name(study, "study")
+
+
+def database_url() -> str:
+    """The database as SQLAlchemy names it: `$BLOODCELL_DB_URL`, or lab.sqlite in the workspace."""
+    return os.environ.get("BLOODCELL_DB_URL") or f"sqlite:///{home() / 'lab.sqlite'}"
+
+
+def database_exists() -> bool:
+    """Whether there may be something in the database; asking it would make an empty one."""
+    return bool(os.environ.get("BLOODCELL_DB_URL")) or (home() / "lab.sqlite").exists()
 
 
 def lock_file(name: str) -> Path:
