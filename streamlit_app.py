@@ -16,6 +16,9 @@ shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at eve
 datasets = lab.dataset_names()
 runs, damaged = run_folders.readable_runs()
 described = [run.describe() for run in runs]
+working, made = sum(facts["state"] in ("running", "queued") for facts in described), len(described)
+# A fold of a cross-validation is tested on other pictures than a run on the dataset's own test split.
+runs, described = [run for run in runs if not run.config.folds], [facts for facts in described if not facts["fold"]]
 scored = [facts for facts in described if facts["summary"] and facts["summary"]["test"]]
 
 
@@ -55,12 +58,11 @@ def _next_step() -> tuple[str, str, str]:
     return "Try a picture of your own on a trained network.", "Classify your own", "pages/5_Classify.py"
 
 
-working = sum(facts["state"] in ("running", "queued") for facts in described)
 tiles = st.columns(4)
 for tile, title, value in zip(
     tiles,
     ("Datasets", "Runs at work" if working else "Runs", "Mistakes of the newest run"),
-    (len(datasets), f"{working} of {len(runs)}" if working else len(runs), _mistakes_of_newest()),
+    (len(datasets), f"{working} of {made}" if working else made, _mistakes_of_newest()),
     strict=False,
 ):
     tile.metric(title, value, border=True, height="stretch")

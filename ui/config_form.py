@@ -9,7 +9,7 @@ import streamlit as st
 from bloodcell_core import config
 from bloodcell_core.errors import LabError
 
-STEP_BY_STEP = ("data", "model", "view", "weights")
+STEP_BY_STEP = ("data", "model", "view", "weights", "folds", "fold", "fold_over")
 """Fields that the page asks for by itself, in words of its own."""
 
 

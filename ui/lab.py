@@ -77,17 +77,21 @@ def _predictions(file: str, changed: int) -> pd.DataFrame:
 
 
 def scored_runs() -> list[Run]:
-    """The runs that have been scored on their test split, newest first; damaged ones are told of in place."""
+    """The runs that have been scored on their test split, newest first; damaged ones are told of in place.
+
+    Folds of a cross-validation are left out: each is tested on other pictures, and their group stands for them.
+    """
     good, damaged = run_folders.readable_runs()
     for line in damaged:
         show_error(line)
-    return [run for run in good if run.summary() and run.summary()["test"]]  # type: ignore[index]
+    return [run for run in good if not run.config.folds and run.summary() and run.summary()["test"]]  # type: ignore[index]
 
 
 def run_title(run: Run | str) -> str:
-    """A run as people tell it from others: network, dataset, view, and the end of its name."""
+    """A run as people tell it from others: network, dataset, view, fold if it is one, and the end of its name."""
     run = run if isinstance(run, Run) else Run(run)
-    return f"{network_title(run)} · {run.config.data}, {run.config.view} view · {run.name[-4:]}"
+    fold = f" · fold {run.config.fold_words}" if run.config.folds else ""
+    return f"{network_title(run)} · {run.config.data}, {run.config.view} view{fold} · {run.name[-4:]}"
 
 
 def network_title(run: Run) -> str:

@@ -1,0 +1,229 @@
+"""Cross-validation: a run for each fold, together one group with one figure over all of its pictures.
+
+Each picture is predicted once, by a network that saw no picture of its photo, nor of any photograph of the same cell.
+A group is its runs, whose config.json names it, and the settings of one are those of all but for `fold`: so a group
+whose process was killed is finished from what is there. Imports no torch by itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import score
+from bloodcell_core.runs import ENDED, Run
+from bloodcell_core.training import jobs
+from bloodcell_core.training.prepare import cut_validation
+
+FOLDS = 5
+LONGEST_MODEL = 32  # letters of the network's name in a group's name, which may have 64
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cross-validation called `name`, with the runs that were made so far, by fold: 1…folds."""
+
+    name: str
+    runs: dict[int, Run]
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of one of its folds."""
+        return next(iter(self.runs.values())).config
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs that are done, in the order of their folds; what a stopped run has kept doesn't count."""
+        return [run for _, run in sorted(self.runs.items()) if run.status()["state"] == "done"]
+
+
+def groups() -> list[Group]:
+    """All cross-validations of this workspace, newest first."""
+    found: dict[str, dict[int, Run]] = {}
+    for run in runs.readable_runs()[0]:
+        if run.group:
+            found.setdefault(run.group, {})[run.config.fold] = run
+    return [Group(name, found[name]) for name in sorted(found, reverse=True)]
+
+
+def find(reference: str) -> Group:
+    """The group of that name, or of which it is a unique beginning; LabError where there is none."""
+    matches = [group for group in groups() if reference and group.name.startswith(reference)]
+    exact = [group for group in matches if group.name == reference]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if not matches:
+        raise LabError(f"there is no cross-validation {reference!r}: `runs list` tells the group of each fold")
+    raise LabError(f"{reference!r} begins the names of {len(matches)} cross-validations: give more of it")
+
+
+def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> Group:
+    """A new group with its first fold's run, queued; `unfinished` makes the others.
+
+    `over` is `all`, or `train` for all but the dataset's own test split. LabError where one of the folds couldn't be
+    trained: nothing is made then.
+    """
+    if (config.folds, config.fold, config.fold_over) != (0, 1, "all"):
+        raise LabError("a cross-validation cuts its folds by itself: leave out the settings folds, fold and fold_over")
+    if folds < 2:
+        raise LabError(f"a cross-validation needs at least 2 folds, not {folds}")
+    dataset = Dataset(config.data)
+    each = [replace(config, folds=folds, fold=fold + 1, fold_over=over) for fold in range(folds)]
+    for one in each:
+        cut_validation(one, dataset)
+    model = workspace.slug(config.model)[:LONGEST_MODEL]
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}-cv{folds}-{secrets.token_hex(2)}"
+    return Group(name, {1: jobs.create_run(each[0], name)})
+
+
+def unfinished(group: Group) -> Iterator[Run]:
+    """The run of each fold that isn't done, queued anew or made, each only when it is asked for.
+
+    LabError where the dataset is no longer the one that the group was begun on.
+    """
+    for fold in range(1, group.config.folds + 1):
+        run = group.runs.get(fold)
+        if run is None:
+            if Dataset(group.config.data).content_hash != next(iter(group.runs.values())).data_hash:
+                raise LabError(f"dataset {group.config.data!r} is no longer the one that {group.name!r} was begun on")
+            run = jobs.create_run(replace(group.config, fold=fold), group.name)
+        state = run.status()["state"]
+        if state in ENDED and state != "done":
+            jobs.requeue(run)
+        if state != "done":
+            yield run
+
+
+def go_on(group: Group) -> None:
+    """Starts a worker for each fold that isn't done and has none: they train one after another."""
+    for run in [*unfinished(group)]:
+        if not workspace.is_held(run.lock):
+            jobs.start(run)
+
+
+def start_cross_validation(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> str:
+    """Queues a run for each fold, each with its worker, and returns the group's name. Arguments as `create_group`."""
+    group = create_group(config, folds, over)
+    go_on(group)
+    return group.name
+
+
+def stop(group: Group) -> None:
+    """Asks the runs at work to end at their next batch, the last of the queue first, so that none moves up."""
+    for _, run in sorted(group.runs.items(), reverse=True):
+        if run.status()["state"] not in ENDED:
+            jobs.request_stop(run)
+
+
+def pooled_predictions(group: Group) -> pd.DataFrame:
+    """A row for every picture of the finished folds, with the columns of predictions.parquet.
+
+    Each picture was predicted out of its fold. LabError where no fold is finished.
+    """
+    if not group.finished:
+        raise LabError(f"cross-validation {group.name!r} has no predictions: none of its folds is finished")
+    tables = [run.predictions().query("split == 'test'") for run in group.finished]
+    return pd.concat(tables, ignore_index=True)
+
+
+def pooled_scores(group: Group) -> dict[str, Any] | None:
+    """`scoring.score` of `pooled_predictions`, or None where no fold is finished.
+
+    The intervals are by source photo and take the networks as they are: they tell what other photos would have
+    changed, not what other trainings would have. Kept in a file once all folds are there; before that, costs seconds.
+    """
+    finished = group.finished
+    if not finished:
+        return None
+    complete, file = len(finished) == group.config.folds, workspace.group_file(group.name)
+    if complete and file.exists():
+        kept: dict[str, Any] = workspace.read_json(file)
+        return kept
+    scores = score(pooled_predictions(group), finished[0].classes)
+    scores["notes"].append(
+        f"the AUC sets probabilities of {len(finished)} networks against each other, which need not be on one scale"
+    )
+    if complete:
+        workspace.write_json(file, scores)
+    return scores
+
+
+def describe(group: Group) -> dict[str, Any]:
+    """How far a group is, with its folds' own figures, JSON-ready and quickly had: nothing is scored.
+
+    `seconds` are those of training alone; `accuracy_by_fold` has mean, standard deviation (`spread`, None for a single
+    fold), lowest and highest of the finished folds, and is None before there is one.
+    """
+    any_run = next(iter(group.runs.values()))
+    folds = [_describe_fold(fold, group.runs.get(fold)) for fold in range(1, group.config.folds + 1)]
+    finished = [fold for fold in folds if fold["state"] == "done"]
+    accuracies = [fold["accuracy"] for fold in finished]
+    return {
+        "group": group.name,
+        "state": _state([fold["state"] for fold in folds]),
+        "folds": len(folds),
+        "folds_done": len(finished),
+        "complete": len(finished) == len(folds),
+        "over": group.config.fold_over,
+        "model": group.config.model,
+        "data": group.config.data,
+        "data_hash": any_run.data_hash,
+        "view": group.config.view,
+        "classes": any_run.classes,
+        "synthetic": any_run.synthetic,
+        "weights": group.config.weights,
+        "pretrained": any_run.pretrained,
+        "seconds": round(sum(fold["seconds"] for fold in finished), 1),
+        "accuracy_by_fold": {
+            "mean": statistics.fmean(accuracies),
+            "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            "lowest": min(accuracies),
+            "highest": max(accuracies),
+        }
+        if accuracies
+        else None,
+        "runs": folds,
+    }
+
+
+def _describe_fold(fold: int, run: Run | None) -> dict[str, Any]:
+    """A fold's state and figures; the figures are None before it is done, `missing` is one that was not made yet."""
+    told: dict[str, Any] = {"fold": fold, "run": None, "state": "missing", "reason": "", "epoch": 0, "progress": 0.0}
+    told |= dict.fromkeys(("accuracy", "pictures", "photos", "val_accuracy", "seconds"))
+    if run is None:
+        return told
+    status, summary = run.status(), run.summary()
+    epoch, steps = status.get("epoch", 0), status.get("total_steps")
+    told |= {"run": run.name, "state": status["state"], "reason": status.get("reason", ""), "epoch": epoch}
+    told["progress"] = status.get("step", 0) / steps if steps else 0.0
+    if status["state"] == "done" and summary:
+        test = summary["test"]
+        told |= {key: test[key] for key in ("accuracy", "pictures", "photos")}
+        told |= {"val_accuracy": summary["val_accuracy"], "seconds": summary["training_seconds"], "progress": 1.0}
+    return told
+
+
+def _state(states: list[str]) -> str:
+    """A group's state in the words of a run's; a group that nobody goes on with is interrupted."""
+    if all(state == "done" for state in states):
+        return "done"
+    return next((state for state in ("running", "queued", "failed", "stopped") if state in states), "interrupted")
+
+
+def group_summary(name: str) -> dict[str, Any]:
+    """What `runs group` prints: `describe` of a group, and `pooled`, the figures over its finished folds.
+
+    They are the figures of the cross-validation only where `complete` is true.
+    """
+    group = find(name)
+    return describe(group) | {"pooled": pooled_scores(group)}

@@ -1,0 +1,131 @@
+"""Cross-validations as pages show them: the button that starts one, and a card that tells how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.errors import LabError
+from bloodcell_core.training import groups
+from bloodcell_core.training.groups import Group
+from ui import lab, shell
+
+MOST_FOLDS = 20
+OVER = {"all": "Whole dataset", "train": "Without test split"}
+COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
+
+
+def cross_validation_button(config: TrainConfig | None, *, key: str = "cross_validation") -> str | None:
+    """A button that asks for folds and starts a cross-validation; the name of the group that it started, once.
+
+    `config` is what each fold trains with, or None where the page's settings can't be: the button is off then.
+    """
+    with st.popover("Cross-validate", icon=":material/view_week:", disabled=config is None, key=key):
+        st.caption(
+            "A network for each part of the dataset, trained on the other parts. Every picture is predicted by a "
+            "network that saw no picture of its photo: the figure with the narrowest honest interval."
+        )
+        folds = st.number_input("Parts", 2, MOST_FOLDS, groups.FOLDS, key=f"{key}_folds")
+        over = st.segmented_control(
+            "Cut from", list(OVER), default="all", format_func=OVER.get, required=True, key=f"{key}_over",
+            help="Without its test split, to choose settings by: the test pictures are left unread.",
+        )  # fmt: skip
+        clicked = st.button("Start", type="primary", key=f"{key}_start")
+    if not clicked or config is None:
+        return None
+    try:
+        with st.spinner("Starting …"):
+            name = groups.start_cross_validation(config, int(folds), over)
+    except (LabError, OSError) as error:
+        shell.show_error(str(error))
+        return None
+    st.toast(f"{folds} runs started, one a fold")
+    return name
+
+
+def group_title(group: Group) -> str:
+    """A cross-validation as people tell it from others: network, dataset, view, and the end of its name."""
+    run = next(iter(group.runs.values()))
+    return f"{lab.network_title(run)} · {run.config.data}, {run.config.view} view · {group.name[-4:]}"
+
+
+def group_card(group: Group) -> None:
+    """State, progress, figures and buttons of one cross-validation; to be drawn anew as its runs go on."""
+    facts = groups.describe(group)
+    with st.container(border=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**Cross-validation: {shell.plain(group_title(group))}**")
+            lab.say_synthetic(facts["synthetic"])
+            st.badge(facts["state"], color=COLOURS.get(facts["state"], "orange"))
+        left_out = "" if facts["over"] == "all" else ", the test split left unread"
+        words = f"Cross-validation, {facts['folds']} folds: {facts['folds_done']} of {facts['folds']} done{left_out}"
+        if facts["complete"]:
+            st.caption(f"{words}, {facts['seconds']:,.0f} s of training.")
+        else:
+            st.progress(sum(fold["progress"] for fold in facts["runs"]) / facts["folds"], words)
+        for fold in facts["runs"]:
+            if fold["state"] == "failed":
+                shell.show_error(f"Fold {fold['fold']}: {fold['reason']}")
+        _pooled(group, facts)
+        _buttons(group, facts)
+
+
+def _pooled(group: Group, facts: dict[str, Any]) -> None:
+    done = tuple(fold["run"] for fold in facts["runs"] if fold["state"] == "done")
+    scores = _scores(str(workspace.home()), group.name, done, group)
+    if not scores:
+        return
+    limits = scores["intervals"]["accuracy"]
+    interval = f"95% interval {100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "interval not known"
+    photos = f"{scores['photos']:,} photos" if scores["photos"] is not None else "source photos not known"
+    so_far = "" if facts["complete"] else f" of {facts['folds_done']} of {facts['folds']} folds"
+    st.markdown(
+        f"Out-of-fold accuracy{so_far} **" + shell.percent_markdown(scores["accuracy"]) + "** "
+        + f":gray[:small[{interval} · {scores['pictures']:,} pictures, {photos}]]"
+    )  # fmt: skip
+    with st.expander("Folds"):
+        spread = facts["accuracy_by_fold"]
+        if spread["spread"] is not None:
+            st.caption(
+                f"{shell.percent(spread['mean'])} on average, standard deviation {100 * spread['spread']:.1f} points: "
+                "how much it hangs on which photos were trained on and tested."
+            )
+        rows = [
+            {
+                "Fold": fold["fold"],
+                "State": fold["state"],
+                "Accuracy": shell.percent(fold["accuracy"]),
+                "Pictures": f"{fold['pictures']:,}" if fold["pictures"] else "–",
+                "Photos": f"{fold['photos']:,}" if fold["photos"] else "–",
+                "Training": f"{fold['seconds']:,.0f} s" if fold["seconds"] is not None else "–",
+            }
+            for fold in facts["runs"]
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+
+
+@st.cache_data(max_entries=64, show_spinner="Putting the folds together …")
+def _scores(home: str, name: str, done: tuple[str, ...], _group: Group) -> dict[str, Any] | None:
+    return groups.pooled_scores(_group)
+
+
+def _buttons(group: Group, facts: dict[str, Any]) -> None:
+    with st.container(horizontal=True):
+        at_work = facts["state"] in ("running", "queued")
+        if at_work and st.button("Stop", key=f"stop-{group.name}", icon=":material/stop:"):
+            _try(groups.stop, group)
+        if not at_work and not facts["complete"] and st.button("Go on", key=f"go-on-{group.name}"):
+            _try(groups.go_on, group)
+
+
+def _try(action: Any, group: Group) -> None:
+    try:
+        action(group)
+    except (LabError, OSError) as error:
+        st.toast(shell.plain(str(error)), icon=":material/error:")
+        return
+    st.rerun(scope="app")
