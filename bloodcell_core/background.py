@@ -1,0 +1,115 @@
+"""Work that a page or the command line starts in a process of its own and then watches through its folder.
+
+    <job>/status.json    how far it is: `state`, `reason`, `updated`, and what the kind of job adds
+         /worker.lock    held by its worker for life
+         /worker.log     what the worker wrote
+         /stop           there once a person has asked it to end
+
+A job that says it is at work while its lock is free was interrupted: no process number is trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+
+ENDED = ("done", "stopped", "interrupted", "failed")
+START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
+_workers: dict[Path, subprocess.Popen[bytes]] = {}
+"""Workers that this process started, kept to be reaped."""
+
+
+class StopRequested(Exception):
+    """A person asked the job to end."""
+
+
+class Job:
+    """The job in `folder`, whichever process works at it. `remedy` is what to do once it was interrupted."""
+
+    def __init__(self, folder: Path, remedy: str):
+        self.folder, self._remedy = folder, remedy
+
+    @property
+    def lock(self) -> FileLock:
+        return FileLock(self.folder / "worker.lock")
+
+    def status(self) -> dict[str, Any]:
+        """status.json, with `state` (starting, running or one of ENDED) corrected where the worker is gone."""
+        status = self._recorded()
+        starting = status["state"] == "starting" and time.time() - status["updated"] < START_GRACE
+        if status["state"] not in ENDED and not starting and not workspace.is_held(self.lock):
+            status = self._recorded()  # it may have ended between the two looks
+            if status["state"] not in ENDED:
+                status |= {"state": "interrupted", "reason": f"its worker ended without a word: {self._remedy}"}
+        return status
+
+    def _recorded(self) -> dict[str, Any]:
+        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        return status
+
+    def tell(self, **changes: Any) -> None:
+        """Merges `changes` into status.json. Only the job's worker does so, and who starts it."""
+        file = self.folder / "status.json"
+        before = self._recorded() if file.exists() else {}
+        workspace.write_json(file, before | changes | {"updated": time.time()})
+
+    def request_stop(self) -> None:
+        """Asks the worker to end as soon as it can."""
+        (self.folder / "stop").touch()
+
+    def stop_requested(self) -> bool:
+        return (self.folder / "stop").exists()
+
+    def start(self, module: str) -> None:
+        """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""
+        for ended in [folder for folder, process in _workers.items() if process.poll() is not None]:
+            del _workers[ended]
+        (self.folder / "stop").unlink(missing_ok=True)
+        self.tell(state="starting", reason="")
+        with open(self.folder / "worker.log", "ab") as log:
+            _workers[self.folder] = subprocess.Popen(
+                [sys.executable, "-m", module, self.folder.name],
+                cwd=Path(__file__).resolve().parents[1],
+                # Threads that wait for work sleep instead of spinning: the pages need the same cores.
+                env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def work(self, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Does the job in this process and returns its last status; `do` returns what a good end adds to it.
+
+        How it ended is told in status.json. Raises LabError where another process has it.
+        """
+        try:
+            lock = self.lock.acquire(timeout=START_GRACE)
+        except Timeout:
+            raise LabError(f"{self.folder.name!r} is at work in another process") from None
+        with lock:
+            try:
+                end = {"state": "done", "reason": ""} | do()
+            except StopRequested as stop:
+                end = {"state": "stopped", "reason": str(stop) or "stopped on request"}
+            except LabError as error:
+                end = {"state": "failed", "reason": str(error)}
+            except OSError as error:
+                end = {"state": "failed", "reason": f"the system refused: {error.strerror or error}"}
+            except Exception as error:
+                with open(self.folder / "worker.log", "a", encoding="utf-8") as log:
+                    traceback.print_exc(file=log)
+                end = {"state": "failed", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
+            self.tell(**end)
+            return self._recorded()

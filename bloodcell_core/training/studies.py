@@ -1,0 +1,365 @@
+"""Studies: searches for better settings, as everything else sees them. Imports no torch, Optuna only where it is used.
+
+    searches/<name>/status.json, worker.lock, worker.log, stop    of the process that searches (`background.Job`)
+
+What a study is to do and what its trials found lies in the database as Optuna keeps it, so that Optuna's own tools
+can read it. Each trial is a short training of the same network on the same pictures; what they are compared by is
+the validation loss, on one set of photos that is the same for all. The test split is never read.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from bloodcell_core import background, config, workspace
+from bloodcell_core.background import ENDED
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import model_info
+from bloodcell_core.training.jobs import checked
+from bloodcell_core.training.prepare import cut_validation, split_rows
+
+WORKER = "bloodcell_core.training.search"
+PLAN = "blood-cell-lab"  # the attribute that tells our studies from others in a shared database
+TRIALS, MOST_TRIALS, MOST_MINUTES = 20, 10_000, 60 * 24 * 30
+IMPORTANCE_TRIALS = 5  # that must have gone to their end before a share of each setting means anything
+RATES = 10.0  # the learning rate is drawn from a tenth to ten times what the search starts from
+LONGEST_MODEL = 40  # letters of the network's name in a study's name, which may have 64
+
+
+class Range(NamedTuple):
+    low: float
+    high: float
+    log: bool = False
+    """Drawn evenly over its logarithm."""
+
+
+SEARCHED: dict[str, Range | None] = {
+    "learning_rate": None,  # around the network's own
+    "width": Range(0.5, 2, log=True),
+    "dropout": Range(0, 0.6),
+    "rotation": Range(0, 180),
+    "zoom": Range(0, 0.3),
+    "stain": Range(0, 0.4),
+    "light": Range(0, 0.3),
+    "flips": Range(0, 0.5),
+    "shift": Range(0, 0.15),
+    "blur": Range(0, 1.5),
+    "erase": Range(0, 0.5),
+    "mixup": Range(0, 0.5),
+    "label_smoothing": Range(0, 0.2),
+    "weight_decay": Range(0, 0.05),
+}
+"""What can be searched, and where its values are drawn from."""
+
+USUAL = ("learning_rate", "width", "dropout", "rotation", "zoom", "stain", "light")
+"""What is searched where nothing is said; of these what the network has."""
+
+
+def searchable(model: str) -> list[str]:
+    """The rows of SEARCHED that a network has."""
+    info = model_info(model)
+    lacks = {"width": not info.widens, "dropout": info.dropout is None}
+    return [field for field in SEARCHED if not lacks.get(field)]
+
+
+def usual(model: str) -> list[str]:
+    """What is searched for a network where nothing is said."""
+    return [field for field in searchable(model) if field in USUAL]
+
+
+def start_values(settings: TrainConfig, fields: Iterable[str]) -> dict[str, float]:
+    """What the fields are before anything is tried; the network's own where the settings leave them to it."""
+    info = model_info(settings.model)
+    own = {"learning_rate": info.learning_rate, "dropout": info.dropout}
+    values = {field: getattr(settings, field) for field in fields}
+    return {field: own[field] if value is None else value for field, value in values.items()}
+
+
+def ranges(settings: TrainConfig, fields: Iterable[str]) -> dict[str, Range]:
+    """Where each field's values are drawn from: its row of SEARCHED, made wide enough for its value in `settings`."""
+    found = {}
+    for field, start in start_values(settings, fields).items():
+        limits = config.fields()[field].metadata
+        low, high, log = SEARCHED[field] or Range(start / RATES, start * RATES, log=True)
+        found[field] = Range(max(min(low, start), limits["low"]), min(max(high, start), limits["high"]), log)
+    return found
+
+
+class Study:
+    """The study called `name`; LabError where there is none."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.job = background.Job(workspace.search_dir(name), "tune --study goes on with it")
+        self.stored = _load(name)
+        """Optuna's own."""
+        plan = self.stored.user_attrs.get(PLAN)
+        if plan is None:
+            raise LabError(f"study {name!r} in the database isn't one of ours")
+        try:
+            self._take(plan)
+        except (LabError, KeyError, TypeError) as error:
+            raise LabError(f"study {name!r} can't be read: {error}") from None
+
+    def _take(self, plan: dict[str, Any]) -> None:
+        self.config = TrainConfig.from_json(plan["config"])
+        """What is trained but for the settings that are searched; its seed fixes what is tried, too."""
+        self.ranges = {field: Range(*limits) for field, limits in plan["search"].items()}
+        self.trials_wanted: int = plan["trials"]
+        self.minutes: float = plan["minutes"]
+        """After so many no trial is begun; 0 for no limit."""
+        self.classes: list[str] = plan["classes"]
+        self.data_hash: str = plan["data_hash"]
+        self.synthetic: bool = plan["synthetic"]
+        self.created: str = plan["created"]
+        self.validation: dict[str, int | None] = plan["validation"]
+        """The pictures, and source photos where they are known, that trials are compared on."""
+
+    def status(self) -> dict[str, Any]:
+        """Its worker's status: `state`, `reason`, and while it is at work `phase`, `trial`, `epoch`, `seconds_left`.
+
+        A study of a shared database that was begun in another workspace has the state `elsewhere`.
+        """
+        if not self.job.folder.is_dir():
+            return {"state": "elsewhere", "reason": "it was begun in another workspace, and goes on only there"}
+        return self.job.status()
+
+    def trials(self) -> list[dict[str, Any]]:
+        """What was tried, in order: number (from 1), state (done, pruned, running, interrupted), reason, val_loss and
+        val_accuracy of its best epoch (None before the first), epochs, seconds, and its settings by field."""
+        at_work = self.status()["state"] == "running"
+        found = []
+        for trial in self.stored.get_trials(deepcopy=False):
+            state = {"COMPLETE": "done", "PRUNED": "pruned", "RUNNING": "running"}.get(trial.state.name, "interrupted")
+            if trial.state.name == "WAITING" or not trial.params:
+                continue
+            losses = [loss for loss in trial.intermediate_values.values() if math.isfinite(loss)]
+            found.append(
+                {
+                    "number": trial.number + 1,
+                    "state": "interrupted" if state == "running" and not at_work else state,
+                    "reason": trial.user_attrs.get("reason", ""),
+                    "val_loss": min(losses, default=None),
+                    "val_accuracy": trial.user_attrs.get("val_accuracy"),
+                    "epochs": len(trial.intermediate_values),
+                    "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,
+                    "settings": dict(trial.params),
+                }
+            )
+        return found
+
+    def finished(self) -> int:
+        """How many trials count: those that went to their end or were pruned."""
+        return sum(trial["state"] in ("done", "pruned") for trial in self.trials())
+
+    def importance(self) -> dict[str, float]:
+        """How much of the spread of the trials' losses, as logarithms, each field accounts for; the shares sum to 1.
+
+        By fANOVA (Hutter et al. 2014) over the trials that went to their end, most first; {} while they are fewer
+        than IMPORTANCE_TRIALS. With as few as that the shares are no more than a hint.
+        """
+        if sum(trial["state"] == "done" for trial in self.trials()) < IMPORTANCE_TRIALS:
+            return {}
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+        shares = get_param_importances(
+            self.stored,
+            evaluator=FanovaImportanceEvaluator(seed=0),
+            target=lambda trial: math.log(max(trial.value, 1e-12)),  # one diverged trial would outweigh all others
+        )
+        return {field: float(share) for field, share in shares.items()}
+
+    def best_config(self) -> TrainConfig:
+        """The settings of the best trial, ready to train a run with; LabError where there is none, or no such data."""
+        best = best_of(self.trials())
+        if best is None:
+            raise LabError(f"study {self.name!r} has no finished trial yet")
+        if Dataset(self.config.data).content_hash != self.data_hash:
+            raise LabError(f"dataset {self.config.data!r} is no longer the one that {self.name!r} was made for")
+        return replace(self.config, **best["settings"])
+
+    def describe(self) -> dict[str, Any]:
+        """What `tune show` prints. JSON-ready."""
+        status, trials = self.status(), self.trials()
+        return {
+            "study": self.name,
+            "state": status["state"],
+            "reason": status["reason"],
+            "model": self.config.model,
+            "data": self.config.data,
+            "data_hash": self.data_hash,
+            "synthetic": self.synthetic,
+            "created": self.created,
+            "config": self.config.to_json(),
+            "search": {
+                field: {"low": low, "high": high, "log": log} for field, (low, high, log) in self.ranges.items()
+            },
+            "trials_wanted": self.trials_wanted,
+            "minutes": self.minutes,
+            "validation": self.validation,
+            "trials": trials,
+            "importance": self.importance(),
+            "best": best_of(trials),
+        }
+
+
+def best_of(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The trial with the lowest validation loss of those that went to their end."""
+    done = [trial for trial in trials if trial["state"] == "done"]
+    return min(done, key=lambda trial: trial["val_loss"], default=None)
+
+
+def create(
+    settings: TrainConfig,
+    fields: Sequence[str] = (),
+    trials: int = TRIALS,
+    minutes: float = 0,
+    name: str | None = None,
+) -> Study:
+    """Makes a study that waits for `start` or `search.work`; LabError where it couldn't train: nothing is made then.
+
+    `fields` are rows of SEARCHED that the network has, by default the usual ones.
+    """
+    import optuna
+
+    dataset = Dataset(settings.data)
+    settings = checked(settings, dataset)
+    possible = searchable(settings.model)
+    for field in fields:
+        if field not in possible:
+            raise LabError(f"{field!r} can't be searched with {settings.model}: there are {', '.join(possible)}")
+    _check_limits(trials, minutes)
+    validation = dataset.pictures.loc[split_rows(settings, dataset, cut_validation(settings, dataset))["val"]]
+    now = datetime.now(UTC)
+    name = name or f"{now:%Y%m%d-%H%M%S}-{workspace.slug(settings.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
+    with workspace.new_folder(workspace.search_dir(name)) as folder:
+        background.Job(folder, "").tell(state="starting", reason="")
+        try:
+            stored = optuna.create_study(storage=_storage(), study_name=name, direction="minimize")
+        except optuna.exceptions.DuplicatedStudyError:
+            raise LabError(f"the database has a study {name!r} already: choose another name") from None
+        plan = {
+            "config": settings.to_json(),
+            "search": ranges(settings, fields or usual(settings.model)),
+            "trials": trials,
+            "minutes": minutes,
+            "classes": dataset.classes,
+            "data_hash": dataset.content_hash,
+            "synthetic": dataset.synthetic,
+            "created": now.isoformat(timespec="seconds"),
+            "validation": {
+                "pictures": len(validation),
+                "photos": validation.photo.nunique() if dataset.photos_known else None,
+            },
+        }
+        stored.set_user_attr(PLAN, plan)
+    return Study(name)
+
+
+def reopen(study: Study, trials: int | None = None, minutes: float | None = None) -> None:
+    """Makes an ended study ready to go on, to `trials` in all; LabError where it can't, or has nothing left to do."""
+    state = study.status()["state"]
+    if state not in ENDED:
+        raise LabError(f"study {study.name!r} can't go on: it is {state}")
+    if Dataset(study.config.data).content_hash != study.data_hash:
+        raise LabError(f"dataset {study.config.data!r} is no longer the one that {study.name!r} was made for")
+    plan = study.stored.user_attrs[PLAN]
+    plan |= {key: value for key, value in (("trials", trials), ("minutes", minutes)) if value is not None}
+    _check_limits(plan["trials"], plan["minutes"])
+    if (finished := study.finished()) >= plan["trials"]:
+        raise LabError(f"study {study.name!r} has its {finished} trials: --trials gives it more in all")
+    study.stored.set_user_attr(PLAN, plan)
+    study._take(plan)
+    (study.job.folder / "stop").unlink(missing_ok=True)
+
+
+def start(study: Study) -> None:
+    """Lets a study that was made or reopened go on in a process of its own."""
+    study.job.start(WORKER)
+
+
+def request_stop(study: Study) -> None:
+    """Asks the study's worker to end at the next batch; the trial that it is at doesn't count."""
+    state = study.status()["state"]
+    if state not in ("starting", "running"):
+        raise LabError(f"study {study.name!r} isn't at work: it is {state}")
+    study.job.request_stop()
+
+
+def names() -> list[str]:
+    """Our studies in the database, newest first."""
+    if not workspace.database_exists():
+        return []
+    import optuna
+
+    found = [each for each in optuna.get_all_study_summaries(_storage()) if PLAN in each.user_attrs]
+    return [each.study_name for each in sorted(found, key=lambda each: each.user_attrs[PLAN]["created"], reverse=True)]
+
+
+def find(reference: str) -> Study:
+    """The study of that name, or of which it is a unique beginning; LabError where there is none."""
+    known = names()
+    matches = [name for name in known if name.startswith(reference)] if reference else []
+    if reference in matches or len(matches) == 1:
+        return Study(reference if reference in matches else matches[0])
+    if not matches:
+        raise LabError(f"there is no study {reference!r}: `tune list` shows what there is")
+    raise LabError(f"{reference!r} begins the names of {len(matches)} studies: give more of it ({matches[0]} …)")
+
+
+def remove(study: Study) -> None:
+    """Deletes a study that isn't at work, its trials too; LabError where it is."""
+    import optuna
+
+    if study.status()["state"] not in ENDED:
+        raise LabError(f"study {study.name!r} can't be removed: it is {study.status()['state']}")
+    optuna.delete_study(study_name=study.name, storage=_storage())
+    shutil.rmtree(study.job.folder)
+
+
+def _check_limits(trials: int, minutes: float) -> None:
+    if not 1 <= trials <= MOST_TRIALS:
+        raise LabError(f"trials must lie between 1 and {MOST_TRIALS:,}, not {trials}")
+    if not 0 <= minutes <= MOST_MINUTES:
+        raise LabError(f"minutes must lie between 0, for no limit, and {MOST_MINUTES:,}, not {minutes:g}")
+
+
+def _load(name: str) -> Any:
+    """Optuna's study called `name`."""
+    missing = LabError(f"there is no study {name!r}: `tune list` shows what there is")
+    if not workspace.database_exists():
+        raise missing
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=_storage())
+    except KeyError:
+        raise missing from None
+
+
+def _storage() -> Any:
+    """The database as Optuna sees it; LabError names it where it can't be used."""
+    import optuna
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = workspace.database_url()
+    try:
+        # No connection is kept: a page's thread may not come back for hours.
+        return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+    except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.OptunaError) as error:
+        try:
+            place = make_url(url).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            place = "that BLOODCELL_DB_URL names"
+        raise LabError(f"the database {place} can't be used: {str(error).splitlines()[0][:200]}") from None

@@ -1,0 +1,264 @@
+"""The part of a page that starts searches for better settings and shows what their trials found."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.background import ENDED
+from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.errors import LabError
+from bloodcell_core.models import MODELS
+from bloodcell_core.training import jobs, studies
+from bloodcell_core.training.studies import Study
+from ui import shell
+
+TICK = 2.0  # seconds between two looks at a search that is at work
+EPOCHS, PICTURES = 5, 2000  # of a trial, where nothing else is asked for
+SHOWN_TRIALS = 10
+DOUBLE_CLICK = 2.0  # seconds in which a second click starts nothing
+BADGES = {"running": "violet", "starting": "gray", "done": "green", "failed": "red"}
+COLOURS = {"done": "#8B6CFF", "running": "#E69F00", "pruned": "#8A8796", "interrupted": "#8A8796"}
+SHAPES = {"done": "circle", "running": "diamond", "pruned": "cross", "interrupted": "triangle-down"}
+
+
+def search_panel(dataset_names: Sequence[str]) -> None:
+    """Draw the form that starts a search on one of these datasets, and one of the searches that there are in full."""
+    form, found = st.columns([2, 5], gap="large")
+    with form:
+        _form(dataset_names)
+    with found:
+        _searches()
+
+
+def pretty(field: str) -> str:
+    """The name of a setting as people read it: "learning_rate" → "Learning rate"."""
+    return field.replace("_", " ").capitalize()
+
+
+def _form(names: Sequence[str]) -> None:
+    shown = shell.address("dataset")
+    dataset = st.selectbox("Dataset", names, names.index(shown) if shown in names else 0, key="search_dataset")
+    model = st.selectbox(
+        "Network", list(MODELS), list(MODELS).index("cell_net"), format_func=lambda name: MODELS[name].title,
+        key="search_model",
+    )  # fmt: skip
+    preset = st.selectbox(
+        "Preset", list(PRESETS), list(PRESETS).index("quick look"), format_func=str.capitalize, key="search_preset",
+        help="What stays the same for all trials. The first trial is these settings as they are.",
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        trials = st.number_input("Trials", 1, 1000, studies.TRIALS, help="How many settings are tried.")
+        minutes = st.number_input("Minutes", 0, 10_000, 0, help="No trial begins after so many; 0 for no limit.")
+    with st.container(horizontal=True):
+        epochs = st.number_input("Epochs a trial", 1, 1000, EPOCHS, help="Bad trials are broken off before.")
+        pictures = st.number_input("Pictures an epoch", 0, 10_000_000, PICTURES, help="0 for all.")
+    fields = st.multiselect(
+        "What to vary", studies.searchable(model), studies.usual(model), format_func=pretty,
+        key=f"search_fields_{model}",
+    )  # fmt: skip
+    st.caption("Trials are compared on photos kept back from the training split. The test split is not looked at.")
+    if st.button("Search", type="primary", icon=":material/search:", disabled=not fields, key="search_start"):
+        settings = PRESETS[preset] | {"epochs": int(epochs), "pictures_per_epoch": int(pictures)}
+        _start(TrainConfig(data=dataset, model=model, **settings), fields, int(trials), int(minutes))
+
+
+def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) -> None:
+    if time.monotonic() - st.session_state.get("search_started", -DOUBLE_CLICK) < DOUBLE_CLICK:
+        return
+    try:
+        with st.spinner("Starting …"):
+            study = studies.create(settings, fields, trials, minutes)
+            studies.start(study)
+    except (LabError, OSError) as error:
+        shell.show_error(str(error))
+        return
+    st.session_state["search_started"] = time.monotonic()
+    shell.set_address(study=study.name)
+    st.rerun()
+
+
+def _searches() -> None:
+    try:
+        names = studies.names()
+        if not names:
+            st.info("No search yet. Choose a network on the left and press **Search**: its trials appear here.")
+            return
+        name = shell.bound_selectbox("Search", names, "study")
+        at_work = Study(name).status()["state"] not in (*ENDED, "elsewhere")
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    st.fragment(_study, run_every=TICK if at_work else None)(name, at_work)
+
+
+def _study(name: str, was_at_work: bool) -> None:
+    try:
+        study = Study(name)
+        status, trials = study.status(), study.trials()
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    if was_at_work and status["state"] in ENDED:
+        st.rerun(scope="app")  # once, so that the panel stops its timer
+    _head(study, status)
+    rows = pd.DataFrame([trial | trial["settings"] for trial in trials if trial["val_loss"] is not None])
+    if rows.empty:
+        st.caption("The first point comes with the first epoch.")
+        return
+    left, right = st.columns([3, 2])
+    with left:
+        _loss_chart(rows)
+    with right:
+        _importance_chart(_importance(name, sum(rows.state == "done")), sum(rows.state == "done"))
+    _table(rows, list(study.ranges))
+    if studies.best_of(trials):
+        _train_button(study)
+
+
+def _head(study: Study, status: dict[str, Any]) -> None:
+    state, finished = status["state"], study.finished()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        model = MODELS[study.config.model].title if study.config.model in MODELS else study.config.model
+        st.markdown(f"**{shell.plain(model)} on {shell.plain(study.config.data)}**, {study.config.view} view")
+        if study.synthetic:
+            shell.synthetic_badge()
+        st.badge(state, color=BADGES.get(state, "orange"))
+        if state in ("starting", "running"):
+            asked = study.job.stop_requested()
+            if st.button("Stopping …" if asked else "Stop", disabled=asked, icon=":material/stop:", key="search_stop"):
+                _try(studies.request_stop, study)
+        unfinished = state in ENDED and finished < study.trials_wanted
+        if unfinished and st.button("Go on", icon=":material/play_arrow:", key="search_go_on"):
+            _try(_go_on, study)
+    if state == "running":
+        words = f"{finished} of {study.trials_wanted} trials"
+        if status["phase"] == "training":
+            words += f", epoch {min(status['epoch'] + 1, study.config.epochs)} of {study.config.epochs}"
+        else:
+            words += f", {status['phase']}"
+        if status["seconds_left"] is not None:
+            words += f", about {timedelta(seconds=status['seconds_left'])} left"
+        st.progress(min(finished / study.trials_wanted, 1.0), words)
+    elif status["reason"]:
+        st.caption(shell.plain(status["reason"]))
+    photos = study.validation["photos"]
+    st.caption(
+        f"{finished} of {study.trials_wanted} trials of {study.config.epochs} epochs, compared on "
+        f"{study.validation['pictures']:,} validation pictures"
+        + (f" from {photos:,} source photos." if photos is not None else "; source photos are not known.")
+    )
+
+
+def _go_on(study: Study) -> None:
+    studies.reopen(study)
+    studies.start(study)
+
+
+def _try(action: Any, study: Study) -> None:
+    try:
+        action(study)
+    except (LabError, OSError) as error:
+        st.toast(shell.plain(str(error)), icon=":material/error:")
+    st.rerun(scope="app")
+
+
+def _loss_chart(rows: pd.DataFrame) -> None:
+    """The validation loss of each trial, and the lowest so far as a line."""
+    frame = rows[["number", "state", "val_loss", "val_accuracy", "epochs"]].copy()
+    frame["best"] = frame.val_loss.where(frame.state == "done").cummin().ffill()
+    loss = alt.Scale(type="log", nice=False, padding=12)
+    x = alt.X(
+        "number:Q", title="trial", axis=alt.Axis(tickMinStep=1, grid=False), scale=alt.Scale(padding=12, nice=False)
+    )
+    domain = [state for state in COLOURS if state in set(frame.state)]
+    legend = alt.Legend(title=None, orient="top")
+    colour = alt.Scale(domain=domain, range=[COLOURS[state] for state in domain])
+    shape = alt.Scale(domain=domain, range=[SHAPES[state] for state in domain])
+    points = (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=70, opacity=0.9)
+        .encode(
+            x,
+            alt.Y("val_loss:Q", title="validation loss", scale=loss, axis=alt.Axis(format="~g", tickCount=5)),
+            alt.Color("state:N", scale=colour, legend=legend),
+            alt.Shape("state:N", scale=shape, legend=legend),
+            tooltip=[
+                alt.Tooltip("number:Q", title="trial"),
+                alt.Tooltip("val_loss:Q", title="validation loss", format=".4f"),
+                alt.Tooltip("val_accuracy:Q", title="accuracy", format=".1%"),
+                alt.Tooltip("epochs:Q", title="epochs"),
+                alt.Tooltip("state:N"),
+            ],
+        )
+    )
+    best = (
+        alt.Chart(frame.dropna(subset=["best"]))
+        .mark_line(interpolate="step-after", color=COLOURS["done"], strokeWidth=2, opacity=0.6)
+        .encode(x, alt.Y("best:Q", scale=loss))
+    )
+    st.altair_chart(alt.layer(best, points).properties(height=280), alt="Validation loss of each trial, lowest so far")
+
+
+@st.cache_data(max_entries=50, show_spinner="What mattered …")
+def _importance(name: str, done: int) -> dict[str, float]:
+    """The study's shares; `done` is how many trials they are of, so that they are counted anew with each."""
+    return Study(name).importance()
+
+
+def _importance_chart(shares: dict[str, float], done: int) -> None:
+    """How much each setting mattered, most at the top."""
+    if not shares:
+        st.caption(f"What mattered is shown from {studies.IMPORTANCE_TRIALS} trials on that weren't broken off.")
+        return
+    frame = pd.DataFrame({"setting": [pretty(field) for field in shares], "share": list(shares.values())})
+    bars = (
+        alt.Chart(frame, title=alt.Title(f"What the losses of {done} trials differ by", fontSize=13, anchor="start"))
+        .mark_bar(color=COLOURS["done"], cornerRadiusEnd=3)
+        .encode(
+            alt.X("share:Q", title=None, axis=alt.Axis(format="%", grid=False, tickCount=4)),
+            alt.Y("setting:N", title=None, sort="-x", axis=alt.Axis(labelLimit=160)),
+            tooltip=["setting:N", alt.Tooltip("share:Q", format=".0%")],
+        )
+    )
+    st.altair_chart(bars.properties(height=280), alt="Share of each setting in what the losses differ by")
+
+
+def _table(rows: pd.DataFrame, fields: list[str]) -> None:
+    best = rows[rows.state == "done"].nsmallest(SHOWN_TRIALS, "val_loss")
+    if best.empty:
+        return
+    columns = {
+        "number": st.column_config.NumberColumn("Trial", width="small"),
+        "val_loss": st.column_config.NumberColumn("Validation loss", format="%.4f"),
+        "val_accuracy": st.column_config.NumberColumn("Accuracy", format="percent"),
+        "seconds": st.column_config.NumberColumn("Seconds", format="%.0f", width="small"),
+    }
+    columns |= {field: st.column_config.NumberColumn(pretty(field), format="%.3g") for field in fields}
+    st.dataframe(best[[*columns]], hide_index=True, column_config=columns)
+    st.caption(
+        "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it."
+    )
+
+
+def _train_button(study: Study) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        epochs = st.number_input("Epochs", 1, 1000, study.config.epochs, key="search_epochs", width=120)
+        everything = st.toggle("All pictures an epoch", value=True, key="search_everything")
+        clicked = st.button(
+            "Train with the best settings", type="primary", icon=":material/play_arrow:", key="search_train"
+        )
+    if not clicked:
+        return
+    try:
+        settings = replace(study.best_config(), epochs=int(epochs))
+        run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
+    except (LabError, OSError) as error:
+        shell.show_error(str(error))
+        return
+    st.toast(f"Run {run.name} started")
