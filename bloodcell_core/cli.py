@@ -124,7 +124,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb(verbs, "train", _train, "Train a network.")
     _add_config_flags(parser)
 
-    run = verbs.add_parser("runs", help="runs: list, show, stop, resume, remove").add_subparsers(
+    parser = verb(
+        verbs, "cross-validate", _cross_validate,
+        "Train a network on each of several folds by source photo, so that every picture is predicted out of its fold.",
+    )  # fmt: skip
+    parser.add_argument("--folds", type=int, metavar="K", help="by default 5")
+    parser.add_argument(
+        "--over", choices=("all", "train"), help="the whole dataset (the default), or all but its own test split"
+    )
+    parser.add_argument("--group", help="go on with the unfinished folds of this cross-validation")
+    _add_config_flags(parser)
+
+    run = verbs.add_parser("runs", help="runs: list, show, group, stop, resume, remove").add_subparsers(
         required=True, metavar="VERB", parser_class=_Parser
     )
     verb(run, "list", _runs_list, "List the runs, newest first.")
@@ -135,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
         ("remove", _runs_remove, "Delete a run."),
     ):
         verb(run, name, do, help).add_argument("run", help="a run's name, a unique beginning of it, or latest")
+    parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
+    parser.add_argument("group", help="a group's name, or a unique beginning of it")
 
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
@@ -153,11 +166,18 @@ def _parser() -> argparse.ArgumentParser:
     return top
 
 
+FLAGGED = [
+    name for name, spec in config.fields().items()
+    if not spec.metadata["advanced"] or name in ("weights", "seed", "device")
+]  # fmt: skip
+"""Settings that have a flag of their own; `--set` takes all."""
+
+
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
-    for name, spec in config.fields().items():
-        if not spec.metadata["advanced"] or name in ("weights", "seed", "device"):
-            default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
-            parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+    for name in FLAGGED:
+        spec = config.fields()[name]
+        default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+        parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help=f"any setting: {', '.join(config.fields())}",
@@ -335,17 +355,22 @@ def _data_remove(args: argparse.Namespace) -> None:
 # training
 
 
-def _train(args: argparse.Namespace) -> int:
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainConfig that preset and flags give."""
     values: dict[str, Any] = dict(PRESETS[args.preset]) if args.preset else {}
-    for name in config.fields():
-        if getattr(args, name, None) is not None:
+    for name in FLAGGED:
+        if getattr(args, name) is not None:
             values[name] = config.parse(name, getattr(args, name))
     for setting in args.set:
         name, equals, text = setting.partition("=")
         if not equals:
             raise LabError(f"--set takes FIELD=VALUE, not {setting[:60]!r}")
         values[name] = config.parse(name, text)
-    wanted = TrainConfig.from_json(values)
+    return values
+
+
+def _train(args: argparse.Namespace) -> int:
+    wanted = TrainConfig.from_json(_settings(args))
 
     from bloodcell_core.training import jobs
 
@@ -368,6 +393,62 @@ def _work_here(run: runs.Run) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def _cross_validate(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import groups
+    from bloodcell_core.training.team import this_process
+
+    settings = _settings(args)
+    if this_process().size > 1:
+        raise LabError("cross-validate trains in one process: leave torchrun out")
+    if args.group:
+        if settings or args.folds is not None or args.over:
+            raise LabError("--group goes on with the settings that it was begun with: leave out all others")
+        group = groups.find(args.group)
+    else:
+        folds = groups.FOLDS if args.folds is None else args.folds
+        group = groups.create_group(TrainConfig.from_json(settings), folds, args.over or "all")
+    if args.detach:
+        groups.go_on(group)
+    else:
+        for run in groups.unfinished(group):
+            _say(f"{group.name}: fold {run.config.fold_words}")
+            _work_here(run)
+            if run.status()["state"] != "done":
+                break
+    return _show_group(group.name, args.json, failure=1)
+
+
+def _runs_group(args: argparse.Namespace) -> None:
+    _show_group(args.group, args.json)
+
+
+def _show_group(reference: str, as_json: bool, failure: int = 0) -> int:
+    from bloodcell_core.training.groups import group_summary
+
+    facts = group_summary(reference)
+    over = "all splits" if facts["over"] == "all" else "all but the test split"
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
+    lines = [
+        f"{facts['group']}: {facts['state']}, {facts['folds_done']} of {facts['folds']} folds",
+        f"{facts['model']} on {facts['data']}{synthetic}, {facts['view']} view, folds over {over}",
+    ]
+    for fold in facts["runs"]:
+        figures = ""
+        if fold["accuracy"] is not None:
+            photos = f" of {fold['photos']} photos" if fold["photos"] is not None else ""
+            figures = f"accuracy {fold['accuracy']:.4f}, {fold['pictures']:,} pictures{photos}, {fold['seconds']:.0f} s"
+        told = figures or fold["reason"]
+        lines.append(f"  fold {fold['fold']}  {fold['state']:12} {fold['run'] or '':40} {told}".rstrip())
+    spread = facts["accuracy_by_fold"]
+    if spread and spread["spread"] is not None:
+        lines.append(f"  mean of the folds  {spread['mean']:.4f}, standard deviation {spread['spread']:.4f}")
+    if facts["pooled"]:
+        missing = "" if facts["complete"] else f", {facts['folds_done']} of {facts['folds']} folds alone"
+        lines += _score_lines(facts["pooled"], f"out of fold{missing}")
+    _show(facts, as_json, lines)
+    return failure if facts["state"] == "failed" else 0
+
+
 def _show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
     facts = run.describe()
     lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
@@ -376,7 +457,7 @@ def _show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
         f"epoch {facts['epoch']} of {facts['epochs']}, {_weights_words(run)}"
     )
     if facts["summary"] and facts["summary"]["test"]:
-        lines += _score_lines(facts["summary"]["test"], "test")
+        lines += _score_lines(facts["summary"]["test"], _split_words(run, "test"))
     _show(facts, as_json, lines)
     return failure if facts["state"] == "failed" else 0
 
@@ -385,9 +466,15 @@ def _weights_words(run: runs.Run) -> str:
     return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
 
 
-def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
+def _split_words(run: runs.Run, split: str, data: str | None = None) -> str:
+    """A split of a run's own dataset or of another; a fold's run is tested on its fold."""
+    own = data in (None, run.config.data)
+    return f"fold {run.config.fold_words}" if own and split == "test" and run.config.folds else f"{split} split"
+
+
+def _score_lines(scores: dict[str, Any], title: str) -> list[str]:
     photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
-    lines = [f"{split} split: {scores['pictures']:,} pictures, {photos}"]
+    lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
     words = {
         "accuracy": "accuracy",
         "balanced_accuracy": "balanced accuracy",
@@ -407,11 +494,13 @@ def _score_lines(scores: dict[str, Any], split: str) -> list[str]:
 
 def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
-    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "bundled")
+    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "fold", "group", "bundled")
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
     lines = [
         f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']}"
         f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {_weights_words(run)}"
+        + (f", fold {row['fold']}" if row["fold"] else "")
+        + (f" ({row['group']})" if row["group"] else "")
         for row, run in zip(rows, good, strict=True)
     ]
     for line in damaged:
@@ -458,7 +547,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     head = f"{run.name} on {scores['data']}{synthetic}, {_weights_words(run)}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
-    _show(scores, args.json, [head, *_score_lines(scores, args.split), *matrix])
+    _show(scores, args.json, [head, *_score_lines(scores, _split_words(run, args.split, args.data)), *matrix])
 
 
 def _predict(args: argparse.Namespace) -> None:

@@ -39,6 +39,7 @@ FIRST_PAINT = (
     "bloodcell_core.evaluation.intervals",
     "bloodcell_core.evaluation.scoring",
     "bloodcell_core.training.jobs",
+    "bloodcell_core.training.groups",
     "bloodcell_core.review.mistakes",
     "bloodcell_core.cli",
 )

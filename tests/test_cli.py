@@ -169,7 +169,7 @@ def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) ->
     (row,) = cli("runs", "list", "--json").value["runs"]
     assert row == {
         "run": done.name, "state": "done", "model": "basic_cnn", "data": "demo", "view": "frame",
-        "weights": "default", "pretrained": False, "synthetic": True, "bundled": False,
+        "weights": "default", "pretrained": False, "synthetic": True, "fold": "", "group": "", "bundled": False,
     }  # fmt: skip
     facts = cli("runs", "show", "latest", "--json").value
     assert {key: facts[key] for key in row} == row
@@ -278,6 +278,16 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "demo", "--model", "resnet18", "--weights", "x.pth"], "there is no such file"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--preset", "best"], "best"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--foreground", "--detach"], "--detach"),
+        (["cross-validate"], "settings are missing: data, model"),
+        (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "1"], "at least 2 folds, not 1"),
+        (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "some"], "some"),
+        (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--over", "test"], "test"),
+        (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "49"], "too few for 49 folds"),
+        (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--set", "fold=2"], "cuts its folds by itself"),
+        (["cross-validate", "--group", "nothing"], "there is no cross-validation 'nothing'"),
+        (["cross-validate", "--group", "nothing", "--epochs", "3"], "leave out all others"),
+        (["cross-validate", "--group", "nothing", "--folds", "3"], "leave out all others"),
+        (["runs", "group", "nothing"], "there is no cross-validation 'nothing'"),
         (["runs", "show", "nothing"], "there is no run 'nothing'"),
         (["runs", "show", "2"], "begins the names of 2 runs"),
         (["runs", "show", ""], "there is no run ''"),
@@ -393,6 +403,7 @@ EXAMPLES: dict[str, str] = {
     "data": "other", "model": "deep_cnn", "view": "cell", "size": "64", "epochs": "7",
     "pictures_per_epoch": "100", "batch_size": "16", "optimizer": "adamw", "learning_rate": "0.01",
     "weight_decay": "0.5", "dropout": "0.3", "width": "0.5",
+    "folds": "5", "fold": "2", "fold_over": "train",
     "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
 }  # fmt: skip
 
@@ -564,6 +575,93 @@ def test_ctrl_c_stops_a_training_and_keeps_what_it_has(lab: Path) -> None:
     assert (facts["state"], facts["reason"]) == ("stopped", "stopped on request")
     assert facts["summary"]["test"]["pictures"] > 0
     assert 0 < facts["epoch"] < 1000
+
+
+# Cross-validation
+
+CROSS = ["cross-validate", *TINY_FLAGS, "--set=epochs=1", "--folds=3"]
+
+
+def test_a_cross_validation_from_beginning_to_end(cli: Callable[..., Outcome]) -> None:
+    outcome = cli(*CROSS, "--json")
+    assert outcome.code == 0
+    facts = outcome.value
+    assert (facts["state"], facts["folds"], facts["folds_done"], facts["complete"]) == ("done", 3, 3, True)
+    assert facts["pooled"]["pictures"] == 48
+    assert "fold 3 of 3" in outcome.err
+    assert "epoch 1/1: train loss" in outcome.err
+    assert cli("runs", "group", facts["group"], "--json").value == facts
+
+    said = cli("runs", "group", facts["group"]).out
+    for words in (
+        f"{facts['group']}: done, 3 of 3 folds", "basic_cnn on demo (synthetic pictures), frame view, folds over all",
+        "out of fold: 48 pictures, 27 source photos", f"{facts['pooled']['accuracy']:.4f}", "standard deviation",
+    ):  # fmt: skip
+        assert words in said
+    for fold in facts["runs"]:
+        assert fold["run"] in said
+        assert f"fold {fold['fold']} of 3: {fold['pictures']}" in cli("evaluate", fold["run"]).out
+        assert f"fold {fold['fold']} of 3: {fold['pictures']}" in cli("runs", "show", fold["run"]).out
+
+    listed = cli("runs", "list", "--json").value["runs"]
+    assert [(row["fold"], row["group"]) for row in listed if row["group"]] == [
+        (f"{fold} of 3", facts["group"]) for fold in (3, 2, 1)
+    ]
+    assert f"fold 2 of 3 ({facts['group']})" in cli("runs", "list").out
+    assert cli("runs", "show", "latest", "--json").value["group"] == ""
+
+
+def test_a_stopped_cross_validation_stops_there_and_goes_on(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bloodcell_core.training import worker
+
+    work, to_stop = worker.work, {2}
+
+    def stop_in_second_fold(run: Run, *rest: Any) -> str:
+        if run.config.fold in to_stop:
+            (run.folder / "stop").touch()
+        return work(run, *rest)
+
+    monkeypatch.setattr(worker, "work", stop_in_second_fold)
+    outcome = cli(*CROSS, "--json")
+    facts = outcome.value
+    assert outcome.code == 0
+    assert [fold["state"] for fold in facts["runs"]] == ["done", "stopped", "missing"]
+    assert (facts["state"], facts["complete"]) == ("stopped", False)
+    assert "out of fold, 1 of 3 folds alone" in cli("runs", "group", facts["group"]).out
+
+    to_stop.clear()
+    again = cli("cross-validate", "--group", facts["group"], "--json").value
+    assert [fold["state"] for fold in again["runs"]] == ["done"] * 3
+    assert [fold["run"] for fold in again["runs"]][:2] == [fold["run"] for fold in facts["runs"]][:2]
+    assert again["pooled"]["pictures"] == 48
+
+
+def test_a_failed_fold_ends_a_cross_validation_with_1(cli: Callable[..., Outcome]) -> None:
+    outcome = cli(*CROSS, "--set=pictures_per_epoch=1", "--json")
+    assert outcome.code == 1
+    assert [fold["state"] for fold in outcome.value["runs"]] == ["failed", "missing", "missing"]
+    assert "at least two pictures" in outcome.value["runs"][0]["reason"]
+    assert "at least two pictures" in cli("runs", "group", outcome.value["group"]).out
+
+
+def test_a_detached_cross_validation_returns_at_once(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(jobs, "start", lambda run: started.append(run.name))
+    outcome = cli(*CROSS, "--over=train", "--detach", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    facts = outcome.value
+    assert (facts["state"], facts["over"], facts["pooled"]) == ("queued", "train", None)
+    assert started == [fold["run"] for fold in facts["runs"]]
+    assert "all but the test split" in cli("runs", "group", facts["group"]).out
+
+
+def test_a_cross_validation_takes_no_team(cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    cli(*CROSS).assert_refused("leave torchrun out")
 
 
 # Runs
