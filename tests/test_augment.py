@@ -1,11 +1,13 @@
 """Changes to training pictures: equal to torchvision's where it has them, each within its limits, seeded."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torchvision.transforms import functional as reference
+from torchvision.transforms.v2 import functional as v2
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.training import augment as module
@@ -25,6 +27,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def pictures(count: int = 4, size: int = 32, seed: int = 0) -> Tensor:
     """Smooth ones: resampling noise tells nothing about where it went."""
     coarse = torch.rand(count, 3, 5, 5, generator=seeded(seed))
+    assert coarse.std() > 0.1, "flat pictures prove nothing: make them before `draws`"
     return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True).clamp(0.05, 0.95)
 
 
@@ -63,14 +66,51 @@ def test_a_seed_tells_every_change_and_pictures_have_their_own():
 @pytest.mark.parametrize("angle", [-180, -90, -37, 0, 20, 90])
 @pytest.mark.parametrize("zoom", [0.0, 0.25])
 def test_turning_and_zooming_are_torchvision_s(monkeypatch: pytest.MonkeyPatch, angle: float, zoom: float):
-    draws(monkeypatch, 1.0 if angle >= 0 else -1.0)
     before = pictures()
+    draws(monkeypatch, 1.0 if angle >= 0 else -1.0)
     after = augment(before, config(rotation=abs(angle), zoom=zoom), seeded())
     factor = (1 + zoom) ** (1 if angle >= 0 else -1)
     bilinear = reference.InterpolationMode.BILINEAR
     wanted = reference.affine(before, -angle, [0, 0], factor, [0.0], bilinear)
     middle = slice(11, 21)  # outside it the two fill in what was not seen in ways of their own
     torch.testing.assert_close(after[:, :, middle, middle], wanted[:, :, middle, middle], atol=1e-4, rtol=0)
+
+
+BILINEAR = reference.InterpolationMode.BILINEAR
+ONE_BY_ONE: dict[str, tuple[float, Callable[[Tensor], Tensor], float]] = {
+    "rotation": (30, lambda picture: v2.rotate(picture, 30, BILINEAR), 0.2),
+    "zoom": (0.25, lambda picture: v2.affine(picture, 0, [0, 0], 1.25, [0, 0], BILINEAR), 0.05),
+    "shift": (
+        0.1,
+        lambda picture: v2.affine(picture, 0, [-0.1 * picture.shape[-1]] * 2, 1, [0, 0], BILINEAR),
+        0.13,
+    ),
+    "light": (0.3, lambda picture: v2.adjust_brightness(picture, 1.3), 0),
+    "blur": (1.5, lambda picture: v2.gaussian_blur(picture, [7, 7], [1.5, 1.5]), 0.1),
+}
+"""Of each field: its value, torchvision's own function, and the share at each edge that the two fill in otherwise."""
+
+
+@pytest.mark.parametrize("size", [32, 97])
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+def test_on_a_single_picture_each_field_is_torchvision_s(monkeypatch: pytest.MonkeyPatch, name: str, size: int):
+    """Within 1e-4 of a full scale of 1: the two compute the same places in another order."""
+    value, wanted, edge = ONE_BY_ONE[name]
+    (before,) = pictures(1, size)
+    draws(monkeypatch, 1.0)
+    (after,) = augment(before[None], config(**{name: value}), seeded())
+    inside = slice(math.ceil(edge * size), size - math.ceil(edge * size))
+    there = wanted(before)[:, inside, inside]
+    assert (there - before[:, inside, inside]).abs().max() > 0.01
+    torch.testing.assert_close(after[:, inside, inside], there, atol=1e-4, rtol=0)
+
+
+def test_what_is_erased_is_what_torchvision_erases():
+    for before, after in zip(pictures(20), augment(pictures(20), config(erase=1), seeded()), strict=True):
+        rows, columns = ((after != before).any(0).any(axis).nonzero().ravel() for axis in (1, 0))
+        top, left = int(rows[0]), int(columns[0])
+        wanted = v2.erase(before, top, left, len(rows), len(columns), torch.tensor(0.5))
+        assert torch.equal(after, wanted)
 
 
 def test_mirrored_pictures_are_torchvision_s():
@@ -86,23 +126,23 @@ def test_about_the_share_asked_for_is_mirrored():
 
 
 def test_a_shift_moves_by_whole_pixels(monkeypatch: pytest.MonkeyPatch):
-    draws(monkeypatch, 1.0)
     before = pictures()
+    draws(monkeypatch, 1.0)
     after = augment(before, config(shift=4 / 32), seeded())
     torch.testing.assert_close(after[:, :, :-4, :-4], before[:, :, 4:, 4:], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("draw", [-1.0, 0.5, 1.0])
 def test_light_is_torchvision_s(monkeypatch: pytest.MonkeyPatch, draw: float):
-    draws(monkeypatch, draw)
     before = pictures()
+    draws(monkeypatch, draw)
     wanted = reference.adjust_brightness(before, 1 + 0.3 * draw)
     torch.testing.assert_close(augment(before, config(light=0.3), seeded()), wanted)
 
 
 def test_blur_is_torchvision_s(monkeypatch: pytest.MonkeyPatch):
-    draws(monkeypatch, 1.0)
     before = pictures()
+    draws(monkeypatch, 1.0)
     after = augment(before, config(blur=1.5), seeded())
     wanted = reference.gaussian_blur(before, [7, 7], [1.5, 1.5])
     torch.testing.assert_close(after[:, :, 3:-3, 3:-3], wanted[:, :, 3:-3, 3:-3], atol=1e-5, rtol=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -72,7 +73,7 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
 
 def head_of(network: nn.Module) -> nn.Module:
     """The layer that decides between the classes: the last linear one, or what timm says of its own networks."""
-    body = getattr(network, "body", network)
+    body: Any = getattr(network, "body", network)
     if hasattr(body, "get_classifier"):
         found = body.get_classifier()  # several where a network was distilled from another
         return found if isinstance(found, nn.Module) else nn.ModuleList(found)

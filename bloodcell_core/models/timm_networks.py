@@ -11,10 +11,10 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.errors import LabError
@@ -68,13 +68,18 @@ def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
     network = _create(model, classes, size)
     if weights not in ("default", "none"):
         state = {name.removeprefix("module."): value for name, value in read_weights(Path(weights)).items()}
-        # What timm itself does to a file's weights first, such as fitting a transformer's places to another size
-        adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-        if adapt:
-            state = adapt(state, network)
         heads = (config.classifier,) if isinstance(config.classifier, str) else config.classifier
-        put_body(network, tuple(f"{head}." for head in heads), state, weights, model)
+        put_body(network, tuple(f"{head}." for head in heads), _adapted(state, network, weights, model), weights, model)
     return network
+
+
+def _adapted(state: dict[str, Tensor], network: nn.Module, weights: str, model: str) -> dict[str, Tensor]:
+    """What timm itself does to a file's weights first, such as fitting a transformer's places to another size."""
+    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    try:
+        return cast(dict[str, Tensor], adapt(state, network)) if adapt else state
+    except Exception as error:  # it expects the weights to be this network's
+        raise LabError(f"{weights} holds no {model}: {first_line(error)[:80]}") from None
 
 
 def _from_hub(model: str, classes: int, size: int) -> nn.Module:
@@ -121,9 +126,9 @@ def _create(model: str, classes: int, size: int, **more: Any) -> nn.Module:
 def _count(model: str, size: int) -> tuple[int, int]:
     """Parameters and flops at a size, without computing anything; LabError where the network can't see that size."""
     try:
-        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
             network = _create(model, CLASSES, size).eval()
-            network(torch.zeros(1, 3, size, size))
+            shape = tuple(network(torch.zeros(1, 3, size, size)).shape)
     except LabError:
         raise
     except Exception as error:  # each network complains in its own way
@@ -131,4 +136,6 @@ def _count(model: str, size: int) -> tuple[int, int]:
         raise LabError(
             f"{model} can't see pictures of {size}×{size} ({first_line(error)[:80]}): it was made for size={made_for}"
         ) from None
+    if shape != (1, CLASSES):
+        raise LabError(f"{model} has no layer that could tell classes apart: choose another of timm's")
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
