@@ -14,7 +14,10 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -122,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
 
     parser = verb(verbs, "train", _train, "Train a network.")
+    parser.add_argument("--estimate", action="store_true", help="only tell how long it will take, by a measured step")
     _add_config_flags(parser)
 
     parser = verb(
@@ -135,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--group", help="go on with the unfinished folds of this cross-validation")
     _add_config_flags(parser)
 
-    run = verbs.add_parser("runs", help="runs: list, show, group, stop, resume, remove").add_subparsers(
+    run = verbs.add_parser("runs", help="runs: list, show, group, stop, resume, move, remove").add_subparsers(
         required=True, metavar="VERB", parser_class=_Parser
     )
     verb(run, "list", _runs_list, "List the runs, newest first.")
@@ -143,11 +147,38 @@ def _parser() -> argparse.ArgumentParser:
         ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
         ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
         ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
-        ("remove", _runs_remove, "Delete a run."),
+        ("move", _runs_move, "Give a waiting run another place in its queue."),
+        ("remove", _runs_remove, "Delete a run; one that waits is taken out of its queue."),
     ):
-        verb(run, name, do, help).add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        parser = verb(run, name, do, help)
+        parser.add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        if name == "move":
+            parser.add_argument("place", type=int, help="1 is next")
     parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
     parser.add_argument("group", help="a group's name, or a unique beginning of it")
+
+    parser = verb(
+        verbs, "tune", _tune,
+        "Search for better settings of a network by short trainings, compared on photos of the training split.",
+    )  # fmt: skip
+    parser.add_argument("--study", metavar="NAME", help="what to call it; one that there is goes on")
+    parser.add_argument("--trials", type=int, metavar="K", help="how many settings are tried in all; by default 20")
+    parser.add_argument("--minutes", type=float, metavar="T", help="begin no trial after so many; 0 for no limit")
+    parser.add_argument("--search", nargs="+", metavar="FIELD", default=[], help="what is varied; by default the usual")
+    _add_config_flags(parser)
+    study = parser.add_subparsers(metavar="VERB", parser_class=_Parser, help="list, show, train, stop, remove")
+    verb(study, "list", _tune_list, "List the studies, newest first.")
+    for name, do, help in (
+        ("show", _tune_show, "Tell what a study tried, what mattered, and what was best."),
+        ("train", _tune_train, "Train a run with the best settings of a study."),
+        ("stop", _tune_stop, "Stop a study at the next batch of its trial; `tune --study` goes on with it."),
+        ("remove", _tune_remove, "Delete a study and its trials."),
+    ):
+        parser = verb(study, name, do, help)
+        parser.add_argument("study", help="a study's name, or a unique beginning of it")
+        if name == "train":
+            _add_set_flag(parser)
+            _add_place_flags(parser)
 
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
@@ -178,11 +209,19 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         spec = config.fields()[name]
         default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
         parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+    _add_set_flag(parser)
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
+    _add_place_flags(parser)
+
+
+def _add_set_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help=f"any setting: {', '.join(config.fields())}",
     )  # fmt: skip
-    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
+
+
+def _add_place_flags(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
     where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
@@ -361,6 +400,12 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in FLAGGED:
         if getattr(args, name) is not None:
             values[name] = config.parse(name, getattr(args, name))
+    return values | _set(args)
+
+
+def _set(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainConfig that `--set` gives."""
+    values = {}
     for setting in args.set:
         name, equals, text = setting.partition("=")
         if not equals:
@@ -372,8 +417,19 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _train(args: argparse.Namespace) -> int:
     wanted = TrainConfig.from_json(_settings(args))
 
-    from bloodcell_core.training import jobs
+    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training.team import this_process
 
+    if args.estimate:
+        from bloodcell_core.training.estimate import estimate
+
+        told = estimate(wanted)
+        _show(told._asdict(), args.json, [f"about {timedelta(seconds=round(told.seconds))}: {told.steps:,} steps of "
+                                          f"{1000 * told.step_seconds:.1f} ms on {told.device}"])  # fmt: skip
+        return 0
+    if not this_process().leads:
+        worker.follow(this_process(), wanted.device)
+        return 0
     if args.detach:
         run = jobs.train_detached(wanted)
     else:
@@ -383,12 +439,13 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _work_here(run: runs.Run) -> None:
-    """Trains in this process; Ctrl-C asks the run to stop and keep what it has."""
+    """Trains in this process, which may lead a team; Ctrl-C asks the run to stop and keep what it has."""
     from bloodcell_core.training import worker
+    from bloodcell_core.training.team import this_process
 
     before = signal.signal(signal.SIGINT, lambda *_: (run.folder / "stop").touch())
     try:
-        worker.work(run, _say)
+        worker.work(run, _say, this_process())
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -521,18 +578,157 @@ def _runs_stop(args: argparse.Namespace) -> None:
 
 
 def _runs_resume(args: argparse.Namespace) -> int:
-    from bloodcell_core.training import jobs
+    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training.team import this_process
 
     run = runs.find(args.run)
+    if not this_process().leads:
+        worker.follow(this_process(), run.config.device)
+        return 0
     jobs.requeue(run)
     _work_here(run)
     return _show_run(run, args.json, failure=1)
 
 
-def _runs_remove(args: argparse.Namespace) -> None:
+def _runs_move(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
     run = runs.find(args.run)
-    runs.remove(run)
+    jobs.move(run, args.place)
+    line = [waiting.name for waiting in runs.waiting(run.status()["queue"])]
+    _show({"waiting": line}, args.json, [f"{place}. {name}" for place, name in enumerate(line, 1)])
+
+
+def _runs_remove(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    (jobs.withdraw if run.status()["state"] == "queued" else runs.remove)(run)
     _show({"removed": run.name}, args.json, [f"removed run {run.name}"])
+
+
+# searching
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import studies
+    from bloodcell_core.training.team import this_process
+
+    if this_process().size > 1:
+        raise LabError("tune trains in one process: leave torchrun out")
+    settings = _settings(args)
+    if args.study in studies.names():
+        if settings or args.search:
+            raise LabError(
+                f"study {args.study!r} goes on with the settings that it was begun with: leave out all but --trials "
+                "and --minutes"
+            )
+        study = studies.Study(args.study)
+        studies.reopen(study, args.trials, args.minutes)
+    else:
+        wanted = TrainConfig.from_json(settings)
+        trials = studies.TRIALS if args.trials is None else args.trials
+        study = studies.create(wanted, args.search, trials, args.minutes or 0, args.study)
+    if args.detach:
+        studies.start(study)
+    else:
+        from bloodcell_core.training import search
+
+        before = signal.signal(signal.SIGINT, lambda *_: study.job.request_stop())
+        try:
+            search.work(study, _say)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    return _show_study(study, args.json, failure=1)
+
+
+def _show_study(study: Any, as_json: bool, failure: int = 0) -> int:
+    facts = study.describe()
+    trials, best = facts["trials"], facts["best"]
+    counts = Counter(trial["state"] for trial in trials)
+    photos = facts["validation"]["photos"]
+    of_photos = f" of {photos:,} source photos" if photos is not None else ", source photos not known"
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
+    lines = [
+        f"{facts['study']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""),
+        f"{facts['model']} on {facts['data']}{synthetic}, {facts['config']['view']} view, "
+        f"{facts['config']['epochs']} epochs a trial; {counts['done'] + counts['pruned']} of {facts['trials_wanted']} "
+        f"trials, {counts['pruned']} of them pruned",
+        f"compared on {facts['validation']['pictures']:,} validation pictures{of_photos}; the test split is unread",
+    ]
+    for trial in trials:
+        lines.append(
+            f"  trial {trial['number']:>3} {trial['state']:11} loss {_figure(trial['val_loss'])}  "
+            f"accuracy {_figure(trial['val_accuracy'])}  epochs {trial['epochs']:>3}  "
+            + ", ".join(f"{field} {value:.3g}" for field, value in trial["settings"].items())
+            + ("  ← best" if trial == best else "")
+        )
+    if facts["importance"]:
+        shares = ", ".join(f"{field} {share:.0%}" for field, share in facts["importance"].items())
+        lines.append(f"what the losses differ by: {shares} ({counts['done']} trials)")
+    if best:
+        lines.append(f"`tune train {study.name}` trains with the best settings, and scores the test split")
+    _show(facts, as_json, lines)
+    return failure if facts["state"] == "failed" else 0
+
+
+def _figure(value: float | None) -> str:
+    return "–     " if value is None else f"{value:.4f}"
+
+
+def _tune_list(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import studies
+
+    rows = []
+    for study in map(studies.Study, studies.names()):
+        best = studies.best_of(study.trials())
+        rows.append(
+            {
+                "study": study.name, "state": study.status()["state"], "model": study.config.model,
+                "data": study.config.data, "trials": study.finished(), "trials_wanted": study.trials_wanted,
+                "val_loss": best and best["val_loss"], "val_accuracy": best and best["val_accuracy"],
+            }
+        )  # fmt: skip
+    lines = [
+        f"{row['study']:40} {row['state']:12} {row['model']:10} {row['data']}, {row['trials']} of "
+        f"{row['trials_wanted']} trials, validation loss {_figure(row['val_loss'])}"
+        for row in rows
+    ]
+    _show({"studies": rows}, args.json, lines or ["no study yet: `tune --data N --model M` begins one"])
+
+
+def _tune_show(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import studies
+
+    _show_study(studies.find(args.study), args.json)
+
+
+def _tune_train(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import jobs, studies
+
+    wanted = replace(studies.find(args.study).best_config(), **_set(args))
+    if args.detach:
+        run = jobs.train_detached(wanted)
+    else:
+        run = jobs.create_run(wanted)
+        _work_here(run)
+    return _show_run(run, args.json, failure=1)
+
+
+def _tune_stop(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import studies
+
+    study = studies.find(args.study)
+    studies.request_stop(study)
+    _show({"study": study.name, "stop_requested": True}, args.json, [f"{study.name} stops at its next batch"])
+
+
+def _tune_remove(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import studies
+
+    study = studies.find(args.study)
+    studies.remove(study)
+    _show({"removed": study.name}, args.json, [f"removed study {study.name}"])
 
 
 # using a run

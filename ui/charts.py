@@ -17,15 +17,17 @@ def learning_curves(
 ) -> None:
     """Draw one measure over the epochs: a colour a run, solid for validation and dashed for training.
 
-    `frame` has the columns run, split ("train" or "validation"), epoch and value; about 2,000 rows are
-    plenty. Short names of runs read best: the legend shows about 20 characters. While only rows change from
-    tick to tick, and not the runs or options, the browser keeps the chart and takes over the new data.
+    `frame` has the columns run, split ("train", "validation", or "step" for a pale line behind), epoch and value;
+    about 2,000 rows are plenty. Short names of runs read best: the legend shows about 20 characters. While only rows
+    change from tick to tick, and not the runs or options, the browser keeps the chart, and with it the stretch that a
+    person has zoomed to by Shift and the wheel or dragged to.
     """
-    series = sorted(frame[["run", "split"]].drop_duplicates().itertuples(index=False, name=None))
+    measured = frame.loc[frame.split != "step", ["run", "split"]]
+    series = sorted(measured.drop_duplicates().itertuples(index=False, name=None))
     number = ".1%" if percent else ".4~f"
     x = alt.X(
         "epoch:Q",
-        title="epoch (solid: validation, dashed: training)",
+        title="epoch (solid: validation, dashed: training" + (", pale: steps)" if "step" in set(frame.split) else ")"),
         scale=alt.Scale(nice=False),
         axis=alt.Axis(tickMinStep=1),
     )
@@ -43,14 +45,17 @@ def learning_curves(
         alt.Tooltip(f"series{place}:Q", title=f"{split}, {run}", format=number)
         for place, (run, split) in enumerate(series)
     ]
-    lines = alt.Chart().mark_line(strokeWidth=2).encode(x, y, colour, dash)
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]", name="zoom")
+    lines = alt.Chart().mark_line(strokeWidth=2).encode(x, y, colour, dash).transform_filter("datum.split != 'step'")
+    steps = alt.Chart().mark_line(strokeWidth=1, opacity=0.35).encode(x, y, colour)
+    behind = steps.transform_filter("datum.split == 'step'").add_params(zoom)
     rule = (
         alt.Chart()
         .mark_rule(color="#8A8796")
         .encode(x, opacity=alt.condition(at, alt.value(0.6), alt.value(0)), tooltip=hover)
         .add_params(at)
     )
-    chart = alt.layer(lines, rule, data=_with_hover_values(frame, series)).properties(height=height)
+    chart = alt.layer(behind, lines, rule, data=_with_hover_values(frame, series)).properties(height=height)
     st.altair_chart(chart, alt=f"{title} over the epochs")
 
 

@@ -1,0 +1,71 @@
+"""How long a training will take, from a step of it measured on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bloodcell_core.config import CHANGES, TrainConfig, fields
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.runs import Run
+
+STEPS = 4  # that are measured, after as many that warm up
+MEASURED_PICTURES = 64  # of a forward pass that is measured
+MATTERS = (
+    "model", "size", "width", "batch_size", "optimizer", "averaging", "clip_norm", "frozen_epochs", "compile", "device",
+    *(name for name, spec in fields().items() if spec.metadata["group"] == CHANGES),
+)  # fmt: skip
+"""Fields on which the time of a step depends."""
+
+
+class Estimate(NamedTuple):
+    seconds: float
+    step_seconds: float
+    steps: int
+    device: str
+
+
+def estimate(config: TrainConfig) -> Estimate:
+    """Measures some steps on pictures of noise and counts what the run will take. Not the building of a view.
+
+    LabError where the run couldn't train.
+    """
+    import torch
+
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.training.loop import Hooks, LabelledPictures, measure, train
+    from bloodcell_core.training.prepare import cut_validation, first_state, split_rows
+    from bloodcell_core.training.sampling import steps_per_epoch
+
+    dataset, device = Dataset(config.data), choose_device(config.device)
+    rows = split_rows(config, dataset, cut_validation(config, dataset))
+    few = replace(config, epochs=2, pictures_per_epoch=STEPS * config.batch_size, balance="none", patience=0,
+                  frozen_epochs=0)  # fmt: skip
+    count = STEPS * config.batch_size
+    noise = torch.randint(0, 256, (count, config.size, config.size, 3), dtype=torch.uint8)
+    pictures = LabelledPictures(noise.to(device.device), torch.zeros(count, dtype=torch.int64, device=device.device))
+    shown = LabelledPictures(pictures.pictures[:MEASURED_PICTURES], pictures.labels[:MEASURED_PICTURES])
+    state = first_state(config, len(dataset.classes), device, "none")
+
+    epochs: list[float] = []
+
+    class Clock(Hooks):
+        def log(self, events: list[dict[str, Any]]) -> None:
+            epochs.extend(event["seconds"] for event in events if event["event"] == "epoch")
+
+    train(few, state, pictures, shown, device, Clock())
+    started = time.monotonic()
+    measure(state.network, shown, device)
+    forward = (time.monotonic() - started) / len(shown)
+    step = (epochs[1] - forward * len(shown)) / STEPS
+    steps = config.epochs * steps_per_epoch(config, len(rows["train"]))
+    judged = config.epochs * len(rows["val"]) + len(rows["val"]) + len(rows["test"])
+    return Estimate(steps * step + judged * forward, step, steps, device.reason)
+
+
+def seen_before(config: TrainConfig, run: Run) -> float | None:
+    """Pictures a second that `run` had, where a step of it is like one of `config`; else None."""
+    alike = all(getattr(config, name) == getattr(run.config, name) for name in MATTERS)
+    rate = run.recorded_status().get("pictures_per_second") if alike else None
+    return float(rate) if rate else None

@@ -1,0 +1,95 @@
+"""What learning curves say: read on where the last look ended, thinned out, and in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloodcell_core.evaluation.curves import RISING_EPOCHS, Course, learned_by_heart, stretches
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+def epochs(train: list[float], validation: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"event": "epoch", "epoch": number, "train_loss": ours, "val_loss": theirs}
+        for number, (ours, theirs) in enumerate(zip(train, validation, strict=True), 1)
+    ]
+
+
+def test_a_course_is_the_runs_events_however_they_arrive(done: Run) -> None:
+    events = done.events()[0]
+    file = done.folder / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    course = Course(done)
+    file.write_bytes(b"")
+    for line in lines:
+        with open(file, "ab") as stream:
+            stream.write(line)
+        course.follow()
+        course.follow()  # nothing new: nothing twice
+    assert course.step_losses == [event["loss"] for event in events if event["event"] == "step"]
+    assert course.epochs == [event for event in events if event["event"] == "epoch"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, 9, 10, 17])
+def test_what_a_resumed_run_makes_again_takes_the_place_of_what_it_made_before(kept: int, done: Run) -> None:
+    file = done.folder / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    course = Course(done)
+    course.follow()
+    again = [json.dumps(json.loads(line) | {"again": True}).encode() + b"\n" for line in lines[kept:]]
+    file.write_bytes(b"".join(lines[:kept] + again))
+    course.follow()
+    whole = Course(done)
+    whole.follow()
+    assert course.step_losses == whole.step_losses
+    assert [event["epoch"] for event in course.epochs] == [event["epoch"] for event in whole.epochs]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 50))
+def test_stretches_are_means_of_equal_length(values: list[float], most: int) -> None:
+    means, ends = stretches(values, most)
+    assert len(means) == len(ends) <= most
+    assert ends[-1] == len(values)
+    parts = np.split(np.asarray(values), ends[:-1])
+    assert means == pytest.approx([part.mean() for part in parts], abs=1e-6)
+    assert len({len(part) for part in parts[:-1]}) <= 1
+
+
+def test_no_steps_no_stretches() -> None:
+    assert [len(part) for part in stretches([], 10)] == [0, 0]
+
+
+FALLING = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "said"),
+    [
+        (FALLING, [1.0, 0.7, 0.9, 1.0, 1.1, 1.2], "For 4 epochs"),
+        (FALLING, [1.0, 0.9, 0.8, 0.7, 0.6, 0.5], None),  # it still learns
+        (FALLING, [1.0, 0.7, 0.9, 0.71, 0.9, 0.9], None),  # one of the last is nearly as good as the best
+        (FALLING[::-1], [1.0, 0.7, 0.9, 1.0, 1.1, 1.2], None),  # both turn up: that is another fault
+        (FALLING[:4], [1.0, 0.7, 0.9, 1.0], None),  # too few epochs to tell
+        ([], [], None),
+    ],
+)
+def test_learning_by_heart_is_told_and_nothing_else(
+    train: list[float], validation: list[float], said: str | None
+) -> None:
+    words = learned_by_heart(epochs(train, validation))
+    assert (words or "").startswith(said) if said else words is None
+    if words:
+        assert "The weights of epoch 2 are kept." in words
+
+
+def test_one_bad_epoch_says_nothing() -> None:
+    assert RISING_EPOCHS > 1
+    assert learned_by_heart(epochs([1.0, 0.5], [0.5, 2.0])) is None

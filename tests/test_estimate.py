@@ -1,0 +1,46 @@
+"""How long a training will take: counted in steps, by a step that is measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from bloodcell_core.config import CHANGES, fields
+from bloodcell_core.models import MODELS
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from bloodcell_core.training.estimate import MATTERS, estimate, seen_before
+from tests.training_fixtures import losses, tiny
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+def test_the_steps_are_those_that_the_run_takes(done: Run) -> None:
+    told = estimate(done.config)
+    assert told.steps == sum(event["event"] == "step" for event in losses(done))
+    assert told.step_seconds > 0
+    assert told.seconds > told.steps * told.step_seconds  # measuring and scoring come on top
+    assert told.device == done.status()["device"]
+
+
+def test_twice_the_epochs_take_twice_the_steps(done: Run) -> None:
+    assert estimate(tiny(epochs=6)).steps == 2 * estimate(tiny(epochs=3)).steps
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_can_be_measured_without_its_pretrained_weights(model: str, done: Run) -> None:
+    assert estimate(tiny(model=model, batch_size=2)).step_seconds > 0
+
+
+def test_a_run_whose_steps_were_alike_gives_its_pace(done: Run) -> None:
+    jobs.write_status(done.folder, pictures_per_second=123.0)
+    assert seen_before(tiny(epochs=99, learning_rate=1e-5, seed=7), done) == 123.0
+    assert seen_before(tiny(model="deep_cnn"), done) is None
+    assert seen_before(tiny(batch_size=8), done) is None
+    assert seen_before(tiny(rotation=90), done) is None
+    jobs.write_status(done.folder, pictures_per_second=None)
+    assert seen_before(tiny(), done) is None
+
+
+def test_all_that_changes_pictures_matters() -> None:
+    assert {name for name, spec in fields().items() if spec.metadata["group"] == CHANGES} <= set(MATTERS)
+    assert set(MATTERS) <= set(fields())

@@ -1,0 +1,57 @@
+"""How long a training will take, told before it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import streamlit as st
+
+from bloodcell_core import runs as run_folders
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.training.estimate import seen_before
+from ui import lab, shell
+
+PATIENCE = 120.0  # seconds that a measurement may take
+
+
+def time_estimate(config: TrainConfig) -> None:
+    """A line on how long `config` will train: from a run whose steps were like its own, else measured on request."""
+    pictures = (lab.dataset(config.data).pictures.split == "train").sum() * (1 - config.validation_fraction)
+    shown = config.epochs * min(config.pictures_per_epoch or pictures, pictures)
+    for run in run_folders.readable_runs()[0]:
+        if rate := seen_before(config, run):
+            seconds = round(shown / rate)
+            st.caption(f":material/timer: About **{_words(seconds)}**, by the pace of run {run.name[-4:]}.")
+            return
+    if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):
+        with st.spinner("Measuring a few steps …"):
+            told, problem = _measured(json.dumps(config.to_json()), str(workspace.home()))
+        if told:
+            st.caption(f"About **{_words(round(told['seconds']))}**: {told['steps']:,} steps of "
+                       f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
+        else:
+            shell.show_error(problem)
+
+
+def _words(seconds: int) -> str:
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@st.cache_data(max_entries=64, ttl=600, show_spinner=False)
+def _measured(settings: str, home: str) -> tuple[dict[str, float] | None, str]:
+    """What `train --estimate` says: torch stays out of the server."""
+    flags = [f"--set={name}={value}" for name, value in json.loads(settings).items() if value is not None]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bloodcell_core", "train", "--estimate", "--json", *flags],
+            capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"BLOODCELL_HOME": home},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, f"a few steps took more than {PATIENCE:.0f} s: the machine is busy or the network too large"
+    return (json.loads(done.stdout), "") if done.returncode == 0 else (None, done.stderr.strip().splitlines()[-1])

@@ -1,0 +1,118 @@
+"""A run as the Train page shows it: how far it is, what it found, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core import runs as run_folders
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.curves import learned_by_heart
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from ui import curves, lab, shell
+
+LIKE = "like "  # begins the name of a preset that is a run's settings
+COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
+
+
+def run_card(run: Run, status: dict[str, Any]) -> None:
+    """State, progress, result and buttons of one run."""
+    with st.container(border=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{shell.plain(lab.run_title(run))}**")
+            lab.say_synthetic(run.synthetic)
+            st.badge(status["state"], color=COLOURS.get(status["state"], "orange"))
+        if status["state"] == "running":
+            st.progress(*_progress(run, status))
+        elif status["state"] == "queued":
+            line = [other.name for other in run_folders.waiting(status["queue"])]
+            place = f", number {line.index(run.name) + 1} of {len(line)} in line" if run.name in line else ""
+            st.caption(f"Waits until the device is free{place}.")
+        elif status.get("reason"):
+            st.caption(shell.plain(status["reason"]))
+        if status.get("note"):
+            st.caption(shell.plain(status["note"]))
+        if words := learned_by_heart(curves.course(run).epochs):
+            st.warning(words, icon=":material/trending_up:")
+        _result(run)
+        _buttons(run, status)
+
+
+def _progress(run: Run, status: dict[str, Any]) -> tuple[float, str]:
+    """How far it is, 0…1, and in words."""
+    done, total = status.get("step", 0), status.get("total_steps", 0)
+    if status.get("phase", "").startswith("scoring") or not total:
+        return (1.0 if total else 0.0), status.get("phase", "")
+    rate, left, memory = (status.get(key) for key in ("pictures_per_second", "seconds_left", "memory_mb"))
+    words = f"epoch {min(status.get('epoch', 0) + 1, run.config.epochs)} of {run.config.epochs}"
+    words += f" · {rate:,.0f} pictures a second" if rate else ""
+    words += f" · {timedelta(seconds=left)} left" if left is not None else ""
+    words += f" · {memory / 1024:.1f} GB" if memory else ""
+    return min(done / total, 1.0), words
+
+
+def _result(run: Run) -> None:
+    summary = run.summary()
+    if not summary or not summary["test"]:
+        return
+    test = summary["test"]
+    photos = f", {test['photos']:,} photos" if test["photos"] is not None else ""
+    limits = test["intervals"]["accuracy"]
+    interval = f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "not known"
+    st.markdown(
+        "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
+        + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "
+        f"best epoch {summary['best_epoch']} · {timedelta(seconds=round(summary['training_seconds']))} of training]]"
+    )  # fmt: skip
+
+
+def _buttons(run: Run, status: dict[str, Any]) -> None:
+    state = status["state"]
+    with st.container(horizontal=True):
+        if state == "queued":
+            _in_line(run, status)
+        elif state == "running":
+            asked = (run.folder / "stop").exists()
+            if st.button("Stopping …" if asked else "Stop", disabled=asked, key=f"stop-{run.name}",
+                         icon=":material/stop:"):  # fmt: skip
+                act(jobs.request_stop, run)
+        if state in ("interrupted", "stopped", "failed") and st.button("Resume", key=f"resume-{run.name}"):
+            act(jobs.resume, run)
+        if run.summary():
+            for page, label, icon, query in (
+                ("3_Compare", "Compare", "compare_arrows", {"runs": run.name}),
+                ("4_Review", "Review its mistakes", "rate_review", {"run": run.name}),
+                ("5_Classify", "Classify", "biotech", {"run": run.name}),
+            ):
+                st.page_link(f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params=query)
+        if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",
+                     help="Puts its settings into the form, to be changed and trained."):  # fmt: skip
+            shell.set_address(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)
+            st.rerun(scope="app")
+        with st.popover("Log", icon=":material/notes:", type="tertiary"):
+            st.code(run.log_tail() or "nothing yet", language=None)
+
+
+def _in_line(run: Run, status: dict[str, Any]) -> None:
+    """The buttons of a run that waits."""
+    line = [other.name for other in run_folders.waiting(status["queue"])]
+    place = line.index(run.name) + 1 if run.name in line else 0
+    for label, icon, to in (("Sooner", "arrow_upward", place - 1), ("Later", "arrow_downward", place + 1)):
+        possible = place and 1 <= to <= len(line)
+        if st.button(label, icon=f":material/{icon}:", key=f"{label}-{run.name}", disabled=not possible):
+            act(lambda run, to=to: jobs.move(run, to), run)
+    if st.button("Remove", icon=":material/delete:", key=f"withdraw-{run.name}", help="Takes it out of the queue."):
+        act(jobs.withdraw, run)
+
+
+def act(action: Callable[[Run], Any], run: Run) -> None:
+    """Does what a button says and draws the page anew; what can't be done is told."""
+    try:
+        action(run)
+    except LabError as error:
+        st.toast(shell.plain(str(error)), icon=":material/error:")
+    st.rerun(scope="app")
