@@ -20,7 +20,7 @@ LAYERS = (
     {"evaluation"},
     {"models"},
     {"data", "labels"},
-    {"cells", "runs", "workspace", "config", "device", "errors"},
+    {"background", "cells", "runs", "workspace", "config", "device", "errors"},
 )
 """Parts of the core, from the top: a part imports from its own layer and from those below it only."""
 
@@ -40,6 +40,7 @@ FIRST_PAINT = (
     "bloodcell_core.evaluation.scoring",
     "bloodcell_core.training.jobs",
     "bloodcell_core.training.groups",
+    "bloodcell_core.training.studies",
     "bloodcell_core.review.mistakes",
     "bloodcell_core.cli",
 )

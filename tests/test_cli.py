@@ -25,7 +25,7 @@ from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
-from bloodcell_core.training import jobs
+from bloodcell_core.training import jobs, studies
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -302,6 +302,15 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["predict", "latest", "nowhere.png"], "nowhere.png doesn't exist"),
         (["predict", "latest", "x" * 5000], "File name too long"),
         (["predict", "nothing", "README.md"], "there is no run"),
+        (["tune"], "settings are missing: data, model"),
+        (["tune", "--study", "nothing"], "settings are missing: data, model"),
+        (["tune", "--data", "demo", "--model", "basic_cnn", "--search", "colour"], "'colour' can't be searched"),
+        (["tune", "--data", "demo", "--model", "basic_cnn", "--trials", "0"], "trials must lie between"),
+        (["tune", "--data", "demo", "--model", "basic_cnn", "--study", "../x"], "can't name a study"),
+        (["tune", "show", "nothing"], "there is no study 'nothing'"),
+        (["tune", "train", "nothing"], "there is no study"),
+        (["tune", "dance"], "dance"),
+        (["train", "--data", "demo", "--model", "resnet18", "--set", "width=2"], "resnet18 comes in one width"),
         (["cells", "nowhere.png"], "nowhere.png is no file"),
         (["cells", "."], "is no file"),
         (["cells", "pyproject.toml"], "pyproject.toml: not a JPEG"),
@@ -850,3 +859,57 @@ def test_evaluating_on_another_dataset(cli: Callable[..., Outcome]) -> None:
     assert (outcome.value["data"], outcome.value["left_out"]) == ("second", 0)
     train_here(epochs=1, data="second")
     assert cli("runs", "show", "latest", "--json").value["data"] == "second"
+
+
+# Searching
+
+
+def test_a_search_prints_one_object_and_its_best_starts_a_run(cli: Callable[..., Outcome]) -> None:
+    flags = ["--trials=2", "--study=mine", "--search", "learning_rate", "width"]
+    outcome = cli("tune", *TINY_FLAGS, "--epochs=1", "--json", *flags)
+    assert outcome.code == 0
+    facts = outcome.value
+    assert facts.keys() >= {
+        "study", "state", "reason", "model", "data", "config", "search", "trials", "trials_wanted", "validation",
+        "importance", "best",
+    }  # fmt: skip
+    assert (facts["study"], facts["state"], len(facts["trials"])) == ("mine", "done", 2)
+    assert "trial 2: done" in outcome.err
+    shown = cli("tune", "show", "mi", "--json")
+    assert (shown.value, shown.err) == (facts, "")
+    for said in ("mine: done", "synthetic", "the test split is unread", "← best", "tune train mine"):
+        assert said in cli("tune", "show", "mine").out
+    (row,) = cli("tune", "list", "--json").value["studies"]
+    assert (row["study"], row["state"], row["trials"], row["trials_wanted"]) == ("mine", "done", 2, 2)
+    assert "mine" in cli("tune", "list").out
+
+    trained = cli("tune", "train", "mine", "--set=epochs=2", "--json").value
+    assert (trained["state"], trained["epochs"]) == ("done", 2)
+    assert {name: trained["config"][name] for name in ("learning_rate", "width")} == facts["best"]["settings"]
+    assert cli("tune", "remove", "mine", "--json").value == {"removed": "mine"}
+    assert cli("tune", "list", "--json").value == {"studies": []}
+
+
+def test_a_search_goes_on_by_its_name_and_with_its_own_settings(cli: Callable[..., Outcome]) -> None:
+    cli("tune", *TINY_FLAGS, "--epochs=1", "--trials=1", "--study=mine")
+    cli("tune", "--study=mine").assert_refused("has its 1 trials: --trials gives it more")
+    cli("tune", "--study=mine", "--trials=2", "--epochs=3").assert_refused("goes on with the settings")
+    assert len(cli("tune", "--study=mine", "--trials=2", "--json").value["trials"]) == 2
+    cli("tune", "stop", "mine").assert_refused("isn't at work: it is done")
+
+
+def test_a_detached_search_returns_at_once(cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(studies, "start", lambda study: started.append(study.name))
+    outcome = cli("tune", *TINY_FLAGS, "--study=mine", "--detach", "--json")
+    assert (outcome.code, outcome.err, outcome.value["state"], started) == (0, "", "starting", ["mine"])
+
+
+def test_ctrl_c_stops_a_search_and_keeps_what_it_has(lab: Path) -> None:
+    process = shell("tune", *TINY_FLAGS, "--trials=1000", "--study=mine", "--json")
+    wait_for(lambda: "mine" in studies.names() and studies.Study("mine").finished(), "a trial is finished")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["state"] == "stopped"
+    assert json.loads(out)["best"] is not None

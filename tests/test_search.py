@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -481,3 +482,15 @@ def test_a_study_is_read_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         [sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_page_may_look_while_the_first_study_is_made() -> None:
+    def look() -> None:
+        while studies.names() != ["mine"]:
+            pass
+
+    with ThreadPoolExecutor() as pool:
+        looks = [pool.submit(look) for _ in range(3)]
+        made()
+        for each in looks:
+            each.result(60)

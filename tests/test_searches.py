@@ -10,6 +10,7 @@ from bloodcell_core import runs
 from bloodcell_core.training import jobs, search, studies
 from bloodcell_core.training.studies import Study
 from tests.training_fixtures import tiny
+from ui import searches
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -49,7 +50,8 @@ def test_without_a_search_it_says_how_to_begin_one(panel: AppTest) -> None:
     assert "No search yet" in words(panel)
 
 
-def test_search_starts_a_study_with_the_forms_settings(panel: AppTest) -> None:
+def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searches, "DOUBLE_CLICK", 1e6)
     panel.run()
     panel.selectbox("search_model").set_value("deep_cnn").run()
     assert panel.multiselect("search_fields_deep_cnn").value == [
@@ -64,7 +66,7 @@ def test_search_starts_a_study_with_the_forms_settings(panel: AppTest) -> None:
     study = Study(name)
     assert (study.config.model, study.config.data, study.config.epochs) == ("deep_cnn", "demo", 2)
     assert (list(study.ranges), study.trials_wanted) == (["dropout", "zoom"], 4)
-    assert panel.query_params["study"] == [name]
+    assert panel.query_params["study"] == name
     panel.button("search_start").click().run()  # a double click
     assert studies.names() == [name]
 
@@ -77,7 +79,7 @@ def test_a_finished_study_shows_its_trials_and_trains_with_the_best(panel: AppTe
     losses = [trial["val_loss"] for trial in study.trials() if trial["state"] == "done"]
     assert table.value.val_loss.tolist() == sorted(losses)
     assert len(panel.get("vega_lite_chart") or panel.get("arrow_vega_lite_chart")) == 1 + bool(study.importance())
-    for said in ("Basic CNN on demo", "5 of 5 trials of 1 epochs", "validation pictures", "synthetic"):
+    for said in ("Basic CNN on demo", "5 of 5 trials of 1 epoch,", "validation pictures", "synthetic"):
         assert said in words(panel)
     before = set(runs.names())
     panel.number_input("search_epochs").set_value(3)

@@ -147,9 +147,9 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         st.progress(min(finished / study.trials_wanted, 1.0), words)
     elif status["reason"]:
         st.caption(shell.plain(status["reason"]))
-    photos = study.validation["photos"]
+    photos, epochs = study.validation["photos"], study.config.epochs
     st.caption(
-        f"{finished} of {study.trials_wanted} trials of {study.config.epochs} epochs, compared on "
+        f"{finished} of {study.trials_wanted} trials of {epochs} {'epoch' if epochs == 1 else 'epochs'}, compared on "
         f"{study.validation['pictures']:,} validation pictures"
         + (f" from {photos:,} source photos." if photos is not None else "; source photos are not known.")
     )

@@ -17,6 +17,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from bloodcell_core import background, config, workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
@@ -78,7 +80,7 @@ def usual(model: str) -> list[str]:
 def start_values(settings: TrainConfig, fields: Iterable[str]) -> dict[str, float]:
     """What the fields are before anything is tried; the network's own where the settings leave them to it."""
     info = model_info(settings.model)
-    own = {"learning_rate": info.learning_rate, "dropout": info.dropout}
+    own = {"learning_rate": info.learning_rate, "dropout": info.dropout or 0.0}
     values = {field: getattr(settings, field) for field in fields}
     return {field: own[field] if value is None else value for field, value in values.items()}
 
@@ -173,7 +175,8 @@ class Study:
         shares = get_param_importances(
             self.stored,
             evaluator=FanovaImportanceEvaluator(seed=0),
-            target=lambda trial: math.log(max(trial.value, 1e-12)),  # one diverged trial would outweigh all others
+            # As logarithms, because one diverged trial would outweigh all others
+            target=lambda trial: math.log(max(trial.value or 0.0, 1e-12)),
         )
         return {field: float(share) for field, share in shares.items()}
 
@@ -355,8 +358,10 @@ def _storage() -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = workspace.database_url()
     try:
-        # No connection is kept: a page's thread may not come back for hours.
-        return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+        # Two that make its tables at once are in each other's way. No connection is kept: a page's thread may not come
+        # back for hours.
+        with FileLock(workspace.lock_file("database")):
+            return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.OptunaError) as error:
         try:
             place = make_url(url).render_as_string(hide_password=True)
