@@ -58,7 +58,7 @@ def group_card(group: Group) -> None:
     facts = groups.describe(group)
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**Cross-validation: {shell.plain(group_title(group))}**")
+            st.markdown(f"**{shell.plain(group_title(group))}**")
             lab.say_synthetic(facts["synthetic"])
             st.badge(facts["state"], color=COLOURS.get(facts["state"], "orange"))
         left_out = "" if facts["over"] == "all" else ", the test split left unread"
