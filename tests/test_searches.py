@@ -54,10 +54,11 @@ def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypat
     monkeypatch.setattr(searches, "DOUBLE_CLICK", 1e6)
     panel.run()
     panel.selectbox("search_model").set_value("deep_cnn").run()
-    assert panel.multiselect("search_fields_deep_cnn").value == [
+    fields = panel.button_group("search_fields_deep_cnn")
+    assert fields.value == [
         "learning_rate", "dropout", "rotation", "zoom", "stain", "light",
     ]  # fmt: skip
-    panel.multiselect("search_fields_deep_cnn").set_value(["dropout", "zoom"])
+    fields.set_value(["dropout", "zoom"])
     next(field for field in panel.number_input if field.label == "Trials").set_value(4)
     next(field for field in panel.number_input if field.label == "Epochs a trial").set_value(2)
     panel.button("search_start").click().run()

@@ -29,7 +29,7 @@ SHAPES = {"done": "circle", "running": "diamond", "pruned": "cross", "interrupte
 
 def search_panel(dataset_names: Sequence[str]) -> None:
     """Draw the form that starts a search on one of these datasets, and one of the searches that there are in full."""
-    form, found = st.columns([2, 5], gap="large")
+    form, found = shell.sides([2, 5], "search")
     with form:
         _form(dataset_names)
     with found:
@@ -58,9 +58,9 @@ def _form(names: Sequence[str]) -> None:
     with st.container(horizontal=True):
         epochs = st.number_input("Epochs a trial", 1, 1000, EPOCHS, help="Bad trials are broken off before.")
         pictures = st.number_input("Pictures an epoch", 0, 10_000_000, PICTURES, help="0 for all.")
-    fields = st.multiselect(
-        "What to vary", studies.searchable(model), studies.usual(model), format_func=pretty,
-        key=f"search_fields_{model}",
+    fields = st.pills(
+        "What to vary", studies.searchable(model), selection_mode="multi", default=studies.usual(model),
+        format_func=pretty, key=f"search_fields_{model}", wrap=True,
     )  # fmt: skip
     st.caption("Trials are compared on photos kept back from the training split. The test split is not looked at.")
     if st.button("Search", type="primary", icon=":material/search:", disabled=not fields, key="search_start"):
@@ -111,14 +111,14 @@ def _study(name: str, was_at_work: bool) -> None:
     if rows.empty:
         st.caption("The first point comes with the first epoch.")
         return
-    left, right = st.columns([3, 2])
+    left, right = shell.sides([3, 2], "trials", "small")
     with left:
         _loss_chart(rows)
     with right:
         _importance_chart(_importance(name, sum(rows.state == "done")), sum(rows.state == "done"))
-    _table(rows, list(study.ranges))
     if studies.best_of(trials):
         _train_button(study)
+        _table(rows, list(study.ranges))
 
 
 def _head(study: Study, status: dict[str, Any]) -> None:
@@ -231,18 +231,16 @@ def _importance_chart(shares: dict[str, float], done: int) -> None:
 
 def _table(rows: pd.DataFrame, fields: list[str]) -> None:
     best = rows[rows.state == "done"].nsmallest(SHOWN_TRIALS, "val_loss")
-    if best.empty:
-        return
     columns = {
         "number": st.column_config.NumberColumn("Trial", width="small"),
         "val_loss": st.column_config.NumberColumn("Validation loss", format="%.4f"),
         "val_accuracy": st.column_config.NumberColumn("Accuracy", format="percent"),
-        "seconds": st.column_config.NumberColumn("Seconds", format="%.0f", width="small"),
     }
     columns |= {field: st.column_config.NumberColumn(pretty(field), format="%.3g") for field in fields}
     st.dataframe(best[[*columns]], hide_index=True, column_config=columns)
     st.caption(
-        "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it."
+        "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it; and "
+        "of few trials, what their losses differ by is no more than a hint."
     )
 
 
