@@ -208,7 +208,7 @@ def main() -> None:
         def in_process(kind: str, network: str, batch: int) -> dict[str, float]:
             command = [sys.executable, "-m", "benchmarks.bench_training", *sys.argv[1:], f"--scratch={folder}"]
             command += ["--run", kind, network, str(batch)]
-            # As jobs.start starts a worker: its threads sleep while they wait. The limit is of the same kind of process.
+            # As jobs.start starts a worker: its threads sleep while they wait; the limit is such a process too.
             environment = ({} if kind.startswith("original") else {"OMP_WAIT_POLICY": "PASSIVE"}) | os.environ
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
