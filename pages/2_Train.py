@@ -170,7 +170,7 @@ part = shell.bound_segmented("Part", ["runs", "search"], "part", default="runs",
 if part == "search":
     search_panel(names)
 else:
-    form, live = st.columns([2, 5], gap="large")
+    form, live = shell.sides([2, 5], "train")
     with form:
         ask()
     with live:

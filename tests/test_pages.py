@@ -115,3 +115,56 @@ def test_scratch_is_said_where_a_pretrained_network_could_have_been(lab):
     for page, _ in PAGES.values():
         if page != "pages/1_Browse.py":
             assert "from scratch" in words(draw(page)), page
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label == label and not button.disabled).click().run()
+
+
+def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
+    from bloodcell_core.training import jobs
+    from tests.training_fixtures import tiny
+
+    first, second = (jobs.create_run(tiny(epochs=epochs)) for epochs in (1, 2))
+    app = draw("pages/2_Train.py")
+    assert "number 1 of 2 in line" in words(app)
+    press(app, "Sooner")
+    assert [run.name for run in runs.waiting("cpu")] == [second.name, first.name]
+    taken_out = []
+    monkeypatch.setattr(jobs, "withdraw", lambda run: taken_out.append(run.name))
+    press(app, "Remove")
+    assert taken_out == [second.name]
+
+
+def test_a_duplicated_run_fills_the_form_and_is_changed_before_it_trains(done, monkeypatch):
+    from bloodcell_core.training import jobs
+
+    monkeypatch.setattr(jobs, "start", lambda run: None)
+    app = press(draw("pages/2_Train.py"), "Duplicate")
+    assert not app.exception
+    next(field for field in app.number_input if field.label == "Seed").set_value(5).run()
+    press(app, "Train")
+    copy = next(runs.Run(name) for name in runs.names() if name != done.name)
+    assert copy.config.to_json() == done.config.to_json() | {"seed": 5}
+
+
+def test_learning_by_heart_is_told_on_the_run_s_card(done):
+    import json
+
+    events = [{"event": "epoch", "epoch": n, "step": n, "train_loss": 1 / n, "val_loss": n, "train_accuracy": 1.0,
+               "val_accuracy": 0.5, "best": n == 1, "seconds": 1.0} for n in range(1, 7)]  # fmt: skip
+    with open(done.folder / "metrics.jsonl", "a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+    assert "it learns them by heart. The weights of epoch 1 are kept." in words(draw("pages/2_Train.py"))
+
+
+def test_how_long_it_will_take_is_told_by_the_pace_of_a_like_run_or_measured(done):
+    from bloodcell_core.training import jobs
+
+    app = draw("pages/2_Train.py")
+    press(app, "How long will it take?")
+    assert not app.error
+    assert " ms on CPU: " in words(app)
+    jobs.write_status(done.folder, pictures_per_second=2.0)
+    app = press(draw("pages/2_Train.py"), "Duplicate")
+    assert f"by the pace of run {done.name[-4:]}" in words(app)

@@ -27,7 +27,7 @@ def learning_curves(
     number = ".1%" if percent else ".4~f"
     x = alt.X(
         "epoch:Q",
-        title="epoch (solid: validation, dashed: training" + (", pale: steps)" if "step" in set(frame.split) else ")"),
+        title="epoch",
         scale=alt.Scale(nice=False),
         axis=alt.Axis(tickMinStep=1),
     )

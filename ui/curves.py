@@ -9,7 +9,7 @@ import streamlit as st
 
 from bloodcell_core.evaluation.curves import Course, stretches
 from bloodcell_core.runs import Run
-from ui import charts, lab
+from ui import charts, lab, shell
 
 STEP_POINTS = 200  # that a run's step losses are drawn by: means of equal stretches
 
@@ -44,10 +44,11 @@ def draw(runs: list[Run], log: bool) -> None:
         return
     measured = pd.DataFrame(epochs, columns=["run", "split", "epoch", "loss", "accuracy"])
     behind = pd.DataFrame(steps, columns=["run", "split", "epoch", "value"])
-    left, right = st.columns(2)
+    left, right = shell.sides([1, 1], "curves", "small")
     with left:
         losses = measured.rename(columns={"loss": "value"})[behind.columns]
         charts.learning_curves(pd.concat([losses, behind]) if epochs else behind, title="Loss", log=log)
     with right:
         if epochs:
             charts.learning_curves(measured.rename(columns={"accuracy": "value"}), title="Accuracy", percent=True)
+    st.caption("Solid: validation. Dashed: training. Pale: single steps. Shift and the wheel zoom, dragging moves.")

@@ -37,7 +37,7 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
         if status.get("note"):
             st.caption(shell.plain(status["note"]))
         if words := learned_by_heart(curves.course(run).epochs):
-            st.warning(words, icon=":material/trending_up:")
+            (st.warning if status["state"] == "running" else st.caption)(words)
         _result(run)
         _buttons(run, status)
 
@@ -72,7 +72,7 @@ def _result(run: Run) -> None:
 
 def _buttons(run: Run, status: dict[str, Any]) -> None:
     state = status["state"]
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if state == "queued":
             _in_line(run, status)
         elif state == "running":

@@ -42,6 +42,10 @@ CSS = """<style>
 }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
+@media (max-width: 1000px) {
+  [class*="st-key-lab_sides"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  [class*="st-key-lab_sides"] > * > * > [data-testid="stColumn"] { min-width: 100%; }
+}
 </style>"""
 
 
@@ -95,6 +99,12 @@ def empty_state(message: str, button: str, then: str | Callable[[], Any], **quer
         then()
     else:
         st.switch_page(then, query_params=query)
+
+
+def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
+    """`st.columns` that stand one below the other where the window is narrow."""
+    with st.container(key=f"lab_sides_{key}"):
+        return list(st.columns(widths, gap=gap))
 
 
 # ---- The address ---------------------------------------------------------------------------------------
