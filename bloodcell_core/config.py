@@ -7,6 +7,7 @@ is one field here. Frozen, validated when made, stored as JSON in the run's fold
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -285,9 +286,14 @@ def fields() -> dict[str, dataclasses.Field[Any]]:
     return {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
 
 
+@functools.cache  # a page reads hundreds of configs
+def _hints() -> dict[str, Any]:
+    return typing.get_type_hints(TrainConfig)
+
+
 def field_type(name: str) -> type:
     """int, float or str; of `float | None` it is float."""
-    hint = typing.get_type_hints(TrainConfig)[name]
+    hint = _hints()[name]
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return typing.cast(type, hint)

@@ -45,7 +45,7 @@ class Gradients:
             self._runner, self._frozen = self._wrap(), frozen
         self._runner.train()
         for layer in self._network.modules():
-            if frozen and isinstance(layer, nn.BatchNorm2d):
+            if frozen and isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
 
     def _wrap(self) -> nn.Module:
