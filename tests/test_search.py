@@ -299,14 +299,16 @@ def test_a_process_searches_whoever_looks_and_one_that_is_killed_was_interrupted
     studies.start(study)
     process = background._workers[study.job.folder]
     states = []
-    while not study.finished():
-        assert process.poll() is None, (study.job.folder / "worker.log").read_text()
+
+    def has_told_of_a_trial() -> bool:
         states.append(study.describe()["state"])
+        return "trial 1: done" in (study.job.folder / "worker.log").read_text()
+
+    wait_for(has_told_of_a_trial, "the log tells of a trial")
     process.kill()
     process.wait()
     assert list(dict.fromkeys([*states, study.status()["state"]])) == ["starting", "running", "interrupted"]
     assert study.status()["reason"].startswith("its worker ended without a word: ")
-    assert "trial 1: done" in (study.job.folder / "worker.log").read_text()
 
 
 def test_the_process_tells_by_its_code_how_it_ended(
