@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from bloodcell_core import workspace
+from bloodcell_core import background, workspace
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.download import DOWNLOADS, Missing
-from bloodcell_core.data.import_jobs import ENDED, ImportJob, jobs, start
+from bloodcell_core.background import ENDED
+from bloodcell_core.data.import_jobs import ImportJob, jobs, start
 from tests.conftest import class_files, write_files, write_zip
 
 
@@ -84,8 +85,8 @@ def test_a_download_is_imported_under_its_name(tmp_path: Path, lab_home: Path, m
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch, job_of: Callable[[], ImportJob]) -> ImportJob:
-    monkeypatch.setattr(import_jobs.subprocess, "Popen", lambda *given, **also: None)
-    monkeypatch.setattr(import_jobs, "_workers", {})
+    monkeypatch.setattr(background.subprocess, "Popen", lambda *given, **also: None)
+    monkeypatch.setattr(background, "_workers", {})
     return job_of()
 
 

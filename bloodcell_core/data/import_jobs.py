@@ -8,67 +8,29 @@
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import shutil
-import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from filelock import FileLock
-
 from bloodcell_core import workspace
+from bloodcell_core.background import ENDED, Job, StopRequested
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.errors import LabError
 
-ENDED = ("done", "failed", "stopped", "interrupted")
-START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of status.json
-_workers: dict[str, subprocess.Popen[bytes]] = {}
-"""Workers that this process started, kept to be reaped."""
 
 
-class ImportJob:
+class ImportJob(Job):
     """The import in folder `name` of imports/; LabError where there is none or its files are damaged."""
 
     def __init__(self, name: str):
         self.name = name
-        self.folder = workspace.imports_dir() / workspace.check_name(name, "import")
+        super().__init__(workspace.imports_dir() / workspace.check_name(name, "import"), "import it again")
         self.request: dict[str, Any] = workspace.read_json(self.folder / "request.json")
-
-    @property
-    def lock(self) -> FileLock:
-        return FileLock(self.folder / "worker.lock")
-
-    def status(self) -> dict[str, Any]:
-        """`state` (starting, running, done, failed, stopped, interrupted), `reason`, `phase`, `done` and `total` of it,
-        `seconds_left` (None where that isn't known yet), and once it is done `dataset`."""
-        status = self._recorded()
-        starting = status["state"] == "starting" and time.time() - status["updated"] < START_GRACE
-        if status["state"] not in ENDED and not starting and not workspace.is_held(self.lock):
-            status = self._recorded()  # it may have ended between the two looks
-            if status["state"] not in ENDED:
-                status |= {"state": "interrupted", "reason": "its worker ended without a word: import it again"}
-        return status
-
-    def _recorded(self) -> dict[str, Any]:
-        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
-        return status
-
-    def tell(self, **changes: Any) -> None:
-        """Merges `changes` into status.json."""
-        file = self.folder / "status.json"
-        before = self._recorded() if file.exists() else {}
-        workspace.write_json(file, before | changes | {"updated": time.time()})
-
-    def request_stop(self) -> None:
-        """Asks the worker to end at the next picture; nothing is left of the import."""
-        (self.folder / "stop").touch()
 
     def dismiss(self) -> None:
         """Forgets an ended import; the dataset that it made stays."""
@@ -94,20 +56,9 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
                 shutil.copyfileobj(upload[1], copy)
             options["source"] = str(final / "upload" / file)
         workspace.write_json(folder / "request.json", {"kind": kind, "options": options})
-        workspace.write_json(folder / "status.json", {"state": "starting", "reason": "", "updated": time.time()})
-    for ended in [name for name, process in _workers.items() if process.poll() is not None]:
-        del _workers[ended]
-    with open(final / "worker.log", "ab") as log:
-        _workers[name] = subprocess.Popen(
-            [sys.executable, "-m", "bloodcell_core.data.import_jobs", name],
-            cwd=Path(__file__).resolve().parents[2],
-            env=os.environ | {"BLOODCELL_HOME": str(workspace.home())},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return ImportJob(name)
+    job = ImportJob(name)
+    job.start("bloodcell_core.data.import_jobs")
+    return job
 
 
 def jobs() -> list[ImportJob]:
@@ -120,28 +71,17 @@ def jobs() -> list[ImportJob]:
 # The worker
 
 
-class _StopRequested(Exception):
-    """A person asked the import to end."""
-
-
 def work(job: ImportJob) -> None:
     """Does the import in this process; its end, good or bad, is told in status.json."""
-    with job.lock.acquire(timeout=START_GRACE):
+
+    def do() -> dict[str, Any]:
         job.tell(state="running", phase="looking at the source", done=0, total=0, seconds_left=None)
         try:
-            dataset = KINDS[job.request["kind"]](job, job.request["options"])
-            end = {"state": "done", "dataset": dataset.name}
-        except _StopRequested:
-            end = {"state": "stopped", "reason": "stopped on request: nothing of it was kept"}
-        except LabError as error:
-            end = {"state": "failed", "reason": str(error)}
-        except OSError as error:
-            end = {"state": "failed", "reason": f"the system refused: {error.strerror or error}"}
-        except Exception as error:
-            traceback.print_exc()  # into worker.log
-            end = {"state": "failed", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
-        shutil.rmtree(job.folder / "upload", ignore_errors=True)
-        job.tell(**end)
+            return {"dataset": KINDS[job.request["kind"]](job, job.request["options"]).name}
+        finally:
+            shutil.rmtree(job.folder / "upload", ignore_errors=True)
+
+    job.work(do)
 
 
 def _phase(job: ImportJob, phase: str) -> Callable[[int, int], None]:
@@ -151,8 +91,8 @@ def _phase(job: ImportJob, phase: str) -> Callable[[int, int], None]:
 
     def progress(done: int, total: int) -> None:
         nonlocal first, last
-        if (job.folder / "stop").exists():
-            raise _StopRequested
+        if job.stop_requested():
+            raise StopRequested("stopped on request: nothing of it was kept")
         now = time.monotonic()
         first = first or (now, done)
         if now - last > BEAT or done == total:
