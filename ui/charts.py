@@ -19,8 +19,8 @@ def learning_curves(
 
     `frame` has the columns run, split ("train", "validation", or "step" for a pale line behind), epoch and value;
     about 2,000 rows are plenty. Short names of runs read best: the legend shows about 20 characters. While only rows
-    change from tick to tick, and not the runs or options, the browser keeps the chart, and with it the stretch that a
-    person has zoomed to by Shift and the wheel or dragged to.
+    change from tick to tick, and not the runs or options, the browser keeps the chart and takes over the new data; it
+    would forget a zoom of its own.
     """
     measured = frame.loc[frame.split != "step", ["run", "split"]]
     series = sorted(measured.drop_duplicates().itertuples(index=False, name=None))
@@ -45,10 +45,9 @@ def learning_curves(
         alt.Tooltip(f"series{place}:Q", title=f"{split}, {run}", format=number)
         for place, (run, split) in enumerate(series)
     ]
-    zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]", name="zoom")
     lines = alt.Chart().mark_line(strokeWidth=2).encode(x, y, colour, dash).transform_filter("datum.split != 'step'")
     steps = alt.Chart().mark_line(strokeWidth=1, opacity=0.35).encode(x, y, colour)
-    behind = steps.transform_filter("datum.split == 'step'").add_params(zoom)
+    behind = steps.transform_filter("datum.split == 'step'")
     rule = (
         alt.Chart()
         .mark_rule(color="#8A8796")

@@ -44,11 +44,20 @@ def draw(runs: list[Run], log: bool) -> None:
         return
     measured = pd.DataFrame(epochs, columns=["run", "split", "epoch", "loss", "accuracy"])
     behind = pd.DataFrame(steps, columns=["run", "split", "epoch", "value"])
+    # A control of ours and not the chart's own zoom, which ends with the next tick.
+    low, high = st.session_state.get("stretch", (0, 100))
+    first, last = (share / 100 * behind.epoch.max() for share in (low, high))
+    measured, behind = (each[each.epoch.between(first, last)] for each in (measured, behind))
     left, right = shell.sides([1, 1], "curves", "small")
     with left:
         losses = measured.rename(columns={"loss": "value"})[behind.columns]
-        charts.learning_curves(pd.concat([losses, behind]) if epochs else behind, title="Loss", log=log)
+        charts.learning_curves(pd.concat([losses, behind]) if len(losses) else behind, title="Loss", log=log)
     with right:
-        if epochs:
+        if len(measured):
             charts.learning_curves(measured.rename(columns={"accuracy": "value"}), title="Accuracy", percent=True)
-    st.caption("Solid: validation. Dashed: training. Pale: single steps. Shift and the wheel zoom, dragging moves.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Solid: validation. Dashed: training. Pale: single steps.")
+        st.slider(
+            "Part of the training shown", 0, 100, (0, 100), key="stretch", format="%d%%", width=260,
+            label_visibility="collapsed", help="Part of the training shown",
+        )  # fmt: skip
