@@ -60,14 +60,14 @@ def measure(data: str, name: str, seed: int) -> dict[str, Any]:
     import numpy as np
     from torch.nn import functional
 
-    from bloodcell_core.config import TrainConfig
+    from bloodcell_core.config import PLAIN, TrainConfig
     from bloodcell_core.data.dataset import Dataset
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.forward import predict_logits
     from bloodcell_core.training.loop import Hooks, LabelledPictures, train
     from bloodcell_core.training.prepare import cut_validation, first_state, load_pictures, split_rows
 
-    config = TrainConfig(data=data, seed=seed, **BASE | VARIANTS[name])
+    config = TrainConfig(**PLAIN | {"data": data, "seed": seed} | BASE | VARIANTS[name])
     dataset, device = Dataset(data), choose_device("auto")
     rows = split_rows(config, dataset, cut_validation(config, dataset))
     _, training, validation = load_pictures(config, dataset, rows, device)

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.datasets import ImageFolder
 
 from benchmarks.ways import SIZE, batches, begin, image_folder, plain_step, scratch_workspace, unpack
-from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.config import PLAIN, PRESETS, TrainConfig
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import Device, choose_device
@@ -58,7 +58,7 @@ def frozen(pictures: Dataset[tuple[torch.Tensor, int]]) -> LabelledPictures:
 def best_rate(training: ImageFolder, root: Path, data: str, workers: int, device: Device) -> dict[str, Any]:
     """Which rate has the highest accuracy on validation photos after a short training."""
     dataset = datasets.Dataset(data)
-    config = TrainConfig(data=data, model="deep_cnn", seed=0)
+    config = TrainConfig(**PLAIN | {"data": data, "model": "deep_cnn", "seed": 0})
     rows = prepare.split_rows(config, dataset, prepare.cut_validation(config, dataset))
     kept_back = set(dataset.pictures.file[rows["val"]])
     places: dict[bool, list[int]] = {True: [], False: []}

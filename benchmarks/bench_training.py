@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.ways import BATCH, SIZE, batches, begin, image_folder, plain_step, scratch_workspace, unpack
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, to_input
@@ -126,7 +126,8 @@ def measure(kind: str, network: str, batch: int, chosen: argparse.Namespace) -> 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = choose_device(chosen.device)
-    config = TrainConfig(data=chosen.data, model=network, size=SIZE, batch_size=batch, device=chosen.device)
+    asked = {"data": chosen.data, "model": network, "size": SIZE, "batch_size": batch, "device": chosen.device}
+    config = TrainConfig(**PLAIN | asked)
     if kind.startswith("original"):
         folder = next(chosen.scratch.glob("**/images/TRAIN"))
         rate = original(network, batch, chosen.pictures, device, folder, workers=2 if kind == "original-2" else 0)

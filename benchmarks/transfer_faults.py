@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ways import BATCH, SIZE, Begun, begin, scratch_workspace
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import Device
 from bloodcell_core.models.forward import to_input
 from bloodcell_core.training.loop import Hooks, LabelledPictures, train
@@ -119,7 +119,7 @@ def main() -> None:
         for seed in chosen.seeds:
             for name in chosen.only:
                 case = cases(chosen.epochs)[name]
-                config = TrainConfig.from_json({
+                config = TrainConfig.from_json(PLAIN | {
                     "data": chosen.data, "model": case.model, "size": SIZE, "batch_size": BATCH, "seed": seed,
                     "epochs": chosen.epochs, "pictures_per_epoch": chosen.pictures, "device": chosen.device,
                 } | case.settings)  # fmt: skip

@@ -331,8 +331,16 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
         raise LabError(f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}")
 
 
+PLAIN: dict[str, Any] = {
+    "batch_size": 32, "optimizer": "adam", "schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0,
+    "averaging": 0.0, "clip_norm": 0.0, "mixup": 0.0, "balance": "none", "patience": 0, "frozen_epochs": 0,
+    "body_rate": 1.0, "flips": 0.0, "rotation": 0.0, "zoom": 0.0, "shift": 0.0, "stain": 0.0, "light": 0.0,
+    "blur": 0.0, "erase": 0.0,
+}  # fmt: skip
+"""Training without any aid, as the original analysis did it."""
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "original": {"view": "frame", "size": 96, "epochs": 10, "batch_size": 32, "pictures_per_epoch": 0},
+    "original": {"view": "frame", "size": 96, "epochs": 10, "pictures_per_epoch": 0} | PLAIN,
     "quick look": {"view": "cell", "size": 96, "epochs": 8, "batch_size": 32, "pictures_per_epoch": 2000},
 }
 """Named settings for the page's form and `train --preset`. `original` follows the original analysis."""

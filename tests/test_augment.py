@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import functional as reference
 from torchvision.transforms.v2 import functional as v2
 
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.training import augment as module
 from bloodcell_core.training.augment import CHANGES, augment, augments
 
@@ -17,7 +17,7 @@ ALL = {"flips": 0.5, "rotation": 180, "zoom": 0.2, "shift": 0.1, "stain": 0.2, "
 
 
 def config(**values: float) -> TrainConfig:
-    return TrainConfig(data="demo", model="basic_cnn", **values)
+    return TrainConfig(**PLAIN | {"data": "demo", "model": "basic_cnn"} | values)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bloodcell_core import runs
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.inference.predictor import Predictor, files_of
 from bloodcell_core.models import MODELS
@@ -54,7 +54,8 @@ def in_full_precision(device: Device) -> Device:
 
 
 def step_losses(model: str, device: Device, data: LabelledPictures) -> list[float]:
-    settings = TrainConfig(data="d", model=model, size=32, batch_size=16, epochs=2, learning_rate=1e-4)
+    asked = {"data": "d", "model": model, "size": 32, "batch_size": 16, "epochs": 2, "learning_rate": 1e-4}
+    settings = TrainConfig(**PLAIN | asked)
     torch.manual_seed(0)
     network = build_network(model, 4, 32)
     for layer in network.modules():

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bloodcell_core import background, workspace
+from bloodcell_core.background import ENDED
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.download import DOWNLOADS, Missing
-from bloodcell_core.background import ENDED
 from bloodcell_core.data.import_jobs import ImportJob, jobs, start
 from tests.conftest import class_files, write_files, write_zip
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
@@ -46,7 +46,7 @@ def _one_thread() -> None:
 
 def config(**changes: Any) -> TrainConfig:
     values = {"data": "d", "model": "basic_cnn", "size": SIZE, "batch_size": 8, "epochs": 3, "seed": 4}
-    return TrainConfig.from_json(values | changes)
+    return TrainConfig.from_json(PLAIN | values | changes)
 
 
 def labelled(count: int, seed: int = 0) -> LabelledPictures:

@@ -17,12 +17,12 @@ from bloodcell_core import runs
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 from bloodcell_core.training.team import ALONE, Team
-from tests.training_fixtures import losses, tiny, train_here, wait_for
+from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
 
-EVEN = {"data": "demo", "model": "basic_cnn", "size": 32, "epochs": 2, "batch_size": 4, "pictures_per_epoch": 24}
+EVEN = TINY | {"epochs": 2, "pictures_per_epoch": 24}
 """Batches of four, so that two processes have equal shares of each."""
 
 

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.runs import Run
 
 T = TypeVar("T")
 
-TINY: dict[str, Any] = {"data": "demo", "model": "basic_cnn", "size": 32, "batch_size": 4, "epochs": 3}
+TINY: dict[str, Any] = PLAIN | {"data": "demo", "model": "basic_cnn", "size": 32, "batch_size": 4, "epochs": 3}
 """Settings of a training that takes a tenth of a second: 32 training pictures, 8 steps an epoch."""
 
 
