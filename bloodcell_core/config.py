@@ -186,18 +186,18 @@ class TrainConfig:
         help="Epochs without a lower validation loss after which the run ends; 0 never ends it.",
         group=LEARNING,
     )
-    frozen_epochs: int = _field(
-        0,
+    frozen_epochs: int | None = _field(
+        None,
         low=0,
         high=1000,
-        help="Epochs at the start in which the last layer alone learns: for pretrained networks.",
+        help="Epochs at the start in which the last layer alone learns. Left empty: 1 from pretrained weights, else 0.",
         group=TRANSFER,
     )
-    body_rate: float = _field(
-        1.0,
+    body_rate: float | None = _field(
+        None,
         low=0,
         high=1,
-        help="Step size of all but the last layer, as a share of it: for pretrained networks.",
+        help="Step size of all but the last layer, as a share of its. Left empty: 0.2 from pretrained weights, else 1.",
         group=TRANSFER,
     )
     validation_fraction: float = _field(

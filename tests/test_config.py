@@ -155,7 +155,7 @@ def test_a_value_comes_back_from_its_text(config_values):
 
 @pytest.mark.parametrize("text", ["", "none", "None", "NONE"])
 def test_an_optional_field_is_left_empty_by_no_text(text):
-    assert [name for name in fields() if optional(name)] == ["learning_rate", "dropout"]
+    assert [name for name in fields() if optional(name)] == ["learning_rate", "dropout", "frozen_epochs", "body_rate"]
     assert parse("learning_rate", text) is None
     assert parse("weights", text) == text
 

@@ -741,3 +741,25 @@ def test_a_compiled_network_has_the_losses_of_a_plain_one() -> None:
     run(config(epochs=1, compile="yes"), compiled)
     steps = [[event["loss"] for event in each.events if event["event"] == "step"] for each in (plain, compiled)]
     assert steps[1] == pytest.approx(steps[0], rel=1e-4)
+
+
+# Pretrained networks
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "wanted"),
+    [
+        ("efficientnet_lite0", {}, (1, 0.2)),
+        ("efficientnet_lite0", {"weights": "mine.pth"}, (1, 0.2)),
+        ("efficientnet_lite0", {"weights": "none"}, (0, 1.0)),
+        ("efficientnet_lite0", {"frozen_epochs": 0}, (0, 0.2)),
+        ("efficientnet_lite0", {"body_rate": 0.5}, (1, 0.5)),
+        ("basic_cnn", {}, (0, 1.0)),
+        ("basic_cnn", {"frozen_epochs": 2}, (2, 1.0)),
+    ],
+)
+def test_a_pretrained_body_is_treated_with_care_unless_asked_otherwise(
+    model: str, changes: dict[str, Any], wanted: tuple[int, float]
+) -> None:
+    values = {"data": "d", "model": model, "size": SIZE} | changes
+    assert loop.transfer(TrainConfig.from_json(values)) == wanted

@@ -44,7 +44,10 @@ def _widget(spec: Any, value: Any, key: str) -> Any:
     if limits["choices"]:
         return st.selectbox(label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"])
     if config.field_type(spec.name) is int:
-        return st.number_input(label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"])
+        return st.number_input(
+            label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"],
+            placeholder="the network's own" if config.optional(spec.name) else None,
+        )  # fmt: skip
     if config.field_type(spec.name) is float:
         # As text where steps of 0.01 would round 1e-4 away.
         text = st.text_input(

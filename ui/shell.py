@@ -37,7 +37,7 @@ CSS = """<style>
 .lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
 .lab-wordmark img { width: 1.75rem; height: 1.75rem; }
 /* On dark, text in the accent colour would fall short of a contrast of 4.5. */
-:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"]) {
+:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"], button[aria-pressed="true"]) {
   color: light-dark(#5B3FA6, #B7A8FF) !important;
 }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }

@@ -90,12 +90,22 @@ class NonFiniteLoss(LabError):
     """The loss became infinite or not a number: the run ends with what it has kept."""
 
 
+def transfer(config: TrainConfig) -> tuple[int, float]:
+    """Epochs in which the head alone learns, and the body's share of the rate: as asked for, or as the weights need."""
+    pretrained = model_info(config.model).pretrained and config.weights != "none"
+    frozen, share = (1, 0.2) if pretrained else (0, 1.0)
+    return (
+        frozen if config.frozen_epochs is None else config.frozen_epochs,
+        share if config.body_rate is None else config.body_rate,
+    )
+
+
 def make_optimizer(config: TrainConfig, network: nn.Module, device: Device) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     rate = config.learning_rate or model_info(config.model).learning_rate
     head = {id(parameter) for parameter in head_of(network).parameters()}
     groups = [
-        {"params": [each for each in network.parameters() if id(each) not in head], "rate": rate * config.body_rate},
+        {"params": [each for each in network.parameters() if id(each) not in head], "rate": rate * transfer(config)[1]},
         {"params": [each for each in network.parameters() if id(each) in head], "rate": rate},
     ]
     return kind(groups, lr=rate, weight_decay=config.weight_decay, fused=device.is_cuda)
@@ -140,6 +150,7 @@ def train(
     if config.averaging and state.average is None:
         state.average = copy.deepcopy(network)
     changed = augments(config)
+    frozen_epochs, _ = transfer(config)
     gradients = Gradients(config, network, device, team, hooks.note)
     pending: list[_Told] = []
     stop = False
@@ -148,7 +159,7 @@ def train(
         if config.patience and epoch - state.best_epoch >= config.patience:
             break
         started = time.monotonic()
-        gradients.start_epoch(frozen=epoch < config.frozen_epochs)
+        gradients.start_epoch(frozen=epoch < frozen_epochs)
         batches = epoch_batches(config, len(training), epoch, training.shares)
         for rows in batches[state.step - steps_before :]:
             if stop or (team.size == 1 and hooks.stop_requested()):
