@@ -41,7 +41,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no smoothing": {"label_smoothing": 0},
     "smoothing 0.1": {"label_smoothing": 0.1},
     "no weight decay": {"weight_decay": 0},
-    "Adam": {"optimizer": "adam", "weight_decay": 0},
     "rate 1e-3": {"learning_rate": 1e-3},
     "rate 4e-3": {"learning_rate": 4e-3},
     "batch 32": {"batch_size": 32},

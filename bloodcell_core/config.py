@@ -41,7 +41,11 @@ RESTRAINT, TRANSFER, RUN = "Against overfitting", "Pretrained networks", "This r
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that a training needs to be repeated. Raises LabError where a value can't be."""
+    """Everything that a training needs to be repeated. Raises LabError where a value can't be.
+
+    The defaults of what changes pictures and of how is learned were measured (docs/experiments.md, "What each setting
+    is worth"); those of `PLAIN` are the original analysis's.
+    """
 
     data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
     model: str = _field(
@@ -99,7 +103,7 @@ class TrainConfig:
         group=LEARNING,
     )
     schedule: str = _field(
-        "constant",
+        "one-cycle",
         choices=("constant", "one-cycle"),
         help="How the step size goes: the same throughout, or up for a seventh of the run and then down to nothing.",
         group=LEARNING,
@@ -122,26 +126,26 @@ class TrainConfig:
         group=RESTRAINT,
     )
     flips: float = _field(
-        0.0, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
+        0.5, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
     )
     rotation: float = _field(
-        0.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.", group=CHANGES
+        180.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.", group=CHANGES
     )
     zoom: float = _field(
-        0.0, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=CHANGES
+        0.15, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=CHANGES
     )
     shift: float = _field(
-        0.0, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.", group=CHANGES
+        0.08, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.", group=CHANGES
     )
     stain: float = _field(
-        0.0,
+        0.15,
         low=0,
         high=1,
         help="Each stain is taken up more or less by up to this; 0.2 is 20% of its absorbance.",
         group=CHANGES,
     )
     light: float = _field(
-        0.0, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=CHANGES
+        0.1, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=CHANGES
     )
     blur: float = _field(
         0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.", group=CHANGES
@@ -150,7 +154,7 @@ class TrainConfig:
         0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.", group=CHANGES
     )
     label_smoothing: float = _field(
-        0.0,
+        0.05,
         low=0,
         high=0.5,
         help="Share of each label that is spread over all classes, against too great certainty.",
@@ -167,7 +171,7 @@ class TrainConfig:
         0.0, low=0, high=1000, help="Longest step of the gradient that is taken; 0 for any.", group=LEARNING
     )
     averaging: float = _field(
-        0.0,
+        0.98,
         low=0,
         high=0.9999,
         help="The weights that are kept are a running mean: this share of it, the rest of the newest. 0 is off.",
@@ -341,6 +345,8 @@ PLAIN: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {"view": "frame", "size": 96, "epochs": 10, "pictures_per_epoch": 0} | PLAIN,
-    "quick look": {"view": "cell", "size": 96, "epochs": 8, "batch_size": 32, "pictures_per_epoch": 2000},
+    "quick look": {"view": "cell", "size": 64, "epochs": 8, "pictures_per_epoch": 3000},
+    "balanced": {"view": "cell", "size": 96, "epochs": 12, "pictures_per_epoch": 4000},
+    "best": {"view": "cell", "size": 96, "epochs": 40, "pictures_per_epoch": 0},
 }
 """Named settings for the page's form and `train --preset`. `original` follows the original analysis."""

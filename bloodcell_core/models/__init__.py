@@ -56,7 +56,7 @@ MODELS: dict[str, ModelInfo] = {
         ),
         ModelInfo(
             "cell_net", "Cell net", "Our own lean network: residual blocks, group normalisation, global pooling.",
-            parameters=549_596, flops=110_261_504, learning_rate=1e-3, mean=MIDDLE[0], std=MIDDLE[1],
+            parameters=549_596, flops=110_261_504, learning_rate=2e-3, mean=MIDDLE[0], std=MIDDLE[1],
             dropout=0.2, widens=True,
         ),
         ModelInfo(
