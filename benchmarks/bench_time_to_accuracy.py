@@ -42,7 +42,7 @@ from bloodcell_core.training.sampling import steps_per_epoch
 
 WANTED = 0.8082
 RATES = (1e-3, 3e-4, 1e-4)
-RATE_BUDGET = 10_000  # pictures
+RATE_BUDGET = 30_000  # pictures: after 10,000 all three rates are still at chance
 MOST = 100_000  # pictures, after which a run is given up
 CHECKED_EVERY = {"original": 2_000, "ours": 1_000}  # pictures, at the next batch or log
 CLASSES = 4
