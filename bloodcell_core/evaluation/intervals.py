@@ -74,7 +74,7 @@ def cluster_bootstrap(
     if resamples < 1:
         raise ValueError(f"at least 1 resample is needed, not {resamples}")
 
-    strata = _commonest_label(labels, photo_numbers, len(photo_names), probabilities.shape[1])
+    strata = commonest_label(labels, photo_numbers, len(photo_names), probabilities.shape[1])
     if np.bincount(strata).max() < 2:
         return dict.fromkeys(METRICS)
     multiplicities = photo_multiplicities(strata, resamples, seed)
@@ -251,7 +251,7 @@ def _check_level(level: float) -> None:
         raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")
 
 
-def _commonest_label(
+def commonest_label(
     labels: npt.NDArray[np.int64], photo_numbers: npt.NDArray[np.intp], photos: int, classes: int
 ) -> npt.NDArray[np.intp]:
     """(P,) the label that most pictures of each photo bear, the lowest of those that tie."""
