@@ -186,6 +186,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--device", default="auto")
 
+    parser = verb(
+        verbs, "compare", _compare,
+        "Set runs, or cross-validations, against the first of them, paired over the same test photos.",
+    )  # fmt: skip
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
+
     parser = verb(verbs, "predict", _predict, "Classify pictures with a run.")
     parser.add_argument("run")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files and folders")
@@ -529,16 +535,18 @@ def _split_words(run: runs.Run, split: str, data: str | None = None) -> str:
     return f"fold {run.config.fold_words}" if own and split == "test" and run.config.folds else f"{split} split"
 
 
+METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro F1",
+    "auc_ovr": "AUC",
+}
+
+
 def _score_lines(scores: dict[str, Any], title: str) -> list[str]:
     photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
-    words = {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "f1_macro": "macro F1",
-        "auc_ovr": "AUC",
-    }
-    for key, title in words.items():
+    for key, title in METRIC_WORDS.items():
         if scores[key] is not None:
             limits = scores["intervals"][key]
             interval = f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
@@ -744,6 +752,60 @@ def _evaluate(args: argparse.Namespace) -> None:
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     _show(scores, args.json, [head, *_score_lines(scores, _split_words(run, args.split, args.data)), *matrix])
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.comparison import compare_tested, seed_groups
+    from bloodcell_core.evaluation.scoring import score
+
+    sides = [_tested(reference) for reference in args.runs]
+    if len({side.name for side in sides}) < max(len(sides), 2):
+        raise LabError("compare takes two or more different runs")
+    first, *others = sides
+    comparisons = [compare_tested(first, other) for other in others]  # refuses before anything is scored
+    rows = [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides]
+    seeds = seed_groups([runs.Run(side.name) for side in sides if side.settings])
+    lines = []
+    for row in rows:
+        lines += _score_lines(row, f"{row['run']} on {row['data']}")
+    for group in seeds:
+        lines.append(f"by seed alone differ {', '.join(group['runs'])}:")
+        lines += [
+            f"  {METRIC_WORDS[metric]:18} mean {told['mean']:.4f}, standard deviation {told['spread']:.4f}"
+            for metric, told in group["metrics"].items() if told
+        ]  # fmt: skip
+    for facts in comparisons:
+        lines += _comparison_lines(facts)
+    _show({"runs": rows, "comparisons": comparisons, "seed_groups": seeds}, args.json, lines)
+
+
+def _tested(reference: str) -> Any:
+    """The test of the run of that name, or of the cross-validation where no run has it."""
+    from bloodcell_core.evaluation.comparison import Tested, tested
+    from bloodcell_core.training import groups
+
+    named = any(name.startswith(reference) for name in runs.names())
+    if named or not any(group.name.startswith(reference) for group in groups.groups()):
+        return tested(runs.find(reference))
+    group = groups.find(reference)
+    table = groups.pooled_predictions(group)
+    return Tested(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
+
+
+def _comparison_lines(facts: dict[str, Any]) -> list[str]:
+    """A paired comparison: its verdict, who is right where, and the differences with their intervals."""
+    right = facts["right"]
+    lines = [f"A is {facts['a']}, B is {facts['b']}", f"  {facts['verdict']}"]
+    lines.append(
+        f"  {right['unit']}: both right {right['both']:,}, only A {right['only_a']:,}, only B {right['only_b']:,}, "
+        f"neither {right['neither']:,}" + (f"; McNemar's exact p {right['p']:.3f}" if right["p"] is not None else "")
+    )
+    for metric, told in facts["metrics"].items():
+        if told["difference"] is not None:
+            limits = told["interval"]
+            interval = f"  95% interval {limits[0]:+.4f} to {limits[1]:+.4f}" if limits else ""
+            lines.append(f"  {METRIC_WORDS[metric]:18} B less A {told['difference']:+.4f}{interval}")
+    return lines + [f"  note: {note}" for note in facts["notes"]]
 
 
 def _predict(args: argparse.Namespace) -> None:

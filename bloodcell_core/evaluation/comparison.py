@@ -1,0 +1,357 @@
+"""Two runs set against each other on the very same photos, and what a seed alone changes.
+
+A figure of A and a figure of B, each with its interval, don't tell whether B is better: the two were tested on the
+same photos, and what is hard for one is mostly hard for the other. Here each resample draws photos once for both, and
+the interval is that of the difference. It tells what other photos would have changed, not what another training of
+the same settings would: for that there are `seed_groups`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.intervals import (
+    commonest_label,
+    number_photos,
+    percentile_interval,
+    photo_multiplicities,
+    resampled_metrics,
+)
+from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.scoring import probabilities_of
+from bloodcell_core.runs import Run
+
+COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
+"""The metrics whose differences are told: those that every run's summary has."""
+
+OUTCOMES = ("both", "only_a", "only_b", "neither")
+"""Who is right on a picture or photo."""
+
+GRANULOCYTES = ("basophil", "eosinophil", "neutrophil")
+CHANCE_ALONE = ("seed", "device", "compile")  # settings that change what a training finds by chance only
+RESAMPLES = 2000
+LEVEL = 0.95
+_ARITHMETIC = 1e-12  # differences below it are rounding
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Out-of-sample predictions of one run, or of a cross-validation's folds together, and what was tested on."""
+
+    name: str
+    data: str
+    data_hash: str
+    classes: list[str]
+    table: pd.DataFrame
+    """A row a picture, with the columns of predictions.parquet."""
+    settings: str = ""
+    """All that a run's result hangs on, but for chance; empty for a cross-validation."""
+
+    def merged(self, groups: Mapping[str, Sequence[str]]) -> Tested:
+        """The same predictions with classes merged, as `merged` does."""
+        table, classes = merged(self.table, self.classes, groups)
+        return replace(self, table=table, classes=classes)
+
+
+def tested(run: Run) -> Tested:
+    """A run's predictions of its test pictures; LabError where it has none."""
+    table = run.predictions().query("split == 'test'")
+    if table.empty:
+        raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test split")
+    return Tested(run.name, run.config.data, run.data_hash, run.classes, table, _settings(run))
+
+
+def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
+    """`compare_tested` of two runs' test pictures."""
+    return compare_tested(tested(run_a), tested(run_b))
+
+
+def compare_tested(a: Tested, b: Tested) -> dict[str, Any]:
+    """B set against A on the same photos, JSON-ready. All differences are B less A.
+
+    Returns:
+        - a, b, data, classes, pictures, photos (None where they aren't known).
+        - metrics: {metric: {a, b, difference, interval}}; the interval of the difference at 95%, by source photo,
+          paired. None where a figure is undefined.
+        - right: who is right on how many of `of` `unit`: photos, a photo's copies averaged; pictures where photos
+          aren't known or a photo's pictures bear several labels. Keys unit, of, a, b, difference, interval, the four
+          of `OUTCOMES`, and p: of McNemar's exact test, None where the units aren't independent.
+        - by_picture: {outcome: pictures}; `picture_outcomes` tells which.
+        - confusion: {a, b, difference}, rows are true.
+        - better: "a", "b" or None, and verdict: the same in words. A run is called better only where the interval
+          leaves out 0 and p, if there is one, is below 0.05: with a handful of photos on which the two differ, the
+          interval alone is too narrow.
+        - notes: what limits the comparison, in words.
+
+    Raises:
+        LabError: where the two can't be compared, with the reason (see `check_comparable`).
+    """
+    check_comparable(a, b)
+    table_a, table_b = (side.table.sort_values("image_id", ignore_index=True) for side in (a, b))
+    classes = a.classes
+    labels = pd.Categorical(table_a.label, categories=classes).codes.astype(np.int64)
+    both = [probabilities_of(table, classes) for table in (table_a, table_b)]
+    scores = [evaluate_predictions(labels, probabilities, classes) for probabilities in both]
+    known = bool(table_a.source_photo.notna().any())
+    photos, names = number_photos(table_a.source_photo.fillna(table_a.image_id).to_numpy(), len(labels))
+    strata = commonest_label(labels, photos, len(names), len(classes))
+    drawn = photo_multiplicities(strata, RESAMPLES, seed=0)
+    varies = bool(np.bincount(strata).max() > 1)  # else every resample is the data itself
+    resampled = [resampled_metrics(labels, probabilities, photos, drawn) for probabilities in both]
+    confusions = [np.asarray(score["confusion"]) for score in scores]
+    right = _who_is_right(labels, both, photos, drawn if varies else None, known)
+    better, verdict = _verdict(right)
+    return {
+        "a": a.name,
+        "b": b.name,
+        "data": a.data,
+        "classes": classes,
+        "pictures": len(labels),
+        "photos": len(names) if known else None,
+        "metrics": {
+            metric: _difference(*(score[metric] for score in scores))
+            | {"interval": _interval(resampled[1][metric] - resampled[0][metric]) if varies else None}
+            for metric in COMPARED
+        },
+        "right": right,
+        "by_picture": _counts(*(each.argmax(axis=1) == labels for each in both)),
+        "confusion": {
+            "a": confusions[0].tolist(),
+            "b": confusions[1].tolist(),
+            "difference": (confusions[1] - confusions[0]).tolist(),
+        },
+        "better": better,
+        "verdict": verdict,
+        "notes": _notes(a, b, known),
+    }
+
+
+def check_comparable(a: Tested, b: Tested) -> None:
+    """LabError, with the reason, unless both were tested on the same pictures with the same labels and classes."""
+    pair = f"{a.name} and {b.name} can't be compared"
+    if a.data_hash != b.data_hash:
+        raise LabError(f"{pair}: they were trained and tested on different data ({a.data} and {b.data})")
+    if set(a.classes) != set(b.classes):
+        raise LabError(f"{pair}: their classes differ ({', '.join(a.classes)}; {', '.join(b.classes)})")
+    ids_a, ids_b = set(a.table.image_id), set(b.table.image_id)
+    if ids_a != ids_b:
+        raise LabError(
+            f"{pair}: they were tested on different pictures ({len(ids_a):,} and {len(ids_b):,}, "
+            f"{len(ids_a & ids_b):,} of them the same), so their splits are not the same"
+        )
+    one, other = (side.table.set_index("image_id").loc[sorted(ids_a), ["label", "source_photo"]] for side in (a, b))
+    for column, what in (("label", "labels"), ("source_photo", "source photos")):
+        if not one[column].equals(other[column]):
+            raise LabError(f"{pair}: their test pictures' {what} differ")
+
+
+def picture_outcomes(a: Tested, b: Tested) -> pd.Series:
+    """Which of `OUTCOMES` each picture is, by image_id; LabError where the two can't be compared."""
+    check_comparable(a, b)
+    right_a, right_b = ((side.table.predicted == side.table.label).to_numpy() for side in (a, b))
+    right_b = pd.Series(right_b, index=b.table.image_id.to_numpy()).loc[a.table.image_id.to_numpy()].to_numpy()
+    return pd.Series(_outcomes(right_a, right_b), index=a.table.image_id.to_numpy())
+
+
+def seed_groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The runs that differ by their seed alone, group by group, with what the seed changes. JSON-ready.
+
+    Each group has `runs` and `seeds` (at least two, one run a seed: the first given), and `metrics`:
+    {metric: {mean, spread}}, the spread being the standard deviation over the seeds; None where a run has no figure.
+    Runs that weren't tested are left out.
+    """
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        summary = run.summary()
+        if summary and summary["test"]:
+            groups.setdefault(_settings(run), {}).setdefault(run.config.seed, run)
+    return [_spread(group) for group in groups.values() if len(group) > 1]
+
+
+def merged(
+    table: pd.DataFrame, classes: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The same predictions seen with some classes taken together.
+
+    A group's probability is the sum of its classes', and the predicted class is the most probable one after that,
+    which need not be the group of the class predicted before.
+
+    Args:
+        table: with the columns of predictions.parquet; it stays as it is.
+        classes: its classes.
+        groups: {new name: the classes that it stands for}; classes in no group stay as they are.
+
+    Returns:
+        A new table and its classes, a group standing where its first class stood.
+
+    Raises:
+        LabError: for a class that isn't there or is in two groups, a name that is taken, or a single class left.
+    """
+    group_of = {name: group for group, members in groups.items() for name in members}
+    unknown = [name for name in group_of if name not in classes]
+    if unknown:
+        raise LabError(f"there is no class {unknown[0]!r} to merge: there are {', '.join(classes)}")
+    if len(group_of) < sum(len(members) for members in groups.values()):
+        raise LabError("a class can be merged into one group only")
+    taken = [group for group in groups if group in classes and group_of.get(group) != group]
+    if taken:
+        raise LabError(f"a group can't be called {taken[0]!r}: a class that isn't in it has that name")
+    left = list(dict.fromkeys(group_of.get(name, name) for name in classes))
+    if len(left) < 2:
+        raise LabError("merged so, there is one class left: at least two are needed")
+    shares = probabilities_of(table, classes)
+    summed = np.zeros((len(table), len(left)))
+    for place, name in enumerate(classes):
+        summed[:, left.index(group_of.get(name, name))] += shares[:, place]
+    result = table[["image_id", "split"]].copy()
+    result["label"] = table.label.map(lambda label: group_of.get(label, label))
+    result["predicted"] = np.asarray(left, dtype=object)[summed.argmax(1)]
+    result["source_photo"] = table.source_photo
+    for place, name in enumerate(left):
+        result[f"p_{name}"] = summed[:, place]
+    return result, left
+
+
+def granulocytes(classes: Sequence[str]) -> dict[str, list[str]] | None:
+    """The `groups` of `merged` that set granulocytes against the rest; None where the classes have no such halves."""
+    inside = [name for name in classes if name.casefold() in GRANULOCYTES]
+    rest = [name for name in classes if name not in inside]
+    return {"granulocyte": inside, "other": rest} if len(inside) > 1 and rest else None
+
+
+def _settings(run: Run) -> str:
+    """All that a run's result hangs on, but for chance."""
+    config = {name: value for name, value in run.config.to_json().items() if name not in CHANCE_ALONE}
+    return repr((config, run.data_hash, run.classes, run.pretrained))
+
+
+def _notes(a: Tested, b: Tested, known: bool) -> list[str]:
+    notes = []
+    if a.settings and a.settings == b.settings:
+        notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
+    if not known:
+        notes.append(
+            "source photos aren't known here: each picture is taken for an observation of its own, and the intervals "
+            "are too narrow where pictures are copies of one photo"
+        )
+    return notes
+
+
+def _spread(group: Mapping[int, Run]) -> dict[str, Any]:
+    tests = [run.summary()["test"] for run in group.values()]  # type: ignore[index]  # seed_groups has looked
+    return {
+        "runs": [run.name for run in group.values()],
+        "seeds": list(group),
+        "metrics": {
+            metric: None
+            if any(test[metric] is None for test in tests)
+            else {
+                "mean": statistics.fmean(test[metric] for test in tests),
+                "spread": statistics.stdev(test[metric] for test in tests),
+            }
+            for metric in COMPARED
+        },
+    }
+
+
+def _who_is_right(
+    labels: npt.NDArray[np.int64],
+    both: Sequence[npt.NDArray[np.float64]],
+    photos: npt.NDArray[np.intp],
+    drawn: npt.NDArray[np.uint16] | None,
+    known: bool,
+) -> dict[str, Any]:
+    """The `right` of `compare_tested`; `drawn` are the photos' multiplicities, None where they don't vary."""
+    count = int(photos.max()) + 1
+    photo_labels = np.empty(count, dtype=np.int64)
+    photo_labels[photos] = labels
+    whole = known and bool((photo_labels[photos] == labels).all())
+    if whole:
+        right_a, right_b = (_mean_of_copies(each, photos, count) == photo_labels for each in both)
+    else:
+        right_a, right_b = (each.argmax(axis=1) == labels for each in both)
+    unit_photos = np.arange(count) if whole else photos
+    gained = np.bincount(unit_photos, weights=right_b.astype(float) - right_a, minlength=count)
+    outcomes = _counts(right_a, right_b)
+    independent = whole or not known
+    return {
+        "unit": "photos" if whole else "pictures",
+        "of": len(right_a),
+        "a": int(right_a.sum()),
+        "b": int(right_b.sum()),
+        "difference": int(right_b.sum() - right_a.sum()),
+        "interval": None if drawn is None else _interval(drawn @ gained),
+        **outcomes,
+        "p": _mcnemar(outcomes["only_a"], outcomes["only_b"]) if independent else None,
+    }
+
+
+def _mean_of_copies(
+    probabilities: npt.NDArray[np.float64], photos: npt.NDArray[np.intp], count: int
+) -> npt.NDArray[np.intp]:
+    """(P,) the class of each photo's highest mean probability; the sum has the same greatest class."""
+    summed = np.zeros((count, probabilities.shape[1]))
+    np.add.at(summed, photos, probabilities)
+    answers: npt.NDArray[np.intp] = summed.argmax(axis=1)
+    return answers
+
+
+def _mcnemar(only_a: int, only_b: int) -> float:
+    """The exact two-sided p of as uneven a share of the units on which one alone is right; 1 where there is none."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Which of the two is better, if that can be told, and the sentence for people. Told from the leader's side."""
+    gain, limits, p = right["difference"], right["interval"], right["p"]
+    of = f"{right['of']:,} {right['unit']}"
+    if not right["only_a"] and not right["only_b"]:
+        return None, f"A and B are right on the same {right['a']:,} of {of}: this data can't tell them apart."
+    leader, sign = ("B", 1) if gain >= 0 else ("A", -1)
+    head = f"{leader} is right on {abs(gain):,} more of {of}"
+    if gain == 0:
+        head = f"A and B are both right on {right['a']:,} of {of}, not the same ones"
+    if limits is None:
+        return None, f"{head}; too few photos for an interval: this data can't tell them apart."
+    low, high = sorted(sign * limit for limit in limits)
+    head += f", 95% interval {_signed(low)} to {_signed(high)}"
+    if low <= 0 <= high:
+        return None, f"{head}: this data can't tell them apart."
+    if p is not None and p >= 1 - LEVEL:
+        few = right["only_a"] + right["only_b"]
+        return None, f"{head}, but they differ on {few} {right['unit']} only: this data can't tell them apart."
+    return leader.lower(), f"{head}: {leader} is better."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+
+
+def _difference(a: float | None, b: float | None) -> dict[str, float | None]:
+    return {"a": a, "b": b, "difference": None if a is None or b is None else b - a}
+
+
+def _interval(values: npt.NDArray[Any]) -> list[float] | None:
+    """The middle 95% of resampled differences, without the last digits that are rounding alone."""
+    limits = percentile_interval(np.where(np.abs(values) < _ARITHMETIC, 0.0, values), LEVEL)
+    return None if limits is None else list(limits)
+
+
+def _outcomes(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    outcomes: npt.NDArray[Any] = np.asarray(OUTCOMES, dtype=object)[2 * ~right_a + ~right_b]
+    return outcomes
+
+
+def _counts(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> dict[str, int]:
+    outcomes = _outcomes(right_a, right_b)
+    return {outcome: int((outcomes == outcome).sum()) for outcome in OUTCOMES}
