@@ -755,14 +755,14 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from bloodcell_core.evaluation.comparison import compare_tested, seed_groups
+    from bloodcell_core.evaluation.comparison import compare_sides, seed_groups
     from bloodcell_core.evaluation.scoring import score
 
-    sides = [_tested(reference) for reference in args.runs]
+    sides = [_side(reference) for reference in args.runs]
     if len({side.name for side in sides}) < max(len(sides), 2):
         raise LabError("compare takes two or more different runs")
     first, *others = sides
-    comparisons = [compare_tested(first, other) for other in others]  # refuses before anything is scored
+    comparisons = [compare_sides(first, other) for other in others]  # refuses before anything is scored
     rows = [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides]
     seeds = seed_groups([runs.Run(side.name) for side in sides if side.settings])
     lines = []
@@ -779,17 +779,17 @@ def _compare(args: argparse.Namespace) -> None:
     _show({"runs": rows, "comparisons": comparisons, "seed_groups": seeds}, args.json, lines)
 
 
-def _tested(reference: str) -> Any:
+def _side(reference: str) -> Any:
     """The test of the run of that name, or of the cross-validation where no run has it."""
-    from bloodcell_core.evaluation.comparison import Tested, tested
+    from bloodcell_core.evaluation.comparison import Side, side_of
     from bloodcell_core.training import groups
 
     named = any(name.startswith(reference) for name in runs.names())
     if named or not any(group.name.startswith(reference) for group in groups.groups()):
-        return tested(runs.find(reference))
+        return side_of(runs.find(reference))
     group = groups.find(reference)
     table = groups.pooled_predictions(group)
-    return Tested(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
+    return Side(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
 
 
 def _comparison_lines(facts: dict[str, Any]) -> list[str]:

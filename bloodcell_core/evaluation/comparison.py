@@ -43,8 +43,8 @@ _ARITHMETIC = 1e-12  # differences below it are rounding
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Out-of-sample predictions of one run, or of a cross-validation's folds together, and what was tested on."""
+class Side:
+    """What is compared: out-of-sample predictions of one run, or of a cross-validation's folds together."""
 
     name: str
     data: str
@@ -55,26 +55,26 @@ class Tested:
     settings: str = ""
     """All that a run's result hangs on, but for chance; empty for a cross-validation."""
 
-    def merged(self, groups: Mapping[str, Sequence[str]]) -> Tested:
+    def merged(self, groups: Mapping[str, Sequence[str]]) -> Side:
         """The same predictions with classes merged, as `merged` does."""
         table, classes = merged(self.table, self.classes, groups)
         return replace(self, table=table, classes=classes)
 
 
-def tested(run: Run) -> Tested:
+def side_of(run: Run) -> Side:
     """A run's predictions of its test pictures; LabError where it has none."""
     table = run.predictions().query("split == 'test'")
     if table.empty:
         raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test split")
-    return Tested(run.name, run.config.data, run.data_hash, run.classes, table, _settings(run))
+    return Side(run.name, run.config.data, run.data_hash, run.classes, table, _settings(run))
 
 
 def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
-    """`compare_tested` of two runs' test pictures."""
-    return compare_tested(tested(run_a), tested(run_b))
+    """`compare_sides` of two runs' test pictures."""
+    return compare_sides(side_of(run_a), side_of(run_b))
 
 
-def compare_tested(a: Tested, b: Tested) -> dict[str, Any]:
+def compare_sides(a: Side, b: Side) -> dict[str, Any]:
     """B set against A on the same photos, JSON-ready. All differences are B less A.
 
     Returns:
@@ -134,7 +134,7 @@ def compare_tested(a: Tested, b: Tested) -> dict[str, Any]:
     }
 
 
-def check_comparable(a: Tested, b: Tested) -> None:
+def check_comparable(a: Side, b: Side) -> None:
     """LabError, with the reason, unless both were tested on the same pictures with the same labels and classes."""
     pair = f"{a.name} and {b.name} can't be compared"
     if a.data_hash != b.data_hash:
@@ -153,7 +153,7 @@ def check_comparable(a: Tested, b: Tested) -> None:
             raise LabError(f"{pair}: their test pictures' {what} differ")
 
 
-def picture_outcomes(a: Tested, b: Tested) -> pd.Series:
+def picture_outcomes(a: Side, b: Side) -> pd.Series:
     """Which of `OUTCOMES` each picture is, by image_id; LabError where the two can't be compared."""
     check_comparable(a, b)
     right_a, right_b = ((side.table.predicted == side.table.label).to_numpy() for side in (a, b))
@@ -233,7 +233,7 @@ def _settings(run: Run) -> str:
     return repr((config, run.data_hash, run.classes, run.pretrained))
 
 
-def _notes(a: Tested, b: Tested, known: bool) -> list[str]:
+def _notes(a: Side, b: Side, known: bool) -> list[str]:
     notes = []
     if a.settings and a.settings == b.settings:
         notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
@@ -269,7 +269,7 @@ def _who_is_right(
     drawn: npt.NDArray[np.uint16] | None,
     known: bool,
 ) -> dict[str, Any]:
-    """The `right` of `compare_tested`; `drawn` are the photos' multiplicities, None where they don't vary."""
+    """The `right` of `compare_sides`; `drawn` are the photos' multiplicities, None where they don't vary."""
     count = int(photos.max()) + 1
     photo_labels = np.empty(count, dtype=np.int64)
     photo_labels[photos] = labels

@@ -1,0 +1,359 @@
+"""Comparison: differences with paired intervals, the verdict, what is refused, seeds, merged classes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.comparison import (
+    COMPARED,
+    OUTCOMES,
+    RESAMPLES,
+    Side,
+    compare,
+    compare_sides,
+    granulocytes,
+    merged,
+    picture_outcomes,
+    seed_groups,
+    side_of,
+)
+from bloodcell_core.evaluation.intervals import photo_multiplicities
+from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+CLASSES = ["a", "b", "c"]
+
+
+def made(name: str, skill: float = 1.2, seed: int = 0, photos_a_class: int = 10, copies: int = 3) -> Side:
+    """Predictions of the same pictures for every `name` and `seed`: more often right, the more `skill`."""
+    labels = np.repeat(CLASSES, photos_a_class * copies)
+    photos = np.repeat([f"{label}{i}" for label in CLASSES for i in range(photos_a_class)], copies)
+    scores = np.random.default_rng(seed).normal(size=(len(labels), 3)) + skill * (labels[:, None] == CLASSES)
+    shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    ids = [f"id{i:04d}" for i in range(len(labels))]
+    pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
+    return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
+
+
+def changed(one: Side, **columns: object) -> Side:
+    return replace(one, table=one.table.assign(**columns))
+
+
+# The paired interval
+
+
+def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draws() -> None:
+    a, b = made("one", 0.8, seed=1), made("two", 1.4, seed=2)
+    labels = pd.Categorical(a.table.label, categories=CLASSES).codes.astype(int)
+    photos = a.table.source_photo.to_numpy()
+    names = sorted(set(photos), key=repr)
+    strata = np.array([CLASSES.index(name[0]) for name in names])
+    differences: dict[str, list[float]] = {metric: [] for metric in COMPARED}
+    drawn = photo_multiplicities(strata, RESAMPLES, seed=0)
+    few = drawn[:40]
+    for counts in few:
+        times = dict(zip(names, counts, strict=True))
+        rows = np.repeat(np.arange(len(labels)), [int(times[photo]) for photo in photos])
+        figures = [evaluate_predictions(labels[rows], probabilities_of(each.table, CLASSES)[rows], CLASSES)
+                   for each in (a, b)]  # fmt: skip
+        for metric in COMPARED:
+            differences[metric].append(figures[1][metric] - figures[0][metric])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bloodcell_core.evaluation.comparison.photo_multiplicities", lambda *_, **__: few)
+        result = compare_sides(a, b)
+    for metric in COMPARED:
+        wanted = np.quantile(differences[metric], [0.025, 0.975])
+        assert result["metrics"][metric]["interval"] == pytest.approx(wanted), metric
+        assert wanted[0] < wanted[1]
+
+
+def test_the_draws_are_within_classes_and_the_same_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "bloodcell_core.evaluation.comparison.photo_multiplicities",
+        lambda strata, resamples, seed: seen.append(strata) or photo_multiplicities(strata, resamples, seed),
+    )
+    compare_sides(made("one"), made("two", seed=5))
+    assert [np.bincount(strata).tolist() for strata in seen] == [[10, 10, 10]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds=st.tuples(st.integers(0, 99), st.integers(0, 99)), skill=st.floats(0, 2))
+def test_turned_round_every_figure_changes_its_sign(seeds: tuple[int, int], skill: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bloodcell_core.evaluation.comparison.RESAMPLES", 50)
+        a, b = made("one", skill, seeds[0], photos_a_class=4), made("two", 1, seeds[1], photos_a_class=4)
+        one, other = compare_sides(a, b), compare_sides(b, a)
+    for told, turned in (*((one["metrics"][m], other["metrics"][m]) for m in COMPARED), (one["right"], other["right"])):
+        assert told["difference"] == pytest.approx(-turned["difference"])
+        assert told["interval"] == pytest.approx([-limit for limit in reversed(turned["interval"])])
+        assert (told["a"], told["b"]) == (turned["b"], turned["a"])
+    assert one["right"]["only_a"] == other["right"]["only_b"]
+    assert one["right"]["p"] == pytest.approx(other["right"]["p"])
+    assert {one["better"], other["better"]} in ({None}, {"a", "b"})
+    assert np.array_equal(one["confusion"]["difference"], -np.array(other["confusion"]["difference"]))
+
+
+def test_two_of_the_same_differ_by_nothing_for_certain() -> None:
+    result = compare_sides(made("one"), made("two"))
+    for metric in COMPARED:
+        assert result["metrics"][metric]["difference"] == 0
+        assert result["metrics"][metric]["interval"] == [0, 0]
+    assert result["right"]["interval"] == [0, 0]
+    assert result["right"]["p"] == 1
+    assert result["better"] is None
+    assert "right on the same" in result["verdict"]
+    assert not np.any(result["confusion"]["difference"])
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    a, b = made("one"), made("two", seed=3)
+    shuffled = replace(b, table=b.table.sample(frac=1, random_state=1))
+    assert compare_sides(a, shuffled) == compare_sides(a, b)
+    assert picture_outcomes(a, shuffled).equals(picture_outcomes(a, b))
+
+
+def test_the_order_of_the_classes_does_not_matter() -> None:
+    a, b = made("one"), made("two", seed=3)
+    assert compare_sides(a, replace(b, classes=["c", "a", "b"])) == compare_sides(a, b)
+
+
+def test_its_figures_are_those_of_each_run_alone_and_ready_for_json() -> None:
+    a, b = made("one"), made("two", seed=3)
+    result = compare_sides(a, b)
+    for which, each in (("a", a), ("b", b)):
+        alone = score(each.table, CLASSES)
+        assert {metric: result["metrics"][metric][which] for metric in COMPARED} == {m: alone[m] for m in COMPARED}
+        assert result["confusion"][which] == alone["confusion"]
+        assert result["right"][which] == alone["by_photo"]["right"]
+        assert (result["photos"], result["pictures"]) == (alone["photos"], alone["pictures"])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+# Who is right
+
+
+def test_every_picture_and_photo_is_counted_once_as_what_it_is() -> None:
+    a, b = made("one"), made("two", seed=3)
+    result, outcomes = compare_sides(a, b), picture_outcomes(a, b)
+    assert sum(result["right"][name] for name in OUTCOMES) == result["right"]["of"] == 30
+    assert outcomes.value_counts().to_dict() == {n: c for n, c in result["by_picture"].items() if c}
+    right_a = set(a.table.image_id[a.table.predicted == a.table.label])
+    right_b = set(b.table.image_id[b.table.predicted == b.table.label])
+    assert set(outcomes.index[outcomes == "only_b"]) == right_b - right_a != set()
+    assert set(outcomes.index[outcomes == "both"]) == right_b & right_a != set()
+    only_a, only_b = result["right"]["only_a"], result["right"]["only_b"]
+    assert result["right"]["p"] == pytest.approx(min(1, 2 * binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def answers(name: str, right: int, of: int = 30) -> Side:
+    """One class after the other, a photo a picture: the first `right` pictures of each class of `of` are right."""
+    labels = np.repeat(["a", "b"], of)
+    predicted = np.where(np.tile(np.arange(of) < right, 2), labels, np.where(labels == "a", "b", "a"))
+    pictures = pd.DataFrame(
+        {"image_id": [f"id{i:03d}" for i in range(2 * of)], "split": "test", "label": labels}
+    ).assign(source_photo=lambda table: "p" + table.image_id)
+    shares = np.where(predicted[:, None] == np.array(["a", "b"]), 0.9, 0.1)
+    return Side(name, "some", "hash", ["a", "b"], predictions_table(pictures, shares, ["a", "b"]))
+
+
+def test_the_verdict_names_the_better_run_from_the_leader_s_side() -> None:
+    result = compare_sides(answers("one", 10), answers("two", 25))
+    assert result["better"] == "b"
+    assert result["verdict"].startswith("B is right on 30 more of 60 photos, 95% interval +2")
+    assert result["verdict"].endswith(": B is better.")
+    turned = compare_sides(answers("one", 25), answers("two", 10))
+    assert turned["better"] == "a"
+    assert turned["verdict"] == result["verdict"].replace("B is", "A is")
+
+
+def test_too_few_photos_on_which_they_differ_are_no_verdict_whatever_the_interval() -> None:
+    result = compare_sides(answers("one", 25), answers("two", 27))
+    assert result["right"]["only_b"] == 4
+    assert result["right"]["interval"][0] > 0
+    assert result["right"]["p"] == 0.125
+    assert result["better"] is None
+    assert "they differ on 4 photos only: this data can't tell them apart" in result["verdict"]
+
+
+def test_an_interval_around_nothing_is_no_verdict() -> None:
+    result = compare_sides(made("one", seed=1), made("two", seed=2))
+    low, high = result["right"]["interval"]
+    assert low < 0 < high
+    assert result["better"] is None
+    assert result["verdict"].endswith(": this data can't tell them apart.")
+    assert "−" in result["verdict"], "a true minus sign"
+
+
+def test_without_known_photos_pictures_are_counted_and_it_is_said() -> None:
+    a, b = (changed(each, source_photo=None) for each in (made("one"), made("two", seed=3)))
+    result = compare_sides(a, b)
+    assert result["photos"] is None
+    assert (result["right"]["unit"], result["right"]["of"]) == ("pictures", 90)
+    assert "pictures" in result["verdict"]
+    assert any("source photos aren't known" in note for note in result["notes"])
+    assert result["metrics"]["accuracy"]["interval"] != compare_sides(made("one"), made("two", seed=3))["metrics"][
+        "accuracy"]["interval"]  # fmt: skip
+
+
+def test_photos_of_several_labels_are_counted_by_picture_without_a_p() -> None:
+    def with_a_mixed_photo(one: Side) -> Side:
+        return changed(one, source_photo=one.table.source_photo.replace({"a0": "both", "b0": "both"}))
+
+    result = compare_sides(with_a_mixed_photo(made("one")), with_a_mixed_photo(made("two", seed=3)))
+    assert (result["right"]["unit"], result["right"]["p"]) == ("pictures", None)
+    assert result["photos"] == 29
+    assert result["right"]["interval"] is not None
+
+
+def test_a_photo_a_class_has_no_interval() -> None:
+    result = compare_sides(made("one", photos_a_class=1), made("two", seed=3, photos_a_class=1))
+    assert result["right"]["interval"] is None
+    assert {result["metrics"][metric]["interval"] for metric in COMPARED} == {None}
+    assert result["better"] is None
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (replace(made("two"), data_hash="another", data="other"), r"on different data \(some and other\)"),
+        (replace(made("two"), classes=["a", "b", "d"]), r"their classes differ \(a, b, c; a, b, d\)"),
+        (replace(made("two"), table=made("two").table.iloc[5:]), r"on different pictures \(90 and 85, 85 of them"),
+        (changed(made("two"), label="a"), "test pictures' labels differ"),
+        (changed(made("two"), source_photo="p"), "test pictures' source photos differ"),
+    ],
+)
+def test_what_was_tested_otherwise_is_refused_with_the_reason(other: Side, reason: str) -> None:
+    for refused in (compare_sides, picture_outcomes):
+        with pytest.raises(LabError, match=f"one and two can't be compared: .*{reason}"):
+            refused(made("one"), other)
+
+
+# Runs
+
+
+def copy_of(run: Run, name: str, **config: object) -> Run:
+    folder = workspace.run_dir(name)
+    shutil.copytree(run.folder, folder)
+    recorded = workspace.read_json(folder / "config.json")
+    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | config})
+    return Run(name)
+
+
+def with_accuracy(run: Run, accuracy: float) -> Run:
+    summary = run.summary() or {}
+    workspace.write_json(run.folder / "summary.json", summary | {"test": summary["test"] | {"accuracy": accuracy}})
+    return run
+
+
+def test_runs_are_compared_on_their_test_pictures_alone(done: Run) -> None:
+    twin = copy_of(done, "20260101-000000-basic_cnn-twin", learning_rate=0.5)
+    result = compare(done, twin)
+    assert (result["a"], result["b"], result["data"]) == (done.name, twin.name, "demo")
+    assert result["pictures"] == (done.predictions().split == "test").sum() < len(done.predictions())
+    assert result["notes"] == []
+    seeded = copy_of(done, "20260101-000000-basic_cnn-seed", seed=9, device="cpu")
+    assert "differ by the chance of their trainings alone" in compare(done, seeded)["notes"][0]
+
+
+def test_a_run_that_was_not_tested_is_refused(done: Run, lab: Path) -> None:
+    table = done.predictions()
+    table[table.split != "test"].to_parquet(done.folder / "predictions.parquet")
+    with pytest.raises(LabError, match="was tested on no picture"):
+        side_of(done)
+
+
+def test_runs_by_seed_alone_are_one_group_with_mean_and_spread(done: Run) -> None:
+    with_accuracy(done, 0.5)
+    second = with_accuracy(copy_of(done, "20260101-000000-basic_cnn-aaaa", seed=7, device="cpu"), 0.7)
+    third = with_accuracy(copy_of(done, "20260101-000000-basic_cnn-bbbb", seed=8), 0.9)
+    again = with_accuracy(copy_of(done, "20260101-000000-basic_cnn-cccc", seed=8), 0.1)
+    other = copy_of(done, "20260101-000000-basic_cnn-dddd", seed=9, epochs=99)
+    (group,) = seed_groups([done, second, third, again, other])
+    assert group["runs"] == [done.name, second.name, third.name]
+    assert group["seeds"] == [done.config.seed, 7, 8]
+    assert group["metrics"]["accuracy"] == pytest.approx({"mean": 0.7, "spread": 0.2})
+    assert set(group["metrics"]) == set(COMPARED)
+    assert seed_groups([done, other]) == []
+
+
+def test_a_run_that_has_not_ended_is_in_no_seed_group(done: Run) -> None:
+    waiting = copy_of(done, "20260101-000000-basic_cnn-wait", seed=7)
+    (waiting.folder / "summary.json").unlink()
+    assert seed_groups([done, waiting]) == []
+
+
+# Merged classes
+
+
+def test_merging_sums_probabilities_and_predicts_anew() -> None:
+    pictures = pd.DataFrame({"image_id": ["x", "y"], "split": "test", "label": ["a", "c"], "source_photo": ["p", None]})
+    before = predictions_table(pictures, np.array([[0.3, 0.4, 0.3], [0.1, 0.2, 0.7]]), CLASSES)
+    kept = before.copy()
+    after, classes = merged(before, CLASSES, {"ac": ["a", "c"]})
+    assert classes == ["ac", "b"]
+    assert after.columns.tolist() == ["image_id", "split", "label", "predicted", "source_photo", "p_ac", "p_b"]
+    assert after.label.tolist() == ["ac", "ac"]
+    assert after.predicted.tolist() == ["ac", "ac"], "the first was called b before"
+    np.testing.assert_allclose(after[["p_ac", "p_b"]], [[0.6, 0.4], [0.8, 0.2]])
+    pd.testing.assert_frame_equal(before, kept)
+    assert score(after, classes)["accuracy"] == 1
+
+
+def test_merging_nothing_changes_nothing() -> None:
+    table = made("one").table
+    after, classes = merged(table, CLASSES, {})
+    assert classes == CLASSES
+    pd.testing.assert_frame_equal(after, table)
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        ({"x": ["a", "z"]}, "there is no class 'z' to merge: there are a, b, c"),
+        ({"x": ["a", "b"], "y": ["b"]}, "one group only"),
+        ({"c": ["a", "b"]}, "can't be called 'c'"),
+        ({"x": ["a", "b", "c"]}, "one class left"),
+    ],
+)
+def test_a_merging_that_means_nothing_is_refused(groups: dict[str, list[str]], reason: str) -> None:
+    with pytest.raises(LabError, match=reason):
+        merged(made("one").table, CLASSES, groups)
+
+
+def test_runs_can_be_compared_with_their_classes_merged() -> None:
+    groups = {"ab": ["a", "b"]}
+    result = compare_sides(made("one").merged(groups), made("two", seed=3).merged(groups))
+    assert result["classes"] == ["ab", "c"]
+    assert np.sum(result["confusion"]["a"]) == 90
+    assert [sum(row) for row in result["confusion"]["a"]] == [60, 30]
+
+
+def test_granulocytes_are_set_against_the_rest_whatever_their_case() -> None:
+    assert granulocytes(["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]) == {
+        "granulocyte": ["EOSINOPHIL", "NEUTROPHIL"],
+        "other": ["LYMPHOCYTE", "MONOCYTE"],
+    }
+    assert granulocytes(["basophil", "eosinophil", "platelet"]) == {
+        "granulocyte": ["basophil", "eosinophil"],
+        "other": ["platelet"],
+    }
+    assert granulocytes(["lymphocyte", "neutrophil"]) is None
+    assert granulocytes(["eosinophil", "neutrophil"]) is None
