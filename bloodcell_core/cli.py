@@ -540,6 +540,7 @@ METRIC_WORDS = {
     "balanced_accuracy": "balanced accuracy",
     "f1_macro": "macro F1",
     "auc_ovr": "AUC",
+    "kappa": "Cohen's kappa",
 }
 
 
@@ -547,7 +548,7 @@ def _score_lines(scores: dict[str, Any], title: str) -> list[str]:
     photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
     for key, title in METRIC_WORDS.items():
-        if scores[key] is not None:
+        if scores.get(key) is not None:  # the summary of an older run has no kappa
             limits = scores["intervals"][key]
             interval = f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
             lines.append(f"  {title:18} {scores[key]:.4f}{interval}")

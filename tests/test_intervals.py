@@ -13,8 +13,10 @@ from sklearn import metrics as sklearn_metrics
 
 from bloodcell_core.evaluation import intervals
 from bloodcell_core.evaluation.intervals import (
+    CLASS_METRICS,
     METRICS,
     cluster_bootstrap,
+    cluster_intervals,
     exact_binomial,
     number_photos,
     percentile_interval,
@@ -39,23 +41,43 @@ def clustered_predictions(
     return labels, probabilities, np.array([f"photo {number}" for number in numbers])
 
 
-def weighted_figures(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """The four metrics from scikit-learn with sample weights; NaN where undefined."""
+def weighted_figures(
+    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """The figures of `METRICS`, and each class's of `CLASS_METRICS`, from scikit-learn with weights; NaN: undefined."""
     predicted = probabilities.argmax(axis=1)
+    occurring = np.union1d(labels, predicted)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        aucs = [
-            sklearn_metrics.roc_auc_score(labels == index, probabilities[:, index], sample_weight=weights)
-            for index in range(probabilities.shape[1])
-        ]
-        return {
+        by_class = []
+        for index in range(probabilities.shape[1]):
+            mine, taken, scores = labels == index, predicted == index, probabilities[:, index]
+            weighted = {"sample_weight": weights, "zero_division": np.nan}
+            precision = sklearn_metrics.average_precision_score(mine, scores, sample_weight=weights)
+            by_class.append(
+                {
+                    "precision": sklearn_metrics.precision_score(mine, taken, **weighted),
+                    "recall": sklearn_metrics.recall_score(mine, taken, **weighted),
+                    "specificity": sklearn_metrics.recall_score(~mine, ~taken, **weighted),
+                    "f1": sklearn_metrics.f1_score(mine, taken, **weighted),
+                    "auc": sklearn_metrics.roc_auc_score(mine, scores, sample_weight=weights),
+                    "average_precision": precision if weights[mine].any() else np.nan,
+                }
+            )
+        macro = {"average": "macro", "sample_weight": weights}
+        balanced_accuracy = sklearn_metrics.balanced_accuracy_score(labels, predicted, sample_weight=weights)
+        overall = {
             "accuracy": sklearn_metrics.accuracy_score(labels, predicted, sample_weight=weights),
-            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(
-                labels, predicted, sample_weight=weights
-            ),
-            "f1_macro": sklearn_metrics.f1_score(labels, predicted, average="macro", sample_weight=weights),
-            "auc_ovr": float(np.nanmean(aucs)),
+            "balanced_accuracy": balanced_accuracy,
+            "f1_macro": sklearn_metrics.f1_score(labels, predicted, **macro),
+            "auc_ovr": float(np.nanmean([figures["auc"] for figures in by_class])),
+            "precision_macro": sklearn_metrics.precision_score(labels, predicted, **macro),
+            "recall_macro": balanced_accuracy,
+            "specificity_macro": float(np.nanmean([by_class[index]["specificity"] for index in occurring])),
+            "average_precision_macro": float(np.nanmean([figures["average_precision"] for figures in by_class])),
+            "kappa": sklearn_metrics.cohen_kappa_score(labels, predicted, sample_weight=weights),
         }
+    return overall, by_class
 
 
 @st.composite
@@ -80,16 +102,21 @@ def test_resampled_figures_equal_scikit_learns_with_sample_weights(
     monkeypatch.setattr(intervals, "_TABLE_PAYS_UP_TO", table_pays_up_to)
     monkeypatch.setattr(intervals, "_WORKING_VALUES", 60)  # so that there are several chunks
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(resampling_cases())
     def check(case: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
         labels, probabilities, photo_numbers, multiplicities = case
         figures = resampled_metrics(labels, probabilities, photo_numbers, multiplicities)
-        assert set(figures) == set(METRICS)
+        assert tuple(figures) == METRICS
+        _, by_class = intervals._resampled_figures(labels, probabilities, photo_numbers, multiplicities)
+        assert tuple(by_class) == CLASS_METRICS
         for row, photo_weights in enumerate(multiplicities):
-            expected = weighted_figures(labels, probabilities, photo_weights[photo_numbers])
+            expected, of_classes = weighted_figures(labels, probabilities, photo_weights[photo_numbers])
             found = {metric: values[row] for metric, values in figures.items()}
             assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+            for index, expected_of_class in enumerate(of_classes):
+                found = {metric: values[row, index] for metric, values in by_class.items()}
+                assert found == pytest.approx(expected_of_class, abs=1e-12, nan_ok=True)
 
     check()
 
@@ -162,9 +189,10 @@ def test_one_picture_a_photo_is_the_ordinary_bootstrap_of_pictures() -> None:
     figures: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for _ in range(resamples):
         drawn = np.concatenate([random.choice(members, size=len(members)) for members in by_class])
-        expected = weighted_figures(labels[drawn], probabilities[drawn], np.ones(len(drawn)))
+        once = np.ones((1, len(drawn)), dtype=int)  # the very pictures drawn: no multiplicities, no photos
+        expected = resampled_metrics(labels[drawn], probabilities[drawn], np.arange(len(drawn)), once)
         for metric in METRICS:
-            figures[metric].append(expected[metric])
+            figures[metric].append(expected[metric][0])
     for metric in METRICS:
         low, high = np.quantile(figures[metric], [0.025, 0.975])
         # other draws: the ends differ by their Monte Carlo error, about 0.06 of the width at 250 resamples
@@ -186,9 +214,7 @@ def test_by_photo_is_wider_than_by_picture_on_copies() -> None:
 def test_copying_each_picture_does_not_narrow_the_interval() -> None:
     labels, probabilities, photos = clustered_predictions(copies=1)
     once = cluster_bootstrap(labels, probabilities, photos, resamples=300)
-    copied = cluster_bootstrap(
-        labels.repeat(7), probabilities.repeat(7, axis=0), photos.repeat(7), resamples=300
-    )
+    copied = cluster_bootstrap(labels.repeat(7), probabilities.repeat(7, axis=0), photos.repeat(7), resamples=300)
     for metric in METRICS:
         assert copied[metric] == pytest.approx(once[metric], abs=1e-12)
 
@@ -197,7 +223,9 @@ def test_copying_each_picture_does_not_narrow_the_interval() -> None:
 def test_no_class_with_two_photos_means_no_intervals(labels: list[int]) -> None:
     probabilities = np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3]])
     photos = np.zeros(3) if labels == [0, 0, 0] else np.arange(3)
-    assert cluster_bootstrap(labels, probabilities, photos) == dict.fromkeys(METRICS)
+    overall, by_class = cluster_intervals(labels, probabilities, photos)
+    assert overall == dict.fromkeys(METRICS)
+    assert by_class == [dict.fromkeys(CLASS_METRICS)] * 3
 
 
 def test_only_the_undefined_metric_has_no_interval() -> None:
@@ -205,7 +233,29 @@ def test_only_the_undefined_metric_has_no_interval() -> None:
     found = cluster_bootstrap([1, 1, 1, 1], probabilities, np.arange(4), resamples=200)
     assert found.pop("auc_ovr") is None
     assert found["accuracy"] == (0.0, 1.0)
+    assert found.pop("kappa") is None, "undefined in a resample of right pictures alone"
     assert all(interval is not None for interval in found.values())
+
+
+def test_the_intervals_of_a_class_hold_its_figures_and_come_from_the_same_resamples() -> None:
+    labels, probabilities, photos = clustered_predictions(photos=90)
+    overall, by_class = cluster_intervals(labels, probabilities, photos, resamples=300)
+    assert overall == cluster_bootstrap(labels, probabilities, photos, resamples=300)
+    result = evaluate_predictions(labels, probabilities, ("A", "B", "C"))
+    assert [set(of_class) for of_class in by_class] == [set(CLASS_METRICS)] * 3
+    for figures, of_class in zip(result["per_class"].values(), by_class, strict=True):
+        for metric, interval in of_class.items():
+            assert interval is not None
+            assert interval[0] < figures[metric] < interval[1]
+
+
+def test_a_class_never_taken_for_in_a_resample_has_no_interval_of_its_precision() -> None:
+    # class 1 is predicted in one photo of two alone
+    labels, photos = [0, 0, 1, 1], np.array(list("abcd"))
+    probabilities = np.array([[0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
+    of_class = cluster_intervals(labels, probabilities, photos, resamples=200)[1][1]
+    assert of_class["precision"] is None
+    assert of_class["recall"] == (0.0, 1.0)
 
 
 def test_a_metric_undefined_in_some_resamples_has_no_interval() -> None:

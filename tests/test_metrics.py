@@ -55,15 +55,29 @@ def test_every_figure_equals_scikit_learns(case: tuple[np.ndarray, np.ndarray]) 
         precision, recall, f1, support = sklearn_metrics.precision_recall_fscore_support(
             labels, predicted, labels=indices, zero_division=np.nan
         )
-        specificity = [
-            sklearn_metrics.recall_score(labels != i, predicted != i, zero_division=np.nan) for i in indices
-        ]
+        specificity = [sklearn_metrics.recall_score(labels != i, predicted != i, zero_division=np.nan) for i in indices]
         auc = [sklearn_metrics.roc_auc_score(labels == i, probabilities[:, i]) for i in indices]
+        average_precision = [
+            sklearn_metrics.average_precision_score(labels == i, probabilities[:, i]) if i in labels else np.nan
+            for i in indices
+        ]
+        kappa = sklearn_metrics.cohen_kappa_score(labels, predicted)
+        precision_macro = sklearn_metrics.precision_score(labels, predicted, average="macro")
+        brier = sklearn_metrics.brier_score_loss(labels, probabilities, labels=list(indices), scale_by_half=False)
+        occurring = np.union1d(labels, predicted)
+        specificity_macro = np.nanmean(np.array(specificity)[occurring])
 
     assert result["pictures"] == len(labels)
     assert result["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
     assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy)
     assert result["f1_macro"] == pytest.approx(f1_macro)
+    assert result["recall_macro"] == result["balanced_accuracy"]
+    assert result["precision_macro"] == pytest.approx(precision_macro)
+    assert result["average_precision_macro"] == pytest.approx(np.nanmean(average_precision))
+    for figure, wanted in (("kappa", kappa), ("specificity_macro", specificity_macro)):
+        found_figure = np.nan if result[figure] is None else result[figure]
+        assert found_figure == pytest.approx(wanted, nan_ok=True)
+    assert result["brier"] == pytest.approx(brier)
     expected_loss = sklearn_metrics.log_loss(labels, probabilities, labels=list(indices))
     assert result["log_loss"] == pytest.approx(expected_loss)
     expected_confusion = sklearn_metrics.confusion_matrix(labels, predicted, labels=indices)
@@ -75,6 +89,7 @@ def test_every_figure_equals_scikit_learns(case: tuple[np.ndarray, np.ndarray]) 
         "specificity": specificity,
         "f1": f1,
         "auc": auc,
+        "average_precision": average_precision,
     }
     for figure, values in expected.items():
         found = [result["per_class"][name][figure] for name in names]
@@ -110,7 +125,10 @@ def test_a_class_that_no_picture_bears_but_one_was_taken_for() -> None:
         "specificity": 3 / 4,
         "f1": 0.0,
         "auc": None,
+        "average_precision": None,
     }
+    assert result["precision_macro"] == pytest.approx((1 + 1 + 0) / 3)
+    assert result["specificity_macro"] == pytest.approx((1 + 1 + 3 / 4) / 3)
     assert len(result["notes"]) == 2
     assert all("Monocyte" in note for note in result["notes"])
 
@@ -119,7 +137,8 @@ def test_a_class_never_predicted_has_no_precision_and_the_notes_say_so() -> None
     result = evaluate_predictions([0, 1, 1], [[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]], ("A", "B"))
     assert result["per_class"]["B"]["precision"] is None
     assert result["per_class"]["B"]["recall"] == 0
-    assert result["notes"] == ["B was never predicted: it has no precision."]
+    assert result["notes"] == ["B was never predicted: it has no precision, and macro precision counts it with 0."]
+    assert result["precision_macro"] == pytest.approx((1 / 3 + 0) / 2)
 
 
 def test_one_label_for_all_pictures_leaves_auc_undefined_with_a_reason() -> None:
@@ -127,8 +146,17 @@ def test_one_label_for_all_pictures_leaves_auc_undefined_with_a_reason() -> None
     assert result["auc_ovr"] is None
     assert result["accuracy"] == result["balanced_accuracy"] == result["f1_macro"] == 1
     assert result["per_class"]["B"]["specificity"] is None
+    assert (result["specificity_macro"], result["kappa"]) == (None, None)
+    assert any("kappa is undefined" in note for note in result["notes"])
     assert any(note.startswith("Every picture is labelled B") for note in result["notes"])
     assert any(note.startswith("A was neither") for note in result["notes"])
+
+
+def test_one_label_with_a_mistake_has_a_kappa_of_chance_and_no_note_of_it() -> None:
+    result = evaluate_predictions([1, 1], [[0.3, 0.7], [0.8, 0.2]], ("A", "B"))
+    assert result["kappa"] == 0
+    assert result["specificity_macro"] == 1 / 2
+    assert not any("kappa" in note for note in result["notes"])
 
 
 def test_complete_predictions_need_no_notes() -> None:

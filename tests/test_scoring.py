@@ -17,7 +17,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_intervals, exact_binomial, photo_accuracy
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
     FEW_PHOTOS,
@@ -105,9 +105,12 @@ def test_the_intervals_are_resampled_by_source_photo() -> None:
     made = table()
     scores = score(made, CLASSES)
     labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
-    wanted = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.source_photo)
+    wanted, of_classes = cluster_intervals(labels, probabilities_of(made, CLASSES), made.source_photo)
     assert scores["intervals"] == {name: list(limits) for name, limits in wanted.items() if limits}
-    assert set(scores["intervals"]) == {"accuracy", "balanced_accuracy", "f1_macro", "auc_ovr"}
+    assert set(scores["intervals"]) >= {"accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "kappa"}
+    for name, limits_of in zip(CLASSES, of_classes, strict=True):
+        found = scores["per_class"][name]["intervals"]
+        assert found == {metric: list(limits) for metric, limits in limits_of.items() if limits}
     assert scores["photos"] == 75
     assert scores["by_photo"] == photo_accuracy(labels, probabilities_of(made, CLASSES), made.source_photo)
     alone = score(made.assign(source_photo=None), CLASSES)
@@ -121,7 +124,8 @@ def test_without_known_photos_each_picture_counts_alone_and_it_is_said() -> None
     assert "source photos aren't known" in scores["warnings"][0]
     assert len(scores["warnings"]) == 1
     labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
-    wanted = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.image_id)
+    wanted, _ = cluster_intervals(labels, probabilities_of(made, CLASSES), made.image_id)
+    assert all(figures["by_photo"] is None for figures in scores["per_class"].values())
     assert scores["intervals"]["accuracy"] == list(wanted["accuracy"] or ())
 
 
@@ -138,10 +142,32 @@ def test_a_class_of_few_photos_is_warned_of_and_one_of_enough_is_not() -> None:
     made = table(photos_a_class=FEW_PHOTOS)
     assert score(made, CLASSES)["warnings"] == []
     fewer = made[made.source_photo != "b3"].reset_index(drop=True)
-    assert score(fewer, CLASSES)["warnings"] == [
-        f"b: {2 * (FEW_PHOTOS - 1)} pictures from {FEW_PHOTOS - 1} photos tell little about the class"
+    scores = score(fewer, CLASSES)
+    photos = scores["per_class"]["b"]["by_photo"]
+    low, high = exact_binomial(photos["right"], FEW_PHOTOS - 1)
+    assert scores["warnings"] == [
+        f"b: {2 * (FEW_PHOTOS - 1)} pictures from {FEW_PHOTOS - 1} photos, {photos['right']} of them right: "
+        f"its figures can't tell {low:.0%} from {high:.0%}"
     ]
 
+
+def test_four_photos_all_right_cannot_tell_40_percent_from_100() -> None:
+    photos = pd.DataFrame({"image_id": list("wxyz"), "split": "test", "label": "a", "source_photo": list("wxyz")})
+    made = predictions_table(photos, np.tile([0.8, 0.1, 0.1], (4, 1)), CLASSES)
+    assert score(made, CLASSES)["warnings"] == [
+        "a: 4 pictures from 4 photos, 4 of them right: its figures can't tell 40% from 100%"
+    ]
+
+
+def test_the_photos_of_a_class_are_right_or_not_by_the_mean_of_their_copies() -> None:
+    made = table()
+    means = made.groupby(["label", "source_photo"])[["p_a", "p_b", "p_c"]].mean().reset_index()
+    for name in CLASSES:
+        own = means[means.label == name]
+        right = int((own[["p_a", "p_b", "p_c"]].idxmax(axis=1) == f"p_{name}").sum())
+        by_photo = score(made, CLASSES)["per_class"][name]["by_photo"]
+        assert (by_photo["photos"], by_photo["right"]) == (25, right)
+        assert by_photo["interval"] == list(exact_binomial(right, 25))
 
 def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -> None:
     made = table()

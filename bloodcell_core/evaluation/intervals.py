@@ -30,7 +30,13 @@ import numpy.typing as npt
 
 from bloodcell_core.evaluation.metrics import checked_predictions
 
-METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
+METRICS = (
+    "accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "precision_macro", "recall_macro", "specificity_macro",
+    "average_precision_macro", "kappa",
+)  # fmt: skip
+CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
+
+Interval = tuple[float, float] | None
 
 # Values in one temporary array: 2 MB of float64 stay in a core's cache; 16 MB took the AUCs twice as long.
 _WORKING_VALUES = 1 << 18
@@ -47,7 +53,7 @@ def cluster_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, tuple[float, float] | None]:
+) -> dict[str, Interval]:
     """The percentile interval of each of `METRICS`, photos being resampled within their class.
 
     The order of the pictures does not matter: the same predictions and seed give the same intervals.
@@ -61,25 +67,65 @@ def cluster_bootstrap(
         level: the share of the resampled figures inside the interval, between 0 and 1.
 
     Returns:
-        {metric: (low, high)}, both 0…1; None for a metric that is undefined in the data or in any resample.
-        All are None if no class has two photos, as then no resample can differ from the data.
+        {metric: (low, high)}, both 0…1 (kappa -1…1); None for a metric that is undefined in the data or in any
+        resample. All are None if no class has two photos, as then no resample can differ from the data.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, and for
             `resamples` or `level` out of range.
     """
+    return cluster_intervals(labels, probabilities, photos, resamples, seed, level)[0]
+
+
+def cluster_intervals(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    photos: npt.ArrayLike,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+    """The intervals of `cluster_bootstrap`, and those of each class from the same resamples.
+
+    Arguments and errors as `cluster_bootstrap`.
+
+    Returns:
+        {metric of `METRICS`: (low, high) or None}, and for each of the C classes {metric of `CLASS_METRICS`: the
+        same}. A class's precision is None as soon as one resample holds no picture that was taken for it.
+    """
     labels, probabilities = checked_predictions(labels, probabilities)
+    check_level(level)
+    classes = probabilities.shape[1]
+    drawn = draw_photos(labels, photos, classes, resamples, seed)
+    if drawn is None:
+        return dict.fromkeys(METRICS), [dict.fromkeys(CLASS_METRICS) for _ in range(classes)]
+    overall, by_class = _resampled_figures(labels, probabilities, *drawn)
+    return (
+        {metric: percentile_interval(values, level) for metric, values in overall.items()},
+        [
+            {metric: percentile_interval(values[:, index], level) for metric, values in by_class.items()}
+            for index in range(classes)
+        ],
+    )
+
+
+def draw_photos(
+    labels: npt.NDArray[np.int64], photos: npt.ArrayLike, classes: int, resamples: int = 2000, seed: int = 0
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint16]] | None:
+    """Each picture's photo number (N,) and the photos' multiplicities (R, P), drawn within classes.
+
+    None if no class has two photos, as then no resample can differ from the data.
+
+    Raises:
+        ValueError: in one line, for photos that `number_photos` refuses, and for less than 1 resample.
+    """
     photo_numbers, photo_names = number_photos(photos, pictures=len(labels))
-    _check_level(level)
     if resamples < 1:
         raise ValueError(f"at least 1 resample is needed, not {resamples}")
-
-    strata = commonest_label(labels, photo_numbers, len(photo_names), probabilities.shape[1])
+    strata = commonest_label(labels, photo_numbers, len(photo_names), classes)
     if np.bincount(strata).max() < 2:
-        return dict.fromkeys(METRICS)
-    multiplicities = photo_multiplicities(strata, resamples, seed)
-    figures = resampled_metrics(labels, probabilities, photo_numbers, multiplicities)
-    return {metric: percentile_interval(values, level) for metric, values in figures.items()}
+        return None
+    return photo_numbers, photo_multiplicities(strata, resamples, seed)
 
 
 def photo_accuracy(
@@ -142,7 +188,7 @@ def exact_binomial(successes: int, n: int, level: float = 0.95) -> tuple[float, 
     # the quantile of scipy.stats.beta, at a fifth of its import time
     from scipy.special import betaincinv
 
-    _check_level(level)
+    check_level(level)
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"{successes} of {n} is not a share: 0 to n of at least 1 is needed")
     tail = (1 - level) / 2
@@ -213,8 +259,8 @@ def resampled_metrics(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Each of `METRICS` in each resample, as scikit-learn gives it with the multiplicities as sample weights.
 
-    A class that a resample lost is treated as in `metrics`, but for macro F1, which like scikit-learn's goes
-    by the classes of the whole data: the figure means the same in every resample.
+    A class that a resample lost is treated as in `metrics`, but for macro F1, precision and specificity, which go
+    by the classes that occur in the whole data: the figure means the same in every resample.
 
     Args:
         labels: (N,) true class indices, 0…C-1.
@@ -223,22 +269,59 @@ def resampled_metrics(
         multiplicities: (R, P) integers of 0 or more: how often each photo is in each resample.
 
     Returns:
-        {metric: (R,) figures 0…1, NaN where undefined}.
+        {metric: (R,) figures 0…1 (kappa -1…1), NaN where undefined}.
     """
+    return _resampled_figures(labels, probabilities, photo_numbers, multiplicities)[0]
+
+
+def _resampled_figures(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    photo_numbers: npt.NDArray[np.intp],
+    multiplicities: npt.NDArray[Any],
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+    """{metric of `METRICS`: (R,)} and {metric of `CLASS_METRICS`: (R, C)}. Arguments as `resampled_metrics`."""
     confusions = _resampled_confusions(labels, probabilities, photo_numbers, multiplicities)
     right = np.diagonal(confusions, axis1=1, axis2=2)
     borne, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
-    occurring = np.union1d(labels, probabilities.argmax(axis=1))
-    f1 = _ratio_or_nan(2 * right, borne + predicted)[:, occurring]
-    return {
-        "accuracy": _ratio_or_nan(right.sum(axis=1), borne.sum(axis=1)),
-        "balanced_accuracy": _mean_of_defined(_ratio_or_nan(right, borne)),
-        "f1_macro": np.nan_to_num(f1, nan=0.0).mean(axis=1),
-        "auc_ovr": _mean_of_defined(_resampled_aucs(labels, probabilities, photo_numbers, multiplicities)),
+    total = borne.sum(axis=1)
+    others = total[:, None] - borne
+    by_class = {
+        "precision": _ratio_or_nan(right, predicted),
+        "recall": _ratio_or_nan(right, borne),
+        "specificity": _ratio_or_nan(others - (predicted - right), others),
+        "f1": _ratio_or_nan(2 * right, borne + predicted),
+        "auc": _resampled_aucs(labels, probabilities, photo_numbers, multiplicities),
+        "average_precision": _resampled_average_precisions(labels, probabilities, photo_numbers, multiplicities),
     }
+    occurring = np.union1d(labels, probabilities.argmax(axis=1))
+    by_chance = (borne * predicted).sum(axis=1)  # times the pictures: of whole numbers, and exact
+    recall = _mean_of_defined(by_class["recall"])
+    overall = {
+        "accuracy": _ratio_or_nan(right.sum(axis=1), total),
+        "balanced_accuracy": recall,
+        "f1_macro": np.nan_to_num(by_class["f1"][:, occurring], nan=0.0).mean(axis=1),
+        "auc_ovr": _mean_of_defined(by_class["auc"]),
+        "precision_macro": np.nan_to_num(by_class["precision"][:, occurring], nan=0.0).mean(axis=1),
+        "recall_macro": recall,
+        "specificity_macro": _mean_of_defined(by_class["specificity"][:, occurring]),
+        "average_precision_macro": _mean_of_defined(by_class["average_precision"]),
+        "kappa": _ratio_or_nan(total * right.sum(axis=1) - by_chance, total**2 - by_chance),
+    }
+    return overall, by_class
 
 
-def percentile_interval(values: npt.NDArray[np.float64], level: float) -> tuple[float, float] | None:
+def resampled_sums(per_photo: npt.NDArray[Any], multiplicities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """(R, K) sums over the photos of each resample, of K figures a photo (P, K), with multiplicities (R, P)."""
+    resamples, photos = multiplicities.shape
+    figures = per_photo.astype(np.float64)
+    sums = np.empty((resamples, figures.shape[1]))
+    for rows in _chunks(resamples, values_each=photos):
+        sums[rows] = multiplicities[rows].astype(np.float64) @ figures
+    return sums
+
+
+def percentile_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> Interval:
     """The middle `level` of (R,) resampled figures; None if any is NaN: the rest are a biased choice."""
     if np.isnan(values).any():
         return None
@@ -246,7 +329,8 @@ def percentile_interval(values: npt.NDArray[np.float64], level: float) -> tuple[
     return float(low), float(high)
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """ValueError unless `level` lies between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")
 
@@ -270,11 +354,8 @@ def _resampled_confusions(
     (resamples, photos), classes = multiplicities.shape, probabilities.shape[1]
     cells = (photo_numbers * classes + labels) * classes + probabilities.argmax(axis=1)
     counts = np.bincount(cells, minlength=photos * classes**2)
-    photo_confusions = counts.reshape(photos, classes**2).astype(np.float64)
-    confusions = np.empty((resamples, classes**2))
-    for rows in _chunks(resamples, values_each=photos):
-        confusions[rows] = multiplicities[rows].astype(np.float64) @ photo_confusions
-    return confusions.reshape(resamples, classes, classes)
+    sums = resampled_sums(counts.reshape(photos, classes**2), multiplicities)
+    return sums.reshape(resamples, classes, classes)
 
 
 def _resampled_aucs(
@@ -305,6 +386,33 @@ def _resampled_aucs(
             total = (wins * weights[ranks.photos]).sum(axis=0)
             aucs[rows, index] = _ratio_or_nan(total, 2 * (positives @ weights) * (negatives @ weights))
     return aucs
+
+
+def _resampled_average_precisions(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    photo_numbers: npt.NDArray[np.intp],
+    multiplicities: npt.NDArray[Any],
+) -> npt.NDArray[np.float64]:
+    """(R, C) average precisions, NaN without positives. Arguments as `resampled_metrics`.
+
+    It is the mean, over the positives, of the precision among the pictures that score as high or higher.
+    """
+    resamples, classes = len(multiplicities), probabilities.shape[1]
+    averages = np.empty((resamples, classes))
+    for index in range(classes):
+        fall = np.argsort(-probabilities[:, index])
+        photos, positive, scores = photo_numbers[fall], labels[fall] == index, -probabilities[fall, index]
+        last_as_high = np.searchsorted(scores, scores[positive], side="right") - 1
+        last_positive = np.searchsorted(scores[positive], scores[positive], side="right") - 1
+        for rows in _chunks(resamples, values_each=len(labels)):
+            weights = multiplicities[rows].T[photos].astype(np.float64)
+            positives = weights[positive]
+            precision = _ratio_or_nan(positives.cumsum(axis=0)[last_positive], weights.cumsum(axis=0)[last_as_high])
+            # where nothing as high was drawn the positive itself was not, and counts nothing
+            total = (positives * np.nan_to_num(precision, nan=0.0)).sum(axis=0)
+            averages[rows, index] = _ratio_or_nan(total, positives.sum(axis=0))
+    return averages
 
 
 class _PositiveRanks(NamedTuple):

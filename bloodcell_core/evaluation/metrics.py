@@ -4,14 +4,18 @@ Every figure comes from scikit-learn, or is a ratio of cells of its confusion ma
 that does not occur is decided here, once, and said in the result's `notes`:
 
 - **Per class**: a ratio whose denominator is zero is None, never a made-up 0 or 1. A class that no picture
-  bears has no recall and no AUC; one that was never predicted has no precision.
-- **Balanced accuracy** is the mean recall over the classes that pictures bear.
-- **Macro F1** is the mean over the classes that pictures bear or that were predicted; one that was predicted
-  though no picture bears it counts with its F1 of 0.
+  bears has no recall, no AUC and no average precision; one that was never predicted has no precision.
+- **Balanced accuracy** is the mean recall over the classes that pictures bear. Macro recall is the same figure.
+- **Macro F1 and macro precision** are means over the classes that pictures bear or that were predicted. One that
+  was predicted though no picture bears it counts with 0, and one that was never predicted with a precision of 0:
+  a network must not gain by never naming a class.
+- **Macro specificity** is the mean over those of the same classes that some picture does not bear.
 - **AUC** is the mean of one-vs-rest AUCs over the classes that some but not all pictures bear.
+- **Average precision** is the mean over the classes that pictures bear.
+- **Cohen's kappa** is undefined where one class is both all labels and all predictions.
 
-The first two are what scikit-learn does by default. The third is not: its multiclass AUC is nan or an error
-as soon as one class is absent.
+Balanced accuracy, macro F1, macro precision and kappa are what scikit-learn gives by default. AUC is not: its
+multiclass AUC is nan or an error as soon as one class is absent.
 """
 
 from __future__ import annotations
@@ -25,9 +29,7 @@ import numpy.typing as npt
 ROW_SUM_TOLERANCE = 1e-3  # float16 and rounded CSV probabilities pass; unnormalised scores do not
 
 
-def evaluate_predictions(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]
-) -> dict[str, Any]:
+def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
     """Every metric of one set of predictions, ready for JSON (None where a figure is undefined).
 
     Args:
@@ -38,18 +40,22 @@ def evaluate_predictions(
 
     Returns:
         - pictures: N.
-        - accuracy, balanced_accuracy, f1_macro: 0…1.
-        - auc_ovr: 0…1, or None if all pictures bear the same label.
+        - accuracy, balanced_accuracy, f1_macro, precision_macro, recall_macro, average_precision_macro: 0…1.
+        - auc_ovr, specificity_macro: 0…1; None if all pictures bear the same label, specificity only if they are
+          all taken for it too.
+        - kappa: Cohen's, -1…1, 0 being the agreement of chance; None if undefined.
+        - brier: mean over pictures of the squared distance from the probabilities to the label, 0…2: summed over
+          the classes, as Brier wrote it, also for two classes.
         - log_loss: mean of -ln(probability of the true class), 0…36 nats (scikit-learn clips at 2.2e-16).
         - confusion: C lists of C counts; rows are the true class, columns the predicted.
-        - per_class: {class: {support, precision, recall, specificity, f1, auc}}; support counts the pictures
-          that bear the class, the others are 0…1 or None.
+        - per_class: {class: {support, precision, recall, specificity, f1, auc, average_precision}}; support
+          counts the pictures that bear the class, the others are 0…1 or None.
         - notes: a sentence for each figure that is undefined or leaves a class out.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` refuses, or class names that do not fit.
     """
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, recall_score
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score, recall_score
 
     labels, probabilities = checked_predictions(labels, probabilities)
     _check_class_names(classes, columns=probabilities.shape[1])
@@ -58,23 +64,34 @@ def evaluate_predictions(
     confusion = confusion_matrix(labels, predicted, labels=indices)
     borne = confusion.sum(axis=1) > 0
     aucs = _one_vs_rest_aucs(labels, probabilities)
-    defined_aucs = [auc for auc in aucs if auc is not None]
+    average_precisions = _average_precisions(labels, probabilities)
+    per_class = {
+        name: {
+            **_one_class_figures(confusion, index),
+            "auc": aucs[index],
+            "average_precision": average_precisions[index],
+        }
+        for index, name in enumerate(classes)
+    }
+    occurring = [name for name, here in zip(classes, borne | (confusion.sum(axis=0) > 0), strict=True) if here]
+    # balanced_accuracy_score is this too, but warns of predicted classes that no picture bears
+    macro_recall = float(recall_score(labels, predicted, labels=indices[borne], average="macro"))
     return {
         "pictures": len(labels),
         "accuracy": float(accuracy_score(labels, predicted)),
-        # balanced_accuracy_score is this too, but warns of predicted classes that no picture bears
-        "balanced_accuracy": float(recall_score(labels, predicted, labels=indices[borne], average="macro")),
+        "balanced_accuracy": macro_recall,
         "f1_macro": float(f1_score(labels, predicted, average="macro", zero_division=0.0)),
-        "auc_ovr": float(np.mean(defined_aucs)) if defined_aucs else None,
+        "auc_ovr": _mean_of_defined(aucs),
+        "precision_macro": float(precision_score(labels, predicted, average="macro", zero_division=0.0)),
+        "recall_macro": macro_recall,
+        "specificity_macro": _mean_of_defined([per_class[name]["specificity"] for name in occurring]),
+        "average_precision_macro": _mean_of_defined(average_precisions),
+        "kappa": _kappa(labels, predicted),
+        "brier": float(squared_distances(labels, probabilities).mean()),
         # scikit-learn takes rows that do not quite sum to 1 as they are, and then warns
-        "log_loss": float(
-            log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=indices)
-        ),
+        "log_loss": float(log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=indices)),
         "confusion": confusion.tolist(),
-        "per_class": {
-            name: {**_one_class_figures(confusion, index), "auc": aucs[index]}
-            for index, name in enumerate(classes)
-        },
+        "per_class": per_class,
         "notes": _notes(confusion, classes),
     }
 
@@ -121,6 +138,14 @@ def checked_predictions(
     return label_array.astype(np.int64), probability_array
 
 
+def squared_distances(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N,) the squared distance, 0…2, from each row of (N, C) probabilities to its label: Brier's score is its mean."""
+    # by hand, because scikit-learn's Brier score takes more than two classes from 1.7 on only
+    truth = np.eye(probabilities.shape[1])[labels]
+    distances: npt.NDArray[np.float64] = ((probabilities - truth) ** 2).sum(axis=1)
+    return distances
+
+
 def _check_class_names(classes: Sequence[str], columns: int) -> None:
     if len(classes) != columns:
         raise ValueError(f"{len(classes)} class names do not fit {columns} columns of probabilities")
@@ -128,9 +153,7 @@ def _check_class_names(classes: Sequence[str], columns: int) -> None:
         raise ValueError(f"class names must be distinct: {', '.join(classes)}")
 
 
-def _one_vs_rest_aucs(
-    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
-) -> list[float | None]:
+def _one_vs_rest_aucs(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> list[float | None]:
     """The AUC of each class against all others, 0…1; None for a class that no picture or every one bears."""
     from sklearn.metrics import roc_auc_score
 
@@ -142,7 +165,28 @@ def _one_vs_rest_aucs(
     return aucs
 
 
-def _one_class_figures(confusion: npt.NDArray[np.int64], index: int) -> dict[str, int | float | None]:
+def _average_precisions(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> list[float | None]:
+    """The average precision of each class against all others, 0…1; None for a class that no picture bears."""
+    from sklearn.metrics import average_precision_score
+
+    return [
+        float(average_precision_score(labels == index, probabilities[:, index])) if (labels == index).any() else None
+        for index in range(probabilities.shape[1])
+    ]
+
+
+def _kappa(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.intp]) -> float | None:
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(labels, predicted)) if len(np.union1d(labels, predicted)) > 1 else None
+
+
+def _mean_of_defined(figures: Sequence[float | None]) -> float | None:
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _one_class_figures(confusion: npt.NDArray[np.int64], index: int) -> dict[str, Any]:
     """Support, precision, recall, specificity and F1 of one class, from the (C, C) confusion matrix."""
     right = int(confusion[index, index])
     support = int(confusion[index].sum())
@@ -167,18 +211,18 @@ def _notes(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[str
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     for index, name in enumerate(classes):
         if support[index] == confusion.sum():
-            notes.append(
-                f"Every picture is labelled {name}: no class has an AUC, and {name} has no specificity."
-            )
+            notes.append(f"Every picture is labelled {name}: no class has an AUC, and {name} has no specificity.")
+            if predicted[index] == support[index]:
+                notes.append(f"Every picture is also taken for {name}: Cohen's kappa is undefined.")
         if support[index] == 0:
             notes.append(
-                f"No picture is labelled {name}: it has no recall and no AUC, and counts neither in balanced "
-                "accuracy nor in AUC."
+                f"No picture is labelled {name}: it has no recall, no AUC and no average precision, and "
+                "counts neither in balanced accuracy nor in the mean AUC and average precision."
             )
         if support[index] == 0 and predicted[index] > 0:
-            notes.append(f"{name} was predicted though no picture bears it: macro F1 counts its F1 of 0.")
+            notes.append(f"{name} was predicted though no picture bears it: macro F1 and precision count it with 0.")
         if support[index] > 0 and predicted[index] == 0:
-            notes.append(f"{name} was never predicted: it has no precision.")
+            notes.append(f"{name} was never predicted: it has no precision, and macro precision counts it with 0.")
         if support[index] == 0 and predicted[index] == 0:
-            notes.append(f"{name} was neither borne nor predicted: macro F1 leaves it out.")
+            notes.append(f"{name} was neither borne nor predicted: the macro figures leave it out.")
     return notes

@@ -14,7 +14,7 @@ import pandas as pd
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.intervals import Interval, cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.runs import Run
 
@@ -46,7 +46,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 
     The keys of `evaluate_predictions`, and: photos (None where they aren't known), by_photo (a photo's copies
     averaged, with exact limits), intervals {metric: [low, high] or None} at 95%, resampled by source photo, and
-    warnings in words.
+    warnings in words. In per_class[c] also intervals, and by_photo: the class's photos alone, None where it has none.
     """
     if table.empty:
         raise LabError("there are no pictures to evaluate in this split")
@@ -55,29 +55,34 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     photos_known = bool(table.source_photo.notna().any())
     photos = table.source_photo.fillna(table.image_id).to_numpy()
     result = evaluate_predictions(labels, probabilities, classes)
-    intervals = cluster_bootstrap(labels, probabilities, photos)
+    intervals, class_intervals = cluster_intervals(labels, probabilities, photos)
     warnings = []
     if not photos_known:
         warnings.append(
             "source photos aren't known here: the intervals take each picture for an observation of its own, "
             "and are too narrow where pictures are copies of one photo"
         )
-    per_photo = table.groupby(photos).label.first().value_counts()
-    for name in classes:
-        if photos_known and 0 < per_photo.get(name, 0) < FEW_PHOTOS:
-            pictures_of = result["per_class"][name]["support"]
+    for index, name in enumerate(classes):
+        own = labels == index
+        by_photo = photo_accuracy(labels[own], probabilities[own], photos[own]) if photos_known and own.any() else None
+        result["per_class"][name] |= {"intervals": _json_limits(class_intervals[index]), "by_photo": by_photo}
+        if by_photo and by_photo["photos"] < FEW_PHOTOS:
+            low, high = by_photo["interval"]
             warnings.append(
-                f"{name}: {pictures_of} pictures from {per_photo[name]} photos tell little about the class"
+                f"{name}: {own.sum()} pictures from {by_photo['photos']} photos, {by_photo['right']} of them right: "
+                f"its figures can't tell {low:.0%} from {high:.0%}"
             )
     one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
     return result | {
-        "photos": len(per_photo) and int(per_photo.sum()) if photos_known else None,
-        "by_photo": photo_accuracy(labels, probabilities, photos)
-        if photos_known and one_label_a_photo
-        else None,
-        "intervals": {name: list(limits) if limits else None for name, limits in intervals.items()},
+        "photos": len(set(photos)) if photos_known else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos) if photos_known and one_label_a_photo else None,
+        "intervals": _json_limits(intervals),
         "warnings": warnings,
     }
+
+
+def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:
+    return {metric: list(limits) if limits else None for metric, limits in intervals.items()}
 
 
 def evaluate_run(
