@@ -195,6 +195,60 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
     assert validation["pictures"] == (done.predictions().split == "val").sum()
 
 
+@pytest.fixture
+def other_seed(done: Run) -> Run:
+    """A copy of the finished run that says another seed and answers every third test picture otherwise."""
+    folder = workspace.run_dir("20260101-000000-basic_cnn-seed")
+    shutil.copytree(done.folder, folder)
+    recorded = workspace.read_json(folder / "config.json")
+    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
+    table = done.predictions()
+    shares = [f"p_{name}" for name in done.classes]
+    table.loc[::3, shares] = table.loc[::3, shares].to_numpy()[:, ::-1].copy()
+    table["predicted"] = table[shares].idxmax(axis=1).str.removeprefix("p_")
+    table.to_parquet(folder / "predictions.parquet")
+    return Run(folder.name)
+
+
+def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:
+    from bloodcell_core.evaluation.comparison import compare
+
+    told = cli("compare", done.name, other_seed.name, "--json").value
+    assert [row["run"] for row in told["runs"]] == [done.name, other_seed.name]
+    assert told["comparisons"] == [compare(done, other_seed)]
+    facts = told["comparisons"][0]
+    for side, row in zip("ab", told["runs"], strict=True):
+        alone = cli("evaluate", row["run"], "--json").value
+        assert {key: alone[key] for key in row} == row
+        assert facts["metrics"]["f1_macro"][side] == alone["f1_macro"]
+        assert facts["confusion"][side] == alone["confusion"]
+    assert told["seed_groups"][0]["runs"] == [done.name, other_seed.name]
+    words = cli("compare", done.name, other_seed.name).out
+    assert f"A is {done.name}, B is {other_seed.name}\n  {facts['verdict']}" in words
+    assert f"B less A {facts['metrics']['accuracy']['difference']:+.4f}" in words
+    assert "by seed alone differ" in words
+    assert words.count("95% interval") > 8
+
+
+def test_several_runs_are_each_set_against_the_first(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:
+    third = workspace.run_dir("20260101-000000-basic_cnn-more")
+    shutil.copytree(other_seed.folder, third)
+    told = cli("compare", done.name, other_seed.name, third.name, "--json").value
+    assert [(facts["a"], facts["b"]) for facts in told["comparisons"]] == [
+        (done.name, other_seed.name), (done.name, third.name)
+    ]  # fmt: skip
+    assert told["comparisons"][0]["metrics"] == told["comparisons"][1]["metrics"]
+
+
+def test_runs_on_other_pictures_are_refused(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:
+    table = other_seed.predictions()
+    table[table.split == "test"].iloc[1:].to_parquet(other_seed.folder / "predictions.parquet")
+    cli("compare", done.name, other_seed.name).assert_refused("they were tested on different pictures")
+    recorded = workspace.read_json(other_seed.folder / "config.json")
+    workspace.write_json(other_seed.folder / "config.json", recorded | {"data_hash": "another"})
+    cli("compare", done.name, other_seed.name).assert_refused("trained and tested on different data")
+
+
 def test_what_predict_tells(cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path]) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -296,6 +350,9 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["runs", "remove", "nothing"], "there is no run"),
         (["evaluate", "nothing"], "there is no run"),
         (["evaluate", "latest", "--split", "all"], "all"),
+        (["compare", "latest"], "two or more different runs"),
+        (["compare", "latest", "latest"], "two or more different runs"),
+        (["compare", "latest", "nothing"], "there is no run 'nothing'"),
         (["evaluate", "latest", "--data", "nothing"], "there is no dataset"),
         (["evaluate", "latest", "--split", "train", "--device", "tpu"], "device is auto, cpu, cuda"),
         (["predict", "latest"], "PATH"),
