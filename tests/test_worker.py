@@ -776,6 +776,29 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
     assert same_weights(run, unbroken)
 
 
+def test_a_workspace_that_becomes_read_only_interrupts_the_run_and_it_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = train_here(seed=2)
+    run = jobs.create_run(tiny(seed=2))
+    closed: list[str] = []
+    real_write = workspace.write_atomic
+
+    def write(path: Path) -> Any:
+        if closed:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real_write(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "write_atomic", write)
+        with pytest.raises(LabError, match="Read-only file system.*and its state can't be kept"):
+            worker.work(run, lambda line: closed.append(line) if "epoch 1/3" in line else None)
+    assert state_of(run) == "interrupted"
+    check_what_a_killed_worker_left(run)
+    jobs.requeue(run)
+    assert worker.work(run, quiet) == "done"
+    assert losses(run) == losses(unbroken)
+    assert same_weights(run, unbroken)
+
+
 @pytest.mark.parametrize(("limit", "victim"), [(40_000, "model.safetensors"), (100_000, "checkpoint.pt")])
 def test_a_file_that_the_system_really_cuts_short_fails_the_run_in_plain_words(
     limit: int, victim: str, done: Run

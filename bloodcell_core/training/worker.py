@@ -92,7 +92,10 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
                 "failed",
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             )
-        write_status(run.folder, state=state, reason=reason, ended=time.time())
+        try:
+            write_status(run.folder, state=state, reason=reason, ended=time.time())
+        except OSError as error:  # a workspace that can't be written at all: readers see an interrupted run
+            raise LabError(f"{run.name}: {reason or state}, and its state can't be kept: {error}") from None
         if state == "done":  # never resumed, and the checkpoint is thrice the weights
             (run.folder / "checkpoint.pt").unlink(missing_ok=True)
         say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
