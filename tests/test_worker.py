@@ -776,7 +776,7 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
     assert same_weights(run, unbroken)
 
 
-def test_a_workspace_that_becomes_read_only_interrupts_the_run_and_it_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_that_becomes_read_only_interrupts_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken = train_here(seed=2)
     run = jobs.create_run(tiny(seed=2))
     closed: list[str] = []
@@ -789,7 +789,7 @@ def test_a_workspace_that_becomes_read_only_interrupts_the_run_and_it_can_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(workspace, "write_atomic", write)
-        with pytest.raises(LabError, match="Read-only file system.*and its state can't be kept"):
+        with pytest.raises(LabError, match=r"Read-only file system.*and its state can't be kept"):
             worker.work(run, lambda line: closed.append(line) if "epoch 1/3" in line else None)
     assert state_of(run) == "interrupted"
     check_what_a_killed_worker_left(run)
