@@ -558,6 +558,20 @@ def _score_lines(scores: dict[str, Any], title: str) -> list[str]:
     return lines + [f"  note: {note}" for note in scores["warnings"] + scores["notes"]]
 
 
+def _calibration_lines(facts: dict[str, Any] | None) -> list[str]:
+    """The calibration error before and after the temperature; no line where none was measured."""
+    if facts is None:
+        return []
+    before, after = facts["before"], facts["after"]
+    limits, chance = before["intervals"]["ece"], before["ece_by_chance"]
+    line = f"  calibration error  {before['ece']:.4f}"
+    if limits:
+        line += f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}, {chance:.4f} by chance alone"
+    if after:
+        line += f"; with temperature {facts['temperature']:.2f} {after['ece']:.4f}"
+    return [line, *(f"  note: {warning}" for warning in facts["warnings"])]
+
+
 def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
     keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "fold", "group", "bundled")
@@ -752,7 +766,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     head = f"{run.name} on {scores['data']}{synthetic}, {_weights_words(run)}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
-    _show(scores, args.json, [head, *_score_lines(scores, _split_words(run, args.split, args.data)), *matrix])
+    lines = _score_lines(scores, _split_words(run, args.split, args.data)) + _calibration_lines(scores["calibration"])
+    _show(scores, args.json, [head, *lines, *matrix])
 
 
 def _compare(args: argparse.Namespace) -> None:

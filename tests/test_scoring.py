@@ -17,6 +17,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.intervals import cluster_intervals, exact_binomial, photo_accuracy
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
@@ -169,6 +170,7 @@ def test_the_photos_of_a_class_are_right_or_not_by_the_mean_of_their_copies() ->
         assert (by_photo["photos"], by_photo["right"]) == (25, right)
         assert by_photo["interval"] == list(exact_binomial(right, 25))
 
+
 def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -> None:
     made = table()
     made.loc[made.source_photo.isin(["a0", "b0"]), "source_photo"] = "both"
@@ -205,6 +207,17 @@ def test_evaluating_a_run_tells_all_that_the_design_promises(done: Run) -> None:
     assert scores["classes"] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
     assert (scores["synthetic"], scores["pretrained"], scores["left_out"]) == (True, False, 0)
     assert scores["pictures"] == np.sum(scores["confusion"]) == pictures_to_test()
+
+
+def test_calibration_is_that_of_the_test_split_or_of_other_data_with_a_warning(
+    done: Run, other_data: Callable[..., Dataset]
+) -> None:
+    assert evaluate_run(done)["calibration"] == calibration(done.predictions(), done.classes)
+    assert evaluate_run(done, split="val")["calibration"] is None
+    other_data(str.upper)
+    elsewhere = evaluate_run(done, "other", device="cpu")
+    assert elsewhere["calibration"]["pictures"] == elsewhere["pictures"]
+    assert "another source" in elsewhere["calibration"]["warnings"][0]
 
 
 def test_each_split_is_scored_on_its_own_pictures(done: Run) -> None:

@@ -21,9 +21,7 @@ from bloodcell_core.runs import Run
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
 
 
-def predictions_table(
-    pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]
-) -> pd.DataFrame:
+def predictions_table(pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """The columns of predictions.parquet for some rows of `Dataset.pictures`.
 
     image_id, split, label, predicted, source_photo (None where not known) and one p_<class> a class.
@@ -41,6 +39,16 @@ def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     return table[[f"p_{name}" for name in classes]].to_numpy(np.float64)
 
 
+def arrays_of(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """A table of predictions as the metrics take it: labels (N,), probabilities (N, C), photos (N,), photos known?
+
+    A picture that was not traced to a photo is a photo of its own; where none was they all are.
+    """
+    labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
+    photos = table.source_photo.fillna(table.image_id).to_numpy()
+    return labels, probabilities_of(table, classes), photos, bool(table.source_photo.notna().any())
+
+
 def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """All figures of a table of predictions, JSON-ready.
 
@@ -50,10 +58,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """
     if table.empty:
         raise LabError("there are no pictures to evaluate in this split")
-    labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
-    probabilities = probabilities_of(table, classes)
-    photos_known = bool(table.source_photo.notna().any())
-    photos = table.source_photo.fillna(table.image_id).to_numpy()
+    labels, probabilities, photos, photos_known = arrays_of(table, classes)
     result = evaluate_predictions(labels, probabilities, classes)
     intervals, class_intervals = cluster_intervals(labels, probabilities, photos)
     warnings = []
@@ -85,16 +90,17 @@ def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None
     return {metric: list(limits) if limits else None for metric, limits in intervals.items()}
 
 
-def evaluate_run(
-    run: Run, data: str | None = None, split: str = "test", device: str = "auto"
-) -> dict[str, Any]:
+def evaluate_run(run: Run, data: str | None = None, split: str = "test", device: str = "auto") -> dict[str, Any]:
     """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
 
     The splits of a fold's run are its own: its `test` is its fold, and is told by `fold`, as '2 of 5'.
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
     line can't differ. Elsewhere the run predicts anew; pictures of classes that it doesn't know are left out and
-    counted in `left_out`.
+    counted in `left_out`. `calibration` is that of its own test split, or of another dataset; None elsewhere.
     """
+    # Imported here because it reads tables by this module's functions.
+    from bloodcell_core.evaluation.calibration import calibration
+
     name = data or run.config.data
     left_out = 0
     if name == run.config.data and split in ("val", "test"):
@@ -103,9 +109,14 @@ def evaluate_run(
     else:
         table, left_out = _predict_split(run, Dataset(name), split, device)
     scores = score(table, run.classes)
+    calibrated = None
+    if name != run.config.data or split == "test":
+        kept = run.predictions()
+        calibrated = calibration(kept, run.classes, elsewhere=table if name != run.config.data else None)
     return {
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, "left_out": left_out, **scores,
+        "calibration": calibrated,
     }  # fmt: skip
 
 

@@ -1,0 +1,239 @@
+"""Whether a network is right as often as it says: reliability, expected calibration error, temperature.
+
+A network that gives 0.9 to its answers should be right in nine of ten. The pictures are sorted by the probability of
+their answer and cut into bins of as many pictures each (adaptive bins: most answers are near 1, where bins of equal
+width would hold nearly all); in each bin the mean probability stands against the share that is right. The expected
+calibration error is the mean distance of the two, over pictures. It cannot be 0 on few photos, however good the
+network: `ece_by_chance` tells what a perfectly calibrated one would show on as many.
+
+Temperature scaling (Guo et al., ICML 2017) divides the logarithms of the probabilities by one number, fitted on
+validation pictures. It changes no answer, only how sure it is said to be. On pictures from another source it is known
+to help little or to do harm (Ovadia et al., NeurIPS 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.intervals import draw_photos, percentile_interval, resampled_sums
+from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
+from bloodcell_core.evaluation.scoring import arrays_of
+
+BINS = 15
+TEMPERATURES = (0.05, 20.0)  # what is searched; a network outside is broken, not badly calibrated
+_LEAST = float(np.finfo(np.float64).eps)  # where scikit-learn's log loss clips, too: a 0 has no logarithm
+
+
+def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
+    """(N, C) probabilities as softmax(logits / temperature) gives them, from those that softmax(logits) gave.
+
+    Above 1 they become less sure, below 1 surer. The order of the classes stays; those closer than rounding may tie.
+
+    Raises:
+        ValueError: for a temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature is above 0, not {temperature}")
+    # the logits but for a constant a row, which softmax takes out
+    scaled = np.log(np.clip(np.asarray(probabilities, np.float64), _LEAST, None)) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """The temperature within `TEMPERATURES` of the least negative log-likelihood; never worse than 1 on these pictures.
+
+    Where every picture is right the least is at the lower end: nothing can be told from such pictures.
+
+    Args:
+        labels: (N,) true class indices, 0…C-1.
+        probabilities: (N, C), 0…1, rows summing to 1.
+
+    Raises:
+        ValueError: in one line, for input that `checked_predictions` refuses.
+    """
+    from scipy.optimize import minimize_scalar
+
+    labels, probabilities = checked_predictions(labels, probabilities)
+
+    def loss(logarithm: float) -> float:
+        return float(_surprises(labels, with_temperature(probabilities, np.exp(logarithm))).mean())
+
+    # convex in 1 / temperature, so that there is one valley in its logarithm
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
+
+
+def expected_calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = BINS) -> float:
+    """0…1, from (N,) probabilities of the answers given and (N,) whether each is right, over adaptive bins."""
+    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    return float(np.abs(np.bincount(equal_count_bins(confidence, bins), right - confidence)).sum() / len(right))
+
+
+def equal_count_bins(confidence: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.intp]:
+    """(N,) the bin, 0…bins-1, of each confidence, lowest first.
+
+    As many in each as ties allow: equal confidences share the bin of the first, so that the order of pictures does
+    not matter and a bin may be empty.
+    """
+    places = np.searchsorted(np.sort(confidence), confidence, side="left")
+    numbers: npt.NDArray[np.intp] = places * bins // len(confidence)
+    return numbers
+
+
+def calibration(
+    table: pd.DataFrame, classes: Sequence[str], elsewhere: pd.DataFrame | None = None, bins: int = BINS
+) -> dict[str, Any]:
+    """Calibration on the test split, before and after a temperature fitted on the validation split. JSON-ready.
+
+    Args:
+        table: of a run's predictions, with its `val` and `test` rows.
+        classes: its classes.
+        elsewhere: predictions for data of another source, to be measured in place of the test split.
+        bins: of the reliability diagram.
+
+    Returns:
+        - pictures, photos (None where they aren't known), accuracy: of what is measured.
+        - temperature: None where the validation split can't tell it (no pictures, or none of them wrong).
+        - fitted_on: {pictures, photos} of the validation split.
+        - before, after (None without a temperature): {ece, ece_by_chance, brier, log_loss, confidence, intervals,
+          bins}. `confidence` is the mean probability of the answers, to be set against `accuracy`; `ece_by_chance`
+          what a perfectly calibrated network would show on average on as many such photos; `intervals` {ece, brier,
+          log_loss, confidence: [low, high] or None} at 95%, by source photo; `bins` [{pictures, confidence, accuracy,
+          interval}] from the least sure to the surest, the interval being that of the accuracy. `ece` is too high
+          on few photos; its interval allows for that, and may lie below it.
+        - warnings: in words.
+
+    Raises:
+        LabError: where there is nothing to measure on.
+    """
+    measured = table[table.split == "test"] if elsewhere is None else elsewhere
+    if measured.empty:
+        raise LabError("there are no pictures to measure the calibration on")
+    labels, probabilities, photos, photos_known = arrays_of(measured, classes)
+    drawn = draw_photos(labels, photos, len(classes))
+    predicted = probabilities.argmax(axis=1)
+
+    validation = table[table.split == "val"]
+    temperature, warnings = None, []
+    if validation.empty or (validation.label == validation.predicted).all():
+        reason = "there are no validation pictures" if validation.empty else "no validation picture is wrong"
+        warnings.append(f"{reason}: no temperature can be fitted")
+        fitted_on = {"pictures": len(validation), "photos": None}
+    else:
+        val_labels, val_probabilities, val_photos, val_known = arrays_of(validation, classes)
+        temperature = fit_temperature(val_labels, val_probabilities)
+        fitted_on = {"pictures": len(validation), "photos": len(set(val_photos)) if val_known else None}
+        if elsewhere is not None:
+            warnings.append(
+                f"the temperature of {temperature:.2f} was fitted on the run's own pictures: on pictures from another "
+                "source it is known to make calibration worse, not better: trust the figures before it"
+            )
+
+    def figures(shares: npt.NDArray[np.float64]) -> dict[str, Any]:
+        return _figures(labels, shares, predicted, drawn, bins)
+
+    return {
+        "pictures": len(labels),
+        "photos": len(set(photos)) if photos_known else None,
+        "accuracy": float((predicted == labels).mean()),
+        "temperature": temperature,
+        "fitted_on": fitted_on,
+        "before": figures(probabilities),
+        "after": figures(with_temperature(probabilities, temperature)) if temperature is not None else None,
+        "warnings": warnings,
+    }
+
+
+def _figures(
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    predicted: npt.NDArray[np.intp],
+    drawn: tuple[npt.NDArray[np.intp], npt.NDArray[Any]] | None,
+    bins: int,
+) -> dict[str, Any]:
+    """`before` or `after` of `calibration`; `predicted` is given, because a temperature must not change an answer."""
+    confidence = probabilities[np.arange(len(labels)), predicted]
+    right = (predicted == labels).astype(np.float64)
+    of_bin = equal_count_bins(confidence, bins)
+    means = {
+        "brier": squared_distances(labels, probabilities),
+        "log_loss": _surprises(labels, probabilities),
+        "confidence": confidence,
+    }
+    in_bin = np.eye(bins)[of_bin]
+    columns = np.hstack(
+        [in_bin, in_bin * confidence[:, None], in_bin * right[:, None], np.column_stack(list(means.values()))]
+    )
+    gaps, rates, averages = _from_sums(columns.sum(axis=0)[None], bins)
+    by_chance = None
+    intervals: dict[str, list[float] | None] = dict.fromkeys(("ece", *means))
+    rate_intervals: list[list[float] | None] = [None] * bins
+    if drawn is not None:
+        numbers, multiplicities = drawn
+        per_photo = np.zeros((multiplicities.shape[1], columns.shape[1]))
+        np.add.at(per_photo, numbers, columns)
+        drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, multiplicities), bins)
+        by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
+        intervals["ece"] = _reflected(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1))
+        intervals |= {name: _limits(drawn_averages[:, place]) for place, name in enumerate(means)}
+        rate_intervals = [_limits(drawn_rates[:, place]) for place in range(bins)]
+    return {
+        "ece": float(np.abs(gaps).sum()),
+        "ece_by_chance": by_chance,
+        **{name: float(averages[0, place]) for place, name in enumerate(means)},
+        "intervals": intervals,
+        "bins": [
+            {
+                "pictures": int(in_bin[:, place].sum()),
+                "confidence": float(confidence[of_bin == place].mean()),
+                "accuracy": float(rates[0, place]),
+                "interval": rate_intervals[place],
+            }
+            for place in np.unique(of_bin)
+        ],
+    }
+
+
+def _from_sums(
+    sums: npt.NDArray[np.float64], bins: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """From (R, 3·bins + K) sums over pictures: gaps, rates (both R, bins) and (R, K) means.
+
+    A bin's gap is its share of the pictures times its share right less its mean confidence; its rate is its share
+    right, NaN where it is empty.
+    """
+    counts, confident, right, others = np.split(sums, [bins, 2 * bins, 3 * bins], axis=1)
+    pictures = counts.sum(axis=1, keepdims=True)
+    rates = np.full(counts.shape, np.nan)
+    np.divide(right, counts, out=rates, where=counts > 0)
+    return (right - confident) / pictures, rates, others / pictures
+
+
+def _reflected(error: float, drawn: npt.NDArray[np.float64]) -> list[float] | None:
+    """The basic bootstrap interval of an error that is too high on few photos, at 0 or above.
+
+    A resample is as much too high again, so that the middle of the resampled errors would lie above the truth
+    (Davison & Hinkley, 1997, 5.2); reflected at the error, it is about right.
+    """
+    limits = percentile_interval(drawn)
+    return [max(0.0, 2 * error - limits[1]), max(0.0, 2 * error - limits[0])] if limits else None
+
+
+def _limits(values: npt.NDArray[np.float64]) -> list[float] | None:
+    limits = percentile_interval(values)
+    return list(limits) if limits else None
+
+
+def _surprises(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N,) -ln of the probability of the true class, clipped as scikit-learn's log loss does."""
+    given = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
+    surprises: npt.NDArray[np.float64] = -np.log(np.clip(given, _LEAST, None))
+    return surprises
