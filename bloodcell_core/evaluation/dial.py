@@ -1,0 +1,171 @@
+"""The review dial: how sure an answer must be to stand, what is then set aside to be looked at, and what slips through.
+
+An answer stands where its probability is at the threshold or above; the picture is set aside otherwise. A mistake that
+is set aside is caught, one that stands is missed. The accuracy-coverage curve shows the share of answers that stand
+against how many of those are right (El-Yaniv & Wiener, JMLR 11, 2010). Intervals are by source photo at a fixed
+threshold, which is what a person sets: in each resample the answers that stand are counted anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.intervals import draw_photos, percentile_interval, resampled_sums
+from bloodcell_core.evaluation.scoring import arrays_of
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+CURVE_POINTS = 100
+
+
+def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
+    """What each threshold sets aside, catches and misses. JSON-ready.
+
+    Args:
+        table: of predictions, with the columns of predictions.parquet.
+        classes: the run's classes.
+        thresholds: of the probability of the answer, 0…1.
+
+    Returns:
+        - pictures, photos (None where they aren't known), mistakes: of the whole table.
+        - thresholds: for each one, ascending, {threshold; set_aside, caught, missed: counts of pictures; share: set
+          aside of all, 0…1; accuracy: of the answers that stand, None where none does; intervals {share, accuracy:
+          [low, high] or None} at 95%; by_class {class: {pictures, set_aside, caught, missed}}, by the label}.
+
+    Raises:
+        LabError: in words, for no pictures, no threshold, or one out of range.
+    """
+    if not len(thresholds) or not all(0 <= threshold <= 1 for threshold in thresholds):
+        raise LabError("the dial takes thresholds from 0 to 1, at least one")
+    labels, confidence, right, photos, photos_known = _answers(table, classes)
+    cuts = np.unique(np.asarray(thresholds, np.float64))
+    pictures = np.bincount(labels, minlength=len(classes))
+    mistakes = np.bincount(labels[~right], minlength=len(classes))
+    aside = pictures[:, None] - _standing(labels, len(classes), confidence, cuts)
+    missed = _standing(labels[~right], len(classes), confidence[~right], cuts)
+    caught = mistakes[:, None] - missed
+    coverage, accuracy, coverage_limits, accuracy_limits = _curve(labels, confidence, right, photos, cuts, len(classes))
+    return {
+        "pictures": len(labels),
+        "photos": len(set(photos)) if photos_known else None,
+        "mistakes": int(mistakes.sum()),
+        "thresholds": [
+            {
+                "threshold": float(cut),
+                **_counts(aside[:, place].sum(), caught[:, place].sum(), missed[:, place].sum()),
+                "share": 1 - coverage[place],
+                "accuracy": accuracy[place],
+                "intervals": {
+                    "share": _turned(coverage_limits[place]),
+                    "accuracy": accuracy_limits[place],
+                },
+                "by_class": {
+                    name: {
+                        "pictures": int(pictures[index]),
+                        **_counts(aside[index, place], caught[index, place], missed[index, place]),
+                    }
+                    for index, name in enumerate(classes)
+                },
+            }
+            for place, cut in enumerate(cuts)
+        ],
+    }
+
+
+def accuracy_coverage(table: pd.DataFrame, classes: Sequence[str], points: int = CURVE_POINTS) -> list[dict[str, Any]]:
+    """The accuracy-coverage curve, from all answers to the surest alone. JSON-ready.
+
+    Its thresholds are probabilities that occur, about evenly many pictures apart; equally sure answers stand or fall
+    together.
+
+    Returns:
+        At most `points` of {threshold, coverage, accuracy: 0…1; intervals {coverage, accuracy: [low, high] or None}}.
+
+    Raises:
+        LabError: in words, for no pictures.
+    """
+    labels, confidence, right, photos, _ = _answers(table, classes)
+    cuts = np.unique(np.quantile(confidence, np.linspace(0, 1, points), method="inverted_cdf"))
+    columns = _curve(labels, confidence, right, photos, cuts, len(classes))
+    return [
+        {
+            "threshold": float(cut),
+            "coverage": coverage,
+            "accuracy": accuracy,
+            "intervals": {"coverage": coverage_limits, "accuracy": accuracy_limits},
+        }
+        for cut, coverage, accuracy, coverage_limits, accuracy_limits in zip(cuts, *columns, strict=True)
+    ]
+
+
+def _answers(
+    table: pd.DataFrame, classes: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[Any], bool]:
+    """(N,) labels, probabilities of the answers, whether each is right, photos; and whether photos are known."""
+    if table.empty:
+        raise LabError("there are no pictures to set the dial by")
+    labels, probabilities, photos, photos_known = arrays_of(table, classes)
+    return labels, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, photos, photos_known
+
+
+def _standing(
+    groups: npt.NDArray[Any], count: int, confidence: npt.NDArray[np.float64], cuts: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """(G, T) how many answers of each group 0…count-1 stand at each of the ascending thresholds."""
+    passed = np.searchsorted(cuts, confidence, side="right")  # thresholds at or below
+    cells = np.bincount(groups * (len(cuts) + 1) + passed, minlength=count * (len(cuts) + 1))
+    at_least: npt.NDArray[np.int64] = cells.reshape(count, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return at_least[:, 1:]
+
+
+def _curve(
+    labels: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.float64],
+    right: npt.NDArray[np.bool_],
+    photos: npt.NDArray[Any],
+    cuts: npt.NDArray[np.float64],
+    classes: int,
+) -> tuple[list[float], list[float | None], list[list[float] | None], list[list[float] | None]]:
+    """At each threshold: coverage, accuracy of what stands, and the interval of each by source photo."""
+    everything = np.zeros(len(labels), dtype=np.intp)
+    stand = _standing(everything, 1, confidence, cuts)[0]
+    well = _standing(everything[right], 1, confidence[right], cuts)[0]
+    coverage = [float(share) for share in stand / len(labels)]
+    accuracy = [int(part) / int(whole) if whole else None for part, whole in zip(well, stand, strict=True)]
+    nothing: list[list[float] | None] = [None] * len(cuts)
+    drawn = draw_photos(labels, photos, classes)
+    if drawn is None:
+        return coverage, accuracy, nothing, nothing
+    numbers, multiplicities = drawn
+    count = multiplicities.shape[1]
+    per_photo = np.hstack(
+        [
+            _standing(numbers, count, confidence, cuts),
+            _standing(numbers[right], count, confidence[right], cuts),
+            np.bincount(numbers, minlength=count)[:, None],
+        ]
+    )
+    stands, rights, pictures = np.split(resampled_sums(per_photo, multiplicities), [len(cuts), 2 * len(cuts)], axis=1)
+    accuracies = np.full(stands.shape, np.nan)
+    np.divide(rights, stands, out=accuracies, where=stands > 0)
+    return coverage, accuracy, _limits(stands / pictures), _limits(accuracies)
+
+
+def _limits(resampled: npt.NDArray[np.float64]) -> list[list[float] | None]:
+    """The interval of each column of (R, T) resampled figures."""
+    limits = [percentile_interval(column) for column in resampled.T]
+    return [list(ends) if ends else None for ends in limits]
+
+
+def _turned(limits: list[float] | None) -> list[float] | None:
+    """The interval of 1 less a share."""
+    return [1 - limits[1], 1 - limits[0]] if limits else None
+
+
+def _counts(set_aside: int, caught: int, missed: int) -> dict[str, int]:
+    return {"set_aside": int(set_aside), "caught": int(caught), "missed": int(missed)}
