@@ -1,0 +1,264 @@
+"""The Compare page's pieces: the table to tick runs in, what was tested, scores and comparisons read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, picture_outcomes, side_of
+from bloodcell_core.evaluation.scoring import score
+from bloodcell_core.runs import Run
+from ui import gallery, lab, shell
+from ui.theme import pretty
+
+METRICS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1_macro": "Macro F1",
+    "auc_ovr": "AUC",
+}
+OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
+GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
+PER_PAGE = 120
+LIGHTER = "color: #8A8796"
+
+
+# ---- Picking runs --------------------------------------------------------------------------------------
+
+
+def pick(runs: Mapping[str, Run]) -> list[Run]:
+    """The table of all runs, to be sorted, searched and ticked; the runs ticked, which the address holds."""
+    asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
+    picked = asked or _newest_two(list(runs.values()))
+    if st.session_state.get("compare_ticked") != picked:  # changed from outside: the table is drawn anew, ticked so
+        st.session_state["compare_ticked"] = picked
+        st.session_state["compare_version"] = st.session_state.get("compare_version", 0) + 1
+    key = f"compare_runs_{st.session_state['compare_version']}"
+    names = list(runs)
+
+    def ticked() -> None:
+        rows = [names[row] for row in st.session_state[key]["selection"]["rows"]]
+        now = [name for name in picked if name in rows] + [name for name in rows if name not in picked]
+        st.session_state["compare_ticked"] = now or _newest_two(list(runs.values()))
+        shell.set_address(runs=now, matrix=None, cell=None, who=None, page=None)
+
+    st.dataframe(
+        table(list(runs.values())), hide_index=True, key=key, on_select=ticked, selection_mode="multi-row",
+        selection_default={"selection": {"rows": [names.index(name) for name in picked]}},
+        column_config=_columns(), height=min(36 + 35 * len(names), 300), alt="Runs; tick those to compare",
+    )  # fmt: skip
+    return [runs[name] for name in picked]
+
+
+def _newest_two(runs: Sequence[Run]) -> list[str]:
+    """The newest run, and the next one on the same data."""
+    alike = [run.name for run in runs if (run.data_hash, run.classes) == (runs[0].data_hash, runs[0].classes)]
+    return alike[:2]
+
+
+def table(runs: Sequence[Run]) -> Any:
+    """A row a run: figures as numbers, so that they sort, each with its interval in a lighter tone."""
+    rows = []
+    for run in runs:
+        summary = run.summary() or {}
+        test = summary["test"]
+        figures: dict[str, Any] = {}
+        for key, title in METRICS.items():
+            limits = test["intervals"][key]
+            figures[title] = test[key]
+            figures[f"{title}, 95%"] = f"{limits[0]:.3f} to {limits[1]:.3f}" if limits else "–"
+        by_photo = test["by_photo"]
+        rows.append(
+            {"Run": lab.run_title(run) + (" · synthetic pictures" if run.synthetic else "")}
+            | figures
+            | {
+                "Photos right": f"{by_photo['right']:,} of {by_photo['photos']:,}" if by_photo else "not known",
+                "Test pictures": test["pictures"],
+                "Weights": summary["parameters"],
+                "Training": summary["training_seconds"],
+                "Seed": run.config.seed,
+                "Best epoch": summary["best_epoch"],
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.style.map(lambda _: LIGHTER, subset=[name for name in frame if name.endswith(", 95%")])
+
+
+def _columns() -> dict[str, Any]:
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    return (
+        {"Run": text(width="large", pinned=True)}
+        | {title: number(format="%.4f", width=90 if len(title) < 12 else 140) for title in METRICS.values()}
+        | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
+        | {"Training": number(format="%.0f s"), "Weights": number(format="localized")}
+        | {"Test pictures": number(format="localized")}
+    )
+
+
+# ---- What was tested -----------------------------------------------------------------------------------
+
+
+def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
+    """The test predictions of runs, their classes merged into granulocytes and the rest if asked."""
+    return [_side(str(run.folder), _stamp(run), merge, run) for run in runs]
+
+
+def can_merge(runs: Sequence[Run]) -> bool:
+    return all(granulocytes(run.classes) for run in runs)
+
+
+def _stamp(run: Run) -> int:
+    file = run.folder / "predictions.parquet"
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
+    groups = granulocytes(_run.classes) if merge else None
+    return side_of(_run).merged(groups) if groups else side_of(_run)
+
+
+def scores(side: Side) -> dict[str, Any]:
+    """All figures of a side, by class too, each with its interval; seconds at the first look."""
+    return _scores(side.name, side.data_hash, tuple(side.classes), side)
+
+
+@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
+def _scores(name: str, data_hash: str, classes: tuple[str, ...], _side: Side) -> dict[str, Any]:
+    return score(_side.table, _side.classes)
+
+
+def compared(a: Side, b: Side) -> dict[str, Any]:
+    """`compare_sides`, kept."""
+    return _compared(a.name, b.name, a.data_hash, tuple(a.classes), a, b)
+
+
+@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for both …")
+def _compared(a: str, b: str, data_hash: str, classes: tuple[str, ...], _a: Side, _b: Side) -> dict[str, Any]:
+    return compare_sides(_a, _b)
+
+
+def confusion(side: Side) -> list[list[int]]:
+    """Counts of pictures, rows are true."""
+    table = pd.crosstab(side.table.label, side.table.predicted)
+    counts: list[list[int]] = table.reindex(index=side.classes, columns=side.classes, fill_value=0).to_numpy().tolist()
+    return counts
+
+
+# ---- The verdict ---------------------------------------------------------------------------------------
+
+
+def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
+    """Which of two runs is better, in words, and the differences of their figures."""
+    right, unit = facts["right"], facts["right"]["unit"]
+    left, beside = shell.sides([5, 6], "verdict")
+    with left:
+        st.markdown(f"**{facts['verdict']}**")
+        st.caption(f"A: {shell.plain(titles[0])}  \nB: {shell.plain(titles[1])}")
+        counts = ", ".join(f"{title.lower().replace(' a ', ' A ').replace(' b ', ' B ')} {right[key]:,}"
+                           for key, title in OUTCOMES.items())  # fmt: skip
+        p = f" McNemar's exact test on them: p = {right['p']:.3f}." if right["p"] is not None else ""
+        st.caption(
+            f"{unit.capitalize()}: {counts}.{p}",
+            help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, 2,000 times: "
+            "the interval tells what other photos would have changed, not what another training would.",
+        )
+        for note in facts["notes"]:
+            st.caption(f":material/info: {shell.plain(note)}.")
+    rows = [
+        {"Figure": METRICS[key], "A": told["a"], "B": told["b"], "B less A": told["difference"],
+         "95% interval": " to ".join(map(_signed, told["interval"])) if told["interval"] else "–"}
+        for key, told in facts["metrics"].items()
+    ]  # fmt: skip
+    number = st.column_config.NumberColumn(format="%.4f", width="small")
+    with beside:
+        frame = pd.DataFrame(rows).style.map(lambda _: LIGHTER, subset=["95% interval"])
+        columns = {"A": number, "B": number, "B less A": st.column_config.NumberColumn(format="%+.4f", width="small")}
+        st.dataframe(frame, hide_index=True, column_config=columns, alt="Differences of the figures")
+
+
+def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> None:
+    """What the seed alone changes, for each group of runs that differ by nothing else."""
+    for group in groups:
+        told = ", ".join(
+            f"{METRICS[key].lower() if key != 'auc_ovr' else 'AUC'} {figure['mean']:.4f} ± {figure['spread']:.4f}"
+            for key, figure in group["metrics"].items()
+            if figure
+        )
+        st.caption(
+            f":material/casino: {len(group['runs'])} runs like {shell.plain(titles[group['runs'][0]])} differ by their "
+            f"seed alone: {told}.",
+            help="Mean ± standard deviation over the seeds.",
+        )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+# ---- The pictures behind a figure ----------------------------------------------------------------------
+
+
+def found_pictures(side: Side, true: str, predicted: str) -> pd.DataFrame:
+    """The predictions of a cell of a side's matrix, the most confident first."""
+    cell = side.table[(side.table.label == true) & (side.table.predicted == predicted)]
+    cell = cell.sort_values(f"p_{predicted}", ascending=False, kind="stable")
+    return cell.assign(caption=[shell.percent(share) for share in cell[f"p_{predicted}"]])
+
+
+def cell_of(asked: str | None) -> tuple[int, int] | None:
+    """The (true, predicted) places that the address's `cell` tells, if it does."""
+    parts = (asked or "").split("-")
+    whole = len(parts) == 2 and all(part.isdecimal() and len(part) < 4 for part in parts)
+    return (int(parts[0]), int(parts[1])) if whole else None
+
+
+def outcome_buttons(facts: Mapping[str, Any]) -> None:
+    """A button for the pictures of each outcome, with how many they are."""
+    with st.container(horizontal=True):
+        for key, title in OUTCOMES.items():
+            count = facts["by_picture"][key]
+            kind = "primary" if shell.address("who") == key else "secondary"
+            if st.button(f"{title}: {count:,} pictures", key=f"who_{key}", type=kind, disabled=not count):
+                shell.set_address(who=key, matrix=None, cell=None, page=None)
+                st.rerun()
+
+
+def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
+    """The pictures of one outcome, those of a class together, with what either run called them."""
+    who = picture_outcomes(a, b)
+    table = a.table[a.table.image_id.isin(who.index[who == outcome])]
+    table = table.sort_values(["label", "image_id"], kind="stable")
+    if table.empty:
+        st.caption("There is no such picture.")
+        return
+    other = b.table.set_index("image_id").predicted.loc[table.image_id]
+    called = [f"A {pretty(one)} · B {pretty(two)}" for one, two in zip(table.predicted, other, strict=True)]
+    st.subheader(f"{len(table):,} pictures: {OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}", anchor=False)
+    lab.say_synthetic(run.synthetic)
+    pictures_of(run, {GALLERIES[0]: table.assign(caption=called)})
+
+
+def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
+    """Galleries side by side, a key each, of predictions on a run's dataset; a click opens the picture in Browse.
+
+    They turn their pages together. LabError where the dataset is gone.
+    """
+    data = lab.dataset(run.config.data)
+    view = shell.bound_segmented("View", ["frame", "cell"], "view", default=run.config.view, format_func=str.capitalize)
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(max(map(len, parts.values())), PER_PAGE)
+    with above:
+        places = shell.sides([1] * len(parts), "pictures", "medium") if len(parts) > 1 else [st.container()]
+    for place, letter, (key, found) in zip(places, "AB", parts.items(), strict=False):
+        part = found.assign(row=lab.rows_of(data, found.image_id)).dropna(subset="row")[start:stop]
+        with place:
+            if len(parts) > 1:
+                st.caption(f"{letter}: {len(found):,} pictures")
+            tiles = lab.tiles(data, part.row.astype(int).tolist(), view, part.caption)
+            if clicked := gallery.gallery(tiles, key):
+                st.switch_page("pages/1_Browse.py", query_params={"dataset": data.name, "picture": clicked})

@@ -1,0 +1,158 @@
+"""The Compare page's charts: bars by class, ROC and precision-recall curves, reliability, cost against accuracy."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ui.theme import pretty, style
+
+# Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
+RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))
+DASHES = ("solid", "dash", "dot", "dashdot")
+PATTERNS = ("", "/", ".", "x")
+CURVE_POINTS = 500
+GREY = "#8A8796"
+
+
+def _colour(place: int, dark: bool) -> str:
+    return RUN_COLOURS[place % len(RUN_COLOURS)][dark]
+
+
+def by_class(
+    scores: Mapping[str, Mapping[str, Any]], classes: Sequence[str], metric: str, title: str, dark: bool
+) -> go.Figure:
+    """Bars of one figure by class and run, with 95% intervals; `scores` are `scoring.score`'s, by the run's title."""
+    figure = go.Figure()
+    for place, (name, told) in enumerate(scores.items()):
+        rows = [told["per_class"][each] for each in classes]
+        values = [row[metric] for row in rows]
+        limits = [row["intervals"][metric] or (value, value) for row, value in zip(rows, values, strict=True)]
+        words = [
+            f"{row['support']:,} pictures" + (f" of {row['by_photo']['photos']:,} photos" if row["by_photo"] else "")
+            for row in rows
+        ]
+        figure.add_bar(
+            x=[pretty(each) for each in classes],
+            y=values,
+            name=html.escape(name),
+            marker={
+                "color": _colour(place, dark),
+                "pattern": {"shape": PATTERNS[place % 4], "solidity": 0.25, "fillmode": "overlay"},
+            },
+            error_y=_error_bars(values, limits),
+            customdata=[[*map(_percent, limit), word] for limit, word in zip(limits, words, strict=True)],
+            hovertemplate="%{x}: %{y:.1%} (%{customdata[0]} to %{customdata[1]}), %{customdata[2]}<extra></extra>",
+        )
+    figure.update_layout(barmode="group", yaxis_title=title, yaxis_tickformat="~%", yaxis_range=[0, 1.02])
+    return style(figure, height=380)
+
+
+def _error_bars(values: Sequence[float | None], limits: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    known = [(value, *limit) if value is not None else (0, 0, 0) for value, limit in zip(values, limits, strict=True)]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(high - value, 0) for value, _, high in known],
+        "arrayminus": [max(value - low, 0) for value, low, _ in known],
+        "color": GREY,
+        "thickness": 1.5,
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def roc(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
+) -> go.Figure:
+    """ROC curves by run's title, each (false positive rates, true positive rates); the areas go into the legend."""
+    figure = _curves(curves, {name: f"AUC {area:.3f}" for name, area in areas.items() if area is not None}, dark)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
+                       showlegend=False, hoverinfo="skip")  # fmt: skip
+    figure.update_layout(
+        xaxis_title="share of the others that is called so", yaxis_title="share of the class that is found"
+    )
+    return figure
+
+
+def precision_recall(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
+) -> go.Figure:
+    """precision-recall curves by run's title, each (recalls, precisions); average precisions go into the legend."""
+    figure = _curves(curves, {name: f"AP {area:.3f}" for name, area in areas.items() if area is not None}, dark)
+    figure.update_layout(xaxis_title="share of the class that is found", yaxis_title="share called so that is right")
+    return figure
+
+
+def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[str, str], dark: bool) -> go.Figure:
+    figure = go.Figure()
+    for place, (name, (across, up)) in enumerate(curves.items()):
+        note = f" · {notes[name]}" if name in notes else ""
+        figure.add_scatter(
+            x=across, y=up, mode="lines", name=html.escape(name) + note,
+            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            hovertemplate="%{x:.1%}, %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(range=[-0.01, 1.01], tickformat="~%")
+    figure.update_yaxes(range=[-0.01, 1.02], tickformat="~%")
+    return style(figure, height=440)
+
+
+def class_curve(right: np.ndarray, share: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ROC ("roc") or precision-recall ("pr") curve of one class against the rest, of at most `CURVE_POINTS`.
+
+    `right` (N,) tells which pictures bear the class, `share` (N,) its probability. None where all or none bear it.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    if right.all() or not right.any():
+        return None
+    if kind == "roc":
+        across, up, _ = roc_curve(right, share)
+    else:
+        up, across, _ = precision_recall_curve(right, share)
+    kept = np.unique(np.linspace(0, len(across) - 1, min(len(across), CURVE_POINTS)).astype(int))
+    return across[kept], up[kept]
+
+
+def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
+    """How often answers of a confidence are right, by run's title; the values are `calibration`'s `before`."""
+    figure = go.Figure()
+    for place, (name, facts) in enumerate(told.items()):
+        bins = [each for each in facts["bins"] if each["pictures"]]
+        rates = [each["accuracy"] for each in bins]
+        limits = [each["interval"] or (rate, rate) for each, rate in zip(bins, rates, strict=True)]
+        figure.add_scatter(
+            x=[each["confidence"] for each in bins], y=rates, mode="lines+markers", error_y=_error_bars(rates, limits),
+            name=f"{html.escape(name)} · ECE {facts['ece']:.3f}", customdata=[each["pictures"] for each in bins],
+            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata:,} pictures<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
+                       showlegend=False, hoverinfo="skip")  # fmt: skip
+    figure.update_layout(xaxis_title="how sure the network says it is", yaxis_title="how often it is right")
+    figure.update_xaxes(tickformat="~%")
+    figure.update_yaxes(tickformat="~%", range=[-0.02, 1.02])
+    return style(figure, height=440)
+
+
+def cost(rows: Sequence[Mapping[str, Any]], title: str, dark: bool) -> go.Figure:
+    """Accuracy with its interval against what a run costs; rows of name, cost, accuracy and interval."""
+    figure = go.Figure()
+    for place, row in enumerate(rows):
+        limits = row["interval"] or (row["accuracy"], row["accuracy"])
+        figure.add_scatter(
+            x=[row["cost"]], y=[row["accuracy"]], name=html.escape(row["name"]), mode="markers",
+            error_y=_error_bars([row["accuracy"]], [limits]),
+            marker={"size": 11, "color": _colour(place, dark), "symbol": place % 4},
+            hovertemplate=f"%{{y:.1%}} at %{{x:,.4~s}} {html.escape(title)}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(xaxis_title=title, yaxis_title="accuracy", yaxis_tickformat="~%")
+    figure.update_xaxes(type="log", tickformat="~s")
+    return style(figure, height=420)
