@@ -168,3 +168,102 @@ def test_how_long_it_will_take_is_told_by_the_pace_of_a_like_run_or_measured(don
     jobs.write_status(done.folder, pictures_per_second=2.0)
     app = press(draw("pages/2_Train.py"), "Duplicate")
     assert f"by the pace of run {done.name[-4:]}" in words(app)
+
+
+@pytest.fixture
+def pair(done):
+    """The finished run and one that answers every third picture otherwise, newer than it; (newer, older)."""
+    import shutil
+
+    folder = workspace.run_dir("29990101-000000-basic_cnn-swap")
+    shutil.copytree(done.folder, folder)
+    recorded = workspace.read_json(folder / "config.json")
+    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
+    table = done.predictions()
+    shares = [f"p_{name}" for name in done.classes]
+    table.loc[::3, shares] = table.loc[::3, shares].to_numpy()[:, ::-1].copy()
+    table["predicted"] = table[shares].idxmax(axis=1).str.removeprefix("p_")
+    table.to_parquet(folder / "predictions.parquet")
+    return runs.Run(folder.name), done
+
+
+COMPARE = "pages/3_Compare.py"
+
+
+def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_line(pair):
+    from bloodcell_core.evaluation.comparison import compare
+
+    facts = compare(*pair)
+    app = draw(COMPARE)
+    said = words(app)
+    assert facts["verdict"] in said
+    assert "differ by their seed alone" in said
+    differences = next(table.value for table in app.dataframe if "B less A" in table.value)
+    assert differences["B less A"].tolist() == [told["difference"] for told in facts["metrics"].values()]
+    assert differences["A"].tolist() == [told["a"] for told in facts["metrics"].values()]
+    buttons = {button.label: button for button in app.button}
+    for title, outcome in (("Both right", "both"), ("Only A right", "only_a"), ("Both wrong", "neither")):
+        count = facts["by_picture"][outcome]
+        assert buttons[f"{title}: {count:,} pictures"].disabled == (not count)
+
+
+def test_the_address_says_which_runs_are_compared_and_which_is_a(pair):
+    from ui.lab import run_title
+
+    newer, older = pair
+    assert f"A: {run_title(newer)}  \nB: {run_title(older)}" in words(draw(COMPARE))
+    turned = draw(COMPARE, runs=[older.name, newer.name])
+    assert f"A: {run_title(older)}  \nB: {run_title(newer)}" in words(turned)
+    alone = draw(COMPARE, runs=[older.name])
+    assert not [button for button in alone.button if button.label.startswith("Both right")]
+
+
+def test_an_outcome_opens_its_pictures_and_no_others(pair):
+    from bloodcell_core.evaluation.comparison import picture_outcomes, side_of
+
+    outcomes = picture_outcomes(*map(side_of, pair)).value_counts()
+    app = draw(COMPARE)
+    title = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
+    for outcome, count in outcomes.items():
+        next(button for button in app.button if button.label.startswith(title[outcome])).click().run()
+        assert f"{count:,} pictures: {title[outcome][0].lower()}{title[outcome][1:]}" in words(app)
+        assert not app.exception
+        assert not app.error
+
+
+def test_a_cell_of_what_changed_opens_the_pictures_of_both(pair):
+    newer, older = pair
+    app = draw(COMPARE, change="True", matrix="difference", cell="0-0")
+    counts = [
+        int(((found := run.predictions()).split.eq("test") & found.label.eq(run.classes[0])
+             & found.predicted.eq(run.classes[0])).sum()) for run in (newer, older)
+    ]  # fmt: skip
+    assert f"{counts[0]} and {counts[1]} pictures: truly Eosinophil, called Eosinophil" in words(app)
+    assert not app.error
+
+
+def test_classes_can_be_merged_and_every_figure_follows(pair):
+    from bloodcell_core.evaluation.comparison import compare_sides, granulocytes, side_of
+
+    facts = compare_sides(*(side_of(run).merged(granulocytes(run.classes)) for run in pair))
+    app = draw(COMPARE, merge="True", matrix=pair[0].name, cell="1-0")
+    assert facts["verdict"] in words(app)
+    assert f"{facts['confusion']['a'][1][0]} pictures: truly Other, called Granulocyte" in words(app)
+
+
+@pytest.mark.parametrize("panel", ["class", "roc", "pr", "calibration", "dial", "cost"])
+def test_every_panel_is_drawn_alone(panel, pair):
+    app = draw(COMPARE, panel=panel)
+    assert not app.error
+    assert len(app.get("plotly_chart")) == 1
+
+
+def test_runs_on_other_pictures_are_not_set_against_each_other(pair):
+    recorded = workspace.read_json(pair[1].folder / "config.json")
+    workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
+    app = draw(COMPARE, runs=[run.name for run in pair])
+    assert "they were trained and tested on different data" in words(app)
+    assert "McNemar" not in words(app)
+    assert not app.error
+    unasked = draw(COMPARE)
+    assert not unasked.warning, "the newest alone is shown: there is no other on its data"

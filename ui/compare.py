@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, picture_outcomes, side_of
+from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, merged, picture_outcomes, side_of
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 from ui import gallery, lab, shell
@@ -121,6 +121,13 @@ def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
     return side_of(_run).merged(groups) if groups else side_of(_run)
 
 
+def with_validation(run: Run, merge: bool) -> pd.DataFrame:
+    """A run's predictions of its validation and test pictures, merged as its side is."""
+    table = lab.predictions(run)
+    groups = granulocytes(run.classes) if merge else None
+    return merged(table, run.classes, groups)[0] if groups else table
+
+
 def scores(side: Side) -> dict[str, Any]:
     """All figures of a side, by class too, each with its interval; seconds at the first look."""
     return _scores(side.name, side.data_hash, tuple(side.classes), side)
@@ -184,7 +191,7 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
     """What the seed alone changes, for each group of runs that differ by nothing else."""
     for group in groups:
         told = ", ".join(
-            f"{METRICS[key].lower() if key != 'auc_ovr' else 'AUC'} {figure['mean']:.4f} ± {figure['spread']:.4f}"
+            f"{METRICS[key]} {figure['mean']:.4f} ± {figure['spread']:.4f}"
             for key, figure in group["metrics"].items()
             if figure
         )
@@ -228,7 +235,7 @@ def outcome_buttons(facts: Mapping[str, Any]) -> None:
 
 
 def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
-    """The pictures of one outcome, those of a class together, with what either run called them."""
+    """The pictures of one outcome, those of a class together, with what they were wrongly called."""
     who = picture_outcomes(a, b)
     table = a.table[a.table.image_id.isin(who.index[who == outcome])]
     table = table.sort_values(["label", "image_id"], kind="stable")
@@ -236,7 +243,10 @@ def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
         st.caption("There is no such picture.")
         return
     other = b.table.set_index("image_id").predicted.loc[table.image_id]
-    called = [f"A {pretty(one)} · B {pretty(two)}" for one, two in zip(table.predicted, other, strict=True)]
+    called = [
+        " · ".join(f"{letter}: {pretty(name)}" for letter, name in (("A", one), ("B", two)) if name != label)
+        for label, one, two in zip(table.label, table.predicted, other, strict=True)
+    ]
     st.subheader(f"{len(table):,} pictures: {OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}", anchor=False)
     lab.say_synthetic(run.synthetic)
     pictures_of(run, {GALLERIES[0]: table.assign(caption=called)})

@@ -121,8 +121,29 @@ def class_curve(right: np.ndarray, share: np.ndarray, kind: str) -> tuple[np.nda
     return across[kept], up[kept]
 
 
+def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> go.Figure:
+    """How many answers stand against how many of them are right, by run's title; from `dial.accuracy_coverage`."""
+    figure = go.Figure()
+    for place, (name, points) in enumerate(curves.items()):
+        figure.add_scatter(
+            x=[point["coverage"] for point in points], y=[point["accuracy"] for point in points], mode="lines",
+            name=html.escape(name), customdata=[_limits_in_words(point) for point in points],
+            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            hovertemplate="%{x:.1%} stand, %{y:.1%} of them right%{customdata}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(xaxis_title="share of the answers that stand", yaxis_title="share of those that is right")
+    figure.update_xaxes(tickformat="~%", range=[-0.01, 1.01])
+    figure.update_yaxes(tickformat="~%")
+    return style(figure, height=420)
+
+
+def _limits_in_words(point: Mapping[str, Any]) -> str:
+    limits, threshold = point["intervals"]["accuracy"], f", at a threshold of {point['threshold']:.3f}"
+    return (f" ({limits[0]:.1%} to {limits[1]:.1%})" if limits else "") + threshold
+
+
 def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
-    """How often answers of a confidence are right, by run's title; the values are `calibration`'s `before`."""
+    """How often answers of a confidence are right, by run's title; of `calibration`'s `before` or `after`."""
     figure = go.Figure()
     for place, (name, facts) in enumerate(told.items()):
         bins = [each for each in facts["bins"] if each["pictures"]]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.comparison import Side
+from bloodcell_core.evaluation.dial import accuracy_coverage, dial
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from ui import compare, shell
@@ -18,6 +22,8 @@ PANELS = {
     "class": "By class",
     "roc": "ROC",
     "pr": "Precision and recall",
+    "calibration": "Calibration",
+    "dial": "Review dial",
     "cost": "Cost",
 }
 BY_CLASS = {
@@ -28,6 +34,13 @@ BY_CLASS = {
     "auc": "AUC, one against the rest",
     "average_precision": "Average precision",
 }
+CALIBRATION = {
+    "ece": "Calibration error (ECE)",
+    "confidence": "Mean confidence",
+    "brier": "Brier score",
+    "log_loss": "Log loss",
+}
+DIAL_AT = 0.9  # the threshold whose classes are shown first
 COSTS = {"weights": "weights", "flops": "multiplications and additions a picture", "seconds": "seconds of training"}
 
 
@@ -39,6 +52,10 @@ def panels(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapp
         _by_class(sides, titles)
     elif shown in ("roc", "pr"):
         _curves(sides, titles, shown)
+    elif shown == "calibration":
+        _calibration(sides, runs, merge, titles)
+    elif shown == "dial":
+        _dial(sides, titles)
     else:
         _cost(runs, titles)
 
@@ -77,6 +94,78 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
         return
     draw = figures.roc if kind == "roc" else figures.precision_recall
     _draw(draw(curves, areas, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
+
+
+def _calibration(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapping[str, str]) -> None:
+    st.caption(
+        "Of the answers of which a network is 80% sure, 80% should be right. The temperature is fitted on the "
+        "validation split and changes no answer."
+    )
+    when = "after" if shell.bound_toggle("With the temperature", "warm") else "before"
+    told = {side.name: _calibrated(side.name, tuple(side.classes), merge, side, run)
+            for side, run in zip(sides, runs, strict=True)}  # fmt: skip
+    shown = {titles[name]: facts[when] for name, facts in told.items() if facts[when]}
+    if shown:
+        _draw(figures.reliability(shown, is_dark()), "reliability", "How often answers of a confidence are right")
+    rows = [
+        {"Run": titles[name], "Temperature": facts["temperature"]}
+        | {title: _with_limits(facts[when], key) for key, title in CALIBRATION.items() if facts[when]}
+        for name, facts in told.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Calibration of each run",
+                 column_config={"Temperature": st.column_config.NumberColumn(format="%.3f")})  # fmt: skip
+    for name, facts in told.items():
+        for warning in facts["warnings"]:
+            st.caption(f":material/info: {shell.plain(titles[name])}: {shell.plain(warning)}.")
+
+
+def _with_limits(facts: Mapping[str, Any], key: str) -> str:
+    limits = facts["intervals"][key]
+    return f"{facts[key]:.4f}" + (f"  ({limits[0]:.4f} to {limits[1]:.4f})" if limits else "")
+
+
+@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
+def _calibrated(name: str, classes: tuple[str, ...], merge: bool, _side: Side, _run: Run) -> dict[str, Any]:
+    return calibration(compare.with_validation(_run, merge), _side.classes)
+
+
+def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
+    st.caption("Answers less sure than a threshold are set aside, to be looked at by a person.")
+    told = {side.name: _dialled(side.name, side.data_hash, tuple(side.classes), side) for side in sides}
+    curves = {titles[name]: curve for name, (_, curve) in told.items()}
+    _draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
+    with st.container(horizontal=True):
+        name = shell.bound_selectbox("Run", list(told), "of", default=sides[0].name, format_func=titles.get, width=420)
+        facts = told[name][0]
+        threshold = shell.bound_selectbox(
+            "By class, at a threshold of", [row["threshold"] for row in facts["thresholds"]], "threshold",
+            default=DIAL_AT, width=220,
+        )  # fmt: skip
+    rows = [
+        {"Threshold": row["threshold"]} | _set_aside(row, facts["pictures"])
+        | {"Right of those that stand": shell.percent(row["accuracy"], row["intervals"]["accuracy"])}
+        for row in facts["thresholds"]
+    ]  # fmt: skip
+    left, right = shell.sides([6, 5], "dial", "medium")
+    with left:
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="What each threshold sets aside")
+    with right:
+        by_class = next(row for row in facts["thresholds"] if row["threshold"] == threshold)["by_class"]
+        rows = [{"Class": pretty(each)} | _set_aside(row, row["pictures"]) for each, row in by_class.items()]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="What the threshold sets aside, by class")
+
+
+def _set_aside(row: Mapping[str, Any], pictures: int) -> dict[str, Any]:
+    share = f" ({row['set_aside'] / pictures:.1%})" if pictures else ""
+    told = {"Set aside": f"{row['set_aside']:,}{share}", "Mistakes caught": row["caught"]}
+    return told | {"Mistakes missed": row["missed"]}
+
+
+@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
+def _dialled(
+    name: str, data_hash: str, classes: tuple[str, ...], _side: Side
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return dial(_side.table, _side.classes), accuracy_coverage(_side.table, _side.classes)
 
 
 def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
