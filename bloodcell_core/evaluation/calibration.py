@@ -108,7 +108,7 @@ def calibration(
           what a perfectly calibrated network would show on average on as many such photos; `intervals` {ece, brier,
           log_loss, confidence: [low, high] or None} at 95%, by source photo; `bins` [{pictures, confidence, accuracy,
           interval}] from the least sure to the surest, the interval being that of the accuracy. `ece` is too high
-          on few photos; its interval allows for that, and may lie below it.
+          on few photos, and its interval allows for that.
         - warnings: in words.
 
     Raises:
@@ -182,7 +182,7 @@ def _figures(
         np.add.at(per_photo, numbers, columns)
         drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, multiplicities), bins)
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
-        intervals["ece"] = _reflected(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1))
+        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1))
         intervals |= {name: _limits(drawn_averages[:, place]) for place, name in enumerate(means)}
         rate_intervals = [_limits(drawn_rates[:, place]) for place in range(bins)]
     return {
@@ -217,14 +217,15 @@ def _from_sums(
     return (right - confident) / pictures, rates, others / pictures
 
 
-def _reflected(error: float, drawn: npt.NDArray[np.float64]) -> list[float] | None:
-    """The basic bootstrap interval of an error that is too high on few photos, at 0 or above.
+def _cautious(error: float, drawn: npt.NDArray[np.float64]) -> list[float] | None:
+    """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
 
-    A resample is as much too high again, so that the middle of the resampled errors would lie above the truth
-    (Davison & Hinkley, 1997, 5.2); reflected at the error, it is about right.
+    A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic
+    bootstrap; Davison & Hinkley, 1997, 5.2); above, reflecting the lower one would fall short, and the upper percentile
+    stands itself.
     """
     limits = percentile_interval(drawn)
-    return [max(0.0, 2 * error - limits[1]), max(0.0, 2 * error - limits[0])] if limits else None
+    return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
 
 
 def _limits(values: npt.NDArray[np.float64]) -> list[float] | None:
