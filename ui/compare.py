@@ -42,7 +42,7 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
     def ticked() -> None:
         rows = [names[row] for row in st.session_state[key]["selection"]["rows"]]
         now = [name for name in picked if name in rows] + [name for name in rows if name not in picked]
-        st.session_state["compare_ticked"] = now or _newest_two(list(runs.values()))
+        st.session_state["compare_ticked"] = now
         shell.set_address(runs=now, matrix=None, cell=None, who=None, page=None)
 
     st.dataframe(
