@@ -183,7 +183,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
     parser.add_argument("--data", help="another dataset; by default the run's own")
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
+    parser.add_argument(
+        "--split", default="test", choices=("train", "val", "test", "all"), help="all: of another dataset alone"
+    )
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
     parser.add_argument("--device", default="auto")
 
     parser = verb(
@@ -532,6 +538,8 @@ def _weights_words(run: runs.Run) -> str:
 def _split_words(run: runs.Run, split: str, data: str | None = None) -> str:
     """A split of a run's own dataset or of another; a fold's run is tested on its fold."""
     own = data in (None, run.config.data)
+    if split == "all":
+        return "all splits"
     return f"fold {run.config.fold_words}" if own and split == "test" and run.config.folds else f"{split} split"
 
 
@@ -758,16 +766,20 @@ def _tune_remove(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from bloodcell_core.evaluation.scoring import evaluate_run
+    from bloodcell_core.evaluation.external import distance_lines, read_class_map
+    from bloodcell_core.evaluation.scoring import evaluated, write_predictions
 
     run = runs.find(args.run)
-    scores = evaluate_run(run, args.data, args.split, args.device)
+    told = read_class_map(args.classes) if args.classes else None
+    scores, table = evaluated(run, args.data, args.split, args.device, told)
+    if args.predictions:
+        write_predictions(table, args.predictions)
     synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
     head = f"{run.name} on {scores['data']}{synthetic}, {_weights_words(run)}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     lines = _score_lines(scores, _split_words(run, args.split, args.data)) + _calibration_lines(scores["calibration"])
-    _show(scores, args.json, [head, *lines, *matrix])
+    _show(scores, args.json, [head, *lines, *distance_lines(scores["distance"]), *matrix])
 
 
 def _compare(args: argparse.Namespace) -> None:

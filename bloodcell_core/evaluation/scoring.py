@@ -5,15 +5,18 @@ Predict once and keep the table (`predictions.parquet`); every figure, matrix an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import Interval, cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.runs import Run
@@ -90,38 +93,57 @@ def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None
     return {metric: list(limits) if limits else None for metric, limits in intervals.items()}
 
 
-def evaluate_run(run: Run, data: str | None = None, split: str = "test", device: str = "auto") -> dict[str, Any]:
+def evaluate_run(
+    run: Run, data: str | None = None, split: str = "test", device: str = "auto", told: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
 
     The splits of a fold's run are its own: its `test` is its fold, and is told by `fold`, as '2 of 5'.
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
-    line can't differ. Elsewhere the run predicts anew; pictures of classes that it doesn't know are left out and
-    counted in `left_out`. `calibration` is that of its own test split, or of another dataset; None elsewhere.
+    line can't differ. Elsewhere the run predicts anew. `calibration` is that of its own test split, or of another
+    dataset; None elsewhere. On another dataset `split` may be "all" and `told` what a mapping file says of its
+    classes; the keys of `external.external_pictures` tell what was left out and how far that data is.
     """
+    return evaluated(run, data, split, device, told)[0]
+
+
+def evaluated(
+    run: Run, data: str | None = None, split: str = "test", device: str = "auto", told: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """`evaluate_run`, and the table of predictions that its figures are made of."""
     # Imported here because it reads tables by this module's functions.
     from bloodcell_core.evaluation.calibration import calibration
 
     name = data or run.config.data
-    left_out = 0
-    if name == run.config.data and split in ("val", "test"):
+    own = name == run.config.data
+    if own and (split == "all" or told):
+        raise LabError(f"all pictures at once, and a mapping file, are for another dataset: {name!r} is the run's own")
+    facts: dict[str, Any] = {
+        "class_map": None, "left_out": 0, "left_out_classes": {}, "lacking": [], "distance": None, "warnings": []
+    }  # fmt: skip
+    if own and split in ("val", "test"):
         table = run.predictions()
         table = table[table.split == split].reset_index(drop=True)
+    elif own:
+        dataset = Dataset(name)
+        table = _predict(run, dataset, own_pictures(run, dataset, split), device)
     else:
-        table, left_out = _predict_split(run, Dataset(name), split, device)
+        dataset = Dataset(name)
+        pictures, facts = external_pictures(run, dataset, split, told)
+        table = _predict(run, dataset, pictures, device)
     scores = score(table, run.classes)
     calibrated = None
-    if name != run.config.data or split == "test":
-        kept = run.predictions()
-        calibrated = calibration(kept, run.classes, elsewhere=table if name != run.config.data else None)
+    if not own or split == "test":
+        calibrated = calibration(run.predictions(), run.classes, elsewhere=None if own else table)
     return {
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
-        "synthetic": run.synthetic, "pretrained": run.pretrained, "left_out": left_out, **scores,
-        "calibration": calibrated,
-    }  # fmt: skip
+        "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
+        "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
+    }, table  # fmt: skip
 
 
-def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple[pd.DataFrame, int]:
-    """The run's predictions for a split of a dataset, and how many pictures have a class that it doesn't know."""
+def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) -> pd.DataFrame:
+    """The run's predictions for some of a dataset's pictures, as the table of `predictions_table`."""
     # Imported here because torch takes seconds and most readers of this module never predict.
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
@@ -129,21 +151,19 @@ def _predict_split(run: Run, dataset: Dataset, split: str, device: str) -> tuple
     from bloodcell_core.models.network import load_network
 
     chosen = choose_device(device)
-    by_folded = {known.casefold(): known for known in run.classes}
-    own = dataset.name == run.config.data
-    pictures = run_pictures(run.config, dataset) if own else dataset.pictures
-    pictures = pictures[pictures.split == split]
-    if own:  # what chose the best epoch was not trained on: it is the run's `val`
-        pictures = pictures[~pictures.photo.isin(set(run.validation_photos))]
-    labels = pictures.label.map(lambda label: by_folded.get(label.casefold()))
-    known = pictures.assign(label=labels)[labels.notna()]
-    if known.empty:
-        raise LabError(
-            f"dataset {dataset.name!r} has no {split} pictures of the classes that {run.name} knows "
-            f"({', '.join(run.classes)})"
-        )
+    if pictures.empty:
+        raise LabError(f"dataset {dataset.name!r} has no pictures in this split of run {run.name}")
     config = run.config
     network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
     view = build_view(dataset, config.view, config.size, config.crop)
-    probabilities = predict_probabilities(network, view[known.index.to_numpy()], chosen)
-    return predictions_table(known, probabilities, run.classes), len(pictures) - len(known)
+    probabilities = predict_probabilities(network, view[pictures.index.to_numpy()], chosen)
+    return predictions_table(pictures, probabilities, run.classes)
+
+
+def write_predictions(table: pd.DataFrame, file: Path) -> None:
+    """Writes a table of predictions as CSV or Parquet, by the file's ending; LabError for another ending."""
+    writers = {".csv": partial(table.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
+    if file.suffix.lower() not in writers:
+        raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
+    with workspace.write_atomic(file) as temporary:
+        writers[file.suffix.lower()](temporary)

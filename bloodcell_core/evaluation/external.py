@@ -1,0 +1,246 @@
+"""Data of another source: which of its classes are the run's, and how far its pictures are from the training data.
+
+Nothing is guessed. A class is the run's where the names are the same but for case, plural and punctuation, where both
+are well-known names of the same cell (`SAME_CELL`), or where a mapping file says so. All else is left out and told
+with its count; a class that may be a part of one of the run's (`MAY_BE`) is named with it, for a person to decide.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.data.audit import LEAST_SPREAD
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.splits import run_pictures
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+
+SAME_CELL = (
+    {"basophil", "basophil granulocyte", "ba", "baso"},
+    {"eosinophil", "eosinophil granulocyte", "eo", "eos", "eosino"},
+    {"neutrophil", "neutrophil granulocyte", "ne", "neu", "neut", "neutro"},
+    {"lymphocyte", "ly", "lym", "lymph", "lympho"},
+    {"monocyte", "mo", "mono"},
+    {"platelet", "thrombocyte", "plt"},
+    {"erythroblast", "normoblast", "nucleated red blood cell", "nrbc"},
+    {"immature granulocyte", "ig"},
+)
+"""Names of one and the same cell."""
+
+MAY_BE = {
+    "segmented neutrophil": "neutrophil", "neutrophil segmented": "neutrophil", "seg": "neutrophil",
+    "band neutrophil": "neutrophil", "neutrophil band": "neutrophil", "band": "neutrophil",
+    "reactive lymphocyte": "lymphocyte", "atypical lymphocyte": "lymphocyte",
+    "lymphocyte typical": "lymphocyte", "lymphocyte atypical": "lymphocyte",
+}  # fmt: skip
+"""Kinds of a cell that some laboratories count with it and others apart."""
+
+FACTS = {
+    "stain_a": "background tint, green to red",
+    "stain_b": "background tint, blue to yellow",
+    "brightness": "background brightness",
+    "red_radius": "red-cell radius, pixels",
+    "cell_area": "nucleus area, pixels",
+    "focus": "focus",
+}
+"""Columns of images.parquet that are compared: stain, light, scale, sharpness."""
+
+LEAST_SHARE = 0.05  # of a size: training pictures that spread less count as spread by this
+NEAR, FAR = 1.0, 2.0  # times the spread: within the first nobody sees a difference, beyond the second few pictures lie
+
+
+def read_class_map(file: Path) -> dict[str, str]:
+    """{their class: ours, or '' to leave it out} of a CSV file with the columns `theirs` and `ours`.
+
+    LabError where it can't be read, or names a class of theirs twice.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise LabError(f"the mapping file {file} can't be read: {error}") from None
+    if not rows or not rows[0].keys() >= {"theirs", "ours"}:
+        raise LabError(f"the mapping file {file} needs the columns theirs,ours and at least one row")
+    told: dict[str, str] = {}
+    for row in rows:
+        theirs = (row["theirs"] or "").strip()
+        if theirs in told:
+            raise LabError(f"the mapping file {file} names {theirs!r} twice")
+        told[theirs] = (row["ours"] or "").strip()
+    return told
+
+
+def match_classes(
+    theirs: Sequence[str], ours: Sequence[str], told: Mapping[str, str] | None = None
+) -> dict[str, str | None]:
+    """{each of `theirs`: the one of `ours` that it is, or None}; `told` goes before the names (see `read_class_map`).
+
+    Raises:
+        LabError: where `told` names a class that isn't there.
+    """
+    told = told or {}
+    for name, known, where in (
+        *((name, theirs, "that dataset") for name in told),
+        *((name, ours, "the run") for name in told.values() if name),
+    ):
+        if name not in known:
+            raise LabError(f"the mapping file names {name!r}, which {where} doesn't have: there are {', '.join(known)}")
+    return {name: (told[name] or None) if name in told else _by_name(name, ours) for name in theirs}
+
+
+def _by_name(name: str, ours: Sequence[str]) -> str | None:
+    """The one of `ours` with that name, as it stands before all others; None where none or several fit."""
+    for form in (str, str.casefold, _singular, _cell):
+        fitting = [own for own in ours if form(own) == form(name)]
+        if len(fitting) == 1:
+            return fitting[0]
+    return None
+
+
+def _singular(name: str) -> str:
+    """A name without case, punctuation and plural: 'Immature_Granulocytes' → 'immature granulocyte'."""
+    words = re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    return words[:-1] if words.endswith(("cytes", "phils", "blasts", "lets", "cells", "bands", "segs")) else words
+
+
+def _cell(name: str) -> str:
+    """The sorted first of the names of that cell, or the name itself."""
+    singular = _singular(name)
+    return next((min(group) for group in SAME_CELL if singular in group), singular)
+
+
+def external_pictures(
+    run: Run, dataset: Dataset, split: str, told: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The pictures of another dataset that a run can be tested on, labelled with the run's classes; and the facts.
+
+    Args:
+        run: whose classes and training pictures are meant.
+        dataset: of another source; its splits say nothing to the run, so that `split` may be "all".
+        split: train, val, test or all.
+        told: what a mapping file says.
+
+    Returns:
+        Rows of `dataset.pictures` with their index, and JSON-ready
+        - class_map {theirs: ours or None}, left_out_classes {theirs: pictures}, left_out: pictures, lacking: classes
+          of the run that no picture bears.
+        - distance: of `distance`; None where the training data aren't here any more.
+        - warnings: in words.
+
+    Raises:
+        LabError: where no picture is left.
+    """
+    pictures = dataset.pictures if split == "all" else dataset.pictures[dataset.pictures.split == split]
+    matched = match_classes(dataset.classes, run.classes, told)
+    labels = pictures.label.map(lambda label: matched[label])
+    known = pictures.assign(label=labels)[labels.notna()]
+    if known.empty:
+        which = "pictures" if split == "all" else f"{split} pictures"
+        raise LabError(
+            f"dataset {dataset.name!r} has no {which} of the classes that {run.name} knows "
+            f"({', '.join(run.classes)}); it has {_counted(pictures.label.value_counts().to_dict()) or 'none at all'}"
+        )
+    left_out = {str(name): int(count) for name, count in pictures.label[labels.isna()].value_counts().items()}
+    warnings = []
+    if left_out:
+        warnings.append(f"left out, because the run has no class of that name: {_counted(left_out)}")
+    warnings += [
+        f"{name} may belong to {part}: a mapping file (--classes) with the line {name},{part} counts it so"
+        for name in left_out
+        if name not in (told or {}) and (part := _by_name(MAY_BE.get(_singular(name), ""), run.classes))
+    ]
+    training = _training_pictures(run)
+    if training is None:
+        warnings.append(
+            f"the run's own dataset {run.config.data!r} isn't here as it was: how far this data is from it is not known"
+        )
+    else:
+        seen = int(known.image_id.isin(training.image_id).sum())
+        if seen:
+            warnings.append(f"{seen:,} of these pictures were trained on: the figures are too good")
+    return known, {
+        "class_map": matched,
+        "left_out": sum(left_out.values()),
+        "left_out_classes": left_out,
+        "lacking": [name for name in run.classes if not (known.label == name).any()],
+        "distance": None if training is None else distance(training, known),
+        "warnings": warnings,
+    }
+
+
+def _training_pictures(run: Run) -> pd.DataFrame | None:
+    """What the run was trained on; None where its dataset is gone or another one has its name."""
+    if run.config.data not in names():
+        return None
+    dataset = Dataset(run.config.data)
+    if dataset.content_hash != run.data_hash:
+        return None
+    return own_pictures(run, dataset, "train")
+
+
+def own_pictures(run: Run, dataset: Dataset, split: str) -> pd.DataFrame:
+    """The rows of the run's own dataset that are its `train` or `test`, with their index in `dataset.pictures`.
+
+    What chose the best epoch was not trained on: it is the run's `val`, whatever split it stands in there.
+    """
+    pictures = run_pictures(run.config, dataset)
+    return pictures[(pictures.split == split) & ~pictures.photo.isin(set(run.validation_photos))]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,} pictures)" for name, count in counts.items())
+
+
+def distance(training: pd.DataFrame, here: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """How far pictures are from the training pictures, by the facts that their imports measured. JSON-ready.
+
+    Args:
+        training, here: rows of `Dataset.pictures`.
+
+    Returns:
+        {column of `FACTS`: {title, training, here, distance, words}}: the two medians, in the column's own unit, and
+        their difference in spreads of the training pictures (1.4826 times the median absolute deviation: the standard
+        deviation, where there are no outliers). The figures are None where one side has none, as of a picture
+        without red cells. Sizes are in pixels of the pictures as they were imported.
+    """
+    return {column: {"title": title} | _apart(column, training, here) for column, title in FACTS.items()}
+
+
+def _apart(column: str, training: pd.DataFrame, here: pd.DataFrame) -> dict[str, Any]:
+    own, other = (table[column].astype("float64").dropna().to_numpy() for table in (training, here))
+    medians = [float(np.median(values)) if len(values) else None for values in (own, other)]
+    told: dict[str, Any] = {"training": medians[0], "here": medians[1]}
+    if medians[0] is None or medians[1] is None:
+        return told | {"distance": None, "words": "not measured on both sides"}
+    spread = 1.4826 * float(np.median(np.abs(own - medians[0])))
+    spread = max(spread, LEAST_SPREAD.get(column, LEAST_SHARE * medians[0]))
+    apart = (medians[1] - medians[0]) / spread
+    if abs(apart) <= NEAR:
+        words = "like the training data"
+    else:
+        how = "far" if abs(apart) > FAR else "somewhat apart"
+        words = f"{how}: {abs(apart):.1f} times the spread of the training pictures"
+    return told | {"distance": apart, "words": words}
+
+
+def distance_lines(facts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
+    """`distance` for a person, a line a fact."""
+    if facts is None:
+        return []
+    lines = ["  from the training data:"]
+    for told in facts.values():
+        medians = [figure(told[side]) for side in ("training", "here")]
+        lines.append(f"    {told['title']:32} {medians[0]} there, {medians[1]} here; {told['words']}")
+    return lines
+
+
+def figure(value: float | None) -> str:
+    """Four digits, or a dash."""
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,242 @@
+"""Data of another source: whose classes are whose, what is left out and said, and how far the pictures are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import FACTS, distance, distance_lines, match_classes, read_class_map
+from bloodcell_core.evaluation.scoring import evaluate_run, evaluated, write_predictions
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+OURS = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("neutrophil", "NEUTROPHIL"),
+        ("Neutrophils", "NEUTROPHIL"),
+        ("NEU", "NEUTROPHIL"),
+        ("neutrophil_granulocytes", "NEUTROPHIL"),
+        ("lymphocytes ", "LYMPHOCYTE"),
+        ("mono", "MONOCYTE"),
+        ("EO", "EOSINOPHIL"),
+        # none of the run's four, or only perhaps
+        ("ig", None),
+        ("immature granulocytes", None),
+        ("granulocyte", None),
+        ("basophil", None),
+        ("band", None),
+        ("segmented neutrophil", None),
+        ("atypical lymphocyte", None),
+        ("", None),
+        ("neutrophil or monocyte", None),
+    ],
+)
+def test_a_class_is_the_runs_only_where_the_names_say_so(theirs: str, ours: str | None) -> None:
+    assert match_classes([theirs], OURS) == {theirs: ours}
+
+
+def test_aliases_meet_in_either_direction_and_the_exact_name_goes_first() -> None:
+    assert match_classes(["Immature Granulocytes", "platelets"], ["ig", "thrombocyte"]) == {
+        "Immature Granulocytes": "ig",
+        "platelets": "thrombocyte",
+    }
+    assert match_classes(["NEU", "neu", "Neu"], ["NEU", "neutrophil"]) == {
+        "NEU": "NEU",
+        "neu": "NEU",
+        "Neu": "NEU",
+    }
+    # two of ours fit: nobody chooses between them
+    assert match_classes(["neutrophils"], ["NEU", "neut"]) == {"neutrophils": None}
+
+
+def test_a_mapping_file_goes_before_the_names_and_says_the_rest() -> None:
+    told = {"band": "NEUTROPHIL", "monocyte": ""}
+    matched = match_classes(["band", "monocyte", "lymphocyte", "ig"], OURS, told)
+    assert matched == {"band": "NEUTROPHIL", "monocyte": None, "lymphocyte": "LYMPHOCYTE", "ig": None}
+    with pytest.raises(LabError, match="names 'bands', which that dataset doesn't have: there are band"):
+        match_classes(["band"], OURS, {"bands": "NEUTROPHIL"})
+    with pytest.raises(LabError, match="names 'neutrophil', which the run doesn't have: there are EOSINOPHIL"):
+        match_classes(["band"], OURS, {"band": "neutrophil"})
+
+
+@given(st.lists(st.text(max_size=20), unique=True), st.lists(st.text(max_size=20), unique=True, min_size=1))
+def test_whatever_the_names_each_has_an_answer_and_an_exact_name_is_found(theirs: list[str], ours: list[str]) -> None:
+    matched = match_classes(theirs, ours)
+    assert list(matched) == theirs
+    assert set(matched.values()) <= {*ours, None}
+    assert all(matched[name] == name for name in theirs if name in ours)
+
+
+def test_a_mapping_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "classes.csv"
+    file.write_bytes(b"\xef\xbb\xbftheirs,ours,why\nband, NEUTROPHIL,a kind of it\nig,,\n")  # as Excel writes it
+    assert read_class_map(file) == {"band": "NEUTROPHIL", "ig": ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"their,our\na,b\n", "needs the columns theirs,ours"),
+        (b"", "needs the columns"),
+        (b"theirs,ours\n", "at least one row"),
+        (b"theirs,ours\na,b\na,c\n", "names 'a' twice"),
+        (b"theirs,ours\n\xff\xfe,b\n", "can't be read"),
+    ],
+)
+def test_a_mapping_file_that_makes_no_sense_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_bytes(content)
+    with pytest.raises(LabError, match=said):
+        read_class_map(tmp_path / "classes.csv")
+    with pytest.raises(LabError, match="can't be read"):
+        read_class_map(tmp_path / "nothing.csv")
+
+
+# Distance
+
+
+def facts_table(n: int = 40, **shift: float) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    usual = {"stain_a": (2, 3), "stain_b": (5, 3), "brightness": (200, 20), "red_radius": (20, 3),
+             "cell_area": (2000, 300), "focus": (1.3, 0.1)}  # fmt: skip
+    return pd.DataFrame(
+        {name: rng.normal(mean, spread, n) + shift.get(name, 0) for name, (mean, spread) in usual.items()}
+    )
+
+
+def test_the_distance_is_that_of_the_medians_in_spreads_of_the_training_pictures() -> None:
+    training, here = facts_table(), facts_table(brightness=-70, red_radius=4)
+    told = distance(training, here)
+    assert list(told) == list(FACTS)
+    values = training.brightness
+    spread = 1.4826 * (values - values.median()).abs().median()
+    assert told["brightness"]["distance"] == pytest.approx(-70 / spread)
+    assert told["brightness"]["training"] == pytest.approx(values.median())
+    assert told["brightness"]["here"] == pytest.approx(values.median() - 70)
+    assert told["brightness"]["words"] == f"far: {70 / spread:.1f} times the spread of the training pictures"
+    assert told["red_radius"]["words"].startswith("somewhat apart: 1.")
+    assert told["focus"] == told["focus"] | {"distance": 0.0, "words": "like the training data"}
+    json.dumps(told, allow_nan=False)
+    assert len(distance_lines(told)) == 1 + len(FACTS)
+
+
+def test_pictures_that_are_all_the_same_count_as_spread_by_what_can_be_seen() -> None:
+    training = pd.concat([facts_table(1)] * 9)
+    told = distance(training, training.assign(focus=training.focus + 0.01, cell_area=training.cell_area * 1.02))
+    assert {fact["words"] for fact in told.values()} == {"like the training data"}
+
+
+def test_what_was_not_measured_is_told_as_such() -> None:
+    told = distance(facts_table(), facts_table().assign(red_radius=None))
+    assert told["red_radius"] == told["red_radius"] | {
+        "here": None, "distance": None, "words": "not measured on both sides"
+    }  # fmt: skip
+    assert "–" in "\n".join(distance_lines(told))
+    assert distance_lines(None) == []
+
+
+# A run on other data
+
+
+@pytest.fixture
+def renamed(lab: Path, tmp_path: Path) -> Callable[..., Dataset]:
+    """Makes a dataset of other demo pictures, its class folders named as `names` says."""
+
+    def make(names: dict[str, str], name: str = "other") -> Dataset:
+        drawn = make_demo("drawn", per_class=10, seed=3)
+        for row in drawn.pictures.itertuples():
+            target = tmp_path / "source" / names.get(row.label, row.label) / f"{row.Index}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((workspace.dataset_dir("drawn") / "originals" / row.stored).read_bytes())
+        return import_dataset(tmp_path / "source", name, trace=False)
+
+    return make
+
+
+def test_other_data_is_scored_whole_and_what_is_left_out_is_told(done: Run, renamed: Callable[..., Dataset]) -> None:
+    other = renamed({"eosinophil": "EO", "lymphocyte": "Lymphocytes", "monocyte": "ig", "neutrophil": "band"})
+    counts = other.pictures.label.value_counts()
+    scores = evaluate_run(done, "other", "all", "cpu")
+    assert scores["class_map"] == {
+        "EO": "eosinophil", "Lymphocytes": "lymphocyte", "band": None, "ig": None
+    }  # fmt: skip
+    assert scores["left_out_classes"] == {"ig": counts["ig"], "band": counts["band"]}
+    assert scores["left_out"] == counts["ig"] + counts["band"]
+    assert scores["lacking"] == ["monocyte", "neutrophil"]
+    assert [sum(row) for row in scores["confusion"]] == [counts["EO"], counts["Lymphocytes"], 0, 0]
+    words = "\n".join(scores["warnings"])
+    assert f"ig ({counts['ig']} pictures)" in words
+    assert "band may belong to neutrophil" in words
+    assert "ig may" not in words
+    told = evaluate_run(done, "other", "all", "cpu", {"band": "neutrophil"})
+    assert sum(told["confusion"][done.classes.index("neutrophil")]) == counts["band"]
+    assert "band" not in "\n".join(told["warnings"])
+    test = evaluate_run(done, "other", "test", "cpu")
+    assert test["pictures"] < scores["pictures"] == counts["EO"] + counts["Lymphocytes"]
+
+
+def test_the_distance_is_from_what_the_run_was_trained_on(done: Run, renamed: Callable[..., Dataset]) -> None:
+    other = renamed({})
+    scores = evaluate_run(done, "other", "all", "cpu")
+    own = Dataset("demo").pictures
+    training = own[(own.split == "train") & ~own.photo.isin(done.validation_photos)]
+    assert scores["distance"] == distance(training, other.pictures)
+    assert evaluate_run(done)["distance"] is None
+
+
+def test_training_pictures_under_another_name_are_told(done: Run, pictures: list[Path], tmp_path: Path) -> None:
+    own = Dataset("demo").pictures
+    trained = ((own.split == "train") & ~own.photo.isin(done.validation_photos)).sum()
+    for row, label in enumerate(own.label):
+        target = tmp_path / "twin" / label / f"{row}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(pictures[row].read_bytes())
+    import_dataset(tmp_path / "twin", trace=False)
+    scores = evaluate_run(done, "twin", "all", "cpu")
+    assert f"{trained} of these pictures were trained on: the figures are too good" in scores["warnings"]
+
+
+def test_without_the_training_data_the_distance_is_not_known(done: Run, renamed: Callable[..., Dataset]) -> None:
+    renamed({})
+    workspace.dataset_dir("demo").rename(workspace.dataset_dir("gone"))
+    scores = evaluate_run(done, "other", "all", "cpu")
+    assert scores["distance"] is None
+    assert "'demo' isn't here as it was" in scores["warnings"][0]
+
+
+def test_all_pictures_of_the_runs_own_data_are_refused(done: Run) -> None:
+    with pytest.raises(LabError, match="'demo' is the run's own"):
+        evaluate_run(done, split="all")
+    with pytest.raises(LabError, match="are for another dataset"):
+        evaluate_run(done, told={"neutrophil": "neutrophil"})
+
+
+# The predictions as a file
+
+
+@pytest.mark.parametrize("ending", ["csv", "CSV", "parquet"])
+def test_predictions_are_written_as_they_were_scored(ending: str, done: Run, tmp_path: Path) -> None:
+    _, table = evaluated(done)
+    file = tmp_path / f"predictions.{ending}"
+    write_predictions(table, file)
+    read = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file)
+    pd.testing.assert_frame_equal(read, table, check_exact=ending == "parquet", check_dtype=ending == "parquet")
+    with pytest.raises(LabError, match=r"as \.csv or \.parquet, not as 'table\.xlsx'"):
+        write_predictions(table, tmp_path / "table.xlsx")
+    assert [path.name for path in tmp_path.glob("*predictions*")] == [file.name]
