@@ -816,6 +816,8 @@ def _side(reference: str) -> Any:
     if named or not any(group.name.startswith(reference) for group in groups.groups()):
         return side_of(runs.find(reference))
     group = groups.find(reference)
+    if len(group.finished) < group.config.folds:
+        raise LabError(f"cross-validation {group.name!r} isn't finished: `cross-validate --group` goes on with it")
     table = groups.pooled_predictions(group)
     return Side(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
 

@@ -677,6 +677,21 @@ def test_a_cross_validation_from_beginning_to_end(cli: Callable[..., Outcome]) -
     assert cli("runs", "show", "latest", "--json").value["group"] == ""
 
 
+def test_cross_validations_are_compared_over_all_their_pictures_and_not_with_a_run(
+    cli: Callable[..., Outcome], done: Run
+) -> None:
+    one, other = (cli(*CROSS, f"--seed={seed}", "--json").value for seed in (1, 2))
+    told = cli("compare", one["group"], other["group"], "--json").value
+    facts = told["comparisons"][0]
+    assert (facts["pictures"], facts["a"], facts["b"]) == (48, one["group"], other["group"])
+    assert facts["metrics"]["accuracy"]["b"] == other["pooled"]["accuracy"]
+    assert "several networks" in facts["notes"][0]
+    assert told["seed_groups"] == []
+    cli("compare", one["group"], done.name).assert_refused("they were tested on different pictures")
+    shutil.rmtree(workspace.run_dir(other["runs"][0]["run"]))
+    cli("compare", one["group"], other["group"]).assert_refused("isn't finished")
+
+
 def test_a_stopped_cross_validation_stops_there_and_goes_on(
     cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ def made(name: str, skill: float = 1.2, seed: int = 0, photos_a_class: int = 10,
     shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     ids = [f"id{i:04d}" for i in range(len(labels))]
     pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
-    return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
+    return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES), settings=name)
 
 
 def changed(one: Side, **columns: object) -> Side:
@@ -271,6 +271,12 @@ def test_runs_are_compared_on_their_test_pictures_alone(done: Run) -> None:
     assert result["notes"] == []
     seeded = copy_of(done, "20260101-000000-basic_cnn-seed", seed=9, device="cpu")
     assert "differ by the chance of their trainings alone" in compare(done, seeded)["notes"][0]
+
+
+def test_what_a_cross_validation_s_auc_is_made_of_is_said() -> None:
+    one, other = made("one"), made("two", seed=3)
+    assert compare_sides(one, other)["notes"] == []
+    assert "several networks" in compare_sides(one, replace(other, settings=""))["notes"][0]
 
 
 def test_a_run_that_was_not_tested_is_refused(done: Run, lab: Path) -> None:

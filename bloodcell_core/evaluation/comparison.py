@@ -237,6 +237,8 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
     notes = []
     if a.settings and a.settings == b.settings:
         notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
+    if not (a.settings and b.settings):
+        notes.append("a cross-validation's AUC sets probabilities of several networks, not of one, against each other")
     if not known:
         notes.append(
             "source photos aren't known here: each picture is taken for an observation of its own, and the intervals "
