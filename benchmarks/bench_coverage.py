@@ -36,9 +36,9 @@ METRICS = (
     "accuracy", "balanced_accuracy", "precision_macro", "f1_macro", "auc_ovr", "average_precision_macro", "kappa",
 )  # fmt: skip
 FIGURES = (*METRICS, "ece")
-TRIALS = 500
+TRIALS = 300
 PICTURE_TRIALS_EACH = 5  # one trial in so many is also resampled by picture
-RESAMPLES = 500
+RESAMPLES = 1000
 TRUTH_PICTURES = 400_000
 OF_PHOTO = 0.8  # the share of the variance that a photo's copies have in common
 SEPARATION = 1.8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 from sklearn import metrics as sklearn_metrics
 
 from bloodcell_core.evaluation import intervals
@@ -18,6 +18,7 @@ from bloodcell_core.evaluation.intervals import (
     cluster_bootstrap,
     cluster_intervals,
     exact_binomial,
+    expanded_level,
     number_photos,
     percentile_interval,
     photo_accuracy,
@@ -194,7 +195,8 @@ def test_one_picture_a_photo_is_the_ordinary_bootstrap_of_pictures() -> None:
         for metric in METRICS:
             figures[metric].append(expected[metric][0])
     for metric in METRICS:
-        low, high = np.quantile(figures[metric], [0.025, 0.975])
+        tail = (1 - expanded_level(labels)) / 2
+        low, high = np.quantile(figures[metric], [tail, 1 - tail])
         # other draws: the ends differ by their Monte Carlo error, about 0.06 of the width at 250 resamples
         assert found[metric] == pytest.approx((low, high), abs=0.25 * (high - low))
 
@@ -265,6 +267,16 @@ def test_a_metric_undefined_in_some_resamples_has_no_interval() -> None:
     found = cluster_bootstrap(labels, probabilities, np.array(list("aabbb")), resamples=200)
     assert found["auc_ovr"] is None
     assert found["accuracy"] is not None
+
+
+def test_the_level_is_expanded_as_students_t_and_n_less_1_demand() -> None:
+    for photos in (2, 5, 40):
+        spread = t.ppf(0.975, photos - 1) * np.sqrt(photos / (photos - 1))
+        assert expanded_level(np.zeros(photos, dtype=int)) == pytest.approx(2 * norm.cdf(spread) - 1)
+    assert expanded_level(np.arange(40_000) % 4) == pytest.approx(0.95, abs=1e-4)
+    # a class of one photo adds no spread, and changes nothing
+    assert expanded_level(np.array([0, 0, 0, 2])) == expanded_level(np.array([1, 1, 1]))
+    assert 0.95 < expanded_level(np.arange(80) % 4) < expanded_level(np.arange(20) % 4) < 1
 
 
 def test_an_interval_is_the_middle_of_the_resampled_figures() -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import draw_photos, percentile_interval, resampled_sums
+from bloodcell_core.evaluation.intervals import Drawn, draw_photos, percentile_interval, resampled_sums
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
 from bloodcell_core.evaluation.scoring import arrays_of
 
@@ -156,7 +156,7 @@ def _figures(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],
     predicted: npt.NDArray[np.intp],
-    drawn: tuple[npt.NDArray[np.intp], npt.NDArray[Any]] | None,
+    drawn: Drawn | None,
     bins: int,
 ) -> dict[str, Any]:
     """`before` or `after` of `calibration`; `predicted` is given, because a temperature must not change an answer."""
@@ -177,14 +177,13 @@ def _figures(
     intervals: dict[str, list[float] | None] = dict.fromkeys(("ece", *means))
     rate_intervals: list[list[float] | None] = [None] * bins
     if drawn is not None:
-        numbers, multiplicities = drawn
-        per_photo = np.zeros((multiplicities.shape[1], columns.shape[1]))
-        np.add.at(per_photo, numbers, columns)
-        drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, multiplicities), bins)
+        per_photo = np.zeros((drawn.multiplicities.shape[1], columns.shape[1]))
+        np.add.at(per_photo, drawn.photo_numbers, columns)
+        drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities), bins)
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
-        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1))
-        intervals |= {name: _limits(drawn_averages[:, place]) for place, name in enumerate(means)}
-        rate_intervals = [_limits(drawn_rates[:, place]) for place in range(bins)]
+        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn.level)
+        intervals |= {name: _limits(drawn_averages[:, place], drawn.level) for place, name in enumerate(means)}
+        rate_intervals = [_limits(drawn_rates[:, place], drawn.level) for place in range(bins)]
     return {
         "ece": float(np.abs(gaps).sum()),
         "ece_by_chance": by_chance,
@@ -217,19 +216,19 @@ def _from_sums(
     return (right - confident) / pictures, rates, others / pictures
 
 
-def _cautious(error: float, drawn: npt.NDArray[np.float64]) -> list[float] | None:
+def _cautious(error: float, drawn: npt.NDArray[np.float64], level: float) -> list[float] | None:
     """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
 
     A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic
     bootstrap; Davison & Hinkley, 1997, 5.2); above, reflecting the lower one would fall short, and the upper percentile
     stands itself.
     """
-    limits = percentile_interval(drawn)
+    limits = percentile_interval(drawn, level)
     return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
 
 
-def _limits(values: npt.NDArray[np.float64]) -> list[float] | None:
-    limits = percentile_interval(values)
+def _limits(values: npt.NDArray[np.float64], level: float) -> list[float] | None:
+    limits = percentile_interval(values, level)
     return list(limits) if limits else None
 
 

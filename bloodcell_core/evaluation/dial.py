@@ -141,8 +141,7 @@ def _curve(
     drawn = draw_photos(labels, photos, classes)
     if drawn is None:
         return coverage, accuracy, nothing, nothing
-    numbers, multiplicities = drawn
-    count = multiplicities.shape[1]
+    numbers, count = drawn.photo_numbers, drawn.multiplicities.shape[1]
     per_photo = np.hstack(
         [
             _standing(numbers, count, confidence, cuts),
@@ -150,15 +149,17 @@ def _curve(
             np.bincount(numbers, minlength=count)[:, None],
         ]
     )
-    stands, rights, pictures = np.split(resampled_sums(per_photo, multiplicities), [len(cuts), 2 * len(cuts)], axis=1)
+    stands, rights, pictures = np.split(
+        resampled_sums(per_photo, drawn.multiplicities), [len(cuts), 2 * len(cuts)], axis=1
+    )
     accuracies = np.full(stands.shape, np.nan)
     np.divide(rights, stands, out=accuracies, where=stands > 0)
-    return coverage, accuracy, _limits(stands / pictures), _limits(accuracies)
+    return coverage, accuracy, _limits(stands / pictures, drawn.level), _limits(accuracies, drawn.level)
 
 
-def _limits(resampled: npt.NDArray[np.float64]) -> list[list[float] | None]:
+def _limits(resampled: npt.NDArray[np.float64], level: float) -> list[list[float] | None]:
     """The interval of each column of (R, T) resampled figures."""
-    limits = [percentile_interval(column) for column in resampled.T]
+    limits = [percentile_interval(column, level) for column in resampled.T]
     return [list(ends) if ends else None for ends in limits]
 
 
