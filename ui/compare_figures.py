@@ -13,8 +13,9 @@ from ui.theme import pretty, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
 RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))
-DASHES = ("solid", "dash", "dot", "dashdot")
-PATTERNS = ("", "/", ".", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # five of each to four colours: 20 runs are told apart
+PATTERNS = ("", "/", ".", "x", "-")
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 CURVE_POINTS = 500
 GREY = "#8A8796"
 
@@ -42,7 +43,7 @@ def by_class(
             name=html.escape(name),
             marker={
                 "color": _colour(place, dark),
-                "pattern": {"shape": PATTERNS[place % 4], "solidity": 0.25, "fillmode": "overlay"},
+                "pattern": {"shape": PATTERNS[place % 5], "solidity": 0.25, "fillmode": "overlay"},
             },
             error_y=_error_bars(values, limits),
             customdata=[[*map(_percent, limit), word] for limit, word in zip(limits, words, strict=True)],
@@ -96,7 +97,7 @@ def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[
         note = f" · {notes[name]}" if name in notes else ""
         figure.add_scatter(
             x=across, y=up, mode="lines", name=html.escape(name) + note,
-            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%}, %{y:.1%}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(range=[-0.01, 1.01], tickformat="~%")
@@ -128,7 +129,7 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
         figure.add_scatter(
             x=[point["coverage"] for point in points], y=[point["accuracy"] for point in points], mode="lines",
             name=html.escape(name), customdata=[_limits_in_words(point) for point in points],
-            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%} stand, %{y:.1%} of them right%{customdata}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(xaxis_title="share of the answers that stand", yaxis_title="share of those that is right")
@@ -152,7 +153,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
         figure.add_scatter(
             x=[each["confidence"] for each in bins], y=rates, mode="lines+markers", error_y=_error_bars(rates, limits),
             name=f"{html.escape(name)} · ECE {facts['ece']:.3f}", customdata=[each["pictures"] for each in bins],
-            line={"color": _colour(place, dark), "dash": DASHES[place % 4], "width": 2},
+            line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata:,} pictures<extra></extra>",
         )  # fmt: skip
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
@@ -171,7 +172,7 @@ def cost(rows: Sequence[Mapping[str, Any]], title: str, dark: bool) -> go.Figure
         figure.add_scatter(
             x=[row["cost"]], y=[row["accuracy"]], name=html.escape(row["name"]), mode="markers",
             error_y=_error_bars([row["accuracy"]], [limits]),
-            marker={"size": 11, "color": _colour(place, dark), "symbol": place % 4},
+            marker={"size": 11, "color": _colour(place, dark), "symbol": SYMBOLS[place % 5]},
             hovertemplate=f"%{{y:.1%}} at %{{x:,.4~s}} {html.escape(title)}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(xaxis_title=title, yaxis_title="accuracy", yaxis_tickformat="~%")

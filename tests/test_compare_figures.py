@@ -1,0 +1,73 @@
+"""The Compare page's charts: what they hold of the figures that they are given."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
+
+from ui import compare_figures as figures
+
+
+def chances(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    right = random.random(pictures) < 0.3
+    return right, np.clip(random.normal(0.4 + 0.2 * right, 0.2), 0, 1)
+
+
+@pytest.mark.parametrize("pictures", [20, 20_000])
+def test_a_curve_is_thinned_and_keeps_its_area(pictures):
+    right, share = chances(pictures)
+    across, up = figures.class_curve(right, share, "roc")
+    assert len(across) <= figures.CURVE_POINTS
+    assert (across[0], up[0], across[-1], up[-1]) == (0, 0, 1, 1)
+    assert auc(across, up) == pytest.approx(roc_auc_score(right, share), abs=1e-3)
+    recall, precision = figures.class_curve(right, share, "pr")
+    assert len(recall) <= figures.CURVE_POINTS
+    assert {recall[0], recall[-1]} == {0, 1}
+    if pictures > 100:
+        assert auc(recall, precision) == pytest.approx(average_precision_score(right, share), abs=5e-3)
+
+
+@pytest.mark.parametrize("right", [np.zeros(5, bool), np.ones(5, bool)])
+@pytest.mark.parametrize("kind", ["roc", "pr"])
+def test_a_class_that_all_or_none_bear_has_no_curve(right, kind):
+    assert figures.class_curve(right, np.linspace(0, 1, 5), kind) is None
+
+
+def of_class(value, limits, photos=3):
+    return {"support": 9, "recall": value, "intervals": {"recall": limits}, "by_photo": photos and {"photos": photos}}
+
+
+def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
+    scores = {"<b>one</b>": {"per_class": {"a": of_class(0.8, [0.5, 0.9]), "b": of_class(None, None, None)}}}
+    bar = figures.by_class(scores, ["a", "b"], "recall", "Found", dark=False).data[0]
+    assert bar.y == (0.8, None)
+    np.testing.assert_allclose(bar.error_y.array, [0.1, 0])
+    np.testing.assert_allclose(bar.error_y.arrayminus, [0.3, 0])
+    assert bar.customdata[0] == ["50.0%", "90.0%", "9 pictures of 3 photos"]
+    assert bar.customdata[1] == ["–", "–", "9 pictures"]
+    assert bar.name == "&lt;b&gt;one&lt;/b&gt;", "a run's title is text"
+
+
+def test_more_runs_than_colours_are_still_told_apart():
+    scores = {str(place): {"per_class": {"a": of_class(0.8, None)}} for place in range(20)}
+    bars = figures.by_class(scores, ["a"], "recall", "Found", dark=True).data
+    assert len({(bar.marker.color, bar.marker.pattern.shape) for bar in bars}) == 20
+
+
+def test_empty_bins_are_left_out_of_the_reliability():
+    bins = [
+        {"pictures": 0, "confidence": None, "accuracy": None, "interval": None},
+        {"pictures": 4, "confidence": 0.7, "accuracy": 0.5, "interval": [0.2, 0.8]},
+    ]
+    line = figures.reliability({"one": {"ece": 0.2, "bins": bins}}, dark=False).data[0]
+    assert (line.x, line.y, line.customdata) == ((0.7,), (0.5,), (4,))
+    assert "ECE 0.200" in line.name
+
+
+def test_cost_is_drawn_with_the_interval_of_the_accuracy():
+    rows = [{"name": "one", "cost": 1000, "accuracy": 0.8, "interval": [0.7, 0.85]},
+            {"name": "two", "cost": 9, "accuracy": 0.5, "interval": None}]  # fmt: skip
+    one, two = figures.cost(rows, "weights", dark=False).data
+    assert (one.x, one.y, two.x) == ((1000,), (0.8,), (9,))
+    np.testing.assert_allclose([one.error_y.array[0], one.error_y.arrayminus[0]], [0.05, 0.1])
+    assert two.error_y.array[0] == two.error_y.arrayminus[0] == 0
