@@ -190,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
     )
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
     parser.add_argument("--device", default="auto")
 
     parser = verb(
@@ -197,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "Set runs, or cross-validations, against the first of them, paired over the same test photos.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
 
     parser = verb(verbs, "predict", _predict, "Classify pictures with a run.")
     parser.add_argument("run")
@@ -767,13 +769,18 @@ def _tune_remove(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.external import distance_lines, read_class_map
+    from bloodcell_core.evaluation.report import check_report_file, run_report, write_report
     from bloodcell_core.evaluation.scoring import evaluated, write_predictions
 
+    if args.report:
+        check_report_file(args.report)  # before minutes are spent on what can't be written
     run = runs.find(args.run)
     told = read_class_map(args.classes) if args.classes else None
     scores, table = evaluated(run, args.data, args.split, args.device, told)
     if args.predictions:
         write_predictions(table, args.predictions)
+    if args.report:
+        write_report(run_report(scores, table, run), args.report)
     synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
     head = f"{run.name} on {scores['data']}{synthetic}, {_weights_words(run)}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
@@ -784,8 +791,11 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.comparison import compare_sides, seed_groups
+    from bloodcell_core.evaluation.report import check_report_file, comparison_report, write_report
     from bloodcell_core.evaluation.scoring import score
 
+    if args.report:
+        check_report_file(args.report)
     sides = [_side(reference) for reference in args.runs]
     if len({side.name for side in sides}) < max(len(sides), 2):
         raise LabError("compare takes two or more different runs")
@@ -804,7 +814,11 @@ def _compare(args: argparse.Namespace) -> None:
         ]  # fmt: skip
     for facts in comparisons:
         lines += _comparison_lines(facts)
-    _show({"runs": rows, "comparisons": comparisons, "seed_groups": seeds}, args.json, lines)
+    told = {"runs": rows, "comparisons": comparisons, "seed_groups": seeds}
+    if args.report:
+        settings = {side.name: runs.Run(side.name).config.to_json() for side in sides if side.settings}
+        write_report(comparison_report(told, settings), args.report)
+    _show(told, args.json, lines)
 
 
 def _side(reference: str) -> Any:

@@ -349,7 +349,9 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["runs", "resume", "latest"], "is done: only an interrupted"),
         (["runs", "remove", "nothing"], "there is no run"),
         (["evaluate", "nothing"], "there is no run"),
-        (["evaluate", "latest", "--split", "all"], "all"),
+        (["evaluate", "latest", "--split", "all"], "'demo' is the run's own"),
+        (["evaluate", "latest", "--predictions", "table.xlsx"], "as .csv or .parquet"),
+        (["evaluate", "latest", "--classes", "nowhere.csv"], "nowhere.csv can't be read"),
         (["compare", "latest"], "two or more different runs"),
         (["compare", "latest", "latest"], "two or more different runs"),
         (["compare", "latest", "nothing"], "there is no run 'nothing'"),
@@ -931,6 +933,35 @@ def test_evaluating_on_another_dataset(cli: Callable[..., Outcome]) -> None:
     assert (outcome.value["data"], outcome.value["left_out"]) == ("second", 0)
     train_here(epochs=1, data="second")
     assert cli("runs", "show", "latest", "--json").value["data"] == "second"
+
+
+def test_evaluating_on_another_dataset_with_a_mapping_file(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+    cli("data", "demo", "--name=second", "--per-class=10", "--seed=3")
+    (tmp_path / "classes.csv").write_text("theirs,ours\nmonocyte,\n")
+    arguments = ("evaluate", "latest", "--data=second", "--split=all", "--device=cpu")
+    arguments += ("--classes", str(tmp_path / "classes.csv"), "--predictions", str(tmp_path / "table.csv"))
+    outcome = cli(*arguments, "--json")
+    assert (outcome.value["pictures"], outcome.value["left_out_classes"]) == (30, {"monocyte": 10})
+    assert outcome.value["distance"]["focus"].keys() == {"title", "training", "here", "distance", "words"}
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert right / len(rows) == outcome.value["accuracy"]
+    words = cli(*arguments).out
+    for said in ("all splits: 30 pictures", "left out, as the mapping file says: monocyte (10 pictures)", "there, "):
+        assert said in words
+    (tmp_path / "classes.csv").write_text("theirs,ours\nmonocytes,\n")
+    cli(*arguments).assert_refused("names 'monocytes', which that dataset doesn't have")
+
+
+def test_reports_hold_what_the_verbs_print(
+    cli: Callable[..., Outcome], done: Run, other_seed: Run, tmp_path: Path
+) -> None:
+    for verb in (["evaluate", done.name], ["compare", done.name, other_seed.name]):
+        told = cli(*verb, "--json", "--report", tmp_path / "report.html").value
+        inside = (tmp_path / "report.html").read_text().split('id="figures">')[1].split("</script>")[0]
+        assert json.loads(inside) == told
+        cli(*verb, "--report", tmp_path / "report.pdf").assert_refused("written as .html")
 
 
 # Searching

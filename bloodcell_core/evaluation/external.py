@@ -149,8 +149,10 @@ def external_pictures(
         )
     left_out = {str(name): int(count) for name, count in pictures.label[labels.isna()].value_counts().items()}
     warnings = []
-    if left_out:
-        warnings.append(f"left out, because the run has no class of that name: {_counted(left_out)}")
+    for why, by_file in (("because the run has no class of that name", False), ("as the mapping file says", True)):
+        some = {name: count for name, count in left_out.items() if (name in (told or {})) == by_file}
+        if some:
+            warnings.append(f"left out, {why}: {_counted(some)}")
     warnings += [
         f"{name} may belong to {part}: a mapping file (--classes) with the line {name},{part} counts it so"
         for name in left_out

@@ -1,0 +1,424 @@
+"""A run's evaluation, or a comparison, as one HTML file that needs nothing else: to be kept, sent, printed on A4.
+
+Every figure is read from the very dictionary that `evaluate` or `compare` prints with `--json`; that dictionary also
+stands in the file, unrounded. There is no script and nothing is loaded: tables are HTML, curves are SVG. Text is
+escaped where it is put in (`tag`), so that no name of a class, dataset or run can become markup.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core import __version__, workspace
+from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.dial import accuracy_coverage
+from bloodcell_core.evaluation.external import figure
+from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.runs import Run
+
+METRIC_WORDS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
+    "auc_ovr": "AUC, one against the rest", "precision_macro": "Macro precision", "recall_macro": "Macro recall",
+    "specificity_macro": "Macro specificity", "average_precision_macro": "Average precision",
+    "kappa": "Cohen's kappa", "brier": "Brier score", "log_loss": "Log loss",
+}  # fmt: skip
+CLASS_WORDS = {
+    "recall": "Recall", "precision": "Precision", "specificity": "Specificity", "f1": "F1", "auc": "AUC",
+    "average_precision": "Average precision",
+}  # fmt: skip
+OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
+PURPOSE = "For research and teaching, not for diagnosis."
+COLOURS = 8  # of curves, in the style sheet
+CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
+FORBIDDEN = ("Cc", "Cf", "Cs", "Cn")  # control, direction marks, half characters: would hide or turn what follows
+
+
+class Html(str):
+    """Text that is HTML already; all other text is escaped where it is put in."""
+
+
+def tag(name: str, attributes: Mapping[str, object] | None = None, *inside: object) -> Html:
+    """An element with what is inside it; what is not `Html` is escaped, its control characters made visible."""
+    words = "".join(f' {key}="{escaped(value)}"' for key, value in (attributes or {}).items())
+    return Html(f"<{name}{words}>{''.join(escaped(part) for part in inside)}</{name}>")
+
+
+def escaped(value: object) -> str:
+    """Text as it may stand in HTML, in an element or an attribute; `Html` as it is."""
+    if isinstance(value, Html):
+        return value
+    shown = "".join("\ufffd" if unicodedata.category(sign) in FORBIDDEN else sign for sign in str(value))
+    return html.escape(shown)
+
+
+def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
+    """The HTML of one evaluation.
+
+    Args:
+        scores, table: of `scoring.evaluated`.
+        run: the run that they are of.
+    """
+    what = "all splits" if scores["split"] == "all" else f"{scores['split']} split"
+    if scores["fold"] and scores["data"] == run.config.data:
+        what += f", fold {scores['fold']}"
+    lead = (
+        f"{run.config.model}, {run.config.view} view, {'pretrained' if run.pretrained else 'untrained'} first weights"
+        + (", trained on synthetic pictures" if run.synthetic else "")
+        + f"; {what} of {scores['data']}"
+    )
+    limits = [*scores["warnings"], *scores["notes"]]
+    return _document(
+        f"{scores['run']} on {scores['data']}",
+        lead,
+        [
+            _section("Figures", tag("p", {}, _counts(scores)), _figures(scores)),
+            _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
+            _section("Classes", _classes(scores)),
+            _section("Confusion", _confusion(scores["confusion"], scores["classes"])),
+            *([_calibration(scores["calibration"])] if scores["calibration"] else []),
+            _section("Curves", tag("div", {"class": "charts"}, *_curves(table, scores["classes"]))),
+            *([_elsewhere(scores)] if scores["class_map"] is not None else []),
+            _data(scores["data"]),
+            _section("Settings", _table(("Setting", "Value"), run.config.to_json().items())),
+        ],
+        scores,
+    )
+
+
+def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """The HTML of a comparison.
+
+    Args:
+        told: what `compare --json` prints: runs, comparisons, seed_groups.
+        settings: {run: its TrainConfig as JSON}; those that differ are shown.
+    """
+    names = [row["run"] for row in told["runs"]]
+    shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in told["runs"])]
+    figures = _table(
+        ("", *names),
+        [(METRIC_WORDS[metric], *(_with_interval(row, metric) for row in told["runs"])) for metric in shown],
+    )
+    limits = dict.fromkeys(limit for row in told["runs"] for limit in row["warnings"] + row["notes"])
+    fields = [
+        (field, *(settings[name][field] for name in settings))
+        for field in next(iter(settings.values()), {})
+        if len({repr(config[field]) for config in settings.values()}) > 1
+    ]
+    return _document(
+        f"{' against '.join(names)}",
+        f"tested on {told['runs'][0]['data']}",
+        [
+            _section("Figures", tag("p", {}, _counts(told["runs"][0])), figures),
+            *(_compared(facts) for facts in told["comparisons"]),
+            *(_by_seed(group) for group in told["seed_groups"]),
+            _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
+            *(
+                _section(f"Confusion of {row['run']}", _confusion(row["confusion"], list(row["per_class"])))
+                for row in told["runs"]
+            ),
+            *([_section("Settings that differ", _table(("Setting", *settings), fields))] if fields else []),
+            _data(told["runs"][0]["data"]),
+        ],
+        told,
+    )
+
+
+def check_report_file(file: Path) -> None:
+    """LabError unless a report can have that name."""
+    if file.suffix.lower() != ".html":
+        raise LabError(f"a report is written as .html, not as {file.name!r}")
+
+
+def write_report(content: str, file: Path) -> None:
+    """Writes a report whole or not at all; LabError for a name that doesn't end in .html."""
+    check_report_file(file)
+    with workspace.write_atomic(file) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def _document(title: str, lead: str, sections: Iterable[Html], facts: Mapping[str, Any]) -> str:
+    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Blood Cell Lab {__version__}"
+    style = resources.files("bloodcell_core.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    # In JSON these signs stand inside strings alone, where this is the same; the element can't be ended by a name.
+    data = json.dumps(facts, allow_nan=False)
+    for sign in "<>&":
+        data = data.replace(sign, f"\\u{ord(sign):04x}")
+    body = "".join(sections)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f"<title>{escaped(title)}</title><style>{style}</style></head>\n<body><h1>{escaped(title)}</h1>"
+        f'<p>{escaped(lead)}</p><p class="quiet">{escaped(made)}. {PURPOSE}</p>{body}\n'
+        f'<script type="application/json" id="figures">{data}</script></body></html>\n'
+    )
+
+
+def _section(title: str, *inside: Html) -> Html:
+    return tag("section", {}, tag("h2", {}, title), *inside) if inside else Html()
+
+
+def _table(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
+    """A table whose first cell of a row is its head."""
+    head = tag("tr", {}, *(tag("th", {}, text) for text in heads))
+    body = [tag("tr", {}, tag("th", {}, row[0]), *(tag("td", {}, cell) for cell in row[1:])) for row in rows]
+    return tag("div", {"class": "scroll"}, tag("table", {}, head, *body))
+
+
+def _counts(scores: Mapping[str, Any]) -> str:
+    photos = scores["photos"]
+    words = f"{scores['pictures']:,} pictures from "
+    words += f"{photos:,} source photos" if photos is not None else "source photos that are not known"
+    words += "; intervals hold 95% and are resampled by source photo"
+    if scores["by_photo"]:
+        right = scores["by_photo"]
+        low, high = right["interval"]
+        words += f". A photo's copies averaged, {right['right']:,} of {right['photos']:,} photos are right"
+        words += f" ({low:.1%} to {high:.1%})"
+    return words + "."
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _interval(limits: Sequence[float] | None) -> str:
+    return f"{limits[0]:.4f} to {limits[1]:.4f}" if limits else "–"
+
+
+def _with_interval(figures: Mapping[str, Any], metric: str) -> str:
+    limits = figures["intervals"].get(metric)
+    return _figure(figures[metric]) + (f" ({_interval(limits)})" if limits else "")
+
+
+def _figures(scores: Mapping[str, Any]) -> Html:
+    rows = [
+        (words, _figure(scores[metric]), _interval(scores["intervals"].get(metric)))
+        for metric, words in METRIC_WORDS.items()
+    ]
+    return _table(("", "Figure", "95% interval"), rows)
+
+
+def _classes(scores: Mapping[str, Any]) -> Html:
+    rows = []
+    for name, figures in scores["per_class"].items():
+        photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
+        rows.append(
+            (name, f"{figures['support']:,}", photos, *(_with_interval(figures, metric) for metric in CLASS_WORDS))
+        )
+    return _table(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
+
+
+def _confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
+    """The matrix, coloured by the share of its row; rows are the true class."""
+    rows = []
+    for name, row in zip(classes, counts, strict=True):
+        shares = [count / max(sum(row), 1) for count in row]
+        cells = [
+            tag("td", {"style": f"--share:{share:.3f}"}, f"{count:,}", tag("small", {}, f"{share:.1%}"))
+            for count, share in zip(row, shares, strict=True)
+        ]
+        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+    return _matrix(classes, rows, "Rows are the true class, columns the answer; shares are of the row.")
+
+
+def _changes(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
+    """The difference of two matrices, coloured by its size and sign."""
+    largest = max(1, *(abs(count) for row in counts for count in row))
+    rows = []
+    for name, row in zip(classes, counts, strict=True):
+        cells = [
+            tag(
+                "td", {"style": f"--share:{abs(count) / largest:.3f}", "class": "less" if count < 0 else "more"},
+                f"{count:+,}" if count else "0",
+            )
+            for count in row
+        ]  # fmt: skip
+        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+    return _matrix(classes, rows, "Confusion, B less A: pictures more or fewer.")
+
+
+def _matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
+    head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, name) for name in classes))
+    return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
+
+
+class Curve(NamedTuple):
+    """A line of a chart whose axes both run from 0 to 1."""
+
+    name: str
+    points: list[tuple[float, float]]
+    whiskers: Sequence[tuple[float, Sequence[float]]] = ()
+    """(x, (low, high)) of upright lines."""
+
+
+def _chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool = False) -> Html:
+    """An SVG of curves, and their names below it; `even` draws the line from corner to corner."""
+
+    def at(x: float, y: float) -> str:
+        return f"{45 + 300 * x:.1f},{15 + 220 * (1 - y):.1f}"
+
+    def line(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> Html:
+        return tag("polyline", {"class": kind, "points": " ".join(at(*point) for point in points), "style": style})
+
+    drawn = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        drawn += [line("axis", [(share, 0), (share, 1)]), line("axis", [(0, share), (1, share)])]
+        x, y = at(share, share).split(",")
+        drawn.append(tag("text", {"x": x, "y": 250, "text-anchor": "middle"}, f"{share:g}"))
+        drawn.append(tag("text", {"x": 40, "y": y, "text-anchor": "end", "dominant-baseline": "middle"}, f"{share:g}"))
+    drawn.append(tag("text", {"x": 195, "y": 270, "text-anchor": "middle"}, across))
+    drawn.append(tag("text", {"x": 12, "y": 125, "text-anchor": "middle", "transform": "rotate(-90 12 125)"}, up))
+    if even:
+        drawn.append(line("even", [(0, 0), (1, 1)]))
+    key = []
+    for place, curve in enumerate(curves):
+        colour = f"var(--c{place % COLOURS})"
+        drawn += [
+            line("curve", [(x, low), (x, high)], f"stroke:{colour};opacity:.5") for x, (low, high) in curve.whiskers
+        ]
+        drawn.append(line("curve", curve.points, f"stroke:{colour}"))
+        key += [tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name]
+    picture = tag("svg", {"viewBox": "0 0 360 278", "role": "img", "aria-label": title}, *drawn)
+    return tag("figure", {}, tag("figcaption", {}, tag("strong", {}, title), *key), picture)
+
+
+def _curves(table: pd.DataFrame, classes: Sequence[str]) -> list[Html]:
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    labels, probabilities, _, _ = arrays_of(table, classes)
+    roc, precision = [], []
+    for index, name in enumerate(classes):
+        own = labels == index
+        if own.any() and not own.all():
+            false, true, _ = roc_curve(own, probabilities[:, index])
+            right, found, _ = precision_recall_curve(own, probabilities[:, index])
+            roc.append(Curve(name, _thinned(false, true)))
+            precision.append(Curve(name, _thinned(found, right)))
+    cover = accuracy_coverage(table, classes)
+    points = [(point["coverage"], point["accuracy"]) for point in cover]
+    limits = [(point["coverage"], point["intervals"]["accuracy"]) for point in cover if point["intervals"]["accuracy"]]
+    return [
+        _chart("ROC, each class against the rest", "false positives, share", "found, share", roc, even=True),
+        _chart("Precision and recall", "recall", "precision", precision),
+        _chart(
+            "If only the surest answers stand", "answers that stand, share", "right among them, share",
+            [Curve("accuracy with 95% interval", points, limits)],
+        ),
+    ]  # fmt: skip
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """At most `CURVE_POINTS` of a curve's points, both ends among them."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
+    return [(float(x[place]), float(y[place])) for place in kept]
+
+
+def _calibration(facts: Mapping[str, Any]) -> Html:
+    shown = {"as it is": facts["before"]}
+    if facts["after"]:
+        shown[f"with temperature {facts['temperature']:.2f}"] = facts["after"]
+    curves = [
+        Curve(
+            name,
+            [(part["confidence"], part["accuracy"]) for part in figures["bins"]],
+            [(part["confidence"], part["interval"]) for part in figures["bins"] if part["interval"]],
+        )
+        for name, figures in shown.items()
+    ]
+    words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
+    rows = [(text, *(_with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
+    rows.insert(1, ("Calibration error by chance alone", *(_figure(part["ece_by_chance"]) for part in shown.values())))
+    return _section(
+        "Calibration",
+        *(tag("p", {}, f"{warning[:1].upper()}{warning[1:]}") for warning in facts["warnings"]),
+        _table(("", *shown), rows),
+        tag("div", {"class": "charts"}, _chart("Reliability", "certainty of the answer", "right, share", curves, True)),
+    )
+
+
+def _elsewhere(scores: Mapping[str, Any]) -> Html:
+    matched = [
+        (theirs, ours or f"left out ({scores['left_out_classes'].get(theirs, 0):,} pictures)")
+        for theirs, ours in scores["class_map"].items()
+    ]
+    inside = [_table(("Class there", "Class of the run"), matched)]
+    if scores["distance"] is not None:
+        rows = [
+            (told["title"], figure(told["training"]), figure(told["here"]), told["words"])
+            for told in scores["distance"].values()
+        ]
+        inside.append(_table(("Median", "Training data", "This data", ""), rows))
+    return _section("Data of another source", *inside)
+
+
+def _data(name: str) -> Html:
+    try:
+        facts = describe(Dataset(name))
+    except LabError as error:
+        return _section("Data", tag("p", {}, str(error)))
+    rows = [
+        ("Name", name), ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
+        ("Pictures", f"{facts['pictures']:,}"),
+        ("Source photos", "not known" if facts["photos"] is None else f"{facts['photos']:,}"),
+        ("Unreadable, left out", facts["unreadable"]), ("Byte-identical, left out", facts["duplicates"]),
+        ("Splits", facts["split_origin"]), ("Licence", facts["licence"]), ("Citation", facts["citation"]),
+    ]  # fmt: skip
+    counts = [
+        (split, f"{part['pictures']:,}", "–" if part["photos"] is None else f"{part['photos']:,}",
+         *(f"{part['by_class'][label]:,}" for label in facts["classes"]))
+        for split, part in facts["splits"].items()
+    ]  # fmt: skip
+    return _section(
+        "Data",
+        _table(("", ""), [row for row in rows if row[1] not in (None, "")]),
+        _table(("Split", "Pictures", "Photos", *facts["classes"]), counts),
+    )
+
+
+def _compared(facts: Mapping[str, Any]) -> Html:
+    right = facts["right"]
+    rows = [
+        (METRIC_WORDS[metric], _figure(told["a"]), _figure(told["b"]), _signed(told["difference"]),
+         f"{told['interval'][0]:+.4f} to {told['interval'][1]:+.4f}" if told["interval"] else "–")
+        for metric, told in facts["metrics"].items()
+    ]  # fmt: skip
+    who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
+    if right["p"] is not None:
+        who.append(("McNemar's exact p", f"{right['p']:.3f}"))
+    return _section(
+        f"A: {facts['a']}, B: {facts['b']}",
+        tag("p", {}, tag("strong", {}, facts["verdict"])),
+        _table(("", "A", "B", "B less A", "95% interval, paired"), rows),
+        _table((f"Of {right['of']:,} {right['unit']}", ""), who),
+        _changes(facts["confusion"]["difference"], facts["classes"]),
+        *(tag("p", {}, f"{note[:1].upper()}{note[1:]}") for note in facts["notes"]),
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _by_seed(group: Mapping[str, Any]) -> Html:
+    rows = [
+        (METRIC_WORDS[metric], _figure(told["mean"]), _figure(told["spread"]))
+        for metric, told in group["metrics"].items()
+        if told
+    ]
+    return _section(
+        "What a seed alone changes",
+        tag("p", {}, ", ".join(group["runs"])),
+        _table(("", "Mean", "Standard deviation"), rows),
+    )

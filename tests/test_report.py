@@ -1,0 +1,184 @@
+"""The report: one file that needs nothing else, with the figures of `evaluate` and `compare`, whatever names hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bloodcell_core import workspace
+from bloodcell_core.data.importing import make_demo
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.comparison import Side, compare_sides
+from bloodcell_core.evaluation.report import METRIC_WORDS, comparison_report, run_report, tag, write_report
+from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\x00b\x1b[31m\u202egnp", "</td>&amp;'"]
+MAY_STAND = {
+    "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "div", "table", "caption", "tr",
+    "th", "td", "small", "strong", "figure", "figcaption", "span", "svg", "polyline", "text", "script",
+}  # fmt: skip
+
+
+class Read(HTMLParser):
+    """What a browser would find in a file: elements with their attributes, the text, the JSON."""
+
+    def __init__(self, content: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.json = ""
+        self.feed(content)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["script"]:
+            self.json += data
+        elif self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+
+def assert_stands_alone(content: str) -> Read:
+    """It loads nothing, runs nothing, and is well formed."""
+    read = Read(content)
+    assert read.open == []
+    assert {name for name, _ in read.elements} <= MAY_STAND
+    for name, attributes in read.elements:
+        assert not {"src", "href", "srcset", "data", "action", "xlink:href"} & attributes.keys()
+        assert not any(key.startswith("on") for key in attributes)
+        assert name != "script" or attributes == {"type": "application/json", "id": "figures"}
+    assert "url(" not in content
+    assert "@import" not in content
+    assert "default-src 'none'" in content
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\ud800-\udfff]", content)
+    return read
+
+
+def hostile_side(name: str, seed: int) -> Side:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(HOSTILE, 12)
+    scores = rng.normal(size=(48, 4)) + 1.5 * (labels[:, None] == np.array(HOSTILE))
+    shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    pictures = pd.DataFrame(
+        {"image_id": [f"i{i}" for i in range(48)], "split": "test", "label": labels}
+        | {"source_photo": [f"p{i // 2}" for i in range(48)]}
+    )
+    return Side(name, "demo", "h", HOSTILE, predictions_table(pictures, shares, HOSTILE))
+
+
+# A run
+
+
+def test_the_report_of_a_run_holds_evaluates_figures_to_the_digit(done: Run) -> None:
+    scores, table = evaluated(done)
+    content = run_report(scores, table, done)
+    read = assert_stands_alone(content)
+    assert json.loads(read.json) == json.loads(json.dumps(scores))
+    text = " ".join(read.texts)
+    for metric, words in METRIC_WORDS.items():
+        assert words in text
+        assert scores[metric] is None or f"{scores[metric]:.4f}" in read.texts
+    for row in scores["confusion"]:
+        for count in row:
+            assert f"{count:,}" in read.texts
+    for said in (
+        f"{scores['pictures']} pictures from {scores['photos']} source photos",
+        "not for diagnosis", "synthetic", "Blood Cell Lab", done.config.model, "Reliability", "learning_rate",
+    ):  # fmt: skip
+        assert said in text
+    for limit in scores["warnings"] + scores["notes"]:
+        assert limit[1:] in text
+    assert len(content) < 500_000
+
+
+def test_the_report_of_other_data_tells_the_classes_and_the_distance(done: Run) -> None:
+    make_demo("other", per_class=10, seed=3)
+    scores, table = evaluated(done, "other", "all", "cpu")
+    text = " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
+    assert "Data of another source" in text
+    assert all(told["words"] in text for told in scores["distance"].values())
+    assert "all splits of other" in text
+
+
+def test_a_report_can_be_made_when_the_data_are_gone(done: Run) -> None:
+    shutil.rmtree(workspace.dataset_dir("demo"))
+    scores, table = evaluated(done)
+    assert "there is no dataset 'demo'" in " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
+
+
+def test_hostile_names_stay_text(done: Run) -> None:
+    side = hostile_side("run", 0)
+    scores, _ = evaluated(done)
+    scores |= score(side.table, HOSTILE) | {"classes": HOSTILE, "run": HOSTILE[0], "data": HOSTILE[1]}
+    content = run_report(scores, side.table, done)
+    read = assert_stands_alone(content)
+    assert json.loads(read.json)["classes"] == HOSTILE
+    assert HOSTILE[0] in "".join(read.texts)
+    assert "a\ufffdb\ufffd[31m\ufffdgnp" in read.texts
+
+
+# A comparison
+
+
+def compared(*sides: Side) -> dict[str, Any]:
+    first, *others = sides
+    return {
+        "runs": [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides],
+        "comparisons": [compare_sides(first, other) for other in others],
+        "seed_groups": [],
+    }
+
+
+def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_text(lab: Path) -> None:
+    told = compared(hostile_side(HOSTILE[0], 0), hostile_side("b", 1), hostile_side("c", 2))
+    read = assert_stands_alone(
+        comparison_report(told, {HOSTILE[0]: {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}})
+    )
+    assert json.loads(read.json) == json.loads(json.dumps(told))
+    text = " ".join(read.texts)
+    for facts in told["comparisons"]:
+        assert facts["verdict"] in text
+        for metric in facts["metrics"].values():
+            assert f"{metric['difference']:+.4f}" in read.texts
+        assert f"{facts['right']['only_b']:,}" in read.texts
+    assert "seed" in read.texts
+    assert "model" not in read.texts
+
+
+# The file
+
+
+def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "report.html"
+    write_report("first", file)
+    with pytest.raises(LabError, match=r"as \.html, not as 'report\.pdf'"):
+        write_report("x", file.with_suffix(".pdf"))
+    with pytest.raises(UnicodeEncodeError):
+        write_report("half \ud800 a sign", file)
+    assert file.read_text() == "first"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_text_is_escaped_where_it_is_put_in_and_elements_are_not_escaped_twice() -> None:
+    assert tag("p", {"class": '"<'}, tag("b", {}, "a & b"), "<i>") == (
+        '<p class="&quot;&lt;"><b>a &amp; b</b>&lt;i&gt;</p>'
+    )
