@@ -2,10 +2,9 @@
 
 import streamlit as st
 
-from bloodcell_core.data.dataset import names as dataset_names
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import check_comparable, seed_groups
-from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
+from bloodcell_core.evaluation.published import PUBLISHED
 from ui import compare, compare_panels, lab, matrix, shell
 from ui.theme import pretty
 
@@ -18,7 +17,6 @@ titles = {name: lab.run_title(run) for name, run in runs.items()}
 
 st.caption("Tick two or more runs. A column's head sorts; the magnifier above the table searches.")
 picked = compare.pick(runs)
-formats = {lab.dataset(name).facts["format"] for name in {run.config.data for run in picked} if name in dataset_names()}
 published = "; ".join(
     f"{row.title} (published): accuracy {row.accuracy:.4f}, macro F1 {row.f1_macro:.4f}, AUC {row.auc_ovr:.4f}"
     for row in PUBLISHED
@@ -26,7 +24,7 @@ published = "; ".join(
 st.caption(
     "The 95% intervals are resampled by source photo where photos are known. What the original analysis reports on the "
     f"public archive's test split, without intervals: {published}."
-    + ("" if formats == {PUBLISHED_FORMAT} else " These runs are on other pictures: they can't be compared with that.")
+    + ("" if compare.on_public_archive(picked) else " Runs on other pictures can't be compared with that.")
 )
 notes = dict.fromkeys(note for run in picked for note in run.summary()["test"]["warnings"])
 if notes:

@@ -258,6 +258,14 @@ def test_every_panel_is_drawn_alone(panel, pair):
     assert len(app.get("plotly_chart")) == 1
 
 
+def test_runs_are_compared_though_their_dataset_is_another_version_s(pair):
+    file = workspace.dataset_dir("demo") / "dataset.json"
+    workspace.write_json(file, workspace.read_json(file) | {"schema_version": 0})
+    app = draw(COMPARE, who="both")
+    assert "McNemar" in words(app)
+    assert ["schema version 0" in error.value for error in app.error] == [True], "where its pictures would stand"
+
+
 def test_runs_on_other_pictures_are_not_set_against_each_other(pair):
     recorded = workspace.read_json(pair[1].folder / "config.json")
     workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})

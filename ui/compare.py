@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, merged, picture_outcomes, side_of
+from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 from ui import gallery, lab, shell
@@ -99,6 +101,15 @@ def _columns() -> dict[str, Any]:
 
 
 # ---- What was tested -----------------------------------------------------------------------------------
+
+
+def on_public_archive(runs: Sequence[Run]) -> bool:
+    """Whether all runs are on the data of the published figures, as far as their datasets are there and tell."""
+    try:
+        formats = {lab.dataset(run.config.data).facts["format"] for run in runs}
+    except LabError:  # one was removed, or is another version's: its runs are compared all the same
+        return False
+    return formats == {PUBLISHED_FORMAT}
 
 
 def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
