@@ -275,3 +275,23 @@ def test_runs_on_other_pictures_are_not_set_against_each_other(pair):
     assert not app.error
     unasked = draw(COMPARE)
     assert not unasked.warning, "the newest alone is shown: there is no other on its data"
+
+
+def test_nothing_is_compared_twice_unless_its_predictions_changed(pair, monkeypatch):
+    from bloodcell_core.evaluation.comparison import compare_sides
+    from ui import compare
+
+    calls = []
+    monkeypatch.setattr(compare, "compare_sides", lambda a, b: calls.append(a.name) or compare_sides(a, b))
+    table = pair[0].predictions()
+    table["p_eosinophil"], table["p_monocyte"] = table.p_monocyte.copy(), table.p_eosinophil.copy()
+    table["predicted"] = table[[f"p_{name}" for name in pair[0].classes]].idxmax(axis=1).str.removeprefix("p_")
+    table.to_parquet(pair[0].folder / "predictions.parquet")
+    draw(COMPARE)
+    draw(COMPARE, panel="cost")
+    assert len(calls) == 1
+    table.assign(**{f"p_{name}": 0.25 for name in pair[0].classes}, predicted=pair[0].classes[0]).to_parquet(
+        pair[0].folder / "predictions.parquet"
+    )
+    draw(COMPARE)
+    assert len(calls) == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -15,6 +16,8 @@ from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 from ui import gallery, lab, shell
 from ui.theme import pretty
+
+T = TypeVar("T")
 
 METRICS = {
     "accuracy": "Accuracy",
@@ -132,31 +135,32 @@ def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
     return side_of(_run).merged(groups) if groups else side_of(_run)
 
 
-def with_validation(run: Run, merge: bool) -> pd.DataFrame:
-    """A run's predictions of its validation and test pictures, merged as its side is."""
-    table = lab.predictions(run)
-    groups = granulocytes(run.classes) if merge else None
-    return merged(table, run.classes, groups)[0] if groups else table
+def with_validation(side: Side, run: Run, merge: bool) -> Side:
+    """A side with the run's validation pictures too, merged as it is."""
+    table, groups = lab.predictions(run), granulocytes(run.classes) if merge else None
+    return replace(side, table=merged(table, run.classes, groups)[0] if groups else table)
 
 
+def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """`st.cache_data` for functions of sides, told by what stands in them: a resumed run is scored anew."""
+    return st.cache_data(max_entries=32, show_spinner=what, hash_funcs={Side: _content})
+
+
+def _content(side: Side) -> tuple[Any, ...]:
+    rows = pd.util.hash_pandas_object(side.table, index=False)
+    return side.name, side.data_hash, side.classes, side.settings, int(rows.sum())
+
+
+@kept("Drawing photos 2,000 times for the intervals …")
 def scores(side: Side) -> dict[str, Any]:
     """All figures of a side, by class too, each with its interval; seconds at the first look."""
-    return _scores(side.name, side.data_hash, tuple(side.classes), side)
+    return score(side.table, side.classes)
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
-def _scores(name: str, data_hash: str, classes: tuple[str, ...], _side: Side) -> dict[str, Any]:
-    return score(_side.table, _side.classes)
-
-
+@kept("Drawing photos 2,000 times for both …")
 def compared(a: Side, b: Side) -> dict[str, Any]:
     """`compare_sides`, kept."""
-    return _compared(a.name, b.name, a.data_hash, tuple(a.classes), a, b)
-
-
-@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for both …")
-def _compared(a: str, b: str, data_hash: str, classes: tuple[str, ...], _a: Side, _b: Side) -> dict[str, Any]:
-    return compare_sides(_a, _b)
+    return compare_sides(a, b)
 
 
 def confusion(side: Side) -> list[list[int]]:

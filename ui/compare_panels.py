@@ -102,8 +102,9 @@ def _calibration(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles
         "validation split and changes no answer."
     )
     when = "after" if shell.bound_toggle("With the temperature", "warm") else "before"
-    told = {side.name: _calibrated(side.name, tuple(side.classes), merge, side, run)
-            for side, run in zip(sides, runs, strict=True)}  # fmt: skip
+    told = {
+        side.name: _calibrated(compare.with_validation(side, run, merge)) for side, run in zip(sides, runs, strict=True)
+    }
     shown = {titles[name]: facts[when] for name, facts in told.items() if facts[when]}
     if shown:
         _draw(figures.reliability(shown, is_dark()), "reliability", "How often answers of a confidence are right")
@@ -124,14 +125,14 @@ def _with_limits(facts: Mapping[str, Any], key: str) -> str:
     return f"{facts[key]:.4f}" + (f"  ({limits[0]:.4f} to {limits[1]:.4f})" if limits else "")
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
-def _calibrated(name: str, classes: tuple[str, ...], merge: bool, _side: Side, _run: Run) -> dict[str, Any]:
-    return calibration(compare.with_validation(_run, merge), _side.classes)
+@compare.kept("Drawing photos 2,000 times for the intervals …")
+def _calibrated(side: Side) -> dict[str, Any]:
+    return calibration(side.table, side.classes)
 
 
 def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     st.caption("Answers less sure than a threshold are set aside, to be looked at by a person.")
-    told = {side.name: _dialled(side.name, side.data_hash, tuple(side.classes), side) for side in sides}
+    told = {side.name: _dialled(side) for side in sides}
     curves = {titles[name]: curve for name, (_, curve) in told.items()}
     _draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
     with st.container(horizontal=True):
@@ -161,11 +162,9 @@ def _set_aside(row: Mapping[str, Any], pictures: int) -> dict[str, Any]:
     return told | {"Mistakes missed": row["missed"]}
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing photos 2,000 times for the intervals …")
-def _dialled(
-    name: str, data_hash: str, classes: tuple[str, ...], _side: Side
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return dial(_side.table, _side.classes), accuracy_coverage(_side.table, _side.classes)
+@compare.kept("Drawing photos 2,000 times for the intervals …")
+def _dialled(side: Side) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return dial(side.table, side.classes), accuracy_coverage(side.table, side.classes)
 
 
 def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
