@@ -160,6 +160,9 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
         for metric in facts["metrics"].values():
             assert f"{metric['difference']:+.4f}" in read.texts
         assert f"{facts['right']['only_b']:,}" in read.texts
+    for row in told["runs"]:
+        assert f"{row['by_photo']['right']} of 24 " in text
+        assert row["warnings"][0] in text
     assert "seed" in read.texts
     assert "model" not in read.texts
 

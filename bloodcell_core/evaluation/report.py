@@ -82,7 +82,12 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
         f"{scores['run']} on {scores['data']}",
         lead,
         [
-            _section("Figures", tag("p", {}, _counts(scores)), _figures(scores)),
+            _section(
+                "Figures",
+                tag("p", {}, _counts(scores)),
+                tag("p", {}, f"Photos right, a photo's copies averaged: {_photos_right(scores)}."),
+                _figures(scores),
+            ),
             _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
             _section("Classes", _classes(scores)),
             _section("Confusion", _confusion(scores["confusion"], scores["classes"])),
@@ -107,9 +112,15 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in told["runs"])]
     figures = _table(
         ("", *names),
-        [(METRIC_WORDS[metric], *(_with_interval(row, metric) for row in told["runs"])) for metric in shown],
+        [
+            *((METRIC_WORDS[metric], *(_with_interval(row, metric) for row in told["runs"])) for metric in shown),
+            ("Photos right", *(_photos_right(row) for row in told["runs"])),
+        ],
     )
-    limits = dict.fromkeys(limit for row in told["runs"] for limit in row["warnings"] + row["notes"])
+    limits: dict[str, list[str]] = {}
+    for row in told["runs"]:
+        for limit in row["warnings"] + row["notes"]:
+            limits.setdefault(limit, []).append(row["run"])
     fields = [
         (field, *(settings[name][field] for name in settings))
         for field in next(iter(settings.values()), {})
@@ -122,7 +133,13 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
             _section("Figures", tag("p", {}, _counts(told["runs"][0])), figures),
             *(_compared(facts) for facts in told["comparisons"]),
             *(_by_seed(group) for group in told["seed_groups"]),
-            _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
+            _section(
+                "Limits",
+                *(
+                    tag("p", {}, limit if len(of) == len(names) else f"{', '.join(of)}: {limit}")
+                    for limit, of in limits.items()
+                ),
+            ),
             *(
                 _section(f"Confusion of {row['run']}", _confusion(row["confusion"], list(row["per_class"])))
                 for row in told["runs"]
@@ -181,12 +198,13 @@ def _counts(scores: Mapping[str, Any]) -> str:
     words = f"{scores['pictures']:,} pictures from "
     words += f"{photos:,} source photos" if photos is not None else "source photos that are not known"
     words += "; intervals hold 95% and are resampled by source photo"
-    if scores["by_photo"]:
-        right = scores["by_photo"]
-        low, high = right["interval"]
-        words += f". A photo's copies averaged, {right['right']:,} of {right['photos']:,} photos are right"
-        words += f" ({low:.1%} to {high:.1%})"
     return words + "."
+
+
+def _photos_right(scores: Mapping[str, Any]) -> str:
+    """By photo, a photo's copies averaged, with exact limits."""
+    told = scores["by_photo"]
+    return f"{told['right']:,} of {told['photos']:,} ({_interval(told['interval'])})" if told else "–"
 
 
 def _figure(value: float | None) -> str:
