@@ -190,6 +190,9 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
     words = cli("evaluate", "latest").out
     for said in ("synthetic", "weights: none", f"{scores['accuracy']:.4f}", "rows are true", "source photos"):
         assert said in words
+    assert f"Cohen's kappa      {scores['kappa']:.4f}" in words
+    assert f"calibration error  {scores['calibration']['before']['ece']:.4f}" in words
+    assert "calibration error" not in cli("evaluate", "latest", "--split", "val").out
     validation = cli("evaluate", "latest", "--split", "val", "--json").value
     assert validation["split"] == "val"
     assert validation["pictures"] == (done.predictions().split == "val").sum()
