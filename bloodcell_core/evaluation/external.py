@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,9 @@ def external_pictures(
         which = "pictures" if split == "all" else f"{split} pictures"
         raise LabError(
             f"dataset {dataset.name!r} has no {which} of the classes that {run.name} knows "
-            f"({', '.join(run.classes)}); it has {_counted(pictures.label.value_counts().to_dict()) or 'none at all'}"
+            f"({', '.join(run.classes)}); it has {_counted(Counter(pictures.label)) or 'none at all'}"
         )
-    left_out = {str(name): int(count) for name, count in pictures.label[labels.isna()].value_counts().items()}
+    left_out = dict(Counter(pictures.label[labels.isna()]))
     warnings = []
     for why, by_file in (("because the run has no class of that name", False), ("as the mapping file says", True)):
         some = {name: count for name, count in left_out.items() if (name in (told or {})) == by_file}

@@ -85,7 +85,6 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             _section(
                 "Figures",
                 tag("p", {}, _counts(scores)),
-                tag("p", {}, f"Photos right, a photo's copies averaged: {_photos_right(scores)}."),
                 _figures(scores),
             ),
             _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
@@ -195,10 +194,10 @@ def _table(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
 
 def _counts(scores: Mapping[str, Any]) -> str:
     photos = scores["photos"]
-    words = f"{scores['pictures']:,} pictures from "
-    words += f"{photos:,} source photos" if photos is not None else "source photos that are not known"
-    words += "; intervals hold 95% and are resampled by source photo"
-    return words + "."
+    known = photos is not None
+    origin = f"{photos:,} source photos" if known else "source photos that are not known"
+    unit = "source photo" if known else "picture"
+    return f"{scores['pictures']:,} pictures from {origin}; intervals hold 95% and are resampled by {unit}."
 
 
 def _photos_right(scores: Mapping[str, Any]) -> str:
@@ -225,6 +224,9 @@ def _figures(scores: Mapping[str, Any]) -> Html:
         (words, _figure(scores[metric]), _interval(scores["intervals"].get(metric)))
         for metric, words in METRIC_WORDS.items()
     ]
+    if scores["by_photo"]:
+        right, limits = scores["by_photo"], scores["by_photo"]["interval"]
+        rows.append(("Photos right, copies averaged", f"{right['right']:,} of {right['photos']:,}", _interval(limits)))
     return _table(("", "Figure", "95% interval"), rows)
 
 
