@@ -30,6 +30,11 @@ _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, kept to be reaped."""
 
 
+def starting() -> dict[str, Any]:
+    """The status of a job whose worker is about to begin."""
+    return {"state": "starting", "reason": "", "updated": time.time()}
+
+
 class StopRequested(Exception):
     """A person asked the job to end."""
 
@@ -76,7 +81,7 @@ class Job:
         for ended in [folder for folder, process in _workers.items() if process.poll() is not None]:
             del _workers[ended]
         (self.folder / "stop").unlink(missing_ok=True)
-        self.tell(state="starting", reason="")
+        self.tell(**starting())
         with open(self.folder / "worker.log", "ab") as log:
             _workers[self.folder] = subprocess.Popen(
                 [sys.executable, "-m", module, self.folder.name],

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from bloodcell_core import workspace
-from bloodcell_core.background import ENDED, Job, StopRequested
+from bloodcell_core.background import ENDED, Job, StopRequested, starting
 from bloodcell_core.data.dataset import Dataset
 
 BEAT = 0.25  # seconds between two writes of status.json
@@ -56,6 +56,7 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
                 shutil.copyfileobj(upload[1], copy)
             options["source"] = str(final / "upload" / file)
         workspace.write_json(folder / "request.json", {"kind": kind, "options": options})
+        workspace.write_json(folder / "status.json", starting())  # a page may look at once
     job = ImportJob(name)
     job.start("bloodcell_core.data.import_jobs")
     return job

@@ -43,6 +43,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("doesn't exist")).to_have_count(0)
     start_import(page, str(written(tmp_path / "cells")), "mine")
+    expect(page.locator("[class*=st-key-import_20]")).to_be_visible()  # its card: it has begun
     page.close()
     page = open_page("Browse")
     expect(page.get_by_text("is imported").first).to_be_visible()
