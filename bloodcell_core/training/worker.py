@@ -140,6 +140,7 @@ class _Begun(NamedTuple):
     """A training before its next step."""
 
     device: Device
+    dataset: Dataset
     rows: dict[str, np.ndarray]
     view: np.ndarray
     training: LabelledPictures
@@ -166,7 +167,7 @@ def _begin(run: Run, team: Team, progress: Callable[[int, int], None] = lambda d
     # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
     state = first_state(config, len(run.classes), device, "none" if file.exists() else config.weights)
     written = checkpoint.load(file, state, device.device) if file.exists() else 0
-    return _Begun(device, rows, view, training, validation, state, written)
+    return _Begun(device, dataset, rows, view, training, validation, state, written)
 
 
 def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
@@ -200,7 +201,7 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     if run.weights_file.exists():
         write_status(run.folder, phase="scoring the test split")
         kept = np.concatenate([begun.rows["val"], begun.rows["test"]])
-        _score(run, Dataset(config.data), begun.view, kept, begun.device)
+        _score(run, begun.dataset, begun.view, kept, begun.device)
     elif finished:
         raise LabError("no epoch had a validation loss that is a number: try a lower learning rate")
     if broken:
