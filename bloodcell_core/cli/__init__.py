@@ -1,0 +1,79 @@
+"""The command line: `python -m bloodcell_core VERB …`.
+
+A reading verb with `--json` prints one JSON object to stdout and nothing else there; progress goes to stderr.
+Exit code 0; 2 for a usage or input error, told in one line; 1 for a failure of the program itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from bloodcell_core import __version__
+from bloodcell_core.cli import data, pictures, runs, scoring, training, tune
+from bloodcell_core.cli.parser import Parser
+from bloodcell_core.errors import LabError
+
+FAMILIES = (data, training, runs, tune, scoring, pictures)
+"""A family of verbs a module, in the order of `--help`; each adds its own to the parser."""
+
+REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is full, closed or no place for a file
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT,
+    errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        code = parsed.do(parsed) or 0
+        if sys.stdout:  # None where it was closed before we began
+            sys.stdout.flush()  # here and not at Python's end, where a failure would be told by a traceback
+        return code
+    except LabError as error:
+        return _fail(str(error), 2, parsed)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1, parsed)
+    except BrokenPipeError:
+        _discard_output()
+        return 0  # the reader of our output has seen enough
+    except OSError as error:
+        _discard_output()
+        refused = error.errno in REFUSED_BY_SYSTEM
+        return _fail(f"the system refused: {error}", 2 if refused else 1, parsed)
+    except Exception as error:
+        return _fail(f"the program failed: {type(error).__name__}: {error} (--debug tells more)", 1, parsed)
+
+
+def _discard_output() -> None:
+    """Where our output can't be written, sends the rest nowhere: Python would try again at its end, and fail loudly."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
+    if parsed.debug:
+        raise  # noqa: PLE0704  called from an except block alone
+    print(f"bloodcell_core: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = Parser(
+        prog="bloodcell_core",
+        description="Blood Cell Lab: white-blood-cell images, for research and teaching.",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verbs = top.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
+    for family in FAMILIES:
+        family.add(verbs)
+    return top

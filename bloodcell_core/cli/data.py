@@ -1,0 +1,168 @@
+"""`data`: datasets imported, downloaded, drawn, listed, shown, audited, removed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core.cli.output import progress, show
+from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.data.download import DOWNLOADS
+
+AUDIT_FILES = 50  # that a finding of an audit names at most
+
+
+def add(verbs: Any) -> None:
+    data = family(verbs, "data", "datasets: import, download, demo, list, show, audit, remove")
+    parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--name", help="by default after the source")
+    parser.add_argument("--format", default="auto", help="auto, or a format's name")
+    parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
+    parser.add_argument(
+        "--no-trace", action="store_true", help="don't look for each picture's photograph, which takes minutes"
+    )
+    parser = verb(data, "download", _data_download, "Fetch a public data set by name and import it.")
+    parser.add_argument("download", metavar="NAME", choices=tuple(DOWNLOADS), help=f"one of {', '.join(DOWNLOADS)}")
+    parser.add_argument("--name", help="what to call the dataset; by default as the download")
+    parser.add_argument("--no-trace", action="store_true", help="don't look for each picture's photograph")
+    parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
+    parser.add_argument("--name", default="demo")
+    parser.add_argument("--per-class", type=int, help="pictures a class")
+    parser.add_argument("--seed", type=int, default=0)
+    verb(data, "list", _data_list, "List the datasets.")
+    verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
+    verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name")
+    verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
+
+
+def _data_import(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.importing import import_dataset
+
+    dataset = import_dataset(
+        args.source,
+        args.name,
+        args.format,
+        args.with_test_simple,
+        progress("pictures read"),
+        trace=not args.no_trace,
+        trace_progress=progress("photographs looked for"),
+    )
+    _show_dataset(dataset, args.json)
+
+
+def _data_download(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.download import download
+    from bloodcell_core.data.importing import free_name, import_dataset
+
+    name = free_name(args.name or args.download)  # before gigabytes are fetched for nothing
+    dataset = import_dataset(
+        download(args.download),
+        name,
+        progress=progress("pictures read"),
+        trace=not args.no_trace,
+        trace_progress=progress("photographs looked for"),
+    )
+    _show_dataset(dataset, args.json)
+
+
+def _data_demo(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.importing import DEMO_PER_CLASS, make_demo
+
+    per_class = DEMO_PER_CLASS if args.per_class is None else args.per_class
+    _show_dataset(make_demo(args.name, per_class, args.seed, progress("pictures drawn")), args.json)
+
+
+def _data_list(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset, names
+
+    found = [Dataset(name).facts for name in names()]
+    keys = ("name", "format", "classes", "pictures", "synthetic")
+    rows = [{key: facts[key] for key in keys} for facts in found]
+    lines = [f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows]
+    show(
+        {"datasets": rows},
+        args.json,
+        lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"],
+    )
+
+
+def _data_show(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset
+
+    _show_dataset(Dataset(args.name), args.json)
+
+
+def _show_dataset(dataset: Any, as_json: bool) -> None:
+    from bloodcell_core.data.dataset import describe
+
+    facts = describe(dataset)
+    lines = _count_lines(facts)
+    if facts["scenes_in_several_splits"]:
+        lines.append(
+            f"warning: {facts['scenes_in_several_splits']} cells were photographed more than once and stand in several "
+            f"splits: {facts['test_pictures_of_shared_scenes']:,} test pictures show cells that training sees too"
+        )
+    lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
+    lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
+    show(facts, as_json, lines)
+
+
+def _count_lines(facts: dict[str, Any]) -> list[str]:
+    """What a dataset holds, by split and class."""
+    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
+    why = "; ".join(filter(None, (facts["photos_origin"], facts["photos_unknown_because"])))
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
+    lines = [
+        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos} ({why})",
+        f"split: {facts['split_origin']}",
+    ]
+    for split, part in facts["splits"].items():
+        known = part["photos"] is not None
+        of_photos = f" from {part['photos']:,} photos" if known else ""
+        counts = ", ".join(
+            f"{name} {count:,}" + (f" from {part['photos_by_class'][name]:,}" if known else "")
+            for name, count in part["by_class"].items()
+        )
+        lines.append(f"  {split:5} {part['pictures']:>7,} pictures{of_photos}: {counts}")
+    return lines
+
+
+def _data_audit(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.audit import audit
+    from bloodcell_core.data.dataset import Dataset
+
+    dataset = Dataset(args.name)
+    seen = audit(dataset)
+    findings: list[dict[str, Any]] = [
+        {
+            "name": finding.name,
+            "title": finding.title,
+            "severity": finding.severity,
+            "words": finding.words,
+            "count": len(finding.rows),
+            "files": dataset.images.file[finding.rows[:AUDIT_FILES]].tolist(),
+        }
+        for finding in seen.findings
+    ]
+    lines = [] if findings else ["nothing stands out"]
+    for told in findings:
+        severity = told["severity"].upper() if told["severity"] == "alarm" else told["severity"]
+        lines.append(f"{severity}: {told['title']}: {told['words']}")
+        lines += [f"  {file}" for file in told["files"][:3]]
+        lines += [f"  … and {told['count'] - 3:,} more (--json names {AUDIT_FILES})"] if told["count"] > 3 else []
+    lines += ["", *_count_lines(seen.facts)]
+    for photo in seen.facts["largest_families"]:
+        where = f"{', '.join(photo['labels'])} in {', '.join(photo['splits'])}"
+        lines.append(f"  {photo['pictures']:,} pictures from photo {photo['photo']}: {where}")
+    for what in ("sizes", "modes"):
+        lines.append(f"{what}: {', '.join(f'{value} {count:,}' for value, count in seen.facts[what].items())}")
+    show(seen.facts | {"findings": findings}, args.json, lines)
+
+
+def _data_remove(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import remove
+
+    remove(args.name)
+    show({"removed": args.name}, args.json, [f"removed dataset {args.name}"])

@@ -1,0 +1,94 @@
+"""What the verbs print: one JSON object, or lines for people; progress goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bloodcell_core import runs
+
+
+def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
+    if as_json:
+        print(json.dumps(value, allow_nan=False))
+    else:
+        print("\n".join(lines))
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """A line on stderr that counts, at most four times a second, with the time left."""
+    first: tuple[float, int] | None = None
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal first, last
+        now = time.monotonic()
+        first = first or (now, done)
+        if now - last > 0.25 or done == total:
+            last = now
+            seconds = (now - first[0]) / max(done - first[1], 1) * (total - done)
+            left = f", {seconds:.0f} s left " if done > first[1] else " "
+            end = "\n" if done == total else ""
+            print(f"\r{what}: {done:,} of {total:,}{left}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def weights_words(run: runs.Run) -> str:
+    return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
+
+
+def split_words(run: runs.Run, split: str, data: str | None = None) -> str:
+    """A split of a run's own dataset or of another; a fold's run is tested on its fold."""
+    own = data in (None, run.config.data)
+    if split == "all":
+        return "all splits"
+    return f"fold {run.config.fold_words}" if own and split == "test" and run.config.folds else f"{split} split"
+
+
+METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro F1",
+    "auc_ovr": "AUC",
+    "kappa": "Cohen's kappa",
+}
+
+
+def score_lines(scores: dict[str, Any], title: str) -> list[str]:
+    photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
+    lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
+    for key, title in METRIC_WORDS.items():
+        if scores.get(key) is not None:  # the summary of an older run has no kappa
+            limits = scores["intervals"][key]
+            interval = f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
+            lines.append(f"  {title:18} {scores[key]:.4f}{interval}")
+    if scores["by_photo"]:
+        photo = scores["by_photo"]
+        lines.append(f"  photos right       {photo['right']} of {photo['photos']}")
+    return lines + [f"  note: {note}" for note in scores["warnings"] + scores["notes"]]
+
+
+def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
+    """The calibration error before and after the temperature; no line where none was measured."""
+    if facts is None:
+        return []
+    before, after = facts["before"], facts["after"]
+    limits, chance = before["intervals"]["ece"], before["ece_by_chance"]
+    line = f"  calibration error  {before['ece']:.4f}"
+    if limits:
+        line += f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}, {chance:.4f} by chance alone"
+    if after:
+        line += f"; with temperature {facts['temperature']:.2f} {after['ece']:.4f}"
+    return [line, *(f"  note: {warning}" for warning in facts["warnings"])]
+
+
+def figure(value: float | None) -> str:
+    return "–     " if value is None else f"{value:.4f}"

@@ -1,0 +1,82 @@
+"""What the verbs' parsers share: errors in one line, --json and --debug, the flags of TrainConfig's fields."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from bloodcell_core import config
+from bloodcell_core.config import PRESETS
+from bloodcell_core.errors import LabError
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without argparse's usage block before it."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def verb(parent: Any, name: str, do: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
+    """Adds the verb `name` to what `add_subparsers` gave; `do` is called with what was parsed."""
+    parser: argparse.ArgumentParser = parent.add_parser(name, help=help, description=help)
+    parser.set_defaults(do=do)
+    # SUPPRESS: a default here would undo a --debug given before the verb
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def family(parent: Any, name: str, help: str) -> Any:
+    """Adds a word that has verbs of its own, as `data` has `data import`; `verb` takes what this returns."""
+    return parent.add_parser(name, help=help).add_subparsers(required=True, metavar="VERB", parser_class=Parser)
+
+
+FLAGGED = [
+    name for name, spec in config.fields().items()
+    if not spec.metadata["advanced"] or name in ("weights", "seed", "device")
+]  # fmt: skip
+"""Settings that have a flag of their own; `--set` takes all."""
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    for name in FLAGGED:
+        spec = config.fields()[name]
+        default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+        parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+    add_set_flag(parser)
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
+    add_place_flags(parser)
+
+
+def add_set_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help=f"any setting: {', '.join(config.fields())}",
+    )  # fmt: skip
+
+
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
+    where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainConfig that preset and flags give."""
+    values: dict[str, Any] = dict(PRESETS[args.preset]) if args.preset else {}
+    for name in FLAGGED:
+        if getattr(args, name) is not None:
+            values[name] = config.parse(name, getattr(args, name))
+    return values | set_of(args)
+
+
+def set_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainConfig that `--set` gives."""
+    values = {}
+    for setting in args.set:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise LabError(f"--set takes FIELD=VALUE, not {setting[:60]!r}")
+        values[name] = config.parse(name, text)
+    return values

@@ -1,0 +1,143 @@
+"""`runs`: listed, shown, stopped, resumed, moved in their queue, removed."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from typing import Any
+
+from bloodcell_core import runs
+from bloodcell_core.cli.output import say, score_lines, show, split_words, weights_words
+from bloodcell_core.cli.parser import family, verb
+
+
+def add(verbs: Any) -> None:
+    run = family(verbs, "runs", "runs: list, show, group, stop, resume, move, remove")
+    verb(run, "list", _runs_list, "List the runs, newest first.")
+    for name, do, help in (
+        ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
+        ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
+        ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
+        ("move", _runs_move, "Give a waiting run another place in its queue."),
+        ("remove", _runs_remove, "Delete a run; one that waits is taken out of its queue."),
+    ):
+        parser = verb(run, name, do, help)
+        parser.add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        if name == "move":
+            parser.add_argument("place", type=int, help="1 is next")
+    parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
+    parser.add_argument("group", help="a group's name, or a unique beginning of it")
+
+
+def _runs_group(args: argparse.Namespace) -> None:
+    show_group(args.group, args.json)
+
+
+def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
+    from bloodcell_core.training.groups import group_summary
+
+    facts = group_summary(reference)
+    over = "all splits" if facts["over"] == "all" else "all but the test split"
+    synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
+    lines = [
+        f"{facts['group']}: {facts['state']}, {facts['folds_done']} of {facts['folds']} folds",
+        f"{facts['model']} on {facts['data']}{synthetic}, {facts['view']} view, folds over {over}",
+    ]
+    for fold in facts["runs"]:
+        figures = ""
+        if fold["accuracy"] is not None:
+            photos = f" of {fold['photos']} photos" if fold["photos"] is not None else ""
+            figures = f"accuracy {fold['accuracy']:.4f}, {fold['pictures']:,} pictures{photos}, {fold['seconds']:.0f} s"
+        told = figures or fold["reason"]
+        lines.append(f"  fold {fold['fold']}  {fold['state']:12} {fold['run'] or '':40} {told}".rstrip())
+    spread = facts["accuracy_by_fold"]
+    if spread and spread["spread"] is not None:
+        lines.append(f"  mean of the folds  {spread['mean']:.4f}, standard deviation {spread['spread']:.4f}")
+    if facts["pooled"]:
+        missing = "" if facts["complete"] else f", {facts['folds_done']} of {facts['folds']} folds alone"
+        lines += score_lines(facts["pooled"], f"out of fold{missing}")
+    show(facts, as_json, lines)
+    return failure if facts["state"] == "failed" else 0
+
+
+def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
+    facts = run.describe()
+    lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
+    lines.append(
+        f"{facts['model']} on {facts['data']}{' (synthetic pictures)' if run.synthetic else ''}, {facts['view']} view, "
+        f"epoch {facts['epoch']} of {facts['epochs']}, {weights_words(run)}"
+    )
+    if facts["summary"] and facts["summary"]["test"]:
+        lines += score_lines(facts["summary"]["test"], split_words(run, "test"))
+    show(facts, as_json, lines)
+    return failure if facts["state"] == "failed" else 0
+
+
+def _runs_list(args: argparse.Namespace) -> None:
+    good, damaged = runs.readable_runs()
+    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "fold", "group", "bundled")
+    rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
+    lines = [
+        f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']}"
+        f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {weights_words(run)}"
+        + (f", fold {row['fold']}" if row["fold"] else "")
+        + (f" ({row['group']})" if row["group"] else "")
+        for row, run in zip(rows, good, strict=True)
+    ]
+    for line in damaged:
+        say(f"left out: {line}")
+    show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])
+
+
+def _runs_show(args: argparse.Namespace) -> None:
+    show_run(runs.find(args.run), args.json)
+
+
+def _runs_stop(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    jobs.request_stop(run)
+    show({"run": run.name, "stop_requested": True}, args.json, [f"{run.name} stops at its next batch"])
+
+
+def _runs_resume(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training.team import this_process
+
+    run = runs.find(args.run)
+    if not this_process().leads:
+        worker.follow(this_process(), run.config.device)
+        return 0
+    jobs.requeue(run)
+    work_here(run)
+    return show_run(run, args.json, failure=1)
+
+
+def work_here(run: runs.Run) -> None:
+    """Trains in this process, which may lead a team; Ctrl-C asks the run to stop and keep what it has."""
+    from bloodcell_core.training import worker
+    from bloodcell_core.training.team import this_process
+
+    before = signal.signal(signal.SIGINT, lambda *_: (run.folder / "stop").touch())
+    try:
+        worker.work(run, say, this_process())
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _runs_move(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    jobs.move(run, args.place)
+    line = [waiting.name for waiting in runs.waiting(run.status()["queue"])]
+    show({"waiting": line}, args.json, [f"{place}. {name}" for place, name in enumerate(line, 1)])
+
+
+def _runs_remove(args: argparse.Namespace) -> None:
+    from bloodcell_core.training import jobs
+
+    run = runs.find(args.run)
+    (jobs.withdraw if run.status()["state"] == "queued" else runs.remove)(run)
+    show({"removed": run.name}, args.json, [f"removed run {run.name}"])

@@ -1,0 +1,119 @@
+"""`evaluate` and `compare`: the figures of runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core import runs
+from bloodcell_core.cli.output import METRIC_WORDS, calibration_lines, score_lines, show, split_words, weights_words
+from bloodcell_core.cli.parser import verb
+from bloodcell_core.errors import LabError
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
+    parser.add_argument("run")
+    parser.add_argument("--data", help="another dataset; by default the run's own")
+    parser.add_argument(
+        "--split", default="test", choices=("train", "val", "test", "all"), help="all: of another dataset alone"
+    )
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
+    parser.add_argument("--device", default="auto")
+
+    parser = verb(
+        verbs, "compare", _compare,
+        "Set runs, or cross-validations, against the first of them, paired over the same test photos.",
+    )  # fmt: skip
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.external import distance_lines, read_class_map
+    from bloodcell_core.evaluation.report import check_report_file, run_report, write_report
+    from bloodcell_core.evaluation.scoring import evaluated, write_predictions
+
+    if args.report:
+        check_report_file(args.report)  # before minutes are spent on what can't be written
+    run = runs.find(args.run)
+    told = read_class_map(args.classes) if args.classes else None
+    scores, table = evaluated(run, args.data, args.split, args.device, told)
+    if args.predictions:
+        write_predictions(table, args.predictions)
+    if args.report:
+        write_report(run_report(scores, table, run), args.report)
+    synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
+    head = f"{run.name} on {scores['data']}{synthetic}, {weights_words(run)}"
+    matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
+    matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
+    lines = score_lines(scores, split_words(run, args.split, args.data)) + calibration_lines(scores["calibration"])
+    show(scores, args.json, [head, *lines, *distance_lines(scores["distance"]), *matrix])
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.comparison import compare_sides, seed_groups
+    from bloodcell_core.evaluation.report import check_report_file, comparison_report, write_report
+    from bloodcell_core.evaluation.scoring import score
+
+    if args.report:
+        check_report_file(args.report)
+    sides = [_side(reference) for reference in args.runs]
+    if len({side.name for side in sides}) < max(len(sides), 2):
+        raise LabError("compare takes two or more different runs")
+    first, *others = sides
+    comparisons = [compare_sides(first, other) for other in others]  # refuses before anything is scored
+    rows = [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides]
+    seeds = seed_groups([runs.Run(side.name) for side in sides if side.settings])
+    lines = []
+    for row in rows:
+        lines += score_lines(row, f"{row['run']} on {row['data']}")
+    for group in seeds:
+        lines.append(f"by seed alone differ {', '.join(group['runs'])}:")
+        lines += [
+            f"  {METRIC_WORDS[metric]:18} mean {told['mean']:.4f}, standard deviation {told['spread']:.4f}"
+            for metric, told in group["metrics"].items() if told
+        ]  # fmt: skip
+    for facts in comparisons:
+        lines += _comparison_lines(facts)
+    told = {"runs": rows, "comparisons": comparisons, "seed_groups": seeds}
+    if args.report:
+        settings = {side.name: runs.Run(side.name).config.to_json() for side in sides if side.settings}
+        write_report(comparison_report(told, settings), args.report)
+    show(told, args.json, lines)
+
+
+def _side(reference: str) -> Any:
+    """The test of the run of that name, or of the cross-validation where no run has it."""
+    from bloodcell_core.evaluation.comparison import Side, side_of
+    from bloodcell_core.training import groups
+
+    named = any(name.startswith(reference) for name in runs.names())
+    if named or not any(group.name.startswith(reference) for group in groups.groups()):
+        return side_of(runs.find(reference))
+    group = groups.find(reference)
+    if len(group.finished) < group.config.folds:
+        raise LabError(f"cross-validation {group.name!r} isn't finished: `cross-validate --group` goes on with it")
+    table = groups.pooled_predictions(group)
+    return Side(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
+
+
+def _comparison_lines(facts: dict[str, Any]) -> list[str]:
+    """A paired comparison: its verdict, who is right where, and the differences with their intervals."""
+    right = facts["right"]
+    lines = [f"A is {facts['a']}, B is {facts['b']}", f"  {facts['verdict']}"]
+    lines.append(
+        f"  {right['unit']}: both right {right['both']:,}, only A {right['only_a']:,}, only B {right['only_b']:,}, "
+        f"neither {right['neither']:,}" + (f"; McNemar's exact p {right['p']:.3f}" if right["p"] is not None else "")
+    )
+    for metric, told in facts["metrics"].items():
+        if told["difference"] is not None:
+            limits = told["interval"]
+            interval = f"  95% interval {limits[0]:+.4f} to {limits[1]:+.4f}" if limits else ""
+            lines.append(f"  {METRIC_WORDS[metric]:18} B less A {told['difference']:+.4f}{interval}")
+    return lines + [f"  note: {note}" for note in facts["notes"]]

@@ -1,0 +1,79 @@
+"""`train` and `cross-validate`."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from bloodcell_core.cli.output import say, show
+from bloodcell_core.cli.parser import add_config_flags, settings_of, verb
+from bloodcell_core.cli.runs import show_group, show_run, work_here
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.errors import LabError
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "train", _train, "Train a network.")
+    parser.add_argument("--estimate", action="store_true", help="only tell how long it will take, by a measured step")
+    add_config_flags(parser)
+
+    parser = verb(
+        verbs, "cross-validate", _cross_validate,
+        "Train a network on each of several folds by source photo, so that every picture is predicted out of its fold.",
+    )  # fmt: skip
+    parser.add_argument("--folds", type=int, metavar="K", help="by default 5")
+    parser.add_argument(
+        "--over", choices=("all", "train"), help="the whole dataset (the default), or all but its own test split"
+    )
+    parser.add_argument("--group", help="go on with the unfinished folds of this cross-validation")
+    add_config_flags(parser)
+
+
+def _train(args: argparse.Namespace) -> int:
+    wanted = TrainConfig.from_json(settings_of(args))
+
+    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training.team import this_process
+
+    if args.estimate:
+        from bloodcell_core.training.estimate import estimate
+
+        told = estimate(wanted)
+        show(told._asdict(), args.json, [f"about {timedelta(seconds=round(told.seconds))}: {told.steps:,} steps of "
+                                          f"{1000 * told.step_seconds:.1f} ms on {told.device}"])  # fmt: skip
+        return 0
+    if not this_process().leads:
+        worker.follow(this_process(), wanted.device)
+        return 0
+    if args.detach:
+        run = jobs.train_detached(wanted)
+    else:
+        run = jobs.create_run(wanted)
+        work_here(run)
+    return show_run(run, args.json, failure=1)
+
+
+def _cross_validate(args: argparse.Namespace) -> int:
+    from bloodcell_core.training import groups
+    from bloodcell_core.training.team import this_process
+
+    settings = settings_of(args)
+    if this_process().size > 1:
+        raise LabError("cross-validate trains in one process: leave torchrun out")
+    if args.group:
+        if settings or args.folds is not None or args.over:
+            raise LabError("--group goes on with the settings that it was begun with: leave out all others")
+        group = groups.find(args.group)
+    else:
+        folds = groups.FOLDS if args.folds is None else args.folds
+        group = groups.create_group(TrainConfig.from_json(settings), folds, args.over or "all")
+    if args.detach:
+        groups.go_on(group)
+    else:
+        for run in groups.unfinished(group):
+            say(f"{group.name}: fold {run.config.fold_words}")
+            work_here(run)
+            if run.status()["state"] != "done":
+                break
+    return show_group(group.name, args.json, failure=1)
