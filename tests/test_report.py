@@ -17,7 +17,8 @@ from bloodcell_core import workspace
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides
-from bloodcell_core.evaluation.report import METRIC_WORDS, comparison_report, run_report, tag, write_report
+from bloodcell_core.evaluation.document import tag, write_report
+from bloodcell_core.evaluation.report import METRIC_WORDS, comparison_report, run_report
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
 from bloodcell_core.runs import Run
 

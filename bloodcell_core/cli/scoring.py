@@ -35,8 +35,9 @@ def add(verbs: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.external import distance_lines, read_class_map
-    from bloodcell_core.evaluation.report import check_report_file, run_report, write_report
+    from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated, write_predictions
 
     if args.report:
@@ -58,7 +59,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.comparison import compare_sides, seed_groups
-    from bloodcell_core.evaluation.report import check_report_file, comparison_report, write_report
+    from bloodcell_core.evaluation.document import check_report_file, write_report
+    from bloodcell_core.evaluation.report import comparison_report
     from bloodcell_core.evaluation.scoring import score
 
     if args.report:

@@ -1,28 +1,21 @@
 """A run's evaluation, or a comparison, as one HTML file that needs nothing else: to be kept, sent, printed on A4.
 
 Every figure is read from the very dictionary that `evaluate` or `compare` prints with `--json`; that dictionary also
-stands in the file, unrounded. There is no script and nothing is loaded: tables are HTML, curves are SVG. Text is
-escaped where it is put in (`tag`), so that no name of a class, dataset or run can become markup.
+stands in the file, unrounded. Tables are HTML, curves are SVG.
 """
 
 from __future__ import annotations
 
-import html
-import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import __version__, workspace
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import accuracy_coverage
+from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.external import figure
 from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.runs import Run
@@ -38,28 +31,8 @@ CLASS_WORDS = {
     "average_precision": "Average precision",
 }  # fmt: skip
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
-PURPOSE = "For research and teaching, not for diagnosis."
 COLOURS = 8  # of curves, in the style sheet
 CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
-FORBIDDEN = ("Cc", "Cf", "Cs", "Cn")  # control, direction marks, half characters: would hide or turn what follows
-
-
-class Html(str):
-    """Text that is HTML already; all other text is escaped where it is put in."""
-
-
-def tag(name: str, attributes: Mapping[str, object] | None = None, *inside: object) -> Html:
-    """An element with what is inside it; what is not `Html` is escaped, its control characters made visible."""
-    words = "".join(f' {key}="{escaped(value)}"' for key, value in (attributes or {}).items())
-    return Html(f"<{name}{words}>{''.join(escaped(part) for part in inside)}</{name}>")
-
-
-def escaped(value: object) -> str:
-    """Text as it may stand in HTML, in an element or an attribute; `Html` as it is."""
-    if isinstance(value, Html):
-        return value
-    shown = "".join("\ufffd" if unicodedata.category(sign) in FORBIDDEN else sign for sign in str(value))
-    return html.escape(shown)
 
 
 def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
@@ -78,23 +51,23 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
         + f"; {what} of {scores['data']}"
     )
     limits = [*scores["warnings"], *scores["notes"]]
-    return _document(
+    return document(
         f"{scores['run']} on {scores['data']}",
         lead,
         [
-            _section(
+            section(
                 "Figures",
                 tag("p", {}, _counts(scores)),
                 _figures(scores),
             ),
-            _section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
-            _section("Classes", _classes(scores)),
-            _section("Confusion", _confusion(scores["confusion"], scores["classes"])),
+            section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
+            section("Classes", _classes(scores)),
+            section("Confusion", _confusion(scores["confusion"], scores["classes"])),
             *([_calibration(scores["calibration"])] if scores["calibration"] else []),
-            _section("Curves", tag("div", {"class": "charts"}, *_curves(table, scores["classes"]))),
+            section("Curves", tag("div", {"class": "charts"}, *_curves(table, scores["classes"]))),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             _data(scores["data"]),
-            _section("Settings", _table(("Setting", "Value"), run.config.to_json().items())),
+            section("Settings", table_of(("Setting", "Value"), run.config.to_json().items())),
         ],
         scores,
     )
@@ -109,7 +82,7 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
     """
     names = [row["run"] for row in told["runs"]]
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in told["runs"])]
-    figures = _table(
+    figures = table_of(
         ("", *names),
         [
             *((METRIC_WORDS[metric], *(_with_interval(row, metric) for row in told["runs"])) for metric in shown),
@@ -125,14 +98,14 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
         for field in next(iter(settings.values()), {})
         if len({repr(config[field]) for config in settings.values()}) > 1
     ]
-    return _document(
+    return document(
         f"{' against '.join(names)}",
         f"tested on {told['runs'][0]['data']}",
         [
-            _section("Figures", tag("p", {}, _counts(told["runs"][0])), figures),
+            section("Figures", tag("p", {}, _counts(told["runs"][0])), figures),
             *(_compared(facts) for facts in told["comparisons"]),
             *(_by_seed(group) for group in told["seed_groups"]),
-            _section(
+            section(
                 "Limits",
                 *(
                     tag("p", {}, limit if len(of) == len(names) else f"{', '.join(of)}: {limit}")
@@ -140,56 +113,14 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
                 ),
             ),
             *(
-                _section(f"Confusion of {row['run']}", _confusion(row["confusion"], list(row["per_class"])))
+                section(f"Confusion of {row['run']}", _confusion(row["confusion"], list(row["per_class"])))
                 for row in told["runs"]
             ),
-            *([_section("Settings that differ", _table(("Setting", *settings), fields))] if fields else []),
+            *([section("Settings that differ", table_of(("Setting", *settings), fields))] if fields else []),
             _data(told["runs"][0]["data"]),
         ],
         told,
     )
-
-
-def check_report_file(file: Path) -> None:
-    """LabError unless a report can have that name."""
-    if file.suffix.lower() != ".html":
-        raise LabError(f"a report is written as .html, not as {file.name!r}")
-
-
-def write_report(content: str, file: Path) -> None:
-    """Writes a report whole or not at all; LabError for a name that doesn't end in .html."""
-    check_report_file(file)
-    with workspace.write_atomic(file) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-
-
-def _document(title: str, lead: str, sections: Iterable[Html], facts: Mapping[str, Any]) -> str:
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Blood Cell Lab {__version__}"
-    style = resources.files("bloodcell_core.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    # In JSON these signs stand inside strings alone, where this is the same; the element can't be ended by a name.
-    data = json.dumps(facts, allow_nan=False)
-    for sign in "<>&":
-        data = data.replace(sign, f"\\u{ord(sign):04x}")
-    body = "".join(sections)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{escaped(title)}</title><style>{style}</style></head>\n<body><h1>{escaped(title)}</h1>"
-        f'<p>{escaped(lead)}</p><p class="quiet">{escaped(made)}. {PURPOSE}</p>{body}\n'
-        f'<script type="application/json" id="figures">{data}</script></body></html>\n'
-    )
-
-
-def _section(title: str, *inside: Html) -> Html:
-    return tag("section", {}, tag("h2", {}, title), *inside) if inside else Html()
-
-
-def _table(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
-    """A table whose first cell of a row is its head."""
-    head = tag("tr", {}, *(tag("th", {}, text) for text in heads))
-    body = [tag("tr", {}, tag("th", {}, row[0]), *(tag("td", {}, cell) for cell in row[1:])) for row in rows]
-    return tag("div", {"class": "scroll"}, tag("table", {}, head, *body))
 
 
 def _counts(scores: Mapping[str, Any]) -> str:
@@ -227,7 +158,7 @@ def _figures(scores: Mapping[str, Any]) -> Html:
     if scores["by_photo"]:
         right, limits = scores["by_photo"], scores["by_photo"]["interval"]
         rows.append(("Photos right, copies averaged", f"{right['right']:,} of {right['photos']:,}", _interval(limits)))
-    return _table(("", "Figure", "95% interval"), rows)
+    return table_of(("", "Figure", "95% interval"), rows)
 
 
 def _classes(scores: Mapping[str, Any]) -> Html:
@@ -237,7 +168,7 @@ def _classes(scores: Mapping[str, Any]) -> Html:
         rows.append(
             (name, f"{figures['support']:,}", photos, *(_with_interval(figures, metric) for metric in CLASS_WORDS))
         )
-    return _table(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
+    return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
 
 
 def _confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
@@ -360,10 +291,10 @@ def _calibration(facts: Mapping[str, Any]) -> Html:
     words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
     rows = [(text, *(_with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
     rows.insert(1, ("Calibration error by chance alone", *(_figure(part["ece_by_chance"]) for part in shown.values())))
-    return _section(
+    return section(
         "Calibration",
         *(tag("p", {}, f"{warning[:1].upper()}{warning[1:]}") for warning in facts["warnings"]),
-        _table(("", *shown), rows),
+        table_of(("", *shown), rows),
         tag("div", {"class": "charts"}, _chart("Reliability", "certainty of the answer", "right, share", curves, True)),
     )
 
@@ -373,21 +304,21 @@ def _elsewhere(scores: Mapping[str, Any]) -> Html:
         (theirs, ours or f"left out ({scores['left_out_classes'].get(theirs, 0):,} pictures)")
         for theirs, ours in scores["class_map"].items()
     ]
-    inside = [_table(("Class there", "Class of the run"), matched)]
+    inside = [table_of(("Class there", "Class of the run"), matched)]
     if scores["distance"] is not None:
         rows = [
             (told["title"], figure(told["training"]), figure(told["here"]), told["words"])
             for told in scores["distance"].values()
         ]
-        inside.append(_table(("Median", "Training data", "This data", ""), rows))
-    return _section("Data of another source", *inside)
+        inside.append(table_of(("Median", "Training data", "This data", ""), rows))
+    return section("Data of another source", *inside)
 
 
 def _data(name: str) -> Html:
     try:
         facts = describe(Dataset(name))
     except LabError as error:
-        return _section("Data", tag("p", {}, str(error)))
+        return section("Data", tag("p", {}, str(error)))
     rows = [
         ("Name", name), ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
         ("Pictures", f"{facts['pictures']:,}"),
@@ -400,10 +331,10 @@ def _data(name: str) -> Html:
          *(f"{part['by_class'][label]:,}" for label in facts["classes"]))
         for split, part in facts["splits"].items()
     ]  # fmt: skip
-    return _section(
+    return section(
         "Data",
-        _table(("", ""), [row for row in rows if row[1] not in (None, "")]),
-        _table(("Split", "Pictures", "Photos", *facts["classes"]), counts),
+        table_of(("", ""), [row for row in rows if row[1] not in (None, "")]),
+        table_of(("Split", "Pictures", "Photos", *facts["classes"]), counts),
     )
 
 
@@ -417,11 +348,11 @@ def _compared(facts: Mapping[str, Any]) -> Html:
     who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
     if right["p"] is not None:
         who.append(("McNemar's exact p", f"{right['p']:.3f}"))
-    return _section(
+    return section(
         f"A: {facts['a']}, B: {facts['b']}",
         tag("p", {}, tag("strong", {}, facts["verdict"])),
-        _table(("", "A", "B", "B less A", "95% interval, paired"), rows),
-        _table((f"Of {right['of']:,} {right['unit']}", ""), who),
+        table_of(("", "A", "B", "B less A", "95% interval, paired"), rows),
+        table_of((f"Of {right['of']:,} {right['unit']}", ""), who),
         _changes(facts["confusion"]["difference"], facts["classes"]),
         *(tag("p", {}, f"{note[:1].upper()}{note[1:]}") for note in facts["notes"]),
     )
@@ -437,8 +368,8 @@ def _by_seed(group: Mapping[str, Any]) -> Html:
         for metric, told in group["metrics"].items()
         if told
     ]
-    return _section(
+    return section(
         "What a seed alone changes",
         tag("p", {}, ", ".join(group["runs"])),
-        _table(("", "Mean", "Standard deviation"), rows),
+        table_of(("", "Mean", "Standard deviation"), rows),
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bloodcell_core.evaluation.report import run_report, write_report
+from bloodcell_core.evaluation.document import write_report
+from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.runs import Run
 
