@@ -79,7 +79,8 @@ def limits_of(labels: np.ndarray, probabilities: np.ndarray, photos: np.ndarray,
     """(figures, 2) the interval of each of `FIGURES`."""
     pictures = pd.DataFrame({"image_id": np.arange(len(labels)), "split": "test", "source_photo": photos})
     pictures["label"] = np.array(CLASSES)[labels]
-    error = calibration(predictions_table(pictures, probabilities, CLASSES), CLASSES)["before"]["intervals"]["ece"]
+    told = calibration(predictions_table(pictures, probabilities, CLASSES), CLASSES, summary={})
+    error = told["before"]["intervals"]["ece"]
     intervals = cluster_bootstrap(labels, probabilities, photos, RESAMPLES, seed)
     return np.array([*(intervals[metric] for metric in METRICS), error])
 

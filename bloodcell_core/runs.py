@@ -97,8 +97,20 @@ class Run:
         file = self.folder / "summary.json"
         return workspace.read_json(file) if file.exists() else None
 
+    @property
+    def temperature(self) -> float:
+        """What the network's logits are divided by before they become probabilities, in all that the run answers.
+
+        Fitted on the validation split when the run ends; 1.0 before that, where it couldn't be fitted, and for a run
+        of an older version, whose kept predictions are not calibrated either.
+        """
+        return float((self.summary() or {}).get("temperature", 1.0))
+
     def predictions(self) -> pd.DataFrame:
-        """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>."""
+        """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>.
+
+        The probabilities are those at the run's `temperature`.
+        """
         file = self.folder / "predictions.parquet"
         if not file.exists():
             raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})")

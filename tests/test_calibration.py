@@ -20,8 +20,11 @@ from bloodcell_core.evaluation.calibration import (
     equal_count_bins,
     expected_calibration_error,
     fit_temperature,
+    fitted_temperature,
+    uncalibrated,
     with_temperature,
 )
+from bloodcell_core.evaluation.comparison import merged
 from bloodcell_core.evaluation.scoring import predictions_table, score
 
 CLASSES = ["a", "b", "c"]
@@ -38,8 +41,8 @@ def honest(
     return labels, with_temperature(shares, 1 / temperature)[numbers], numbers
 
 
-def table(temperature: float = 2.0, photos: int | None = 200, seed: int = 0) -> pd.DataFrame:
-    """Predictions of a validation and a test split, both too sure by `temperature`."""
+def raw_table(temperature: float = 2.0, photos: int | None = 200, seed: int = 0) -> pd.DataFrame:
+    """Predictions of a validation and a test split, both too sure by `temperature`, as a network gives them."""
     made = []
     for split in ("val", "test"):
         labels, shares, numbers = honest(600, seed + len(split), photos, temperature)
@@ -48,6 +51,18 @@ def table(temperature: float = 2.0, photos: int | None = 200, seed: int = 0) -> 
         pictures["source_photo"] = [f"{split} {number}" for number in numbers] if photos else None
         made.append(predictions_table(pictures, shares, CLASSES))
     return pd.concat(made, ignore_index=True)
+
+
+def scored(raw: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The test predictions as a run keeps them, at the temperature that the validation split tells, and its summary."""
+    summary = fitted_temperature(raw[raw.split == "val"], CLASSES)
+    made = uncalibrated(raw, CLASSES, 1 / summary["temperature"])  # the way back is the way there
+    return made[made.split == "test"].reset_index(drop=True), summary
+
+
+def measured(raw: pd.DataFrame, **more: Any) -> dict[str, Any]:
+    table, summary = scored(raw)
+    return calibration(table, CLASSES, summary, **more)
 
 
 @st.composite
@@ -116,6 +131,17 @@ def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
         with_temperature([[0.5, 0.5]], temperature)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(0.1, 60))
+def test_a_temperature_is_taken_back_exactly(seed: int, temperature: float, spread: float) -> None:
+    logits = np.random.default_rng(seed).normal(size=(20, 3)) * spread
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    shares = shares[shares.min(axis=1) ** (1 / temperature) > 1e-300]  # a double holds them all
+    back = with_temperature(with_temperature(shares, temperature), 1 / temperature)
+    np.testing.assert_allclose(back, shares, rtol=1e-9, atol=1e-300)
+
+
 # Expected calibration error
 
 
@@ -157,21 +183,36 @@ def test_who_is_right_as_often_as_said_has_no_error_but_by_chance() -> None:
 # The whole
 
 
+def test_the_temperature_is_fitted_on_the_validation_rows_it_is_given() -> None:
+    validation = raw_table().query("split == 'val'")
+    told = fitted_temperature(validation, CLASSES)
+    labels = pd.Categorical(validation.label, categories=CLASSES).codes
+    assert told == {
+        "temperature": fit_temperature(labels, validation[["p_a", "p_b", "p_c"]].to_numpy()),
+        "temperature_fitted_on": {"pictures": 600, "photos": 200},
+        "temperature_reason": "",
+    }
+    assert told["temperature"] > 1
+    unknown = fitted_temperature(validation.assign(source_photo=None), CLASSES)
+    assert unknown["temperature_fitted_on"] == {"pictures": 600, "photos": None}
+
+
 def test_before_and_after_on_the_test_split() -> None:
-    made = table()
-    told = calibration(made, CLASSES)
-    test = made[made.split == "test"]
-    scores = score(test.reset_index(drop=True), CLASSES)
+    raw = raw_table()
+    made, summary = scored(raw)
+    told = calibration(made, CLASSES, summary)
+    scores = score(made, CLASSES)
+    test = raw[raw.split == "test"]
     shares = test[["p_a", "p_b", "p_c"]].to_numpy()
     assert (told["pictures"], told["photos"]) == (600, 200)
     assert told["fitted_on"] == {"pictures": 600, "photos": 200}
     assert told["accuracy"] == pytest.approx(scores["accuracy"])
     before, after = told["before"], told["after"]
-    assert before["log_loss"] == pytest.approx(scores["log_loss"])
-    assert before["brier"] == pytest.approx(scores["brier"])
+    assert after["log_loss"] == pytest.approx(scores["log_loss"])
+    assert after["brier"] == pytest.approx(scores["brier"])
+    assert before["log_loss"] == pytest.approx(log_loss(test.label, shares, labels=CLASSES))
+    assert before["brier"] == pytest.approx(brier_score_loss(test.label, shares, labels=CLASSES, scale_by_half=False))
     softer = with_temperature(shares, told["temperature"])
-    assert after["log_loss"] == pytest.approx(log_loss(test.label, softer, labels=CLASSES))
-    assert after["brier"] == pytest.approx(brier_score_loss(test.label, softer, labels=CLASSES, scale_by_half=False))
     right = (test.label == test.predicted).to_numpy()
     assert before["ece"] == pytest.approx(expected_calibration_error(shares.max(axis=1), right))
     assert after["ece"] == pytest.approx(expected_calibration_error(softer.max(axis=1), right))
@@ -183,7 +224,7 @@ def test_before_and_after_on_the_test_split() -> None:
 
 
 def test_the_bins_are_those_of_the_error() -> None:
-    before = calibration(table(), CLASSES)["before"]
+    before = measured(raw_table())["before"]
     bins = before["bins"]
     assert len(bins) == BINS
     assert sum(each["pictures"] for each in bins) == 600
@@ -195,69 +236,76 @@ def test_the_bins_are_those_of_the_error() -> None:
     assert all(low <= accuracy <= high for (low, high), accuracy in limits)
 
 
-def test_the_temperature_is_fitted_on_validation_alone() -> None:
-    made = table()
-    told = calibration(made, CLASSES)
-    validation = made[made.split == "val"]
-    labels = pd.Categorical(validation.label, categories=CLASSES).codes
-    assert told["temperature"] == fit_temperature(labels, validation[["p_a", "p_b", "p_c"]].to_numpy())
-    fewer = made.drop(made.index[made.split == "test"][:100])
-    assert calibration(fewer, CLASSES)["temperature"] == told["temperature"]
-
-
 def test_the_intervals_are_by_photo_and_hold_the_means() -> None:
-    before = calibration(table(), CLASSES)["before"]
+    before = measured(raw_table())["before"]
     for figure in ("brier", "log_loss", "confidence"):
         low, high = before["intervals"][figure]
         assert low < before[figure] < high
-    alone = calibration(table().assign(source_photo=None), CLASSES)
+    alone = measured(raw_table().assign(source_photo=None))
     assert alone["photos"] is None
     # three identical copies of each photo: sqrt(3) = 1.7 times as wide
     assert np.ptp(before["intervals"]["brier"]) > 1.4 * np.ptp(alone["before"]["intervals"]["brier"])
 
 
 def test_on_few_photos_good_calibration_is_told_from_its_chance_error() -> None:
-    told = calibration(table(temperature=1.0), CLASSES)["before"]
+    told = measured(raw_table(temperature=1.0))["before"]
     assert told["ece"] > 0.03, "the case has an error that is chance alone"
     assert told["ece_by_chance"] == pytest.approx(told["ece"], rel=0.5)
     assert told["intervals"]["ece"][0] < 0.01
-    wrong = calibration(table(temperature=4.0), CLASSES)["before"]
+    wrong = measured(raw_table(temperature=4.0))["before"]
     assert wrong["intervals"]["ece"][0] > wrong["ece_by_chance"] / 2
     assert wrong["intervals"]["ece"][0] <= wrong["ece"] <= wrong["intervals"]["ece"][1]
 
 
 @pytest.mark.parametrize("why", ["there are no validation pictures", "no validation picture is wrong"])
 def test_without_a_temperature_there_is_no_after_and_it_is_said(why: str) -> None:
-    made = table()
+    raw = raw_table()
     if why.startswith("there are no"):
-        made = made[made.split == "test"]
+        raw = raw[raw.split == "test"]
     else:
-        made.loc[made.split == "val", "label"] = made.predicted
-    told = calibration(made, CLASSES)
+        raw.loc[raw.split == "val", "label"] = raw.predicted
+    made, summary = scored(raw)
+    assert (summary["temperature"], summary["temperature_reason"]) == (1.0, why)
+    told = calibration(made, CLASSES, summary)
     assert (told["temperature"], told["after"]) == (None, None)
-    assert told["warnings"] == [f"{why}: no temperature can be fitted"]
+    assert told["warnings"] == [f"the probabilities are not calibrated: {why}"]
     json.dumps(told, allow_nan=False)
 
 
+def test_a_run_of_before_temperatures_were_kept_is_measured_as_it_is() -> None:
+    test = raw_table().query("split == 'test'")
+    told = calibration(test, CLASSES, {"parameters": 7})
+    assert (told["temperature"], told["after"], told["fitted_on"]) == (None, None, None)
+    assert told["before"]["log_loss"] == pytest.approx(score(test.reset_index(drop=True), CLASSES)["log_loss"])
+    assert "before temperatures were kept" in told["warnings"][0]
+
+
 def test_data_of_another_source_are_measured_with_a_warning() -> None:
-    made, other = table(), table(seed=9)
-    other = other[other.split == "test"].iloc[:300]
-    told = calibration(made, CLASSES, elsewhere=other)
+    made, summary = scored(raw_table())
+    told = calibration(made.iloc[:300], CLASSES, summary, elsewhere=True)
     assert told["pictures"] == 300
-    assert told["temperature"] == calibration(made, CLASSES)["temperature"]
+    assert told["temperature"] == summary["temperature"]
     assert "another source" in told["warnings"][0]
 
 
+def test_merged_classes_are_measured_by_what_they_were_merged_from() -> None:
+    made, summary = scored(raw_table())
+    raw = uncalibrated(made, CLASSES, summary["temperature"])
+    (after, classes), (before, _) = (merged(each, CLASSES, {"ab": ["a", "b"]}) for each in (made, raw))
+    told = calibration(after, classes, summary, before=before)
+    assert told["after"]["log_loss"] == pytest.approx(log_loss(after.label, after[["p_ab", "p_c"]], labels=classes))
+    assert told["before"]["log_loss"] == pytest.approx(log_loss(before.label, before[["p_ab", "p_c"]], labels=classes))
+
+
 def test_one_photo_has_figures_and_no_intervals() -> None:
-    made = table()
-    one = made[(made.split == "val") | (made.source_photo == "test 0")]
-    told: dict[str, Any] = calibration(one, CLASSES)
+    raw = raw_table()
+    told = measured(raw[(raw.split == "val") | (raw.source_photo == "test 0")])
     assert set(told["before"]["intervals"].values()) == {None}
     assert told["before"]["ece_by_chance"] is None
     json.dumps(told, allow_nan=False)
 
 
 def test_nothing_to_measure_on_is_refused() -> None:
-    made = table()
+    made, summary = scored(raw_table())
     with pytest.raises(LabError, match="no pictures to measure the calibration on"):
-        calibration(made[made.split == "val"], CLASSES)
+        calibration(made[:0], CLASSES, summary)

@@ -117,6 +117,15 @@ def test_probabilities_are_the_softmax_in_double_precision() -> None:
     np.testing.assert_allclose(probabilities, parts / parts.sum(1, keepdims=True), rtol=1e-9, atol=1e-300)
 
 
+def test_a_temperature_divides_the_logits() -> None:
+    net, pictures = network(), random_pictures(6)
+    logits = predict_logits(net, pictures, CPU).numpy().astype(np.float64) / 2.5
+    parts = np.exp(logits - logits.max(1, keepdims=True))
+    softer = predict_probabilities(net, pictures, CPU, temperature=2.5)
+    np.testing.assert_allclose(softer, parts / parts.sum(1, keepdims=True), rtol=1e-9)
+    assert (softer.max(1) < predict_probabilities(net, pictures, CPU).max(1)).all()
+
+
 def test_half_precision_computes_in_it_and_comes_out_close_in_float32() -> None:
     half = Device(torch.device("cpu"), torch.bfloat16, "a test")
     net, pictures = network("basic_cnn"), random_pictures(6)

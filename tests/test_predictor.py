@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bloodcell_core import runs
+from bloodcell_core import runs, workspace
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, encode
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.errors import LabError
@@ -220,6 +220,17 @@ def test_a_run_without_weights_is_refused(lab: Path) -> None:
     run = jobs.create_run(tiny())
     with pytest.raises(LabError, match="has no weights yet: it is queued"):
         Predictor(run)
+
+
+def test_answers_are_at_the_runs_temperature(done: Run, pictures: list[Path]) -> None:
+    summary = done.summary()
+    assert summary is not None
+    asked = [handed("a.png", pictures[0].read_bytes())]
+    (before,) = Predictor(done, "cpu").classify(asked)
+    workspace.write_json(done.folder / "summary.json", summary | {"temperature": 2 * summary["temperature"]})
+    (after,) = Predictor(done, "cpu").classify(asked)
+    powers = np.sqrt([*before.cells[0].probabilities.values()])
+    assert [*after.cells[0].probabilities.values()] == pytest.approx(powers / powers.sum())
 
 
 def test_damaged_weights_are_refused(done: Run) -> None:

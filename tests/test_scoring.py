@@ -212,7 +212,10 @@ def test_evaluating_a_run_tells_all_that_the_design_promises(done: Run) -> None:
 def test_calibration_is_that_of_the_test_split_or_of_other_data_with_a_warning(
     done: Run, other_data: Callable[..., Dataset]
 ) -> None:
-    assert evaluate_run(done)["calibration"] == calibration(done.predictions(), done.classes)
+    test = done.predictions().query("split == 'test'")
+    summary = done.summary()
+    assert summary is not None
+    assert evaluate_run(done)["calibration"] == calibration(test, done.classes, summary)
     assert evaluate_run(done, split="val")["calibration"] is None
     other_data(str.upper)
     elsewhere = evaluate_run(done, "other", device="cpu")

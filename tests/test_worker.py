@@ -26,8 +26,13 @@ from safetensors.torch import load_file
 from bloodcell_core import runs, workspace
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.views import build_view
+from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.evaluation.calibration import fitted_temperature, uncalibrated
+from bloodcell_core.evaluation.scoring import evaluate_run, predictions_table, probabilities_of
+from bloodcell_core.models.forward import predict_probabilities
+from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop, reporter, worker
 from bloodcell_core.training.prepare import split_rows
@@ -148,6 +153,38 @@ def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(do
     assert len(table) == len(test) + len(validation)
     labels = pictures.set_index("image_id").label
     assert (table.label == table.image_id.map(labels)).all()
+
+
+def test_what_a_run_keeps_is_calibrated_on_its_validation_pictures_alone(done: Run) -> None:
+    dataset, table, summary = Dataset("demo"), done.predictions(), done.summary()
+    assert summary is not None
+    rows = dataset.pictures.reset_index().set_index("image_id")["index"].loc[table.image_id]
+    view = build_view(dataset, done.config.view, done.config.size, done.config.crop)
+    network = load_network(done.config, len(done.classes), done.weights_file)
+    device = choose_device("cpu")
+    raw = predictions_table(table, predict_probabilities(network, view[rows], device), done.classes)
+    fitted = fitted_temperature(raw[raw.split == "val"], done.classes)
+    assert fitted["temperature_reason"] == ""
+    assert {key: summary[key] for key in fitted} == fitted
+    assert done.temperature == summary["temperature"] != 1
+    kept = predict_probabilities(network, view[rows], device, temperature=done.temperature)
+    np.testing.assert_allclose(probabilities_of(table, done.classes), kept, atol=1e-9)
+    np.testing.assert_allclose(
+        probabilities_of(uncalibrated(table, done.classes, done.temperature), done.classes),
+        probabilities_of(raw, done.classes),
+        rtol=1e-9,
+    )
+
+
+def test_a_run_without_a_summary_or_of_before_temperatures_has_the_temperature_1(done: Run) -> None:
+    summary = done.summary()
+    assert summary is not None
+    workspace.write_json(
+        done.folder / "summary.json", {key: told for key, told in summary.items() if "temperature" not in key}
+    )
+    assert done.temperature == 1.0
+    (done.folder / "summary.json").unlink()
+    assert done.temperature == 1.0
 
 
 def test_no_photo_is_trained_on_and_validated_on(done: Run) -> None:

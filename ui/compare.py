@@ -10,7 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, merged, picture_outcomes, side_of
+from bloodcell_core.evaluation.calibration import uncalibrated
+from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, picture_outcomes, side_of
 from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
@@ -135,10 +136,11 @@ def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
     return side_of(_run).merged(groups) if groups else side_of(_run)
 
 
-def with_validation(side: Side, run: Run, merge: bool) -> Side:
-    """A side with the run's validation pictures too, merged as it is."""
-    table, groups = lab.predictions(run), granulocytes(run.classes) if merge else None
-    return replace(side, table=merged(table, run.classes, groups)[0] if groups else table)
+def before_temperature(side: Side, run: Run, merge: bool) -> Side:
+    """A side as its predictions were before the run's temperature, merged as it is."""
+    (whole,), groups = sides([run], merge=False), granulocytes(run.classes) if merge else None
+    raw = replace(whole, table=uncalibrated(whole.table, whole.classes, run.temperature))
+    return raw.merged(groups) if groups else raw
 
 
 def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:

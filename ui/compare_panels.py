@@ -98,19 +98,20 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
 
 def _calibration(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapping[str, str]) -> None:
     st.caption(
-        "Of the answers of which a network is 80% sure, 80% should be right. The temperature is fitted on the "
-        "validation split and changes no answer."
+        "Of the answers of which a network is 80% sure, 80% should be right. All probabilities are calibrated by a "
+        "temperature that was fitted on the run's validation split; it changes no answer."
     )
-    when = "after" if shell.bound_toggle("With the temperature", "warm") else "before"
+    raw = shell.bound_toggle("As they were before the temperature", "raw")
     told = {
-        side.name: _calibrated(compare.with_validation(side, run, merge)) for side, run in zip(sides, runs, strict=True)
+        side.name: _calibrated(side, compare.before_temperature(side, run, merge), run.summary() or {})
+        for side, run in zip(sides, runs, strict=True)
     }
-    shown = {titles[name]: facts[when] for name, facts in told.items() if facts[when]}
-    if shown:
-        _draw(figures.reliability(shown, is_dark()), "reliability", "How often answers of a confidence are right")
+    shown = {name: facts["before"] if raw or not facts["after"] else facts["after"] for name, facts in told.items()}
+    drawn = {titles[name]: facts for name, facts in shown.items()}
+    _draw(figures.reliability(drawn, is_dark()), "reliability", "How often answers of a confidence are right")
     rows = [
         {"Run": titles[name], "Temperature": facts["temperature"]}
-        | {title: _with_limits(facts[when], key) for key, title in CALIBRATION.items() if facts[when]}
+        | {title: _with_limits(shown[name], key) for key, title in CALIBRATION.items()}
         for name, facts in told.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Calibration of each run",
@@ -126,8 +127,8 @@ def _with_limits(facts: Mapping[str, Any], key: str) -> str:
 
 
 @compare.kept("Drawing photos 2,000 times for the intervals …")
-def _calibrated(side: Side) -> dict[str, Any]:
-    return calibration(side.table, side.classes)
+def _calibrated(side: Side, before: Side, summary: Mapping[str, Any]) -> dict[str, Any]:
+    return calibration(side.table, side.classes, summary, before=before.table)
 
 
 def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:

@@ -77,16 +77,17 @@ def score_lines(scores: dict[str, Any], title: str) -> list[str]:
 
 
 def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
-    """The calibration error before and after the temperature; no line where none was measured."""
+    """The calibration error of the probabilities and before their temperature; no line where none was measured."""
     if facts is None:
         return []
     before, after = facts["before"], facts["after"]
-    limits, chance = before["intervals"]["ece"], before["ece_by_chance"]
-    line = f"  calibration error  {before['ece']:.4f}"
+    told = after or before
+    limits, chance = told["intervals"]["ece"], told["ece_by_chance"]
+    line = f"  calibration error  {told['ece']:.4f}"
     if limits:
         line += f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}, {chance:.4f} by chance alone"
     if after:
-        line += f"; with temperature {facts['temperature']:.2f} {after['ece']:.4f}"
+        line += f"; {before['ece']:.4f} before the temperature of {facts['temperature']:.2f}"
     return [line, *(f"  note: {warning}" for warning in facts["warnings"])]
 
 

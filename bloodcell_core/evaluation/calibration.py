@@ -6,14 +6,14 @@ width would hold nearly all); in each bin the mean probability stands against th
 calibration error is the mean distance of the two, over pictures. It cannot be 0 on few photos, however good the
 network: `ece_by_chance` tells what a perfectly calibrated one would show on as many.
 
-Temperature scaling (Guo et al., ICML 2017) divides the logarithms of the probabilities by one number, fitted on
-validation pictures. It changes no answer, only how sure it is said to be. On pictures from another source it is known
-to help little or to do harm (Ovadia et al., NeurIPS 2019).
+Temperature scaling (Guo et al., ICML 2017) divides the logits by one number, fitted on validation pictures when a run
+ends; all that the run says since is at that temperature (docs/decisions/0009). It changes no answer, only how sure it
+is said to be. On pictures from another source it is known to help little or to do harm (Ovadia et al., NeurIPS 2019).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos, percentile_interval, resampled_sums
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
-from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)  # what is searched; a network outside is broken, not badly calibrated
 _LEAST = float(np.finfo(np.float64).eps)  # where scikit-learn's log loss clips, too: a 0 has no logarithm
+_SMALLEST = float(np.finfo(np.float64).tiny)  # as small as it may be: a temperature must be taken back exactly
 
 
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
@@ -41,7 +42,7 @@ def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.ND
     if not temperature > 0:
         raise ValueError(f"a temperature is above 0, not {temperature}")
     # the logits but for a constant a row, which softmax takes out
-    scaled = np.log(np.clip(np.asarray(probabilities, np.float64), _LEAST, None)) / temperature
+    scaled = np.log(np.clip(np.asarray(probabilities, np.float64), _SMALLEST, None)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -88,21 +89,64 @@ def equal_count_bins(confidence: npt.NDArray[np.float64], bins: int) -> npt.NDAr
     return numbers
 
 
-def calibration(
-    table: pd.DataFrame, classes: Sequence[str], elsewhere: pd.DataFrame | None = None, bins: int = BINS
-) -> dict[str, Any]:
-    """Calibration on the test split, before and after a temperature fitted on the validation split. JSON-ready.
+def fitted_temperature(validation: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """What a run's summary keeps of its temperature, fitted on its validation pictures alone. JSON-ready.
 
     Args:
-        table: of a run's predictions, with its `val` and `test` rows.
-        classes: its classes.
-        elsewhere: predictions for data of another source, to be measured in place of the test split.
+        validation: predictions before any temperature, with the columns of predictions.parquet; may be empty.
+        classes: the run's.
+
+    Returns:
+        temperature (1.0 where it can't be fitted), temperature_fitted_on {pictures, photos (None where they aren't
+        known)}, and temperature_reason: why it couldn't be fitted, empty where it was.
+    """
+    reason, temperature, photos = "", 1.0, None
+    if validation.empty:
+        reason = "there are no validation pictures"
+    else:
+        labels, probabilities, photo_names, photos_known = arrays_of(validation, classes)
+        photos = len(set(photo_names)) if photos_known else None
+        if (validation.label == validation.predicted).all():
+            reason = "no validation picture is wrong"
+        else:
+            temperature = fit_temperature(labels, probabilities)
+    return {
+        "temperature": temperature,
+        "temperature_fitted_on": {"pictures": len(validation), "photos": photos},
+        "temperature_reason": reason,
+    }
+
+
+def uncalibrated(table: pd.DataFrame, classes: Sequence[str], temperature: float) -> pd.DataFrame:
+    """A run's predictions as they were before its temperature; the answers are the same."""
+    columns = [f"p_{name}" for name in classes]
+    return table.assign(**dict(zip(columns, with_temperature(table[columns], 1 / temperature).T, strict=True)))
+
+
+def calibration(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    summary: Mapping[str, Any],
+    elsewhere: bool = False,
+    before: pd.DataFrame | None = None,
+    bins: int = BINS,
+) -> dict[str, Any]:
+    """How far predictions are from being right as often as they say, before and after the run's temperature.
+
+    Args:
+        table: a run's predictions for the pictures to measure on, at its temperature, as the run gives them.
+        classes: theirs.
+        summary: the run's, with the keys of `fitted_temperature`; without them the run is of an older version, and
+            its predictions have no temperature.
+        elsewhere: the pictures are from another source than the validation split.
+        before: the predictions without the temperature, where they aren't `uncalibrated` of `table`: its classes
+            were merged.
         bins: of the reliability diagram.
 
     Returns:
         - pictures, photos (None where they aren't known), accuracy: of what is measured.
-        - temperature: None where the validation split can't tell it (no pictures, or none of them wrong).
-        - fitted_on: {pictures, photos} of the validation split.
+        - temperature: None where the validation split couldn't tell it (no pictures, or none of them wrong).
+        - fitted_on: {pictures, photos} of the validation split, None for a run of an older version.
         - before, after (None without a temperature): {ece, ece_by_chance, brier, log_loss, confidence, intervals,
           bins}. `confidence` is the mean probability of the answers, to be set against `accuracy`; `ece_by_chance`
           what a perfectly calibrated network would show on average on as many such photos; `intervals` {ece, brier,
@@ -114,40 +158,36 @@ def calibration(
     Raises:
         LabError: where there is nothing to measure on.
     """
-    measured = table[table.split == "test"] if elsewhere is None else elsewhere
-    if measured.empty:
+    if table.empty:
         raise LabError("there are no pictures to measure the calibration on")
-    labels, probabilities, photos, photos_known = arrays_of(measured, classes)
+    labels, _, photos, photos_known = arrays_of(table, classes)
     drawn = draw_photos(labels, photos, len(classes))
-    predicted = probabilities.argmax(axis=1)
-
-    validation = table[table.split == "val"]
+    reason = summary.get("temperature_reason", "the run was made before temperatures were kept")
     temperature, warnings = None, []
-    if validation.empty or (validation.label == validation.predicted).all():
-        reason = "there are no validation pictures" if validation.empty else "no validation picture is wrong"
-        warnings.append(f"{reason}: no temperature can be fitted")
-        fitted_on = {"pictures": len(validation), "photos": None}
+    if reason:
+        warnings.append(f"the probabilities are not calibrated: {reason}")
     else:
-        val_labels, val_probabilities, val_photos, val_known = arrays_of(validation, classes)
-        temperature = fit_temperature(val_labels, val_probabilities)
-        fitted_on = {"pictures": len(validation), "photos": len(set(val_photos)) if val_known else None}
-        if elsewhere is not None:
+        temperature = float(summary["temperature"])
+        if before is None:
+            before = uncalibrated(table, classes, temperature)
+        if elsewhere:
             warnings.append(
                 f"the temperature of {temperature:.2f} was fitted on the run's own pictures: on pictures from another "
-                "source it is known to make calibration worse, not better: trust the figures before it"
+                "source it is known to help little or to make calibration worse: look at the figures before it"
             )
 
-    def figures(shares: npt.NDArray[np.float64]) -> dict[str, Any]:
-        return _figures(labels, shares, predicted, drawn, bins)
+    def figures(predictions: pd.DataFrame) -> dict[str, Any]:
+        predicted = pd.Categorical(predictions.predicted, categories=list(classes)).codes.astype(np.intp)
+        return _figures(labels, probabilities_of(predictions, classes), predicted, drawn, bins)
 
     return {
         "pictures": len(labels),
         "photos": len(set(photos)) if photos_known else None,
-        "accuracy": float((predicted == labels).mean()),
+        "accuracy": float((table.predicted == table.label).mean()),
         "temperature": temperature,
-        "fitted_on": fitted_on,
-        "before": figures(probabilities),
-        "after": figures(with_temperature(probabilities, temperature)) if temperature is not None else None,
+        "fitted_on": summary.get("temperature_fitted_on"),
+        "before": figures(table if before is None else before),
+        "after": figures(table) if temperature is not None else None,
         "warnings": warnings,
     }
 

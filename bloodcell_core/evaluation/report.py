@@ -277,9 +277,9 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _calibration(facts: Mapping[str, Any]) -> Html:
-    shown = {"as it is": facts["before"]}
+    shown = {"not calibrated": facts["before"]}
     if facts["after"]:
-        shown[f"with temperature {facts['temperature']:.2f}"] = facts["after"]
+        shown = {f"calibrated, temperature {facts['temperature']:.2f}": facts["after"], "before": facts["before"]}
     curves = [
         Curve(
             name,

@@ -134,7 +134,7 @@ def evaluated(
     scores = score(table, run.classes)
     calibrated = None
     if not own or split == "test":
-        calibrated = calibration(run.predictions(), run.classes, elsewhere=None if own else table)
+        calibrated = calibration(table, run.classes, run.summary() or {}, elsewhere=not own)
     return {
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
@@ -156,7 +156,8 @@ def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) ->
     config = run.config
     network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
     view = build_view(dataset, config.view, config.size, config.crop)
-    probabilities = predict_probabilities(network, view[pictures.index.to_numpy()], chosen)
+    rows = view[pictures.index.to_numpy()]
+    probabilities = predict_probabilities(network, rows, chosen, temperature=run.temperature)
     return predictions_table(pictures, probabilities, run.classes)
 
 

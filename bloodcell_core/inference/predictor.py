@@ -63,6 +63,7 @@ class Predictor:
         self.device = choose_device(device)
         network = load_network(run.config, len(run.classes), run.weights_file)
         self._network = network.to(self.device.device)
+        self._temperature = run.temperature
 
     def classify(self, pictures: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Answer]:
         """An answer for each (path, function that reads its bytes), in order, holding BATCH pictures at a time."""
@@ -85,7 +86,7 @@ class Predictor:
         rows: Iterator[np.ndarray] = iter(())
         if seen:
             pixels = np.stack([view.pixels for view in seen])
-            rows = iter(predict_probabilities(self._network, pixels, self.device, BATCH))
+            rows = iter(predict_probabilities(self._network, pixels, self.device, BATCH, self._temperature))
         for path, view in zip(paths, views, strict=True):
             if isinstance(view, str):
                 yield Answer(path, "refused", view)

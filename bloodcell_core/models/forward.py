@@ -47,8 +47,16 @@ def _rows(pictures: np.ndarray | Tensor, start: int, count: int) -> Tensor:
 
 
 def predict_probabilities(
-    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
+    network: nn.Module,
+    pictures: np.ndarray | Tensor,
+    device: Device,
+    batch_size: int = 256,
+    temperature: float = 1.0,
 ) -> np.ndarray:
-    """Softmax of `predict_logits`: float64 (N, classes), rows sum to 1."""
-    logits = predict_logits(network, pictures, device, batch_size)
-    return logits.double().softmax(1).cpu().numpy()
+    """`softmax` of `predict_logits`; a finished run's answers are those at its own `Run.temperature`."""
+    return softmax(predict_logits(network, pictures, device, batch_size), temperature)
+
+
+def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities of (N, classes) logits divided by `temperature` (> 0): float64 (N, classes), rows sum to 1."""
+    return (logits.double() / temperature).softmax(1).cpu().numpy()

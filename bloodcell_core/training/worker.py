@@ -219,19 +219,26 @@ def _phase(run: Run, what: str) -> Callable[[int, int], None]:
 
 
 def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, device: Device) -> None:
-    """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json."""
+    """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json.
+
+    The probabilities are calibrated by a temperature that is fitted on the validation rows alone.
+    """
     from safetensors import safe_open
 
+    from bloodcell_core.evaluation.calibration import fitted_temperature
     from bloodcell_core.evaluation.scoring import predictions_table, score
-    from bloodcell_core.models.forward import predict_probabilities
+    from bloodcell_core.models.forward import predict_logits, softmax
     from bloodcell_core.models.network import count_parameters, load_network
 
     network = load_network(run.config, len(run.classes), run.weights_file)
     network = network.to(device.device)
     pictures = run_pictures(run.config, dataset).loc[rows]
-    table = predictions_table(pictures, predict_probabilities(network, view[rows], device), run.classes)
     # The run's own validation pictures stand in the train split there; here they are what they were used as.
-    table.loc[table.split == "train", "split"] = "val"
+    pictures = pictures.assign(split=pictures.split.replace("train", "val"))
+    logits = predict_logits(network, view[rows], device)
+    raw = predictions_table(pictures, softmax(logits), run.classes)
+    fitted = fitted_temperature(raw[raw.split == "val"], run.classes)
+    table = predictions_table(pictures, softmax(logits, fitted["temperature"]), run.classes)
     with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
     epochs = [event for event in run.events()[0] if event["event"] == "epoch"]
@@ -247,6 +254,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
             "val_accuracy": best["val_accuracy"],
             "val_loss": best["val_loss"],
             "parameters": count_parameters(network),
+            **fitted,
             "test": score(test, run.classes) if len(test) else None,
         },
     )
