@@ -1,5 +1,8 @@
 """Run folders as everything else reads them: what a run is, how far it is, what it found. Imports no torch.
 
+A run that comes with the program (`bundled`) is a run folder beside this module: found by its name and used like any
+other, though nobody trained it here and its dataset need not be there.
+
 `training` writes these files, everything above only reads them. A worker holds its run's lock for its whole life
 and the system frees the lock however the worker ends, so a run that says it is running while its lock is free
 was interrupted: no process number is trusted.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,10 @@ from bloodcell_core.errors import LabError
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
 ENDED = ("done", "stopped", "interrupted", "failed")
+ENSEMBLE = "ensemble"
+"""Stands for the network's name where a run is the mean of others."""
+BUNDLED = Path(__file__).resolve().parent / "bundled"
+"""The runs that come with the program, a folder each; read only."""
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 
 
@@ -31,6 +39,10 @@ class Run:
     def __init__(self, name: str):
         self.name = name
         self.folder = workspace.run_dir(name)
+        self.bundled = not self.folder.is_dir() and name in bundled_names()
+        """It came with the program: it can be used, and not removed."""
+        if self.bundled:
+            self.folder = BUNDLED / name
         if not self.folder.is_dir():
             raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
         recorded = workspace.read_json(self.folder / "config.json")
@@ -43,6 +55,10 @@ class Run:
 
     def _take(self, recorded: dict[str, Any]) -> None:
         self.config = TrainConfig.from_json(recorded["config"])
+        """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
+        no network of its own. `settings` is what people read."""
+        self.member_facts: list[dict[str, Any]] = recorded.get("members", [])
+        """Of each member of an ensemble its run, model, view and size; empty for a trained run."""
         self.classes: list[str] = recorded["classes"]
         self.data_hash: str = recorded["data_hash"]
         self.created: str = recorded["created"]
@@ -56,7 +72,41 @@ class Run:
         """The cross-validation that the run is a fold of, if any."""
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether it is no training but the mean of others' answers."""
+        return bool(self.member_facts)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether it has a course of its own: neither the mean of others nor brought with the program."""
+        return not (self.is_ensemble or self.bundled)
+
+    @cached_property
+    def members(self) -> list[Run]:
+        """The trained runs whose answers it averages; of a trained run itself alone. LabError where one is gone."""
+        if not self.is_ensemble:
+            return [self]
+        try:
+            return [Run(facts["run"]) for facts in self.member_facts]
+        except LabError as error:
+            raise LabError(f"ensemble {self.name!r} can't be used without its members: {error}") from None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as people read and compare it: the fields of TrainConfig, or an ensemble's members."""
+        if not self.is_ensemble:
+            return self.config.to_json()
+        return {"model": ENSEMBLE, "data": self.config.data, "members": [facts["run"] for facts in self.member_facts]}
+
+    @property
+    def view_words(self) -> str:
+        """What it sees: frame, cell, or both where members of an ensemble differ."""
+        views = [facts["view"] for facts in self.member_facts] or [self.config.view]
+        return " and ".join(dict.fromkeys(views))
+
+    @property
     def weights_file(self) -> Path:
+        """A trained run's weights; an ensemble has none but those of its `members`."""
         return self.folder / "model.safetensors"
 
     @property
@@ -152,25 +202,35 @@ class Run:
             "model": self.config.model,
             "data": self.config.data,
             "data_hash": self.data_hash,
-            "view": self.config.view,
+            "view": self.view_words,
+            "members": [facts["run"] for facts in self.member_facts],
             "synthetic": self.synthetic,
             "weights": self.config.weights,
             "pretrained": self.pretrained,
             "epoch": status.get("epoch", 0),
-            "epochs": self.config.epochs,
+            "epochs": 0 if self.is_ensemble else self.config.epochs,
             "fold": self.config.fold_words,
             "group": self.group,
-            "bundled": False,
+            "bundled": self.bundled,
             "created": self.created,
             "device": status.get("device", ""),
-            "config": self.config.to_json(),
+            "config": self.settings,
             "summary": self.summary(),
         }
 
 
 def names() -> list[str]:
-    """All runs of this workspace, newest first."""
-    folder = workspace.runs_dir()
+    """All runs of this workspace, newest first, and after them those that come with the program."""
+    own = _names_in(workspace.runs_dir())
+    return own + [name for name in bundled_names() if name not in own]
+
+
+def bundled_names() -> list[str]:
+    """The runs that come with the program."""
+    return _names_in(BUNDLED)
+
+
+def _names_in(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(
@@ -185,7 +245,7 @@ def names() -> list[str]:
 
 
 def readable_runs() -> tuple[list[Run], list[str]]:
-    """The runs that can be read, newest first, and a line for each that can't."""
+    """The runs that can be read, newest first and bundled ones last, and a line for each that can't."""
     good: list[Run] = []
     damaged: list[str] = []
     for name in names():
@@ -196,7 +256,8 @@ def readable_runs() -> tuple[list[Run], list[str]]:
             good.append(run)
         except LabError as error:
             damaged.append(str(error))
-    return good, damaged
+    # by the time and not by the name: an ensemble may be called anything
+    return sorted(good, key=lambda run: (not run.bundled, run.created, run.name), reverse=True), damaged
 
 
 def waiting(queue: str) -> list[Run]:
@@ -215,10 +276,11 @@ def waiting(queue: str) -> list[Run]:
 def find(reference: str) -> Run:
     """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one.
 
-    A fold of a cross-validation is found by its name alone: as `latest` it would pass for a run on the whole data.
+    A fold of a cross-validation and a bundled run are found by name alone: as `latest` a fold would pass for a run on
+    the whole data, and a bundled run for one that was trained here.
     """
     if reference == "latest":
-        whole = (run for run in readable_runs()[0] if not run.config.folds)
+        whole = (run for run in readable_runs()[0] if not run.config.folds and not run.bundled)
         finished = (run for run in whole if run.status()["state"] == "done")
         run = next(finished, None)
         if run is None:
@@ -235,9 +297,14 @@ def find(reference: str) -> Run:
 
 
 def remove(run: Run) -> None:
-    """Deletes a run that isn't working; LabError where it is."""
+    """Deletes a run; LabError where it is at work, an ensemble needs it, or it came with the program."""
+    if run.bundled:
+        raise LabError(f"run {run.name!r} comes with the program and can't be removed")
     if run.status()["state"] not in ENDED:
         raise LabError(f"run {run.name!r} is at work: stop it first")
+    needed_by = [other.name for other in readable_runs()[0] if run.name in other.settings.get("members", [])]
+    if needed_by:
+        raise LabError(f"run {run.name!r} is a member of {', '.join(needed_by)}: remove that first")
     if run.group:
         workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
     shutil.rmtree(run.folder)

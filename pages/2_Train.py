@@ -143,6 +143,7 @@ def each_network(config: TrainConfig, name: str) -> TrainConfig:
 def live_panel() -> None:
     """Curves and cards of the newest runs and cross-validations; ticks while one of them is at work."""
     runs, damaged = run_folders.readable_runs()
+    runs = [run for run in runs if not run.bundled]
     for line in damaged:
         shell.show_error(line)
     if not runs:
@@ -152,7 +153,8 @@ def live_panel() -> None:
     at_work = [run for run in runs if statuses[run.name]["state"] not in ENDED]
     by_name = {run.name: run for run in runs}
     picked = [by_name[name] for name in st.session_state.get("curve_runs") or [] if name in by_name]
-    curves.draw(picked or [run for run in at_work if statuses[run.name]["state"] == "running"] or runs[:3],
+    trained = [run for run in runs if run.trained_here]
+    curves.draw(picked or [run for run in at_work if statuses[run.name]["state"] == "running"] or trained[:3],
                 log=st.session_state.get("log_scale", False))  # fmt: skip
     for group in groups.groups()[:SHOWN_RUNS]:
         group_card(group)
@@ -177,8 +179,8 @@ else:
         recent, _ = run_folders.readable_runs()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.multiselect(
-                "Runs in the chart", [run.name for run in recent], key="curve_runs", format_func=lab.run_title,
-                placeholder="those at work, or the newest",
+                "Runs in the chart", [run.name for run in recent if run.trained_here], key="curve_runs",
+                format_func=lab.run_title, placeholder="those at work, or the newest",
             )  # fmt: skip
             st.toggle("Logarithmic loss", key="log_scale")
         ticking = any(run.status()["state"] not in ENDED for run in recent)

@@ -16,7 +16,7 @@ MAX_PICTURES = 2000  # of one hand-in: they are held in memory
 DETAILED = 30  # rows drawn with thumbnail and bars; the table below them holds all
 
 shell.page("Classify", "Hand in pictures of single white cells and read what a trained network calls them.")
-runs = {run.name: run for run in lab.need_runs()}
+runs = {run.name: run for run in lab.need_networks()}
 
 name = shell.bound_selectbox("Network", list(runs), "run", format_func=lambda name: lab.run_title(runs[name]))
 run = runs[name]

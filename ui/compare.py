@@ -85,7 +85,7 @@ def table(runs: Sequence[Run]) -> Any:
                 "Test pictures": test["pictures"],
                 "Weights": summary["parameters"],
                 "Training": summary["training_seconds"],
-                "Seed": run.config.seed,
+                "Seed": None if run.is_ensemble else run.config.seed,
                 "Best epoch": summary["best_epoch"],
             }
         )

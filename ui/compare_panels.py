@@ -185,8 +185,13 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
 
 
 def _cost_of(run: Run, kind: str) -> float | None:
-    """What a run costs; its flops only where its network was counted at the size and width that the run has."""
+    """What a run costs, an ensemble the sum of its members; flops only of networks counted at their size and width."""
     if kind != "flops":
         return run.summary()["parameters" if kind == "weights" else "training_seconds"]
+    flops = [_flops(member) for member in run.members]
+    return None if None in flops else sum(flops)
+
+
+def _flops(run: Run) -> float | None:
     info = MODELS.get(run.config.model)
     return info.flops if info and (run.config.size, run.config.width) == (info.counted_at, 1) else None

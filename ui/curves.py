@@ -31,7 +31,7 @@ def draw(runs: list[Run], log: bool) -> None:
     """Loss and accuracy of runs, training and validation, with the loss of their steps behind."""
     epochs, steps = [], []
     for run in runs:
-        name = f"{lab.network_title(run)} {run.name[-4:]}"
+        name = f"{lab.network_title(run)} {lab.short_name(run)}"
         told = course(run)
         for event in told.epochs:
             for split, short in (("train", "train"), ("validation", "val")):

@@ -50,7 +50,7 @@ def cross_validation_button(config: TrainConfig | None, *, key: str = "cross_val
 def group_title(group: Group) -> str:
     """A cross-validation as people tell it from others: network, dataset, view, and the end of its name."""
     run = next(iter(group.runs.values()))
-    return f"{lab.network_title(run)} · {run.config.data}, {run.config.view} view · {group.name[-4:]}"
+    return f"{lab.network_title(run)} · {run.config.data}, {run.view_words} view · {group.name[-4:]}"
 
 
 def group_card(group: Group) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +23,7 @@ from ui.shell import empty_state, plain, set_address, show_error, synthetic_badg
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
+AFTER_THE_TIME = re.compile(r"\d{8}-\d{6}-")  # begins the names that runs have by themselves
 
 
 def dataset_names() -> list[str]:
@@ -91,11 +93,21 @@ def run_title(run: Run | str) -> str:
     """A run as people tell it from others: network, dataset, view, fold if it is one, and the end of its name."""
     run = run if isinstance(run, Run) else Run(run)
     fold = f" · fold {run.config.fold_words}" if run.config.folds else ""
-    return f"{network_title(run)} · {run.config.data}, {run.config.view} view{fold} · {run.name[-4:]}"
+    # An ensemble may have a name that a person gave it; others end in four letters that tell them apart.
+    return f"{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short_name(run)}"
+
+
+def short_name(run: Run) -> str:
+    """What tells a run from others of its kind: the end of a name after the time, or a name that a person gave."""
+    return run.name[-4:] if AFTER_THE_TIME.match(run.name) else run.name
 
 
 def network_title(run: Run) -> str:
-    """A run's network, and that it started from scratch where it could have been pretrained."""
+    """A run's network, and that it started from scratch where it could have been pretrained; or of how many it is."""
+    if run.is_ensemble:
+        return f"Ensemble of {len(run.member_facts)}"
+    if run.bundled:
+        return f"{MODELS[run.config.model].title}, bundled"
     info = MODELS.get(run.config.model)
     if info is None:  # one of timm's: to ask timm would load PyTorch for a title
         return run.config.model + (", from scratch" if run.config.weights == "none" else "")
@@ -130,11 +142,16 @@ def need_dataset() -> list[str]:
     return found
 
 
+def need_networks() -> list[Run]:
+    """The scored runs to classify with, as `need_runs`; one that came with the program is enough."""
+    return scored_runs() or need_runs()
+
+
 def need_runs() -> list[Run]:
-    """The scored runs; where there is none the page says so, leads to training, and ends here."""
-    need_dataset()
+    """The scored runs; where none was made here the page says so, leads to training, and ends here."""
     found = scored_runs()
-    if not found:
+    if all(run.bundled for run in found):
+        need_dataset()
         empty_state(
             "No run has finished yet. Train a network first; the demo takes a minute.",
             "Train a network",

@@ -62,11 +62,12 @@ def _result(run: Run) -> None:
     test = summary["test"]
     photos = f", {test['photos']:,} photos" if test["photos"] is not None else ""
     limits = test["intervals"]["accuracy"]
+    best = "" if run.is_ensemble else f"best epoch {summary['best_epoch']} · "
     interval = f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "not known"
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
         + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "
-        f"best epoch {summary['best_epoch']} · {timedelta(seconds=round(summary['training_seconds']))} of training]]"
+        f"{best}{timedelta(seconds=round(summary['training_seconds']))} of training]]"
     )  # fmt: skip
 
 
@@ -89,6 +90,8 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
                 ("5_Classify", "Classify", "biotech", {"run": run.name}),
             ):
                 st.page_link(f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params=query)
+        if run.is_ensemble:  # nothing was trained: it has no settings to be used again, and no log
+            return
         if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",
                      help="Puts its settings into the form, to be changed and trained."):  # fmt: skip
             shell.set_address(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)

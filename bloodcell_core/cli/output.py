@@ -42,6 +42,8 @@ def progress(what: str) -> Callable[[int, int], None]:
 
 
 def weights_words(run: runs.Run) -> str:
+    if run.is_ensemble:
+        return f"mean of {len(run.member_facts)} runs"
     return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
 
 

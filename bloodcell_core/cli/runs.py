@@ -63,10 +63,12 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
 def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
     facts = run.describe()
     lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
+    epochs = "" if run.is_ensemble else f"epoch {facts['epoch']} of {facts['epochs']}, "
     lines.append(
         f"{facts['model']} on {facts['data']}{' (synthetic pictures)' if run.synthetic else ''}, {facts['view']} view, "
-        f"epoch {facts['epoch']} of {facts['epochs']}, {weights_words(run)}"
+        f"{epochs}{weights_words(run)}"
     )
+    lines += [f"  member {member['run']}: {member['model']}, {member['view']} view" for member in run.member_facts]
     if facts["summary"] and facts["summary"]["test"]:
         lines += score_lines(facts["summary"]["test"], split_words(run, "test"))
     show(facts, as_json, lines)
@@ -82,6 +84,7 @@ def _runs_list(args: argparse.Namespace) -> None:
         f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {weights_words(run)}"
         + (f", fold {row['fold']}" if row["fold"] else "")
         + (f" ({row['group']})" if row["group"] else "")
+        + (", bundled" if row["bundled"] else "")
         for row, run in zip(rows, good, strict=True)
     ]
     for line in damaged:

@@ -85,7 +85,7 @@ def _compare(args: argparse.Namespace) -> None:
         lines += _comparison_lines(facts)
     told = {"runs": rows, "comparisons": comparisons, "seed_groups": seeds}
     if args.report:
-        settings = {side.name: runs.Run(side.name).config.to_json() for side in sides if side.settings}
+        settings = {side.name: runs.Run(side.name).settings for side in sides if side.settings}
         write_report(comparison_report(told, settings), args.report)
     show(told, args.json, lines)
 

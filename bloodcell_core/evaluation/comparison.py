@@ -229,8 +229,8 @@ def granulocytes(classes: Sequence[str]) -> dict[str, list[str]] | None:
 
 def _settings(run: Run) -> str:
     """All that a run's result hangs on, but for chance."""
-    config = {name: value for name, value in run.config.to_json().items() if name not in CHANCE_ALONE}
-    return repr((config, run.data_hash, run.classes, run.pretrained))
+    settings = {name: value for name, value in run.settings.items() if name not in CHANCE_ALONE}
+    return repr((settings, run.data_hash, run.classes, run.pretrained))
 
 
 def _notes(a: Side, b: Side, known: bool) -> list[str]:

@@ -21,6 +21,7 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     finished = [
         run for run in runs
         if run["state"] == "done" and not run["fold"] and run["summary"] and run["summary"]["test"]
+        and run["summary"]["val_accuracy"] is not None
     ]  # fmt: skip
     if not finished:
         return None

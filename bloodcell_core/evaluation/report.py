@@ -46,7 +46,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
     if scores["fold"] and scores["data"] == run.config.data:
         what += f", fold {scores['fold']}"
     lead = (
-        f"{run.config.model}, {run.config.view} view, {'pretrained' if run.pretrained else 'untrained'} first weights"
+        f"{run.config.model}, {run.view_words} view, {'pretrained' if run.pretrained else 'untrained'} first weights"
         + (", trained on synthetic pictures" if run.synthetic else "")
         + f"; {what} of {scores['data']}"
     )
@@ -67,7 +67,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             section("Curves", tag("div", {"class": "charts"}, *_curves(table, scores["classes"]))),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             _data(scores["data"]),
-            section("Settings", table_of(("Setting", "Value"), run.config.to_json().items())),
+            section("Settings", table_of(("Setting", "Value"), run.settings.items())),
         ],
         scores,
     )
@@ -78,7 +78,7 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
 
     Args:
         told: what `compare --json` prints: runs, comparisons, seed_groups.
-        settings: {run: its TrainConfig as JSON}; those that differ are shown.
+        settings: {run: its `Run.settings`}; those that differ are shown.
     """
     names = [row["run"] for row in told["runs"]]
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in told["runs"])]
@@ -93,10 +93,12 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
     for row in told["runs"]:
         for limit in row["warnings"] + row["notes"]:
             limits.setdefault(limit, []).append(row["run"])
+    # an ensemble has members where a trained run has the fields of TrainConfig
+    every_field = dict.fromkeys(field for fields in settings.values() for field in fields)
     fields = [
-        (field, *(settings[name][field] for name in settings))
-        for field in next(iter(settings.values()), {})
-        if len({repr(config[field]) for config in settings.values()}) > 1
+        (field, *(settings[name].get(field, "–") for name in settings))
+        for field in every_field
+        if len({repr(fields.get(field)) for fields in settings.values()}) > 1
     ]
     return document(
         f"{' against '.join(names)}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import Interval, cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.runs import Run
+
+if TYPE_CHECKING:
+    from bloodcell_core.device import Device
 
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
 
@@ -145,20 +148,27 @@ def evaluated(
 def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) -> pd.DataFrame:
     """The run's predictions for some of a dataset's pictures, as the table of `predictions_table`."""
     # Imported here because torch takes seconds and most readers of this module never predict.
-    from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.models.forward import predict_probabilities
-    from bloodcell_core.models.network import load_network
+    from bloodcell_core.evaluation.averaging import answer_of
 
     chosen = choose_device(device)
     if pictures.empty:
         raise LabError(f"dataset {dataset.name!r} has no pictures in this split of run {run.name}")
+    rows = pictures.index.to_numpy()
+    answers = [_member_answer(member, dataset, rows, chosen) for member in run.members]
+    return predictions_table(pictures, answer_of(run, answers), run.classes)
+
+
+def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device) -> np.ndarray:
+    """(N, C) probabilities of a trained run for some rows of a dataset's pictures, at its temperature."""
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.models.forward import predict_probabilities
+    from bloodcell_core.models.network import load_network
+
     config = run.config
-    network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
+    network = load_network(config, len(run.classes), run.weights_file).to(device.device)
     view = build_view(dataset, config.view, config.size, config.crop)
-    rows = view[pictures.index.to_numpy()]
-    probabilities = predict_probabilities(network, rows, chosen, temperature=run.temperature)
-    return predictions_table(pictures, probabilities, run.classes)
+    return predict_probabilities(network, view[rows], device, temperature=run.temperature)
 
 
 def write_predictions(table: pd.DataFrame, file: Path) -> None:

@@ -48,7 +48,11 @@ def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "auto") -> np.ndarray:
-    """What a run's last layer decides by: float32 (N, D), the inputs of its last layer."""
+    """What a run decides by: float32 (N, D), the inputs of its last layer; of an ensemble those of all members."""
+    return np.hstack([_member_features(member, dataset, rows, device) for member in run.members])
+
+
+def _member_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str) -> np.ndarray:
     import torch
     from torch import nn
 

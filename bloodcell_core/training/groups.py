@@ -178,7 +178,7 @@ def describe(group: Group) -> dict[str, Any]:
         "model": group.config.model,
         "data": group.config.data,
         "data_hash": any_run.data_hash,
-        "view": group.config.view,
+        "view": any_run.view_words,
         "classes": any_run.classes,
         "synthetic": any_run.synthetic,
         "weights": group.config.weights,
