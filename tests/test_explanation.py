@@ -111,3 +111,12 @@ def test_a_run_s_heat_map_is_of_the_predicted_class_unless_another_is_asked_for(
     assert np.array_equal(own, explainer.heat_map(view[row], table.predicted[0]))
     others = [explainer.heat_map(view[row], name) for name in done.classes if name != table.predicted[0]]
     assert not any(np.array_equal(own, other) for other in others)
+
+
+def test_an_ensemble_is_explained_by_its_members(done: Run, lab: Path) -> None:
+    from bloodcell_core.training.ensembles import create_ensemble
+    from tests.training_fixtures import train_here
+
+    ensemble = create_ensemble([done, train_here(seed=1)])
+    with pytest.raises(LabError, match="one of its members"):
+        Explainer(ensemble)
