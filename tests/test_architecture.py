@@ -34,6 +34,7 @@ FIRST_PAINT = (
     "bloodcell_core.data.formats",
     "bloodcell_core.data.importing",
     "bloodcell_core.data.views",
+    "bloodcell_core.labels.verdicts",
     "bloodcell_core.models",
     "bloodcell_core.evaluation.metrics",
     "bloodcell_core.evaluation.intervals",
@@ -192,7 +193,7 @@ def loaded() -> set[str]:
     return {top(module) for module in done.stdout.split()}
 
 
-@pytest.mark.parametrize("heavy", ["torch", "torchvision", "streamlit", "sklearn", "matplotlib"])
+@pytest.mark.parametrize("heavy", ["torch", "torchvision", "streamlit", "sklearn", "matplotlib", "sqlalchemy"])
 def test_a_first_paint_waits_for_no_heavy_package(loaded, heavy):
     assert CORE in loaded
     assert heavy not in loaded

@@ -1,0 +1,216 @@
+"""The tables of verdicts and overlays in `lab.sqlite`, or in the database that `BLOODCELL_DB_URL` names.
+
+Rows are added and never changed or deleted, so two people at work at once can't take anything from each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    insert,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeDecorator
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+
+SCHEMA_VERSION = 1  # of the tables below
+BUSY_SECONDS = 60  # that a writer waits for others; each of them is done in milliseconds
+TABLES_LOCK = 7_104_551_236  # a PostgreSQL advisory lock of our own: a lock file is not seen from another machine
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time with its zone, UTC; SQLite would forget the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value and value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+schema = Table("lab_labels_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+verdicts = Table(
+    "lab_verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("token", String(64), nullable=False),  # of the request that made it: a second one like it makes no event
+    Column("at", Moment, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("run", String(64), nullable=False),
+    Column("dataset", String(64), nullable=False),
+    Column("data_hash", String(64), nullable=False, index=True),
+    Column("image_id", String(64), nullable=False),
+    Column("photo", Text, nullable=False),
+    Column("picture_only", Boolean, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("label_from", Text, nullable=False),
+    Column("label_to", Text),
+    Column("predicted", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("undoes", ForeignKey("lab_verdicts.id"), unique=True),  # a verdict is taken back once
+)
+_given = verdicts.c.undoes.is_(None)
+Index(
+    "lab_verdicts_once", verdicts.c.token, verdicts.c.image_id,
+    unique=True, sqlite_where=_given, postgresql_where=_given,
+)  # fmt: skip
+
+overlays = Table(
+    "lab_overlays",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("made_from", String(16), nullable=False),
+    Column("dataset", String(64), nullable=False),
+    Column("data_hash", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
+overlay_rows = Table(
+    "lab_overlay_rows",
+    metadata,
+    Column("overlay", ForeignKey("lab_overlays.id"), primary_key=True),
+    Column("image_id", String(64), primary_key=True),
+    Column("photo", Text, nullable=False),
+    Column("label_from", Text, nullable=False),
+    Column("label_to", Text),
+    Column("verdict", String(16), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+
+@contextmanager
+def reading() -> Iterator[Connection | None]:
+    """A connection to read by; None where there is no database yet, which is not made for that."""
+    if not workspace.database_exists():
+        yield None
+        return
+    with _told(), _engine(workspace.database_url()).connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing() -> Iterator[Connection]:
+    """A transaction: what is written in it is there as a whole, and on disk, once the block has ended."""
+    with _told(), _engine(workspace.database_url()).connect() as plain:
+        connection = plain.execution_options(writes=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns what a database that can't be used raises into a LabError that names it. A refused row is the caller's."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (SQLAlchemyError, ImportError) as error:
+        try:
+            place = make_url(workspace.database_url()).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            place = "that BLOODCELL_DB_URL names"
+        why = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        raise LabError(f"the database {place} can't be used: {why}") from None
+
+
+_making = threading.Lock()
+
+
+def _engine(url: str) -> Engine:
+    with _making:  # a cache by itself lets two threads make one each
+        return _cached_engine(url)
+
+
+@functools.lru_cache(maxsize=8)
+def _cached_engine(url: str) -> Engine:
+    """The engine of a database that has our tables. It keeps no connection: a page's thread may not come back for
+    hours, and a process that was forked must not share one."""
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        with FileLock(workspace.lock_file("database")):  # two that make tables at once are in each other's way
+            if engine.dialect.name == "sqlite":
+                _set_up_sqlite(engine)
+            _make_tables(engine)
+    except OSError as error:
+        raise LabError(f"the database in {workspace.home()} can't be used: {error.strerror}") from None
+    return engine
+
+
+def _set_up_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, below
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        # One that reads first and then wants to write would be refused without waiting if another wrote in between
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    workspace.home().mkdir(parents=True, exist_ok=True)
+    connection = engine.raw_connection()
+    try:  # outside of any transaction. Readers don't wait for a writer, nor it for them; it stays with the file.
+        connection.cursor().execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+
+
+def _make_tables(engine: Engine) -> None:
+    with engine.connect() as plain:
+        connection = plain.execution_options(writes=True)
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TABLES_LOCK})
+            schema.create(connection, checkfirst=True)
+            version = connection.scalar(select(schema.c.version))
+            if version is None:
+                metadata.create_all(connection)
+                connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise LabError(
+                    f"the labels in the database have schema version {version}, this program reads {SCHEMA_VERSION}: "
+                    "use the program that wrote them, or export them with it as CSV and import that here"
+                )

@@ -1,0 +1,359 @@
+"""What people said of pictures: an append-only list of verdicts, and what of it counts.
+
+A verdict is of a source photo: one decision for all pictures that were made from it. The picture that was looked at is
+kept with it. Only `unusable` may be said of a picture alone (`picture_only`), where its copies are good. A verdict is
+never changed: it is taken back by another event that `undoes` it, and a later one of the same photo counts in its
+stead. Two people at once both have theirs kept; the later one counts, and where they differ it is told.
+
+Verdicts belong to a dataset's content, not to its name: the same import under another name has the same verdicts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+
+MODEL_WRONG, LABEL_WRONG, AMBIGUOUS, UNUSABLE = "model-wrong", "label-wrong", "ambiguous", "unusable"
+VERDICTS = {
+    MODEL_WRONG: "The label is right, the network is not.",
+    LABEL_WRONG: "The label is wrong, and another class is right.",
+    AMBIGUOUS: "Nobody can tell the class from this cell.",
+    UNUSABLE: "The picture is no good: no white cell, cut off, out of focus.",
+}
+"""Every verdict, by the code that it is kept under, with what it means."""
+
+EXCLUDING = (AMBIGUOUS, UNUSABLE)
+"""What takes a picture out of training."""
+
+LONGEST_NAME, LONGEST_NOTE = 100, 2000  # characters
+_FEW = 500  # values in one query: databases bear only so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A verdict, or one that takes a verdict back."""
+
+    id: int
+    at: datetime
+    """UTC."""
+    by: str
+    run: str
+    """The run whose answer was looked at; '' for none."""
+    dataset: str
+    data_hash: str
+    image_id: str
+    """The picture that was looked at."""
+    photo: str
+    """Its source photo, `photo` of `Dataset.pictures`: all pictures of it are decided."""
+    picture_only: bool
+    """It is of the one picture and not of its photo."""
+    verdict: str
+    label_from: str
+    """The dataset's own label."""
+    label_to: str | None
+    """The right class, where the label is wrong."""
+    predicted: str
+    """The run's answer; '' where no run was looked at."""
+    note: str
+    undoes: int | None
+    """The event that this one takes back; the rest of it is then as that one's."""
+    undone: bool
+    """It was taken back."""
+    token: str
+    """Of the step that it was given in; those of a selection have the same."""
+
+    @property
+    def counts(self) -> bool:
+        """It is a verdict that nobody took back."""
+        return self.undoes is None and not self.undone
+
+    @property
+    def said(self) -> tuple[str, str | None]:
+        """What was decided, to compare it by."""
+        return self.verdict, self.label_to
+
+    def to_json(self) -> dict[str, Any]:
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return values | {"at": self.at.isoformat(timespec="milliseconds")}
+
+
+def verdict_code(text: str) -> str:
+    """The verdict that a person means: 'Label wrong' is `label-wrong`; LabError where there is none like it."""
+    code = "-".join(text.lower().replace("_", " ").replace("-", " ").split())
+    if code not in VERDICTS:
+        raise LabError(f"a verdict is {', '.join(VERDICTS)}, not {text[:40]!r}")
+    return code
+
+
+def find_picture(dataset: Dataset, reference: str) -> str:
+    """The image_id of a dataset's usable picture, by it or a unique beginning of it; LabError where there is none."""
+    ids = dataset.pictures.image_id
+    found = ids[ids.str.startswith(reference)] if reference else ids[:0]
+    if len(found) == 1:
+        return str(found.iloc[0])
+    if len(found):
+        raise LabError(f"{reference!r} begins the ids of {len(found)} pictures of {dataset.name!r}: give more of it")
+    raise LabError(f"dataset {dataset.name!r} has no picture {reference[:80]!r}: an id is the sha256 of its file")
+
+
+def record(
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    verdict: str,
+    *,
+    by: str,
+    run: str = "",
+    label: str | None = None,
+    predicted: Mapping[str, str] | None = None,
+    note: str = "",
+    picture_only: bool = False,
+    token: str | None = None,
+) -> list[Event]:
+    """Keeps one verdict of one or many pictures, all or none; on disk when it returns.
+
+    Args:
+        dataset: whose pictures they are.
+        image_ids: of its usable pictures, whole. Of several of one photo the first stands for it.
+        verdict: a key of VERDICTS.
+        by: who says so.
+        run: the name of the run that was looked at.
+        label: the right class, with `label-wrong` and only with it.
+        predicted: the run's answers by image_id, where there is a run.
+        note: a comment.
+        picture_only: `unusable` is meant of the pictures and not of their photos.
+        token: names the request, up to 64 characters. A second request of the same token makes no further event: a
+            double click, or one that is sent again because no answer came.
+
+    Returns:
+        the events, in the order of the pictures: new ones, or those that the token made before.
+
+    Raises:
+        LabError: for a picture, verdict, class or name that can't be; for a token that stands for another verdict.
+    """
+    by, note = checked_text(by, "name", LONGEST_NAME), checked_text(note, "note", LONGEST_NOTE, empty=True)
+    rows = _pictures(dataset, image_ids)
+    _check(dataset, rows, verdict, label, picture_only)
+    if not picture_only:
+        rows = rows.drop_duplicates("photo")
+    step = {
+        "token": _checked_token(token), "by": by, "run": run, "dataset": dataset.name,
+        "data_hash": dataset.content_hash, "picture_only": picture_only, "verdict": verdict, "label_to": label,
+        "note": note, "undoes": None,
+    }  # fmt: skip
+    wanted = [
+        step
+        | {
+            "image_id": row.image_id,
+            "photo": row.photo,
+            "label_from": row.label,
+            "predicted": (predicted or {}).get(str(row.image_id), ""),
+        }
+        for row in rows.itertuples()
+    ]
+    return _add(wanted)
+
+
+def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event]:
+    """Takes verdicts back, all or none; the events that do it.
+
+    Anybody may take back anybody's: who did it is kept. To take an undo back, give the verdict again. LabError for an
+    event that isn't there, is itself an undo, or was taken back before (by a request of another token).
+    """
+    by, token = checked_text(by, "name", LONGEST_NAME), _checked_token(token)
+    wanted = []
+    for of in _events_by_id(sorted(set(ids))):
+        if of.undoes is not None:
+            raise LabError(f"event {of.id} takes a verdict back itself: to have that again, give the verdict again")
+        values = {spec.name: getattr(of, spec.name) for spec in fields(of)}
+        for name in ("id", "at", "undone"):
+            del values[name]
+        wanted.append(values | {"token": token, "by": by, "note": "", "undoes": of.id})
+    return _add(wanted)
+
+
+def events(dataset: Dataset) -> list[Event]:
+    """Everything that was said of a dataset's pictures and taken back again, in the order in which it was kept."""
+    from sqlalchemy import select
+
+    from bloodcell_core.labels.database import reading, verdicts
+
+    with reading() as connection:
+        if connection is None:
+            return []
+        query = select(verdicts).where(verdicts.c.data_hash == dataset.content_hash).order_by(verdicts.c.id)
+        rows = connection.execute(query).mappings().all()
+    taken_back = {row["undoes"] for row in rows}
+    return [Event(**row, undone=row["id"] in taken_back) for row in rows]
+
+
+def current(dataset: Dataset) -> Standing:
+    """What counts now, of all that was said of a dataset's pictures."""
+    return Standing(events(dataset))
+
+
+def history(dataset: Dataset, image_id: str) -> list[Event]:
+    """What was said of a picture's photo, by whom, and what was taken back; newest first."""
+    photo = _pictures(dataset, [image_id]).photo.iloc[0]
+    return [each for each in reversed(events(dataset)) if each.photo == photo]
+
+
+class Standing:
+    """What of a list of events counts. Pure; `events` are of one dataset, in their order."""
+
+    def __init__(self, events: Sequence[Event]):
+        self.steps: list[list[Event]] = _steps(events)
+        """Verdicts that count, newest first, those that were given in one step together: what can be undone."""
+        self.by_photo: dict[str, Event] = {}
+        """The verdict that counts, by source photo."""
+        self.by_picture: dict[str, Event] = {}
+        """Pictures that alone were found unusable, by image_id."""
+        said: dict[str, dict[str, Event]] = {}
+        for each in events:
+            if each.counts and each.picture_only:
+                self.by_picture[each.image_id] = each
+            elif each.counts:
+                self.by_photo[each.photo] = each
+                said.setdefault(each.photo, {})[each.by] = each
+        self.disagreements: dict[str, list[Event]] = {
+            photo: sorted(of.values(), key=lambda each: each.id)
+            for photo, of in said.items()
+            if len({each.said for each in of.values()}) > 1
+        }
+        """Photos of which several people's last words differ: each one's, the one that counts last."""
+
+    def of(self, image_id: str, photo: str) -> Event | None:
+        """The verdict that counts for a picture; None where it isn't decided yet."""
+        return self.by_picture.get(image_id) or self.by_photo.get(photo)
+
+    def progress(self, photos: Iterable[str]) -> dict[str, Any]:
+        """How many of these photos are decided: total, decided, by_verdict {code: n}, by {name: n}."""
+        wanted = set(photos)
+        decided = [each for photo, each in self.by_photo.items() if photo in wanted]
+        return {
+            "total": len(wanted),
+            "decided": len(decided),
+            "by_verdict": {code: sum(each.verdict == code for each in decided) for code in VERDICTS},
+            "by": {name: sum(each.by == name for each in decided) for name in sorted({each.by for each in decided})},
+        }
+
+
+def _steps(events: Sequence[Event]) -> list[list[Event]]:
+    steps: dict[str, list[Event]] = {}
+    for each in events:
+        if each.counts:
+            steps.setdefault(each.token, []).append(each)
+    return list(reversed(steps.values()))
+
+
+def checked_text(text: str, what: str, longest: int, empty: bool = False) -> str:
+    """`text` without blanks around it; LabError where it is too long, or has what a database or a screen can't bear."""
+    text = text.strip()
+    if not text and not empty:
+        raise LabError(f"a verdict needs a {what}: who says so?")
+    if len(text) > longest:
+        raise LabError(f"a {what} has up to {longest:,} characters, not {len(text):,}")
+    if any((ord(letter) < 32 and letter not in "\n\t") or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise LabError(f"a {what} can't have control characters")
+    return text
+
+
+def _checked_token(token: str | None) -> str:
+    token = secrets.token_hex(16) if token is None else token
+    if not 0 < len(token) <= 64 or not token.isascii() or not token.isprintable():
+        raise LabError("a request's token has 1 to 64 letters")
+    return token
+
+
+def _pictures(dataset: Dataset, image_ids: Sequence[str]) -> pd.DataFrame:
+    """Their rows of `Dataset.pictures`, in this order, none twice; LabError for one that isn't there."""
+    places = pd.Index(dataset.pictures.image_id).get_indexer(pd.Index(list(dict.fromkeys(image_ids)), dtype=object))
+    if not len(places):
+        raise LabError("no picture is named: a verdict is of one or more")
+    if (places < 0).any():
+        missing = list(dict.fromkeys(image_ids))[int((places < 0).argmax())]
+        raise LabError(f"dataset {dataset.name!r} has no picture {missing[:80]!r}: an id is the sha256 of its file")
+    rows: pd.DataFrame = dataset.pictures.iloc[places][["image_id", "photo", "label"]]
+    return rows
+
+
+def _check(dataset: Dataset, rows: pd.DataFrame, verdict: str, label: str | None, picture_only: bool) -> None:
+    if verdict not in VERDICTS:
+        raise LabError(f"a verdict is {', '.join(VERDICTS)}, not {verdict[:40]!r}")
+    if picture_only and verdict != UNUSABLE:
+        raise LabError(f"only {UNUSABLE} can be said of a picture without its copies, not {verdict}")
+    if verdict != LABEL_WRONG:
+        if label is not None:
+            raise LabError(f"a class goes with {LABEL_WRONG} only, not with {verdict}")
+        return
+    if label not in dataset.classes:
+        asked = "none" if label is None else repr(label[:80])
+        raise LabError(f"{LABEL_WRONG} needs the right class, one of {', '.join(dataset.classes)}: not {asked}")
+    if (rows.label == label).any():
+        raise LabError(f"the label is {label!r} already: {LABEL_WRONG} needs another class")
+
+
+def _add(wanted: list[dict[str, Any]]) -> list[Event]:
+    """Adds events of one token, or finds those that it made before."""
+    from sqlalchemy import insert, select
+    from sqlalchemy.exc import IntegrityError
+
+    from bloodcell_core.labels.database import verdicts, writing
+
+    if not wanted:
+        return []
+    for last_try in (False, True):
+        try:
+            with writing() as connection:
+                query = select(verdicts).where(verdicts.c.token == wanted[0]["token"])
+                made = {_part(row): row for row in map(dict, connection.execute(query).mappings())}
+                of_step = select(verdicts.c.id).where(verdicts.c.token == wanted[0]["token"])
+                undone = set(connection.scalars(select(verdicts.c.undoes).where(verdicts.c.undoes.in_(of_step))))
+                for values in wanted:
+                    before = made.get(_part(values))
+                    if before is None:
+                        values = values | {"at": datetime.now(UTC)}
+                        new = connection.scalar(insert(verdicts).values(values).returning(verdicts.c.id))
+                        made[_part(values)] = values | {"id": new}
+                    elif any(before[name] != values[name] for name in ("verdict", "label_to", "data_hash")):
+                        raise LabError("this request was made before with another verdict: give it another token")
+            rows = [made[_part(values)] for values in wanted]
+            return [Event(**row, undone=row["id"] in undone) for row in rows]
+        except IntegrityError:
+            # Another process has just made the same request, or taken the same verdict back: the second try sees which
+            if last_try:
+                of = [values["undoes"] for values in wanted]
+                if of == [None] * len(of):
+                    raise  # the second try saw no such request and was refused for one: that can't be
+                which = f"verdict {of[0]}" if len(of) == 1 else f"one of these {len(of):,} verdicts"
+                raise LabError(f"{which} was taken back before") from None
+    raise AssertionError("the second try ends here")
+
+
+def _part(row: Mapping[str, Any]) -> tuple[str, int | None]:
+    """What a row is among those of its request."""
+    return row["image_id"], row["undoes"]
+
+
+def _events_by_id(ids: Sequence[int]) -> list[Event]:
+    from sqlalchemy import select
+
+    from bloodcell_core.labels.database import reading, verdicts
+
+    with reading() as connection:
+        found = {}
+        for start in range(0, len(ids) if connection is not None else 0, _FEW):
+            query = select(verdicts).where(verdicts.c.id.in_(ids[start : start + _FEW]))
+            assert connection is not None
+            found.update({row["id"]: Event(**row, undone=False) for row in connection.execute(query).mappings()})
+    for each in ids:
+        if each not in found:
+            raise LabError(f"there is no verdict {each}: `review history` shows what there is")
+    return [found[each] for each in ids]
