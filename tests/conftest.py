@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bloodcell_core import runs
+
 
 @pytest.fixture(autouse=True)
 def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -18,6 +20,12 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "lab-home"
     monkeypatch.setenv("BLOODCELL_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def no_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty workspace has no run: those that come with the program are shown to the tests that are about them."""
+    monkeypatch.setattr(runs, "BUNDLED", tmp_path / "no-bundles")
 
 
 @pytest.fixture(scope="module")
