@@ -17,9 +17,15 @@ COMPONENTS = 30  # that t-SNE works on; the rest is noise to it
 LEAST_PICTURES = 10
 
 
-def sample_rows(dataset: Dataset, most: int = MOST_PICTURES, seed: int = 0) -> np.ndarray:
-    """At most `most` rows of `dataset.pictures`: one of each photo before a second of any. Sorted, int64."""
-    shuffled = dataset.pictures.sample(frac=1, random_state=seed)
+def sample_rows(
+    dataset: Dataset, most: int = MOST_PICTURES, seed: int = 0, among: np.ndarray | None = None
+) -> np.ndarray:
+    """At most `most` rows of `dataset.pictures`, or of those `among` them: one of each photo before a second of any.
+
+    Sorted, int64.
+    """
+    pictures = dataset.pictures if among is None else dataset.pictures.loc[among]
+    shuffled = pictures.sample(frac=1, random_state=seed)
     copy_number = shuffled.groupby("photo").cumcount()
     return np.sort(copy_number.sort_values(kind="stable").index[:most].to_numpy())
 

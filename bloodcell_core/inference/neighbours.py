@@ -1,0 +1,68 @@
+"""The labelled training cells that a run finds most like a picture.
+
+Alike by the features that the run's last layer decides by: the angle between them, seen from their mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.embedding import run_features, sample_rows
+from bloodcell_core.runs import Run
+from bloodcell_core.training.prepare import split_rows
+
+COUNT = 4
+MOST_PICTURES = 2000  # of the training set that are looked at: one of each photo before a second of any
+WIDEST = 512  # features of a picture that are kept; more (basic_cnn has 18,432) would fill the memory
+
+
+class Neighbours:
+    """The training pictures of a run, by their features; seconds to make, then quick. Nothing in it changes."""
+
+    def __init__(self, run: Run, dataset: Dataset, device: str = "auto", most: int = MOST_PICTURES):
+        if dataset.content_hash != run.data_hash:
+            raise LabError(f"dataset {dataset.name!r} holds other pictures than {run.name!r} was trained on")
+        first = run.members[0]
+        training = split_rows(first.config, dataset, first.validation_photos)["train"]
+        self.rows = sample_rows(dataset, most, among=training)
+        self._run, self._dataset, self._device = run, dataset, device
+        self._scenes = dataset.pictures.scene.to_numpy()
+        features = run_features(run, dataset, self.rows, device)
+        self._mean = features.mean(axis=0)
+        self._narrow = _narrowing(features.shape[1])
+        self._features = self._directions(features)
+
+    def of(self, rows: npt.ArrayLike, count: int = COUNT) -> npt.NDArray[np.int64]:
+        """For each of some rows of the dataset's pictures the most alike training rows, the nearest first.
+
+        int64 (N, count), -1 where there are no more. Never a picture of the same cell: its copies would always be the
+        nearest and tell nothing.
+        """
+        asked = np.asarray(rows, dtype=np.int64)
+        features = self._directions(run_features(self._run, self._dataset, asked, self._device))
+        alike = features @ self._features.T
+        alike[self._scenes[asked][:, None] == self._scenes[self.rows][None]] = -np.inf
+        order = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+        found = np.where(np.isfinite(np.take_along_axis(alike, order, axis=1)), self.rows[order], -1)
+        short = count - found.shape[1]
+        return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
+
+    def _directions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Features (N, D) as vectors of length 1 from the training pictures' mean, (N, at most WIDEST)."""
+        seen = features - self._mean
+        if self._narrow is not None:
+            seen = seen @ self._narrow
+        length = np.linalg.norm(seen, axis=1, keepdims=True)
+        found: npt.NDArray[np.float32] = (seen / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+        return found
+
+
+def _narrowing(width: int) -> npt.NDArray[np.float32] | None:
+    """A random projection (width, WIDEST), which keeps angles to within a few hundredths; None where none is needed."""
+    if width <= WIDEST:
+        return None
+    drawn = np.random.default_rng(0).standard_normal((width, WIDEST), dtype=np.float32)
+    return drawn / np.float32(np.sqrt(WIDEST))

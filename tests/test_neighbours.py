@@ -1,0 +1,75 @@
+"""The training cells most like a picture: by the run's features, never of the same cell, never of other splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import neighbours
+from bloodcell_core.inference.embedding import run_features
+from bloodcell_core.inference.neighbours import Neighbours
+from bloodcell_core.runs import Run
+from bloodcell_core.training.prepare import split_rows
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture
+def demo(lab: Path) -> Dataset:
+    return Dataset("demo")
+
+
+def test_they_are_the_most_alike_of_the_training_pictures(done: Run, demo: Dataset, monkeypatch) -> None:
+    monkeypatch.setattr(neighbours, "WIDEST", 10**6)
+    found = Neighbours(done, demo, "cpu")
+    training = split_rows(done.config, demo, done.validation_photos)["train"]
+    assert found.rows.tolist() == sorted(training)
+    asked = demo.pictures.index[demo.pictures.split == "test"].to_numpy()
+    every = run_features(done, demo, np.arange(len(demo.pictures)), "cpu").astype(np.float64)
+    seen = every - every[training].mean(axis=0)
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    for row, nearest in zip(asked, found.of(asked, 3), strict=True):
+        others = [other for other in training if demo.pictures.scene[other] != demo.pictures.scene[row]]
+        best = sorted(others, key=lambda other: -seen[row] @ seen[other])[:3]
+        assert seen[nearest] @ seen[row] == pytest.approx(seen[best] @ seen[row], abs=1e-4)
+
+
+def test_a_picture_s_own_family_is_left_out(done: Run, demo: Dataset) -> None:
+    found = Neighbours(done, demo, "cpu")
+    scenes = demo.pictures.scene
+    for row in found.rows[:6]:
+        assert (scenes[found.of([row])[0]] != scenes[row]).all()
+    row = found.rows[0]
+    before, second = found.of([row], 2)[0]
+    demo.pictures.loc[before, "scene"] = scenes[row]  # as if it were a photograph of the same cell
+    assert Neighbours(done, demo, "cpu").of([row], 1)[0, 0] == second
+
+
+def test_where_there_are_too_few_the_rest_is_minus_one(done: Run, demo: Dataset) -> None:
+    few = Neighbours(done, demo, "cpu", most=2).of([0, 1], 4)
+    assert few.shape == (2, 4)
+    assert (few[:, 2:] == -1).all()
+
+
+def test_wide_features_are_narrowed_and_keep_their_angles() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(40, 6000)).astype(np.float32) + 3 * rng.normal(size=(40, 1)).astype(np.float32)
+    narrow = features @ neighbours._narrowing(6000)
+    assert narrow.shape == (40, neighbours.WIDEST)
+
+    def angles(rows: np.ndarray) -> np.ndarray:
+        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit @ unit.T
+
+    assert np.abs(angles(narrow) - angles(features)).max() < 0.2
+    assert neighbours._narrowing(neighbours.WIDEST) is None
+
+
+def test_another_dataset_of_the_same_name_is_refused(done: Run, demo: Dataset) -> None:
+    demo.facts["content_hash"] = "another"
+    with pytest.raises(LabError, match="other pictures"):
+        Neighbours(done, demo, "cpu")
