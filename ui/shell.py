@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from ui import sign_in
 from ui.theme import is_dark
 
 NAME = "Blood Cell Lab"
@@ -55,13 +56,15 @@ CSS = """<style>
 def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     """Draw the frame of a page: tab name, sidebar, title, and the sentence that says what the page is for.
 
-    To be called first on each page. `title` is one of `PAGES`, or `NAME` for the home page.
+    To be called first on each page: it also asks for sign-in, where the lab does.
+    `title` is one of `PAGES`, or `NAME` for the home page.
     """
     home = title == NAME
     st.set_page_config(page_title=NAME if home else f"{title} · {NAME}", page_icon=ICON_URI, layout="wide")
     st.html(CSS)
     # Dialogs and popovers lie outside the element that Streamlit gives this to, and `css_colours` needs it.
     st.html(f"<style>:root {{ color-scheme: {'dark' if is_dark() else 'light'}; }}</style>")
+    sign_in.demand()
     st.session_state["lab_page"] = "Home" if home else title
     _remember_address()
     _sidebar()
@@ -79,6 +82,7 @@ def _sidebar() -> None:
                 query = _addresses().get(name, {}) | shared
                 st.page_link(path, label=name, icon=icon, width="stretch", query_params=query)
         with st.container(key="lab_foot"):
+            sign_in.sign_out_button()
             st.caption("For research and teaching, not for diagnosis.")
 
 
