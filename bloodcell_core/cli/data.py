@@ -14,7 +14,7 @@ AUDIT_FILES = 50  # that a finding of an audit names at most
 
 
 def add(verbs: Any) -> None:
-    data = family(verbs, "data", "datasets: import, download, demo, list, show, audit, remove")
+    data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, remove")
     parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
     parser.add_argument("source", type=Path)
     parser.add_argument("--name", help="by default after the source")
@@ -31,6 +31,13 @@ def add(verbs: Any) -> None:
     parser.add_argument("--name", default="demo")
     parser.add_argument("--per-class", type=int, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0)
+    parser = verb(data, "combine", _data_combine, "Make one dataset of several; they stay as they are.")
+    parser.add_argument("name", help="what to call it")
+    parser.add_argument("--from", dest="parts", nargs="+", required=True, metavar="DATASET", help="two or more")
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: what their classes are called, or nothing"
+    )
+    parser.add_argument("--shared", action="store_true", help="keep only the classes that every one of them has")
     verb(data, "list", _data_list, "List the datasets.")
     verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
     verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name")
@@ -72,6 +79,17 @@ def _data_demo(args: argparse.Namespace) -> None:
 
     per_class = DEMO_PER_CLASS if args.per_class is None else args.per_class
     _show_dataset(make_demo(args.name, per_class, args.seed, progress("pictures drawn")), args.json)
+
+
+def _data_combine(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.combining import combine
+    from bloodcell_core.data.dataset import Dataset
+    from bloodcell_core.evaluation.external import common_classes, read_class_map
+
+    datasets = [Dataset(name) for name in args.parts]
+    told = read_class_map(args.classes) if args.classes else {}
+    maps = common_classes([dataset.classes for dataset in datasets], told, args.shared)
+    _show_dataset(combine(args.name, [*zip(datasets, maps, strict=True)], progress("pictures linked")), args.json)
 
 
 def _data_list(args: argparse.Namespace) -> None:

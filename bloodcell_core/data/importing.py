@@ -134,7 +134,7 @@ def _write(
     workspace.sweep_unfinished(final.parent) if final.parent.exists() else None
     with workspace.new_folder(final) as folder:
         images = _read_all(listing, folder / "originals", _beating(progress, folder))
-        _mark_duplicates(images)
+        mark_duplicates(images)
         classes = sorted(images.label[images.status == "ok"].unique())
         if len(classes) < 2:
             bad = images[images.reason.notna()].head(3)
@@ -160,7 +160,7 @@ def _write(
                 "photos_origin": origin.told,
                 "photos_unknown_because": origin.unknown_because,
                 "split_origin": split_origin,
-                "content_hash": _content_hash(images),
+                "content_hash": content_hash(images),
                 "imported": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
@@ -202,7 +202,7 @@ def _as_columns(rows: list[_Row]) -> pa.Table:
     return pa.table({name: pa.array([told.get(name) for told in values], kind) for name, kind in types.items()})
 
 
-def _content_hash(images: pd.DataFrame) -> str:
+def content_hash(images: pd.DataFrame) -> str:
     """sha256 over all that a training depends on, in no order that a source could tell."""
     told = ["image_id", "label", "split", "source_photo", "scene"]
     digest = hashlib.sha256()
@@ -326,7 +326,7 @@ def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str | 
     return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
 
 
-def _mark_duplicates(images: pd.DataFrame) -> None:
+def mark_duplicates(images: pd.DataFrame) -> None:
     """Of byte-identical files one is kept, one in the test split first: training must not see it."""
     usable = _usable(images, ["image_id", "file", "split"])
     test_first = usable.sort_values("split", key=lambda split: split != "test", kind="stable")

@@ -96,6 +96,32 @@ def match_classes(
     return {name: (told[name] or None) if name in told else _by_name(name, ours) for name in theirs}
 
 
+def common_classes(
+    each: Sequence[Sequence[str]], told: Mapping[str, str] | None = None, shared: bool = False
+) -> list[dict[str, str | None]]:
+    """One name for each class of several datasets: per dataset {its class: the name, or None to leave it out}.
+
+    A class has the name that it has in the first dataset that knows it, and else its own; `told` goes before that (see
+    `read_class_map`) and may give names that are new. With `shared` a class that not every dataset has is left out.
+
+    Raises:
+        LabError: where `told` names a class that no dataset has.
+    """
+    told = told or {}
+    unknown = [name for name in told if not any(name in classes for classes in each)]
+    if unknown:
+        raise LabError(f"the mapping file names {unknown[0]!r}, which none of the datasets has")
+    known: list[str] = []
+    maps: list[dict[str, str | None]] = []
+    for classes in each:
+        maps.append({name: (told[name] or None) if name in told else _by_name(name, known) or name for name in classes})
+        known += [name for name in maps[-1].values() if name and name not in known]
+    if shared:
+        everywhere = set.intersection(*(set(of.values()) for of in maps))
+        maps = [{own: new if new in everywhere else None for own, new in of.items()} for of in maps]
+    return maps
+
+
 def _by_name(name: str, ours: Sequence[str]) -> str | None:
     """The one of `ours` with that name, as it stands before all others; None where none or several fit."""
     for form in (str, str.casefold, _singular, _cell):

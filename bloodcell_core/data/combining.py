@@ -1,0 +1,152 @@
+"""Several datasets become one, so that a network can learn from several laboratories at once.
+
+Pictures keep their labels (under one name for one class), splits, photographs, scenes and boxes; nothing is read or
+measured anew, and their files are linked, not copied, where the disk allows it. The parts stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.importing import content_hash, free_name, mark_duplicates
+from bloodcell_core.errors import LabError
+
+FORMAT = "combined"
+Part = tuple[Dataset, Mapping[str, str | None]]
+"""A dataset, and {each of its classes: what it is called in the new dataset, or None to leave its pictures out}."""
+
+
+def combine(
+    name: str, parts: Sequence[Part], progress: Callable[[int, int], None] = lambda done, total: None
+) -> Dataset:
+    """The new dataset `name` of all pictures of these datasets, each with the split that it has there.
+
+    Photographs and scenes are named after their dataset, so that those of two never count as one. A picture that two
+    datasets hold byte by byte is kept once, in the test split if it is in one; its scenes in both count as one from
+    then on, and what of that scene stands in training is left out where another part of it is tested on. Where not
+    every dataset brings a validation split, none does: its pictures are training pictures then.
+
+    Raises:
+        LabError: for fewer than two datasets, a name that is taken, and fewer than two classes.
+    """
+    if len({dataset.name for dataset, _ in parts}) < max(len(parts), 2):
+        raise LabError("two or more different datasets are needed to make one of them")
+    final = workspace.dataset_dir(free_name(name))
+    images = pd.concat([_renamed(*part) for part in parts], ignore_index=True)
+    classes = sorted(images.label[images.status == "ok"].unique())
+    if len(classes) < 2:
+        raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
+    if not all((dataset.pictures.split == "val").any() for dataset, _ in parts):
+        images.loc[images.split == "val", "split"] = "train"
+    leaking = _join_scenes(images)
+    images = images[~leaking].reset_index(drop=True)
+    of_part = images.pop("part")
+    mark_duplicates(images)
+    with workspace.new_folder(final) as folder:
+        rows = images.index[images.status == "ok"]
+        for done, row in enumerate(rows, 1):
+            source = workspace.dataset_dir(of_part[row]) / "originals" / images.stored[row]
+            _link(source, folder / "originals" / images.stored[row])
+            if done % 500 == 0 or done == len(rows):
+                os.utime(folder)  # so that no other import takes it for one that was left behind
+                progress(done, len(rows))
+        images.to_parquet(folder / "images.parquet", index=False)
+        workspace.write_json(folder / "dataset.json", _facts(name, parts, images, classes, int(leaking.sum())))
+    return Dataset(name)
+
+
+def _renamed(dataset: Dataset, class_map: Mapping[str, str | None]) -> pd.DataFrame:
+    """A part's rows of images.parquet under the names that they have in the new dataset; `part` is the dataset's."""
+    images = dataset.images
+    images = images.assign(label=images.label.map(lambda label: class_map.get(label, label)), part=dataset.name)
+    images = images[images.label.notna()].copy()
+    for column in ("file", "duplicate_of", "source_photo", "scene"):
+        known = images[column].notna()
+        images.loc[known, column] = f"{dataset.name}/" + images.loc[known, column]
+    return images
+
+
+def _join_scenes(images: pd.DataFrame) -> pd.Series:
+    """Gives scenes that share a byte-identical picture one name; which rows leak: bool, by row.
+
+    A leaking row isn't in the test split, and its scene is there by another dataset's picture.
+    """
+    usable = images[images.status == "ok"]
+    scene = usable.scene.fillna(usable.source_photo).fillna(usable.part + "/" + usable.image_id)
+    joined: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in joined:
+            name = joined[name]
+        return name
+
+    for _, of_picture in scene.groupby(usable.image_id):
+        first, *others = sorted({root(name) for name in of_picture})
+        joined |= dict.fromkeys(others, first)
+    leaks = pd.Series(False, images.index)
+    if not joined:
+        return leaks
+    new = scene.map(root)
+    touched = new.isin({root(name) for name in joined})
+    images.loc[new.index[touched], "scene"] = new[touched]
+    tested = set(new[touched & (usable.split == "test")])
+    # the picture itself is a duplicate of the tested one, and told as that
+    twins = usable.image_id.isin(usable.image_id[usable.split == "test"])
+    leaking = touched & new.isin(tested) & (usable.split != "test") & ~twins
+    leaks[leaking.index[leaking]] = True
+    return leaks
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # two datasets hold it
+        return
+    try:
+        os.link(source.resolve(), target)
+    except FileNotFoundError:
+        raise LabError(f"{source} is missing: import its dataset again") from None
+    except OSError:  # another disk, or one that knows no links
+        shutil.copyfile(source, target)
+
+
+def _facts(
+    name: str, parts: Sequence[Part], images: pd.DataFrame, classes: list[str], leaking: int
+) -> dict[str, Any]:
+    """dataset.json of the new dataset."""
+    datasets = [dataset for dataset, _ in parts]
+
+    def each(key: str, unknown: str) -> str:
+        return "; ".join(f"{dataset.name}: {dataset.facts[key] or unknown}" for dataset in datasets)
+
+    left_out = f"; {leaking} training pictures of scenes that another part is tested on left out" if leaking else ""
+    known = any(dataset.photos_known for dataset in datasets)
+    return {
+        "format": FORMAT,
+        "synthetic": any(dataset.synthetic for dataset in datasets),
+        "source": ", ".join(dataset.name for dataset in datasets),
+        "parts": [
+            {"name": dataset.name, "content_hash": dataset.content_hash, "class_map": dict(class_map)}
+            for dataset, class_map in parts
+        ],
+        "schema_version": workspace.DATASET_VERSION,
+        "name": name,
+        "licence": each("licence", "not told"),
+        "citation": each("citation", "not told"),
+        "ignored_files": 0,
+        "classes": classes,
+        "pictures": int((images.status == "ok").sum()),
+        "photos_origin": each("photos_origin", "not known") if known else None,
+        "photos_unknown_because": None if known else "of none of the datasets that it was made of they are known",
+        "split_origin": each("split_origin", "not told") + left_out,
+        "content_hash": content_hash(images),
+        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
