@@ -43,6 +43,7 @@ FIRST_PAINT = (
     "bloodcell_core.training.groups",
     "bloodcell_core.training.studies",
     "bloodcell_core.review.mistakes",
+    "bloodcell_core.review.queue",
     "bloodcell_core.cli",
 )
 

@@ -1,0 +1,218 @@
+"""What a person should look at, in which order: mistakes and near-mistakes of one or several runs, a photo a row.
+
+Pure functions on tables of predictions: predict once, and every queue is a cheap cut of that. `candidates` has a row
+a picture, `queue` a row a source photo, because a verdict decides all of a photo's pictures at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import probabilities_of
+from bloodcell_core.labels.verdicts import Standing
+
+NEAR = 0.2  # a right answer whose class leads by less than this is a near-mistake
+
+ORDERS: dict[str, tuple[str, bool]] = {
+    "confidence": ("confidence", False),
+    "loss": ("loss", False),
+    "margin": ("margin", True),
+    "disagreement": ("disagreement", False),
+    "issue": ("issue", True),
+    "photo": ("photo", True),
+}
+"""What a queue can be ordered by: the column, and whether its lowest value stands first."""
+
+REVIEWED = ("unreviewed", "reviewed", "disputed", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which pictures of `candidates` a queue is made of. LabError for a choice that isn't there."""
+
+    mistakes: bool = True
+    near: bool = False
+    """Near-mistakes too: right, but by a margin below NEAR."""
+    pair: tuple[str, str] | None = None
+    """(label, answer): of several runs, at least one gave that answer."""
+    label: str | None = None
+    answer: str | None = None
+    confidence: tuple[float, float] = (0.0, 1.0)
+    least_loss: float = 0.0
+    disputed_by_runs: bool = False
+    """Only what the runs disagree on."""
+    photo: str | None = None
+    reviewed: str = "unreviewed"
+    """One of REVIEWED; `disputed` is what several people said different things of."""
+    order: str = "confidence"
+
+    def __post_init__(self) -> None:
+        if self.reviewed not in REVIEWED:
+            raise LabError(f"a queue holds what is {', '.join(REVIEWED)}, not {self.reviewed!r}")
+        if self.order not in ORDERS:
+            raise LabError(f"a queue is ordered by {', '.join(ORDERS)}, not {self.order!r}")
+
+
+def candidates(
+    tables: Mapping[str, pd.DataFrame], classes: Sequence[str], photos: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Every picture that one of the runs predicted, with how sure and how wrong they are together.
+
+    Args:
+        tables: by run, rows of predictions that are all to be looked at, with the columns of predictions.parquet. A
+            run that is missing a picture takes no part in it.
+        classes: of all of them.
+        photos: image_id → source photo, where the dataset knows it better than the tables.
+
+    Returns:
+        A row a picture, by image_id:
+        - image_id, photo, label.
+        - p_<class>: mean probability over the runs, 0…1.
+        - answer: what most of the runs that are wrong say (of several the most probable); the label where none is.
+        - answers: all of the runs' answers, {run: class}.
+        - runs, wrong_runs: how many predicted it, and how many of them were wrong.
+        - confidence: the mean probability of `answer`.
+        - margin: the label's probability less the highest other one, -1…1; below 0 for a mistake.
+        - loss: -log of the label's probability, the natural logarithm.
+        - disagreement: share of the runs that don't say what most of them do, 0…1.
+        - mistake: at least one run is wrong. near: none is, and the margin is below NEAR.
+
+    Raises:
+        LabError: for no table, and where two runs were told different labels of one picture.
+    """
+    if not tables:
+        raise LabError("a queue needs the predictions of at least one run")
+    every = pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
+    every["source_photo"] = every.source_photo.fillna(every.image_id)
+    codes, ids = pd.factorize(every.image_id, sort=True)
+    of_picture = every.groupby(codes)
+    if len(every) and of_picture.label.nunique().max() > 1:
+        raise LabError("the runs were told different labels of the same pictures: review them one by one")
+    first = of_picture.first()
+    size, count = len(classes), len(ids)
+    labels = pd.Categorical(first.label, categories=list(classes)).codes.astype(np.int64)
+    runs = np.bincount(codes, minlength=count)
+    summed = np.zeros((count, size))
+    np.add.at(summed, codes, probabilities_of(every, classes))
+    shares = summed / runs[:, None]
+    said = np.zeros((count, size), dtype=np.int64)
+    np.add.at(said, (codes, pd.Categorical(every.predicted, categories=list(classes)).codes), 1)
+
+    rows = np.arange(count)
+    wrong = said.copy()
+    wrong[rows, labels] = 0
+    wrong_runs = wrong.sum(axis=1)
+    answer = np.where(wrong_runs > 0, (wrong + shares / 2).argmax(axis=1), labels)  # a share decides between ties alone
+    others = shares.copy()
+    others[rows, labels] = -1
+    own = shares[rows, labels]
+    margin = own - others.max(axis=1)
+    names = np.asarray(classes, dtype=object)
+    answers: list[dict[str, str]] = [{} for _ in rows]
+    for code, run, predicted in zip(codes, every.run, every.predicted, strict=True):
+        answers[code][run] = predicted
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "photo": first.source_photo.to_numpy() if photos is None else [photos[each] for each in ids],
+            "label": names[labels] if count else first.label.to_numpy(),
+            "answer": names[answer] if count else first.label.to_numpy(),
+            "answers": answers,
+            "runs": runs,
+            "wrong_runs": wrong_runs,
+            "confidence": shares[rows, answer],
+            "margin": margin,
+            "loss": -np.log(np.maximum(own, np.finfo(np.float64).tiny)),
+            "disagreement": 1 - said.max(axis=1) / runs if count else np.zeros(0),
+            "mistake": wrong_runs > 0,
+            "near": (wrong_runs == 0) & (margin < NEAR),
+        }
+    )
+    return table.assign(**{f"p_{name}": shares[:, place] for place, name in enumerate(classes)})
+
+
+def queue(
+    pictures: pd.DataFrame,
+    wanted: Wanted = Wanted(),
+    standing: Standing | None = None,
+    issues: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """The photos to look at, each once, the first first.
+
+    Args:
+        pictures: what `candidates` gave.
+        standing: the verdicts that count; None where nothing was ever said.
+        issues: photo → how likely its label is right, 0…1 (`ranking.label_issues`); needed for the order `issue`,
+            by which photos without a figure stand last.
+
+    Returns:
+        For each photo the row of its picture that stands first in this order, ties by image_id, and:
+        - pictures: how many of the photo's pictures were predicted; wrong_pictures: of how many a run is wrong.
+        - issue: of `issues`, NaN where there is none.
+        - verdict, by: the verdict that counts; None where there is none. disputed: people differ.
+    """
+    if wanted.order == "issue" and issues is None:
+        raise LabError("the order 'issue' needs a ranking of labels: it is made from a cross-validation")
+    column, ascending = ORDERS[wanted.order]
+    pictures = pictures.assign(issue=pictures.photo.map(issues or {}).astype("float64"))
+    of_photo = pictures.groupby("photo").mistake
+    table = pictures.assign(pictures=of_photo.transform("size"), wrong_pictures=of_photo.transform("sum"))
+    table = table[_asked_for(table, wanted)]
+    verdicts = [
+        standing.of(image_id, photo) if standing else None
+        for image_id, photo in zip(table.image_id, table.photo, strict=True)
+    ]
+    disputed = table.photo.isin(standing.disagreements if standing else ())
+    table = table.assign(
+        verdict=pd.Series([each and each.verdict for each in verdicts], index=table.index, dtype=object),
+        by=pd.Series([each and each.by for each in verdicts], index=table.index, dtype=object),
+        disputed=disputed,
+    )
+    kept = {
+        "unreviewed": table.verdict.isna(), "reviewed": table.verdict.notna(), "disputed": disputed,
+        "all": pd.Series(True, index=table.index),
+    }[wanted.reviewed]  # fmt: skip
+    table = table[kept].sort_values([column, "image_id"], ascending=[ascending, True], na_position="last")
+    return table.drop_duplicates("photo").reset_index(drop=True)
+
+
+def _asked_for(table: pd.DataFrame, wanted: Wanted) -> pd.Series:
+    chosen = (table.mistake & wanted.mistakes) | (table.near & wanted.near)
+    if wanted.order == "issue":  # a label can be wrong although the network agrees with it
+        chosen |= table.issue.notna()
+    label, answer = wanted.pair or (wanted.label, wanted.answer)
+    if label is not None:
+        chosen &= table.label == label
+    if answer is not None:
+        chosen &= table.answers.map(lambda said: answer in said.values()).astype(bool)
+    low, high = wanted.confidence
+    chosen &= table.confidence.between(low, high) & (table.loss >= wanted.least_loss)
+    if wanted.disputed_by_runs:
+        chosen &= table.disagreement > 0
+    if wanted.photo is not None:
+        chosen &= table.photo == wanted.photo
+    return chosen
+
+
+def family(pictures: pd.DataFrame, photo: str) -> pd.DataFrame:
+    """The pictures of a photo among `candidates`, those with the greatest loss first: what one verdict decides."""
+    own = pictures[pictures.photo == photo]
+    return own.sort_values(["loss", "image_id"], ascending=[False, True], ignore_index=True)
+
+
+def pairs(pictures: pd.DataFrame) -> pd.DataFrame:
+    """How often each label was called what else: label, answer, pictures, photos; the most photos first.
+
+    With several runs a picture counts for each wrong answer that one of them gave.
+    """
+    said = pictures.assign(answer=pictures.answers.map(lambda each: sorted(set(each.values())))).explode("answer")
+    wrong = said[said.answer != said.label]
+    counted = wrong.groupby(["label", "answer"]).agg(pictures=("image_id", "size"), photos=("photo", "nunique"))
+    return counted.reset_index().sort_values(
+        ["photos", "pictures", "label", "answer"], ascending=[False, False, True, True], ignore_index=True
+    )
