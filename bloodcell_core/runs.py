@@ -110,6 +110,11 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def likeness_file(self) -> Path:
+        """What its training cells are like; runs of older versions have none."""
+        return self.folder / "likeness.safetensors"
+
+    @property
     def lock(self) -> FileLock:
         return FileLock(self.folder / "worker.lock")
 
@@ -307,4 +312,5 @@ def remove(run: Run) -> None:
         raise LabError(f"run {run.name!r} is a member of {', '.join(needed_by)}: remove that first")
     if run.group:
         workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
+    workspace.likeness_file(run.name).unlink(missing_ok=True)
     shutil.rmtree(run.folder)

@@ -4,6 +4,7 @@
     runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
                predictions.parquet, summary.json
     groups/<group>.json
+    likeness/<run>.safetensors   of runs that were finished before runs had one of their own
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
     searches/<study>/status.json, worker.log
     downloads/<name>/
@@ -91,6 +92,11 @@ def run_dir(run: str) -> Path:
 def group_file(group: str) -> Path:
     """The figures of a finished cross-validation."""
     return home() / "groups" / f"{check_name(group, 'group')}.json"
+
+
+def likeness_file(run: str) -> Path:
+    """What a run's training cells are like, where its own folder, which is never written to again, doesn't tell it."""
+    return home() / "likeness" / f"{check_name(run, 'run')}.safetensors"
 
 
 def imports_dir() -> Path:

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.cli.output import show
+from bloodcell_core.cli.output import progress, show
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.errors import LabError
 
+if TYPE_CHECKING:
+    from bloodcell_core.inference.answers import Answer
+
+MANY = 64  # pictures from which on progress is told
+
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "predict", _predict, "Classify pictures with a run.")
+    parser = verb(verbs, "predict", _predict, "Classify the cells of pictures, fields, folders and zips with a run.")
     parser.add_argument("run")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files and folders")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a picture")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files, folders and zips")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--fields", action="store_const", const="field", dest="kind", help="all are smear fields: each cell counts"
+    )
+    kinds.add_argument(
+        "--cells", action="store_const", const="cell", dest="kind", help="all are of one cell: the largest is meant"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a cell or picture")
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="less probable answers are unsure; by default the run's own"
+    )
+    parser.add_argument(
+        "--average-turns",
+        action="store_true",
+        help="average over eight turned and mirrored views (eight times the work)",
+    )
     parser.add_argument("--device", default="auto")
 
     parser = verb(verbs, "cells", _cells, "Find the white cells of pictures, as boxes around their nuclei.")
@@ -25,30 +53,68 @@ def add(verbs: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from bloodcell_core.inference.predictor import Predictor, files_of
+    from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
+    from bloodcell_core.inference.differential import differential_lines, differential_of
+    from bloodcell_core.inference.handed_in import files_of
+    from bloodcell_core.inference.predictor import Predictor
 
     run = runs.find(args.run)
     missing = next((path for path in args.paths if not path.exists()), None)
     if missing is not None:
         raise LabError(f"{missing} doesn't exist")
-    answers = list(Predictor(run, args.device).classify(files_of(args.paths)))
-    if args.csv:
-        with (
-            workspace.write_atomic(args.csv) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["path", "state", "reason", "label", *(f"p_{name}" for name in run.classes)])
-            for answer in answers:
-                cell = answer.cells[0] if answer.cells else None
-                shares = list(cell.probabilities.values()) if cell else [""] * len(run.classes)
-                writer.writerow([answer.path, answer.state, answer.reason, (cell and cell.label) or "", *shares])
-    lines = []
-    for answer in answers:
-        cell = answer.cells[0] if answer.cells else None
-        said = f"{cell.label} {max(cell.probabilities.values()):.3f}" if cell else answer.state
-        lines.append(f"{answer.path}: {said}" + (f" ({answer.reason})" if answer.reason else ""))
-    show({"run": run.name, "pictures": [answer.to_json() for answer in answers]}, args.json, lines)
+    if args.csv and args.csv.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(args.csv))
+    predictor = Predictor(run, args.device, args.threshold, args.average_turns)
+    answers = predictor.classify(files_of(args.paths), args.kind)
+    total = sum(1 for _ in files_of(args.paths))
+    counted = progress("classified") if total >= MANY else None
+    tally = Tally(run.classes)
+    with ExitStack() as opened:
+        # What goes to stdout as one JSON object waits on disk until it is whole: memory stays bounded, and a failure
+        # leaves stdout empty.
+        spooled = opened.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) if args.json else None
+        with _table(args.csv) if args.csv else nullcontext() as table:
+            if table:
+                table.writerow(csv_columns(run.classes))
+            for done, answer in enumerate(answers, 1):
+                tally.add(answer)
+                if table:
+                    table.writerows(csv_rows(answer, run.classes))
+                if spooled:
+                    spooled.write((", " if done > 1 else "") + json.dumps(answer.to_json(), allow_nan=False))
+                else:
+                    print(_line(answer))
+                if counted:
+                    counted(done, total)
+        told: dict[str, Any] = {
+            "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
+            "likeness": predictor.why_unknown or "known", "states": dict(tally.states),
+            "differential": differential_of(run, tally.count(), predictor.threshold) if tally.fields else None,
+        }  # fmt: skip
+        if spooled:
+            spooled.seek(0)
+            sys.stdout.write(json.dumps(told, allow_nan=False)[:-1] + ', "pictures": [')
+            shutil.copyfileobj(spooled, sys.stdout)
+            print("]}")
+        elif told["differential"]:
+            print("\n".join(differential_lines(told["differential"])))
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Any]:
+    """Writes a CSV file's rows aside as they come; it has its name when all are there."""
+    with workspace.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        yield csv.writer(file)
+
+
+def _line(answer: Answer) -> str:
+    """What is said of a picture in one line."""
+    said = []
+    for cell in answer.counted:
+        named = f"{cell.label} {cell.probabilities[cell.label]:.3f}" if cell.label else f"{cell.state} ({cell.reason})"
+        said.append(named + (" at the border" if cell.at_border else ""))
+    line = f"{answer.path}: {', '.join(said) or answer.state}"
+    return line + (f" ({answer.reason})" if answer.reason else "")
 
 
 def _cells(args: argparse.Namespace) -> None:

@@ -76,7 +76,7 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
         mode,
         float(np.searchsorted(up_to, (1 + BACKGROUND) / 2)),
         float((counts[:BLACK].sum() + counts[WHITE:].sum()) / counts.sum()),
-        _focus(grey, shown),
+        focus_of(grey, shown),
         float(border.mean()),
         float(stain_a),
         float(stain_b),
@@ -107,8 +107,10 @@ def _black_border(grey: np.ndarray) -> np.ndarray:
     return np.equal(framed[1:-1, 1:-1], 2).astype(np.uint8)
 
 
-def _focus(grey: np.ndarray, shown: np.ndarray) -> float:
-    """Gradients of the picture over those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007).
+def focus_of(grey: np.ndarray, shown: np.ndarray) -> float:
+    """How sharp a grey picture (uint8 H×W) is where it is `shown` (bool H×W).
+
+    Gradients of the picture over those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007).
 
     A ratio, so that contrast and the number of edges cancel out. The variance of the Laplacian, the usual measure, puts
     sharp pictures last, too, that are pale or sparse.

@@ -94,6 +94,15 @@ def stored_mode(data: bytes) -> str:
         return "RGB;16" if _is_deep_colour(image) else image.mode
 
 
+def stored_size(data: bytes) -> int:
+    """The pixels of a picture by its header, before anything of it is decoded; 0 where it has none that can be read."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except (Image.DecompressionBombError, *DAMAGED):  # `decode_rgb` tells why
+        return 0
+
+
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if min(width, height) < MIN_SIDE:

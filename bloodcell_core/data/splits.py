@@ -54,6 +54,13 @@ def folds_by_photo(labels: Sequence[str], photos: Sequence[str], folds: int, see
     return np.fromiter((fold_of[photo] for photo in photos), dtype=np.int64, count=len(photos))
 
 
+def photos_first(pictures: pd.DataFrame, most: int, seed: int = 0) -> np.ndarray:
+    """The index of at most `most` rows of pictures: one of each photo before a second of any. Sorted, int64."""
+    shuffled = pictures.sample(frac=1, random_state=seed)
+    copy_number = shuffled.groupby("photo").cumcount()
+    return np.sort(copy_number.sort_values(kind="stable").index[:most].to_numpy())
+
+
 def _photos_by_class(labels: Sequence[str], photos: Sequence[str]) -> list[list[str]]:
     """The photos of each class, both in the order of their names; a photo counts for its most frequent label.
 

@@ -21,6 +21,8 @@ from bloodcell_core.evaluation.scoring import arrays_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 CURVE_POINTS = 100
+WANTED_ACCURACY = 0.97  # of the answers that stand
+MOST_SET_ASIDE = 0.2  # of the pictures: a dial that sets more aside is no help
 
 
 def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
@@ -75,6 +77,35 @@ def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float
             for place, cut in enumerate(cuts)
         ],
     }
+
+
+def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float, str]:
+    """The threshold that a run's answers are held to unless a person sets another, and in words where it comes from.
+
+    The lowest of `THRESHOLDS` at which `WANTED_ACCURACY` of the validation answers that stand are right; where none
+    reaches it, the highest that sets at most `MOST_SET_ASIDE` of them aside. The lowest of all where there are no
+    validation pictures to tell.
+
+    Args:
+        table: of a run's predictions; its `val` rows are read.
+        classes: its classes.
+    """
+    validation = table[table.split == "val"]
+    if validation.empty:
+        return THRESHOLDS[0], "there are no validation pictures to choose it by"
+    _, confidence, right, _, _ = _answers(validation, classes)
+    cuts, everything = np.array(THRESHOLDS), np.zeros(len(right), dtype=np.intp)
+    stand = _standing(everything, 1, confidence, cuts)[0]
+    well = _standing(everything[right], 1, confidence[right], cuts)[0]
+    told = f"of {len(right):,} validation pictures"
+    within = stand >= (1 - MOST_SET_ASIDE) * len(right)
+    enough = within & (well >= WANTED_ACCURACY * stand)
+    place = int(np.flatnonzero(enough)[0]) if enough.any() else max(0, int(within.sum()) - 1)
+    share = f"{well[place] / stand[place]:.1%}" if stand[place] else "none"
+    words = f"{told} that stand at it {share} are right"
+    if not enough.any():
+        words += f"; a higher one would set more than {MOST_SET_ASIDE:.0%} of them aside"
+    return THRESHOLDS[place], words
 
 
 def accuracy_coverage(table: pd.DataFrame, classes: Sequence[str], points: int = CURVE_POINTS) -> list[dict[str, Any]]:

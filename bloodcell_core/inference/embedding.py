@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import photos_first
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
@@ -24,10 +25,7 @@ def sample_rows(
 
     Sorted, int64.
     """
-    pictures = dataset.pictures if among is None else dataset.pictures.loc[among]
-    shuffled = pictures.sample(frac=1, random_state=seed)
-    copy_number = shuffled.groupby("photo").cumcount()
-    return np.sort(copy_number.sort_values(kind="stable").index[:most].to_numpy())
+    return photos_first(dataset.pictures if among is None else dataset.pictures.loc[among], most, seed)
 
 
 def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -59,24 +57,16 @@ def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "au
 
 
 def _member_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str) -> np.ndarray:
-    import torch
-    from torch import nn
-
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.models.forward import predict_logits
-    from bloodcell_core.models.network import head_of, load_network
+    from bloodcell_core.models.forward import Tapped
+    from bloodcell_core.models.network import load_network
 
     config = run.config
-    network = load_network(config, len(run.classes), run.weights_file)
     chosen = choose_device(device)
-    network.to(chosen.device)
-    last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    seen: list[torch.Tensor] = []
-    # The network is ours alone: the hook need not be taken off again.
-    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().cpu()))
-    predict_logits(network, build_view(dataset, config.view, config.size, config.crop)[rows], chosen)
-    return torch.cat(seen).numpy()
+    network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
+    view = build_view(dataset, config.view, config.size, config.crop)
+    return Tapped(network).predict(view[rows], chosen)[1]
 
 
 def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:

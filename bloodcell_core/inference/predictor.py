@@ -1,120 +1,288 @@
-"""Classifies pictures that were handed in, with a finished run.
+"""Classifies pictures that were handed in, with a finished run or with several as one.
 
 Decoding and views are the ones of training, so a picture of the dataset gets the very probabilities that stand
-in the run's predictions.
+in the run's predictions. Whether a cell is like the training cells is judged before any class is named; whether the
+answer is sure enough to stand, after that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import numpy as np
 
-from bloodcell_core.cells import Box
-from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture, decode_rgb
-from bloodcell_core.data.views import View, make_view
+from bloodcell_core.cells import Box, Found, Place, cell_square, cut_square, search
+from bloodcell_core.data.looks import look_of
+from bloodcell_core.data.pictures import decode_rgb, stored_size
+from bloodcell_core.data.views import make_view, resize, view_name
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.models.forward import predict_probabilities
-from bloodcell_core.models.network import load_network
+from bloodcell_core.evaluation.dial import review_threshold
+from bloodcell_core.evaluation.likeness import likeness_of
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
+from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
+from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.models.forward import Tapped, softmax
+from bloodcell_core.models.network import Network, load_network
 from bloodcell_core.runs import Run
 
-BATCH = 64
+BATCH = 64  # pictures, or cells, that are held before their answers are given
+READ_AHEAD = 8  # pictures at a time: the cells of a batch of fields must not pile up
+LARGE_PICTURE = 6_000_000  # pixels: such pictures are decoded one at a time, or a few would fill the memory
+NO_CELL = "no white cell was found"
 
 
-@dataclass(frozen=True)
-class CellAnswer:
-    """What is said of one cell."""
+class _Member:
+    """One network of the run, as the pictures need it."""
 
-    box: Box
-    """x0, y0, x1, y1 of what the network saw, in the picture's pixels."""
-    state: str
-    label: str | None
-    probabilities: dict[str, float]
-    """Class → 0…1; they sum to 1."""
+    def __init__(self, run: Run, device: str):
+        if not run.weights_file.exists():
+            raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
+        self.device = choose_device(device)
+        self.config, self.temperature = run.config, run.temperature
+        self.whole = self.config.view == "frame"
+        self.view = view_name(self.config.view, self.config.size, self.config.crop)
+
+        def network() -> Network:
+            return load_network(run.config, len(run.classes), run.weights_file).to(self.device.device)
+
+        self.tapped = Tapped(network())
+        self.likeness, self.why_unknown = likeness_of(run, network, self.device)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one picture."""
+@dataclass
+class _Seen:
+    """A picture before its answer."""
 
     path: str
-    state: str
-    """ok, or refused: no picture could be read, `reason` says why."""
-    reason: str = ""
-    cells: list[CellAnswer] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    refused: str = ""
+    note: str = ""
+    kind: str = CELL
+    width: int = 0
+    height: int = 0
+    nuclei: list[Box | None] = field(default_factory=list)
+    """Of each cell that is to be answered, largest first; None for a whole picture, or a square given by hand."""
+    squares: list[Box] = field(default_factory=list)
+    views: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """By `_Member.view`: uint8 size×size×3 of each cell."""
+    looks: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 class Predictor:
-    """A finished run, loaded and ready. Safe to use from several threads: nothing in it changes."""
+    """A finished run, loaded and ready. Safe to use from several threads: nothing in it changes.
 
-    def __init__(self, run: Run, device: str = "auto"):
-        if not run.weights_file.exists():
-            raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
+    `threshold` is the probability below which an answer is unsure; by default what the run's validation pictures tell
+    (`dial.review_threshold`). With `average_turns` the probabilities of a cell's eight turned and mirrored views are
+    averaged: eight times the work.
+    """
+
+    def __init__(self, run: Run, device: str = "auto", threshold: float | None = None, average_turns: bool = False):
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise LabError(f"the review threshold lies between 0 and 1, not at {threshold:g}")
         self.run = run
-        self.device = choose_device(device)
-        network = load_network(run.config, len(run.classes), run.weights_file)
-        self._network = network.to(self.device.device)
-        self._temperature = run.temperature
-
-    def classify(self, pictures: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Answer]:
-        """An answer for each (path, function that reads its bytes), in order, holding BATCH pictures at a time."""
-        remaining = iter(pictures)
-        with ThreadPoolExecutor() as pool:
-            while batch := list(islice(remaining, BATCH)):
-                views = list(pool.map(lambda picture: self._view(picture[1]), batch))
-                yield from self._answers([path for path, _ in batch], views)
-
-    def _view(self, read: Callable[[], bytes]) -> View | str:
-        """The picture as the network sees it, or why it is refused."""
-        try:
-            config = self.run.config
-            return make_view(decode_rgb(read()), config.view, config.size, config.crop)
-        except (UnreadablePicture, OSError) as error:
-            return str(error)
-
-    def _answers(self, paths: list[str], views: list[View | str]) -> Iterator[Answer]:
-        seen = [view for view in views if isinstance(view, View)]
-        rows: Iterator[np.ndarray] = iter(())
-        if seen:
-            pixels = np.stack([view.pixels for view in seen])
-            rows = iter(predict_probabilities(self._network, pixels, self.device, BATCH, self._temperature))
-        for path, view in zip(paths, views, strict=True):
-            if isinstance(view, str):
-                yield Answer(path, "refused", view)
-                continue
-            probabilities = next(rows)
-            by_class = dict(zip(self.run.classes, map(float, probabilities), strict=True))
-            cell = CellAnswer(view.box, "ok", self.run.classes[int(probabilities.argmax())], by_class)
-            note = "" if view.found else "no white cell was found: the picture's middle was classified"
-            yield Answer(path, "ok", note, [cell])
-
-
-def files_of(paths: Iterable[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Every file of the given files and folders, as `Predictor.classify` takes them; LabError where one is missing."""
-    for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    yield str(file), _reader(file)
-        elif path.exists():
-            yield str(path), _reader(path)
+        self._members = [_Member(member, device) for member in getattr(run, "members", [run])]
+        self.device = self._members[0].device
+        self.average_turns = average_turns
+        self.fields_possible = not any(member.whole for member in self._members)
+        """False where a network of the run sees whole pictures: it can't answer for one cell of several."""
+        self.why_unknown = next((member.why_unknown for member in self._members if not member.likeness), "")
+        """Why likeness to the training cells isn't known; empty where it is."""
+        known = [member.likeness for member in self._members if member.likeness]
+        self._likeness_known = len(known) == len(self._members)
+        asks = [likeness.asks_for_cell for likeness in known] or [self.fields_possible]
+        self._asks_for_cell = all(asks)
+        if threshold is None:
+            self.threshold, self.threshold_words = review_threshold(run.predictions(), run.classes)
         else:
-            raise LabError(f"{path} doesn't exist")
+            self.threshold, self.threshold_words = threshold, "as given"
+        self._one_large = threading.Lock()
+
+    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
+        """An answer for each picture, in order, holding about BATCH of them at a time.
+
+        Args:
+            pictures: (path, function that reads its bytes).
+            kind: `field` or `cell` where a person says what all of them are; by default the cell finder tells.
+
+        Raises:
+            LabError: at once, for fields that this run can't answer.
+        """
+        if kind == FIELD and not self.fields_possible:
+            raise LabError(
+                f"run {self.run.name!r} looks at whole pictures and can't answer for the cells of a field: "
+                "take a run with the cell view"
+            )
+        return self._classify(iter(pictures), kind)
+
+    def _classify(self, pictures: Iterator[Handed], kind: str | None) -> Iterator[Answer]:
+        first = list(islice(pictures, 2))
+        if len(first) < 2:  # one picture is answered in this thread: a pool costs more than it gains
+            yield from self._answers([self._see(handed, kind) for handed in first])
+            return
+        pictures = chain(first, pictures)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while batch := self._batch(pool, pictures, kind):
+                yield from self._answers(batch)
+
+    def _batch(self, pool: ThreadPoolExecutor, pictures: Iterator[Handed], kind: str | None) -> list[_Seen]:
+        batch: list[_Seen] = []
+        cells = 0
+        while len(batch) < BATCH and cells < BATCH:
+            some = list(islice(pictures, READ_AHEAD))
+            batch += pool.map(lambda handed: self._see(handed, kind), some)
+            if len(some) < READ_AHEAD:
+                break
+            cells = sum(len(seen.squares) for seen in batch)
+        return batch
+
+    def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
+        """Answers for places that a person marked in a picture (uint8 H×W×3 RGB), in their order.
+
+        A box that is no square is taken for the square around it. Raises LabError where the run sees whole pictures.
+        """
+        if not self.fields_possible:
+            raise LabError(f"run {self.run.name!r} looks at whole pictures: it can't answer for a part of one")
+        height, width = picture.shape[:2]
+        seen = _Seen("", width=width, height=height, squares=[square_around(box) for box in boxes])
+        seen.nuclei = [None] * len(seen.squares)
+        for member in self._members:
+            cut = (cut_square(picture, square, member.config.crop.border) for square in seen.squares)
+            seen.views[member.view] = [resize(square, member.config.size) for square in cut]
+            seen.looks[member.view] = [look_of(view, None) for view in seen.views[member.view]]
+        (answer,) = self._answers([seen])
+        return answer.cells
+
+    # A picture is looked at …
+
+    def _see(self, handed: Handed, kind: str | None) -> _Seen:
+        """What the networks need of a picture, or why it is refused."""
+        path, read = handed
+        try:
+            data = read()
+            if stored_size(data) > LARGE_PICTURE:
+                with self._one_large:
+                    return self._look(path, decode_rgb(data), kind)
+            return self._look(path, decode_rgb(data), kind)
+        except (LabError, OSError, MemoryError) as error:
+            return _Seen(path, refused=str(error) or type(error).__name__)
+
+    def _look(self, path: str, picture: np.ndarray, kind: str | None) -> _Seen:
+        height, width = picture.shape[:2]
+        found = search(picture)
+        seen = _Seen(path, kind=kind or kind_of(found, width, height), width=width, height=height)
+        if not found.cells:
+            seen.note = NO_CELL
+            if self._asks_for_cell:
+                return seen
+            seen.kind = CELL
+            seen.note += "" if not self.fields_possible else ": the picture's middle was classified"
+        cells, seen.note = largest(found.cells) if found.cells else ([], seen.note)
+        if not self.fields_possible or not cells:
+            self._look_at_whole(seen, picture, found)
+            return seen
+        if seen.kind == CELL:
+            cells = cells[:1]
+        seen.nuclei = [cell.box for cell in cells]
+        seen.squares = [cell_square(cell.box, found.red_radius, self._members[0].config.crop) for cell in cells]
+        for member in self._members:
+            if member.view not in seen.views:
+                config = member.config
+                places = [Place(cell.box, found.red_radius) for cell in cells]
+                views = [make_view(picture, config.view, config.size, config.crop, place).pixels for place in places]
+                seen.views[member.view] = views
+                seen.looks[member.view] = [look_of(view, place) for view, place in zip(views, places, strict=True)]
+        return seen
+
+    def _look_at_whole(self, seen: _Seen, picture: np.ndarray, found: Found) -> None:
+        """For one answer on the picture as the networks were trained to see it: whole, its largest cell, its middle."""
+        place = Place(found.cells[0].box if found.cells else None, found.red_radius)
+        if seen.kind == FIELD:
+            seen.kind = CELL
+            if len(found.cells) > 1:
+                seen.note = f"{len(found.cells)} white cells were found: this run answers for the picture as a whole"
+        for member in self._members:
+            config = member.config
+            view = make_view(picture, config.view, config.size, config.crop, place)
+            if member.view not in seen.views:
+                seen.views[member.view] = [view.pixels]
+                seen.looks[member.view] = [look_of(view.pixels, place)]
+            seen.squares = seen.squares or [view.box]
+        seen.nuclei = [place.box]
+
+    # … and answered
+
+    def _answers(self, batch: list[_Seen]) -> Iterator[Answer]:
+        probabilities, distances, reasons = self._judge(batch)
+        start = 0
+        for seen in batch:
+            cells = []
+            for place, (square, nucleus) in enumerate(zip(seen.squares, seen.nuclei, strict=True), start):
+                distance = None if distances is None else float(distances[place])
+                border = nucleus is not None and cut_by_border(nucleus, seen.width, seen.height)
+                why = reasons.get(place, "")
+                cells.append(self._cell(square, nucleus, border, probabilities[place], distance, why))
+            start += len(seen.squares)
+            if seen.refused:
+                yield Answer(seen.path, "refused", seen.refused)
+                continue
+            note = seen.note
+            if self.why_unknown and cells:
+                unknown = f"whether it is like the training cells is not known: {self.why_unknown}"
+                note = f"{note}; {unknown}" if note else unknown
+            state = cells[0].state if cells else "unlike"
+            yield Answer(seen.path, state, note, cells, seen.kind, seen.width, seen.height)
+
+    def _cell(
+        self, square: Box, nucleus: Box | None, border: bool, shares: np.ndarray, distance: float | None, reason: str
+    ) -> CellAnswer:
+        by_class = dict(zip(self.run.classes, map(float, shares), strict=True))
+        label: str | None = self.run.classes[int(shares.argmax())]
+        state = "ok"
+        if reason:
+            state, label = "unlike", None
+        elif shares.max() < self.threshold:
+            state, label = "unsure", None
+            reason = f"{shares.max():.2f} is below the review threshold of {self.threshold:.2f}"
+        return CellAnswer(square, state, label, by_class, reason, nucleus, border, distance)
+
+    def _judge(self, batch: list[_Seen]) -> tuple[np.ndarray, np.ndarray | None, dict[int, str]]:
+        """Of all cells of a batch: probabilities (N, C), distances (N,) or None, and why those that are unlike are."""
+        count = sum(len(seen.squares) for seen in batch)
+        if not count:
+            return np.empty((0, len(self.run.classes))), None, {}
+        shares, apart = [], []
+        for member in self._members:
+            pixels = np.stack([view for seen in batch for view in seen.views.get(member.view, [])])
+            logits, features = member.tapped.predict(pixels, member.device, BATCH)
+            own = softmax(logits, member.temperature)
+            if self.average_turns:
+                turned = [member.tapped.predict(turn, member.device, BATCH)[0] for turn in _turns(pixels)]
+                own = np.mean([own, *(softmax(logits, member.temperature) for logits in turned)], axis=0)
+            shares.append(own)
+            if member.likeness:
+                looks = np.stack([look for seen in batch for look in seen.looks.get(member.view, [])])
+                apart.append((member.likeness, member.likeness.distances(features, looks), looks))
+        probabilities = np.mean(shares, axis=0)
+        if not self._likeness_known:
+            return probabilities, None, {}
+        # Of several networks the mean: none of them alone refuses a cell that the others find ordinary.
+        distances = np.mean([beyond.max(axis=1) for _, beyond, _ in apart], axis=0)
+        reasons = {}
+        for place in np.flatnonzero(distances > 1).tolist():
+            likeness, beyond, looks = max(apart, key=lambda member: float(member[1][place].max()))
+            reasons[place] = f"unlike the training cells: {likeness.why(beyond[place], looks[place])}"
+        return probabilities, distances, reasons
 
 
-def _reader(file: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise UnreadablePicture(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-        return file.read_bytes()
-
-    return read
+def _turns(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """The seven other views that turning by right angles and mirroring makes of (N, S, S, 3)."""
+    for mirrored in (False, True):
+        for quarters in range(4):
+            if mirrored or quarters:
+                turned = np.rot90(pixels, quarters, axes=(1, 2))
+                yield np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)

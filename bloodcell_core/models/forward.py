@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bloodcell_core.device import Device
+from bloodcell_core.models.network import head_of
 
 
 def to_input(pictures: Tensor, device: Device, channels_last: bool = False) -> Tensor:
@@ -60,3 +62,32 @@ def predict_probabilities(
 def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
     """Probabilities of (N, classes) logits divided by `temperature` (> 0): float64 (N, classes), rows sum to 1."""
     return (logits.double() / temperature).softmax(1).cpu().numpy()
+
+
+class Tapped:
+    """A network together with what its last layer decides by. Safe to use from several threads.
+
+    The network must be the caller's own: the hook on it stays.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+        self._told = threading.local()  # a forward pass is one thread's own
+        last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        last.register_forward_pre_hook(self._keep)
+
+    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if hasattr(self._told, "parts"):
+            self._told.parts.append(inputs[0].detach().flatten(1).float())
+
+    def predict(
+        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
+    ) -> tuple[Tensor, np.ndarray]:
+        """`predict_logits` of pictures uint8 (N, S, S, 3), and the inputs of the last layer, float32 (N, D)."""
+        parts: list[Tensor] = []
+        self._told.parts = parts
+        try:
+            logits = predict_logits(self.network, pictures, device, batch_size)
+        finally:
+            del self._told.parts
+        return logits, torch.cat(parts).cpu().numpy()

@@ -219,13 +219,14 @@ def _phase(run: Run, what: str) -> Callable[[int, int], None]:
 
 
 def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, device: Device) -> None:
-    """Predicts the kept rows with the best weights; writes predictions.parquet and summary.json.
+    """Predicts the kept rows with the best weights; writes predictions, summary and likeness.
 
     The probabilities are calibrated by a temperature that is fitted on the validation rows alone.
     """
     from safetensors import safe_open
 
     from bloodcell_core.evaluation.calibration import fitted_temperature
+    from bloodcell_core.evaluation.likeness import fit_run
     from bloodcell_core.evaluation.scoring import predictions_table, score
     from bloodcell_core.models.forward import predict_logits, softmax
     from bloodcell_core.models.network import count_parameters, load_network
@@ -258,6 +259,8 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
             "test": score(test, run.classes) if len(test) else None,
         },
     )
+    with suppress(LabError):  # too few photos to tell: whoever asks is told so
+        fit_run(run, dataset, view, network, device).save(run.likeness_file)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,64 @@
+"""What is measured on a view, the square that a network sees: stain, light, sharpness, scale.
+
+By these figures a cell is told to be like the training cells or not, in words that a person understands; a network's
+own features tell the rest (evaluation/likeness.py).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from bloodcell_core.cells import Place
+from bloodcell_core.data.facts import focus_of
+
+STAIN, LIGHT, SHARPNESS, SCALE = "stain", "light", "sharpness", "scale"
+
+LOOKS = (
+    ("dark_a", STAIN), ("dark_b", STAIN), ("middle_a", STAIN), ("middle_b", STAIN), ("bright_a", STAIN),
+    ("bright_b", STAIN), ("spread_a", STAIN), ("spread_b", STAIN), ("dark_light", LIGHT), ("middle_light", LIGHT),
+    ("bright_light", LIGHT), ("spread_light", LIGHT), ("focus", SHARPNESS), ("grain", SHARPNESS),
+    ("nucleus_size", SCALE),
+)  # fmt: skip
+"""The measures and what each is about. Dark is the darkest quarter of the view's pixels, bright the brightest: nucleus
+and background."""
+
+
+def look_of(pixels: np.ndarray, place: Place | None) -> np.ndarray:
+    """The `LOOKS` of a view: float64 (15,).
+
+    Args:
+        pixels: uint8 size×size×3 RGB.
+        place: where the white cell is in the picture that the view was cut from.
+
+    Returns:
+        Lab values, in units of Lab; focus and grain as logarithms; the nucleus's longer side as the logarithm of radii
+        of a red cell, NaN where no red cell tells the scale.
+    """
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # of 8 bits: an eighth of the time of floats, and exact enough
+    flat = lab.reshape(-1, 3).astype(np.float32)
+    flat[:, 0] *= 100 / 255
+    flat[:, 1:] -= 128
+    quarter = len(flat) // 4
+    order = np.argpartition(flat[:, 0], (quarter, len(flat) - quarter))
+    dark, middle, bright = (
+        flat[part].mean(axis=0) for part in (order[:quarter], order[quarter:-quarter], order[-quarter:])
+    )
+    spread = flat.std(axis=0)
+    grey = np.ascontiguousarray(lab[:, :, 0])
+    focus = focus_of(grey, np.ones(grey.shape, bool))
+    grain = float(np.abs(cv2.Laplacian(grey, cv2.CV_16S)).mean())
+    return np.array(
+        [
+            *dark[1:], *middle[1:], *bright[1:], *spread[1:], dark[0], middle[0], bright[0], spread[0],
+            np.log(focus), np.log(1 + grain), _nucleus_size(place),
+        ],
+        np.float64,
+    )  # fmt: skip
+
+
+def _nucleus_size(place: Place | None) -> float:
+    if place is None or place.box is None or not place.red_radius:
+        return np.nan
+    x0, y0, x1, y1 = place.box
+    return float(np.log(max(x1 - x0, y1 - y0) / place.red_radius))

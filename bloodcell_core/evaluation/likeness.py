@@ -1,0 +1,336 @@
+"""Is a cell like those that a run was trained on? Judged before any class is named.
+
+Two distances, both from the training cells as a cloud: in the features that the network's last layer decides by, from
+the nearest class's middle, and in what is measured of the view (stain, light, sharpness, scale: data/looks.py). Both
+are Mahalanobis distances (Lee et al., NeurIPS 2018) with a shrunken covariance (Ledoit & Wolf, 2004): there are fewer
+photos than features. A cell that lies beyond the limit of either is unlike.
+
+The limits are set by validation pictures, which the network wasn't trained on, so that about `RATE` of such cells are
+refused by mistake. A photo counts once, however many copies it has; few photos give a wide limit (`limit_of`).
+
+Other kinds of cells, where some are at hand, can teach what to refuse (`outliers`): a logistic regression tells them
+from the training cells by the same figures, with a limit of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bloodcell_core import workspace
+from bloodcell_core.cells import Place
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.looks import LOOKS, look_of
+from bloodcell_core.data.splits import photos_first, run_pictures
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import own_pictures
+from bloodcell_core.runs import Run
+
+if TYPE_CHECKING:
+    from bloodcell_core.device import Device
+    from bloodcell_core.models.network import Network
+
+RATE = 0.02  # of validation cells that are refused by mistake
+MOST_PICTURES = 2000  # that the cloud is made of, and at most as many that set its limits: some seconds of a CPU
+CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
+VERSION = 1
+
+Floats = npt.NDArray[np.float64]
+
+
+class Cells(NamedTuple):
+    """What is known of some cells."""
+
+    features: npt.NDArray[np.float32]
+    """(N, D): what the network's last layer is told."""
+    looks: Floats
+    """(N, 15): `looks.look_of`; NaN where a measure isn't known."""
+    photos: npt.NDArray[Any]
+    """(N,)"""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What a run's training cells are like."""
+
+    facts: dict[str, Any]
+    """JSON-ready: rate; training, held: {pictures, photos}; refused: share of the held-back pictures, each photo
+    counting once; found: {class: share of its training pictures that show a white cell}; limits by distance."""
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def asks_for_cell(self) -> bool:
+        """Whether a picture without a white cell is unlike: each class's training pictures nearly all show one."""
+        return bool(min(self.facts["found"].values()) >= CELL_ASKED_FROM)
+
+    def distances(self, features: np.ndarray, looks: np.ndarray) -> Floats:
+        """(N, 2 or 3): how far cells lie from the training cells, each distance over its limit: above 1 is unlike.
+
+        The columns are the features', the looks' and, where outliers taught it, the refusal head's.
+        """
+        return _over_limits(self.arrays, self.facts["limits"], features, looks)
+
+    def why(self, distances: np.ndarray, looks: np.ndarray) -> str:
+        """In words, why a cell with these distances (a row of `distances`) and looks (15,) is unlike."""
+        worst = int(distances.argmax())
+        if worst == 0:
+            return "the network's own features are far from those of every class"
+        if worst == 2:
+            return "it looks like a kind of cell that was not to be told apart"
+        apart = (_filled(looks, self.arrays) - self.arrays["look_means"][0]) / self.arrays["look_spreads"]
+        return f"its {LOOKS[int(np.abs(apart).argmax())][1]} is far from the training cells'"
+
+    def save(self, file: Path) -> None:
+        from safetensors.numpy import save_file
+
+        with workspace.write_atomic(file) as temporary:
+            save_file(self.arrays, temporary, {"likeness": json.dumps(self.facts, allow_nan=False)})
+
+    @classmethod
+    def load(cls, file: Path) -> Likeness:
+        """LabError where the file is damaged or of another version."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(file, "np") as stored:
+                facts = json.loads(stored.metadata()["likeness"])
+                arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dict
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise LabError(f"{file} can't be used: {str(error)[:120]}") from None
+        if facts.get("version") != VERSION:
+            raise LabError(f"{file} was made by another version of this program")
+        return cls(facts, arrays)
+
+
+def fit(
+    training: Cells,
+    labels: npt.ArrayLike,
+    held: Cells,
+    found: dict[str, float],
+    rate: float = RATE,
+    outliers: Cells | None = None,
+) -> Likeness:
+    """What training cells are like, and how far from them a cell may be.
+
+    Args:
+        training: cells that the network was trained on.
+        labels: (N,) their classes.
+        held: cells of the same kinds that it wasn't trained on; they set the limits.
+        found: {class: share of its training pictures that show a white cell}.
+        rate: of such cells that may be refused by mistake, shared by the distances.
+        outliers: cells of other kinds that are to be refused.
+
+    Raises:
+        LabError: where there are too few pictures or photos to tell.
+    """
+    held_photos, training_photos = len(set(held.photos)), len(set(training.photos))
+    if held_photos < 2 or training_photos < 2:
+        raise LabError(f"{training_photos} training and {held_photos} validation photos can't tell what cells are like")
+    labels = np.asarray(labels)
+    arrays: dict[str, np.ndarray] = {"look_fill": _median(training.looks)}
+    looks = _filled(training.looks, arrays)
+    weights = _photo_weights(training.photos)
+    classes = [labels == label for label in sorted(set(labels.tolist()))]
+    arrays["feature_means"] = np.stack(
+        [np.average(training.features[own], axis=0, weights=weights[own]) for own in classes]
+    ).astype(np.float32)
+    arrays["look_means"] = np.average(looks, axis=0, weights=weights)[None]
+    arrays["look_spreads"] = np.maximum(looks.std(axis=0), 1e-6)
+    residuals = np.empty_like(training.features)
+    for own, mean in zip(classes, arrays["feature_means"], strict=True):
+        residuals[own] = training.features[own] - mean
+    arrays["feature_whitener"] = _whitener(residuals).astype(np.float32)
+    arrays["look_whitener"] = _whitener(looks - arrays["look_means"])
+    if outliers is not None:
+        arrays |= _refusal_head(training, looks, outliers, arrays)
+    raw = _raw(arrays, held.features, held.looks)
+    share = rate / raw.shape[1]
+    limits = [float(limit_of(column, held.photos, share)) for column in raw.T]
+    refused = _over_limits(arrays, limits, held.features, held.looks).max(axis=1) > 1
+    return Likeness(
+        {
+            "version": VERSION,
+            "rate": rate,
+            "training": {"pictures": len(labels), "photos": training_photos},
+            "held": {"pictures": len(held.photos), "photos": held_photos},
+            "refused": float(np.average(refused, weights=_photo_weights(held.photos))),
+            "found": found,
+            "limits": limits,
+        },
+        arrays,
+    )
+
+
+def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> float:
+    """The distance that a new photo's cell exceeds in about `rate` of the cases, as a logarithm.
+
+    A prediction limit of the normal distribution, which the logarithms of distances nearly have: from few photos it is
+    wide, as it should be, where the highest of a handful would refuse far more than it says.
+
+    Args:
+        logarithms: (N,) of the distances of held-back pictures.
+        photos: (N,); each counts once. At least two.
+        rate: 0…0.5.
+    """
+    from scipy.stats import t
+
+    values, weights = np.asarray(logarithms, np.float64), _photo_weights(photos)
+    count = len(set(np.asarray(photos).tolist()))
+    mean = np.average(values, weights=weights)
+    spread = np.sqrt(np.average((values - mean) ** 2, weights=weights) * count / (count - 1))
+    return float(mean + t.ppf(1 - rate, count - 1) * spread * np.sqrt(1 + 1 / count))
+
+
+def _photo_weights(photos: npt.ArrayLike) -> Floats:
+    """(N,) one over the number of pictures of each picture's photo."""
+    _, numbers, counts = np.unique(np.asarray(photos).astype(str), return_inverse=True, return_counts=True)
+    weights: Floats = 1 / counts[numbers]
+    return weights
+
+
+def _median(looks: Floats) -> Floats:
+    """(15,) of what is known; 0 for a measure that is known of no cell."""
+    return np.array([np.median(known) if len(known := column[np.isfinite(column)]) else 0.0 for column in looks.T])
+
+
+def _filled(looks: np.ndarray, arrays: dict[str, np.ndarray]) -> Floats:
+    """Looks with the training cells' median where a measure isn't known: it then tells nothing."""
+    filled: Floats = np.where(np.isfinite(looks), looks, arrays["look_fill"])
+    return filled
+
+
+def _whitener(residuals: np.ndarray) -> Floats:
+    """(D, D): the root of the inverse of the shrunken covariance of residuals (N, D), which have mean 0."""
+    from sklearn.covariance import ledoit_wolf
+
+    scale = np.maximum(residuals.std(axis=0, dtype=np.float64), 1e-6)  # so that shrinkage treats all measures alike
+    covariance, _ = ledoit_wolf(residuals / scale, assume_centered=True)
+    values, axes = np.linalg.eigh(covariance)
+    root: Floats = (axes / np.sqrt(np.maximum(values, 1e-9))) / scale[:, None]
+    return root
+
+
+def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray) -> Floats:
+    """(N, 2 or 3): the logarithms of the distances, and what the refusal head says."""
+    filled = _filled(looks, arrays)
+    columns = [
+        _distance(np.asarray(features, np.float32), arrays["feature_means"], arrays["feature_whitener"]),
+        _distance(filled, arrays["look_means"], arrays["look_whitener"]),
+    ]
+    if "head_weights" in arrays:
+        columns.append(_standing(features, filled, arrays) @ arrays["head_weights"] + arrays["head_bias"])
+    return np.column_stack(columns).astype(np.float64)
+
+
+def _over_limits(arrays: dict[str, np.ndarray], limits: list[float], features: np.ndarray, looks: np.ndarray) -> Floats:
+    beyond: Floats = np.exp(np.clip(_raw(arrays, features, looks) - limits, -20, 20))
+    return beyond
+
+
+def _distance(cells: np.ndarray, means: np.ndarray, whitener: np.ndarray) -> np.ndarray:
+    """(N,) the logarithm of the distance from the nearest of the means (K, D)."""
+    here, middles = cells @ whitener, means @ whitener
+    squared = ((here[:, None] - middles[None]) ** 2).mean(axis=2).min(axis=1)
+    logarithm: np.ndarray = 0.5 * np.log(np.maximum(squared, 1e-12))
+    return logarithm
+
+
+def _standing(features: np.ndarray, filled: Floats, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(N, D + 15): features and looks as the refusal head takes them, about even in size."""
+    from_middle = np.asarray(features, np.float32) - arrays["feature_means"].mean(axis=0)
+    return np.hstack([from_middle / arrays["head_scales"], (filled - arrays["look_means"]) / arrays["look_spreads"]])
+
+
+def _refusal_head(
+    training: Cells, looks: Floats, outliers: Cells, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A logistic regression that tells outliers from training cells, each photo counting once and both sides evenly."""
+    from sklearn.linear_model import LogisticRegression
+
+    scales = np.maximum(training.features.std(axis=0), 1e-6)
+    head = {"head_scales": scales.astype(np.float32)}
+    own = _standing(training.features, looks, arrays | head)
+    others = _standing(outliers.features, _filled(outliers.looks, arrays), arrays | head)
+    weights = [_photo_weights(cells.photos) for cells in (training, outliers)]
+    told = LogisticRegression(C=0.1, max_iter=500).fit(
+        np.vstack([own, others]),
+        np.repeat([0, 1], [len(own), len(others)]),
+        np.concatenate([side / side.mean() / len(side) for side in weights]) * (len(own) + len(others)) / 2,
+    )
+    return head | {"head_weights": told.coef_[0].astype(np.float32), "head_bias": told.intercept_.astype(np.float32)}
+
+
+# Of a run
+
+
+def looks_of(view: np.ndarray, rows: np.ndarray, places: list[Place]) -> Floats:
+    """(N, 15): the looks of some rows of a view."""
+    from bloodcell_core.data.parallel import picture_threads
+
+    with picture_threads() as pool:
+        return np.stack(list(pool.map(lambda row: look_of(view[row], places[row]), rows.tolist())))
+
+
+def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, device: Device) -> Likeness:
+    """What the training cells of a run are like to its trained network.
+
+    Args:
+        run: a run of `dataset`; `view` is the dataset's view that it trains on.
+        network: with the run's weights, on the device; it is hooked on to.
+
+    Raises:
+        LabError: where there are too few pictures or photos to tell.
+    """
+    from bloodcell_core.models.forward import Tapped
+
+    training, pictures = own_pictures(run, dataset, "train"), run_pictures(run.config, dataset)
+    aside = (pictures.split == "val") | ((pictures.split == "train") & pictures.photo.isin(set(run.validation_photos)))
+    if pictures.photo[aside].nunique() < 2:
+        raise LabError("there are too few validation photos to tell how far a cell may be from the training cells")
+    found = training.box_x0.notna().groupby(training.label).mean()
+    tapped = Tapped(network)
+
+    def cells(rows: np.ndarray) -> Cells:
+        features = tapped.predict(view[rows], device)[1]
+        return Cells(features, looks_of(view, rows, dataset.places), pictures.photo[rows].to_numpy())
+
+    rows = photos_first(training, MOST_PICTURES)
+    return fit(
+        cells(rows),
+        pictures.label[rows].to_numpy(),
+        cells(photos_first(pictures[aside], MOST_PICTURES)),
+        {str(name): float(share) for name, share in found.items()},
+    )
+
+
+def likeness_of(run: Run, network: Callable[[], Network], device: Device) -> tuple[Likeness | None, str]:
+    """What is kept of a run's training cells, fitted now where nothing is kept yet; or None and why it isn't known.
+
+    `network` gives a network of the caller's with the run's weights, on the device; it is hooked on to.
+    """
+    from filelock import FileLock
+
+    from bloodcell_core.data.views import build_view
+
+    kept = workspace.likeness_file(run.name)
+    for file in (run.likeness_file, kept):
+        if file.exists():
+            return Likeness.load(file), ""
+    config = run.config
+    if config.data not in names() or Dataset(config.data).content_hash != run.data_hash:
+        return None, f"the run has no record of it, and its dataset {config.data!r} isn't here as it was"
+    with FileLock(workspace.lock_file(f"likeness-{run.name}")):
+        if not kept.exists():  # not fitted by another process meanwhile
+            dataset = Dataset(config.data)
+            view = build_view(dataset, config.view, config.size, config.crop)
+            try:
+                fit_run(run, dataset, view, network(), device).save(kept)
+            except LabError as error:
+                return None, str(error)
+    return Likeness.load(kept), ""

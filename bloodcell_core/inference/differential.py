@@ -1,0 +1,237 @@
+"""The differential count of a slide: how many cells of each class, and how far that can be trusted.
+
+Two errors add up. Of a slide only so many cells were seen: the exact limits of a share (Clopper & Pearson, 1934). And
+the network mistakes some: a class that it often overlooks is counted too low, one that others are taken for too high.
+The second is undone with the network's own confusion matrix, by the shares that make what was counted most likely (the
+estimate of Rogan & Gladen, Am J Epidemiol 107, 1978, and its matrix form of Barron, Biometrics 33, 1977, held to shares
+from 0 to 1 by the EM algorithm of Dempster, Laird & Rubin, 1977). Cells that were set aside as unsure are a column of
+that matrix: a class that is often unsure is not counted too low for it.
+
+How well the matrix is known is part of the limits: each class's row is drawn anew from the Dirichlet distribution of
+its photos, copies of one photo together counting as one, with one photo's weight spread evenly over all answers (so
+that three photos without a mistake don't pass for a class without mistakes); and with it, what was counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.evaluation.intervals import exact_binomial
+from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.inference.answers import Count
+from bloodcell_core.runs import Run
+
+Floats = npt.NDArray[np.float64]
+
+FEW_CELLS = 100  # a count by hand is of 100 to 200 cells
+FEW_PHOTOS = 10  # of a class: its row of the confusion matrix is hardly known
+LEAST_APART = 0.2  # smallest singular value of the matrix: below it two classes are answered nearly alike
+DRAWS, STEPS = 1000, 300
+
+REFERENCE = {
+    "neutrophil": (40.0, 60.0), "lymphocyte": (20.0, 40.0), "monocyte": (2.0, 8.0), "eosinophil": (1.0, 4.0),
+    "basophil": (0.5, 1.0),
+}  # fmt: skip
+REFERENCE_SOURCE = (
+    "usual in adults, percent of white cells: MedlinePlus Medical Encyclopedia, Blood differential test "
+    "(medlineplus.gov/ency/article/003657.htm); laboratories differ"
+)
+
+
+class Confusion(NamedTuple):
+    """How often each class is answered as which, by photo."""
+
+    counts: Floats
+    """(C, C + 1): photos by true class and by answer, the last column unsure; a photo with several copies is shared
+    out over its answers."""
+    photos_known: bool
+
+
+def confusion_by_photo(table: pd.DataFrame, classes: Sequence[str], threshold: float) -> Confusion:
+    """The confusion matrix of a run's validation and test predictions at a review threshold, by photo."""
+    labels, probabilities, photos, known = arrays_of(table[table.split.isin(("val", "test"))], classes)
+    answers = np.where(probabilities.max(axis=1) >= threshold, probabilities.argmax(axis=1), len(classes))
+    counts = np.zeros((len(classes), len(classes) + 1))
+    units = pd.DataFrame({"label": labels, "photo": photos}).groupby(["label", "photo"]).ngroup().to_numpy()
+    if len(labels):
+        np.add.at(counts, (labels, answers), 1 / np.bincount(units)[units])
+    return Confusion(counts, known)
+
+
+def true_shares(counted: npt.ArrayLike, matrix: npt.ArrayLike, steps: int = STEPS) -> Floats:
+    """The shares of the true classes under which what was counted is most likely: (R, C), rows sum to 1.
+
+    Args:
+        counted: (R, K) cells, or shares, by answer.
+        matrix: (R, C, K) or (C, K), rows sum to 1: how a class is answered.
+        steps: of the EM algorithm.
+    """
+    seen = np.asarray(counted, np.float64)
+    seen = seen / seen.sum(axis=1, keepdims=True)
+    rows = np.broadcast_to(matrix, (len(seen), *np.shape(matrix)[-2:]))
+    shares = np.full(rows.shape[:2], 1 / rows.shape[1])
+    for _ in range(steps):
+        expected = np.einsum("rc,rck->rk", shares, rows)
+        ratio = np.divide(seen, expected, out=np.zeros_like(seen), where=expected > 0)
+        shares = shares * np.einsum("rck,rk->rc", rows, ratio)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
+    return shares
+
+
+def differential(
+    count: Count, classes: Sequence[str], confusion: Confusion | None, by_hand: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """The differential count. JSON-ready.
+
+    Args:
+        count: what the network answered, but for the cells that a person labelled.
+        classes: the run's classes.
+        confusion: how the network errs; None where that isn't known.
+        by_hand: class → cells that a person labelled; they count as they stand.
+        seed: of the draws behind the corrected limits.
+
+    Returns:
+        - cells: that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures; refused; empty.
+        - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}: percent of the counted
+          cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its limits
+          where it can't be told; reference [low, high] or None.
+        - few: in words, where the cells are too few; '' otherwise.
+        - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
+        - reference_source.
+
+    Raises:
+        LabError: for cells by hand of a class that the run doesn't know.
+    """
+    hand = {name: int((by_hand or {}).get(name, 0)) for name in classes}
+    if unknown := [name for name in by_hand or {} if name not in hand]:
+        raise LabError(f"the run has no class {unknown[0]!r}: there are {', '.join(classes)}")
+    cells = {name: count.named[name] + hand[name] for name in classes}
+    total = sum(cells.values())
+    references = match_classes(list(classes), list(REFERENCE))
+    corrected, limits, correction = _corrected(count, classes, confusion, hand, seed)
+    by_class = {}
+    for place, name in enumerate(classes):
+        known = references[name]
+        by_class[name] = {
+            "cells": cells[name],
+            "percent": 100 * cells[name] / total if total else None,
+            "interval": [100 * end for end in exact_binomial(cells[name], total)] if total else None,
+            "corrected": None if corrected is None else float(100 * corrected[place]),
+            "corrected_interval": None if limits is None else [float(100 * end) for end in limits[place]],
+            "reference": list(REFERENCE[known]) if known else None,
+        }
+    return {
+        "cells": total,
+        "by_hand": sum(hand.values()),
+        "set_aside": {"unsure": count.unsure, "unlike": count.unlike},
+        "at_border": count.at_border,
+        "pictures": count.pictures,
+        "refused": count.refused,
+        "empty": count.empty,
+        "classes": by_class,
+        "few": _too_few(total),
+        "correction": correction,
+        "reference_source": REFERENCE_SOURCE,
+    }
+
+
+def _too_few(total: int) -> str:
+    if total >= FEW_CELLS:
+        return ""
+    if not total:
+        return "no cell was counted"
+    usual = max(1, round(0.05 * total))
+    low, high = exact_binomial(usual, total)
+    return (
+        f"{total} cells are too few for a differential count, for which {FEW_CELLS} to 200 are counted: a class with "
+        f"{usual} of them may make up {low:.1%} to {high:.0%} of the blood's white cells"
+    )
+
+
+def _corrected(
+    count: Count, classes: Sequence[str], confusion: Confusion | None, hand: Mapping[str, int], seed: int
+) -> tuple[Floats | None, Floats | None, dict[str, Any] | None]:
+    """Shares (C,) corrected for the network's mistakes, their limits (C, 2), and what is said of the correction."""
+    answered = np.array([*(count.named[name] for name in classes), count.unsure], np.float64)
+    if confusion is None or not answered.sum():
+        return None, None, None
+    photos = confusion.counts.sum(axis=1)
+    told: dict[str, Any] = {
+        "photos": {name: round(float(n)) for name, n in zip(classes, photos, strict=True)},
+        "photos_known": confusion.photos_known,
+        "warnings": [],
+    }
+    if not confusion.photos_known:
+        told["warnings"].append(
+            "source photos aren't known: each picture counts as one, and the corrected limits are too narrow where "
+            "pictures are copies of one photo"
+        )
+    lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
+    if lacking:
+        told["warnings"].append(f"no correction: how {', '.join(lacking)} is answered was never seen")
+        return None, None, told
+    told["warnings"] += [
+        f"{name}: how it is answered is known from {n:.0f} photos only, and the limits are wide for it"
+        for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS
+    ]  # fmt: skip
+    matrix = confusion.counts / photos[:, None]
+    if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
+        told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")
+    by_hand = np.array([hand[name] for name in classes], np.float64)
+    weight = answered.sum() / (answered.sum() + by_hand.sum())
+    own = by_hand / max(by_hand.sum(), 1)
+    point = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
+
+    rng = np.random.default_rng(seed)
+    answers = len(answered)
+    seen = rng.dirichlet(answered + 1 / answers, DRAWS)
+    rows = np.stack([rng.dirichlet(row + 1 / answers, DRAWS) for row in confusion.counts], axis=1)
+    total = int(answered.sum() + by_hand.sum())
+    drawn = weight * true_shares(seen, rows)
+    if by_hand.sum():
+        drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(classes), DRAWS)
+    ends = np.quantile(drawn, (0.025, 0.975), axis=0).T
+    # Never narrower than what the cells alone allow, however well the matrix is known.
+    alone = np.array([exact_binomial(round(share * total), total) for share in point])
+    limits = np.column_stack([np.minimum(ends[:, 0], alone[:, 0]), np.maximum(ends[:, 1], alone[:, 1])])
+    return point, limits, told
+
+
+def differential_of(
+    run: Run, count: Count, threshold: float, by_hand: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """`differential` of what a run answered at a review threshold, corrected by its validation and test predictions."""
+    return differential(count, run.classes, confusion_by_photo(run.predictions(), run.classes, threshold), by_hand)
+
+
+def differential_lines(told: Mapping[str, Any]) -> list[str]:
+    """A differential count for a person, a line a class."""
+    aside = told["set_aside"]
+    lines = [
+        f"differential count: {told['cells']:,} cells in {told['pictures'] - told['refused']:,} pictures; set aside: "
+        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {told['at_border']:,} at a border"
+    ]
+    width = max(map(len, told["classes"]))
+    for name, row in told["classes"].items():
+        line = f"  {name:{width}} {row['cells']:6,}"
+        if row["percent"] is not None:
+            line += f"  {row['percent']:5.1f}% ({_limits(row['interval'])})"
+        if row["corrected"] is not None:
+            line += f"  corrected {row['corrected']:5.1f}% ({_limits(row['corrected_interval'])})"
+        if row["reference"]:
+            line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
+        lines.append(line)
+    notes = [told["few"], *(told["correction"] or {"warnings": []})["warnings"], told["reference_source"]]
+    return lines + [f"  note: {note}" for note in notes if note]
+
+
+def _limits(ends: Sequence[float]) -> str:
+    return f"{ends[0]:.1f} to {ends[1]:.1f}"

@@ -1,0 +1,66 @@
+"""Whole smear fields and pictures of one cell, told apart by what the cell finder sees.
+
+A picture of one cell is one that somebody has cut out: its largest cell, with what lies around it, takes most of it. In
+a field there is room for more, and often there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bloodcell_core.cells import Box, Cell, Crop, Found, cell_square, middle_square
+from bloodcell_core.inference.answers import CELL, FIELD
+
+FIELD_BELOW = 0.5  # of the picture's shorter side: a smaller square around its largest cell leaves room for more
+BORDER = 2  # pixels from a picture's border within which a nucleus counts as cut by it
+MOST_CELLS = 500  # of one picture: a field has tens of cells, and a picture in which more are found is no smear
+
+
+def kind_of(found: Found, width: int, height: int) -> str:
+    """`field` or `cell`, of a picture of that size in pixels; `cell` where nothing is found in it."""
+    if not found.cells:
+        return CELL
+    whole = [cell for cell in found.cells if not cut_by_border(cell.box, width, height)]
+    x0, _, x1, _ = cell_square(found.cells[0].box, found.red_radius, Crop())
+    return FIELD if len(whole) > 1 or x1 - x0 < FIELD_BELOW * min(width, height) else CELL
+
+
+def cut_by_border(box: Box, width: int, height: int) -> bool:
+    """Whether a nucleus reaches the border of a picture of that size in pixels."""
+    x0, y0, x1, y1 = box
+    return min(x0, y0) < BORDER or x1 > width - BORDER or y1 > height - BORDER
+
+
+def square_around(box: Box) -> Box:
+    """The smallest square around the same middle that holds a box that somebody drew."""
+    x0, y0, x1, y1 = box
+    side = max(x1 - x0, y1 - y0, 1)
+    x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return x, y, x + side, y + side
+
+
+def square_at(x: int, y: int, found: Found, width: int, height: int, others: Sequence[Box] = ()) -> Box:
+    """A square for a cell that somebody points at, of which the finder knows nothing.
+
+    Where the point lies in a nucleus that was found it is that cell's; otherwise as large as the others' usually are,
+    or as a usual cell beside the picture's red cells.
+    """
+    for cell in found.cells:
+        x0, y0, x1, y1 = cell.box
+        if x0 <= x < x1 and y0 <= y < y1:
+            return cell_square(cell.box, found.red_radius)
+    sides = sorted(x1 - x0 for x0, _, x1, _ in others)
+    side = sides[len(sides) // 2] if sides else _usual_side(found, width, height)
+    return x - side // 2, y - side // 2, x - side // 2 + side, y - side // 2 + side
+
+
+def _usual_side(found: Found, width: int, height: int) -> int:
+    x0, _, x1, _ = middle_square(width, height, found.red_radius)
+    return x1 - x0
+
+
+def largest(cells: Sequence[Cell]) -> tuple[list[Cell], str]:
+    """At most `MOST_CELLS` of the cells found, and a word on what was left out."""
+    left_out = len(cells) - MOST_CELLS
+    words = f"the {MOST_CELLS} largest of {len(cells):,} cells found are answered" if left_out > 0 else ""
+    return list(cells[:MOST_CELLS]), words

@@ -1,0 +1,64 @@
+"""What a person hands in, file by file: pictures, folders and zips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture
+from bloodcell_core.data.sources import Source, open_source
+from bloodcell_core.errors import LabError
+
+Handed = tuple[str, Callable[[], bytes]]
+"""A picture's path, as it is told in its answer, and what reads its bytes; that raises LabError or OSError."""
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
+    """Every file of the given files, folders and zips, as `Predictor.classify` takes them.
+
+    A file inside a zip is told as `archive.zip/folder/file`. A zip that can't be read, or that is refused as a whole,
+    is one file that can't be read. Raises LabError where a path is missing.
+    """
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    yield from _of_file(file)
+        elif path.exists():
+            yield from _of_file(path)
+        else:
+            raise LabError(f"{path} doesn't exist")
+
+
+def _of_file(file: Path) -> Iterator[Handed]:
+    if file.suffix.lower() != ".zip":
+        yield str(file), _reader(file)
+        return
+    try:
+        source = open_source(file)
+    except (LabError, OSError) as error:
+        yield str(file), _refusal(str(error))
+        return
+    # Not closed here: its files are read later. It goes with the last function that reads from it.
+    for inside in source.files:
+        yield f"{file}/{inside}", _member(source, inside)
+
+
+def _reader(file: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise UnreadablePicture(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return file.read_bytes()
+
+    return read
+
+
+def _member(source: Source, inside: str) -> Callable[[], bytes]:
+    return lambda: source.read(inside)
+
+
+def _refusal(reason: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise UnreadablePicture(reason)
+
+    return read
