@@ -14,7 +14,8 @@ from torch import Tensor
 from bloodcell_core import runs
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import Device, choose_device
-from bloodcell_core.inference.predictor import Predictor, files_of
+from bloodcell_core.inference.handed_in import files_of
+from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_logits, predict_probabilities
 from bloodcell_core.models.network import build_network

@@ -16,7 +16,8 @@ from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import VIEWS, make_view, view_name
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.predictor import Predictor, files_of
+from bloodcell_core.inference.handed_in import files_of
+from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_logits, predict_probabilities, to_input
 from bloodcell_core.models.network import Network, build_network
@@ -155,7 +156,7 @@ def test_a_picture_of_the_dataset_gets_the_runs_own_probabilities(view: str, lab
         if dataset.pictures.image_id[row] in kept.index
     }
     assert len(of_file) == len(kept) > 8
-    answers = Predictor(run, "cpu").classify(files_of(of_file.values()))
+    answers = Predictor(run, "cpu", threshold=0).classify(files_of(of_file.values()))
     for image_id, answer in zip(of_file, answers, strict=True):
         wanted = kept.loc[image_id]
         (cell,) = answer.cells

@@ -19,7 +19,8 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.embedding import run_features
-from bloodcell_core.inference.predictor import Predictor, files_of
+from bloodcell_core.inference.handed_in import files_of
+from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import model_info, timm_networks
 from bloodcell_core.models.network import build_network, count_parameters, head_of
 from bloodcell_core.runs import Run, names
@@ -203,7 +204,7 @@ def test_it_is_trained_kept_and_used(model: str, lab: Path, pictures: list[Path]
 
     dataset, kept = Dataset("demo"), run.predictions()
     row = int(dataset.pictures.index[dataset.pictures.image_id == kept.image_id[0]][0])
-    (answer,) = Predictor(run, "cpu").classify(files_of([pictures[row]]))
+    (answer,) = Predictor(run, "cpu", threshold=0).classify(files_of([pictures[row]]))
     wanted = {name: kept[f"p_{name}"][0] for name in run.classes}
     assert answer.cells[0].probabilities == pytest.approx(wanted, abs=1e-5)
     features = run_features(run, dataset, dataset.pictures.index[:3].to_numpy(), "cpu")
