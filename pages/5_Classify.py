@@ -26,8 +26,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
     st.caption(
         f"Right on {shell.percent(test['accuracy'], test['intervals']['accuracy'])} of {test['pictures']:,} test "
-        f"pictures ({photos}) of {shell.plain(run.config.data)}. It names one of its {len(run.classes)} classes for "
-        "any picture, also for one that shows no white cell."
+        f"pictures ({photos}) of {shell.plain(run.config.data)}. A cell unlike its training cells gets no class."
     )
 
 uploads = st.file_uploader(
@@ -94,13 +93,19 @@ for (title, data), answer in list(zip(handed_in, answers, strict=True))[:DETAILE
             words.markdown("**refused**")
             bars.caption(shell.plain(answer.reason))
             continue
-        cell = answer.cells[0]
         thumb.html(f'<img alt="" style="border-radius:6px" src="{gallery.thumbnail(decode_rgb(data), 96)}">')
-        words.markdown(f"**{shell.plain(pretty(cell.label))}** {shell.percent(cell.probabilities[cell.label])}")
+        cell = answer.cells[0] if answer.cells else None
+        if cell and cell.label:
+            words.markdown(f"**{shell.plain(pretty(cell.label))}** {shell.percent(cell.probabilities[cell.label])}")
+        else:
+            words.markdown(f"**{answer.state}**")
+            words.caption(shell.plain(cell.reason if cell else answer.reason))
+        if cell is None:
+            continue
         if answer.reason:
             words.caption(answer.reason)
         with bars:
-            charts.probability_bars(cell.probabilities, bold=cell.label)
+            charts.probability_bars(cell.probabilities, bold=cell.label or "")
 if len(answers) > DETAILED:
     st.caption(f"The first {DETAILED} are drawn; the table holds all {len(answers):,}.")
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 RATE = 0.02  # of validation cells that are refused by mistake
 MOST_PICTURES = 2000  # that the cloud is made of, and at most as many that set its limits: some seconds of a CPU
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
+WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
 VERSION = 1
 
 Floats = npt.NDArray[np.float64]
@@ -136,19 +137,21 @@ def fit(
     arrays: dict[str, np.ndarray] = {"look_fill": _median(training.looks)}
     looks = _filled(training.looks, arrays)
     weights = _photo_weights(training.photos)
+    arrays |= _narrowing(training.features)
+    features = _narrowed(training.features, arrays)
     classes = [labels == label for label in sorted(set(labels.tolist()))]
     arrays["feature_means"] = np.stack(
-        [np.average(training.features[own], axis=0, weights=weights[own]) for own in classes]
+        [np.average(features[own], axis=0, weights=weights[own]) for own in classes]
     ).astype(np.float32)
     arrays["look_means"] = np.average(looks, axis=0, weights=weights)[None]
     arrays["look_spreads"] = np.maximum(looks.std(axis=0), 1e-6)
-    residuals = np.empty_like(training.features)
+    residuals = np.empty_like(features)
     for own, mean in zip(classes, arrays["feature_means"], strict=True):
-        residuals[own] = training.features[own] - mean
+        residuals[own] = features[own] - mean
     arrays["feature_whitener"] = _whitener(residuals).astype(np.float32)
     arrays["look_whitener"] = _whitener(looks - arrays["look_means"])
     if outliers is not None:
-        arrays |= _refusal_head(training, looks, outliers, arrays)
+        arrays |= _refusal_head(training, outliers, arrays)
     raw = _raw(arrays, held.features, held.looks)
     share = rate / raw.shape[1]
     limits = [float(limit_of(column, held.photos, share)) for column in raw.T]
@@ -205,6 +208,31 @@ def _filled(looks: np.ndarray, arrays: dict[str, np.ndarray]) -> Floats:
     return filled
 
 
+def _narrowing(features: np.ndarray) -> dict[str, np.ndarray]:
+    """What `_narrowed` needs where there are more features than a covariance can be told of; nothing otherwise."""
+    if features.shape[1] <= WIDEST:
+        return {}
+    middle = features.mean(axis=0)
+    apart = features - middle
+    values, sides = np.linalg.eigh(apart @ apart.T)  # of pictures, which are fewer than such features
+    kept = slice(-min(WIDEST // 2, len(features) // 2), None)
+    axes = apart.T @ (sides[:, kept] / np.sqrt(np.maximum(values[kept], 1e-12)))
+    return {"narrow_middle": middle.astype(np.float32), "narrow_axes": axes.astype(np.float32)}
+
+
+def _narrowed(features: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Features (N, D) as they are, or (N, K): along the axes in which training cells differ most, and how far they lie
+    from all of these (after Wang et al., CVPR 2022): what no training cell shows is in that.
+    """
+    features = np.asarray(features, np.float32)
+    if "narrow_axes" not in arrays:
+        return features
+    apart = features - arrays["narrow_middle"]
+    along = apart @ arrays["narrow_axes"]
+    beside = np.sqrt(np.maximum((apart**2).sum(axis=1) - (along**2).sum(axis=1), 1e-12))
+    return np.column_stack([along, np.log(beside)])
+
+
 def _whitener(residuals: np.ndarray) -> Floats:
     """(D, D): the root of the inverse of the shrunken covariance of residuals (N, D), which have mean 0."""
     from sklearn.covariance import ledoit_wolf
@@ -218,9 +246,9 @@ def _whitener(residuals: np.ndarray) -> Floats:
 
 def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray) -> Floats:
     """(N, 2 or 3): the logarithms of the distances, and what the refusal head says."""
-    filled = _filled(looks, arrays)
+    filled, features = _filled(looks, arrays), _narrowed(features, arrays)
     columns = [
-        _distance(np.asarray(features, np.float32), arrays["feature_means"], arrays["feature_whitener"]),
+        _distance(features, arrays["feature_means"], arrays["feature_whitener"]),
         _distance(filled, arrays["look_means"], arrays["look_whitener"]),
     ]
     if "head_weights" in arrays:
@@ -242,21 +270,21 @@ def _distance(cells: np.ndarray, means: np.ndarray, whitener: np.ndarray) -> np.
 
 
 def _standing(features: np.ndarray, filled: Floats, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, D + 15): features and looks as the refusal head takes them, about even in size."""
-    from_middle = np.asarray(features, np.float32) - arrays["feature_means"].mean(axis=0)
-    return np.hstack([from_middle / arrays["head_scales"], (filled - arrays["look_means"]) / arrays["look_spreads"]])
+    """(N, K + 15): narrowed features and filled looks as the refusal head takes them, about even in size."""
+    from_middle = (features - arrays["feature_means"].mean(axis=0)) / arrays["head_scales"]
+    return np.hstack([from_middle, (filled - arrays["look_means"]) / arrays["look_spreads"]])
 
 
-def _refusal_head(
-    training: Cells, looks: Floats, outliers: Cells, arrays: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _refusal_head(training: Cells, outliers: Cells, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A logistic regression that tells outliers from training cells, each photo counting once and both sides evenly."""
     from sklearn.linear_model import LogisticRegression
 
-    scales = np.maximum(training.features.std(axis=0), 1e-6)
+    scales = np.maximum(_narrowed(training.features, arrays).std(axis=0), 1e-6)
     head = {"head_scales": scales.astype(np.float32)}
-    own = _standing(training.features, looks, arrays | head)
-    others = _standing(outliers.features, _filled(outliers.looks, arrays), arrays | head)
+    own, others = (
+        _standing(_narrowed(cells.features, arrays), _filled(cells.looks, arrays), arrays | head)
+        for cells in (training, outliers)
+    )
     weights = [_photo_weights(cells.photos) for cells in (training, outliers)]
     told = LogisticRegression(C=0.1, max_iter=500).fit(
         np.vstack([own, others]),

@@ -22,6 +22,7 @@ from bloodcell_core.data.pictures import decode_rgb, stored_size
 from bloodcell_core.data.views import make_view, resize, view_name
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.likeness import likeness_of
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
@@ -85,7 +86,7 @@ class Predictor:
         if threshold is not None and not 0 <= threshold <= 1:
             raise LabError(f"the review threshold lies between 0 and 1, not at {threshold:g}")
         self.run = run
-        self._members = [_Member(member, device) for member in getattr(run, "members", [run])]
+        self._members = [_Member(member, device) for member in run.members]
         self.device = self._members[0].device
         self.average_turns = average_turns
         self.fields_possible = not any(member.whole for member in self._members)
@@ -267,7 +268,7 @@ class Predictor:
             if member.likeness:
                 looks = np.stack([look for seen in batch for look in seen.looks.get(member.view, [])])
                 apart.append((member.likeness, member.likeness.distances(features, looks), looks))
-        probabilities = np.mean(shares, axis=0)
+        probabilities = answer_of(self.run, shares)
         if not self._likeness_known:
             return probabilities, None, {}
         # Of several networks the mean: none of them alone refuses a cell that the others find ordinary.
