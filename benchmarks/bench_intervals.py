@@ -19,11 +19,8 @@ import numpy as np
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from bloodcell_core.evaluation.intervals import (
-    cluster_bootstrap,
-    photo_multiplicities,
-    resampled_metrics,
-)
+from bloodcell_core.evaluation.intervals import cluster_bootstrap
+from bloodcell_core.evaluation.resampling import photo_multiplicities, resampled_metrics
 
 PHOTOS_BY_CLASS = (87, 33, 21, 207)
 PICTURES = 12_444

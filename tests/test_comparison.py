@@ -29,8 +29,9 @@ from bloodcell_core.evaluation.comparison import (
     seed_groups,
     side_of,
 )
-from bloodcell_core.evaluation.intervals import photo_multiplicities
+from bloodcell_core.evaluation.intervals import expanded_level
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.resampling import photo_multiplicities
 from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
 from bloodcell_core.runs import Run
 
@@ -75,8 +76,9 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draw
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bloodcell_core.evaluation.comparison.photo_multiplicities", lambda *_, **__: few)
         result = compare_sides(a, b)
+    tail = (1 - expanded_level(np.full(3, 10))) / 2
     for metric in COMPARED:
-        wanted = np.quantile(differences[metric], [0.025, 0.975])
+        wanted = np.quantile(differences[metric], [tail, 1 - tail])
         assert result["metrics"][metric]["interval"] == pytest.approx(wanted), metric
         assert wanted[0] < wanted[1]
 

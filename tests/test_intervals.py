@@ -8,24 +8,32 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
 from sklearn import metrics as sklearn_metrics
 
-from bloodcell_core.evaluation import intervals
+from bloodcell_core.evaluation import resampling
 from bloodcell_core.evaluation.intervals import (
-    CLASS_METRICS,
-    METRICS,
+    LOWEST,
+    NEAREST_TO_THE_END,
     cluster_bootstrap,
     cluster_intervals,
+    draw_photos,
     exact_binomial,
     expanded_level,
-    number_photos,
     percentile_interval,
     photo_accuracy,
-    photo_multiplicities,
-    resampled_metrics,
+    share_interval,
 )
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.resampling import (
+    CLASS_METRICS,
+    METRICS,
+    number_photos,
+    photo_multiplicities,
+    resampled_figures,
+    resampled_metrics,
+)
 
 
 def clustered_predictions(
@@ -100,8 +108,8 @@ def resampling_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_resampled_figures_equal_scikit_learns_with_sample_weights(
     table_pays_up_to: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intervals, "_TABLE_PAYS_UP_TO", table_pays_up_to)
-    monkeypatch.setattr(intervals, "_WORKING_VALUES", 60)  # so that there are several chunks
+    monkeypatch.setattr(resampling, "_TABLE_PAYS_UP_TO", table_pays_up_to)
+    monkeypatch.setattr(resampling, "_WORKING_VALUES", 60)  # so that there are several chunks
 
     @settings(max_examples=25, deadline=None)
     @given(resampling_cases())
@@ -109,7 +117,7 @@ def test_resampled_figures_equal_scikit_learns_with_sample_weights(
         labels, probabilities, photo_numbers, multiplicities = case
         figures = resampled_metrics(labels, probabilities, photo_numbers, multiplicities)
         assert tuple(figures) == METRICS
-        _, by_class = intervals._resampled_figures(labels, probabilities, photo_numbers, multiplicities)
+        _, by_class = resampled_figures(labels, probabilities, photo_numbers, multiplicities)
         assert tuple(by_class) == CLASS_METRICS
         for row, photo_weights in enumerate(multiplicities):
             expected, of_classes = weighted_figures(labels, probabilities, photo_weights[photo_numbers])
@@ -152,9 +160,12 @@ def test_each_class_keeps_its_number_of_photos_in_each_resample() -> None:
     predicted = probabilities.argmax(axis=1)
     # a class that a resample lost would take its wrong answers along, and lift balanced accuracy above this
     assert (predicted[-2:] != 2).all()
-    interval = cluster_bootstrap(labels, probabilities, photos, level=0.9999)["balanced_accuracy"]
-    assert interval is not None
-    assert interval[1] <= 2 / 3 + 1e-12
+    wrong = predicted != labels
+    assert wrong[-2:].all()
+    drawn = draw_photos(labels, photos, 3, resamples=500)
+    assert drawn is not None
+    figures = resampled_metrics(labels, probabilities, drawn.photo_numbers, drawn.multiplicities)
+    assert figures["balanced_accuracy"].max() <= 2 / 3 + 1e-12
 
 
 def test_the_same_seed_gives_the_same_intervals_in_any_order_of_the_pictures() -> None:
@@ -195,10 +206,11 @@ def test_one_picture_a_photo_is_the_ordinary_bootstrap_of_pictures() -> None:
         for metric in METRICS:
             figures[metric].append(expected[metric][0])
     for metric in METRICS:
-        tail = (1 - expanded_level(labels)) / 2
-        low, high = np.quantile(figures[metric], [tail, 1 - tail])
+        own = resampled_metrics(labels, probabilities, np.arange(45), np.ones((1, 45), dtype=int))[metric][0]
+        expected_limits = share_interval(own, np.array(figures[metric]), np.full(3, 15), lowest=LOWEST.get(metric, 0))
+        assert expected_limits is not None
         # other draws: the ends differ by their Monte Carlo error, about 0.06 of the width at 250 resamples
-        assert found[metric] == pytest.approx((low, high), abs=0.25 * (high - low))
+        assert found[metric] == pytest.approx(expected_limits, abs=0.25 * np.ptp(expected_limits))
 
 
 def test_by_photo_is_wider_than_by_picture_on_copies() -> None:
@@ -234,7 +246,8 @@ def test_only_the_undefined_metric_has_no_interval() -> None:
     probabilities = np.array([[0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.9, 0.1]])
     found = cluster_bootstrap([1, 1, 1, 1], probabilities, np.arange(4), resamples=200)
     assert found.pop("auc_ovr") is None
-    assert found["accuracy"] == (0.0, 1.0)
+    low, high = found["accuracy"]
+    assert 0 < low < 0.5 < high < 1
     assert found.pop("kappa") is None, "undefined in a resample of right pictures alone"
     assert all(interval is not None for interval in found.values())
 
@@ -257,7 +270,7 @@ def test_a_class_never_taken_for_in_a_resample_has_no_interval_of_its_precision(
     probabilities = np.array([[0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
     of_class = cluster_intervals(labels, probabilities, photos, resamples=200)[1][1]
     assert of_class["precision"] is None
-    assert of_class["recall"] == (0.0, 1.0)
+    assert of_class["recall"][0] < 0.5 < of_class["recall"][1]
 
 
 def test_a_metric_undefined_in_some_resamples_has_no_interval() -> None:
@@ -272,11 +285,78 @@ def test_a_metric_undefined_in_some_resamples_has_no_interval() -> None:
 def test_the_level_is_expanded_as_students_t_and_n_less_1_demand() -> None:
     for photos in (2, 5, 40):
         spread = t.ppf(0.975, photos - 1) * np.sqrt(photos / (photos - 1))
-        assert expanded_level(np.zeros(photos, dtype=int)) == pytest.approx(2 * norm.cdf(spread) - 1)
-    assert expanded_level(np.arange(40_000) % 4) == pytest.approx(0.95, abs=1e-4)
+        assert expanded_level(np.array([photos])) == pytest.approx(2 * norm.cdf(spread) - 1)
+    assert expanded_level(np.full(4, 10_000)) == pytest.approx(0.95, abs=1e-4)
     # a class of one photo adds no spread, and changes nothing
-    assert expanded_level(np.array([0, 0, 0, 2])) == expanded_level(np.array([1, 1, 1]))
-    assert 0.95 < expanded_level(np.arange(80) % 4) < expanded_level(np.arange(20) % 4) < 1
+    assert expanded_level(np.array([3, 0, 1])) == expanded_level(np.array([0, 3]))
+    assert 0.95 < expanded_level(np.full(4, 20)) < expanded_level(np.full(4, 5)) < 1
+
+
+@pytest.mark.parametrize("lowest", [0.0, -1.0])
+def test_a_share_has_students_interval_on_the_scale_of_log_odds(lowest: float) -> None:
+    resampled = np.random.default_rng(0).uniform(0.6, 0.9, size=400)
+    odds = logit((resampled - lowest) / (1 - lowest))
+    middle = logit((0.8 - lowest) / (1 - lowest))
+    reach = t.ppf(0.975, 11) * np.sqrt(12 / 11) * np.sqrt(((odds - middle) ** 2).mean())
+    limits = lowest + (1 - lowest) * expit([middle - reach, middle + reach])
+    assert share_interval(0.8, resampled, np.array([12]), lowest=lowest) == pytest.approx(limits)
+
+
+def test_a_resample_without_a_mistake_counts_as_one_with_a_twentieth_of_them() -> None:
+    resampled = np.array([0.9, 1.0, 0.95, 1.0])
+    stood = np.where(resampled == 1, 1 - NEAREST_TO_THE_END * 0.1, resampled)
+    sizes = np.array([20, 20])
+    assert share_interval(0.9, resampled, sizes) == share_interval(0.9, stood, sizes)
+    low, high = share_interval(0.9, resampled, sizes)
+    # turned round, the share of mistakes has the same limits
+    assert share_interval(0.1, 1 - resampled, sizes) == pytest.approx((1 - high, 1 - low))
+
+
+def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
+    assert share_interval(1.0, np.ones(9), np.array([30])) == pytest.approx(exact_binomial(30, 30))
+    assert share_interval(0.0, np.zeros(9), np.array([30])) == pytest.approx(exact_binomial(0, 30))
+    # a mean over classes is worth no more photos than its poorest class allows: 4 and 400 are worth 16 in a mean
+    assert int(4 / (1 / 4 + 1 / 400)) == 15
+    assert share_interval(1.0, np.ones(9), np.array([4, 400])) == pytest.approx(exact_binomial(15, 15))
+    low, high = share_interval(1.0, np.ones(9), np.array([30]), lowest=-1.0)
+    assert (low, high) == pytest.approx((2 * exact_binomial(30, 30)[0] - 1, 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(0, 1),
+    st.lists(st.floats(0, 1), min_size=1, max_size=30),
+    st.lists(st.integers(0, 50), min_size=1, max_size=4),
+    st.sampled_from([0.0, -1.0]),
+)
+def test_an_interval_of_a_share_holds_it_and_stays_in_its_range(
+    figure: float, resampled: list[float], sizes: list[int], lowest: float
+) -> None:
+    found = share_interval(figure, np.array(resampled), np.array(sizes), lowest=lowest)
+    assert (found is None) == (max(sizes) < 2)
+    if found:
+        assert lowest <= found[0] <= figure + 1e-9
+        assert figure - 1e-9 <= found[1] <= 1
+        narrow = share_interval(figure, np.array(resampled), np.array(sizes), level=0.5, lowest=lowest)
+        assert narrow is not None
+        assert found[0] <= narrow[0] + 1e-9
+        assert narrow[1] <= found[1] + 1e-9
+
+
+@pytest.mark.parametrize("figure", [None, float("nan")])
+def test_an_undefined_share_has_no_interval(figure: float | None) -> None:
+    assert share_interval(figure, np.full(5, 0.5), np.array([9])) is None
+    assert share_interval(0.5, np.array([0.5, np.nan]), np.array([9])) is None
+
+
+def test_a_classs_figure_is_as_sure_as_the_photos_that_it_varies_with() -> None:
+    # all right: 3 photos of class 0, 40 of class 1
+    labels = np.repeat([0, 1], [3, 40])
+    probabilities = np.where(labels[:, None] == [0, 1], 0.9, 0.1)
+    rare, common = cluster_intervals(labels, probabilities, np.arange(43), resamples=50)[1]
+    assert rare["recall"] == rare["precision"] == common["specificity"] == pytest.approx(exact_binomial(3, 3))
+    assert common["recall"] == common["precision"] == rare["specificity"] == pytest.approx(exact_binomial(40, 40))
+    assert rare["f1"] == pytest.approx(exact_binomial(11, 11)), "of both: 4 / (1/3 + 1/40)"
 
 
 def test_an_interval_is_the_middle_of_the_resampled_figures() -> None:

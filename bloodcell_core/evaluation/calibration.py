@@ -21,8 +21,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import Drawn, draw_photos, percentile_interval, resampled_sums
+from bloodcell_core.evaluation.intervals import Drawn, draw_photos, expanded_interval, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
+from bloodcell_core.evaluation.resampling import resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
 
 BINS = 15
@@ -221,9 +222,14 @@ def _figures(
         np.add.at(per_photo, drawn.photo_numbers, columns)
         drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities), bins)
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
-        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn.level)
-        intervals |= {name: _limits(drawn_averages[:, place], drawn.level) for place, name in enumerate(means)}
-        rate_intervals = [_limits(drawn_rates[:, place], drawn.level) for place in range(bins)]
+        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
+        for place, name in enumerate(means):
+            limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.level)
+            intervals[name] = list(limits) if limits else None
+        for place in range(bins):
+            sizes = drawn.sizes_of(of_bin == place)
+            limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, drawn.level)
+            rate_intervals[place] = list(limits) if limits else None
     return {
         "ece": float(np.abs(gaps).sum()),
         "ece_by_chance": by_chance,
@@ -256,20 +262,15 @@ def _from_sums(
     return (right - confident) / pictures, rates, others / pictures
 
 
-def _cautious(error: float, drawn: npt.NDArray[np.float64], level: float) -> list[float] | None:
+def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) -> list[float] | None:
     """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
 
     A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic
     bootstrap; Davison & Hinkley, 1997, 5.2); above, reflecting the lower one would fall short, and the upper percentile
     stands itself.
     """
-    limits = percentile_interval(drawn, level)
+    limits = expanded_interval(resampled, drawn.sizes, drawn.level)
     return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
-
-
-def _limits(values: npt.NDArray[np.float64], level: float) -> list[float] | None:
-    limits = percentile_interval(values, level)
-    return list(limits) if limits else None
 
 
 def _surprises(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

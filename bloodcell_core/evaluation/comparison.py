@@ -18,14 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import (
+from bloodcell_core.evaluation.intervals import expanded_interval
+from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.resampling import (
     commonest_label,
     number_photos,
-    percentile_interval,
     photo_multiplicities,
     resampled_metrics,
 )
-from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.scoring import probabilities_of
 from bloodcell_core.runs import Run
 
@@ -104,10 +104,11 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
     photos, names = number_photos(table_a.source_photo.fillna(table_a.image_id).to_numpy(), len(labels))
     strata = commonest_label(labels, photos, len(names), len(classes))
     drawn = photo_multiplicities(strata, RESAMPLES, seed=0)
-    varies = bool(np.bincount(strata).max() > 1)  # else every resample is the data itself
+    sizes = np.bincount(strata)
+    varies = bool(sizes.max() > 1)  # else every resample is the data itself
     resampled = [resampled_metrics(labels, probabilities, photos, drawn) for probabilities in both]
     confusions = [np.asarray(score["confusion"]) for score in scores]
-    right = _who_is_right(labels, both, photos, drawn if varies else None, known)
+    right = _who_is_right(labels, both, photos, drawn if varies else None, sizes, known)
     better, verdict = _verdict(right)
     return {
         "a": a.name,
@@ -118,7 +119,7 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
         "photos": len(names) if known else None,
         "metrics": {
             metric: _difference(*(score[metric] for score in scores))
-            | {"interval": _interval(resampled[1][metric] - resampled[0][metric]) if varies else None}
+            | {"interval": _interval(resampled[1][metric] - resampled[0][metric], sizes) if varies else None}
             for metric in COMPARED
         },
         "right": right,
@@ -269,6 +270,7 @@ def _who_is_right(
     both: Sequence[npt.NDArray[np.float64]],
     photos: npt.NDArray[np.intp],
     drawn: npt.NDArray[np.uint16] | None,
+    sizes: npt.NDArray[np.intp],
     known: bool,
 ) -> dict[str, Any]:
     """The `right` of `compare_sides`; `drawn` are the photos' multiplicities, None where they don't vary."""
@@ -290,7 +292,7 @@ def _who_is_right(
         "a": int(right_a.sum()),
         "b": int(right_b.sum()),
         "difference": int(right_b.sum() - right_a.sum()),
-        "interval": None if drawn is None else _interval(drawn @ gained),
+        "interval": None if drawn is None else _interval(drawn @ gained, sizes),
         **outcomes,
         "p": _mcnemar(outcomes["only_a"], outcomes["only_b"]) if independent else None,
     }
@@ -343,9 +345,9 @@ def _difference(a: float | None, b: float | None) -> dict[str, float | None]:
     return {"a": a, "b": b, "difference": None if a is None or b is None else b - a}
 
 
-def _interval(values: npt.NDArray[Any]) -> list[float] | None:
-    """The middle 95% of resampled differences, without the last digits that are rounding alone."""
-    limits = percentile_interval(np.where(np.abs(values) < _ARITHMETIC, 0.0, values), LEVEL)
+def _interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp]) -> list[float] | None:
+    """The 95% interval of resampled differences, without the last digits that are rounding alone."""
+    limits = expanded_interval(np.where(np.abs(values) < _ARITHMETIC, 0.0, values), sizes, LEVEL)
     return None if limits is None else list(limits)
 
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import draw_photos, percentile_interval, resampled_sums
+from bloodcell_core.evaluation.intervals import Interval, draw_photos, expanded_interval, share_interval
+from bloodcell_core.evaluation.resampling import resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -185,12 +186,16 @@ def _curve(
     )
     accuracies = np.full(stands.shape, np.nan)
     np.divide(rights, stands, out=accuracies, where=stands > 0)
-    return coverage, accuracy, _limits(stands / pictures, drawn.level), _limits(accuracies, drawn.level)
+    # Of what stands by percentiles: at a threshold of 0 all do, for certain, and no more at a higher threshold.
+    standing = [expanded_interval(column, drawn.sizes, drawn.level) for column in (stands / pictures).T]
+    well_off = [
+        share_interval(share, column, drawn.sizes_of(confidence >= cut), drawn.level)
+        for share, column, cut in zip(accuracy, accuracies.T, cuts, strict=True)
+    ]
+    return coverage, accuracy, _lists(standing), _lists(well_off)
 
 
-def _limits(resampled: npt.NDArray[np.float64], level: float) -> list[list[float] | None]:
-    """The interval of each column of (R, T) resampled figures."""
-    limits = [percentile_interval(column, level) for column in resampled.T]
+def _lists(limits: Sequence[Interval]) -> list[list[float] | None]:
     return [list(ends) if ends else None for ends in limits]
 
 
