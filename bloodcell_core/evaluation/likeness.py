@@ -88,10 +88,11 @@ class Likeness:
         return f"its {LOOKS[int(np.abs(apart).argmax())][1]} is far from the training cells'"
 
     def save(self, file: Path) -> None:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
+        told = {"likeness": json.dumps(self.facts, allow_nan=False)}
         with workspace.write_atomic(file) as temporary:
-            save_file(self.arrays, temporary, {"likeness": json.dumps(self.facts, allow_nan=False)})
+            temporary.write_bytes(save(self.arrays, told))
 
     @classmethod
     def load(cls, file: Path) -> Likeness:

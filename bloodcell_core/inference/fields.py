@@ -7,6 +7,7 @@ a field there is room for more, and often there are more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from bloodcell_core.cells import Box, Cell, Crop, Found, cell_square, middle_square
 from bloodcell_core.inference.answers import CELL, FIELD
@@ -20,9 +21,22 @@ def kind_of(found: Found, width: int, height: int) -> str:
     """`field` or `cell`, of a picture of that size in pixels; `cell` where nothing is found in it."""
     if not found.cells:
         return CELL
-    whole = [cell for cell in found.cells if not cut_by_border(cell.box, width, height)]
     x0, _, x1, _ = cell_square(found.cells[0].box, found.red_radius, Crop())
-    return FIELD if len(whole) > 1 or x1 - x0 < FIELD_BELOW * min(width, height) else CELL
+    if x1 - x0 < FIELD_BELOW * min(width, height):
+        return FIELD
+    whole = [cell.box for cell in found.cells if not cut_by_border(cell.box, width, height)]
+    # Without red cells nothing tells the lobes of one nucleus from several: then only what lies far apart is several.
+    if found.red_radius:
+        return FIELD if len(whole) > 1 else CELL
+    far = (x1 - x0) // 2
+    return FIELD if any(_gap(one, other) > far for one, other in combinations(whole, 2)) else CELL
+
+
+def _gap(one: Box, other: Box) -> int:
+    """Pixels between two boxes, across or down, whichever is more; 0 where they touch."""
+    across = max(one[0], other[0]) - min(one[2], other[2])
+    down = max(one[1], other[1]) - min(one[3], other[3])
+    return max(across, down, 0)
 
 
 def cut_by_border(box: Box, width: int, height: int) -> bool:

@@ -1,0 +1,172 @@
+"""The differential count: what is counted, its limits, and what the network's own mistakes do to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, count
+from bloodcell_core.inference.differential import (
+    Confusion,
+    confusion_by_photo,
+    differential,
+    differential_lines,
+    true_shares,
+)
+
+CLASSES = ["eosinophil", "lymphocyte", "neutrophil"]
+
+
+def counted(*named: int, unsure: int = 0, unlike: int = 0) -> Count:
+    return Count(dict(zip(CLASSES, named, strict=True)), unsure, unlike, 0, 10, 0, 0)
+
+
+def known(rows: list[list[float]], photos: float = 200) -> Confusion:
+    return Confusion(photos * np.array(rows), True)
+
+
+SURE = known([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+ROUGH = [[0.8, 0.05, 0.1, 0.05], [0.02, 0.9, 0.05, 0.03], [0.05, 0.05, 0.85, 0.05]]
+
+
+@given(st.lists(st.integers(0, 300), min_size=3, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_percents_and_exact_limits_are_those_of_scipy(named: list[int]):
+    told = differential(counted(*named), CLASSES, None)
+    total = sum(named)
+    assert told["cells"] == total
+    for name, n in zip(CLASSES, named, strict=True):
+        row = told["classes"][name]
+        if not total:
+            assert row["percent"] is row["interval"] is None
+            continue
+        wanted = binomtest(n, total).proportion_ci(0.95, "exact")
+        assert row["percent"] == pytest.approx(100 * n / total)
+        assert row["interval"] == pytest.approx([100 * wanted.low, 100 * wanted.high], abs=1e-6)
+        assert row["corrected"] is None
+
+
+def test_a_network_without_mistakes_needs_no_correction():
+    told = differential(counted(10, 60, 130), CLASSES, SURE)
+    for row in told["classes"].values():
+        assert row["corrected"] == pytest.approx(row["percent"], abs=0.01)
+        assert row["corrected_interval"][0] <= row["corrected"] <= row["corrected_interval"][1]
+
+
+def test_the_correction_undoes_what_the_network_does_on_average():
+    truth = np.array([0.05, 0.3, 0.65])
+    seen = truth @ np.array(ROUGH)
+    assert true_shares(seen[None], np.array(ROUGH), steps=2000)[0] == pytest.approx(truth, abs=1e-3)
+    counts = (10_000 * seen).round().astype(int)
+    told = differential(counted(*counts[:3], unsure=int(counts[3])), CLASSES, known(ROUGH))
+    corrected = [row["corrected"] for row in told["classes"].values()]
+    assert corrected == pytest.approx(100 * truth, abs=0.5)
+    assert told["classes"]["eosinophil"]["percent"] > 7  # uncorrected it is half as many again
+
+
+def test_the_corrected_limits_hold_the_truth_as_often_as_they_say():
+    """Slides of 150 cells, a matrix known from 60 photos a class: both are drawn anew each time."""
+    rng = np.random.default_rng(0)
+    truth, matrix = np.array([0.05, 0.3, 0.65]), np.array(ROUGH)
+    held = np.zeros(3)
+    trials = 120
+    for trial in range(trials):
+        photos = np.stack([rng.multinomial(60, row) for row in matrix]).astype(float)
+        seen = rng.multinomial(150, truth @ matrix)
+        told = differential(counted(*seen[:3], unsure=seen[3]), CLASSES, Confusion(photos, True), seed=trial)
+        for place, row in enumerate(told["classes"].values()):
+            low, high = row["corrected_interval"]
+            held[place] += low <= 100 * truth[place] <= high
+    assert (held / trials > 0.9).all()
+
+
+def test_fewer_photos_and_fewer_cells_give_wider_limits():
+    def width(cells: int, photos: float) -> float:
+        told = differential(counted(cells, 4 * cells, 5 * cells), CLASSES, known(ROUGH, photos))
+        low, high = told["classes"]["lymphocyte"]["corrected_interval"]
+        return float(high - low)
+
+    assert width(100, 200) < width(100, 10)
+    assert width(100, 200) < width(5, 200)
+
+
+def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_corrects_nothing():
+    photos = np.array([[3.0, 0, 0, 0], [0, 90, 5, 5], [0, 0, 95, 5]])
+    told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
+    assert any(
+        "eosinophil: how it is answered is known from 3 photos" in line for line in told["correction"]["warnings"]
+    )
+    low, high = told["classes"]["eosinophil"]["corrected_interval"]
+    assert low < 4 < high
+    photos[0] = 0
+    told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
+    assert told["classes"]["lymphocyte"]["corrected"] is None
+    assert "eosinophil is answered was never seen" in told["correction"]["warnings"][-1]
+    alike = known([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0]])
+    warnings = differential(counted(5, 40, 60), CLASSES, alike)["correction"]["warnings"]
+    assert any("so much alike" in line for line in warnings)
+
+
+@pytest.mark.parametrize(("cells", "few"), [(0, "no cell was counted"), (40, "40 cells are too few"), (100, "")])
+def test_too_few_cells_are_said_plainly(cells: int, few: str):
+    told = differential(counted(0, cells, 0), CLASSES, SURE)
+    assert told["few"].startswith(few)
+    assert bool(told["few"]) == bool(few)
+
+
+def test_cells_by_hand_count_as_they_stand():
+    told = differential(counted(0, 50, 50), CLASSES, known(ROUGH), by_hand={"eosinophil": 100})
+    assert (told["cells"], told["by_hand"]) == (200, 100)
+    assert told["classes"]["eosinophil"]["percent"] == 50
+    assert told["classes"]["eosinophil"]["corrected"] == pytest.approx(50, abs=2)
+    with pytest.raises(LabError, match="no class 'basophil'"):
+        differential(counted(1, 1, 1), CLASSES, None, by_hand={"basophil": 1})
+
+
+def test_adult_ranges_stand_beside_with_their_source():
+    told = differential(counted(1, 2, 3), CLASSES, None)
+    assert told["classes"]["neutrophil"]["reference"] == [40, 60]
+    assert "MedlinePlus" in told["reference_source"]
+    other = Count({"blast": 3}, 0, 0, 0, 1, 0, 0)
+    assert differential(other, ["blast"], None)["classes"]["blast"]["reference"] is None
+    lines = differential_lines(told)
+    assert "6 cells in 10 pictures" in lines[0]
+    assert any("adults 40 to 60%" in line for line in lines)
+
+
+def test_the_matrix_counts_each_photo_once_and_unsure_answers_apart():
+    table = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "split": ["test", "test", "test", "val", "val", "train"],
+            "label": ["lymphocyte"] * 3 + ["neutrophil"] * 3,
+            "source_photo": ["one", "one", "two", "three", None, "four"],
+            "p_eosinophil": [0.1, 0.9, 0.1, 0.4, 0.0, 1.0],
+            "p_lymphocyte": [0.8, 0.1, 0.9, 0.3, 0.0, 0.0],
+            "p_neutrophil": [0.1, 0.0, 0.0, 0.3, 1.0, 0.0],
+        }
+    )
+    matrix = confusion_by_photo(table, CLASSES, 0.5)
+    assert matrix.photos_known
+    assert matrix.counts.tolist() == [[0, 0, 0, 0], [0.5, 1.5, 0, 0], [0, 0, 1, 1]]
+
+
+def cell(label: str | None, state: str = "ok", border: bool = False) -> CellAnswer:
+    return CellAnswer((0, 0, 9, 9), state, label, {}, at_border=border)
+
+
+def test_cells_set_aside_are_counted_apart():
+    answers = [
+        Answer("f", "ok", cells=[cell("neutrophil"), cell(None, "unsure"), cell(None, "unlike", True)], kind=FIELD),
+        Answer("c", "ok", cells=[cell("lymphocyte"), cell("neutrophil")], kind=CELL),
+        Answer("n", "unlike", "no white cell was found"),
+        Answer("r", "refused", "empty"),
+    ]
+    told = count(answers, CLASSES)
+    assert told.named == {"eosinophil": 0, "lymphocyte": 1, "neutrophil": 1}
+    assert told[1:] == (1, 1, 1, 4, 1, 1)

@@ -1,0 +1,201 @@
+"""What is like the training cells: limits that hold what they say, and what lies beyond them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core import workspace
+from bloodcell_core.cells import Place
+from bloodcell_core.data import demo
+from bloodcell_core.data.looks import LOOKS, look_of
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation import likeness
+from bloodcell_core.evaluation.likeness import Cells, Likeness, fit, limit_of
+from bloodcell_core.inference.predictor import Predictor
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+FOUND = {"a": 1.0, "b": 1.0}
+
+
+def cells(rng: np.random.Generator, photos: int, copies: int = 4, width: int = 6, shift: float = 0.0) -> Cells:
+    """Cells of two kinds, the copies of a photo close together."""
+    number = np.repeat(np.arange(photos), copies)
+    kind = (number % 2)[:, None] * 8.0
+    features = rng.normal(size=(photos, width))[number] + kind + shift + 0.1 * rng.normal(size=(len(number), width))
+    looks = rng.normal(size=(photos, len(LOOKS)))[number] + shift
+    return Cells(features.astype(np.float32), looks, number.astype(str))
+
+
+def labels(of: Cells) -> np.ndarray:
+    return np.where(of.photos.astype(int) % 2, "b", "a")
+
+
+def test_about_as_many_new_cells_are_refused_as_is_said():
+    rng = np.random.default_rng(0)
+    training, held, new = cells(rng, 600), cells(rng, 150), cells(rng, 1000, copies=1)
+    told = fit(training, labels(training), held, FOUND, rate=0.05)
+    refused = (told.distances(new.features, new.looks).max(axis=1) > 1).mean()
+    assert 0.02 < refused < 0.09
+    assert told.facts["held"] == {"pictures": 600, "photos": 150}
+    assert 0.01 < told.facts["refused"] < 0.1
+
+
+@pytest.mark.parametrize("width", [6, 400])
+def test_cells_elsewhere_are_unlike_in_features_or_in_looks_alone(width: int):
+    rng = np.random.default_rng(1)
+    training, held = cells(rng, 60, width=width), cells(rng, 30, width=width)
+    told = fit(training, labels(training), held, FOUND)
+    far = cells(rng, 20, width=width, shift=30)
+    assert (told.distances(far.features, held.looks[: len(far.photos)])[:, 0] > 1).all()
+    assert (told.distances(held.features[: len(far.photos)], far.looks)[:, 1] > 1).all()
+    between = np.full((1, width), 4, np.float32)  # between the two kinds, where the mean of all cells lies
+    assert told.distances(between, np.zeros((1, len(LOOKS))))[0, 0] > 1
+
+
+def test_few_photos_give_wide_limits_and_copies_don_t_count_as_photos():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=4)
+    few = limit_of(values, list("abcd"), 0.02)
+    assert few > values.max()
+    copied = limit_of(np.repeat(values, 50), np.repeat(list("abcd"), 50), 0.02)
+    assert copied == pytest.approx(few)
+    many = rng.normal(size=2000)
+    assert limit_of(many, np.arange(2000), 0.02) == pytest.approx(np.quantile(many, 0.98), abs=0.15)
+
+
+@given(st.integers(2, 8), st.floats(0.005, 0.3), st.integers(0, 50))
+@settings(max_examples=30, deadline=None)
+def test_a_limit_is_above_the_mean_and_lower_for_a_higher_rate(photos: int, rate: float, seed: int):
+    values = np.random.default_rng(seed).normal(size=photos)
+    limit = limit_of(values, np.arange(photos), rate)
+    assert limit > values.mean()
+    assert limit_of(values, np.arange(photos), rate * 1.5) < limit
+
+
+def test_a_measure_that_isn_t_known_tells_nothing():
+    rng = np.random.default_rng(3)
+    training, held = cells(rng, 60), cells(rng, 20)
+    training.looks[:, -1] = np.nan
+    told = fit(training, labels(training), held, FOUND)
+    unknown = held.looks[:1].copy()
+    unknown[0, 3] = np.nan
+    assert np.isfinite(told.distances(held.features[:1], unknown)).all()
+
+
+def test_other_kinds_of_cells_teach_what_to_refuse():
+    rng = np.random.default_rng(4)
+    training, held = cells(rng, 80), cells(rng, 40)
+    direction = np.zeros(6, np.float32)
+    direction[0] = 4.0  # within what the cloud alone would pass in most cases
+    others = cells(rng, 80)._replace(features=cells(rng, 80).features + direction)
+    alone = fit(training, labels(training), held, FOUND)
+    taught = fit(training, labels(training), held, FOUND, outliers=others)
+    new = cells(rng, 100)
+    asked = new.features + direction, new.looks
+    assert (taught.distances(*asked).max(axis=1) > 1).mean() > (alone.distances(*asked).max(axis=1) > 1).mean() + 0.2
+    assert (taught.distances(new.features, new.looks).max(axis=1) > 1).mean() < 0.12
+
+
+def test_it_is_kept_and_read_again(tmp_path: Path):
+    rng = np.random.default_rng(5)
+    training, held = cells(rng, 40), cells(rng, 10)
+    told = fit(training, labels(training), held, FOUND)
+    told.save(tmp_path / "kept.safetensors")
+    again = Likeness.load(tmp_path / "kept.safetensors")
+    assert json.dumps(again.facts) == json.dumps(told.facts)
+    assert np.array_equal(again.distances(held.features, held.looks), told.distances(held.features, held.looks))
+    (tmp_path / "kept.safetensors").write_bytes(b"nothing")
+    with pytest.raises(LabError, match="can't be used"):
+        Likeness.load(tmp_path / "kept.safetensors")
+
+
+def test_too_few_photos_can_t_tell():
+    rng = np.random.default_rng(6)
+    with pytest.raises(LabError, match="1 validation photos"):
+        fit(cells(rng, 40), labels(cells(rng, 40)), cells(rng, 1), FOUND)
+
+
+# Looks
+
+
+def look(pixels: np.ndarray, place: Place | None = None) -> dict[str, float]:
+    return dict(zip([name for name, _ in LOOKS], look_of(pixels, place), strict=True))
+
+
+def test_looks_tell_stain_light_sharpness_and_scale_apart():
+    picture = demo.draw_picture("monocyte", np.random.default_rng(0))[:96, :96]
+    plain = look(picture)
+    darker = look((picture * 0.7).astype(np.uint8))
+    assert darker["bright_light"] < plain["bright_light"] - 10
+    blurred = look(cv2.GaussianBlur(picture, (0, 0), 2))
+    assert blurred["focus"] < plain["focus"] - 0.1
+    assert blurred["grain"] < plain["grain"]
+    bluer = look(np.clip(picture * np.array([0.9, 1.0, 1.1]), 0, 255).astype(np.uint8))
+    assert bluer["bright_b"] < plain["bright_b"] - 3
+    assert np.isnan(plain["nucleus_size"])
+    assert look(picture, Place((0, 0, 40, 20), 20.0))["nucleus_size"] == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("fill", [0, 255, 128])
+@pytest.mark.parametrize("size", [32, 97])
+def test_looks_of_a_plain_colour_are_numbers(fill: int, size: int):
+    assert np.isfinite(look_of(np.full((size, size, 3), fill, np.uint8), None)[:-1]).all()
+
+
+# Of a run
+
+
+def test_a_finished_run_knows_what_its_cells_are_like(done: Run):
+    told = Likeness.load(done.likeness_file).facts
+    assert told["rate"] == likeness.RATE
+    assert told["held"]["photos"] == len(done.validation_photos)
+    assert told["found"] == dict.fromkeys(done.classes, 1.0)
+    assert Predictor(done, "cpu").why_unknown == ""
+
+
+def test_an_older_run_is_learned_from_its_dataset_and_its_folder_left_alone(done: Run):
+    wanted = Likeness.load(done.likeness_file)
+    done.likeness_file.unlink()
+    before = sorted(done.folder.iterdir())
+    assert Predictor(done, "cpu").why_unknown == ""
+    assert sorted(done.folder.iterdir()) == before
+    kept = Likeness.load(workspace.likeness_file(done.name))
+    assert kept.facts["limits"] == pytest.approx(wanted.facts["limits"], rel=1e-3)
+
+
+def test_without_its_dataset_likeness_isn_t_known_and_said_so(done: Run):
+    done.likeness_file.unlink()
+    workspace.dataset_dir("demo").rename(workspace.dataset_dir("demo").with_name("moved"))
+    data = next((workspace.datasets_dir() / "moved" / "originals").rglob("*.*")).read_bytes()
+    predictor = Predictor(done, "cpu", threshold=0)
+    assert "'demo' isn't here as it was" in predictor.why_unknown
+    (answer,) = predictor.classify([("a.png", lambda: data)])
+    assert "whether it is like the training cells is not known" in answer.reason
+    assert (answer.state, answer.cells[0].distance) == ("ok", None)
+
+
+def test_a_run_s_likeness_goes_with_it(done: Run):
+    from bloodcell_core import runs
+
+    done.likeness_file.unlink()
+    Predictor(done, "cpu")
+    assert workspace.likeness_file(done.name).exists()
+    runs.remove(done)
+    assert not workspace.likeness_file(done.name).exists()
+
+
+def test_a_class_that_often_shows_no_cell_is_not_asked_for_one():
+    rng = np.random.default_rng(7)
+    training, held = cells(rng, 40), cells(rng, 10)
+    some: dict[str, Any] = {"a": 1.0, "b": 0.6}
+    assert not fit(training, labels(training), held, some).asks_for_cell
+    assert fit(training, labels(training), held, FOUND).asks_for_cell
