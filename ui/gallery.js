@@ -1,10 +1,11 @@
 // A grid of picture buttons. Nodes are kept from run to run, so that the keyboard focus stays where it is.
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setTriggerValue, setStateValue }) {
   const grid = parentElement.querySelector(".grid")
   grid.style.setProperty("--tile", `${data.tile_px}px`)
   while (grid.children.length > data.tiles.length) grid.lastChild.remove()
   while (grid.children.length < data.tiles.length) grid.append(newTile())
-  data.tiles.forEach((tile, place) => fill(grid.children[place], tile, data.selected))
+  const marked = new Set(data.marked ?? [])
+  data.tiles.forEach((tile, place) => fill(grid.children[place], tile, tile.id === data.selected || marked.has(tile.id)))
 
   const current = [...grid.children].find((tile) => tile.tabIndex === 0) ?? grid.firstChild
   if (current) focusable(grid, current)
@@ -13,7 +14,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const tile = event.target.closest("button")
     if (!tile) return
     focusable(grid, tile)
-    setTriggerValue("opened", tile.dataset.id)
+    if (data.marked) mark(grid, tile, event.shiftKey, setStateValue)
+    else setTriggerValue("opened", tile.dataset.id)
   }
   grid.onkeydown = (event) => {
     const next = neighbour(grid, parentElement.activeElement, event.key)
@@ -22,6 +24,18 @@ export default function ({ data, parentElement, setTriggerValue }) {
     focusable(grid, next)
     next.focus()
   }
+}
+
+// A click marks a tile or takes the mark off; with Shift also all from the last one clicked to this one.
+function mark(grid, tile, range, setStateValue) {
+  const tiles = [...grid.children]
+  const on = tile.getAttribute("aria-pressed") !== "true"
+  const here = tiles.indexOf(tile)
+  const last = range ? Math.max(tiles.findIndex((each) => each.dataset.id === grid.dataset.last), 0) : here
+  tiles.slice(Math.min(here, last), Math.max(here, last) + 1).forEach((each) => each.setAttribute("aria-pressed", on))
+  grid.dataset.last = tile.dataset.id
+  const marked = tiles.filter((each) => each.getAttribute("aria-pressed") === "true")
+  setStateValue("marked", marked.map((each) => each.dataset.id))
 }
 
 function newTile() {
@@ -40,7 +54,7 @@ function span(name) {
   return node
 }
 
-function fill(button, tile, selected) {
+function fill(button, tile, pressed) {
   const [image, badge, caption] = button.children
   if (image.src !== tile.src) image.src = tile.src
   image.alt = button.title = tile.title
@@ -48,7 +62,7 @@ function fill(button, tile, selected) {
   caption.textContent = tile.caption
   button.dataset.id = tile.id
   button.style.setProperty("--colour", tile.colour)
-  button.setAttribute("aria-pressed", tile.id === selected)
+  button.setAttribute("aria-pressed", pressed)
 }
 
 // One tile at a time is in the tab order; the arrow keys move from it.

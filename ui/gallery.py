@@ -45,6 +45,20 @@ def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str
     return opened
 
 
+def marking_gallery(items: Sequence[Tile], key: str, *, marked: Sequence[str], tile_px: int = 96) -> list[str]:
+    """As `gallery`, but a click marks a tile or takes the mark off; return the ids of those that are marked.
+
+    `marked` are those that are when the gallery is drawn first; a new `key` starts anew.
+    """
+    known = [tile.id for tile in items]
+    before = (st.session_state.get(key) or {}).get("marked")
+    now = list(marked) if before is None else list(before)
+    data = {"tiles": [asdict(tile) for tile in items], "tile_px": tile_px, "marked": now}
+    result = _GRID(key=key, data=data, on_marked_change=lambda: None)
+    chosen = set(marked if result.marked is None else result.marked)
+    return [each for each in known if each in chosen]
+
+
 def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
     """A picture (H×W×3, uint8, RGB) as a JPEG data URI whose shorter side is at most `px`.
 

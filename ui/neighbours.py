@@ -1,0 +1,94 @@
+"""The training cells most like a picture, worked out beside the pages, which wait for neither PyTorch nor a network."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+
+AT_ONCE = 32  # pictures: half a second's work
+MOST_ANSWERS = 50_000  # four numbers each
+MOST_RUNS = 5  # whose training pictures' features are kept: a cross-validation has about so many
+
+Found = list[int] | str
+"""Rows of the dataset's pictures, the nearest first; or why there are none."""
+
+
+class Finder:
+    """Answers, and a thread that makes them while there is something to do."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, int], Found] = OrderedDict()
+        self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # of many requests the newest count
+        self._runs: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._at_work = False
+
+    def known(self, run: Run, row: int) -> Found | None:
+        """What was found; None where it hasn't been looked for yet."""
+        return self._answers.get((str(run.folder), row))
+
+    def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
+        """Has these looked for, those that aren't known yet. Returns at once."""
+        missing = [row for row in rows if self.known(run, row) is None]
+        if not missing:
+            return
+        with self._lock:
+            self._asked.append((run, data, missing))
+            if self._at_work:
+                return
+            self._at_work = True
+        threading.Thread(target=self._work, name="neighbours", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._asked:
+                    self._at_work = False
+                    return
+                run, data, rows = self._asked.pop()
+            for start in range(0, len(rows), AT_ONCE):
+                part = [row for row in rows[start : start + AT_ONCE] if self.known(run, row) is None]
+                self._keep(run, part, self._find(run, data, part) if part else [])
+
+    def _find(self, run: Run, data: Dataset, rows: list[int]) -> list[Found]:
+        try:
+            found = self._neighbours(run, data).of(rows)
+            return [[row for row in each if row >= 0] for each in found.tolist()]
+        except (LabError, OSError) as error:
+            return [str(error)] * len(rows)
+        except Exception:  # told on the page; the thread must go on for the next request
+            st.logger.get_logger(__name__).exception("the neighbours of %s", run.name)
+            return ["they can't be found: the server's log tells why"] * len(rows)
+
+    def _neighbours(self, run: Run, data: Dataset) -> Any:
+        from bloodcell_core.inference.neighbours import Neighbours
+
+        name = str(run.folder)
+        if name not in self._runs:
+            gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's objects needn't be looked at
+            self._runs[name] = Neighbours(run, data)
+        self._runs.move_to_end(name)
+        while len(self._runs) > MOST_RUNS:
+            self._runs.popitem(last=False)
+        return self._runs[name]
+
+    def _keep(self, run: Run, rows: list[int], found: list[Found]) -> None:
+        for row, each in zip(rows, found, strict=True):
+            self._answers[str(run.folder), row] = each
+        while len(self._answers) > MOST_ANSWERS:
+            self._answers.popitem(last=False)
+
+
+@st.cache_resource(show_spinner=False)
+def finder() -> Finder:
+    """The one of this server."""
+    return Finder()

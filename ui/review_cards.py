@@ -1,0 +1,137 @@
+"""What the desk shows of a picture: its two views, probabilities, neighbours, heat map, and what was said of it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import streamlit as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.views import make_view
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.verdicts import Standing
+from bloodcell_core.runs import Run
+from ui import lab
+from ui.desk import Card
+from ui.gallery import thumbnail
+from ui.neighbours import finder
+from ui.review import Review, said_of
+from ui.theme import css_colours, pretty
+
+CELL_PX, WHOLE_PX = 400, 640
+LONGEST_PHOTO = 12  # letters of a photo's name that are shown: its end tells it from others
+GONE = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+LOOKING = "Looking for them …"
+
+
+def card_of(review: Review, place: int, standing: Standing, heat: bool = False) -> Card:
+    """The card of the queue's picture at `place`; with its heat map if asked for and there is one."""
+    picture = review.rows.iloc[place]
+    run, row = review.run_of(picture.image_id), int(picture.row)
+    verdict = standing.of(picture.image_id, picture.photo)
+    copies = review.copies[picture.photo]
+    label, answer = pretty(picture.label), pretty(picture.answer)
+    colours = css_colours(review.data.classes)
+    try:
+        content, crop = review.data.content_hash, str(run.config.crop)
+        cell, whole, found = _looks(content, picture.image_id, crop, review.data, row, run)
+        cell_words = "Cell view" if found else "No white cell was found: the picture's middle"
+    except LabError as error:
+        cell, whole, cell_words = GONE, GONE, str(error)
+    like, like_words = _like(review, run, row)
+    wrong = f"{picture.wrong_runs} of {picture.runs} runs are wrong; bars are their mean"
+    card = Card(
+        id=picture.image_id, place=place + 1, own=picture.label, label=label, answer=answer,
+        words=f"Label {label}, called {answer}" + (", synthetic" if review.data.synthetic else ""),
+        bars=[
+            {"title": pretty(name), "colour": colours[name], "share": float(picture[f"p_{name}"]),
+             "answer": name == picture.answer, "own": name == picture.label}
+            for name in review.classes
+        ],
+        says_words=wrong if picture.runs > 1 else "",
+        cell=cell, cell_words=cell_words, whole=whole, like=like, like_words=like_words, copies=copies > 1,
+        family=f"Decides {copies:,} copies of photo {picture.photo}" if copies > 1 else "",
+        said=said_of(verdict) if verdict else "",
+        verdict=verdict.verdict if verdict else None, to=verdict.label_to if verdict else None,
+    )  # fmt: skip
+    return replace(card, **_heat(review, run, picture)) if heat and cell is not GONE else card
+
+
+def ask_neighbours(review: Review, places: list[int]) -> bool:
+    """Has the neighbours of pictures of the queue looked for; whether the first one's still are."""
+    rows = [int(review.rows.row.iloc[place]) for place in places]
+    run = review.run_of(review.rows.image_id.iloc[places[0]])
+    finder().ask(run, review.data, rows)
+    return finder().known(run, rows[0]) is None
+
+
+@st.cache_data(max_entries=150, show_spinner=False)
+def _looks(
+    content_hash: str, image_id: str, crop: str, _data: Dataset, _row: int, _run: Run
+) -> tuple[str, str, bool]:
+    """A picture's cell view as the run cuts it, the whole of it, and whether a cell was found."""
+    original = _data.read_original(_row)
+    cell = make_view(original, "cell", CELL_PX, _run.config.crop, _data.places[_row])
+    return thumbnail(cell.pixels, CELL_PX), thumbnail(lab.outlined(original, cell), WHOLE_PX), cell.found
+
+
+def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str]:
+    """The neighbours' tiles, or why there are none."""
+    found = finder().known(run, row)
+    if found is None:
+        return [], LOOKING
+    if isinstance(found, str):
+        return [], found
+    pictures, colours = review.data.pictures, css_colours(review.data.classes)
+    tiles = [
+        {"src": src, "label": pretty(pictures.label[each]), "photo": _short(pictures.photo[each]),
+         "colour": colours[pictures.label[each]]}
+        for each, src in zip(found, lab.thumbnails(review.data, found, "cell"), strict=True)
+    ]  # fmt: skip
+    return tiles, "" if tiles else "There are no others in training."
+
+
+def _short(photo: str) -> str:
+    return photo if len(photo) <= LONGEST_PHOTO else "…" + photo[1 - LONGEST_PHOTO :]
+
+
+# ---- Heat maps -----------------------------------------------------------------------------------------
+
+
+def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
+    member = run.members[0]  # an ensemble is explained by its first member
+    view = member.config.view
+    try:
+        src = _heat_map(str(member.folder), picture.image_id, picture.answer, member, review.data, int(picture.row))
+    except (LabError, OSError) as error:
+        return {"heat_words": str(error)}
+    whose = f" to {lab.network_title(member)}, its first member" if run.is_ensemble else ""
+    return {"heat": src, "heat_on": view if view == "cell" else "whole",
+            "heat_words": f"What speaks for {pretty(picture.answer)}{whose}"}  # fmt: skip
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _heat_map(folder: str, image_id: str, label: str, _run: Run, _data: Dataset, _row: int) -> str:
+    """A heat map as a picture to lie over the view that the network saw: a data URI, PNG with alpha."""
+    original, config = _data.read_original(_row), _run.config
+    seen = make_view(original, config.view, config.size, config.crop, _data.places[_row])
+    heat = _explainer(folder, _run.weights_file.stat().st_mtime_ns, _run).heat_map(seen.pixels, label)
+    height, width = original.shape[:2] if config.view == "frame" else (CELL_PX, CELL_PX)
+    scale = WHOLE_PX / 2 / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    heat = cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC)
+    levels = (255 * heat.clip(0, 1)).astype(np.uint8)
+    coloured = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    _, encoded = cv2.imencode(".png", np.dstack([coloured, (levels * 0.7).astype(np.uint8)]))
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _explainer(folder: str, changed: int, _run: Run) -> Any:
+    from bloodcell_core.inference.explanation import Explainer
+
+    return Explainer(_run)

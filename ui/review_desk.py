@@ -1,0 +1,145 @@
+"""The heart of the Review page: one picture after another, each verdict kept at once. A fragment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.verdicts import Standing, record, undo
+from ui import shell
+from ui.desk import desk
+from ui.review import Review, standing_of, told
+from ui.review_cards import LOOKING, ask_neighbours, card_of
+from ui.review_more import more
+from ui.theme import css_colours, pretty
+
+AHEAD = 2  # pictures that the browser holds beside the one that is shown
+NEIGHBOURS_AHEAD = 24
+UNDOABLE = 30
+HERE = "review_here"
+"""In the session: {"at": the picture to be shown} or {"after": the one behind which the next is looked for}."""
+HEAT = "review_heat"
+
+
+@st.fragment
+def at_the_desk(review: Review) -> None:
+    """Shows the picture that is next and takes its verdict; below it what else is known of it."""
+    try:
+        standing = standing_of(review)
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    decided = [standing.of(*each) is not None for each in review.ids]
+    place = _place(review, decided)
+    if place is None:
+        _nothing_left(review, standing)
+        return
+    shell.set_address(picture=review.ids[place][0])
+    mine = [step[0] for step in standing.steps if step[0].by == review.by]
+    coming = _coming(review, place, decided)
+    heat = bool(st.session_state.get(HEAT))
+    cards = [card_of(review, each, standing, heat and each == place) for each in [place, *coming[:AHEAD]]]
+    waiting = cards[0].like_words == LOOKING
+    colours = css_colours(review.data.classes)
+    again = desk(
+        "review_desk", lambda event: act(review, event), cards, total=len(review.ids), decided=sum(decided), heat=heat,
+        classes=[
+            {"name": name, "title": pretty(name), "colour": colours[name], "key": str(number) if number < 10 else ""}
+            for number, name in enumerate(review.data.classes, 1)
+        ],
+        undoable=[event.token for event in mine[:UNDOABLE]], waiting=waiting,
+        last=f"Kept: {pretty(mine[0].label_from)}, {told(mine[0])}" if mine else "Each verdict is kept at once.",
+    )  # fmt: skip
+    if again:
+        st.rerun(scope="fragment")
+    more(review, place, standing)
+
+
+def act(review: Review, event: Mapping[str, Any]) -> None:
+    """Does what the desk asks for; LabError where it can't be done."""
+    kind, image_id = event["kind"], event["id"]
+    if kind == "heat":
+        st.session_state[HEAT] = not st.session_state.get(HEAT)
+    elif kind == "undo":
+        _undo(review, event)
+    elif image_id not in review.place:
+        if kind == "verdict":  # from a queue that was shown before
+            _record(review, event)
+    elif kind == "look":
+        place = review.place[image_id]
+        ask_neighbours(review, list(range(place, min(place + NEIGHBOURS_AHEAD, len(review.ids)))))
+    elif kind == "verdict":
+        st.session_state[HERE] = {"at": image_id}  # it stays where it can't be kept
+        _record(review, event)
+        st.session_state[HERE] = {"after": image_id}
+    elif kind == "on":
+        st.session_state[HERE] = {"after": image_id}
+    elif kind == "back":
+        st.session_state[HERE] = {"at": review.ids[review.place[image_id] - 1][0]}
+
+
+def _record(review: Review, event: Mapping[str, Any]) -> None:
+    image_id = event["id"]
+    run, predicted = "", {}
+    if image_id in review.place:
+        run = review.run_of(image_id).name
+        predicted = {image_id: str(review.rows.answer.iloc[review.place[image_id]])}
+    record(
+        review.data, [image_id], event["verdict"], by=review.by, run=run, label=event["label"], predicted=predicted,
+        note=event["note"], picture_only=bool(event["alone"]), token=event["token"],
+    )  # fmt: skip
+
+
+def _undo(review: Review, event: Mapping[str, Any]) -> None:
+    """Takes back the verdict whose token the event tells, unless that was done before, and shows its picture."""
+    step = next((step for step in standing_of(review).steps if step[0].token == event["of"]), None)
+    if step is None:
+        return
+    undo([each.id for each in step], by=review.by, token=event["token"])
+    if step[0].image_id in review.place:
+        st.session_state[HERE] = {"at": step[0].image_id}
+
+
+def _place(review: Review, decided: list[bool]) -> int | None:
+    """Which picture of the queue is shown: the one asked for, or the next that is to be decided; None: none is left."""
+    here = st.session_state.get(HERE, {})
+    if here.get("at") in review.place:
+        return review.place[here["at"]]
+    if here.get("after") in review.place:
+        return next(iter(_coming(review, review.place[here["after"]], decided)), None)
+    asked = review.place.get(shell.address("picture") or "")
+    if asked is not None and not (review.which == "unreviewed" and decided[asked]):
+        return asked
+    return next(iter(_coming(review, -1 if asked is None else asked, decided)), None)
+
+
+def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
+    """The places after one, going round: those not decided yet, or all where that was asked for."""
+    round_trip = [*range(place + 1, len(decided)), *range(max(place, 0))]
+    return [each for each in round_trip if review.which != "unreviewed" or not decided[each]]
+
+
+def _nothing_left(review: Review, standing: Standing) -> None:
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("xsmall")
+        if review.ids:
+            st.markdown(f"**All {len(review.ids):,} are reviewed.**", text_alignment="center")
+            st.caption("Make an overlay of the verdicts and train with it, or look at them again.", width="content")
+        else:
+            st.markdown("No picture is like that. Ask for less in *Filters*.", text_alignment="center")
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            if review.ids and st.button("Make an overlay", type="primary"):
+                shell.set_address(part="overlays", picture=None)
+                st.rerun()
+            if review.ids and st.button("Look at them again"):
+                shell.set_address(which="all", picture=None)
+                st.session_state.pop(HERE, None)
+                st.rerun()
+            mine = next((step for step in standing.steps if step[0].by == review.by), None)
+            if mine and st.button("Undo the last verdict", icon=":material/undo:", shortcut="Backspace"):
+                _undo(review, {"of": mine[0].token, "token": f"last-{mine[0].id}"})
+                st.rerun()
+        st.space("xsmall")

@@ -1,0 +1,86 @@
+"""Below the desk, folded: what other runs say of the picture, its facts, its family, and what was said of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.labels.verdicts import Standing, events, undo
+from bloodcell_core.review.queue import family
+from ui import gallery, lab, shell
+from ui.review import Review, told
+from ui.theme import pretty
+
+PARTS = {"runs": "Other runs", "facts": "Facts", "family": "Family", "history": "History"}
+MOST_OF_A_FAMILY = 60
+
+
+def more(review: Review, place: int, standing: Standing) -> None:
+    """The fold; nothing in it is worked out while it is closed."""
+    fold = st.expander("More about this picture", on_change="rerun", key="review_more")
+    if not fold.open:
+        return
+    with fold:
+        part = st.segmented_control(
+            "About it", list(PARTS), default="runs", required=True, format_func=PARTS.get, key="review_more_part",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        picture = review.rows.iloc[place]
+        {"runs": _runs, "facts": _facts, "family": _family, "history": _history}[part](review, picture)
+
+
+def _runs(review: Review, picture: pd.Series) -> None:
+    """What every run says that was tested on this picture."""
+    rows = []
+    for run in lab.scored_runs():
+        if run.data_hash != review.data.content_hash:
+            continue
+        table = lab.predictions(run)
+        found = table[(table.image_id == picture.image_id) & (table.split == "test")]
+        if len(found):
+            said = found.iloc[0]
+            rows.append({
+                "Run": lab.run_title(run), "Says": pretty(said.predicted), "Right": said.predicted == said.label,
+                "Probability of it": float(said[f"p_{said.predicted}"]),
+                "Probability of the label": float(said[f"p_{said.label}"]),
+            })  # fmt: skip
+    share = st.column_config.NumberColumn(format="percent", width="small")
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, alt="What each run says of this picture",
+        column_config={"Probability of it": share, "Probability of the label": share},
+    )  # fmt: skip
+
+
+def _facts(review: Review, picture: pd.Series) -> None:
+    facts = lab.facts_of(review.data, int(picture.row))
+    st.table(pd.Series({name: shell.plain(str(value)) for name, value in facts.items()}, name=""))
+
+
+def _family(review: Review, picture: pd.Series) -> None:
+    """All pictures of the photo; those of the queue's runs with their answers."""
+    own = family(review.pictures, picture.photo)
+    answers = dict(zip(own.image_id, own.answer, strict=True))
+    pictures = review.data.pictures
+    rows = pictures.index[pictures.photo == picture.photo].tolist()
+    wrong = int(own.mistake.sum())
+    st.caption(f"{len(rows):,} pictures of this photo, {len(own):,} of them tested, {wrong:,} wrong.")
+    shown = rows[:MOST_OF_A_FAMILY]
+    words = [pretty(answers[image]) if image in answers else pictures.split[row] for row, image in
+             zip(shown, pictures.image_id[shown], strict=True)]  # fmt: skip
+    gallery.gallery(lab.tiles(review.data, shown, "cell", words), "review_family", tile_px=72)
+
+
+def _history(review: Review, picture: pd.Series) -> None:
+    """Everything that was said of the photo; what counts can be taken back by anybody."""
+    told_of_it = [each for each in reversed(events(review.data)) if each.photo == picture.photo]
+    if not told_of_it:
+        st.caption("Nothing was said of it yet.")
+    for each in told_of_it:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            what = f"took back {told(each)}" if each.undoes is not None else told(each)
+            struck = f"~~{shell.plain(what)}~~ taken back" if each.undone else shell.plain(what)
+            note = f" · {shell.plain(each.note)}" if each.note and each.undoes is None else ""
+            st.markdown(f"{each.at:%Y-%m-%d %H:%M} UTC · **{shell.plain(each.by)}** · {struck}{note}")
+            if each.counts and st.button("Take back", key=f"take_back_{each.id}"):
+                undo([each.id], by=review.by, token=f"history-{each.id}")
+                st.rerun(scope="fragment")

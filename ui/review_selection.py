@@ -1,0 +1,86 @@
+"""Many pictures at once: a gallery to mark them in, and one verdict for all that are marked."""
+
+from __future__ import annotations
+
+import secrets
+
+import streamlit as st
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
+from ui import gallery, lab, shell
+from ui.review import Review, standing_of
+from ui.theme import pretty
+
+AT_ONCE = 120
+NOW = "review_many"
+"""In the session: the token of the selection, so that a double click gives its verdict once, and whether it began with
+all marked. A new one begins a new gallery."""
+NAMES = {MODEL_WRONG: "Model wrong", AMBIGUOUS: "Ambiguous", UNUSABLE: "Unusable"}
+
+
+@st.fragment
+def selection(review: Review) -> None:
+    """The first pictures of the queue, the marks, and the verdicts."""
+    try:
+        standing = standing_of(review)
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    left = [place for place, each in enumerate(review.ids) if review.which != "unreviewed" or not standing.of(*each)]
+    if not left:
+        st.markdown("**Nothing is left here.**" if review.ids else "No picture is like that.")
+        return
+    if NOW not in st.session_state:
+        _begin(every=False)
+    token, every = st.session_state[NOW]
+    shown = review.rows.iloc[left[:AT_ONCE]]
+    bar = st.container(horizontal=True, vertical_alignment="bottom")
+    words = [f"{pretty(row.label)} → {pretty(row.answer)}" for row in shown.itertuples()]
+    marked = gallery.marking_gallery(
+        lab.tiles(review.data, shown.row.astype(int).tolist(), "cell", words), f"review_many_{token}",
+        marked=[str(int(row)) for row in shown.row] if every else [], tile_px=120,
+    )  # fmt: skip
+    images = [image for image, row in zip(shown.image_id, shown.row, strict=True) if str(int(row)) in set(marked)]
+    copies = sum(review.copies[photo] for photo in shown.photo[shown.image_id.isin(images)])
+    with bar:
+        _verdicts(review, images, token)
+        if st.button("Mark none" if every else "Mark all shown", icon=":material/select_all:"):
+            _begin(not every)
+            st.rerun(scope="fragment")
+    what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided." if images else (
+        "Click pictures to mark them, with Shift a whole row of them; one verdict is then given for all."
+    )  # fmt: skip
+    st.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")
+
+
+def _begin(every: bool) -> None:
+    st.session_state[NOW] = (secrets.token_hex(16), every)
+
+
+def _verdicts(review: Review, images: list[str], token: str) -> None:
+    """The buttons; what is pressed is kept at once for all."""
+    for verdict, title in NAMES.items():
+        if st.button(title, disabled=not images, key=f"many_{verdict}"):
+            _keep(review, images, token, verdict, None)
+    label = st.selectbox(
+        "Label wrong: it is", review.data.classes, index=None, format_func=pretty, key=f"many_label_{token}", width=200,
+        placeholder="choose a class", disabled=not images,
+    )  # fmt: skip
+    if st.button("Keep", disabled=not (images and label), key="many_label_wrong"):
+        _keep(review, images, token, LABEL_WRONG, label)
+
+
+def _keep(review: Review, images: list[str], token: str, verdict: str, label: str | None) -> None:
+    answers = dict(zip(review.rows.image_id, review.rows.answer, strict=True))
+    try:
+        record(
+            review.data, images, verdict, by=review.by, run=review.run_of(images[0]).name, label=label,
+            predicted={image: answers[image] for image in images}, token=token,
+        )  # fmt: skip
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    _begin(every=False)
+    st.toast(f"Kept for {len(images):,} photos")
+    st.rerun(scope="fragment")

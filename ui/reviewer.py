@@ -1,0 +1,35 @@
+"""Who reviews: the signed-in user where there is sign-in, else a name that the browser keeps."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_NAME = st.components.v2.component(
+    "lab_reviewer",
+    html="""<label>Reviewing as
+    <input type="text" maxlength="100" autocomplete="name"></label>""",
+    css=(_HERE / "reviewer.css").read_text(encoding="utf-8"),
+    js=(_HERE / "reviewer.js").read_text(encoding="utf-8"),
+)
+
+
+def reviewer() -> str:
+    """The name that verdicts are kept under, asked for where nobody is signed in."""
+    if getattr(st.user, "is_logged_in", False):
+        name = str(st.user.get("name") or st.user.get("email"))
+        st.caption(f"Reviewing as {name}", width="content")
+        return name
+    result = _NAME(key="reviewer", data={"fallback": _account()}, width="stretch", on_name_change=lambda: None)
+    return (result.name or "").strip() or _account()
+
+
+def _account() -> str:
+    """Who started the server: on one's own machine that is oneself."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in a container
+        return "reviewer"
