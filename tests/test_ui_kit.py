@@ -259,7 +259,7 @@ st.text(confusion_matrix([[1, 0], [2, 3]], ["a", "b"], key="m", title="A run"))
     assert len(app.get("bidi_component")) == 2
 
 
-@pytest.mark.parametrize("script", ["gallery.js", "matrix.js"])
+@pytest.mark.parametrize("script", ["gallery.js", "matrix.js", "desk.js", "reviewer.js"])
 def test_components_never_parse_data_as_html(script: str):
     source = (ROOT / "ui" / script).read_text(encoding="utf-8")
     assert not any(word in source for word in ("innerHTML", "outerHTML", "insertAdjacentHTML"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from ui.theme import css_colours, pretty
 AHEAD = 2  # pictures that the browser holds beside the one that is shown
 NEIGHBOURS_AHEAD = 24
 UNDOABLE = 30
+AT_WORK = 120.0  # seconds after their last step in which somebody counts as being there
 HERE = "review_here"
 """In the session: {"at": the picture to be shown} or {"after": the one behind which the next is looked for}."""
 HEAT = "review_heat"
@@ -39,9 +41,10 @@ def at_the_desk(review: Review) -> None:
         return
     shell.set_address(picture=review.ids[place][0])
     mine = [step[0] for step in standing.steps if step[0].by == review.by]
-    coming = _coming(review, place, decided)
+    shown = [place, *_coming(review, place, decided)[:AHEAD]]
+    _at_work()[review.data.content_hash, review.by] = time.monotonic(), {review.ids[each][0] for each in shown}
     heat = bool(st.session_state.get(HEAT))
-    cards = [card_of(review, each, standing, heat and each == place) for each in [place, *coming[:AHEAD]]]
+    cards = [card_of(review, each, standing, heat and each == place) for each in shown]
     waiting = cards[0].like_words == LOOKING
     colours = css_colours(review.data.classes)
     again = desk(
@@ -54,7 +57,7 @@ def at_the_desk(review: Review) -> None:
         last=f"Kept: {pretty(mine[0].label_from)}, {told(mine[0])}" if mine else "Each verdict is kept at once.",
     )  # fmt: skip
     if again:
-        st.rerun(scope="fragment")
+        shell.draw_again()
     more(review, place, standing)
 
 
@@ -117,9 +120,26 @@ def _place(review: Review, decided: list[bool]) -> int | None:
 
 
 def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
-    """The places after one, going round: those not decided yet, or all where that was asked for."""
+    """The places after one, going round: those not decided yet, or all where that was asked for.
+
+    What another person has before them comes last: two who review the same runs are given different pictures.
+    """
     round_trip = [*range(place + 1, len(decided)), *range(max(place, 0))]
-    return [each for each in round_trip if review.which != "unreviewed" or not decided[each]]
+    wanted = [each for each in round_trip if review.which != "unreviewed" or not decided[each]]
+    now, of = time.monotonic(), (review.data.content_hash, review.by)
+    taken = {
+        image
+        for (content, by), (at, images) in list(_at_work().items())
+        if content == of[0] and by != of[1] and now - at < AT_WORK
+        for image in images
+    }
+    return sorted(wanted, key=lambda each: review.ids[each][0] in taken) if taken else wanted
+
+
+@st.cache_resource(show_spinner=False)
+def _at_work() -> dict[tuple[str, str], tuple[float, set[str]]]:
+    """What each person has before them, by dataset and name, and since when; the same for all who use this server."""
+    return {}
 
 
 def _nothing_left(review: Review, standing: Standing) -> None:

@@ -83,4 +83,4 @@ def _history(review: Review, picture: pd.Series) -> None:
             st.markdown(f"{each.at:%Y-%m-%d %H:%M} UTC · **{shell.plain(each.by)}** · {struck}{note}")
             if each.counts and st.button("Take back", key=f"take_back_{each.id}"):
                 undo([each.id], by=review.by, token=f"history-{each.id}")
-                st.rerun(scope="fragment")
+                shell.draw_again()

@@ -47,7 +47,7 @@ def selection(review: Review) -> None:
         _verdicts(review, images, token)
         if st.button("Mark none" if every else "Mark all shown", icon=":material/select_all:"):
             _begin(not every)
-            st.rerun(scope="fragment")
+            shell.draw_again()
     what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided." if images else (
         "Click pictures to mark them, with Shift a whole row of them; one verdict is then given for all."
     )  # fmt: skip
@@ -83,4 +83,4 @@ def _keep(review: Review, images: list[str], token: str, verdict: str, label: st
         return
     _begin(every=False)
     st.toast(f"Kept for {len(images):,} photos")
-    st.rerun(scope="fragment")
+    shell.draw_again()

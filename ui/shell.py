@@ -9,9 +9,10 @@ import base64
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from ui import sign_in
 from ui.theme import is_dark
@@ -109,6 +110,14 @@ def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
     """`st.columns` that stand one below the other where the window is narrow."""
     with st.container(key=f"lab_sides_{key}"):
         return list(st.columns(widths, gap=gap))
+
+
+def draw_again() -> NoReturn:
+    """Begin anew with what is being drawn: the fragment where it is drawn by itself, else the whole page."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:  # the page is drawn as a whole, which `st.rerun` doesn't take for a fragment's run
+        st.rerun()
 
 
 # ---- The address ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Rows are added and never changed or deleted, so two people at work at once can't
 from __future__ import annotations
 
 import functools
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def _told() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, sqlite3.Error, ImportError) as error:  # the driver speaks itself before there are tables
         try:
             place = make_url(workspace.database_url()).render_as_string(hide_password=True)
         except SQLAlchemyError:

@@ -39,25 +39,51 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+class Server:
+    """The app, serving a workspace; it can be killed and started again at the same address."""
+
+    def __init__(self, workspace: Path, log: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._workspace, self._log = workspace, log
+
+    def start(self) -> None:
+        # To a file: a pipe that nobody reads would stop the server once it is full.
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py",
+                 "--server.port", str(self.port), "--server.headless", "true"],
+                cwd=ROOT, env=os.environ | {"BLOODCELL_HOME": str(self._workspace)}, stdout=log, stderr=log,
+            )  # fmt: skip
+        _wait_for_health(self.address, self._process)
+
+    def kill(self) -> None:
+        """Ends it at once, as a power cut would."""
+        self._process.kill()
+        self._process.wait(20)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def app_server(tmp_path: Path) -> Iterator[Server]:
+    """The server of `server`, to be killed and started anew."""
+    made = Server(tmp_path / "workspace", tmp_path / "server.log")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def server(app_server: Server) -> str:
     """The address of the app, serving an empty workspace of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # To a file: a pipe that nobody reads would stop the server once it is full.
-    with open(tmp_path / "server.log", "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py",
-             "--server.port", str(port), "--server.headless", "true"],
-            cwd=ROOT, env=os.environ | {"BLOODCELL_HOME": str(tmp_path / "workspace")}, stdout=log, stderr=log,
-        )  # fmt: skip
-        try:
-            _wait_for_health(f"http://127.0.0.1:{port}", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
+    return app_server.address
 
 
 def _wait_for_health(address: str, process: subprocess.Popen) -> None:

@@ -1,0 +1,157 @@
+"""Verdicts by keyboard alone, while the page is refreshed, a second person reviews, and the server dies."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Server, settled
+from playwright.sync_api import Page, expect
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.labels.verdicts import events
+from bloodcell_core.runs import Run
+from tests.test_review_page import spoil
+
+pytest_plugins = ["tests.training_fixtures"]
+pytestmark = pytest.mark.browser
+
+VERDICTS = 30
+
+
+@pytest.fixture
+def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run in the server's workspace that is wrong about every picture, of more photos than there are verdicts."""
+    import torch
+
+    from bloodcell_core.data.importing import make_demo
+    from tests.training_fixtures import train_here
+
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "workspace"))
+    torch.set_num_threads(1)
+    data = make_demo("demo", per_class=40, seed=8)
+    run = train_here(epochs=1)
+    table = run.predictions()
+    others = data.pictures[~data.pictures.image_id.isin(table.image_id)]
+    more = others[["image_id", "split", "label", "source_photo"]].assign(predicted="")
+    more = more.assign(**{f"p_{name}": 0.0 for name in run.classes})
+    pd.concat([table, more], ignore_index=True).to_parquet(run.folder / "predictions.parquet")
+    spoil(run)
+    return run
+
+
+def place(page: Page) -> int:
+    return int(re.match(r"(\d+) of", page.locator(".progress strong").inner_text()).group(1))
+
+
+def at(page: Page, number: int) -> None:
+    """Waits until the picture with this number is shown and all that was said is kept."""
+    expect(page.locator(".progress strong")).to_have_text(re.compile(rf"^{number} of \d+$"))
+    expect(page.locator(".state")).not_to_have_text("Saving …")
+
+
+def press(page: Page, key: str, times: int = 1) -> None:
+    """A key, when a person could have looked at the picture; each leads on to the next one."""
+    for _ in range(times):
+        before = place(page)
+        page.evaluate("() => new Promise(done => setTimeout(done, 300))")  # the desk takes no verdict sooner
+        page.keyboard.press(key)
+        at_least(page, before + 1)
+
+
+def at_least(page: Page, number: int) -> None:
+    expect(page.locator(".state")).not_to_have_text("Saving …")
+    page.wait_for_function(
+        """least => {
+        const desk = [...document.querySelectorAll('*')].map(each => each.shadowRoot).find(
+            root => root && root.querySelector('.desk'));
+        return parseInt(desk.querySelector('.progress strong').textContent) >= least }""",
+        arg=number,
+    )
+
+
+def class_key(page: Page) -> str:
+    """The key of a class that isn't the picture's label."""
+    return page.locator(".classes button:enabled").first.get_attribute("data-key")
+
+
+def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Server) -> None:
+    page = open_page("Review")
+    at(page, 1)
+
+    # Eight of every kind; one with a comment, in which no letter counts as a verdict.
+    press(page, "m", 3)
+    press(page, class_key(page))
+    press(page, "a", 2)
+    page.keyboard.press("n")
+    page.keyboard.type("mauau 123")
+    page.keyboard.press("Enter")
+    at(page, 7)
+    press(page, "u")
+    press(page, "m")
+    at(page, 9)
+
+    # A key held down and a double click of the mouse are one verdict each.
+    page.wait_for_timeout(300)
+    page.keyboard.down("a")
+    page.keyboard.down("a")
+    page.keyboard.down("a")
+    page.keyboard.up("a")
+    at(page, 10)
+
+    # Two steps back and forth again.
+    page.keyboard.press("Backspace")
+    at(page, 9)
+    page.keyboard.press("Control+z")
+    at(page, 8)
+    expect(page.locator(".progress small")).to_have_text("7 reviewed")
+    press(page, "a", 2)
+    at(page, 10)
+
+    # A refresh forgets nothing and shows the same picture.
+    page.reload()
+    settled(page)
+    at(page, 10)
+    expect(page.locator(".progress small")).to_have_text("9 reviewed")
+
+    # A second person at the same time: neither gets what the other has decided.
+    other = open_page("Review")
+    at(other, 10)
+    other.get_by_label("Reviewing as").press("Control+a")
+    other.get_by_label("Reviewing as").press_sequentially("Bea <b>")
+    other.get_by_label("Reviewing as").press("Enter")
+    settled(other)
+    press(other, "ArrowRight")
+    for _ in range(5):
+        assert place(page) != place(other)
+        press(page, "m")
+        press(other, "u")
+
+    # The server dies; what is said meanwhile is kept by the browser and arrives when the server is there again.
+    seen = int(page.locator(".progress small").inner_text().split()[0])
+    app_server.kill()
+    page.wait_for_timeout(300)
+    page.keyboard.press("m")
+    expect(page.locator(".state")).to_have_text("Saving …")
+    app_server.start()
+    settled(page)
+    expect(page.locator(".state")).not_to_have_text("Saving …")
+    assert int(page.locator(".progress small").inner_text().split()[0]) >= seen + 1
+    left = VERDICTS - sum(each.counts for each in events(Dataset("demo")))
+    press(page, "m", left)
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+    # Every verdict is there, once.
+    kept = events(Dataset("demo"))
+    given = [each for each in kept if each.counts]
+    assert len(given) == VERDICTS
+    assert len({each.token for each in kept}) == len(kept)
+    assert max(Counter(each.photo for each in given).values()) == 1
+    assert sum(each.undoes is not None for each in kept) == 2
+    assert Counter(each.by for each in given)["Bea <b>"] == 5
+    assert [each.note for each in given if each.note] == ["mauau 123"]
+    assert {each.run for each in given} == {wrong.name}
+    assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)

@@ -1,0 +1,258 @@
+"""The Review page without a browser: what it shows in each state, and that each event of its desk counts once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bloodcell_core import workspace
+from bloodcell_core.data.dataset import Dataset, remove
+from bloodcell_core.labels.verdicts import current, events
+from bloodcell_core.runs import Run
+from tests.test_pages import draw, words
+
+pytest_plugins = ["tests.training_fixtures"]
+
+REVIEW = "pages/4_Review.py"
+
+
+@pytest.fixture
+def wrong(done: Run) -> Run:
+    """A run that calls each test picture the class after its label, surer of each than of the one before."""
+    spoil(done)
+    return done
+
+
+def spoil(run: Run, by: int = 1) -> None:
+    table = run.predictions()
+    table["split"] = "test"
+    table["predicted"] = [run.classes[(run.classes.index(label) + by) % len(run.classes)] for label in table.label]
+    for name in run.classes:
+        table[f"p_{name}"] = 0.1
+    for place, (row, answer) in enumerate(zip(table.index, table.predicted, strict=True)):
+        table.loc[row, f"p_{answer}"] = 0.5 + place / 1000
+    table.to_parquet(run.folder / "predictions.parquet")
+
+
+def desk_of(app: AppTest) -> dict[str, Any] | None:
+    """What the desk was given to show; None where there is none."""
+    shown = [each.proto for each in app.get("bidi_component") if each.proto.component_name == "lab_desk"]
+    return json.loads(shown[0].json) if shown else None
+
+
+_turns = iter(range(10**6))
+
+
+def send(app: AppTest, *happened: dict[str, Any]) -> AppTest:
+    """What the browser's outbox holds reaches the page, as after a key was pressed."""
+    app.session_state["review_desk"] = {"outbox": {"turn": next(_turns), "events": list(happened)}}
+    app.run()
+    assert not app.exception, app.exception[0].value
+    return app
+
+
+def verdict(app: AppTest, code: str = "model-wrong", token: str = "t1", **more: Any) -> dict[str, Any]:
+    card = desk_of(app)["cards"][0]
+    return {
+        "kind": "verdict", "id": card["id"], "verdict": code, "label": None, "note": "", "alone": False, "token": token,
+    } | more  # fmt: skip
+
+
+def test_the_most_confident_mistake_comes_first_and_the_next_ones_with_it(wrong):
+    shown = desk_of(draw(REVIEW))
+    table = wrong.predictions()
+    photos = Dataset("demo").pictures.set_index("image_id").photo[table.image_id].nunique()
+    assert shown["total"] == photos
+    assert (shown["decided"], shown["cards"][0]["place"]) == (0, 1)
+    assert len({card["id"] for card in shown["cards"]}) == 3
+    assert shown["cards"][0]["id"] == table.image_id.iloc[-1]
+    assert [bar["title"] for bar in shown["cards"][0]["bars"] if bar["answer"]] == [shown["cards"][0]["answer"]]
+    assert [each["key"] for each in shown["classes"]] == ["1", "2", "3", "4"]
+
+
+def test_a_verdict_is_kept_once_and_the_next_picture_comes(wrong):
+    app = draw(REVIEW)
+    first = verdict(app, note="blurred <b>", token="once")
+    second = desk_of(app)["cards"][1]["id"]
+    send(app, first)
+    send(app, first)
+    assert desk_of(app)["cards"][0]["id"] == second
+    assert desk_of(app)["decided"] == 1
+    assert "once" in desk_of(app)["kept"]
+    (kept,) = events(Dataset("demo"))
+    assert (kept.image_id, kept.verdict, kept.note, kept.run) == (first["id"], "model-wrong", "blurred <b>", wrong.name)
+    assert kept.predicted == wrong.predictions().predicted.iloc[-1]
+
+    # Another session, as after a refresh: what it sends again is known by its token; the picture doesn't come again.
+    other = draw(REVIEW, picture=first["id"])
+    assert desk_of(other)["cards"][0]["id"] == second
+    send(other, first)
+    assert len(events(Dataset("demo"))) == 1
+
+
+def test_several_events_at_once_are_done_in_their_order(wrong):
+    app = draw(REVIEW)
+    cards = desk_of(app)["cards"]
+    right = next(name for name in wrong.classes if name != cards[1]["own"])
+    send(
+        app,
+        verdict(app, "unusable", token="a", alone=cards[0]["copies"]),
+        verdict(app, "label-wrong", token="b", id=cards[1]["id"], label=right),
+        verdict(app, "ambiguous", token="c", id=cards[2]["id"]),
+        {"kind": "undo", "id": "", "token": "d", "of": "b"},
+    )
+    assert [each.verdict for each in events(Dataset("demo")) if each.counts] == ["unusable", "ambiguous"]
+    assert desk_of(app)["cards"][0]["id"] == cards[1]["id"], "what was undone is shown again"
+    assert desk_of(app)["undoable"] == ["c", "a"]
+
+
+def test_an_undo_that_is_sent_twice_takes_one_verdict_back(wrong):
+    app = draw(REVIEW)
+    for token in ("a", "b"):
+        send(app, verdict(app, token=token))
+    undo = {"kind": "undo", "id": "", "token": "u", "of": "b"}
+    send(app, undo)
+    send(draw(REVIEW), undo)
+    assert [each.token for each in events(Dataset("demo")) if each.counts] == ["a"]
+
+
+def test_what_can_t_be_kept_is_told_and_its_picture_stays(wrong):
+    app = draw(REVIEW)
+    own = desk_of(app)["cards"][0]["own"]
+    send(app, verdict(app, "label-wrong", label=own))
+    assert "already" in desk_of(app)["failures"][0]
+    assert desk_of(app)["cards"][0]["own"] == own
+    assert desk_of(app)["decided"] == 0
+    send(app, verdict(app, token="t2"))
+    assert desk_of(app)["failures"] == []
+
+
+def test_back_and_on_go_through_the_queue_without_a_verdict(wrong):
+    app = draw(REVIEW)
+    first, second, third = (card["id"] for card in desk_of(app)["cards"])
+    send(app, {"kind": "on", "id": first, "token": "1"})
+    assert desk_of(app)["cards"][0]["id"] == second
+    send(app, {"kind": "on", "id": second, "token": "2"}, {"kind": "back", "id": third, "token": "3"})
+    assert desk_of(app)["cards"][0]["id"] == second
+    assert app.query_params["picture"] == second
+    assert events(Dataset("demo")) == []
+
+
+def test_another_person_s_verdicts_are_passed_over(wrong):
+    app, other = draw(REVIEW), draw(REVIEW)
+    _, second, third = (card["id"] for card in desk_of(app)["cards"])
+    send(app, verdict(app, token="mine"))
+    send(other, verdict(other, token="theirs", id=second))
+    assert desk_of(send(app, {"kind": "look", "id": second, "token": "l"}))["cards"][0]["id"] == third
+
+
+def test_two_people_get_different_pictures(wrong, monkeypatch):
+    from ui import reviewer
+
+    app = draw(REVIEW)
+    mine = {card["id"] for card in desk_of(app)["cards"]}
+    monkeypatch.setattr(reviewer, "_account", lambda: "Bea")
+    theirs = desk_of(draw(REVIEW))["cards"]
+    assert not mine & {card["id"] for card in theirs}
+    assert theirs[0]["place"] == 4
+
+
+def test_when_all_are_reviewed_the_page_says_so_and_the_last_can_be_undone(wrong):
+    app = draw(REVIEW)
+    for number in range(desk_of(app)["total"]):
+        send(app, verdict(app, token=f"t{number}"))
+    assert desk_of(app) is None
+    assert "are reviewed" in words(app)
+    next(button for button in app.button if button.label == "Undo the last verdict").click().run()
+    assert desk_of(app)["decided"] == desk_of(app)["total"] - 1
+    again = draw(REVIEW, which="all")
+    assert "said: model wrong" in desk_of(again)["cards"][0]["said"]
+
+
+def test_two_runs_are_reviewed_together(wrong, lab):
+    from tests.training_fixtures import train_here
+
+    other = train_here(seed=3)
+    spoil(other, by=2)
+    app = draw(REVIEW, run=[wrong.name, other.name], order="disagreement")
+    card = desk_of(app)["cards"][0]
+    assert card["says_words"] == "2 of 2 runs are wrong; bars are their mean"
+    asked = verdict(app)
+    send(app, asked)
+    assert events(Dataset("demo"))[0].run in (wrong.name, other.name)
+
+
+def test_runs_on_other_pictures_are_refused_together(wrong, lab):
+    from bloodcell_core.data.importing import make_demo
+    from tests.training_fixtures import train_here
+
+    make_demo("other", per_class=12, seed=9)
+    app = draw(REVIEW, run=[wrong.name, train_here(data="other").name])
+    assert "holds other pictures" in app.error[0].value
+    assert desk_of(app) is None
+
+
+def test_a_deleted_dataset_is_told(wrong):
+    from bloodcell_core.data.importing import make_demo
+
+    make_demo("other", per_class=10)
+    remove("demo")
+    app = draw(REVIEW)
+    assert "there is no dataset" in app.error[0].value
+    assert desk_of(app) is None
+
+
+def test_a_damaged_database_is_told_and_no_verdict_is_taken(wrong):
+    (workspace.home() / "lab.sqlite").write_bytes(b"no database at all" * 100)
+    app = draw(REVIEW)
+    assert "can't be used" in app.error[0].value
+    assert desk_of(app) is None
+
+
+def test_a_picture_whose_file_is_gone_costs_its_own_card_only(wrong):
+    card = desk_of(draw(REVIEW))["cards"][0]
+    data = Dataset("demo")
+    stored = data.pictures.stored[data.pictures.image_id == card["id"]].iloc[0]
+    (data.folder / "originals" / stored).unlink()
+    from ui import review_cards
+
+    review_cards._looks.clear()
+    shown = desk_of(draw(REVIEW))["cards"]
+    assert "is missing" in shown[0]["cell_words"]
+    assert shown[1]["cell_words"] == "Cell view"
+
+
+def test_a_pair_and_filters_choose_the_queue(wrong):
+    table = wrong.predictions()
+    pair = table[table.label == wrong.classes[0]]
+    shown = desk_of(draw(REVIEW, pair="0-1"))
+    photos = Dataset("demo").pictures.set_index("image_id").photo
+    assert shown["total"] == photos[pair.image_id].nunique()
+    assert {card["own"] for card in shown["cards"]} == {wrong.classes[0]}
+    assert desk_of(draw(REVIEW, sure="high")) is None
+    assert "No picture is like that" in words(draw(REVIEW, sure="high"))
+
+
+def test_one_verdict_for_many(wrong):
+    app = draw(REVIEW, part="selection")
+    assert all(button.disabled for button in app.button if button.label == "Ambiguous")
+    next(button for button in app.button if button.label == "Mark all shown").click().run()
+    next(button for button in app.button if button.label == "Ambiguous").click().run()
+    assert not app.exception
+    photos = Dataset("demo").pictures.set_index("image_id").photo[wrong.predictions().image_id].unique()
+    standing = current(Dataset("demo"))
+    assert {photo: each.verdict for photo, each in standing.by_photo.items()} == dict.fromkeys(photos, "ambiguous")
+    assert len(standing.steps) == 1, "it is undone as one"
+    assert "Nothing is left here" in words(app)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is at work; and the neighbours' thread, which would go on in another test's workspace."""
+    from ui import neighbours, review_desk
+
+    review_desk._at_work.clear()
+    monkeypatch.setattr(neighbours.Finder, "ask", lambda self, run, data, rows: None)
