@@ -118,10 +118,10 @@ def red_cell_radius(picture: np.ndarray) -> float | None:
 
 def search(picture: np.ndarray) -> Found:
     """The white cells of a picture or field (uint8 H×W×3 RGB) of any size, and how large its red cells are."""
-    shrunk, scale = _scale_of(picture)
+    shrunk, scale, measured = _scale_of(picture)
     by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
     radius = scale.red_radius * by / shrunk
-    stain = _stain(_shrink(picture, by))
+    stain = measured if by == shrunk else _stain(_shrink(picture, by))
     disc = np.pi * radius**2
     nuclei = _join(_lobes(stain.nuclei, radius), radius, stain)
     largest = max((len(pixels) for pixels in nuclei), default=0)
@@ -183,16 +183,18 @@ def _stain(picture: np.ndarray) -> _Stain:
 # The scale: how large red cells are
 
 
-def _scale_of(picture: np.ndarray) -> tuple[float, _Scale]:
-    """By how much the picture was shrunk, and the red cells' radius in the shrunk one."""
+def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Stain]:
+    """By how much the picture was shrunk, the red cells' radius in the shrunk one, and its stain."""
     longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
-    shrunk = 1.0
     for side in (MEASURING_SIDE, FINER_SIDE):
         shrunk = min(1.0, side / longer)
-        scale = _measure_red_cells(_stain(_shrink(picture, shrunk)))
+        stain = _stain(_shrink(picture, shrunk))
+        scale = _measure_red_cells(stain)
         if scale and (scale.red_radius > RED_RADII[1] or shrunk == 1):
-            return shrunk, scale
-    return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False)
+            return shrunk, scale, stain
+        if shrunk == 1:  # a finer look would be the same one
+            break
+    return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False), stain
 
 
 def _measure_red_cells(stain: _Stain) -> _Scale | None:

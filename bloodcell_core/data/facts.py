@@ -107,15 +107,15 @@ def _black_border(grey: np.ndarray) -> np.ndarray:
     return np.equal(framed[1:-1, 1:-1], 2).astype(np.uint8)
 
 
-def focus_of(grey: np.ndarray, shown: np.ndarray) -> float:
-    """How sharp a grey picture (uint8 H×W) is where it is `shown` (bool H×W).
+def focus_of(grey: np.ndarray, shown: np.ndarray | None = None) -> float:
+    """How sharp a grey picture (uint8 H×W) is, where it is `shown` (bool H×W) or all over.
 
     Gradients of the picture over those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007).
-
     A ratio, so that contrast and the number of edges cancel out. The variance of the Laplacian, the usual measure, puts
     sharp pictures last, too, that are pale or sparse.
     """
-    fine, coarse = (_steepness(cv2.GaussianBlur(grey, (0, 0), blur))[shown].sum() for blur in (FINE, COARSE))
+    steep = (_steepness(cv2.GaussianBlur(grey, (0, 0), blur)) for blur in (FINE, COARSE))
+    fine, coarse = ((look if shown is None else look[shown]).sum() for look in steep)
     return float(np.sqrt((1 + fine) / (1 + coarse)))
 
 

@@ -1,0 +1,126 @@
+"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N]`, of a run with the cell view.
+
+1. One 96×96 cell, JPEG, warm: the answer, and beside it the network's own forward pass and the decoding.
+2. One 640×480 field with six white cells, JPEG.
+3. Many pictures of 320×240: pictures a second, and the rate that decoding, finding and forward pass imply, each timed
+   apart over the same pictures, with as many threads as the predictor has, and added.
+
+Pictures are drawn by a program. The parts of a row are timed in turns, so that other work on the machine meets all of
+them alike; medians, with the middle half beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from bloodcell_core import runs
+from bloodcell_core.cells import find_place, search
+from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_picture
+from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.views import make_view
+from bloodcell_core.inference.predictor import BATCH, Predictor
+from bloodcell_core.models.forward import predict_logits
+from bloodcell_core.models.network import load_network
+
+ROUNDS = 200
+
+
+def seconds(do: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
+
+
+def in_turns(parts: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each part in each round; a round before them warms everything up."""
+    spent: dict[str, list[float]] = {name: [] for name in parts}
+    for number in range(rounds + 1):
+        for name, do in parts.items():
+            took = seconds(do)
+            if number:
+                spent[name].append(took)
+    return {name: np.array(times) for name, times in spent.items()}
+
+
+def told(values: np.ndarray, unit: float = 1e3, digits: int = 2) -> str:
+    low, middle, high = np.quantile(values * unit, (0.25, 0.5, 0.75))
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def one_cell() -> np.ndarray:
+    """A picture of one cell, 96×96, cut out of a drawn smear."""
+    picture = draw_picture("monocyte", np.random.default_rng(4))
+    x0, y0, x1, y1 = find_place(picture).box or (0, 0, 0, 0)
+    x = min(max((x0 + x1) // 2 - 48, 0), picture.shape[1] - 96)
+    y = min(max((y0 + y1) // 2 - 48, 0), picture.shape[0] - 96)
+    return np.ascontiguousarray(picture[y : y + 96, x : x + 96])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--pictures", type=int, default=1000)
+    chosen = parser.parse_args()
+    run = runs.find(chosen.run)
+    config = run.config
+    predictor = Predictor(run, "cpu")
+    device = predictor.device
+    network = load_network(config, len(run.classes), run.weights_file)
+
+    cell = one_cell()
+    data = encode(cell, ".jpg")
+    view = make_view(cell, config.view, config.size, config.crop).pixels[None]
+    times = in_turns(
+        {
+            "answer": lambda: list(predictor.classify([("cell.jpg", lambda: data)])),
+            "forward pass": lambda: predict_logits(network, view, device),
+            "decoding": lambda: decode_rgb(data),
+            "finding": lambda: search(cell),
+        },
+        ROUNDS,
+    )
+    print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, ms: "
+          + ", ".join(f"{name} {told(spent)}" for name, spent in times.items()))  # fmt: skip
+    answer, forward, decoding, finding = (times[name] for name in times)
+    print(f"  (answer − decoding) / forward pass {told((answer - decoding) / forward, 1)}; "
+          f"without finding {told((answer - decoding - finding) / forward, 1)}")  # fmt: skip
+
+    field = encode(
+        draw_field(np.random.default_rng(4), [*DEMO_CLASSES, "neutrophil", "lymphocyte"], (640, 480)).pixels, ".jpg"
+    )
+    (seen,) = predictor.classify([("field.jpg", lambda: field)])
+    times = in_turns({"answer": lambda: list(predictor.classify([("field.jpg", lambda: field)]))}, 50)
+    print(f"one 640×480 field, {len(seen.cells)} cells, ms: {told(times['answer'], digits=1)}")
+
+    rng = np.random.default_rng(5)
+    files = [encode(draw_picture(DEMO_CLASSES[number % 4], rng), ".jpg") for number in range(chosen.pictures)]
+    pictures = [decode_rgb(file) for file in files]
+    views = np.stack([make_view(picture, config.view, config.size, config.crop).pixels for picture in pictures])
+    handed = [(str(number), lambda file=file: file) for number, file in enumerate(files)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        times = in_turns(
+            {
+                "answers": lambda: [None for _ in predictor.classify(handed)],
+                "decoding": lambda: list(pool.map(decode_rgb, files)),
+                "finding": lambda: list(pool.map(search, pictures)),
+                "forward pass": lambda: predict_logits(network, views, device, BATCH),
+            },
+            5,
+        )
+    implied = times["decoding"] + times["finding"] + times["forward pass"]
+    print(
+        f"{len(files):,} pictures of 320×240, s: "
+        + ", ".join(f"{name} {told(spent, 1)}" for name, spent in times.items())
+    )
+    print(f"  {told(len(files) / times['answers'], 1, 0)} pictures a second, "
+          f"{told(implied / times['answers'], 1)} of the implied rate")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
