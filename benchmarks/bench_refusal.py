@@ -6,7 +6,7 @@
    `--held` its validation cells in their place: what may be looked at while something is chosen.
 3. Another laboratory's cells, as many of each class as `--most` says.
 
-"unlike" is told apart from "unsure". Intervals are at 95%: exact where pictures are drawn independently, by photo elsewhere.
+"unlike" is told apart from "unsure". Intervals are at 95%: exact for drawn pictures, by photo elsewhere.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def cells(predictor: Predictor, dataset: Dataset, pictures: pd.DataFrame, title:
         low, high = np.quantile(drawn, (0.025, 0.975))
         worst = int((by_photo > 0.5).sum())
         exact = exact_binomial(worst, len(by_photo))
-        words += (f"; by photo {by_photo.mean():.2%} of {len(by_photo)} photos ({low:.2%} to {high:.2%}), mostly unlike "
-                  f"{worst} ({exact[0]:.1%} to {exact[1]:.1%})")  # fmt: skip
+        words += (f"; by photo {by_photo.mean():.2%} ({low:.2%} to {high:.2%}); {worst} of {len(by_photo)} photos are "
+                  f"mostly unlike ({exact[0]:.1%} to {exact[1]:.1%})")  # fmt: skip
     print(f"{words}; unsure {(states == 'unsure').mean():.2%}")
     return states
 
