@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -229,6 +230,19 @@ def test_a_zip_that_can_t_be_used_is_one_refused_file(
     (answer,) = cells.classify(files_of([file.parent]))
     assert (answer.path, answer.state) == (str(file), "refused")
     assert why in answer.reason
+
+
+def test_names_of_any_bytes_are_told_in_one_line(cell_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "handed in"
+    folder.mkdir()
+    for name in (b"\xff\xfe.png", b"two\nlines\x1b[2J.png"):
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_bytes(b"")
+    assert main(["predict", cell_run.name, str(folder), "--csv", str(tmp_path / "told.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() and "refused" in line for line in lines)
+    with open(tmp_path / "told.csv", newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2
 
 
 # Told

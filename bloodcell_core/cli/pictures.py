@@ -113,8 +113,8 @@ def _line(answer: Answer) -> str:
     for cell in answer.counted:
         named = f"{cell.label} {cell.probabilities[cell.label]:.3f}" if cell.label else f"{cell.state} ({cell.reason})"
         said.append(named + (" at the border" if cell.at_border else ""))
-    line = f"{answer.path}: {', '.join(said) or answer.state}"
-    return line + (f" ({answer.reason})" if answer.reason else "")
+    line = f"{answer.path}: {', '.join(said) or answer.state}" + (f" ({answer.reason})" if answer.reason else "")
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in line)  # a name may hold what a terminal obeys
 
 
 def _cells(args: argparse.Namespace) -> None:

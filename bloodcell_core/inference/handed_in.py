@@ -32,16 +32,21 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
 
 def _of_file(file: Path) -> Iterator[Handed]:
     if file.suffix.lower() != ".zip":
-        yield str(file), _reader(file)
+        yield _told(file), _reader(file)
         return
     try:
         source = open_source(file)
     except (LabError, OSError) as error:
-        yield str(file), _refusal(str(error))
+        yield _told(file), _refusal(str(error))
         return
     # Not closed here: its files are read later. It goes with the last function that reads from it.
     for inside in source.files:
-        yield f"{file}/{inside}", _member(source, inside)
+        yield _told(f"{file}/{inside}"), _member(source, inside)
+
+
+def _told(path: object) -> str:
+    """A path fit to be written as text, whatever bytes its name on disk is of."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _reader(file: Path) -> Callable[[], bytes]:
