@@ -3,8 +3,9 @@
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.comparison import check_comparable, seed_groups
+from bloodcell_core.evaluation.comparison import check_comparable
 from bloodcell_core.evaluation.published import PUBLISHED
+from bloodcell_core.evaluation.together import seed_groups
 from ui import compare, compare_panels, lab, matrix, shell
 from ui.theme import pretty
 
@@ -32,11 +33,14 @@ if notes:
 compare.seed_spread(seed_groups(picked), titles)
 
 try:
-    merge = compare.can_merge(picked) and shell.bound_toggle(
-        "Granulocytes against the rest", "merge",
-        help="The same predictions with classes taken together: probabilities are summed. The table keeps all classes.",
-    )  # fmt: skip
-    sides = compare.sides(picked, merge)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        merge = compare.can_merge(picked) and shell.bound_toggle(
+            "Granulocytes against the rest", "merge",
+            help="The same predictions with classes taken together: probabilities are summed. The table keeps all "
+            "classes.",
+        )  # fmt: skip
+        sides = compare.sides(picked, merge)
+        compare.report_button(sides, runs, merge)
 except LabError as error:
     shell.show_error(str(error))
     st.stop()
@@ -111,4 +115,4 @@ except LabError as error:
     shell.show_error(str(error))
 
 st.subheader("Figures", anchor=False)
-compare_panels.panels(sides, [runs[side.name] for side in sides], merge, titles)
+compare_panels.panels(sides, [runs[side.name] for side in sides], titles)

@@ -24,7 +24,7 @@ from bloodcell_core.evaluation.calibration import (
     uncalibrated,
     with_temperature,
 )
-from bloodcell_core.evaluation.comparison import merged
+from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.scoring import predictions_table, score
 
 CLASSES = ["a", "b", "c"]

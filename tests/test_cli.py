@@ -232,6 +232,25 @@ def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: 
     assert f"B less A {facts['metrics']['accuracy']['difference']:+.4f}" in words
     assert "by seed alone differ" in words
     assert words.count("95% interval") > 8
+    assert words.count("million operations a picture") == 2
+
+
+def test_classes_are_merged_in_a_comparison(
+    cli: Callable[..., Outcome], done: Run, other_seed: Run, tmp_path: Path
+) -> None:
+    from bloodcell_core.evaluation.comparison import compare_sides, side_of
+    from bloodcell_core.evaluation.merging import granulocytes
+
+    pair, report = (done.name, other_seed.name), tmp_path / "merged.html"
+    told = cli("compare", *pair, "--merge", "granulocytes", "--report", str(report), "--json").value
+    groups = granulocytes(done.classes)
+    assert groups is not None
+    assert told["comparisons"] == [compare_sides(*(side_of(run).merged(groups) for run in (done, other_seed)))]
+    assert list(told["runs"][0]["per_class"]) == ["granulocyte", "other"]
+    assert "granulocyte" in report.read_text(encoding="utf-8")
+    words = cli("compare", *pair, "--merge", "mono=lymphocyte,monocyte").out
+    assert words.startswith("classes merged: eosinophil, mono, neutrophil\n")
+    cli("compare", *pair, "--merge", "x=nothing").assert_refused("there is no class 'nothing'")
 
 
 def test_several_runs_are_each_set_against_the_first(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:

@@ -23,16 +23,15 @@ from bloodcell_core.evaluation.comparison import (
     Side,
     compare,
     compare_sides,
-    granulocytes,
-    merged,
     picture_outcomes,
-    seed_groups,
     side_of,
 )
 from bloodcell_core.evaluation.intervals import expanded_level
+from bloodcell_core.evaluation.merging import granulocytes, groups_from_words, merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import photo_multiplicities
 from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
+from bloodcell_core.evaluation.together import seed_groups, side_by_side
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -365,3 +364,56 @@ def test_granulocytes_are_set_against_the_rest_whatever_their_case() -> None:
     }
     assert granulocytes(["lymphocyte", "neutrophil"]) is None
     assert granulocytes(["eosinophil", "neutrophil"]) is None
+
+
+def test_groups_are_told_in_words() -> None:
+    assert groups_from_words(["granulocytes"], ["Basophil", "Eosinophil", "x"]) == {
+        "granulocyte": ["Basophil", "Eosinophil"], "other": ["x"]
+    }  # fmt: skip
+    assert groups_from_words(["ab=a, b", "d=c"], CLASSES) == {"ab": ["a", "b"], "d": ["c"]}
+
+
+@pytest.mark.parametrize(
+    "words", [["granulocytes"], ["ab"], ["=a"], ["ab="], ["ab=a", "ab=b"], ["ab=a", "granulocytes"]]
+)
+def test_words_that_tell_no_groups_are_refused(words: list[str]) -> None:
+    with pytest.raises(LabError, match="granulocytes"):
+        groups_from_words(words, CLASSES)
+
+
+# Side by side
+
+
+def test_side_by_side_is_the_scores_the_comparisons_and_the_seeds(done: Run) -> None:
+    other = copy_of(done, "other", seed=7)
+    sides = [side_of(done), side_of(other)]
+    told = side_by_side(sides)
+    assert [row["run"] for row in told["runs"]] == [done.name, "other"]
+    summary = done.summary()
+    assert summary is not None
+    for row in told["runs"]:
+        assert {key: row[key] for key in summary["test"]} == summary["test"]
+        assert row["calibration"]["temperature"] == summary["temperature"]
+        assert row["cost"]["flops"] == summary["flops"] > 0
+    assert told["comparisons"] == [compare_sides(*sides)]
+    assert [group["seeds"] for group in told["seed_groups"]] == [[done.config.seed, 7]]
+    json.dumps(told, allow_nan=False)
+
+
+def test_merged_sides_have_the_figures_calibration_and_seeds_of_what_they_were_merged_to(done: Run) -> None:
+    sides = [side_of(run).merged(granulocytes(run.classes) or {}) for run in (done, copy_of(done, "other", seed=7))]
+    told = side_by_side(sides)
+    row = told["runs"][0]
+    assert list(row["per_class"]) == ["granulocyte", "other"]
+    assert row["calibration"]["after"]["log_loss"] == pytest.approx(row["log_loss"])
+    assert told["seed_groups"][0]["metrics"]["accuracy"]["mean"] == row["accuracy"]
+
+
+def test_a_cross_validations_side_has_neither_temperature_nor_cost() -> None:
+    told = side_by_side([replace(made("one"), settings=""), replace(made("two"), settings="")])
+    assert [(row["calibration"], row["cost"]) for row in told["runs"]] == [(None, None)] * 2
+
+
+def test_a_run_is_not_set_beside_itself() -> None:
+    with pytest.raises(LabError, match="different runs, each once"):
+        side_by_side([made("one"), made("two"), made("one")])

@@ -99,6 +99,18 @@ def test_every_figure_equals_scikit_learns(case: tuple[np.ndarray, np.ndarray]) 
     json.dumps(result, allow_nan=False)
 
 
+@settings(max_examples=60, deadline=None)
+@given(predictions(), st.data(), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_one_value_that_is_no_number_is_refused_wherever_it_stands(
+    case: tuple[np.ndarray, np.ndarray], data: st.DataObject, value: float
+) -> None:
+    labels, probabilities = case
+    row = data.draw(st.integers(0, len(labels) - 1))
+    probabilities[row, data.draw(st.integers(0, probabilities.shape[1] - 1))] = value
+    with pytest.raises(ValueError, match=f"probabilities of row {row} are NaN or infinite"):
+        evaluate_predictions(labels, probabilities, CLASSES[: probabilities.shape[1]])
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_auc_equals_scikit_learns_own_multiclass_auc_when_all_classes_occur(seed: int) -> None:

@@ -1,5 +1,7 @@
 """Every page, drawn in an empty workspace and in one with a dataset and a run."""
 
+import json
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -243,12 +245,43 @@ def test_a_cell_of_what_changed_opens_the_pictures_of_both(pair):
 
 
 def test_classes_can_be_merged_and_every_figure_follows(pair):
-    from bloodcell_core.evaluation.comparison import compare_sides, granulocytes, side_of
+    from bloodcell_core.evaluation.comparison import compare_sides, side_of
+    from bloodcell_core.evaluation.merging import granulocytes
 
     facts = compare_sides(*(side_of(run).merged(granulocytes(run.classes)) for run in pair))
     app = draw(COMPARE, merge="True", matrix=pair[0].name, cell="1-0")
     assert facts["verdict"] in words(app)
     assert f"{facts['confusion']['a'][1][0]} pictures: truly Other, called Granulocyte" in words(app)
+
+
+def figures_of(report):
+    """The JSON that stands in a report."""
+    return json.loads(report.split('id="figures">')[1].split("</script>")[0])
+
+
+def test_the_report_is_that_of_the_command_line(pair):
+    from bloodcell_core.evaluation.scoring import evaluate_run
+    from bloodcell_core.evaluation.together import side_by_side
+    from ui import compare
+
+    runs = {run.name: run for run in pair}
+    alone = figures_of(compare.report(compare.sides(pair[:1], False), runs, False))
+    assert alone == json.loads(json.dumps(evaluate_run(pair[0])))
+    for merge in (False, True):
+        sides = compare.sides(pair, merge)
+        assert figures_of(compare.report(sides, runs, merge)) == json.loads(json.dumps(side_by_side(sides)))
+    one_merged = figures_of(compare.report(compare.sides(pair[:1], True), runs, True))
+    assert list(one_merged["runs"][0]["per_class"]) == ["granulocyte", "other"]
+
+
+def test_runs_that_cant_be_compared_have_no_report_together(pair):
+    recorded = workspace.read_json(pair[1].folder / "config.json")
+    workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
+    (button,) = draw(COMPARE, runs=[run.name for run in pair]).get("download_button")
+    assert button.proto.disabled
+    assert "different data" in button.proto.help
+    (button,) = draw(COMPARE, runs=[pair[0].name]).get("download_button")
+    assert not button.proto.disabled
 
 
 @pytest.mark.parametrize("panel", ["class", "roc", "pr", "calibration", "dial", "cost"])

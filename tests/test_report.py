@@ -7,19 +7,21 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from bloodcell_core import workspace
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.comparison import Side, compare_sides
+from bloodcell_core.evaluation.charts import class_curves
+from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.report import METRIC_WORDS, comparison_report, run_report
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
+from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -140,19 +142,11 @@ def test_hostile_names_stay_text(done: Run) -> None:
 # A comparison
 
 
-def compared(*sides: Side) -> dict[str, Any]:
-    first, *others = sides
-    return {
-        "runs": [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides],
-        "comparisons": [compare_sides(first, other) for other in others],
-        "seed_groups": [],
-    }
-
-
 def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_text(lab: Path) -> None:
-    told = compared(hostile_side(HOSTILE[0], 0), hostile_side("b", 1), hostile_side("c", 2))
+    sides = [hostile_side(HOSTILE[0], 0), hostile_side("b", 1), hostile_side("c", 2)]
+    told = side_by_side(sides)
     read = assert_stands_alone(
-        comparison_report(told, {HOSTILE[0]: {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}})
+        comparison_report(told, {HOSTILE[0]: {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}}, sides)
     )
     assert json.loads(read.json) == json.loads(json.dumps(told))
     text = " ".join(read.texts)
@@ -166,6 +160,34 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
         assert row["warnings"][0] in text
     assert "seed" in read.texts
     assert "model" not in read.texts
+    # ROC and precision-recall of each of four classes, a line for each of three runs
+    assert [name for name, _ in read.elements].count("svg") == 8
+    lines = [attributes for name, attributes in read.elements if name == "polyline" and attributes["class"] == "curve"]
+    assert len(lines) == 8 * 3
+
+
+def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> None:
+    other = done.folder.with_name("other")
+    shutil.copytree(done.folder, other)
+    sides = [side_of(run) for run in (done, Run("other"))]
+    told = side_by_side(sides)
+    read = assert_stands_alone(comparison_report(told, {}, sides))
+    assert "Reliability" in read.texts
+    for row in told["runs"]:
+        assert f"{row['calibration']['temperature']:.4f}" in read.texts
+        assert f"{row['cost']['flops']:,}" in read.texts
+        assert f"{row['cost']['milliseconds']:.3g} ({row['cost']['milliseconds_on']})" in read.texts
+
+
+def test_a_curve_in_a_report_has_scikit_learns_area() -> None:
+    table = hostile_side("a", 4).table
+    for name in HOSTILE:
+        own, shares = (table.label == name).to_numpy(), table[f"p_{name}"].to_numpy()
+        roc, precision = class_curves(table, name)
+        assert auc(*zip(*roc, strict=True)) == pytest.approx(roc_auc_score(own, shares))
+        assert auc(*zip(*precision, strict=True)) == pytest.approx(average_precision_score(own, shares), abs=0.05)
+    assert class_curves(table[table.label == HOSTILE[0]], HOSTILE[0]) is None
+    assert class_curves(table[table.label == HOSTILE[0]], HOSTILE[1]) is None
 
 
 # The file

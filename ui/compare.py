@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.calibration import uncalibrated
-from bloodcell_core.evaluation.comparison import Side, compare_sides, granulocytes, picture_outcomes, side_of
+from bloodcell_core.evaluation.comparison import Side, check_comparable, compare_sides, picture_outcomes, side_of
+from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
@@ -136,13 +135,6 @@ def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
     return side_of(_run).merged(groups) if groups else side_of(_run)
 
 
-def before_temperature(side: Side, run: Run, merge: bool) -> Side:
-    """A side as its predictions were before the run's temperature, merged as it is."""
-    (whole,), groups = sides([run], merge=False), granulocytes(run.classes) if merge else None
-    raw = replace(whole, table=uncalibrated(whole.table, whole.classes, run.temperature))
-    return raw.merged(groups) if groups else raw
-
-
 def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """`st.cache_data` for functions of sides, told by what stands in them: a resumed run is scored anew."""
     return st.cache_data(max_entries=32, show_spinner=what, hash_funcs={Side: _content})
@@ -221,6 +213,36 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
+
+
+# ---- The report ----------------------------------------------------------------------------------------
+
+
+def report_button(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> None:
+    """Downloads one HTML file of what is ticked; it is made when it is asked for, which takes seconds."""
+    why = ""
+    try:
+        for other in sides[1:]:
+            check_comparable(sides[0], other)
+    except LabError as error:
+        why = str(error)
+    st.download_button(
+        "Report", lambda: report(sides, runs, merge), f"{'-against-'.join(side.name for side in sides[:2])}.html",
+        "text/html", icon=":material/description:", on_click="ignore", disabled=bool(why),
+        help=shell.plain(why) or "One HTML file with every figure, curve and limit. It opens without this lab.",
+    )  # fmt: skip
+
+
+def report(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> str:
+    """The HTML that `evaluate --report` writes of one run, or `compare --report` of several or of merged classes."""
+    from bloodcell_core.evaluation.report import comparison_report, run_report
+    from bloodcell_core.evaluation.scoring import evaluated
+    from bloodcell_core.evaluation.together import side_by_side
+
+    first = runs[sides[0].name]
+    if len(sides) == 1 and not merge:
+        return run_report(*evaluated(first), first)
+    return comparison_report(side_by_side(sides), {side.name: runs[side.name].settings for side in sides}, sides)
 
 
 # ---- The pictures behind a figure ----------------------------------------------------------------------

@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
-from bloodcell_core.models import MODELS
+from bloodcell_core.evaluation.scoring import costs_of
+from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.runs import Run
 from ui import compare, shell
 from ui import compare_figures as figures
@@ -41,10 +41,15 @@ CALIBRATION = {
     "log_loss": "Log loss",
 }
 DIAL_AT = 0.9  # the threshold whose classes are shown first
-COSTS = {"weights": "weights", "flops": "multiplications and additions a picture", "seconds": "seconds of training"}
+COSTS = {
+    "milliseconds": "milliseconds a picture",
+    "flops": "multiplications and additions a picture",
+    "parameters": "weights",
+    "training_seconds": "seconds of training",
+}
 
 
-def panels(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapping[str, str]) -> None:
+def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]) -> None:
     """The panel that the address asks for."""
     shown = shell.bound_segmented("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
                                   label_visibility="collapsed")  # fmt: skip
@@ -53,7 +58,7 @@ def panels(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapp
     elif shown in ("roc", "pr"):
         _curves(sides, titles, shown)
     elif shown == "calibration":
-        _calibration(sides, runs, merge, titles)
+        _calibration(sides, titles)
     elif shown == "dial":
         _dial(sides, titles)
     else:
@@ -96,16 +101,13 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
     _draw(draw(curves, areas, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
 
 
-def _calibration(sides: Sequence[Side], runs: Sequence[Run], merge: bool, titles: Mapping[str, str]) -> None:
+def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     st.caption(
         "Of the answers of which a network is 80% sure, 80% should be right. All probabilities are calibrated by a "
         "temperature that was fitted on the run's validation split; it changes no answer."
     )
     raw = shell.bound_toggle("As they were before the temperature", "raw")
-    told = {
-        side.name: _calibrated(side, compare.before_temperature(side, run, merge), run.summary() or {})
-        for side, run in zip(sides, runs, strict=True)
-    }
+    told = {side.name: _calibrated(side) for side in sides}
     shown = {name: facts["before"] if raw or not facts["after"] else facts["after"] for name, facts in told.items()}
     drawn = {titles[name]: facts for name, facts in shown.items()}
     _draw(figures.reliability(drawn, is_dark()), "reliability", "How often answers of a confidence are right")
@@ -127,8 +129,8 @@ def _with_limits(facts: Mapping[str, Any], key: str) -> str:
 
 
 @compare.kept("Drawing photos 2,000 times for the intervals …")
-def _calibrated(side: Side, before: Side, summary: Mapping[str, Any]) -> dict[str, Any]:
-    return calibration(side.table, side.classes, summary, before=before.table)
+def _calibrated(side: Side) -> dict[str, Any]:
+    return calibration_of(side)
 
 
 def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
@@ -169,29 +171,24 @@ def _dialled(side: Side) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
-    kind = shell.bound_selectbox("Cost", list(COSTS), "cost", default="weights", format_func=str.capitalize, width=320)
-    rows, left_out = [], []
+    kind = shell.bound_selectbox("Cost", list(COSTS), "cost", default="milliseconds", format_func=str.capitalize,
+                                 width=320)  # fmt: skip
+    rows, left_out, places = [], [], {}
     for run in runs:
-        value = _cost_of(run, kind)
-        test = run.summary()["test"]
-        if value:
-            told = {"name": titles[run.name], "cost": value, "accuracy": test["accuracy"]}
+        summary = run.summary() or {}
+        costs, test = costs_of(summary), summary["test"]
+        if costs[kind]:
+            told = {"name": titles[run.name], "cost": costs[kind], "accuracy": test["accuracy"]}
             rows.append(told | {"interval": test["intervals"]["accuracy"]})
+            places[costs["milliseconds_on"]] = None
         else:
             left_out.append(titles[run.name])
     _draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")
+    if kind == "milliseconds" and rows:
+        apart = " Times on different devices can't be set against each other." if len(places) > 1 else ""
+        st.caption(
+            f"From a picture's bytes to its answer, 64 together, measured when the run ended on {'; '.join(places)}."
+            f"{apart}"
+        )
     if left_out:
-        st.caption(f"Not counted at their size or width, and left out: {shell.plain('; '.join(left_out))}.")
-
-
-def _cost_of(run: Run, kind: str) -> float | None:
-    """What a run costs, an ensemble the sum of its members; flops only of networks counted at their size and width."""
-    if kind != "flops":
-        return run.summary()["parameters" if kind == "weights" else "training_seconds"]
-    flops = [_flops(member) for member in run.members]
-    return None if None in flops else sum(flops)
-
-
-def _flops(run: Run) -> float | None:
-    info = MODELS.get(run.config.model)
-    return info.flops if info and (run.config.size, run.config.width) == (info.counted_at, 1) else None
+        st.caption(f"Not measured when they were made, and left out: {shell.plain('; '.join(left_out))}.")

@@ -93,5 +93,16 @@ def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
     return [line, *(f"  note: {warning}" for warning in facts["warnings"])]
 
 
+def cost_lines(facts: dict[str, Any] | None) -> list[str]:
+    """What an answer costs; no line where that was not measured."""
+    if facts is None or facts["flops"] is None:
+        return []
+    operations = f"{facts['flops'] / 1e6:,.0f} million operations a picture"
+    line = f"  cost               {facts['parameters']:,} weights, {operations}"
+    if facts["milliseconds"] is not None:
+        line += f", {facts['milliseconds']:.3g} ms ({facts['milliseconds_on']})"
+    return [line]
+
+
 def figure(value: float | None) -> str:
     return "–     " if value is None else f"{value:.4f}"

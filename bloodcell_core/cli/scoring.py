@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import runs
-from bloodcell_core.cli.output import METRIC_WORDS, calibration_lines, score_lines, show, split_words, weights_words
+from bloodcell_core.cli.output import (
+    METRIC_WORDS,
+    calibration_lines,
+    cost_lines,
+    score_lines,
+    show,
+    split_words,
+    weights_words,
+)
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.errors import LabError
 
@@ -31,6 +39,10 @@ def add(verbs: Any) -> None:
         "Set runs, or cross-validations, against the first of them, paired over the same test photos.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
+    parser.add_argument(
+        "--merge", action="append", metavar="NAME=CLASS,CLASS", default=[],
+        help="take classes together, a name at a time; or `granulocytes`: they against the rest",
+    )  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
 
 
@@ -54,39 +66,38 @@ def _evaluate(args: argparse.Namespace) -> None:
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     lines = score_lines(scores, split_words(run, args.split, args.data)) + calibration_lines(scores["calibration"])
+    lines += cost_lines(scores["cost"])
     show(scores, args.json, [head, *lines, *distance_lines(scores["distance"]), *matrix])
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from bloodcell_core.evaluation.comparison import compare_sides, seed_groups
     from bloodcell_core.evaluation.document import check_report_file, write_report
+    from bloodcell_core.evaluation.merging import groups_from_words
     from bloodcell_core.evaluation.report import comparison_report
-    from bloodcell_core.evaluation.scoring import score
+    from bloodcell_core.evaluation.together import side_by_side
 
     if args.report:
         check_report_file(args.report)
     sides = [_side(reference) for reference in args.runs]
     if len({side.name for side in sides}) < max(len(sides), 2):
         raise LabError("compare takes two or more different runs")
-    first, *others = sides
-    comparisons = [compare_sides(first, other) for other in others]  # refuses before anything is scored
-    rows = [{"run": side.name, "data": side.data, **score(side.table, side.classes)} for side in sides]
-    seeds = seed_groups([runs.Run(side.name) for side in sides if side.settings])
-    lines = []
-    for row in rows:
-        lines += score_lines(row, f"{row['run']} on {row['data']}")
-    for group in seeds:
+    if args.merge:
+        sides = [side.merged(groups_from_words(args.merge, side.classes)) for side in sides]
+    told = side_by_side(sides)
+    lines = [f"classes merged: {', '.join(sides[0].classes)}"] if args.merge else []
+    for row in told["runs"]:
+        lines += score_lines(row, f"{row['run']} on {row['data']}") + cost_lines(row["cost"])
+    for group in told["seed_groups"]:
         lines.append(f"by seed alone differ {', '.join(group['runs'])}:")
         lines += [
             f"  {METRIC_WORDS[metric]:18} mean {told['mean']:.4f}, standard deviation {told['spread']:.4f}"
             for metric, told in group["metrics"].items() if told
         ]  # fmt: skip
-    for facts in comparisons:
+    for facts in told["comparisons"]:
         lines += _comparison_lines(facts)
-    told = {"runs": rows, "comparisons": comparisons, "seed_groups": seeds}
     if args.report:
         settings = {side.name: runs.Run(side.name).settings for side in sides if side.settings}
-        write_report(comparison_report(told, settings), args.report)
+        write_report(comparison_report(told, settings, sides), args.report)
     show(told, args.json, lines)
 
 

@@ -1,16 +1,15 @@
-"""Two runs set against each other on the very same photos, and what a seed alone changes.
+"""Two runs set against each other on the very same photos.
 
 A figure of A and a figure of B, each with its interval, don't tell whether B is better: the two were tested on the
 same photos, and what is hard for one is mostly hard for the other. Here each resample draws photos once for both, and
 the interval is that of the difference. It tells what other photos would have changed, not what another training of
-the same settings would: for that there are `seed_groups`.
+the same settings would: for that there are `together.seed_groups`.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.intervals import expanded_interval
+from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import (
     commonest_label,
@@ -35,7 +36,6 @@ COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 OUTCOMES = ("both", "only_a", "only_b", "neither")
 """Who is right on a picture or photo."""
 
-GRANULOCYTES = ("basophil", "eosinophil", "neutrophil")
 CHANCE_ALONE = ("seed", "device", "compile")  # settings that change what a training finds by chance only
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -54,19 +54,26 @@ class Side:
     """A row a picture, with the columns of predictions.parquet."""
     settings: str = ""
     """All that a run's result hangs on, but for chance; empty for a cross-validation."""
+    before: pd.DataFrame | None = None
+    """The same predictions before the run's temperature; None where it has none, or several (a cross-validation)."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """What the run kept of its temperature and its cost; empty for a cross-validation."""
 
     def merged(self, groups: Mapping[str, Sequence[str]]) -> Side:
         """The same predictions with classes merged, as `merged` does."""
         table, classes = merged(self.table, self.classes, groups)
-        return replace(self, table=table, classes=classes)
+        before = None if self.before is None else merged(self.before, self.classes, groups)[0]
+        return replace(self, table=table, classes=classes, before=before)
 
 
 def side_of(run: Run) -> Side:
     """A run's predictions of its test pictures; LabError where it has none."""
-    table = run.predictions().query("split == 'test'")
+    table = run.predictions().query("split == 'test'").reset_index(drop=True)
     if table.empty:
         raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test split")
-    return Side(run.name, run.config.data, run.data_hash, run.classes, table, _settings(run))
+    summary = run.summary() or {}
+    before = None if summary.get("temperature_reason", "older") else uncalibrated(table, run.classes, run.temperature)
+    return Side(run.name, run.config.data, run.data_hash, run.classes, table, settings_of(run), before, summary)
 
 
 def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
@@ -162,73 +169,7 @@ def picture_outcomes(a: Side, b: Side) -> pd.Series:
     return pd.Series(_outcomes(right_a, right_b), index=a.table.image_id.to_numpy())
 
 
-def seed_groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The runs that differ by their seed alone, group by group, with what the seed changes. JSON-ready.
-
-    Each group has `runs` and `seeds` (at least two, one run a seed: the first given), and `metrics`:
-    {metric: {mean, spread}}, the spread being the standard deviation over the seeds; None where a run has no figure.
-    Runs that weren't tested are left out.
-    """
-    groups: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        summary = run.summary()
-        if summary and summary["test"]:
-            groups.setdefault(_settings(run), {}).setdefault(run.config.seed, run)
-    return [_spread(group) for group in groups.values() if len(group) > 1]
-
-
-def merged(
-    table: pd.DataFrame, classes: Sequence[str], groups: Mapping[str, Sequence[str]]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The same predictions seen with some classes taken together.
-
-    A group's probability is the sum of its classes', and the predicted class is the most probable one after that,
-    which need not be the group of the class predicted before.
-
-    Args:
-        table: with the columns of predictions.parquet; it stays as it is.
-        classes: its classes.
-        groups: {new name: the classes that it stands for}; classes in no group stay as they are.
-
-    Returns:
-        A new table and its classes, a group standing where its first class stood.
-
-    Raises:
-        LabError: for a class that isn't there or is in two groups, a name that is taken, or a single class left.
-    """
-    group_of = {name: group for group, members in groups.items() for name in members}
-    unknown = [name for name in group_of if name not in classes]
-    if unknown:
-        raise LabError(f"there is no class {unknown[0]!r} to merge: there are {', '.join(classes)}")
-    if len(group_of) < sum(len(members) for members in groups.values()):
-        raise LabError("a class can be merged into one group only")
-    taken = [group for group in groups if group in classes and group_of.get(group) != group]
-    if taken:
-        raise LabError(f"a group can't be called {taken[0]!r}: a class that isn't in it has that name")
-    left = list(dict.fromkeys(group_of.get(name, name) for name in classes))
-    if len(left) < 2:
-        raise LabError("merged so, there is one class left: at least two are needed")
-    shares = probabilities_of(table, classes)
-    summed = np.zeros((len(table), len(left)))
-    for place, name in enumerate(classes):
-        summed[:, left.index(group_of.get(name, name))] += shares[:, place]
-    result = table[["image_id", "split"]].copy()
-    result["label"] = table.label.map(lambda label: group_of.get(label, label))
-    result["predicted"] = np.asarray(left, dtype=object)[summed.argmax(1)]
-    result["source_photo"] = table.source_photo
-    for place, name in enumerate(left):
-        result[f"p_{name}"] = summed[:, place]
-    return result, left
-
-
-def granulocytes(classes: Sequence[str]) -> dict[str, list[str]] | None:
-    """The `groups` of `merged` that set granulocytes against the rest; None where the classes have no such halves."""
-    inside = [name for name in classes if name.casefold() in GRANULOCYTES]
-    rest = [name for name in classes if name not in inside]
-    return {"granulocyte": inside, "other": rest} if len(inside) > 1 and rest else None
-
-
-def _settings(run: Run) -> str:
+def settings_of(run: Run) -> str:
     """All that a run's result hangs on, but for chance."""
     settings = {name: value for name, value in run.settings.items() if name not in CHANCE_ALONE}
     return repr((settings, run.data_hash, run.classes, run.pretrained))
@@ -246,23 +187,6 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
             "are too narrow where pictures are copies of one photo"
         )
     return notes
-
-
-def _spread(group: Mapping[int, Run]) -> dict[str, Any]:
-    tests = [run.summary()["test"] for run in group.values()]  # type: ignore[index]  # seed_groups has looked
-    return {
-        "runs": [run.name for run in group.values()],
-        "seeds": list(group),
-        "metrics": {
-            metric: None
-            if any(test[metric] is None for test in tests)
-            else {
-                "mean": statistics.fmean(test[metric] for test in tests),
-                "spread": statistics.stdev(test[metric] for test in tests),
-            }
-            for metric in COMPARED
-        },
-    }
 
 
 def _who_is_right(

@@ -6,18 +6,17 @@ stands in the file, unrounded. Tables are HTML, curves are SVG.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.dial import accuracy_coverage
+from bloodcell_core.evaluation.charts import one_runs_curves, reliability, several_runs_curves
+from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.external import figure
-from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.runs import Run
 
 METRIC_WORDS = {
@@ -31,8 +30,6 @@ CLASS_WORDS = {
     "average_precision": "Average precision",
 }  # fmt: skip
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
-COLOURS = 8  # of curves, in the style sheet
-CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
 
 
 def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
@@ -64,21 +61,23 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             section("Classes", _classes(scores)),
             section("Confusion", _confusion(scores["confusion"], scores["classes"])),
             *([_calibration(scores["calibration"])] if scores["calibration"] else []),
-            section("Curves", tag("div", {"class": "charts"}, *_curves(table, scores["classes"]))),
+            section("Curves", one_runs_curves(table, scores["classes"])),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             _data(scores["data"]),
+            _cost({scores["run"]: scores["cost"]}),
             section("Settings", table_of(("Setting", "Value"), run.settings.items())),
         ],
         scores,
     )
 
 
-def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> str:
+def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], sides: Sequence[Side]) -> str:
     """The HTML of a comparison.
 
     Args:
-        told: what `compare --json` prints: runs, comparisons, seed_groups.
+        told: of `together.side_by_side`.
         settings: {run: its `Run.settings`}; those that differ are shown.
+        sides: what was compared.
     """
     names = [row["run"] for row in told["runs"]]
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in told["runs"])]
@@ -118,6 +117,9 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
                 section(f"Confusion of {row['run']}", _confusion(row["confusion"], list(row["per_class"])))
                 for row in told["runs"]
             ),
+            section("Curves", several_runs_curves({side.name: side.table for side in sides}, sides[0].classes)),
+            *_calibrations({row["run"]: row["calibration"] for row in told["runs"] if row["calibration"]}),
+            _cost({row["run"]: row["cost"] for row in told["runs"] if row["cost"]}),
             *([section("Settings that differ", table_of(("Setting", *settings), fields))] if fields else []),
             _data(told["runs"][0]["data"]),
         ],
@@ -207,98 +209,58 @@ def _matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
     return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
 
 
-class Curve(NamedTuple):
-    """A line of a chart whose axes both run from 0 to 1."""
-
-    name: str
-    points: list[tuple[float, float]]
-    whiskers: Sequence[tuple[float, Sequence[float]]] = ()
-    """(x, (low, high)) of upright lines."""
-
-
-def _chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool = False) -> Html:
-    """An SVG of curves, and their names below it; `even` draws the line from corner to corner."""
-
-    def at(x: float, y: float) -> str:
-        return f"{45 + 300 * x:.1f},{15 + 220 * (1 - y):.1f}"
-
-    def line(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> Html:
-        return tag("polyline", {"class": kind, "points": " ".join(at(*point) for point in points), "style": style})
-
-    drawn = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        drawn += [line("axis", [(share, 0), (share, 1)]), line("axis", [(0, share), (1, share)])]
-        x, y = at(share, share).split(",")
-        drawn.append(tag("text", {"x": x, "y": 250, "text-anchor": "middle"}, f"{share:g}"))
-        drawn.append(tag("text", {"x": 40, "y": y, "text-anchor": "end", "dominant-baseline": "middle"}, f"{share:g}"))
-    drawn.append(tag("text", {"x": 195, "y": 270, "text-anchor": "middle"}, across))
-    drawn.append(tag("text", {"x": 12, "y": 125, "text-anchor": "middle", "transform": "rotate(-90 12 125)"}, up))
-    if even:
-        drawn.append(line("even", [(0, 0), (1, 1)]))
-    key = []
-    for place, curve in enumerate(curves):
-        colour = f"var(--c{place % COLOURS})"
-        drawn += [
-            line("curve", [(x, low), (x, high)], f"stroke:{colour};opacity:.5") for x, (low, high) in curve.whiskers
-        ]
-        drawn.append(line("curve", curve.points, f"stroke:{colour}"))
-        key += [tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name]
-    picture = tag("svg", {"viewBox": "0 0 360 278", "role": "img", "aria-label": title}, *drawn)
-    return tag("figure", {}, tag("figcaption", {}, tag("strong", {}, title), *key), picture)
-
-
-def _curves(table: pd.DataFrame, classes: Sequence[str]) -> list[Html]:
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    labels, probabilities, _, _ = arrays_of(table, classes)
-    roc, precision = [], []
-    for index, name in enumerate(classes):
-        own = labels == index
-        if own.any() and not own.all():
-            false, true, _ = roc_curve(own, probabilities[:, index])
-            right, found, _ = precision_recall_curve(own, probabilities[:, index])
-            roc.append(Curve(name, _thinned(false, true)))
-            precision.append(Curve(name, _thinned(found, right)))
-    cover = accuracy_coverage(table, classes)
-    points = [(point["coverage"], point["accuracy"]) for point in cover]
-    limits = [(point["coverage"], point["intervals"]["accuracy"]) for point in cover if point["intervals"]["accuracy"]]
-    return [
-        _chart("ROC, each class against the rest", "false positives, share", "found, share", roc, even=True),
-        _chart("Precision and recall", "recall", "precision", precision),
-        _chart(
-            "If only the surest answers stand", "answers that stand, share", "right among them, share",
-            [Curve("accuracy with 95% interval", points, limits)],
-        ),
-    ]  # fmt: skip
-
-
-def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """At most `CURVE_POINTS` of a curve's points, both ends among them."""
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
-    return [(float(x[place]), float(y[place])) for place in kept]
-
-
 def _calibration(facts: Mapping[str, Any]) -> Html:
     shown = {"not calibrated": facts["before"]}
     if facts["after"]:
         shown = {f"calibrated, temperature {facts['temperature']:.2f}": facts["after"], "before": facts["before"]}
-    curves = [
-        Curve(
-            name,
-            [(part["confidence"], part["accuracy"]) for part in figures["bins"]],
-            [(part["confidence"], part["interval"]) for part in figures["bins"] if part["interval"]],
-        )
-        for name, figures in shown.items()
-    ]
-    words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
-    rows = [(text, *(_with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
-    rows.insert(1, ("Calibration error by chance alone", *(_figure(part["ece_by_chance"]) for part in shown.values())))
     return section(
         "Calibration",
         *(tag("p", {}, f"{warning[:1].upper()}{warning[1:]}") for warning in facts["warnings"]),
-        table_of(("", *shown), rows),
-        tag("div", {"class": "charts"}, _chart("Reliability", "certainty of the answer", "right, share", curves, True)),
+        _calibration_figures(shown),
+        reliability(shown),
     )
+
+
+def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
+    """Of several runs, as their answers are: calibrated where a temperature could be fitted."""
+    if not told:
+        return []
+    shown = {name: facts["after"] or facts["before"] for name, facts in told.items()}
+    warnings = [f"{name}: {warning}" for name, facts in told.items() for warning in facts["warnings"]]
+    temperatures = ("Temperature", *(_figure(facts["temperature"]) for facts in told.values()))
+    figures = _calibration_figures(shown, [temperatures])
+    return [section("Calibration", *(tag("p", {}, each) for each in warnings), figures, reliability(shown))]
+
+
+def _calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
+    words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
+    rows = [(text, *(_with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
+    rows.insert(1, ("Calibration error by chance alone", *(_figure(part["ece_by_chance"]) for part in shown.values())))
+    return table_of(("", *shown), [*rows, *more])
+
+
+def _cost(told: Mapping[str, Mapping[str, Any]]) -> Html:
+    """What each run costs; a dash where it was not measured."""
+    rows = [
+        (
+            name, _number(facts["parameters"]), _number(facts["flops"]),
+            "–" if facts["milliseconds"] is None else f"{facts['milliseconds']:.3g} ({facts['milliseconds_on']})",
+            "–" if facts["training_seconds"] is None else f"{facts['training_seconds']:,.0f}",
+        )
+        for name, facts in told.items()
+    ]  # fmt: skip
+    head = (
+        "Run",
+        "Weights",
+        "Multiplications and additions a picture",
+        "Milliseconds a picture",
+        "Seconds of training",
+    )
+    return section("Cost", table_of(head, rows))
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _elsewhere(scores: Mapping[str, Any]) -> Html:

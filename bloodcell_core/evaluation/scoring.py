@@ -92,6 +92,16 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def costs_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run costs, from its summary. JSON-ready.
+
+    parameters; flops: multiplications and additions a picture; milliseconds a picture, and milliseconds_on: where that
+    was measured; training_seconds. Each is None where the run didn't keep it.
+    """
+    names = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
+    return {name: summary.get(name) for name in names}
+
+
 def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:
     return {metric: list(limits) if limits else None for metric, limits in intervals.items()}
 
@@ -134,14 +144,15 @@ def evaluated(
         dataset = Dataset(name)
         pictures, facts = external_pictures(run, dataset, split, told)
         table = _predict(run, dataset, pictures, device)
-    scores = score(table, run.classes)
+    scores, summary = score(table, run.classes), run.summary() or {}
     calibrated = None
     if not own or split == "test":
-        calibrated = calibration(table, run.classes, run.summary() or {}, elsewhere=not own)
+        calibrated = calibration(table, run.classes, summary, elsewhere=not own)
     return {
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
+        "cost": costs_of(summary),
     }, table  # fmt: skip
 
 

@@ -163,6 +163,19 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
         "val_accuracy": float(np.mean(val.label == val.predicted)) if len(val) else None,
         "val_loss": None,
         "parameters": sum(summary["parameters"] for summary in summaries),
+        **_answering_cost(summaries),
         **temperature,
         "test": score(test, members[0].classes),
     }
+
+
+def _answering_cost(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `models.cost` tells, summed; None where a member didn't measure it, or elsewhere than the others."""
+    costs: dict[str, Any] = dict.fromkeys(("flops", "milliseconds", "milliseconds_on"))
+    if all(summary.get("flops") for summary in summaries):
+        costs["flops"] = sum(summary["flops"] for summary in summaries)
+    places = {summary.get("milliseconds_on") for summary in summaries}
+    if len(places) == 1 and None not in places:
+        costs["milliseconds"] = sum(summary["milliseconds"] for summary in summaries)
+        costs["milliseconds_on"] = places.pop()
+    return costs

@@ -228,6 +228,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     from bloodcell_core.evaluation.calibration import fitted_temperature
     from bloodcell_core.evaluation.likeness import fit_run
     from bloodcell_core.evaluation.scoring import predictions_table, score
+    from bloodcell_core.models.cost import cost_of
     from bloodcell_core.models.forward import predict_logits, softmax
     from bloodcell_core.models.network import count_parameters, load_network
 
@@ -255,6 +256,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
             "val_accuracy": best["val_accuracy"],
             "val_loss": best["val_loss"],
             "parameters": count_parameters(network),
+            **cost_of(network, run.config.size, device),
             **fitted,
             "test": score(test, run.classes) if len(test) else None,
         },

@@ -1,0 +1,130 @@
+"""The curves of a report, as SVG: nothing is run and nothing loaded to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.evaluation.dial import accuracy_coverage
+from bloodcell_core.evaluation.document import Html, tag
+
+COLOURS = 8  # of curves, in the style sheet
+CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
+
+
+class Curve(NamedTuple):
+    """A line of a chart whose axes both run from 0 to 1."""
+
+    name: str
+    points: list[tuple[float, float]]
+    whiskers: Sequence[tuple[float, Sequence[float]]] = ()
+    """(x, (low, high)) of upright lines."""
+
+
+def chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool = False) -> Html:
+    """An SVG of curves, and their names below it; `even` draws the line from corner to corner."""
+
+    def at(x: float, y: float) -> str:
+        return f"{45 + 300 * x:.1f},{15 + 220 * (1 - y):.1f}"
+
+    def line(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> Html:
+        return tag("polyline", {"class": kind, "points": " ".join(at(*point) for point in points), "style": style})
+
+    drawn = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        drawn += [line("axis", [(share, 0), (share, 1)]), line("axis", [(0, share), (1, share)])]
+        x, y = at(share, share).split(",")
+        drawn.append(tag("text", {"x": x, "y": 250, "text-anchor": "middle"}, f"{share:g}"))
+        drawn.append(tag("text", {"x": 40, "y": y, "text-anchor": "end", "dominant-baseline": "middle"}, f"{share:g}"))
+    drawn.append(tag("text", {"x": 195, "y": 270, "text-anchor": "middle"}, across))
+    drawn.append(tag("text", {"x": 12, "y": 125, "text-anchor": "middle", "transform": "rotate(-90 12 125)"}, up))
+    if even:
+        drawn.append(line("even", [(0, 0), (1, 1)]))
+    key = []
+    for place, curve in enumerate(curves):
+        colour = f"var(--c{place % COLOURS})"
+        drawn += [
+            line("curve", [(x, low), (x, high)], f"stroke:{colour};opacity:.5") for x, (low, high) in curve.whiskers
+        ]
+        drawn.append(line("curve", curve.points, f"stroke:{colour}"))
+        key += [tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name]
+    picture = tag("svg", {"viewBox": "0 0 360 278", "role": "img", "aria-label": title}, *drawn)
+    return tag("figure", {}, tag("figcaption", {}, tag("strong", {}, title), *key), picture)
+
+
+def charts(*drawn: Html) -> Html:
+    """Charts beside each other, as many as the page is wide."""
+    return tag("div", {"class": "charts"}, *drawn)
+
+
+def one_runs_curves(table: pd.DataFrame, classes: Sequence[str]) -> Html:
+    """ROC and precision-recall of each class against the rest, and accuracy against coverage, of one run."""
+    lines = {name: class_curves(table, name) for name in classes}
+    cover = accuracy_coverage(table, classes)
+    points = [(point["coverage"], point["accuracy"]) for point in cover]
+    limits = [(point["coverage"], point["intervals"]["accuracy"]) for point in cover if point["intervals"]["accuracy"]]
+    return charts(
+        _roc("ROC, each class against the rest", {name: each[0] for name, each in lines.items() if each}),
+        _precision("Precision and recall", {name: each[1] for name, each in lines.items() if each}),
+        chart(
+            "If only the surest answers stand", "answers that stand, share", "right among them, share",
+            [Curve("accuracy with 95% interval", points, limits)],
+        ),
+    )  # fmt: skip
+
+
+def several_runs_curves(tables: Mapping[str, pd.DataFrame], classes: Sequence[str]) -> Html:
+    """For each class ROC and precision-recall of all runs in one chart; `tables` are predictions by run."""
+    drawn = []
+    for name in classes:
+        lines = {run: found for run, table in tables.items() if (found := class_curves(table, name))}
+        if lines:
+            drawn.append(_roc(f"ROC, {name} against the rest", {run: each[0] for run, each in lines.items()}))
+            drawn.append(_precision(f"Precision and recall, {name}", {run: each[1] for run, each in lines.items()}))
+    return charts(*drawn)
+
+
+def reliability(told: Mapping[str, Mapping[str, Any]]) -> Html:
+    """How often answers of a certainty are right, by name; of `calibration`'s `before` or `after`."""
+    curves = [
+        Curve(
+            name,
+            [(part["confidence"], part["accuracy"]) for part in figures["bins"]],
+            [(part["confidence"], part["interval"]) for part in figures["bins"] if part["interval"]],
+        )
+        for name, figures in told.items()
+    ]
+    return charts(chart("Reliability", "certainty of the answer", "right, share", curves, even=True))
+
+
+Points = list[tuple[float, float]]
+
+
+def class_curves(table: pd.DataFrame, name: str) -> tuple[Points, Points] | None:
+    """The ROC and the precision-recall curve of a class against the rest; None where all bear it, or none does."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    own, shares = (table.label == name).to_numpy(), table[f"p_{name}"].to_numpy()
+    if own.all() or not own.any():
+        return None
+    false, true, _ = roc_curve(own, shares)
+    right, found, _ = precision_recall_curve(own, shares)
+    return _thinned(false, true), _thinned(found, right)
+
+
+def _roc(title: str, lines: Mapping[str, Points]) -> Html:
+    curves = [Curve(name, points) for name, points in lines.items()]
+    return chart(title, "false positives, share", "found, share", curves, even=True)
+
+
+def _precision(title: str, lines: Mapping[str, Points]) -> Html:
+    return chart(title, "recall", "precision", [Curve(name, points) for name, points in lines.items()])
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> Points:
+    """At most `CURVE_POINTS` of a curve's points, both ends among them."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
+    return [(float(x[place]), float(y[place])) for place in kept]

@@ -1,0 +1,88 @@
+"""Several runs side by side: the figures of each, each set against the first, and what a seed alone changes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.calibration import calibration
+from bloodcell_core.evaluation.comparison import COMPARED, Side, compare_sides, settings_of
+from bloodcell_core.evaluation.scoring import costs_of, score
+from bloodcell_core.runs import Run
+
+
+def side_by_side(sides: Sequence[Side]) -> dict[str, Any]:
+    """What `compare` prints of one or more sides. JSON-ready.
+
+    Returns:
+        - runs: for each side run, data, all figures of `scoring.score`, `calibration` and `cost` (both None for a
+          cross-validation, whose networks have a temperature and a cost each).
+        - comparisons: `comparison.compare_sides` of the first with each other one.
+        - seed_groups: of those that are runs.
+
+    Raises:
+        LabError: where one can't be compared with the first, before anything is scored, or comes twice.
+    """
+    if len({side.name for side in sides}) < len(sides):
+        raise LabError("compare takes different runs, each once")
+    first, *others = sides
+    comparisons = [compare_sides(first, other) for other in others]
+    rows = [
+        {
+            "run": side.name,
+            "data": side.data,
+            **score(side.table, side.classes),
+            "calibration": calibration_of(side) if side.settings else None,
+            "cost": costs_of(side.summary) if side.settings else None,
+        }
+        for side in sides
+    ]
+    return {
+        "runs": rows,
+        "comparisons": comparisons,
+        "seed_groups": seed_groups(
+            [Run(side.name) for side in sides if side.settings],
+            [row for side, row in zip(sides, rows, strict=True) if side.settings],
+        ),
+    }
+
+
+def calibration_of(side: Side) -> dict[str, Any]:
+    """`calibration.calibration` of a run's side, its classes merged or not."""
+    return calibration(side.table, side.classes, side.summary, before=side.before)
+
+
+def seed_groups(runs: Sequence[Run], figures: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The runs that differ by their seed alone, group by group, with what the seed changes. JSON-ready.
+
+    `figures` are each run's, where they aren't those of its summary: its classes were merged.
+
+    Each group has `runs` and `seeds` (at least two, one run a seed: the first given), and `metrics`:
+    {metric: {mean, spread}}, the spread being the standard deviation over the seeds; None where a run has no figure.
+    Runs that weren't tested are left out.
+    """
+    groups: dict[str, dict[int, tuple[str, Mapping[str, Any]]]] = {}
+    for place, run in enumerate(runs):
+        test = (run.summary() or {}).get("test") if figures is None else figures[place]
+        if test:
+            groups.setdefault(settings_of(run), {}).setdefault(run.config.seed, (run.name, test))
+    return [_spread(group) for group in groups.values() if len(group) > 1]
+
+
+def _spread(group: Mapping[int, tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    names, tests = zip(*group.values(), strict=True)
+    return {
+        "runs": list(names),
+        "seeds": list(group),
+        "metrics": {
+            metric: None
+            if any(test[metric] is None for test in tests)
+            else {
+                "mean": statistics.fmean(test[metric] for test in tests),
+                "spread": statistics.stdev(test[metric] for test in tests),
+            }
+            for metric in COMPARED
+        },
+    }
