@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloodcell_core.evaluation.curves import RISING_EPOCHS, Course, learned_by_heart, stretches
+from bloodcell_core.evaluation.curves import RISING_EPOCHS, Course, extremes, learned_by_heart, stretches
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -65,6 +65,21 @@ def test_stretches_are_means_of_equal_length(values: list[float], most: int) -> 
 
 def test_no_steps_no_stretches() -> None:
     assert [len(part) for part in stretches([], 10)] == [0, 0]
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), max_size=300), st.integers(4, 50))
+def test_a_line_through_few_points_keeps_its_ends_its_lowest_and_its_highest(values: list[float], most: int) -> None:
+    places = extremes(np.array(values), most)
+    assert len(places) <= most
+    assert (np.diff(places) > 0).all()
+    if len(values) <= most:
+        assert places.tolist() == list(range(len(values)))
+    else:
+        assert (places[0], places[-1]) == (0, len(values) - 1)
+    numbers = [value for value in values if value == value]
+    if numbers:
+        kept = [values[place] for place in places]
+        assert {min(numbers), max(numbers)} <= set(kept)
 
 
 FALLING = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]

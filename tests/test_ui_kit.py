@@ -1,14 +1,12 @@
 """The parts that all pages share: colours, address, gallery, matrix, charts. Without a browser."""
 
 import base64
-import json
 import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -314,40 +312,6 @@ def test_a_difference_says_what_became_better_and_worse():
 
 
 # ---- Charts --------------------------------------------------------------------------------------------
-
-CURVE = pd.DataFrame(
-    {
-        "run": ["r"] * 5,
-        "split": ["train", "train", "validation", "train", "validation"],
-        "epoch": [0.5, 1.0, 1.0, 1.5, 2.0],
-        "value": [4.0, 3.0, 3.5, 2.0, 2.5],
-    }
-)
-
-
-def test_hovering_anywhere_shows_the_last_value_of_every_series():
-    table = charts._with_hover_values(CURVE, [("r", "train"), ("r", "validation")])
-    at = table.set_index("epoch")[["series0", "series1"]].groupby("epoch").first()
-    assert at.loc[1.5].tolist() == [2.0, 3.5]
-    assert at.loc[2.0].tolist() == [2.0, 2.5]
-    assert len(table) == len(CURVE)
-
-
-def test_learning_curves_keep_their_specification_while_a_run_goes_on():
-    """A changed specification, but for the data's name, would mount the chart anew: a flicker a tick."""
-    script = """
-from ui import charts; import pandas as pd; import streamlit as st
-charts.learning_curves(pd.DataFrame(st.session_state["curve"]), title="loss", log=True)
-"""
-    app = AppTest.from_string(script, default_timeout=30)
-    specs = []
-    for rows in (CURVE.iloc[:3], CURVE):
-        app.session_state["curve"] = rows.to_dict("list")
-        app.run()
-        assert not app.exception
-        specs.append(json.loads(app.get("vega_lite_chart")[0].proto.spec) | {"data": None})
-    assert specs[0] == specs[1]
-
 
 def test_class_bars_stack_nothing_and_miss_nothing():
     figure = charts.class_bars_figure({"train": {"b": 3, "a": 1}, "test": {"b": 2}}, "pictures", dark=False)

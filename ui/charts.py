@@ -1,71 +1,14 @@
-"""Learning curves, counts by class, and bars of probabilities."""
+"""Counts by class, bars of probabilities, and what the pictures of a dataset are like."""
 
 import html
 from collections.abc import Mapping, Sequence
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from ui.theme import class_colours, css_colours, is_dark, pretty, style
-
-
-def learning_curves(
-    frame: pd.DataFrame, *, title: str, log: bool = False, percent: bool = False, height: int = 280
-) -> None:
-    """Draw one measure over the epochs: a colour a run, solid for validation and dashed for training.
-
-    `frame` has the columns run, split ("train", "validation", or "step" for a pale line behind), epoch and value;
-    about 2,000 rows are plenty. Short names of runs read best: the legend shows about 20 characters. While only rows
-    change from tick to tick, and not the runs or options, the browser keeps the chart and takes over the new data; it
-    would forget a zoom of its own.
-    """
-    measured = frame.loc[frame.split != "step", ["run", "split"]]
-    series = sorted(measured.drop_duplicates().itertuples(index=False, name=None))
-    number = ".1%" if percent else ".4~f"
-    x = alt.X(
-        "epoch:Q",
-        title="epoch",
-        scale=alt.Scale(nice=False),
-        axis=alt.Axis(tickMinStep=1),
-    )
-    y = alt.Y(
-        "value:Q",
-        title=title,
-        scale=alt.Scale(type="log" if log else "linear", zero=False, nice=not log),
-        axis=alt.Axis(format="%" if percent else "~g", tickCount=6),
-    )
-    dashes = alt.Scale(domain=["validation", "train"], range=[[1, 0], [4, 4]])
-    dash = alt.StrokeDash("split:N", scale=dashes, legend=None)
-    colour = alt.Color("run:N", legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=170))
-    at = alt.selection_point(name="at", fields=["epoch"], nearest=True, on="pointermove", empty=False)
-    hover = [alt.Tooltip("epoch:Q", format=".2~f")] + [
-        alt.Tooltip(f"series{place}:Q", title=f"{split}, {run}", format=number)
-        for place, (run, split) in enumerate(series)
-    ]
-    lines = alt.Chart().mark_line(strokeWidth=2).encode(x, y, colour, dash).transform_filter("datum.split != 'step'")
-    steps = alt.Chart().mark_line(strokeWidth=1, opacity=0.35).encode(x, y, colour)
-    behind = steps.transform_filter("datum.split == 'step'")
-    rule = (
-        alt.Chart()
-        .mark_rule(color="#8A8796")
-        .encode(x, opacity=alt.condition(at, alt.value(0.6), alt.value(0)), tooltip=hover)
-        .add_params(at)
-    )
-    chart = alt.layer(behind, lines, rule, data=_with_hover_values(frame, series)).properties(height=height)
-    st.altair_chart(chart, alt=f"{title} over the epochs")
-
-
-def _with_hover_values(frame: pd.DataFrame, series: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Add to each row what every series last stood at by that epoch, so that one hover can show them all.
-
-    In the same table, because a chart with a second one would be mounted anew at each tick.
-    """
-    wide = frame.pivot_table(index="epoch", columns=["run", "split"], values="value").sort_index().ffill()
-    columns = {f"series{place}": wide[pair] for place, pair in enumerate(series)}
-    return frame.merge(pd.DataFrame(columns, index=wide.index), left_on="epoch", right_index=True)
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str, title: str = "pictures") -> None:

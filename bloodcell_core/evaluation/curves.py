@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,29 @@ class Course:
                 self.epochs.append(event)
 
 
-def stretches(values: list[float], most: int) -> tuple[np.ndarray, np.ndarray]:
+def stretches(values: Sequence[float] | np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Means over at most `most` stretches of equal length, and the number of the last value of each, from 1."""
-    if not values:
+    if not len(values):
         return np.empty(0), np.empty(0, int)
     length = -(-len(values) // most)
     starts = np.arange(0, len(values), length)
     ends = np.append(starts[1:], len(values))
     return np.add.reduceat(np.asarray(values, float), starts) / (ends - starts), ends
+
+
+def extremes(values: np.ndarray, most: int) -> np.ndarray:
+    """Places, in order, of at most `most` of the values (four or more) that a line may be drawn by.
+
+    The first and the last, and of equal stretches between them the lowest and the highest: a line through means would
+    hide a spike and show figures that never were. NaN counts for neither.
+    """
+    if len(values) <= most:
+        return np.arange(len(values))
+    inner = np.asarray(values[1:-1], float)
+    parts = np.array_split(np.arange(len(inner)), (most - 2) // 2)
+    low, high = np.where(np.isnan(inner), np.inf, inner), np.where(np.isnan(inner), -np.inf, inner)
+    found = [part[pick] for part in parts for pick in (low[part].argmin(), high[part].argmax())]
+    return np.unique([0, *(place + 1 for place in found), len(values) - 1])
 
 
 def learned_by_heart(epochs: list[dict[str, Any]]) -> str | None:

@@ -58,7 +58,7 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     go_to(page, "Train")
     train(page, EPOCHS)
     expect(page.get_by_text(re.compile(rf"epoch \d+ of {EPOCHS}")).first).to_be_visible()
-    expect(page.locator("[data-testid=stVegaLiteChart] :is(canvas, svg)").first).to_be_visible()
+    expect(page.get_by_label("Loss over the epochs")).to_be_visible()
     before = epoch_shown(page)
     page.reload()
     settled(page)
