@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -16,15 +17,13 @@ from bloodcell_core.training import groups, jobs
 from ui import config_form, curves, lab, shell
 from ui.estimates import time_estimate
 from ui.groups import cross_validation_button, group_card
+from ui.networks import WEIGHTS_WORDS, about, ask_network, ask_weights
 from ui.run_cards import LIKE, run_card
 from ui.searches import search_panel
 
 TICK = 1.5  # seconds between two looks at the run folders
 SHOWN_RUNS = 8
 DOUBLE_CLICK = 2.0  # seconds in which the same settings are not started again
-WEIGHTS_WORDS = {"default": "ImageNet (pretrained)", "none": "None: from scratch", "file": "From a file"}
-TIMM = "timm/"
-"""Stands in the list of networks for any network of timm."""
 
 shell.page("Train", "Start a network and watch it learn. A run goes on when you close this page.")
 names = lab.need_dataset()
@@ -49,25 +48,6 @@ def start(configs: list[TrainConfig]) -> None:
         st.toast(f"{len(started)} {'run' if len(started) == 1 else 'runs'} started")
 
 
-def ask_network() -> str:
-    """The network's name, with what is known of it beneath; '' where it is none yet."""
-    known = [*MODELS, TIMM]
-    asked = shell.address("model") or ""
-    if asked.startswith(TIMM) and asked != TIMM:  # as of a duplicated run
-        known.append(asked)
-    model = shell.bound_selectbox(
-        "Network", known, "model", default="basic_cnn",
-        format_func=lambda name: MODELS[name].title if name in MODELS else "Any of timm …" if name == TIMM else name,
-    )  # fmt: skip
-    if model == TIMM:
-        typed = st.text_input("Its name in timm", placeholder="resnet26d", help="As timm.list_models() has it.")
-        model = TIMM + typed.strip() if typed.strip() else ""
-    if model:
-        info = model_info(model)
-        st.caption(f"{info.about} {info.parameters / 1e6:.2g} million weights, {info.flops / 1e6:.0f} MFLOP a picture.")
-    return model
-
-
 def ask_preset() -> tuple[str, dict[str, Any]]:
     """A preset's name and its settings: one of the lab's, or those of a run."""
     like = shell.address("preset") or ""
@@ -84,37 +64,26 @@ def ask_preset() -> tuple[str, dict[str, Any]]:
     return preset, run_folders.Run(preset.removeprefix(LIKE)).config.to_json() | {"folds": 0, "fold": 1}
 
 
-def ask_weights(default: str) -> str:
-    """The first weights of a pretrained network; '' where a file is still to be named."""
-    words = list(WEIGHTS_WORDS)
-    weights = st.selectbox(
-        "First weights", words, words.index(default if default in words else "file"), format_func=WEIGHTS_WORDS.get,
-        help="EfficientNet-Lite0 brings its own; those of others are downloaded once: offline, give a file or train "
-        "from scratch.",
-    )  # fmt: skip
-    if weights == "file":
-        given = default if default not in words else ""
-        return st.text_input("Path of a weights file", given, placeholder="resnet18.safetensors or .pth")
-    return weights
-
-
 def ask() -> None:
     """The form, and the buttons that start what it says."""
     dataset = shell.bound_selectbox("Dataset", names, "dataset")
     config, problem = None, ""
     try:
-        model = ask_network()
+        model = ask_network(partial(shell.bound_selectbox, param="model", default="basic_cnn"), "train",
+                            asked=shell.address("model") or "")  # fmt: skip
+        told = st.empty()
         preset, values = ask_preset()
         view = st.segmented_control(
             "View", VIEWS, default=values["view"], required=True, key=f"view-{preset}",
             format_func={"frame": "Frame", "cell": "Cell"}.get,
             help="Frame: the whole picture. Cell: a square cut around the white cell.",
         )  # fmt: skip
-        weights = "default"
-        if model and model_info(model).pretrained:
-            weights = ask_weights(values.get("weights", "default"))
+        weights = ask_weights(model, values.get("weights", "default"))
         with st.expander("Advanced settings"):
             settings = config_form.advanced_fields(values, key=preset)
+        if model:
+            classes = len(lab.dataset(dataset).classes)
+            told.caption(shell.plain(about(model, settings["size"], settings["width"], classes)))
         if model and weights:
             config = TrainConfig(**settings | {"data": dataset, "model": model, "view": view, "weights": weights})
         else:
@@ -181,6 +150,7 @@ else:
             st.multiselect(
                 "Runs in the chart", [run.name for run in recent if run.trained_here], key="curve_runs",
                 format_func=lab.run_title, placeholder="those at work, or the newest",
+                max_selections=curves.MOST_RUNS,
             )  # fmt: skip
             st.toggle("Logarithmic loss", key="log_scale")
         ticking = any(run.status()["state"] not in ENDED for run in recent)

@@ -26,6 +26,7 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, efficientnet_lite0, resnet18
+from bloodcell_core.models.costs import cost
 from bloodcell_core.models.forward import predict_logits, to_input
 from bloodcell_core.models.network import build_network, count_parameters, load_network, network_of
 from bloodcell_core.models.weights_file import read_weights
@@ -83,6 +84,21 @@ def test_the_table_tells_the_flops_of_a_picture(model: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 3, 96, 96))
     assert counter.get_total_flops() == MODELS[model].flops
+
+
+@every_model
+@pytest.mark.parametrize(("size", "classes"), [(32, 4), (64, 2), (97, 7), (130, 4)])
+def test_what_a_network_costs_at_any_size_is_what_pytorch_counts(model: str, size: int, classes: int) -> None:
+    for width in (0.5, 1.0, 1.3) if MODELS[model].widens else (1.0,):
+        network = build_network(model, classes, size, width=width).eval()
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(torch.zeros(1, 3, size, size))
+        assert cost(model, size, width, classes) == (count_parameters(network), counter.get_total_flops())
+
+
+def test_the_cost_of_no_network_is_refused() -> None:
+    with pytest.raises(LabError, match="no network is called"):
+        cost("none_such", 96)
 
 
 @every_model

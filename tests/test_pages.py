@@ -85,6 +85,19 @@ def test_train_starts_a_run_with_the_form_s_settings(lab, monkeypatch):
     assert runs.Run(made).config.data == "demo"
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_network_costs_is_told_at_the_size_and_width_chosen(model, lab):
+    from bloodcell_core.models.costs import cost
+
+    app = draw("pages/2_Train.py", model=model)
+    for size, width in ((64, 1.0), (128, 1.0), *([(128, 0.5)] if MODELS[model].widens else [])):
+        next(field for field in app.number_input if field.label == "Size").set_value(size).run()
+        next(field for field in app.text_input if field.label == "Width").set_value(f"{width}").run()
+        reckoned = cost(model, size, width)
+        assert f"{reckoned.flops / 1e6:,.0f} MFLOP a picture of {size}×{size}" in words(app)
+        assert f"{reckoned.parameters / 1e6:.2g} million weights" in words(app)
+
+
 def test_train_all_three_tells_of_missing_weights_and_starts_the_others(lab, monkeypatch):
     from bloodcell_core.errors import LabError
     from bloodcell_core.models import resnet18

@@ -72,6 +72,27 @@ def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypat
     assert studies.names() == [name]
 
 
+def test_any_network_of_timm_can_be_searched_for(panel: AppTest) -> None:
+    pytest.importorskip("timm")
+    panel.run()
+    panel.selectbox("search_model").set_value("timm/").run()
+    assert panel.button("search_start").disabled
+    panel.text_input("timm-search").set_value("no_such_network").run()
+    assert "timm has no network called" in words(panel).replace("\\", "")
+    assert panel.button("search_start").disabled
+    panel.text_input("timm-search").set_value("resnet10t").run()
+    assert not panel.exception
+    assert "MFLOP a picture of 64×64" in words(panel)
+    fields = panel.button_group("search_fields_timm/resnet10t")
+    assert "learning_rate" in fields.value
+    assert not {"width", "dropout"} & set(fields.options)
+    next(box for box in panel.selectbox if box.label == "First weights").set_value("none").run()
+    panel.button("search_start").click().run()
+    assert not panel.exception
+    (name,) = studies.names()
+    assert (Study(name).config.model, Study(name).config.weights) == ("timm/resnet10t", "none")
+
+
 def test_a_finished_study_shows_its_trials_and_trains_with_the_best(panel: AppTest) -> None:
     study = searched(5)
     panel.run()

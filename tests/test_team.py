@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from bloodcell_core import runs
 from bloodcell_core.errors import LabError
+from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.team import ALONE, Team
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
@@ -140,3 +142,40 @@ def test_a_batch_smaller_than_the_team_is_refused() -> None:
     assert "2 processes can't share batches of 1: raise batch_size" in errors
 
 
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+
+
+@pytest.mark.parametrize("model", ["resnet18", "efficientnet_lite0", "timm/efficientnet_lite0"])
+def test_on_gpus_batch_normalisation_goes_by_the_whole_batch(model: str) -> None:
+    """What can be seen without two GPUs: the layers are PyTorch's shared ones, over the same weights."""
+    torch.manual_seed(0)
+    network = build_network(model, 4, 32)
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = network.eval()(pictures)
+    weights = {name: id(weight) for name, weight in network.named_parameters()}
+    buffers = set(network.state_dict())
+    assert batch_norms(network)
+    assert not Team(0, 2).share_statistics(network, on_cuda=True)
+    assert all(isinstance(layer, nn.SyncBatchNorm) for layer in batch_norms(network))
+    assert {name: id(weight) for name, weight in network.named_parameters()} == weights  # the optimizer has these
+    assert set(network.state_dict()) == buffers
+    with torch.inference_mode():
+        assert torch.equal(network.eval()(pictures), before)
+
+
+def test_on_cpus_it_is_told_that_statistics_are_each_processs_own() -> None:
+    network = build_network("resnet18", 4, 32)
+    assert "each process's own share" in Team(0, 2).share_statistics(network, on_cuda=False)
+    assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in batch_norms(network))
+
+
+@pytest.mark.parametrize(("model", "team"), [("resnet18", ALONE), ("cell_net", Team(0, 2))])
+@pytest.mark.parametrize("on_cuda", [False, True])
+def test_without_a_team_or_without_batch_normalisation_nothing_is_told_or_changed(
+    model: str, team: Team, on_cuda: bool
+) -> None:
+    network = build_network(model, 4, 32)
+    assert not team.share_statistics(network, on_cuda)
+    assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in network.modules())

@@ -33,10 +33,12 @@ from bloodcell_core.evaluation.calibration import fitted_temperature, uncalibrat
 from bloodcell_core.evaluation.scoring import evaluate_run, predictions_table, probabilities_of
 from bloodcell_core.models.forward import predict_probabilities
 from bloodcell_core.models.network import load_network
-from bloodcell_core.runs import Run
+from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs, loop, reporter, worker
 from bloodcell_core.training.prepare import split_rows
 from tests.training_fixtures import Killed, losses, tiny, train_here, wait_for
+
+ROOT = Path(__file__).parent.parent
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -586,6 +588,30 @@ def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopp
     assert (first.folder / "checkpoint.pt").exists()
     with pytest.raises(LabError, match="isn't at work: it is stopped"):
         jobs.request_stop(first)
+
+
+def test_the_queue_goes_on_when_the_server_that_filled_it_is_killed() -> None:
+    """With all that is in its process group, as a terminal that is closed or a service that is stopped does."""
+    script = """
+import sys, time
+from bloodcell_core.training import jobs
+from tests.training_fixtures import tiny
+for epochs in (20, 2):
+    print(jobs.train_detached(tiny(epochs=epochs)).name, flush=True)
+time.sleep(600)
+"""
+    server = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT
+    )
+    assert server.stdout is not None
+    queued = [Run(server.stdout.readline().strip()) for _ in range(2)]
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    server.stdout.close()
+    for run in queued:
+        wait_for(lambda: raw_status(run)["state"] in ENDED, "the run has ended")  # noqa: B023
+    assert [state_of(run) for run in queued] == ["done", "done"]
+    assert raw_status(queued[0])["ended"] <= raw_status(queued[1])["started"]
 
 
 def test_a_run_on_another_device_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -16,7 +17,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.studies import Study
-from ui import shell
+from ui import lab, shell
+from ui.networks import about, ask_network, ask_weights
 
 TICK = 2.0  # seconds between two looks at a search that is at work
 EPOCHS, PICTURES = 5, 2000  # of a trial, where nothing else is asked for
@@ -44,10 +46,8 @@ def pretty(field: str) -> str:
 def _form(names: Sequence[str]) -> None:
     shown = shell.address("dataset")
     dataset = st.selectbox("Dataset", names, names.index(shown) if shown in names else 0, key="search_dataset")
-    model = st.selectbox(
-        "Network", list(MODELS), list(MODELS).index("cell_net"), format_func=lambda name: MODELS[name].title,
-        key="search_model",
-    )  # fmt: skip
+    model = ask_network(partial(st.selectbox, index=list(MODELS).index("cell_net"), key="search_model"), "search")
+    told = st.empty()
     preset = st.selectbox(
         "Preset", list(PRESETS), list(PRESETS).index("quick look"), format_func=str.capitalize, key="search_preset",
         help="What stays the same for all trials. The first trial is these settings as they are.",
@@ -58,14 +58,25 @@ def _form(names: Sequence[str]) -> None:
     with st.container(horizontal=True):
         epochs = st.number_input("Epochs a trial", 1, 1000, EPOCHS, help="Bad trials are broken off before.")
         pictures = st.number_input("Pictures an epoch", 0, 10_000_000, PICTURES, help="0 for all.")
-    fields = st.pills(
-        "What to vary", studies.searchable(model), selection_mode="multi", default=studies.usual(model),
-        format_func=pretty, key=f"search_fields_{model}", wrap=True,
-    )  # fmt: skip
+    fields: list[str] = []
+    weights = ""
+    try:
+        weights = ask_weights(model)
+        if model:
+            told.caption(shell.plain(about(model, PRESETS[preset]["size"], 1.0, len(lab.dataset(dataset).classes))))
+            fields = st.pills(
+                "What to vary", studies.searchable(model), selection_mode="multi", default=studies.usual(model),
+                format_func=pretty, key=f"search_fields_{model}", wrap=True,
+            )  # fmt: skip
+        else:
+            told.caption("Give the name of a network.")
+    except LabError as error:
+        shell.show_error(str(error))
     st.caption("Trials are compared on photos kept back from the training split. The test split is not looked at.")
-    if st.button("Search", type="primary", icon=":material/search:", disabled=not fields, key="search_start"):
+    ready = bool(fields and weights)
+    if st.button("Search", type="primary", icon=":material/search:", disabled=not ready, key="search_start"):
         settings = PRESETS[preset] | {"epochs": int(epochs), "pictures_per_epoch": int(pictures)}
-        _start(TrainConfig(data=dataset, model=model, **settings), fields, int(trials), int(minutes))
+        _start(TrainConfig(data=dataset, model=model, weights=weights, **settings), fields, int(trials), int(minutes))
 
 
 def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) -> None:

@@ -35,10 +35,10 @@ def timm_info(model: str) -> ModelInfo:
     config = _config(model)
     size = SIZE
     try:
-        parameters, flops = _count(model, size)
+        parameters, flops = count(model, size)
     except LabError:
         size = config.input_size[-1]
-        parameters, flops = _count(model, size)
+        parameters, flops = count(model, size)
     card = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "timm's documentation"
     return ModelInfo(
         model,
@@ -62,7 +62,7 @@ def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
     Raises LabError where the network can't see pictures of that size, or its weights can't be had.
     """
     config = _config(model)
-    _count(model, size)
+    count(model, size)
     if weights == "default" and config.has_weights:
         return _from_hub(model, classes, size)
     network = _create(model, classes, size)
@@ -123,11 +123,11 @@ def _create(model: str, classes: int, size: int, **more: Any) -> nn.Module:
 
 
 @cache
-def _count(model: str, size: int) -> tuple[int, int]:
+def count(model: str, size: int, classes: int = CLASSES) -> tuple[int, int]:
     """Parameters and flops at a size, without computing anything; LabError where the network can't see that size."""
     try:
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-            network = _create(model, CLASSES, size).eval()
+            network = _create(model, classes, size).eval()
             shape = tuple(network(torch.zeros(1, 3, size, size)).shape)
     except LabError:
         raise
@@ -136,6 +136,6 @@ def _count(model: str, size: int) -> tuple[int, int]:
         raise LabError(
             f"{model} can't see pictures of {size}×{size} ({first_line(error)[:80]}): it was made for size={made_for}"
         ) from None
-    if shape != (1, CLASSES):
+    if shape != (1, classes):
         raise LabError(f"{model} has no layer that could tell classes apart: choose another of timm's")
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()

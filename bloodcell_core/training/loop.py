@@ -144,6 +144,8 @@ def train(
     if config.batch_size < team.size:
         raise LabError(f"{team.size} processes can't share batches of {config.batch_size}: raise batch_size")
     network = state.network
+    if words := team.share_statistics(network, device.is_cuda):
+        hooks.note(words)
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps = config.epochs * steps_per_epoch(config, len(training))
     steps_before = state.epoch * steps_per_epoch(config, len(training))

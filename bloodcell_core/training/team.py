@@ -17,7 +17,7 @@ from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 PATIENCE = timedelta(days=7)  # the others wait as long as the leader stands in the queue; torchrun ends them if it dies
 
@@ -48,6 +48,29 @@ class Team:
 
             torch.distributed.all_reduce(values)
         return values
+
+    def share_statistics(self, network: nn.Module, on_cuda: bool) -> str:
+        """Lets batch normalisation take the statistics of the team's whole batch; '' or why it can't, for people.
+
+        In place; the weights stay the same tensors. Only CUDA's way of talking can do it: on CPUs each process goes
+        by its own share.
+        """
+        if self.size == 1:
+            return ""
+        from torch import nn
+
+        normed = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+        if normed and not on_cuda:
+            return (
+                f"batch normalisation goes by each process's own share of a batch: {self.size} processes on CPUs can't "
+                "share its statistics, so the result is another than one process's"
+            )
+        if any(type(each) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) for each in normed):
+            from timm.layers import convert_sync_batchnorm as convert  # keeps the activation in timm's own layers
+        else:
+            convert = nn.SyncBatchNorm.convert_sync_batchnorm
+        convert(network)
+        return ""
 
     def device(self, wanted: str) -> str:
         """The device that this process is to take: a GPU each. LabError where a single one was asked for by number."""

@@ -1,0 +1,130 @@
+"""How many weights a network has, and how many computations a picture takes, at any size and width. Without torch.
+
+Reckoned from the layers' shapes, so that a form can tell it while somebody changes the size. A test holds each network
+to PyTorch's own counts. Networks of timm are counted by building them, without their weights: that does import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+from bloodcell_core.models import TIMM, model_info
+
+CLASSES = 4  # where nobody says how many
+
+
+class Cost(NamedTuple):
+    parameters: int
+    flops: int
+    """Multiplications and additions for one picture, of convolutions and linear layers."""
+
+
+def cost(model: str, size: int, width: float = 1.0, classes: int = CLASSES) -> Cost:
+    """Of a network for pictures of `size`×`size`; LabError where there is none of that name, or it can't see these."""
+    model_info(model)
+    if model.startswith(TIMM):
+        from bloodcell_core.models.timm_networks import count
+
+        return Cost(*count(model, size, classes))
+    layers = _Layers(size)
+    _NETWORKS[model](layers, width)
+    layers.linear(classes)
+    return Cost(layers.parameters, layers.flops)
+
+
+class _Layers:
+    """Goes through a network's layers and adds up what they cost."""
+
+    def __init__(self, side: int):
+        self.side, self.channels, self.parameters, self.flops = side, 3, 0, 0
+
+    def conv(self, channels: int, kernel: int, stride: int = 1, *, groups: int = 1, normed: bool = True) -> None:
+        """Padded so that the side is divided by the stride and rounded up; with a bias where no normalisation follows.
+
+        A normalisation has two weights a channel, and its computations aren't counted.
+        """
+        weights = self.channels // groups * channels * kernel**2
+        self.side = -(-self.side // stride)
+        self.parameters += weights + (2 if normed else 1) * channels
+        self.flops += 2 * weights * self.side**2
+        self.channels = channels
+
+    def beside(self, channels: int) -> None:
+        """A 1×1 convolution, normalised, of what a block is given, added to what `conv` has made of it."""
+        weights = self.channels * channels
+        self.parameters += weights + 2 * channels
+        self.flops += 2 * weights * (-(-self.side // 2)) ** 2
+
+    def halve(self) -> None:
+        self.side //= 2
+
+    def flatten(self, side: int) -> None:
+        self.channels, self.side = self.channels * side**2, 1
+
+    def linear(self, outputs: int) -> None:
+        self.parameters += (self.channels + 1) * outputs
+        self.flops += 2 * self.channels * outputs
+        self.channels = outputs
+
+
+def _basic_cnn(layers: _Layers, width: float) -> None:
+    for channels in (16, 32):
+        layers.conv(round(channels * width), 3, normed=False)
+        layers.halve()
+    layers.flatten(layers.side)
+
+
+def _deep_cnn(layers: _Layers, width: float) -> None:
+    for channels in (32, 64, 128, 256):
+        layers.conv(channels, 3, normed=False)
+        layers.halve()
+    layers.flatten(4)
+    layers.linear(512)
+    layers.linear(128)
+
+
+def _cell_net(layers: _Layers, width: float) -> None:
+    first, *others = (8 * max(1, round(width * own / 8)) for own in (24, 48, 96, 160))
+    layers.conv(first, 5, 2)
+    for channels in others:
+        layers.beside(channels)
+        layers.conv(channels, 3, 2)
+        layers.conv(channels, 3)
+
+
+def _efficientnet_lite0(layers: _Layers, width: float) -> None:
+    layers.conv(32, 3, 2)
+    for expansion, channels, blocks, stride, kernel in (
+        (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
+    ):  # fmt: skip
+        for number in range(blocks):
+            wide = layers.channels * expansion
+            if expansion > 1:
+                layers.conv(wide, 1)
+            layers.conv(wide, kernel, stride if number == 0 else 1, groups=wide)
+            layers.conv(channels, 1)
+    layers.conv(1280, 1)
+
+
+def _resnet18(layers: _Layers, width: float) -> None:
+    layers.conv(64, 7, 2)
+    layers.side = -(-layers.side // 2)
+    for before, channels in pairwise((64, 64, 128, 256, 512)):
+        for number in range(2):
+            changes = number == 0 and before != channels
+            if changes:
+                layers.beside(channels)
+            layers.conv(channels, 3, 2 if changes else 1)
+            layers.conv(channels, 3)
+
+
+_NETWORKS: dict[str, Callable[[_Layers, float], None]] = {
+    "basic_cnn": _basic_cnn,
+    "deep_cnn": _deep_cnn,
+    "cell_net": _cell_net,
+    "efficientnet_lite0": _efficientnet_lite0,
+    "resnet18": _resnet18,
+}
