@@ -28,7 +28,10 @@ class Chart {
     this.colours = new Map() // a run keeps its colour while it is in the chart
     this.values = root.querySelector(".values")
     this.button = root.querySelector("button")
-    this.button.onclick = () => this.setZoom(null)
+    this.button.onclick = () => {
+      this.plots[0].svg.focus() // before the button is disabled, which would lose the keyboard's place
+      this.setZoom(null)
+    }
     this.observer = new ResizeObserver(() => this.draw())
     this.observer.observe(root.querySelector(".plots"))
   }
@@ -77,7 +80,7 @@ class Chart {
   }
 
   setZoom(zoom) {
-    if (zoom && zoom[1] - zoom[0] < CLOSEST) return
+    if (zoom ? zoom[1] - zoom[0] < CLOSEST : !this.zoom) return
     this.zoom = zoom
     this.draw()
     this.keep(zoom)
