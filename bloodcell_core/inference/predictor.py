@@ -24,7 +24,7 @@ from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
-from bloodcell_core.evaluation.likeness import likeness_of
+from bloodcell_core.evaluation.run_likeness import likeness_of
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import Handed

@@ -226,7 +226,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     from safetensors import safe_open
 
     from bloodcell_core.evaluation.calibration import fitted_temperature
-    from bloodcell_core.evaluation.likeness import fit_run
+    from bloodcell_core.evaluation.run_likeness import fit_run
     from bloodcell_core.evaluation.scoring import predictions_table, score
     from bloodcell_core.models.cost import cost_of
     from bloodcell_core.models.forward import predict_logits, softmax
