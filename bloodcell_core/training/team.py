@@ -7,6 +7,7 @@ workspace. A process that was started by itself is a team of one, for which all 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -65,10 +66,11 @@ class Team:
                 f"batch normalisation goes by each process's own share of a batch: {self.size} processes on CPUs can't "
                 "share its statistics, so the result is another than one process's"
             )
+        convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
         if any(type(each) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) for each in normed):
-            from timm.layers import convert_sync_batchnorm as convert  # keeps the activation in timm's own layers
-        else:
-            convert = nn.SyncBatchNorm.convert_sync_batchnorm
+            from timm.layers.norm_act import convert_sync_batchnorm  # keeps the activation in timm's own layers
+
+            convert = convert_sync_batchnorm
         convert(network)
         return ""
 
