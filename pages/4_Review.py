@@ -8,24 +8,30 @@ from bloodcell_core.errors import LabError
 from ui import lab, review, shell
 from ui.review_desk import at_the_desk
 from ui.review_selection import selection
+from ui.review_sources import sources
 from ui.reviewer import reviewer
 
-PARTS = {"desk": "One by one", "selection": "Many at once"}
+OF_A_QUEUE = ("desk", "selection")
+PARTS = {
+    "desk": ("One by one", at_the_desk),
+    "selection": ("Many at once", selection),
+}
 
 shell.page("Review", "Say whose mistake each is, the network's or the label's, and train again with what you found.")
-known = review.sources()
+known = sources()
 with st.container(horizontal=True, vertical_alignment="center"):
     part = shell.bound_segmented(
-        "Part", list(PARTS), "part", default="desk", format_func=PARTS.get, label_visibility="collapsed"
-    )
+        "Part", list(PARTS), "part", default="desk", label_visibility="collapsed",
+        format_func=lambda part: PARTS[part][0],
+    )  # fmt: skip
     badge = st.container(width="content")
     by = reviewer()
 with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
     try:
-        chosen = replace(review.choose(known), by=by)
+        chosen = replace(review.choose(known, of_a_queue=part in OF_A_QUEUE), by=by)
     except LabError as error:
         shell.show_error(str(error))
         st.stop()
 with badge:
     lab.say_synthetic(chosen.data.synthetic)
-{"desk": at_the_desk, "selection": selection}[part](chosen)
+PARTS[part][1](chosen)

@@ -194,6 +194,22 @@ def test_verdicts_go_by_content_and_reading_makes_no_database(demo: Dataset, lab
 Steps = list[tuple[str, list[int], str, str]]
 
 
+def test_what_came_since_is_all_that_is_read_and_none_of_it_is_missed(demo: Dataset, ids: list[str]) -> None:
+    known: list[Event] = []
+    given = [record(demo, [each], AMBIGUOUS, by="Ana")[0] for each in ids[:3]]
+    for change in (
+        lambda: record(demo, ids[3:5], MODEL_WRONG, by="Ben"),
+        lambda: undo([given[1].id], by="Ana"),
+        lambda: None,
+    ):
+        known = verdicts.events(demo, known)
+        assert known == verdicts.events(demo)
+        change()
+    # A row that was kept after one with a later number, as PostgreSQL may show them
+    late = [each for each in verdicts.events(demo) if each.id != given[2].id]
+    assert verdicts.events(demo, late) == verdicts.events(demo)
+
+
 @st.composite
 def steps(draw: st.DrawFn) -> Steps:
     """(what, which pictures or which events of those so far, who, verdict), to be done one after another."""

@@ -31,6 +31,8 @@ class Finder:
         self._runs: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._at_work = False
+        self.used = False
+        """It was asked before: PyTorch is there, and further questions cost little."""
 
     def known(self, run: Run, row: int) -> Found | None:
         """What was found; None where it hasn't been looked for yet."""
@@ -42,6 +44,7 @@ class Finder:
         if not missing:
             return
         with self._lock:
+            self.used = True
             self._asked.append((run, data, missing))
             if self._at_work:
                 return
@@ -74,8 +77,9 @@ class Finder:
 
         name = str(run.folder)
         if name not in self._runs:
-            gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's objects needn't be looked at
             self._runs[name] = Neighbours(run, data)
+            gc.collect()
+            gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's own needn't be gone through
         self._runs.move_to_end(name)
         while len(self._runs) > MOST_RUNS:
             self._runs.popitem(last=False)

@@ -5,62 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.errors import LabError
-from bloodcell_core.labels.verdicts import Event, Standing, current
-from bloodcell_core.review.queue import Wanted, candidates, pairs, queue
+from bloodcell_core.labels.verdicts import Event, Standing, events
+from bloodcell_core.review.queue import Wanted
 from bloodcell_core.runs import Run
-from bloodcell_core.training import groups
 from ui import lab, shell
-from ui.groups import group_title
+from ui.review_sources import NO_FOLDS, Source, Stamps, check, pairs_of, pictures_of, queue_of
 from ui.theme import pretty
 
 ALL = "all"
 ORDERS = {
     "confidence": "Most confident first",
-    "loss": "Worst first (loss)",
-    "margin": "Closest to the label last (margin)",
+    "loss": "Label least probable (loss)",
+    "margin": "Label furthest behind (margin)",
     "disagreement": "Runs disagree most",
     "issue": "Label most doubtful",
     "photo": "By photo",
 }
 WHICH = {"unreviewed": "Unreviewed only", "reviewed": "Reviewed", "disputed": "Reviewers differ", "all": "All"}
 SURE = {ALL: ("Any", (0.0, 1.0)), "low": ("Below 60%", (0.0, 0.6)), "high": ("Above 90%", (0.9, 1.0))}
+TEST_ONLY = (
+    "Test pictures alone are ranked. The labels of training pictures are ranked best by a cross-validation: choose one "
+    "under Runs; the Train page makes it."
+)
 WORDS = {
     "model-wrong": "model wrong",
     "label-wrong": "label wrong",
     "ambiguous": "ambiguous",
     "unusable": "unusable",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Whose mistakes are looked at: a run, or a cross-validation, whose folds each predicted their own pictures."""
-
-    name: str
-    title: str
-    runs: Sequence[Run]
-    pooled: bool = False
-
-    @property
-    def first(self) -> Run:
-        return self.runs[0]
-
-    @property
-    def stamp(self) -> tuple[Any, ...]:
-        """Changes when the predictions do."""
-        return (self.name, *((run.folder / "predictions.parquet").stat().st_mtime_ns for run in self.runs))
-
-    def table(self) -> pd.DataFrame:
-        """Its test predictions, each with the run that made it."""
-        tables = [lab.predictions(run).query("split == 'test'").assign(run_name=run.name) for run in self.runs]
-        return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,77 +80,42 @@ class Review:
         """The run whose answer is shown: of several sources the first that gave that answer, of folds the picture's."""
         row = self.rows.iloc[self.place[image_id]]
         source = next((each for each in self.sources if row.answers.get(each.name) == row.answer), self.sources[0])
-        if not source.pooled:
-            return source.first
-        return next(run for run in source.runs if (lab.predictions(run).image_id == image_id).any())
+        return source.fold_of[image_id] if source.pooled else source.first
 
 
-def sources() -> dict[str, Source]:
-    """All that can be reviewed, newest first; where there is nothing the page says so, leads on, and ends here."""
-    found = [Source(name=run.name, title=lab.run_title(run), runs=[run]) for run in lab.need_runs()]
-    for group in groups.groups():
-        if len(group.finished) == group.config.folds:
-            title = f"Cross-validation: {group_title(group)}"
-            found.append(Source(name=group.name, title=title, runs=group.finished, pooled=True))
-    return {source.name: source for source in found}
+def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
+    """The row of choices above the desk, and what they choose; without a queue only the runs, and all their mistakes.
 
-
-def choose(known: Mapping[str, Source]) -> Review:
-    """The row of choices above the desk, and what they choose. LabError where the runs can't be reviewed together."""
+    LabError where the runs can't be reviewed together.
+    """
     names = shell.bound_multiselect(
         "Runs", list(known), "run", default=[next(iter(known))], format_func=lambda name: known[name].title, width=330
     )
     picked = [known[name] for name in names]
     data = lab.dataset(picked[0].first.config.data)
     for source in picked:
-        _check(source, picked[0], data)
-    pictures = _candidates(tuple(source.stamp for source in picked), data.content_hash, picked, data)
+        check(source, picked[0], data)
+    training = not any(source.pooled for source in picked) and shell.follow_address("training", (False, True), False)
+    stamps, pictures = pictures_of(picked, data, training)
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
         st.warning(
             f"{len(pictures) - len(shown):,} pictures can't be shown: {shell.plain(data.name)} has them no more.",
             icon=":material/warning:",
         )
-    wanted, which = _filters(shown, picked, data)
+    wanted, which = _filters(shown, picked, data, stamps) if of_a_queue else (Wanted(), ALL)
     return Review(
         sources=picked, data=data, pictures=shown, which=which, by="",
-        rows=_queue(tuple(source.stamp for source in picked), data.content_hash, wanted, shown),
+        rows=queue_of(stamps, data, wanted, shown, picked[0]),
     )  # fmt: skip
 
 
-def _check(source: Source, first: Source, data: Dataset) -> None:
-    if source.first.data_hash != data.content_hash:
-        raise LabError(
-            f"the dataset called {data.name!r} holds other pictures now than {source.title} was trained on: import "
-            "those again under that name to review its mistakes"
-        )
-    if source.first.classes != first.first.classes:
-        raise LabError(f"{source.title} and {first.title} know different classes: review them one by one")
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _candidates(
-    stamps: tuple[Any, ...], content_hash: str, _sources: Sequence[Source], _data: Dataset
-) -> pd.DataFrame:
-    tables = {source.name: source.table() for source in _sources}
-    every = pd.concat([table[["image_id", "source_photo"]] for table in tables.values()])
-    photos = dict(zip(every.image_id, every.source_photo.fillna(every.image_id), strict=True))
-    photos |= dict(zip(_data.pictures.image_id, _data.pictures.photo, strict=True))
-    found = candidates(tables, _sources[0].first.classes, photos)
-    return found.assign(row=lab.rows_of(_data, found.image_id))
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _queue(stamps: tuple[Any, ...], content_hash: str, wanted: Wanted, _pictures: pd.DataFrame) -> pd.DataFrame:
-    return queue(_pictures, wanted)
-
-
-def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset) -> tuple[Wanted, str]:
+def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
     """The pair, the order, and in a popover what is asked for less often."""
     classes = picked[0].first.classes
     counted = {
         f"{classes.index(row.label)}-{classes.index(row.answer)}": row
-        for row in pairs(pictures).itertuples(index=False)
+        for row in pairs_of(stamps, data.content_hash, pictures).itertuples(index=False)
     }
     total = int(pictures[pictures.mistake].photo.nunique())
     unit = "photos" if data.photos_known else "pictures"
@@ -191,10 +134,17 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset) ->
         near = shell.bound_toggle(
             "Near-mistakes too", "near", help="Right, but by less than 20 points before the next class."
         )
+        training = not any(source.pooled for source in picked) and shell.bound_toggle(
+            "Training pictures too", "training", help="What the network says of the pictures that it was trained on."
+        )
         differ = len(picked) > 1 and shell.bound_toggle("Only what the runs disagree on", "differ")
         sure = shell.follow_address("sure", SURE, ALL)
         st.segmented_control("Confidence in the wrong answer", list(SURE), format_func=lambda name: SURE[name][0],
                              required=True, **shell.writing_back("sure", ALL))  # fmt: skip
+    if training:
+        st.caption(f":material/warning: {NO_FOLDS}")
+    elif order == "issue" and not picked[0].pooled:
+        st.caption(f":material/info: {TEST_ONLY}")
     return Wanted(
         near=near, order=order, disputed_by_runs=bool(differ), confidence=SURE[sure][1],
         pair=None if pair == ALL else (counted[pair].label, counted[pair].answer),
@@ -202,8 +152,20 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset) ->
 
 
 def standing_of(review: Review) -> Standing:
-    """What counts now of the verdicts on the dataset's pictures."""
-    return current(review.data)
+    """What counts now of the verdicts on the dataset's pictures: anybody's, to this moment."""
+    kept = _read(workspace.database_url())
+    known, standing = kept.get(review.data.content_hash, ([], Standing([])))
+    now = events(review.data, known)
+    if now != known:
+        standing = Standing(now)
+        kept[review.data.content_hash] = now, standing
+    return standing
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read(database: str) -> dict[str, tuple[list[Event], Standing]]:
+    """By dataset, what was read before: at each step only what came since is read."""
+    return {}
 
 
 def told(event: Event) -> str:

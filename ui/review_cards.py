@@ -61,12 +61,16 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool = False) 
     return replace(card, **_heat(review, run, picture)) if heat and cell is not GONE else card
 
 
-def ask_neighbours(review: Review, places: list[int]) -> bool:
-    """Has the neighbours of pictures of the queue looked for; whether the first one's still are."""
-    rows = [int(review.rows.row.iloc[place]) for place in places]
-    run = review.run_of(review.rows.image_id.iloc[places[0]])
-    finder().ask(run, review.data, rows)
-    return finder().known(run, rows[0]) is None
+def ask_neighbours(review: Review, places: list[int], begin: bool) -> None:
+    """Has the neighbours of pictures of the queue looked for; where nobody has asked yet only if it is to `begin`."""
+    if not (begin or finder().used):
+        return
+    by_run: dict[str, tuple[Run, list[int]]] = {}
+    for place in reversed(places):  # what is asked last is looked for first
+        run = review.run_of(review.ids[place][0])
+        by_run.setdefault(run.name, (run, []))[1].insert(0, int(review.rows.row.iloc[place]))
+    for run, rows in by_run.values():
+        finder().ask(run, review.data, rows)
 
 
 @st.cache_data(max_entries=150, show_spinner=False)

@@ -23,6 +23,8 @@ UNDOABLE = 30
 AT_WORK = 120.0  # seconds after their last step in which somebody counts as being there
 HERE = "review_here"
 """In the session: {"at": the picture to be shown} or {"after": the one behind which the next is looked for}."""
+SHOWN = "review_shown"
+"""In the session: the picture that was shown last, and written into the address."""
 HEAT = "review_heat"
 
 
@@ -35,13 +37,17 @@ def at_the_desk(review: Review) -> None:
         shell.show_error(str(error))
         return
     decided = [standing.of(*each) is not None for each in review.ids]
+    _follow_address()
     place = _place(review, decided)
     if place is None:
         _nothing_left(review, standing)
         return
+    st.session_state[SHOWN] = review.ids[place][0]
     shell.set_address(picture=review.ids[place][0])
     mine = [step[0] for step in standing.steps if step[0].by == review.by]
-    shown = [place, *_coming(review, place, decided)[:AHEAD]]
+    coming = _coming(review, place, decided)
+    ask_neighbours(review, [place, *coming[:NEIGHBOURS_AHEAD]], begin=False)
+    shown = [place, *coming[:AHEAD]]
     _at_work()[review.data.content_hash, review.by] = time.monotonic(), {review.ids[each][0] for each in shown}
     heat = bool(st.session_state.get(HEAT))
     cards = [card_of(review, each, standing, heat and each == place) for each in shown]
@@ -72,8 +78,7 @@ def act(review: Review, event: Mapping[str, Any]) -> None:
         if kind == "verdict":  # from a queue that was shown before
             _record(review, event)
     elif kind == "look":
-        place = review.place[image_id]
-        ask_neighbours(review, list(range(place, min(place + NEIGHBOURS_AHEAD, len(review.ids)))))
+        ask_neighbours(review, [review.place[image_id]], begin=True)
     elif kind == "verdict":
         st.session_state[HERE] = {"at": image_id}  # it stays where it can't be kept
         _record(review, event)
@@ -104,6 +109,15 @@ def _undo(review: Review, event: Mapping[str, Any]) -> None:
     undo([each.id for each in step], by=review.by, token=event["token"])
     if step[0].image_id in review.place:
         st.session_state[HERE] = {"at": step[0].image_id}
+
+
+def _follow_address() -> None:
+    """Goes to the picture of the address where that was changed from outside, as by the browser's Back."""
+    shown, asked = st.session_state.get(SHOWN), shell.address("picture")
+    if shown is not None and asked != shown:
+        st.session_state.pop(HERE, None)
+        if asked is not None:
+            st.session_state[HERE] = {"at": asked}
 
 
 def _place(review: Review, decided: list[bool]) -> int | None:

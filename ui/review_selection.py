@@ -48,9 +48,9 @@ def selection(review: Review) -> None:
         if st.button("Mark none" if every else "Mark all shown", icon=":material/select_all:"):
             _begin(not every)
             shell.draw_again()
-    what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided." if images else (
-        "Click pictures to mark them, with Shift a whole row of them; one verdict is then given for all."
-    )  # fmt: skip
+    what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided."
+    if not images:
+        what = "Click pictures to mark them, with Shift a whole row of them; one verdict is then given for all."
     st.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")
 
 
@@ -82,5 +82,5 @@ def _keep(review: Review, images: list[str], token: str, verdict: str, label: st
         shell.show_error(str(error))
         return
     _begin(every=False)
-    st.toast(f"Kept for {len(images):,} photos")
+    st.toast(f"Kept for {shell.counted(len(images), 'photo')}")
     shell.draw_again()

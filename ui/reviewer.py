@@ -7,6 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from ui import shell, sign_in
+
 _HERE = Path(__file__).parent
 _NAME = st.components.v2.component(
     "lab_reviewer",
@@ -19,10 +21,10 @@ _NAME = st.components.v2.component(
 
 def reviewer() -> str:
     """The name that verdicts are kept under, asked for where nobody is signed in."""
-    if getattr(st.user, "is_logged_in", False):
-        name = str(st.user.get("name") or st.user.get("email"))
-        st.caption(f"Reviewing as {name}", width="content")
-        return name
+    signed_in = sign_in.person()
+    if signed_in:
+        st.caption(f"Reviewing as {shell.plain(signed_in)}")
+        return signed_in
     result = _NAME(key="reviewer", data={"fallback": _account()}, width="stretch", on_name_change=lambda: None)
     return (result.name or "").strip() or _account()
 

@@ -256,6 +256,11 @@ def plain(text: str) -> str:
     return re.sub(r"(?m)^[#>+-]|[\\`*_\[\]<$~]|:(?=\w)", r"\\\g<0>", text)
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are: "1 photo", "1,200 photos"."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def show_error(message: str) -> None:
     """Show a person what went wrong and what would work, in the one line that the error carries."""
     st.error(plain(message), icon=":material/error:")

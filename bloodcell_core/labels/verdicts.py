@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -179,19 +179,29 @@ def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event
     return _add(wanted)
 
 
-def events(dataset: Dataset) -> list[Event]:
-    """Everything that was said of a dataset's pictures and taken back again, in the order in which it was kept."""
-    from sqlalchemy import select
+def events(dataset: Dataset, known: Sequence[Event] = ()) -> list[Event]:
+    """Everything that was said of a dataset's pictures and taken back again, in the order in which it was kept.
+
+    `known` is what this gave before: only what came since is read then, which a page does at each step.
+    """
+    from sqlalchemy import func, select
 
     from bloodcell_core.labels.database import reading, verdicts
 
     with reading() as connection:
         if connection is None:
             return []
-        query = select(verdicts).where(verdicts.c.data_hash == dataset.content_hash).order_by(verdicts.c.id)
-        rows = connection.execute(query).mappings().all()
+        ours = verdicts.c.data_hash == dataset.content_hash
+        query = select(verdicts).where(ours).order_by(verdicts.c.id)
+        last = known[-1].id if known else 0
+        rows = connection.execute(query.where(verdicts.c.id > last)).mappings().all()
+        count = connection.scalar(select(func.count()).where(ours))
+        if len(known) + len(rows) != count:
+            # PostgreSQL gives a number when a row is written, and others see it when it is kept: in another order
+            known, rows = (), connection.execute(query).mappings().all()
     taken_back = {row["undoes"] for row in rows}
-    return [Event(**row, undone=row["id"] in taken_back) for row in rows]
+    before = [replace(each, undone=True) if each.id in taken_back else each for each in known]
+    return before + [Event(**row, undone=row["id"] in taken_back) for row in rows]
 
 
 def current(dataset: Dataset) -> Standing:

@@ -1,0 +1,135 @@
+"""Whose mistakes the Review page goes through, and the tables that its queue is made of, kept while nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.review.queue import Wanted, candidates, pairs, queue
+from bloodcell_core.runs import Run
+from bloodcell_core.training import groups
+from ui import lab
+from ui.groups import group_title
+
+NO_FOLDS = (
+    "Only in-sample: the network was trained on these very labels, and agrees with many a wrong one that it learned by "
+    "heart. Cross-validate on the Train page and choose that under Runs: its networks didn't see what they judge."
+)
+
+Stamps = tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Whose mistakes are looked at: a run, or a cross-validation, whose folds each predicted their own pictures."""
+
+    name: str
+    title: str
+    runs: Sequence[Run]
+    pooled: bool = False
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @cached_property
+    def fold_of(self) -> dict[str, Run]:
+        """Of a cross-validation the run that each picture was tested with."""
+        tables = ((run, lab.predictions(run)) for run in self.runs)
+        return {image: run for run, table in tables for image in table.image_id[table.split == "test"]}
+
+    @property
+    def stamp(self) -> tuple[Any, ...]:
+        """Changes when the predictions do."""
+        return (self.name, *((run.folder / "predictions.parquet").stat().st_mtime_ns for run in self.runs))
+
+    def table(self, training: bool = False) -> pd.DataFrame:
+        """Its test predictions; those of its training pictures too if asked for, which takes a while."""
+        tables = [lab.predictions(run).query("split == 'test'") for run in self.runs]
+        if training:
+            tables += [lab.predictions(self.first).query("split == 'val'"), self._training()]
+        return pd.concat(tables, ignore_index=True)
+
+    def _training(self) -> pd.DataFrame:
+        from bloodcell_core.evaluation.scoring import evaluated
+
+        return evaluated(self.first, split="train")[1]
+
+
+def sources() -> dict[str, Source]:
+    """All that can be reviewed, newest first; where there is nothing the page says so, leads on, and ends here."""
+    found = [Source(name=run.name, title=lab.run_title(run), runs=[run]) for run in lab.need_runs()]
+    for group in groups.groups():
+        if len(group.finished) == group.config.folds:
+            title = f"Cross-validation: {group_title(group)}"
+            found.append(Source(name=group.name, title=title, runs=group.finished, pooled=True))
+    return {source.name: source for source in found}
+
+
+def check(source: Source, first: Source, data: Dataset) -> None:
+    """LabError unless a run can be reviewed, and together with the first one."""
+    if source.first.data_hash != data.content_hash:
+        raise LabError(
+            f"the dataset called {data.name!r} holds other pictures now than {source.title} was trained on: import "
+            "those again under that name to review its mistakes"
+        )
+    if source.first.classes != first.first.classes:
+        raise LabError(f"{source.title} and {first.title} know different classes: review them one by one")
+
+
+def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> tuple[Stamps, pd.DataFrame]:
+    """`candidates` of the sources, with `row`, of the dataset's pictures; and what changes when they do."""
+    stamps: Stamps = (training, *(source.stamp for source in sources))
+    make = _with_training if training else _candidates
+    return stamps, make(stamps, data.content_hash, sources, data, training)
+
+
+def _made(
+    stamps: Stamps, content_hash: str, _sources: Sequence[Source], _data: Dataset, training: bool
+) -> pd.DataFrame:
+    tables = {source.name: source.table(training) for source in _sources}
+    every = pd.concat([table[["image_id", "source_photo"]] for table in tables.values()])
+    photos = dict(zip(every.image_id, every.source_photo.fillna(every.image_id), strict=True))
+    photos |= dict(zip(_data.pictures.image_id, _data.pictures.photo, strict=True))
+    found = candidates(tables, _sources[0].first.classes, photos)
+    return found.assign(row=lab.rows_of(_data, found.image_id))
+
+
+_candidates = st.cache_resource(max_entries=4, show_spinner=False)(_made)
+_with_training = st.cache_resource(max_entries=2, show_spinner="Asking the network for its training pictures …")(_made)
+
+
+def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """`queue` of `pictures_of`; the order by doubtful labels judges by the answers of `source`."""
+    issues = _quality(stamps, source) if wanted.order == "issue" else None
+    return _queue(stamps, data.content_hash, wanted, pictures, issues)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _queue(
+    stamps: Stamps, content_hash: str, wanted: Wanted, _pictures: pd.DataFrame, _issues: dict[str, float] | None
+) -> pd.DataFrame:
+    return queue(_pictures, wanted, issues=_issues)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Ranking the labels …")
+def _quality(stamps: Stamps, _source: Source) -> dict[str, float]:
+    """Photo → how likely its label is right, 0…1."""
+    from bloodcell_core.review.ranking import label_issues
+
+    ranked = label_issues(_source.table(training=stamps[0]), _source.first.classes)
+    return dict(zip(ranked.photo, ranked.quality, strict=True))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def pairs_of(stamps: Stamps, content_hash: str, _pictures: pd.DataFrame) -> pd.DataFrame:
+    return pairs(_pictures)
+
+
