@@ -21,7 +21,9 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
-COPIED = ("summary.json", "status.json", "predictions.parquet", "model.safetensors", "likeness.safetensors")
+COPIED = (
+    "summary.json", "status.json", "predictions.parquet", "model.safetensors", "likeness.safetensors", "labels.json",
+)  # fmt: skip
 CARD = "MODEL_CARD.md"
 MOST_BYTES = 4_000_000  # of the weights
 ROUNDING = 2e-3  # that float16 weights may change a probability by
@@ -43,7 +45,7 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
     workspace.check_name(name, "bundled run")
     with workspace.new_folder(runs.BUNDLED / name) as folder:
         for file in COPIED:
-            if (run.folder / file).exists():  # an older run has no likeness
+            if (run.folder / file).exists():  # an older run has no likeness, most have no labels of their own
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)

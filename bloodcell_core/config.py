@@ -204,6 +204,12 @@ class TrainConfig:
         help="Step size of all but the last layer, as a share of its. Left empty: 0.2 from pretrained weights, else 1.",
         group=TRANSFER,
     )
+    labels: str = _field(
+        "",
+        help="Reviewed labels that are laid over the dataset's own for training and validation, as NAME or "
+        "NAME@VERSION; tested is on the dataset's own. Left empty: none.",
+        group=RUN,
+    )
     validation_fraction: float = _field(
         0.15,
         low=0.01,

@@ -30,6 +30,7 @@ ENSEMBLE = "ensemble"
 """Stands for the network's name where a run is the mean of others."""
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The runs that come with the program, a folder each; read only."""
+LABELS_FILE = "labels.json"
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 
 
@@ -113,6 +114,11 @@ class Run:
     def likeness_file(self) -> Path:
         """What its training cells are like; runs of older versions have none."""
         return self.folder / "likeness.safetensors"
+
+    @property
+    def labels_file(self) -> Path:
+        """The reviewed labels that it was trained with, row by row; there where `config.labels` names some."""
+        return self.folder / LABELS_FILE
 
     @property
     def lock(self) -> FileLock:

@@ -34,7 +34,7 @@ def family(parent: Any, name: str, help: str) -> Any:
 
 FLAGGED = [
     name for name, spec in config.fields().items()
-    if not spec.metadata["advanced"] or name in ("weights", "seed", "device")
+    if not spec.metadata["advanced"] or name in ("labels", "weights", "seed", "device")
 ]  # fmt: skip
 """Settings that have a flag of their own; `--set` takes all."""
 

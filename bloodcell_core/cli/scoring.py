@@ -18,6 +18,7 @@ from bloodcell_core.cli.output import (
 )
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import Overlay, load
 
 
 def add(verbs: Any) -> None:
@@ -29,6 +30,9 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
+    )
+    parser.add_argument(
+        "--labels", metavar="OVERLAY", help="score on these reviewed labels too, beside the dataset's own"
     )
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
@@ -50,11 +54,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.external import distance_lines, read_class_map
     from bloodcell_core.evaluation.report import run_report
-    from bloodcell_core.evaluation.scoring import evaluated, write_predictions
+    from bloodcell_core.evaluation.scoring import evaluated, score_reviewed, write_predictions
 
     if args.report:
         check_report_file(args.report)  # before minutes are spent on what can't be written
     run = runs.find(args.run)
+    overlay = _overlay_for(run, args.data, args.labels) if args.labels else None
     told = read_class_map(args.classes) if args.classes else None
     scores, table = evaluated(run, args.data, args.split, args.device, told)
     if args.predictions:
@@ -67,7 +72,21 @@ def _evaluate(args: argparse.Namespace) -> None:
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     lines = score_lines(scores, split_words(run, args.split, args.data)) + calibration_lines(scores["calibration"])
     lines += cost_lines(scores["cost"])
+    if overlay:
+        reviewed = scores["reviewed"] = score_reviewed(table, run.classes, overlay)
+        changes = f"{reviewed['relabelled']:,} relabelled, {reviewed['left_out']:,} left out"
+        lines += score_lines(reviewed, f"on the reviewed labels {overlay.reference} ({changes})")
     show(scores, args.json, [head, *lines, *distance_lines(scores["distance"]), *matrix])
+
+
+def _overlay_for(run: runs.Run, data: str | None, reference: str) -> Overlay:
+    """The overlay that a run's predictions are scored on; LabError where it isn't of those pictures."""
+    if data not in (None, run.config.data):
+        raise LabError("reviewed labels are scored on the run's own dataset: leave out --data or --labels")
+    overlay = load(reference)
+    if overlay.data_hash != run.data_hash:
+        raise LabError(f"overlay {overlay.reference} is of another dataset ({overlay.dataset!r}) than run {run.name!r}")
+    return overlay
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import Interval, cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -100,6 +101,21 @@ def costs_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
     return {name: summary.get(name) for name in names}
+
+
+def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay) -> dict[str, Any]:
+    """The figures of a table of predictions on reviewed labels, to stand beside those on the dataset's own.
+
+    The keys of `score`, and: overlay, version, and how many of the table's pictures it relabelled and left_out.
+    """
+    reviewed = overlay.relabelled(table)
+    return {
+        "overlay": overlay.name,
+        "version": overlay.version,
+        "relabelled": int((reviewed.label != table.label.loc[reviewed.index]).sum()),
+        "left_out": len(table) - len(reviewed),
+        **score(reviewed.reset_index(drop=True), classes),
+    }
 
 
 def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.embedding import run_features, sample_rows
+from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
 
@@ -26,7 +27,7 @@ class Neighbours:
         if dataset.content_hash != run.data_hash:
             raise LabError(f"dataset {dataset.name!r} holds other pictures than {run.name!r} was trained on")
         first = run.members[0]
-        training = split_rows(first.config, dataset, first.validation_photos)["train"]
+        training = split_rows(first.config, dataset, first.validation_photos, of_run(first))["train"]
         self.rows = sample_rows(dataset, most, among=training)
         self._run, self._dataset, self._device = run, dataset, device
         self._scenes = dataset.pictures.scene.to_numpy()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bloodcell_core.config import CHANGES, TrainConfig, fields
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.runs import Run
 
 STEPS = 4  # that are measured, after as many that warm up
@@ -39,7 +40,9 @@ def estimate(config: TrainConfig) -> Estimate:
     from bloodcell_core.training.sampling import steps_per_epoch
 
     dataset, device = Dataset(config.data), choose_device(config.device)
-    rows = split_rows(config, dataset, cut_validation(config, dataset))
+    if overlay := of_config(config, dataset):
+        config = replace(config, labels=overlay.reference)
+    rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
     few = replace(config, epochs=2, pictures_per_epoch=STEPS * config.batch_size, balance="none", patience=0,
                   frozen_epochs=0)  # fmt: skip
     count = STEPS * config.batch_size

@@ -21,9 +21,10 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import MODELS, model_info, network_settings
-from bloodcell_core.runs import ENDED, Run
-from bloodcell_core.training.prepare import cut_validation
+from bloodcell_core.runs import ENDED, LABELS_FILE, Run
+from bloodcell_core.training.prepare import cut_validation, split_rows
 
 LONGEST_MODEL = 40  # letters of the network's name in a run's name, which may have 64
 
@@ -41,6 +42,12 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     """
     dataset = Dataset(config.data)
     config = checked(config, dataset)
+    overlay = of_config(config, dataset)
+    validation_photos = cut_validation(config, dataset)
+    rows = split_rows(config, dataset, validation_photos, overlay)
+    for split, used in (("train", "training"), ("val", "validation")):
+        if overlay and not len(rows[split]):
+            raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
     now = datetime.now(UTC)
     name = f"{now:%Y%m%d-%H%M%S}-{workspace.slug(config.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
     with workspace.new_folder(workspace.run_dir(name)) as folder:
@@ -54,19 +61,24 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
                 "data_hash": dataset.content_hash,
                 "synthetic": dataset.synthetic,
                 "pretrained": model_info(config.model).pretrained and config.weights != "none",
-                "validation_photos": cut_validation(config, dataset),
+                "validation_photos": validation_photos,
                 "group": group,
             },
         )
+        if overlay:
+            workspace.write_json(folder / LABELS_FILE, overlay.to_json())
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
     return Run(name)
 
 
 def checked(config: TrainConfig, dataset: Dataset) -> TrainConfig:
-    """`config` with the whole path of its weights; LabError where its device, its network or they can't be had."""
+    """`config` with the whole path of its weights and the version of its labels; LabError where its device, its
+    network, or one of them can't be had."""
     info = model_info(config.model)
     network_settings(config.model, config.width, config.dropout)
     _check_device(config.device)
+    if overlay := of_config(config, dataset):  # the newest version of today need not be tomorrow's
+        config = replace(config, labels=overlay.reference)
     from_file = config.weights not in ("default", "none")
     if from_file:  # the worker runs in another folder than who asks for it
         config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))

@@ -14,6 +14,7 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import cut_by_photo, run_pictures
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import Overlay
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -35,15 +36,24 @@ def cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
     return sorted(set(training.photo[chosen]))
 
 
-def split_rows(config: TrainConfig, dataset: Dataset, validation_photos: list[str]) -> dict[str, np.ndarray]:
-    """Row numbers of the train, val and test pictures of a run; no photo is in both train and val."""
+def split_rows(
+    config: TrainConfig, dataset: Dataset, validation_photos: list[str], overlay: Overlay | None = None
+) -> dict[str, np.ndarray]:
+    """Row numbers of the train, val and test pictures of a run; no photo is in both train and val.
+
+    What the config's `overlay` leaves out is in neither of those two; the test pictures are the same with it.
+    ValueError where it isn't the one that the config names.
+    """
     pictures = run_pictures(config, dataset)
+    takes_part = np.ones(len(pictures), dtype=bool)
+    if reviewed := _reviewed(config, overlay):
+        takes_part = ~reviewed.laid_over(dataset)[1]
     in_validation = (pictures.split == "val") | (
         (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
     )
     return {
-        "train": pictures.index[(pictures.split == "train") & ~in_validation].to_numpy(),
-        "val": pictures.index[in_validation].to_numpy(),
+        "train": pictures.index[(pictures.split == "train") & ~in_validation & takes_part].to_numpy(),
+        "val": pictures.index[in_validation & takes_part].to_numpy(),
         "test": pictures.index[pictures.split == "test"].to_numpy(),
     }
 
@@ -54,19 +64,31 @@ def load_pictures(
     rows: dict[str, np.ndarray],
     device: Device,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    overlay: Overlay | None = None,
 ) -> tuple[np.ndarray, LabelledPictures, LabelledPictures]:
-    """The view (a memory map, built where it isn't there) and its training and validation pictures in memory."""
+    """The view (a memory map, built where it isn't there) and its training and validation pictures in memory.
+
+    Their labels are those of the config's `overlay`, where it names one; ValueError where that isn't this one.
+    """
     from bloodcell_core.data.views import build_view
     from bloodcell_core.training.loop import resident
     from bloodcell_core.training.sampling import balanced_shares
 
     view = build_view(dataset, config.view, config.size, config.crop, progress)
-    labels = dataset.class_indices()
+    reviewed = _reviewed(config, overlay)
+    labels = reviewed.laid_over(dataset)[0] if reviewed else dataset.class_indices()
     training = resident(view, rows["train"], labels, device)
     training.shares = balanced_shares(
         config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]].tolist()
     )
     return view, training, resident(view, rows["val"], labels, device)
+
+
+def _reviewed(config: TrainConfig, overlay: Overlay | None) -> Overlay | None:
+    """`overlay`, which must be what the config names: one that was forgotten would be trained without."""
+    if config.labels != (overlay.reference if overlay else ""):
+        raise ValueError(f"these settings are for the labels {config.labels!r}, not {overlay and overlay.reference!r}")
+    return overlay
 
 
 def first_state(config: TrainConfig, classes: int, device: Device, weights: str) -> TrainState:

@@ -24,6 +24,7 @@ from bloodcell_core.background import StopRequested
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.training.jobs import device_queue
 from bloodcell_core.training.loop import Hooks, train
 from bloodcell_core.training.prepare import cut_validation, first_state, load_pictures, split_rows
@@ -85,9 +86,10 @@ class _Bench:
         self.device = choose_device(config.device)
         say(f"{study.name}: {self.device.reason}")
         study.job.tell(device=self.device.reason)
-        rows = split_rows(config, dataset, cut_validation(config, dataset))
+        overlay = of_config(config, dataset)
+        rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
         seen = {split: rows[split] for split in ("train", "val")}  # the test split stays out of any choice
-        _, self.training, self.validation = load_pictures(config, dataset, seen, self.device, self._building)
+        _, self.training, self.validation = load_pictures(config, dataset, seen, self.device, self._building, overlay)
         study.stored.pruner = optuna.pruners.MedianPruner(NEVER_PRUNED, FIRST_JUDGED)
 
     def _building(self, done: int, total: int) -> None:

@@ -24,6 +24,7 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import model_info
 from bloodcell_core.training.jobs import checked
 from bloodcell_core.training.prepare import cut_validation, split_rows
@@ -240,7 +241,9 @@ def create(
         if field not in possible:
             raise LabError(f"{field!r} can't be searched with {settings.model}: there are {', '.join(possible)}")
     _check_limits(trials, minutes)
-    validation = dataset.pictures.loc[split_rows(settings, dataset, cut_validation(settings, dataset))["val"]]
+    overlay = of_config(settings, dataset)
+    rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
+    validation = dataset.pictures.loc[rows["val"]]
     now = datetime.now(UTC)
     name = name or f"{now:%Y%m%d-%H%M%S}-{workspace.slug(settings.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
     with workspace.new_folder(workspace.search_dir(name)) as folder:

@@ -23,6 +23,7 @@ from bloodcell_core.background import StopRequested
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.jobs import write_status
 from bloodcell_core.training.team import ALONE, Team
@@ -161,8 +162,9 @@ def _begin(run: Run, team: Team, progress: Callable[[int, int], None] = lambda d
     dataset = Dataset(config.data)
     if dataset.content_hash != run.data_hash:
         raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
-    rows = split_rows(config, dataset, run.validation_photos)
-    view, training, validation = load_pictures(config, dataset, rows, device, progress)
+    overlay = of_run(run)
+    rows = split_rows(config, dataset, run.validation_photos, overlay)
+    view, training, validation = load_pictures(config, dataset, rows, device, progress, overlay)
     file = run.folder / "checkpoint.pt"
     # A checkpoint brings its own weights: a resumed run must not need the pretrained ones again.
     state = first_state(config, len(run.classes), device, "none" if file.exists() else config.weights)
@@ -221,7 +223,8 @@ def _phase(run: Run, what: str) -> Callable[[int, int], None]:
 def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, device: Device) -> None:
     """Predicts the kept rows with the best weights; writes predictions, summary and likeness.
 
-    The probabilities are calibrated by a temperature that is fitted on the validation rows alone.
+    The probabilities are calibrated by a temperature that is fitted on the validation rows alone, on the labels that
+    the run was trained with; the table has the dataset's own.
     """
     from safetensors import safe_open
 
@@ -239,7 +242,8 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     pictures = pictures.assign(split=pictures.split.replace("train", "val"))
     logits = predict_logits(network, view[rows], device)
     raw = predictions_table(pictures, softmax(logits), run.classes)
-    fitted = fitted_temperature(raw[raw.split == "val"], run.classes)
+    validation, overlay = raw[raw.split == "val"], of_run(run)
+    fitted = fitted_temperature(overlay.relabelled(validation) if overlay else validation, run.classes)
     table = predictions_table(pictures, softmax(logits, fitted["temperature"]), run.classes)
     with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)

@@ -1,0 +1,220 @@
+"""Overlays as CSV, to be read in a spreadsheet and brought to another workspace.
+
+A file that is handed in is not trusted: its columns, pictures, classes and length are checked, and nothing is kept of
+one that is refused. In a file that is written no cell begins as a formula does: a spreadsheet would run it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bloodcell_core import workspace
+from bloodcell_core.data import dataset as datasets
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import COLUMNS, FROM_CSV, Overlay, save
+from bloodcell_core.labels.verdicts import (
+    AMBIGUOUS,
+    EXCLUDING,
+    LABEL_WRONG,
+    LONGEST_NAME,
+    LONGEST_NOTE,
+    MODEL_WRONG,
+    checked_text,
+    verdict_code,
+)
+
+HEADER = ("image_id", "file", "photo", "label_from", "label", "verdict", "by", "at", "note")
+NEEDED = ("image_id", "label")
+MOST_BYTES = 50_000_000
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # with any number of our own marks before it
+
+
+def to_csv(overlay: Overlay, dataset: Dataset) -> str:
+    """The overlay as CSV with the columns of HEADER; `label` is empty where a picture takes no part."""
+    overlay.check_fits(dataset)
+    files = dataset.pictures.set_index("image_id").file
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(HEADER)
+    for row in overlay.rows.to_dict("records"):
+        row |= {"file": files[row["image_id"]], "label": row["label_to"] or "", "at": row["at"].isoformat()}
+        writer.writerow([_harmless(str(row[column])) for column in HEADER])
+    return text.getvalue()
+
+
+def write_csv(overlay: Overlay, dataset: Dataset, file: Path) -> None:
+    """Writes `to_csv`, whole or not at all."""
+    with workspace.write_atomic(file) as temporary:
+        # With a mark at its beginning, without which Excel takes it for another encoding
+        temporary.write_bytes(to_csv(overlay, dataset).encode("utf-8-sig"))
+
+
+def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tuple[Overlay, bool, int]:
+    """Keeps a CSV as the next version of an overlay.
+
+    Args:
+        file: with at least the columns of NEEDED and no others than those of HEADER. A line gives a picture by its
+            image_id another label, or with an empty label and the verdict ambiguous or unusable takes it out. A changed
+            label and `ambiguous` hold for all pictures of its photo, `unusable` for the very picture.
+        name: the overlay's.
+        by: who brings it; also of lines that don't tell who decided.
+        data: the dataset; where it isn't told, the one that has all its pictures.
+
+    Returns:
+        the overlay, whether a version was made (not where the last one says the same), and how many lines change
+        nothing.
+
+    Raises:
+        LabError: for a file that can't be such a table, with the line. Nothing is kept then.
+    """
+    workspace.check_name(name, "overlay")
+    lines = [*_lines(file)]
+    dataset = Dataset(data) if data else _dataset_of(lines)
+    rows, unchanged = _rows(lines, dataset, by)
+    overlay, made = save(name, dataset, rows, by=by, made_from=FROM_CSV)
+    return overlay, made, unchanged
+
+
+def _harmless(cell: str) -> str:
+    """`cell`, marked by an apostrophe where a spreadsheet would take it for a formula; `_as_it_was` takes it off."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _as_it_was(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    """{column: cell} of each line with `line`, its number; LabError where it is no such table."""
+    try:
+        size = file.stat().st_size
+        if not file.is_file():
+            raise LabError(f"{file.name!r} is no file")
+        if size > MOST_BYTES:
+            raise LabError(f"{file.name!r} has {size / 1e6:,.0f} MB: labels come in up to {MOST_BYTES / 1e6:.0f} MB")
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabError(f"{file.name!r} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
+    except OSError as error:
+        raise LabError(f"{file} can't be read: {error.strerror}") from None
+    first = text.split("\n", 1)[0]
+    delimiter = ";" if ";" in first and "," not in first else ","  # a spreadsheet set to another country's habit
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [cell.strip().lower() for cell in next(reader, [])]
+        _check_header(header, file.name)
+        seen: dict[str, int] = {}
+        for cells in reader:
+            if not any(cells):
+                continue
+            if len(cells) != len(header):
+                raise LabError(f"line {reader.line_num} has {len(cells)} cells, the first line {len(header)}")
+            row: dict[str, Any] = {column: _as_it_was(cell) for column, cell in zip(header, cells, strict=True)}
+            row["image_id"] = row["image_id"].strip()
+            if (before := seen.setdefault(row["image_id"], reader.line_num)) != reader.line_num:
+                raise LabError(f"lines {before} and {reader.line_num} are of the same picture")
+            yield row | {"line": reader.line_num}
+    except csv.Error as error:
+        raise LabError(f"line {reader.line_num} isn't CSV: {error}") from None
+    if not seen:
+        raise LabError(f"{file.name!r} has no line below its first")
+
+
+def _check_header(header: list[str], file: str) -> None:
+    for column in NEEDED:
+        if column not in header:
+            raise LabError(f"{file!r} lacks the column {column!r}: it needs {', '.join(NEEDED)}, and may have all that "
+                           "`review export` writes")  # fmt: skip
+    for column in header:
+        if column not in HEADER or header.count(column) > 1:
+            raise LabError(f"{file!r} has a column {column[:40]!r} too many: there may be {', '.join(HEADER)}")
+
+
+def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
+    """The one dataset of the workspace that has all pictures; LabError where there is none, or are several."""
+    wanted = {row["image_id"] for row in lines}
+    lacking: dict[str, set[str]] = {}
+    for name in datasets.names():
+        lacking[name] = wanted - set(Dataset(name).pictures.image_id)
+    having = [name for name, missing in lacking.items() if not missing]
+    if len({Dataset(name).content_hash for name in having}) == 1:
+        return Dataset(having[0])
+    if having:
+        raise LabError(f"the datasets {', '.join(having)} have these pictures: say which by --data")
+    nearest = min(lacking, key=lambda name: len(lacking[name]), default=None)
+    if nearest is None:
+        raise LabError("there is no dataset yet: `data import` or `data demo` makes one")
+    some = min(row["line"] for row in lines if row["image_id"] in lacking[nearest])
+    count = len(lacking[nearest])
+    raise LabError(f"no dataset has all these pictures: {nearest!r} lacks {count:,}, the first in line {some}")
+
+
+def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.DataFrame, int]:
+    """What the lines change, COLUMNS, and how many of them change nothing."""
+    pictures = dataset.pictures
+    own = {
+        image_id: {"photo": photo, "label": label}
+        for image_id, photo, label in zip(pictures.image_id, pictures.photo, pictures.label, strict=True)
+    }
+    of_photo: dict[str, dict[str, Any]] = {}
+    of_picture: dict[str, dict[str, Any]] = {}
+    unchanged = 0
+    for line in lines:
+        try:
+            said = _said(line, own, dataset, by)
+        except LabError as error:
+            raise LabError(f"line {line['line']}: {error}") from None
+        photo = own[line["image_id"]]["photo"]
+        if said is None:
+            unchanged += 1
+            said = {"verdict": MODEL_WRONG, "label_to": own[line["image_id"]]["label"]}
+        else:
+            of_picture[line["image_id"]] = said
+        if said["verdict"] in (LABEL_WRONG, AMBIGUOUS, MODEL_WRONG):
+            first = of_photo.setdefault(photo, said | {"line": line["line"]})
+            if first["label_to"] != said["label_to"]:
+                raise LabError(f"lines {first['line']} and {line['line']} say different things of one photo's pictures")
+    rows = []
+    for image_id, facts in own.items():
+        said = of_picture.get(image_id) or of_photo.get(facts["photo"])
+        if said and said["verdict"] != MODEL_WRONG and said["label_to"] != facts["label"]:
+            told = {"image_id": image_id, "photo": facts["photo"], "label_from": facts["label"]}
+            rows.append({key: value for key, value in (said | told).items() if key in COLUMNS})
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), unchanged
+
+
+def _said(line: dict[str, Any], own: dict[str, dict[str, str]], dataset: Dataset, by: str) -> dict[str, Any] | None:
+    """What a line decides, or None where it changes nothing."""
+    if line["image_id"] not in own:
+        raise LabError(f"dataset {dataset.name!r} has no picture {line['image_id'][:80]!r}")
+    label, label_own = line["label"], own[line["image_id"]]["label"]
+    if line.get("label_from") and line["label_from"] != label_own:
+        raise LabError(f"the picture's own label is {label_own!r}, not {line['label_from'][:80]!r} as the file says")
+    verdict = verdict_code(line["verdict"]) if line.get("verdict", "").strip() else LABEL_WRONG if label else ""
+    if verdict in EXCLUDING and label:
+        raise LabError(f"{verdict} takes the picture out, so it has no label")
+    if (verdict == LABEL_WRONG and not label) or not verdict:
+        raise LabError("it has neither a label nor a verdict that takes the picture out")
+    if label and label not in dataset.classes:
+        raise LabError(f"there is no class {label[:80]!r}: there are {', '.join(dataset.classes)}")
+    if verdict == MODEL_WRONG or label == label_own:
+        return None
+    try:
+        at = datetime.fromisoformat(line["at"]) if line.get("at") else datetime.now(UTC)
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise LabError(f"{line['at'][:40]!r} is no time, as 2026-01-31T12:00:00+00:00") from None
+    return {
+        "verdict": verdict, "label_to": label or None, "at": at,
+        "by": checked_text(line.get("by") or by, "name", LONGEST_NAME),
+        "note": checked_text(line.get("note", ""), "note", LONGEST_NOTE, empty=True),
+    }  # fmt: skip

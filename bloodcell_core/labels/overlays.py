@@ -1,0 +1,245 @@
+"""Overlays: reviewed labels, laid over a dataset's own. Named, numbered and frozen, so that a training is repeatable.
+
+A version tells for each picture that it touches what its label is to be, or that it takes no part. It is of one
+dataset's content and never changes; what is decided later makes the next version. The dataset itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.verdicts import EXCLUDING, LABEL_WRONG, LONGEST_NAME, Standing, checked_text, current
+from bloodcell_core.runs import Run
+
+COLUMNS = ("image_id", "photo", "label_from", "label_to", "verdict", "at", "by", "note")
+FROM_VERDICTS, FROM_CSV = "verdicts", "csv"
+_TRIES = 20  # at the next number, where others take it at the same moment
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One version of an overlay."""
+
+    name: str
+    version: int
+    at: datetime
+    by: str
+    made_from: str
+    """FROM_VERDICTS or FROM_CSV."""
+    dataset: str
+    """What the dataset was called; `data_hash` says which it is."""
+    data_hash: str
+    digest: str
+    """sha256 of its rows."""
+    rows: pd.DataFrame
+    """COLUMNS, by image_id: a row a picture that is touched. `label_to` is None where it takes no part."""
+
+    @property
+    def reference(self) -> str:
+        """What finds this very version: name@version."""
+        return f"{self.name}@{self.version}"
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready: what it is, and how many pictures and photos it changes and leaves out."""
+        changed, excluded = self.rows[self.rows.label_to.notna()], self.rows[self.rows.label_to.isna()]
+        return {
+            "overlay": self.name,
+            "version": self.version,
+            "at": self.at.isoformat(timespec="milliseconds"),
+            "by": self.by,
+            "made_from": self.made_from,
+            "dataset": self.dataset,
+            "data_hash": self.data_hash,
+            "digest": self.digest,
+            "changed": {"pictures": len(changed), "photos": int(changed.photo.nunique())},
+            "excluded": {"pictures": len(excluded), "photos": int(excluded.photo.nunique())},
+            "reviewers": sorted(set(self.rows.by)),
+        }
+
+    def laid_over(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of `dataset.pictures` as reviewed, int64 (N,) places in its classes, and bool (N,): takes no part.
+
+        A picture that takes no part keeps its own label. LabError where this is of another dataset.
+        """
+        self.check_fits(dataset)
+        labels = dataset.class_indices()
+        places = pd.Index(dataset.pictures.image_id).get_indexer(pd.Index(self.rows.image_id, dtype=object))
+        wanted = pd.Categorical(self.rows.label_to, categories=dataset.classes).codes.astype(np.int64)
+        out = self.rows.label_to.isna().to_numpy(bool)
+        labels[places[~out]] = wanted[~out]
+        excluded = np.zeros(len(labels), dtype=bool)
+        excluded[places[out]] = True
+        return labels, excluded
+
+    def relabelled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table with `image_id` and `label` as reviewed: labels changed, pictures that take no part left out."""
+        changed = dict(zip(self.rows.image_id, self.rows.label_to, strict=True))
+        labels = [changed.get(image_id, label) for image_id, label in zip(table.image_id, table.label, strict=True)]
+        table = table.assign(label=pd.Series(labels, index=table.index, dtype=object))
+        return table[table.label.notna()]
+
+    def check_fits(self, dataset: Dataset) -> None:
+        """LabError unless it was made for this dataset."""
+        if self.data_hash != dataset.content_hash:
+            raise LabError(
+                f"overlay {self.reference} was made for another dataset ({self.dataset!r}, {self.data_hash[:12]}…) "
+                f"than {dataset.name!r}: `review export` and `review import` carry it over where pictures are the same"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """`describe` with its rows, as a run keeps it."""
+        rows = self.rows.assign(at=[at.isoformat() for at in self.rows["at"]]).astype(object)
+        return self.describe() | {"rows": rows.where(rows.notna(), None).to_dict("records")}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Overlay:
+        """What `to_json` gave."""
+        rows = _table([row | {"at": datetime.fromisoformat(row["at"])} for row in kept["rows"]])
+        return cls(
+            kept["overlay"], kept["version"], datetime.fromisoformat(kept["at"]), kept["by"], kept["made_from"],
+            kept["dataset"], kept["data_hash"], kept["digest"], rows,
+        )  # fmt: skip
+
+
+def freeze(name: str, dataset: Dataset, *, by: str) -> tuple[Overlay, bool]:
+    """The verdicts that count now, as the next version of an overlay, and whether one was made.
+
+    Where they say what its last version says, that one stands. LabError where nothing was said that changes a label,
+    and for a name that stands for an overlay of another dataset.
+    """
+    rows = rows_of(current(dataset), dataset)
+    if rows.empty and not any(each["overlay"] == name for each in versions()):
+        raise LabError(f"no verdict on {dataset.name!r} changes a label or leaves a picture out yet")
+    return save(name, dataset, rows, by=by, made_from=FROM_VERDICTS)
+
+
+def rows_of(standing: Standing, dataset: Dataset) -> pd.DataFrame:
+    """What the verdicts that count change: COLUMNS, a row a picture. One of a photo is one of all its pictures."""
+    found = []
+    pictures = dataset.pictures
+    for image_id, photo, label in zip(pictures.image_id, pictures.photo, pictures.label, strict=True):
+        said = standing.of(image_id, photo)
+        if said is None or not (said.verdict in EXCLUDING or (said.verdict == LABEL_WRONG and said.label_to != label)):
+            continue
+        found.append(
+            {
+                "image_id": image_id, "photo": photo, "label_from": label, "label_to": said.label_to,
+                "verdict": said.verdict, "at": said.at, "by": said.by, "note": said.note,
+            }
+        )  # fmt: skip
+    return _table(found)
+
+
+def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from: str) -> tuple[Overlay, bool]:
+    """Keeps `rows` (COLUMNS) as the next version of an overlay, and tells whether one was made: not where the last
+    version has the very same rows. LabError for a name that stands for an overlay of another dataset."""
+    from sqlalchemy import insert, select
+    from sqlalchemy.exc import IntegrityError
+
+    from bloodcell_core.labels.database import overlay_rows, overlays, writing
+
+    workspace.check_name(name, "overlay")
+    by = checked_text(by, "name", LONGEST_NAME)
+    rows = _table(rows.to_dict("records"))
+    for _ in range(_TRIES):
+        try:
+            with writing() as connection:
+                query = select(overlays).where(overlays.c.name == name).order_by(overlays.c.version.desc()).limit(1)
+                last = connection.execute(query).mappings().first()
+                if last and last["data_hash"] != dataset.content_hash:
+                    raise LabError(f"overlay {name!r} is of another dataset ({last['dataset']!r}): take another name")
+                if last and last["digest"] == _digest(rows):
+                    return load(f"{name}@{last['version']}"), False
+                values: dict[str, Any] = {
+                    "name": name, "version": last["version"] + 1 if last else 1, "at": datetime.now(UTC), "by": by,
+                    "made_from": made_from, "dataset": dataset.name, "data_hash": dataset.content_hash,
+                    "digest": _digest(rows),
+                }  # fmt: skip
+                new = connection.scalar(insert(overlays).values(values).returning(overlays.c.id))
+                if len(rows):
+                    todo = [row | {"overlay": new} for row in rows.to_dict("records")]
+                    connection.execute(insert(overlay_rows), todo)
+            return Overlay(**values, rows=rows), True
+        except IntegrityError:
+            continue  # another process has just taken this number
+    raise LabError(f"overlay {name!r} is being written by many at once: try again")
+
+
+def versions() -> list[dict[str, Any]]:
+    """`describe` of every version of every overlay, by name, the newest version first."""
+    from sqlalchemy import select
+
+    from bloodcell_core.labels.database import overlays, reading
+
+    with reading() as connection:
+        if connection is None:
+            return []
+        query = select(overlays.c.name, overlays.c.version).order_by(overlays.c.name, overlays.c.version.desc())
+        found = connection.execute(query).all()
+    return [load(f"{name}@{version}").describe() for name, version in found]
+
+
+def load(reference: str) -> Overlay:
+    """The overlay called NAME@VERSION, or the last version of NAME; LabError where there is none."""
+    from sqlalchemy import select
+
+    from bloodcell_core.labels.database import overlay_rows, overlays, reading
+
+    name, at, version = reference.partition("@")
+    if at and not (version.isascii() and version.isdigit() and len(version) < 9):
+        raise LabError(f"an overlay is called NAME or NAME@VERSION, as day-one@2, not {reference[:80]!r}")
+    with reading() as connection:
+        found = None
+        if connection is not None:
+            query = select(overlays).where(overlays.c.name == name).order_by(overlays.c.version.desc()).limit(1)
+            query = query.where(overlays.c.version == int(version)) if at else query
+            found = connection.execute(query).mappings().first()
+        if connection is None or found is None:
+            raise LabError(f"there is no overlay {reference[:80]!r}: `review overlays` shows what there is")
+        query = select(*(overlay_rows.c[column] for column in COLUMNS)).where(overlay_rows.c.overlay == found["id"])
+        rows = _table([dict(row) for row in connection.execute(query).mappings()])
+    return Overlay(**{key: value for key, value in found.items() if key != "id"}, rows=rows)
+
+
+def of_config(config: TrainConfig, dataset: Dataset) -> Overlay | None:
+    """The overlay that a training of `config` is to see, from the database; None where it sees the dataset's labels."""
+    if not config.labels:
+        return None
+    overlay = load(config.labels)
+    overlay.check_fits(dataset)
+    return overlay
+
+
+def of_run(run: Run) -> Overlay | None:
+    """The overlay that a run was trained with, as its folder has it: the database isn't needed for it."""
+    if not run.config.labels:
+        return None
+    try:
+        return Overlay.from_json(workspace.read_json(run.labels_file))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{run.labels_file} is damaged: {error}") from None
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """COLUMNS of rows, in the order of image_id."""
+    told = [{column: row[column] for column in COLUMNS} for row in rows]
+    table = pd.DataFrame(told, columns=list(COLUMNS), dtype=object)
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def _digest(rows: pd.DataFrame) -> str:
+    digest = hashlib.sha256()
+    for row in rows.itertuples(index=False):
+        digest.update(repr([value.isoformat() if isinstance(value, datetime) else value for value in row]).encode())
+    return digest.hexdigest()
