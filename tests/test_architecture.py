@@ -34,6 +34,8 @@ FIRST_PAINT = (
     "bloodcell_core.data.formats",
     "bloodcell_core.data.importing",
     "bloodcell_core.data.views",
+    "bloodcell_core.labels.exchange",
+    "bloodcell_core.labels.overlays",
     "bloodcell_core.labels.verdicts",
     "bloodcell_core.models",
     "bloodcell_core.evaluation.metrics",
@@ -42,7 +44,6 @@ FIRST_PAINT = (
     "bloodcell_core.training.jobs",
     "bloodcell_core.training.groups",
     "bloodcell_core.training.studies",
-    "bloodcell_core.review.mistakes",
     "bloodcell_core.review.queue",
     "bloodcell_core.cli",
 )

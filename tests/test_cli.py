@@ -495,7 +495,7 @@ EXAMPLES: dict[str, str] = {
     "pictures_per_epoch": "100", "batch_size": "16", "optimizer": "adamw", "learning_rate": "0.01",
     "weight_decay": "0.5", "dropout": "0.3", "width": "0.5",
     "folds": "5", "fold": "2", "fold_over": "train", "compile": "yes", "too_large": "split",
-    "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu",
+    "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu", "labels": "day-one@2",
 }  # fmt: skip
 
 
@@ -526,7 +526,7 @@ def test_every_setting_can_be_set(name: str, cli: Callable[..., Outcome], asked:
     assert asked == [wanted]
 
 
-@pytest.mark.parametrize("name", ["data", "model", "view", "epochs", "weights", "seed", "device"])
+@pytest.mark.parametrize("name", ["data", "model", "view", "epochs", "labels", "weights", "seed", "device"])
 def test_the_common_settings_have_flags(name: str, cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
     base = {"data": "demo", "model": "basic_cnn"} | {name: EXAMPLES[name]}
     cli("train", *(f"--{other}={value}" for other, value in base.items()))

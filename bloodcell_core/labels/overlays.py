@@ -7,7 +7,7 @@ dataset's content and never changes; what is decided later makes the next versio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -91,10 +91,14 @@ class Overlay:
 
     def check_fits(self, dataset: Dataset) -> None:
         """LabError unless it was made for this dataset."""
-        if self.data_hash != dataset.content_hash:
+        self.check_hash(dataset.content_hash, dataset.name)
+
+    def check_hash(self, data_hash: str, called: str) -> None:
+        """LabError unless it was made for the dataset of that content hash, called so."""
+        if self.data_hash != data_hash:
             raise LabError(
                 f"overlay {self.reference} was made for another dataset ({self.dataset!r}, {self.data_hash[:12]}…) "
-                f"than {dataset.name!r}: `review export` and `review import` carry it over where pictures are the same"
+                f"than {called!r}: `review export` and `review import` carry it over where pictures are the same"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from:
                 }  # fmt: skip
                 new = connection.scalar(insert(overlays).values(values).returning(overlays.c.id))
                 if len(rows):
-                    todo = [row | {"overlay": new} for row in rows.to_dict("records")]
+                    todo: list[dict[str, Any]] = [{"overlay": new, **row} for row in rows.to_dict("records")]
                     connection.execute(insert(overlay_rows), todo)
             return Overlay(**values, rows=rows), True
         except IntegrityError:
@@ -231,7 +235,7 @@ def of_run(run: Run) -> Overlay | None:
         raise LabError(f"{run.labels_file} is damaged: {error}") from None
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _table(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     """COLUMNS of rows, in the order of image_id."""
     told = [{column: row[column] for column in COLUMNS} for row in rows]
     table = pd.DataFrame(told, columns=list(COLUMNS), dtype=object)

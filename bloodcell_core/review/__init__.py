@@ -1,1 +1,1 @@
-"""The mistakes of a run, in the order in which a person should look at them."""
+"""From mistakes to better labels: what to look at first, which labels are likely wrong, what training again changed."""

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import probabilities_of
 from bloodcell_core.labels.verdicts import Standing
+from bloodcell_core.runs import Run
 
 NEAR = 0.2  # a right answer whose class leads by less than this is a near-mistake
 
@@ -56,6 +58,21 @@ class Wanted:
             raise LabError(f"a queue holds what is {', '.join(REVIEWED)}, not {self.reviewed!r}")
         if self.order not in ORDERS:
             raise LabError(f"a queue is ordered by {', '.join(ORDERS)}, not {self.order!r}")
+
+
+def of_runs(runs: Sequence[Run], splits: Sequence[str] = ("test",)) -> tuple[Dataset, pd.DataFrame]:
+    """`candidates` of runs of one dataset, and that dataset; LabError where they are of several, or it is gone."""
+    first, *others = runs
+    for run in others:
+        if run.data_hash != first.data_hash or run.classes != first.classes:
+            raise LabError(f"{first.name} and {run.name} can't be reviewed together: they are of different data")
+    dataset = Dataset(first.config.data)
+    if dataset.content_hash != first.data_hash:
+        raise LabError(f"dataset {dataset.name!r} is no longer the one that {first.name!r} was trained on")
+    tables = {run.name: run.predictions() for run in runs}
+    tables = {name: table[table.split.isin(list(splits))] for name, table in tables.items()}
+    photos = dict(zip(dataset.pictures.image_id, dataset.pictures.photo, strict=True))
+    return dataset, candidates(tables, first.classes, photos)
 
 
 def candidates(

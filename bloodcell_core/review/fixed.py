@@ -1,0 +1,78 @@
+"""Fixed and broken: which mistakes went away from a run to another, and which came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of
+from bloodcell_core.labels.overlays import Overlay
+from bloodcell_core.runs import Run
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed on the same test pictures."""
+
+    before: str
+    after: str
+    fixed: pd.DataFrame
+    """image_id, photo, label, before, after (the answers): pictures that only the run after is right on."""
+    broken: pd.DataFrame
+    """The same of pictures that only the run before was right on."""
+    still: pd.DataFrame
+    """The same of pictures that both are wrong on."""
+    comparison: dict[str, Any]
+    """`compare_sides` of before (a) and after (b): the differences with their paired intervals."""
+
+    def in_words(self) -> str:
+        """One sentence: how many were fixed and broken, and what that can tell."""
+        right = self.comparison["right"]
+        unit, limits = right["unit"], right["interval"]
+        fixed, broken = right["only_b"], right["only_a"]
+        head = f"Of {right['of']:,} {unit} {fixed:,} were fixed and {broken:,} broken"
+        if limits is None:
+            return f"{head}; there are too few photos for an interval."
+        low, high = (round(limit) for limit in limits)
+        told = {"b": "the run after is better", "a": "the run before is better"}.get(
+            self.comparison["better"], "this data can't tell them apart"
+        )
+        return f"{head}: {right['difference']:+,}, 95% interval {low:+,} to {high:+,}; {told}."
+
+
+def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) -> Change:
+    """What a run `after` got right that `before` did not, and the other way round, on their test pictures.
+
+    On the dataset's own labels, or with an `overlay` on reviewed ones. LabError where the two can't be compared, or
+    the overlay is of another dataset.
+    """
+    return change(side_of(before), side_of(after), overlay)
+
+
+def change(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
+    """As `fixed_and_broken`, of any two sides."""
+    if overlay:
+        overlay.check_hash(before.data_hash, before.data)
+        before, after = (replace(side, table=overlay.relabelled(side.table)) for side in (before, after))
+    outcomes = picture_outcomes(before, after)
+    table = before.table.assign(photo=before.table.source_photo.fillna(before.table.image_id))
+    answers = after.table.set_index("image_id").predicted
+    told = pd.DataFrame(
+        {
+            "image_id": table.image_id.to_numpy(),
+            "photo": table.photo.to_numpy(),
+            "label": table.label.to_numpy(),
+            "before": table.predicted.to_numpy(),
+            "after": answers.loc[table.image_id].to_numpy(),
+        }
+    )
+    which = outcomes.loc[told.image_id].to_numpy()
+    parts = {
+        outcome: told[which == outcome].sort_values(["label", "photo", "image_id"], ignore_index=True)
+        for outcome in ("only_b", "only_a", "neither")
+    }
+    return Change(
+        before.name, after.name, parts["only_b"], parts["only_a"], parts["neither"], compare_sides(before, after)
+    )

@@ -1,0 +1,113 @@
+"""Which labels are likely wrong: photos ranked by cleanlab from what networks say that did not learn them.
+
+A network that was trained on a wrong label may have learned it by heart and agree with it. Hence the probabilities
+should be out of fold: of a cross-validation, each picture's by the network that saw no picture of its photo. From a
+single run there are none for its own training pictures; what it says of them is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import arrays_of, evaluated
+from bloodcell_core.labels.overlays import Overlay
+from bloodcell_core.runs import Run
+from bloodcell_core.training import groups
+from bloodcell_core.training.groups import Group, pooled_predictions
+
+METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+"""cleanlab's measures of a label's quality (Kuan & Mueller, Model-agnostic label quality scoring, 2022)."""
+METHOD = "self_confidence"  # measured: benchmarks.bench_label_issues
+
+IN_SAMPLE = (
+    "only in-sample: these probabilities are of a network that was trained on the labels to be checked, and it agrees "
+    "with many a wrong one that it learned by heart. `cross-validate` on the same data gives out-of-fold ones"
+)
+
+
+@dataclass(frozen=True)
+class Issues:
+    """Photos, the likeliest wrong labels first."""
+
+    photos: pd.DataFrame
+    """What `label_issues` gave."""
+    source: str
+    """The cross-validation or run whose probabilities they are."""
+    warning: str
+    """What limits the ranking, in words; '' for one that is out of fold as a whole."""
+
+    @property
+    def quality(self) -> dict[str, float]:
+        """How likely each photo's label is right, as `queue` takes it."""
+        return dict(zip(self.photos.photo, self.photos.quality, strict=True))
+
+
+def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METHOD) -> pd.DataFrame:
+    """Photos by how likely their label is right, the least likely first; ties by name.
+
+    A photo's copies are averaged: what is wrong is the photo's label, and all its copies bear it. Where they bear
+    several, each label is judged by its own pictures, and the worst one stands for the photo.
+
+    Args:
+        table: predictions with the columns of predictions.parquet, out of fold if they are to mean much.
+        classes: of the table.
+        method: one of METHODS.
+
+    Returns:
+        photo, label, suggested (the class that the network holds most likely), quality (0…1), pictures.
+
+    Raises:
+        LabError: for an empty table, and a method that isn't there.
+    """
+    if method not in METHODS:
+        raise LabError(f"labels are ranked by {', '.join(METHODS)}, not {method!r}")
+    if table.empty:
+        raise LabError("there are no predictions to rank labels by")
+    from cleanlab.rank import get_label_quality_scores  # 2 s, most of them scikit-learn's
+
+    labels, probabilities, photos, _ = arrays_of(table, classes)
+    names = np.asarray(classes, dtype=object)
+    units = pd.MultiIndex.from_arrays([photos, labels])
+    codes, distinct = pd.factorize(units, sort=True)
+    count = np.bincount(codes)
+    summed = np.zeros((len(distinct), len(classes)))
+    np.add.at(summed, codes, probabilities)
+    mean = summed / summed.sum(axis=1, keepdims=True)
+    unit_labels = np.asarray(distinct.get_level_values(1), dtype=np.int64)
+    found = pd.DataFrame(
+        {
+            "photo": distinct.get_level_values(0),
+            "label": names[unit_labels],
+            "suggested": names[mean.argmax(axis=1)],
+            "quality": get_label_quality_scores(unit_labels, mean, method=method),
+            "pictures": count,
+        }
+    )
+    return found.sort_values(["quality", "photo", "label"], kind="stable").drop_duplicates("photo", ignore_index=True)
+
+
+def of_group(group: Group, overlay: Overlay | None = None) -> Issues:
+    """Of the finished folds of a cross-validation; with an overlay, of the labels that it leaves."""
+    folds, done = group.config.folds, len(group.finished)
+    warning = "" if done == folds else f"{done} of {folds} folds are finished: the photos of the others are missing"
+    table = pooled_predictions(group)
+    table = overlay.relabelled(table) if overlay else table
+    return Issues(label_issues(table, group.finished[0].classes), group.name, warning)
+
+
+def of_run(run: Run, device: str = "auto") -> Issues:
+    """Of a run's data: by the newest finished cross-validation on it, or for want of one by the run itself.
+
+    The latter takes seconds to minutes, for its training pictures are predicted; validation and test pictures are as
+    kept, and those of its test split are out of sample.
+    """
+    for group in groups.groups():
+        if next(iter(group.runs.values())).data_hash == run.data_hash and len(group.finished) == group.config.folds:
+            return of_group(group)
+    parts = [evaluated(run, split="train", device=device)[1], run.predictions()]
+    return Issues(label_issues(pd.concat(parts, ignore_index=True), run.classes), run.name, IN_SAMPLE)

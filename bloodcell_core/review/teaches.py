@@ -1,0 +1,199 @@
+"""What the mistakes teach: how error rates go with blur, stain, cell size, the picture's edge and the photo.
+
+Pure functions on a table of predictions and a dataset's table of pictures. Each rate has an interval by source photo,
+and the pictures that it is of; a difference is put into words only where the intervals leave no doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bloodcell_core.evaluation.intervals import draw_photos, exact_binomial, photo_accuracy, share_interval
+from bloodcell_core.evaluation.scoring import arrays_of
+
+PARTS = 4  # that a measured fact is cut in, of about as many pictures each
+FACTS = {
+    "focus": ("sharpness", "blurred", "sharp"),
+    "stain_a": ("redness of the background", "greenish", "reddish"),
+    "stain_b": ("yellowness of the background", "bluish", "yellowish"),
+    "cell_size": ("size of the nucleus", "small", "large"),
+}
+"""What is measured: its name, and what the lowest and the highest part are called."""
+EDGE, NO_EDGE, NO_CELL = "the cell touches the edge", "the cell is whole", "no cell was found"
+
+
+def with_facts(table: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
+    """Rows of predictions with what is known of their pictures, `Dataset.pictures`; those that aren't there go.
+
+    Adds focus, stain_a, stain_b, `cell_size` (diameter in pixels of a disc as large as the nucleus), `edge` (EDGE,
+    NO_EDGE or NO_CELL) and `photo`.
+    """
+    facts = pictures.set_index("image_id")
+    table = table[table.image_id.isin(facts.index)].reset_index(drop=True)
+    own = facts.loc[table.image_id].reset_index()
+    box = own[["box_x0", "box_y0", "box_x1", "box_y1"]].astype("float64")
+    touches = (box.box_x0 <= 0) | (box.box_y0 <= 0) | (box.box_x1 >= own.width) | (box.box_y1 >= own.height)
+    return table.assign(
+        photo=own.photo.to_numpy(),
+        focus=own.focus.astype("float64"),
+        stain_a=own.stain_a.astype("float64"),
+        stain_b=own.stain_b.astype("float64"),
+        cell_size=2 * np.sqrt(own.cell_area.astype("float64") / np.pi),
+        edge=np.where(box.isna().any(axis=1), NO_CELL, np.where(touches, EDGE, NO_EDGE)),
+    )
+
+
+def error_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """How often pictures are wrong, by each of FACTS and by `edge`, parts in rising order.
+
+    Args:
+        table: what `with_facts` gave.
+        classes: of the predictions.
+
+    Returns:
+        {fact: parts}; of each part:
+        - part: what it is called; low, high: the values of the fact that it spans (None for `edge`).
+        - pictures, photos, wrong, rate: of pictures; interval: at 95%, by source photo, None where photos don't vary.
+        - by_photo: `photo_accuracy` of the part, a photo's copies averaged, with exact limits; None where a photo's
+          pictures bear several labels.
+        - image_ids: the wrong pictures.
+        A fact that is known of no picture, or the same for all, has no parts.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for fact, (_, lowest, highest) in FACTS.items():
+        parts = _parts(table[fact].to_numpy(np.float64))
+        found[fact] = []
+        for place in range(parts.max() + 1):
+            own = table[parts == place]
+            name = lowest if place == 0 else highest if place == parts.max() else f"part {place + 1}"
+            limits = {"part": name, "low": float(own[fact].min()), "high": float(own[fact].max())}
+            found[fact].append(limits | _rate(own, classes))
+    found["edge"] = [
+        {"part": part, "low": None, "high": None} | _rate(table[table.edge == part], classes)
+        for part in (NO_EDGE, EDGE, NO_CELL)
+        if (table.edge == part).any()
+    ]
+    return found
+
+
+def by_photo(table: pd.DataFrame) -> pd.DataFrame:
+    """How many of each photo's pictures are wrong, the most wrong pictures first.
+
+    photo, label, pictures, wrong, rate, low, high (exact limits at 95% for further copies of the same photo, taken for
+    independent: they don't tell of other photos), and `answer`, the commonest wrong one.
+    """
+    rows = []
+    for photo, own in table.assign(error=table.label != table.predicted).groupby("photo"):
+        wrong = own[own.error]
+        low, high = exact_binomial(len(wrong), len(own))
+        rows.append(
+            {
+                "photo": photo, "label": own.label.mode().iloc[0], "pictures": len(own), "wrong": len(wrong),
+                "rate": len(wrong) / len(own), "low": low, "high": high,
+                "answer": wrong.predicted.mode().iloc[0] if len(wrong) else None,
+            }
+        )  # fmt: skip
+    columns = ["photo", "label", "pictures", "wrong", "rate", "low", "high", "answer"]
+    told = pd.DataFrame(rows, columns=columns)
+    told["answer"] = pd.Series([row["answer"] for row in rows], dtype=object)  # None where there is none, and no NaN
+    return told.sort_values(["wrong", "rate", "photo"], ascending=[False, False, True], ignore_index=True)
+
+
+def in_words(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The confusions that matter, where mistakes gather, and what they go with; sentences for people."""
+    wrong = table[table.label != table.predicted]
+    if wrong.empty:
+        return ["There is no mistake to learn from."]
+    return [*_confusions(table, wrong), _gathering(wrong), *_differences(error_rates(table, classes))]
+
+
+def _confusions(table: pd.DataFrame, wrong: pd.DataFrame, most: int = 3) -> list[str]:
+    counted = wrong.groupby(["label", "predicted"]).agg(pictures=("image_id", "size"), photos=("photo", "nunique"))
+    counted = counted.reset_index().sort_values(
+        ["photos", "pictures", "label", "predicted"], ascending=[False, False, True, True]
+    )
+    lines = []
+    for label, predicted, pictures, photos in counted.head(most).itertuples(index=False):
+        of = table[table.label == label].photo.nunique()
+        low, high = exact_binomial(photos, of)
+        lines.append(
+            f"{label} is called {predicted} in pictures of {photos:,} of its {of:,} photos ({low:.0%} to {high:.0%} at "
+            f"95%), {pictures / len(wrong):.0%} of all mistakes."
+        )
+    return lines
+
+
+def _gathering(wrong: pd.DataFrame) -> str:
+    of_photo = wrong.photo.value_counts()
+    few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
+    return (
+        f"Half of the {len(wrong):,} mistakes are copies of {few:,} photo{'s' if few > 1 else ''}; "
+        f"{len(of_photo):,} photos have any."
+    )
+
+
+def _differences(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """A sentence for each fact whose worst part is worse than its best beyond doubt, and one for those without."""
+    lines, untold = [], []
+    for fact, parts in rates.items():
+        title = FACTS[fact][0] if fact in FACTS else "contact with the edge"
+        told = [part for part in parts if part["interval"]]
+        worst = max(told, key=lambda part: part["rate"], default=None)
+        best = min(told, key=lambda part: part["rate"], default=None)
+        if not worst or not best or worst["interval"][0] <= best["interval"][1]:
+            untold.append(title)
+            continue
+        lines.append(
+            f"By {title}: {_told(worst)} are wrong most often, {worst['rate']:.0%} "
+            f"({worst['interval'][0]:.0%} to {worst['interval'][1]:.0%}), against {best['rate']:.0%} "
+            f"({best['interval'][0]:.0%} to {best['interval'][1]:.0%}) of {_told(best)}."
+        )
+    if untold:
+        lines.append(f"This data can't tell that mistakes go with {', '.join(untold)}.")
+    return lines
+
+
+def _told(part: dict[str, Any]) -> str:
+    """A part of the pictures in words: 'the blurred quarter', 'those where the cell is whole'."""
+    if part["low"] is None:
+        return f"those where {part['part']}"
+    return f"pictures from {part['low']:.3g} to {part['high']:.3g} ({part['part']})"
+
+
+def _parts(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The part of each value, 0 the lowest; -1 where it isn't known. Equal values are in one part."""
+    known = ~np.isnan(values)
+    parts = np.full(len(values), -1, dtype=np.int64)
+    if len(np.unique(values[known])) > 1:
+        limits = np.unique(np.quantile(values[known], np.arange(1, PARTS) / PARTS))
+        parts[known] = np.unique(np.searchsorted(limits, values[known], side="right"), return_inverse=True)[1]
+    return parts
+
+
+def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    own = own.assign(source_photo=own.photo)
+    labels, probabilities, photos, _ = arrays_of(own, classes)
+    wrong = (own.label != own.predicted).to_numpy()
+    drawn = draw_photos(labels, photos, len(classes))
+    limits = None
+    if drawn is not None:
+        count = drawn.multiplicities.shape[1]
+        of_photo = np.bincount(drawn.photo_numbers, minlength=count)
+        wrong_of_photo = np.bincount(drawn.photo_numbers, weights=wrong, minlength=count)
+        rates = (drawn.multiplicities @ wrong_of_photo) / (drawn.multiplicities @ of_photo)
+        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, drawn.level)
+    one_label = bool(own.groupby("photo").label.nunique().max() == 1)
+    return {
+        "pictures": len(own),
+        "photos": int(own.photo.nunique()),
+        "wrong": int(wrong.sum()),
+        "rate": float(wrong.mean()),
+        "interval": list(limits) if limits else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos) if one_label else None,
+        "image_ids": own.image_id[wrong].tolist(),
+    }

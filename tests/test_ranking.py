@@ -1,0 +1,95 @@
+"""Which labels are likely wrong: a photo once, by what networks say that didn't learn its label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import COLUMNS, Overlay
+from bloodcell_core.review import ranking
+from bloodcell_core.review.ranking import METHODS, label_issues
+from bloodcell_core.runs import Run
+from bloodcell_core.training import groups, worker
+from tests.test_queue import CLASSES, several, table
+from tests.training_fixtures import tiny
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(several(), st.sampled_from(METHODS))
+def test_each_photo_comes_once_worst_first_and_all_copies_count(
+    tables: dict[str, pd.DataFrame], method: str
+) -> None:
+    own = tables["run0"]
+    if own.empty:
+        with pytest.raises(LabError, match="no predictions"):
+            label_issues(own, CLASSES, method)
+        return
+    found = label_issues(own, CLASSES, method)
+    photos = own.source_photo.fillna(own.image_id)
+    assert sorted(found.photo) == sorted(set(photos))
+    assert found.quality.tolist() == sorted(found.quality)
+    assert found.quality.between(0, 1).all()
+    shuffled = label_issues(own.sample(frac=1, random_state=1), CLASSES, method)
+    pd.testing.assert_frame_equal(found, shuffled)
+    if method == "self_confidence":  # the mean probability of the label, of the worst label of the photo
+        means = own.assign(photo=photos, own=[row[f"p_{row.label}"] for _, row in own.iterrows()])
+        worst = means.groupby(["photo", "label"]).own.mean().groupby("photo").min()
+        assert found.set_index("photo").quality.to_dict() == pytest.approx(worst.to_dict())
+
+
+def test_a_wrong_label_that_the_network_did_not_learn_stands_first() -> None:
+    rows = [(f"i{place}", f"p{place // 3}", "a", (7, 2, 1)) for place in range(12)]
+    rows += [("x0", "x", "b", (7, 2, 1)), ("x1", "x", "b", (6, 3, 1))]
+    for method in METHODS:
+        first = label_issues(table(rows), CLASSES, method).iloc[0]
+        assert (first.photo, first.label, first.suggested, first.pictures) == ("x", "b", "a", 2)
+    with pytest.raises(LabError, match="are ranked by"):
+        label_issues(table(rows), CLASSES, "guessing")
+
+
+def test_without_a_cross_validation_a_run_judges_what_it_learned_and_says_so(done: Run) -> None:
+    issues = ranking.of_run(done, "cpu")
+    assert "only in-sample" in issues.warning
+    assert issues.source == done.name
+    assert set(issues.quality) == set(Dataset("demo").pictures.photo)
+
+
+def test_a_finished_cross_validation_is_taken_and_an_overlay_s_labels_are_what_is_judged(done: Run) -> None:
+    group = groups.create_group(tiny(epochs=1), 2)
+    for run in groups.unfinished(group):
+        worker.work(run, say=lambda line: None)
+        if run.config.fold == 1:
+            half = ranking.of_group(groups.find(group.name))
+            assert half.warning.startswith("1 of 2 folds")
+            assert "in-sample" in ranking.of_run(done, "cpu").warning
+    issues = ranking.of_run(done)
+    assert (issues.source, issues.warning) == (group.name, "")
+    demo = Dataset("demo")
+    assert set(issues.quality) == set(demo.pictures.photo) > set(half.quality)
+    photo = issues.photos.photo.iloc[-1]
+    own = demo.pictures[demo.pictures.photo == photo]
+    wrong = next(name for name in demo.classes if name not in set(own.label))
+    rows = own.assign(label_from=own.label, label_to=wrong, verdict="label-wrong", at=None, by="Ana", note="")
+    overlay = Overlay("x", 1, None, "Ana", "csv", "demo", demo.content_hash, "", rows[list(COLUMNS)])  # type: ignore[arg-type]
+    judged = ranking.of_group(groups.find(group.name), overlay)
+    assert judged.photos.set_index("photo").label[photo] == wrong
+    assert judged.quality[photo] < issues.quality[photo]
+    others = [each for each in issues.quality if each != photo]
+    assert [judged.quality[each] for each in others] == pytest.approx([issues.quality[each] for each in others])
+
+
+def test_the_ranking_waits_for_no_cleanlab_until_it_is_asked() -> None:
+    import subprocess
+    import sys
+
+    script = "import sys, bloodcell_core.review.ranking; print('cleanlab' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False"
+    assert np.isfinite(label_issues(table([("i", "p", "a", (6, 3, 1))]), CLASSES).quality).all()

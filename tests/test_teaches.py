@@ -1,0 +1,108 @@
+"""What mistakes teach: each part's rate, interval and pictures, and words only where there is no doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, exact_binomial
+from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.review.teaches import EDGE, FACTS, NO_CELL, NO_EDGE, by_photo, error_rates, in_words, with_facts
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+CLASSES = ["a", "b"]
+
+
+def predicted(photos: int, wrong_of: set[int], copies: int = 3, focus: float = 1.0) -> pd.DataFrame:
+    """Pictures of two classes with facts; those of `wrong_of` photos are wrong."""
+    rows = []
+    for photo in range(photos):
+        label, other = ("a", "b") if photo % 2 else ("b", "a")
+        for copy in range(copies):
+            answer = other if photo in wrong_of else label
+            rows.append(
+                {
+                    "image_id": f"i{photo}-{copy}", "split": "test", "label": label, "predicted": answer,
+                    "source_photo": f"p{photo}", "photo": f"p{photo}", "p_a": float(answer == "a"),
+                    "p_b": float(answer == "b"), "focus": focus + photo, "stain_a": 5.0, "stain_b": np.nan,
+                    "cell_size": float(photo % 5), "edge": EDGE if photo % 3 == 0 else NO_EDGE,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.sets(st.integers(0, 11)), st.integers(1, 3))
+def test_the_parts_hold_every_picture_once_with_its_mistakes(photos: int, wrong_of: set[int], copies: int) -> None:
+    table = predicted(photos, wrong_of, copies)
+    wrong = set(table.image_id[table.label != table.predicted])
+    for fact, parts in error_rates(table, CLASSES).items():
+        if not parts:
+            assert fact in ("stain_a", "stain_b") or photos == 1
+            continue
+        assert sum(part["pictures"] for part in parts) == len(table)
+        assert sorted(each for part in parts for each in part["image_ids"]) == sorted(wrong)
+        for part in parts:
+            assert part["rate"] == pytest.approx(part["wrong"] / part["pictures"])
+            assert part["wrong"] == len(part["image_ids"])
+            assert (part["by_photo"]["photos"], part["by_photo"]["right"]) == (
+                part["photos"], part["photos"] - part["wrong"] // copies,
+            )  # fmt: skip
+        if fact in FACTS:
+            assert [part["low"] for part in parts[1:]] > [part["high"] for part in parts[:-1]]
+            assert len(parts) <= 4
+
+
+def test_the_interval_is_that_of_the_accuracy() -> None:
+    table = predicted(30, {1, 2, 8, 21})
+    [part] = error_rates(table.assign(edge=NO_EDGE), CLASSES)["edge"]
+    limits = cluster_bootstrap(*arrays_of(table, CLASSES)[:3])["accuracy"]
+    assert limits is not None
+    assert part["interval"] == pytest.approx([1 - limits[1], 1 - limits[0]])
+    [alone] = error_rates(predicted(1, set()), CLASSES)["edge"]
+    assert alone["interval"] is None
+
+
+def test_photos_by_their_wrong_copies() -> None:
+    found = by_photo(predicted(6, {2, 3}))
+    assert found[["photo", "wrong", "rate", "answer"]].values.tolist()[:2] == [
+        ["p2", 3, 1.0, "a"], ["p3", 3, 1.0, "b"],
+    ]  # fmt: skip
+    assert (found.low.iloc[0], found.high.iloc[0]) == exact_binomial(3, 3)
+    assert found.answer.iloc[2:].isna().all()
+
+
+def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
+    sure = in_words(predicted(80, set(range(20))), CLASSES)
+    told = "By sharpness: pictures from 1 to 20 (blurred) are wrong most often, 100%"
+    assert any(line.startswith(told) for line in sure)
+    assert "can't tell that mistakes go with" in sure[-1]
+    assert "redness" in sure[-1]
+    unsure = in_words(predicted(80, {3, 30, 50, 70}), CLASSES)
+    assert not any(line.startswith("By ") for line in unsure)
+    assert unsure[0].startswith("a is called b") or unsure[0].startswith("b is called a")
+    assert any(line.startswith("Half of the 12 mistakes are copies of 2 photos; 4 photos have any.") for line in unsure)
+    assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
+
+
+def test_facts_are_those_of_the_dataset(done: Run) -> None:
+    pictures = Dataset("demo").pictures
+    table = done.predictions().query("split == 'test'")
+    found = with_facts(table, pictures).set_index("image_id")
+    own = pictures.set_index("image_id").loc[found.index]
+    assert len(found) == len(table)
+    assert found.focus.tolist() == own.focus.tolist()
+    for image_id, row in own.iterrows():
+        if pd.isna(row.box_x0):
+            wanted = NO_CELL
+        else:
+            inside = row.box_x0 > 0 and row.box_y0 > 0 and row.box_x1 < row.width and row.box_y1 < row.height
+            wanted = NO_EDGE if inside else EDGE
+        assert found.edge[image_id] == wanted
+    assert len(with_facts(table, pictures.iloc[:0])) == 0
+    assert error_rates(found.reset_index(), done.classes)["focus"]
