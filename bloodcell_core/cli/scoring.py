@@ -84,8 +84,7 @@ def _overlay_for(run: runs.Run, data: str | None, reference: str) -> Overlay:
     if data not in (None, run.config.data):
         raise LabError("reviewed labels are scored on the run's own dataset: leave out --data or --labels")
     overlay = load(reference)
-    if overlay.data_hash != run.data_hash:
-        raise LabError(f"overlay {overlay.reference} is of another dataset ({overlay.dataset!r}) than run {run.name!r}")
+    overlay.check_hash(run.data_hash, run.config.data)
     return overlay
 
 

@@ -1,0 +1,304 @@
+"""`review`: mistakes to look at, verdicts, overlays of reviewed labels, and what is learned from them."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core import runs
+from bloodcell_core.cli.output import show
+from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.data import dataset as datasets
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels import exchange, overlays, verdicts
+from bloodcell_core.labels.verdicts import VERDICTS, Event
+
+SHOWN = 20  # rows, where nothing is said
+
+
+def add(verbs: Any) -> None:
+    words = family(verbs, "review", "mistakes and verdicts: list, set, undo, history, overlay, export, import, …")
+    parser = verb(words, "list", _list, "List what is to be looked at, a source photo a row, nothing that is decided.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="one or more, of the same data")
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--near", action="store_true", help="right answers by a narrow margin too")
+    parser.add_argument("--label", help="only this label")
+    parser.add_argument("--answer", help="only what a run calls this")
+    parser.add_argument("--disputed", action="store_true", help="only what the runs disagree on")
+    parser.add_argument("--reviewed", default="unreviewed", help="unreviewed, reviewed, disputed (by people) or all")
+    parser.add_argument(
+        "--order", default="confidence", help="confidence, loss, margin, disagreement, photo, or issue (wrong labels)"
+    )
+    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+
+    parser = verb(words, "set", _set, "Keep a verdict of a picture, for all copies of its photo.")
+    parser.add_argument("run")
+    parser.add_argument("image_id", metavar="IMAGE_ID", help="or a unique beginning of it")
+    parser.add_argument("verdict", metavar="VERDICT", help=", ".join(VERDICTS))
+    parser.add_argument("--label", metavar="C", help="the right class, with label-wrong")
+    parser.add_argument("--note", default="", metavar="T")
+    parser.add_argument("--this-picture", action="store_true", help="unusable is meant of this copy alone")
+    parser.add_argument("--token", help="names this request: sent again it makes no second verdict")
+    _add_by(parser)
+
+    parser = verb(words, "undo", _undo, "Take a verdict back; both are kept.")
+    parser.add_argument("id", type=int, help="the verdict's number, as `review history` tells it")
+    _add_by(parser)
+
+    parser = verb(words, "history", _history, "Tell what was said and taken back, the newest first.")
+    parser.add_argument("run", help="a run on the dataset in question")
+    parser.add_argument("image_id", nargs="?", metavar="IMAGE_ID", help="of this picture's photo alone")
+    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+
+    parser = verb(words, "overlay", _overlay, "Freeze the verdicts that count now as the next version of an overlay.")
+    parser.add_argument("name")
+    parser.add_argument("--data", help="the dataset; by default the only one with verdicts")
+    _add_by(parser)
+    verb(words, "overlays", _overlays, "List the overlays and their versions.")
+
+    parser = verb(
+        words, "export", _export,
+        "Write an overlay as CSV. NAME of verdicts is frozen as they are now; NAME@VERSION is written as it is.",
+    )  # fmt: skip
+    parser.add_argument("overlay", metavar="OVERLAY")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="by default it is printed")
+    parser.add_argument("--data", help="the dataset; by default the overlay's, or the only one with verdicts")
+    _add_by(parser)
+
+    parser = verb(words, "import", _import, "Keep a CSV of labels as the next version of an overlay.")
+    parser.add_argument("csv", type=Path, metavar="CSV", help="columns image_id and label, or what an export has")
+    parser.add_argument("--overlay", required=True, metavar="NAME")
+    parser.add_argument("--data", help="the dataset; by default the one that has the pictures")
+    _add_by(parser)
+
+    parser = verb(words, "issues", _issues, "Rank photos by how likely their labels are wrong.")
+    parser.add_argument("run")
+    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+    parser.add_argument("--device", default="auto")
+
+    parser = verb(words, "fixed", _fixed, "Tell which mistakes went away from one run to another, and which came.")
+    parser.add_argument("before")
+    parser.add_argument("after")
+    parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
+
+    parser = verb(words, "teaches", _teaches, "Tell what the mistakes go with: blur, stain, size, edge, photo.")
+    parser.add_argument("run")
+    parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
+
+
+def _add_by(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", metavar="NAME", help="who says so; by default who is logged in on this machine")
+
+
+def _who(args: argparse.Namespace) -> str:
+    if args.by is not None:
+        return str(args.by)
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in a container
+        raise LabError("nobody is logged in by name: say who by --by") from None
+
+
+def _list(args: argparse.Namespace) -> None:
+    from bloodcell_core.review import queue, ranking
+
+    chosen = [runs.find(reference) for reference in dict.fromkeys(args.runs)]
+    dataset, pictures = queue.of_runs(chosen, [args.split])
+    for name in (args.label, args.answer):
+        if name is not None and name not in dataset.classes:
+            raise LabError(f"there is no class {name[:80]!r}: there are {', '.join(dataset.classes)}")
+    wanted = queue.Wanted(
+        near=args.near, label=args.label, answer=args.answer, disputed_by_runs=args.disputed, reviewed=args.reviewed,
+        order=args.order,
+    )  # fmt: skip
+    issues = ranking.of_run(chosen[0]) if args.order == "issue" else None
+    standing = verdicts.current(dataset)
+    found = queue.queue(pictures, wanted, standing, issues.quality if issues else None)
+    every = queue.queue(pictures, queue.Wanted(near=args.near, reviewed="all"), standing)
+    progress = standing.progress(every.photo)
+    keys = ["image_id", "photo", "label", "answer", "confidence", "margin", "loss", "disagreement", "pictures",
+            "wrong_pictures", "verdict", "by", "disputed", "answers"]  # fmt: skip
+    rows = found[keys].head(args.limit or len(found)).to_dict("records")
+    lines = [f"{progress['decided']:,} of {progress['total']:,} photos with mistakes are decided; {len(found):,} here"]
+    lines += [
+        f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {row['confidence']:.0%} sure; decides "
+        f"{row['pictures']:,} pictures" + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
+        for row in rows
+    ]
+    if issues and issues.warning:
+        lines.append(f"  note: {issues.warning}")
+    told = {
+        "runs": [run.name for run in chosen], "data": dataset.name, "split": args.split, "photos": len(found),
+        "progress": progress, "pictures": rows, "warning": issues.warning if issues else "",
+    }  # fmt: skip
+    show(told, args.json, lines)
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return event.to_json() | {"label": event.label_to}
+
+
+def _event_line(event: Event) -> str:
+    said = f"{event.verdict} → {event.label_to}" if event.label_to else event.verdict
+    said = f"takes back {event.undoes} ({said})" if event.undoes is not None else said
+    only = ", this picture alone" if event.picture_only else ""
+    note = f"  “{' '.join(event.note.split())}”" if event.note else ""
+    undone = "  (taken back)" if event.undone else ""
+    return f"{event.id:>5}  {event.at:%Y-%m-%d %H:%M}  {event.by}: {event.image_id[:12]} {said}{only}{note}{undone}"
+
+
+def _set(args: argparse.Namespace) -> None:
+    run = runs.find(args.run)
+    dataset = _dataset_of(run)
+    image_id = verdicts.find_picture(dataset, args.image_id)
+    predictions = run.predictions()
+    [event] = verdicts.record(
+        dataset, [image_id], verdicts.verdict_code(args.verdict), by=_who(args), run=run.name, label=args.label,
+        predicted=dict(zip(predictions.image_id, predictions.predicted, strict=True)), note=args.note,
+        picture_only=args.this_picture, token=args.token,
+    )  # fmt: skip
+    decided = 1 if event.picture_only else int((dataset.pictures.photo == event.photo).sum())
+    show(_event_json(event) | {"decides": decided}, args.json, [_event_line(event), f"decides {decided:,} pictures"])
+
+
+def _undo(args: argparse.Namespace) -> None:
+    [event] = verdicts.undo([args.id], by=_who(args))
+    show(_event_json(event), args.json, [_event_line(event)])
+
+
+def _history(args: argparse.Namespace) -> None:
+    dataset = _dataset_of(runs.find(args.run))
+    if args.image_id:
+        found = verdicts.history(dataset, verdicts.find_picture(dataset, args.image_id))
+    else:
+        found = [*reversed(verdicts.events(dataset))]
+    disputed = sorted(verdicts.current(dataset).disagreements)
+    shown = found[: args.limit or len(found)]
+    lines = [_event_line(event) for event in shown] or [f"nothing was said of {dataset.name} yet"]
+    lines += [f"people differ on {len(disputed):,} photos: {', '.join(disputed[:5])}"] if disputed else []
+    told = {"data": dataset.name, "events": [_event_json(event) for event in shown], "disputed": disputed}
+    show(told, args.json, lines)
+
+
+def _dataset_of(run: runs.Run) -> Dataset:
+    """The dataset that a run was trained on; LabError where it is gone or another one has its name."""
+    dataset = Dataset(run.config.data)
+    if dataset.content_hash != run.data_hash:
+        raise LabError(f"dataset {dataset.name!r} is no longer the one that {run.name!r} was trained on")
+    return dataset
+
+
+def _dataset_with_verdicts(name: str | None) -> Dataset:
+    """The dataset called so, or the only one of which something was said."""
+    if name:
+        return Dataset(name)
+    having = [each for each in map(Dataset, datasets.names()) if verdicts.events(each)]
+    if len({each.content_hash for each in having}) == 1:
+        return having[0]
+    if not having:
+        raise LabError("there are no verdicts yet: `review set` gives one, and the Review page")
+    raise LabError(f"there are verdicts on {', '.join(each.name for each in having)}: say which by --data")
+
+
+def _overlay_line(told: dict[str, Any]) -> str:
+    changed, excluded = told["changed"], told["excluded"]
+    return (
+        f"{told['overlay']}@{told['version']}  {told['dataset']}: {changed['pictures']:,} pictures of "
+        f"{changed['photos']:,} photos relabelled, {excluded['pictures']:,} of {excluded['photos']:,} left out; by "
+        f"{told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
+    )
+
+
+def _overlay(args: argparse.Namespace) -> None:
+    overlay, made = overlays.freeze(args.name, _dataset_with_verdicts(args.data), by=_who(args))
+    told = overlay.describe() | {"made": made}
+    show(told, args.json, [_overlay_line(told), *([] if made else ["nothing has changed since: no version was made"])])
+
+
+def _overlays(args: argparse.Namespace) -> None:
+    every = overlays.versions()
+    lines = [_overlay_line(told) for told in every] or ["no overlay yet: `review overlay NAME` makes one"]
+    show({"overlays": every}, args.json, lines)
+
+
+def _export(args: argparse.Namespace) -> None:
+    overlay = _to_export(args)
+    dataset = Dataset(args.data or overlay.dataset)
+    told = overlay.describe() | {"rows": len(overlay.rows), "csv": str(args.csv) if args.csv else None}
+    if args.csv:
+        exchange.write_csv(overlay, dataset, args.csv)
+        show(told, args.json, [_overlay_line(told), f"written to {args.csv}"])
+    else:
+        text = exchange.to_csv(overlay, dataset)
+        show(told | {"labels": overlay.to_json()["rows"]}, args.json, text.splitlines())
+
+
+def _to_export(args: argparse.Namespace) -> overlays.Overlay:
+    """The version that is asked for; of a name that stands for verdicts, or for nothing yet, one of what counts now."""
+    known = {told["overlay"]: told for told in reversed(overlays.versions())}  # the newest of each
+    last = known.get(args.overlay)
+    if "@" in args.overlay or (last and last["made_from"] == overlays.FROM_CSV):
+        return overlays.load(args.overlay)
+    dataset = Dataset(args.data or last["dataset"]) if last else _dataset_with_verdicts(args.data)
+    return overlays.freeze(args.overlay, dataset, by=_who(args))[0]
+
+
+def _import(args: argparse.Namespace) -> None:
+    overlay, made, unchanged = exchange.import_csv(args.csv, args.overlay, by=_who(args), data=args.data)
+    told = overlay.describe() | {"made": made, "unchanged_lines": unchanged}
+    lines = [_overlay_line(told)]
+    lines += [] if made else ["it says what the last version says: no version was made"]
+    lines += [f"{unchanged:,} lines say what the dataset says"] if unchanged else []
+    show(told, args.json, lines)
+
+
+def _issues(args: argparse.Namespace) -> None:
+    from bloodcell_core.review import ranking
+
+    issues = ranking.of_run(runs.find(args.run), args.device)
+    rows = issues.photos.head(args.limit or len(issues.photos)).to_dict("records")
+    lines = [f"{len(issues.photos):,} photos by {issues.source}, the likeliest wrong label first"]
+    lines += [
+        f"  {row['quality']:.3f}  {row['photo']}  {row['label']}, rather {row['suggested']}; {row['pictures']:,} copies"
+        for row in rows
+    ]
+    lines += [f"  note: {issues.warning}"] if issues.warning else []
+    show({"source": issues.source, "warning": issues.warning, "photos": rows}, args.json, lines)
+
+
+def _fixed(args: argparse.Namespace) -> None:
+    from bloodcell_core.review.fixed import fixed_and_broken
+
+    overlay = overlays.load(args.labels) if args.labels else None
+    found = fixed_and_broken(runs.find(args.before), runs.find(args.after), overlay)
+    parts = {"fixed": found.fixed, "broken": found.broken, "still_wrong": found.still}
+    told: dict[str, Any] = {"before": found.before, "after": found.after, "words": found.in_words()}
+    told |= {"labels": overlay.reference if overlay else None, "comparison": found.comparison}
+    told |= {name: part.to_dict("records") for name, part in parts.items()}
+    lines = [found.in_words()]
+    for name, part in parts.items():
+        pairs = part.groupby(["label", "before", "after"]).image_id.size().reset_index()
+        lines += [f"  {name.replace('_', ' ')}: {label}, {before} before, {after} after: {count:,} pictures"
+                  for label, before, after, count in pairs.itertuples(index=False)]  # fmt: skip
+    show(told, args.json, lines)
+
+
+def _teaches(args: argparse.Namespace) -> None:
+    from bloodcell_core.review import teaches
+
+    run = runs.find(args.run)
+    overlay = overlays.load(args.labels) if args.labels else None
+    table = run.predictions().query("split == 'test'")
+    if overlay:
+        overlay.check_hash(run.data_hash, run.config.data)
+        table = overlay.relabelled(table)
+    table = teaches.with_facts(table, _dataset_of(run).pictures)
+    words = teaches.in_words(table, run.classes)
+    told = {
+        "run": run.name, "labels": overlay.reference if overlay else None, "words": words,
+        "rates": teaches.error_rates(table, run.classes), "by_photo": teaches.by_photo(table).to_dict("records"),
+    }  # fmt: skip
+    show(told, args.json, words)

@@ -1,0 +1,147 @@
+"""`review` on the command line: from a mistake to a verdict, an overlay, a file and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloodcell_core import cli
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.runs import Run
+from tests.training_fixtures import train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Any:
+    """What `review …` prints as JSON."""
+
+    def do(*words: str) -> Any:
+        assert cli.main(["review", *words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return do
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The one line that `review …` is refused with."""
+
+    def do(*words: str) -> str:
+        assert cli.main(["review", *words]) == 2
+        told = capsys.readouterr()
+        assert not told.out
+        assert len(told.err.splitlines()) == 1
+        return told.err
+
+    return do
+
+
+@pytest.fixture
+def wrong(done: Run) -> Any:
+    """The run's mistakes on its test split."""
+    found = done.predictions().query("split == 'test' and label != predicted")
+    assert found.source_photo.nunique() > 2
+    return found
+
+
+def test_a_verdict_has_the_keys_that_are_promised_and_takes_the_photo_off_the_list(
+    done: Run, wrong: Any, say: Any
+) -> None:
+    before = say("list", "latest", "--limit", "0")
+    first = before["pictures"][0]
+    assert before["photos"] == wrong.source_photo.nunique() == len(before["pictures"])
+    made = say("set", "latest", first["image_id"][:20], "label wrong", "--label", first["answer"], "--by", "Ana")
+    wanted = {"run": done.name, "image_id": first["image_id"], "verdict": "label-wrong", "label": first["answer"]}
+    assert made.items() >= (wanted | {"id": 1, "by": "Ana", "predicted": first["answer"]}).items()
+    assert made["at"].endswith("+00:00")
+    after = say("list", "latest", "--limit", "0")
+    assert [row["photo"] for row in after["pictures"]] == [row["photo"] for row in before["pictures"][1:]]
+    assert after["progress"]["decided"] == 1
+    assert [row["by"] for row in say("list", "latest", "--reviewed", "reviewed")["pictures"]] == ["Ana"]
+    say("undo", "1", "--by", "Ben")
+    assert say("list", "latest", "--limit", "0")["pictures"] == before["pictures"]
+    told = say("history", "latest", first["image_id"])["events"]
+    assert [(each["id"], each["by"], each["undoes"], each["undone"]) for each in told] == [
+        (2, "Ben", 1, False), (1, "Ana", None, True),
+    ]  # fmt: skip
+
+
+def test_from_verdicts_to_an_overlay_to_a_file_and_back(wrong: Any, say: Any, tmp_path: Path) -> None:
+    first, second = wrong.drop_duplicates("source_photo").image_id.tolist()[:2]
+    say("set", "latest", first, "ambiguous")
+    made = say("export", "day-one", "--csv", str(tmp_path / "a.csv"))
+    assert (made["overlay"], made["version"], made["rows"]) == ("day-one", 1, made["excluded"]["pictures"])
+    assert say("export", "day-one")["version"] == 1
+    say("set", "latest", second, "unusable", "--this-picture", "--note", "=x")
+    assert say("export", "day-one@1")["version"] == 1
+    assert say("overlay", "day-one")["made"] is True
+    assert say("overlay", "day-one")["made"] is False
+    back = say("import", str(tmp_path / "a.csv"), "--overlay", "other")
+    assert (back["version"], back["made"], back["excluded"]) == (1, True, made["excluded"])
+    assert say("export", "other")["labels"] == say("export", "day-one@1")["labels"]
+    assert [(each["overlay"], each["version"]) for each in say("overlays")["overlays"]] == [
+        ("day-one", 2), ("day-one", 1), ("other", 1),
+    ]  # fmt: skip
+
+
+def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> None:
+    other = train_here(seed=3)
+    both = say("list", done.name, other.name, "--order", "disagreement", "--limit", "0")
+    assert both["runs"] == [done.name, other.name]
+    assert all(set(row["answers"]) == {done.name, other.name} for row in both["pictures"])
+    split = say("list", done.name, other.name, "--disputed", "--limit", "0")["pictures"]
+    assert {row["photo"] for row in split} <= {row["photo"] for row in both["pictures"]}
+    told = say("fixed", done.name, other.name)
+    assert told["words"].startswith("Of ")
+    assert len(told["fixed"]) == told["comparison"]["by_picture"]["only_b"]
+    taught = say("teaches", done.name)
+    assert sum(part["wrong"] for part in taught["rates"]["edge"]) == sum(row["wrong"] for row in taught["by_photo"])
+    issues = say("issues", done.name, "--limit", "3", "--device", "cpu")
+    assert len(issues["photos"]) == 3
+    assert "in-sample" in issues["warning"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["set", "latest", "{id}", "wrong"], "a verdict is model-wrong"),
+        (["set", "latest", "{id}", "label-wrong"], "needs the right class"),
+        (["set", "latest", "{id}", "label-wrong", "--label", "unicorn"], "needs the right class"),
+        (["set", "latest", "zz", "ambiguous"], "has no picture"),
+        (["set", "nothing", "{id}", "ambiguous"], "there is no run"),
+        (["set", "latest", "{id}", "ambiguous", "--by", ""], "who says so"),
+        (["undo", "7"], "there is no verdict 7"),
+        (["undo", "99999999999999999999"], "there is no verdict"),
+        (["list", "latest", "--order", "size"], "is ordered by"),
+        (["list", "latest", "--label", "unicorn"], "there is no class"),
+        (["export", "nothing"], "there are no verdicts yet"),
+        (["export", "../x@1"], "there is no overlay"),
+        (["overlay", "../x", "--data", "demo"], "no verdict"),
+        (["import", "/nowhere.csv", "--overlay", "x"], "can't be read"),
+    ],
+)
+def test_what_can_not_be_is_told_in_one_line(done: Run, refused: Any, words: list[str], said: str) -> None:
+    image_id = Dataset("demo").pictures.image_id[0]
+    assert said in refused(*(word.replace("{id}", image_id) for word in words))
+
+
+def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    image_id = wrong.image_id.iloc[0]
+    for words, said in (
+        (["list", "latest"], "photos with mistakes are decided"),
+        (["set", "latest", image_id, "ambiguous", "--by", "Ana", "--note", "two\nlines"], "Ana"),
+        (["set", "latest", image_id, "model-wrong", "--by", "Ben"], "decides"),
+        (["history", "latest"], "people differ on 1 photos"),
+        (["undo", "2", "--by", "Ben"], "takes back 2 (model-wrong)"),
+        (["overlay", "day-one"], "0 pictures of 0 photos relabelled"),
+        (["overlays"], "day-one@1"),
+        (["export", "day-one"], "image_id,file,photo,label_from,label,verdict,by,at,note"),
+        (["teaches", "latest"], "Half of the"),
+    ):
+        assert cli.main(["review", *words]) == 0
+        assert said in capsys.readouterr().out
