@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import choose_device
@@ -260,6 +261,42 @@ def test_steps_are_told_at_least_every_log_every_steps() -> None:
     hooks = Sizes()
     run(config(batch_size=1, epochs=1), hooks)
     assert hooks.sizes == [loop.LOG_EVERY, 30 - loop.LOG_EVERY, 1]
+
+
+class _Asked(TorchDispatchMode):
+    """Counts what makes a host wait for its device: a tensor's value asked for, or a shape that hangs on values."""
+
+    WAITING = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.times += func in self.WAITING
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_asks_the_device_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each question waits for all that was asked before it; only the log asks, many steps at once."""
+    settings = config(
+        epochs=1, flips=0.5, rotation=90, zoom=0.1, shift=0.1, stain=0.2, light=0.1, blur=1, erase=0.5, clip_norm=1,
+        label_smoothing=0.1, averaging=0.9, mixup=0.2, schedule="one-cycle",
+    )  # fmt: skip
+    state = start(settings)
+    step, asked = state.optimizer.step, _Asked()
+
+    def uncounted_step() -> None:  # Adam asks for its own count of steps, which lies on the host
+        before = asked.times
+        step()
+        asked.times = before
+
+    monkeypatch.setattr(state.optimizer, "step", uncounted_step)
+    with asked:
+        train(settings, state, TRAINING, VALIDATION, CPU, Hooks())
+        assert asked.times == 0
+        torch.ones(1).item()  # the count counts
+    assert asked.times == 1
 
 
 def test_an_epochs_training_figures_are_those_of_its_steps() -> None:
