@@ -7,8 +7,9 @@ import streamlit as st
 from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
+from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.recommend import recommend
-from ui import lab, shell
+from ui import lab, review, shell
 from ui.theme import pretty
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
@@ -36,11 +37,14 @@ def _samples() -> list[np.ndarray]:
     return [make_view(demo.draw_picture(name, rng), "cell", 240).pixels for name in demo.DEMO_CLASSES]
 
 
-def _mistakes_of_newest() -> str:
+def _to_review() -> str:
+    """How many photos of the newest run's mistakes nobody has judged yet."""
     if not scored:
         return "–"
-    confusion = scored[0]["summary"]["test"]["confusion"]
-    return f"{sum(map(sum, confusion)) - sum(row[i] for i, row in enumerate(confusion)):,}"
+    try:
+        return f"{review.left_to_review(run_folders.Run(scored[0]['run'])):,}"
+    except LabError:  # its pictures or the database are gone: the Review page tells why
+        return "–"
 
 
 def _next_step() -> tuple[str, str, str]:
@@ -61,8 +65,8 @@ def _next_step() -> tuple[str, str, str]:
 tiles = st.columns(4)
 for tile, title, value in zip(
     tiles,
-    ("Datasets", "Runs at work" if working else "Runs", "Mistakes of the newest run"),
-    (len(datasets), f"{working} of {made}" if working else made, _mistakes_of_newest()),
+    ("Datasets", "Runs at work" if working else "Runs", "Mistakes to review"),
+    (len(datasets), f"{working} of {made}" if working else made, _to_review()),
     strict=False,
 ):
     tile.metric(title, value, border=True, height="stretch")

@@ -59,9 +59,11 @@ def ask_preset() -> tuple[str, dict[str, Any]]:
         help="Quick look: a minute or two. Balanced: what is worth its time. Best: the longest. Original: whole "
         "pictures, as in the original analysis.",
     )  # fmt: skip
-    if preset in PRESETS:
-        return preset, PRESETS[preset]
-    return preset, run_folders.Run(preset.removeprefix(LIKE)).config.to_json() | {"folds": 0, "fold": 1}
+    values = PRESETS.get(preset) or (
+        run_folders.Run(preset.removeprefix(LIKE)).config.to_json() | {"folds": 0, "fold": 1}
+    )
+    labels = shell.address("labels")  # as the Review page asks for
+    return preset, values | {"labels": labels} if labels else values
 
 
 def ask() -> None:
@@ -93,6 +95,8 @@ def ask() -> None:
     if problem:
         shell.show_error(problem)
     if config:
+        if config.labels:
+            st.caption(f":material/label: With the reviewed labels {shell.plain(config.labels)}.")
         time_estimate(config)
     with st.container(horizontal=True):
         one = st.button("Train", type="primary", disabled=not config, icon=":material/play_arrow:")

@@ -7,14 +7,20 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from ui import lab, review, shell
 from ui.review_desk import at_the_desk
+from ui.review_fixed import fixed_part
+from ui.review_overlays import overlays_part
 from ui.review_selection import selection
 from ui.review_sources import sources
+from ui.review_teaches import teaches_part
 from ui.reviewer import reviewer
 
 OF_A_QUEUE = ("desk", "selection")
 PARTS = {
     "desk": ("One by one", at_the_desk),
     "selection": ("Many at once", selection),
+    "fixed": ("Fixed and broken", fixed_part),
+    "teaches": ("What they teach", teaches_part),
+    "overlays": ("Overlays", overlays_part),
 }
 
 shell.page("Review", "Say whose mistake each is, the network's or the label's, and train again with what you found.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words
+from ui import shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -249,6 +251,25 @@ def test_one_verdict_for_many(wrong):
     assert "Nothing is left here" in words(app)
 
 
+def test_the_most_doubtful_labels_come_first_also_where_the_network_agrees(done):
+    table = done.predictions()
+    app = draw(REVIEW, order="issue")
+    test = table[table.split == "test"]
+    photos = Dataset("demo").pictures.set_index("image_id").photo
+    shown = desk_of(app)
+    assert shown["total"] == photos[test.image_id].nunique(), "right answers too"
+    assert "Test pictures alone are ranked" in words(app)
+    own = test.assign(photo=photos[test.image_id].to_numpy(), own=[row[f"p_{row.label}"] for _, row in test.iterrows()])
+    least = own.groupby("photo").own.mean().idxmin()
+    assert photos[shown["cards"][0]["id"]] == least
+
+
+def test_training_pictures_come_with_a_warning(done):
+    app = draw(REVIEW, order="issue", training="True")
+    assert "Only in-sample" in words(app)
+    assert desk_of(app)["total"] == Dataset("demo").pictures.photo.nunique()
+
+
 def test_a_cross_validation_is_reviewed_as_a_whole(lab):
     from bloodcell_core.training import groups, worker
     from tests.training_fixtures import tiny
@@ -256,12 +277,53 @@ def test_a_cross_validation_is_reviewed_as_a_whole(lab):
     group = groups.create_group(tiny(epochs=1), 2)
     for run in groups.unfinished(group):
         worker.work(run, say=lambda line: None)
-    app = draw(REVIEW, run=group.name)
-    assert desk_of(app)["total"] > 0
+    app = draw(REVIEW, run=group.name, order="issue")
+    assert desk_of(app)["total"] == Dataset("demo").pictures.photo.nunique()
     assert "in-sample" not in words(app)
     send(app, verdict(app))
     (kept,) = events(Dataset("demo"))
     assert kept.run in {run.name for run in groups.find(group.name).runs.values()}
+
+
+def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
+    from bloodcell_core.review.fixed import fixed_and_broken
+    from tests.training_fixtures import train_here
+
+    assert "There is one run" in words(draw(REVIEW, part="fixed"))
+    other = train_here(epochs=1)
+    spoil(other, by=0)
+    app = draw(REVIEW, part="fixed", before=wrong.name, after=other.name)
+    assert shell.plain(fixed_and_broken(wrong, other).in_words()) in words(app)
+    assert not app.error
+
+
+@pytest.mark.parametrize("by", ["words", "facts", "photo"])
+def test_what_the_mistakes_teach_is_shown_each_way(wrong, by):
+    app = draw(REVIEW, part="teaches", by=by)
+    assert not app.error
+    number = len(wrong.predictions())
+    assert f"{number} wrong pictures of" in words(app) if by == "words" else "wrong picture" in words(app)
+
+
+def test_verdicts_become_an_overlay_that_training_takes(wrong, monkeypatch):
+    from bloodcell_core.labels import overlays
+    from bloodcell_core.training import jobs
+
+    app = draw(REVIEW)
+    send(app, verdict(app, "ambiguous"))
+    app = draw(REVIEW, part="overlays")
+    next(button for button in app.button if button.label == "Make a version").click().run()
+    assert not app.exception
+    (made,) = overlays.versions()
+    assert (made["overlay"], made["version"], made["by"]) == ("reviewed", 1, getpass.getuser())
+    assert "reviewed@1" in words(draw(REVIEW, part="overlays"))
+
+    started = []
+    monkeypatch.setattr(jobs, "train_detached", started.append)
+    train = draw("pages/2_Train.py", dataset="demo", labels="reviewed@1")
+    assert "With the reviewed labels reviewed@1" in words(train)
+    next(button for button in train.button if button.label == "Train").click().run()
+    assert [config.labels for config in started] == ["reviewed@1"]
 
 
 @pytest.fixture(autouse=True)

@@ -124,7 +124,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
         format_func=lambda value: f"All mistakes ({total:,} {unit})" if value == ALL
         else f"{pretty(counted[value].label)} called {pretty(counted[value].answer)} ({counted[value].photos:,})",
     )  # fmt: skip
-    orders = [name for name in ORDERS if name != "issue" and (len(picked) > 1 or name != "disagreement")]
+    orders = [name for name in ORDERS if len(picked) > 1 or name != "disagreement"]
     order = shell.bound_selectbox("Order", orders, "order", default=orders[0], format_func=ORDERS.get, width=200)
     which = shell.follow_address("which", WHICH, "unreviewed")
     with st.popover("Filters", icon=":material/tune:"):
@@ -151,14 +151,14 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
     ), which  # fmt: skip
 
 
-def standing_of(review: Review) -> Standing:
+def standing_in(data: Dataset) -> Standing:
     """What counts now of the verdicts on the dataset's pictures: anybody's, to this moment."""
     kept = _read(workspace.database_url())
-    known, standing = kept.get(review.data.content_hash, ([], Standing([])))
-    now = events(review.data, known)
+    known, standing = kept.get(data.content_hash, ([], Standing([])))
+    now = events(data, known)
     if now != known:
         standing = Standing(now)
-        kept[review.data.content_hash] = now, standing
+        kept[data.content_hash] = now, standing
     return standing
 
 
@@ -166,6 +166,16 @@ def standing_of(review: Review) -> Standing:
 def _read(database: str) -> dict[str, tuple[list[Event], Standing]]:
     """By dataset, what was read before: at each step only what came since is read."""
     return {}
+
+
+def left_to_review(run: Run) -> int:
+    """How many photos with mistakes of a run wait for a verdict. LabError where they can't be reviewed."""
+    source, data = Source(name=run.name, title=lab.run_title(run), runs=[run]), lab.dataset(run.config.data)
+    check(source, source, data)
+    stamps, pictures = pictures_of([source], data, training=False)
+    rows = queue_of(stamps, data, Wanted(), pictures[pictures.row.notna()], source)
+    standing = standing_in(data)
+    return sum(standing.of(*each) is None for each in zip(rows.image_id, rows.photo, strict=True))
 
 
 def told(event: Event) -> str:

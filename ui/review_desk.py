@@ -12,7 +12,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import Standing, record, undo
 from ui import shell
 from ui.desk import desk
-from ui.review import Review, standing_of, told
+from ui.review import Review, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
 from ui.theme import css_colours, pretty
@@ -32,7 +32,7 @@ HEAT = "review_heat"
 def at_the_desk(review: Review) -> None:
     """Shows the picture that is next and takes its verdict; below it what else is known of it."""
     try:
-        standing = standing_of(review)
+        standing = standing_in(review.data)
     except LabError as error:
         shell.show_error(str(error))
         return
@@ -103,7 +103,7 @@ def _record(review: Review, event: Mapping[str, Any]) -> None:
 
 def _undo(review: Review, event: Mapping[str, Any]) -> None:
     """Takes back the verdict whose token the event tells, unless that was done before, and shows its picture."""
-    step = next((step for step in standing_of(review).steps if step[0].token == event["of"]), None)
+    step = next((step for step in standing_in(review.data).steps if step[0].token == event["of"]), None)
     if step is None:
         return
     undo([each.id for each in step], by=review.by, token=event["token"])

@@ -9,7 +9,7 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
 from ui import gallery, lab, shell
-from ui.review import Review, standing_of
+from ui.review import Review, standing_in
 from ui.theme import pretty
 
 AT_ONCE = 120
@@ -23,7 +23,7 @@ NAMES = {MODEL_WRONG: "Model wrong", AMBIGUOUS: "Ambiguous", UNUSABLE: "Unusable
 def selection(review: Review) -> None:
     """The first pictures of the queue, the marks, and the verdicts."""
     try:
-        standing = standing_of(review)
+        standing = standing_in(review.data)
     except LabError as error:
         shell.show_error(str(error))
         return

@@ -1,0 +1,82 @@
+"""Fixed and broken: which mistakes went away after training again, and which came."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels import overlays
+from bloodcell_core.review.fixed import Change, fixed_and_broken
+from ui import gallery, lab, shell
+from ui.review import Review
+from ui.theme import pretty
+
+PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
+OWN = "own"
+PER_PAGE = 60
+
+
+def fixed_part(review: Review) -> None:
+    """Two runs, the verdict on them with its paired interval, and the pictures behind it."""
+    runs = {run.name: run for run in lab.scored_runs() if run.data_hash == review.data.content_hash}
+    if len(runs) < 2:
+        shell.empty_state(
+            "There is one run on this dataset. Train again, perhaps with an overlay of your verdicts, and see here "
+            "which mistakes went away and which came.", "Train again", "pages/2_Train.py", dataset=review.data.name,
+        )  # fmt: skip
+        return
+    newest = next(iter(runs))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        after = shell.bound_selectbox("After", list(runs), "after", default=newest, width=330,
+                                      format_func=lambda name: lab.run_title(runs[name]))  # fmt: skip
+        others = [name for name in runs if name != after]
+        before = shell.bound_selectbox("Before", others, "before", default=others[0], width=330,
+                                       format_func=lambda name: lab.run_title(runs[name]))  # fmt: skip
+        versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
+        references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions)]
+        labels = shell.bound_selectbox(
+            "Judged by", references, "judge", default=OWN, width=220,
+            format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,
+        )  # fmt: skip
+    try:
+        stamps = tuple((runs[name].folder / "predictions.parquet").stat().st_mtime_ns for name in (before, after))
+        change = _change(before, after, labels, stamps)
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    st.markdown(f"**{shell.plain(change.in_words())}**")
+    for note in change.comparison["notes"]:
+        st.caption(f":material/info: {shell.plain(note)}.")
+    tables = {"fixed": change.fixed, "broken": change.broken, "still": change.still}
+    part = shell.bound_segmented(
+        "Pictures", list(PARTS), "who", default="fixed", label_visibility="collapsed",
+        format_func=lambda part: f"{PARTS[part]}: {len(tables[part]):,} pictures",
+    )  # fmt: skip
+    _pictures(review, tables[part])
+
+
+@st.cache_resource(max_entries=8, show_spinner="Drawing photos 2,000 times for both …")
+def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Change:
+    from bloodcell_core.runs import Run
+
+    overlay = None if labels == OWN else overlays.load(labels)
+    return fixed_and_broken(Run(before), Run(after), overlay)
+
+
+def _pictures(review: Review, table: pd.DataFrame) -> None:
+    rows = lab.rows_of(review.data, table.image_id)
+    there = table.assign(row=rows).dropna(subset="row")
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(len(there), PER_PAGE)
+    part = there[start:stop]
+    words = [f"{pretty(row.before)} → {pretty(row.after)}" for row in part.itertuples()]
+    with above:
+        photos = shell.counted(there.photo.nunique(), "photo")
+        said = f"From {photos}. Under each picture what was said before → after; its border is its label."
+        st.caption(said if len(there) else "None.")
+        tiles = lab.tiles(review.data, part.row.astype(int).tolist(), "cell", words)
+        clicked = gallery.gallery(tiles, "changed", tile_px=136)
+    if clicked:
+        st.switch_page("pages/1_Browse.py", query_params={"dataset": review.data.name, "picture": clicked})

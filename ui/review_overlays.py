@@ -1,0 +1,104 @@
+"""Overlays: the verdicts frozen as labels to train with, taken away and brought back as CSV."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels import exchange, overlays
+from ui import shell
+from ui.review import Review, standing_in
+
+NAME = "reviewed"  # of the first overlay, unless a person calls it otherwise
+
+
+def overlays_part(review: Review) -> None:
+    """What the verdicts change, the button that freezes it, and every version that there is."""
+    try:
+        versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
+        changes = overlays.rows_of(standing_in(review.data), review.data)
+        make, bring = shell.sides([1, 1], "overlays")
+        with make:
+            _make(review, changes, versions)
+        with bring:
+            _bring(review)
+        _list(review.data, versions)
+    except LabError as error:
+        shell.show_error(str(error))
+
+
+def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]]) -> None:
+    changed, left_out = (
+        f"{shell.counted(part.photo.nunique(), 'photo')} ({shell.counted(len(part), 'picture')})"
+        for part in (changes[changes.label_to.notna()], changes[changes.label_to.isna()])
+    )
+    st.markdown("**Freeze the verdicts**")
+    st.caption(
+        f"They give {changed} another label and leave out {left_out} as ambiguous or unusable. The dataset itself "
+        "stays as it is."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Overlay", versions[0]["overlay"] if versions else NAME, max_chars=64)
+        if st.button("Make a version", type="primary", disabled=changes.empty and not versions):
+            made, new = overlays.freeze(name.strip(), review.data, by=review.by)
+            st.toast(f"{made.reference} {'is made' if new else 'says the same already'}")
+            st.rerun()
+
+
+def _bring(review: Review) -> None:
+    st.markdown("**Bring labels as CSV**")
+    st.caption("Columns image_id and label, or those of a download from here. It becomes the next version.")
+    with st.form("bring_labels", clear_on_submit=True, border=False), st.container(
+        horizontal=True, vertical_alignment="bottom"
+    ):
+        file = st.file_uploader("CSV of labels", type="csv", label_visibility="collapsed", max_upload_size=50)
+        name = st.text_input("As overlay", "imported", max_chars=64)
+        if st.form_submit_button("Bring in") and file is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "labels.csv")
+                path.write_bytes(file.getvalue())
+                kept, new, same = exchange.import_csv(path, name.strip(), by=review.by, data=review.data.name)
+            unchanged = f"; {same:,} lines change nothing" if same else ""
+            st.toast(f"{kept.reference} {'is made' if new else 'says the same already'}{unchanged}")
+            st.rerun()
+
+
+def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
+    """Every version of this dataset's overlays; the ticked one can be taken away, or trained with."""
+    if not versions:
+        st.caption("There is no overlay of this dataset yet.")
+        return
+    table = pd.DataFrame(
+        {
+            "Overlay": f"{each['overlay']}@{each['version']}",
+            "Made": pd.Timestamp(each["at"]),
+            "By": each["by"],
+            "From": each["made_from"],
+            "Label changed, photos": each["changed"]["photos"],
+            "pictures": each["changed"]["pictures"],
+            "Left out, photos": each["excluded"]["photos"],
+            "pictures ": each["excluded"]["pictures"],
+            "Reviewers": ", ".join(each["reviewers"]),
+        }
+        for each in versions
+    )
+    ticked = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="overlay_versions",
+        column_config={"Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")},
+        selection_default={"selection": {"rows": [0]}}, alt="Overlays of this dataset; tick one to use it",
+    )  # fmt: skip
+    rows = ticked["selection"]["rows"]
+    reference = str(table.Overlay[rows[0] if rows else 0])
+    with st.container(horizontal=True):
+        if st.button(f"Train with {reference}", type="primary", icon=":material/play_arrow:"):
+            st.switch_page("pages/2_Train.py", query_params={"dataset": data.name, "labels": reference})
+        st.download_button(
+            "Download CSV", lambda: exchange.to_csv(overlays.load(reference), data).encode("utf-8-sig"),
+            f"{reference.replace('@', '-')}.csv", "text/csv", icon=":material/download:", on_click="ignore",
+        )  # fmt: skip

@@ -1,0 +1,123 @@
+"""What the mistakes teach: error rates by blur, stain, size, edge and photo, with their intervals and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.review import teaches
+from ui import gallery, lab, shell
+from ui.review import Review
+from ui.review_sources import Source, Stamps
+from ui.theme import pretty
+
+BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
+PER_PAGE = 60
+MOST_PX = 660  # that a table is high
+
+
+def teaches_part(review: Review) -> None:
+    """The lessons in words, or the figures as a table whose ticked row opens its wrong pictures."""
+    source = review.sources[0]
+    if len(review.sources) > 1:
+        st.caption(f"Of {shell.plain(source.title)}, the first of the runs.")
+    table, rates, by_photo, words = _lessons(source.stamp, review.data.content_hash, source, review.data)
+    figures, pictures = shell.sides([3, 2], "teaches")
+    with figures:
+        by = shell.bound_segmented("Figures", list(BY), "by", default="words", format_func=BY.get,
+                                   label_visibility="collapsed")  # fmt: skip
+        if by == "words":
+            st.markdown("\n".join(f"- {shell.plain(line)}" for line in words))
+            wrong = table.image_id[table.label != table.predicted].tolist()
+        else:
+            wrong = _facts(rates) if by == "facts" else _photos(table, by_photo)
+    with pictures:
+        _pictures(review, table, wrong)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Drawing photos for the intervals …")
+def _lessons(
+    stamp: Stamps, content_hash: str, _source: Source, _data: Dataset
+) -> tuple[pd.DataFrame, dict[str, list[dict[str, Any]]], pd.DataFrame, list[str]]:
+    classes = _source.first.classes
+    table = teaches.with_facts(_source.table(), _data.pictures)
+    return table, teaches.error_rates(table, classes), teaches.by_photo(table), teaches.in_words(table, classes)
+
+
+def _facts(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """A row for each part of each fact; the wrong pictures of the ticked one."""
+    parts = [(fact, part) for fact, of_fact in rates.items() for part in of_fact]
+    if not parts:
+        st.caption("Nothing is measured of these pictures.")
+        return []
+    frame = pd.DataFrame(
+        {
+            "By": (teaches.FACTS[fact][0] if fact in teaches.FACTS else "edge").capitalize(),
+            "Part": part["part"] + ("" if part["low"] is None else f", {part['low']:.3g} to {part['high']:.3g}"),
+            "Wrong": 100 * part["rate"],
+            "95% interval": _interval(part["interval"]),
+            "Photos": part["photos"],
+            "Pictures": part["pictures"],
+        }
+        for fact, part in parts
+    )
+    place = _ticked(frame, "lessons_facts")
+    return list(parts[place][1]["image_ids"])
+
+
+def _photos(table: pd.DataFrame, by_photo: pd.DataFrame) -> list[str]:
+    """A row a photo, the most wrong pictures first; the wrong pictures of the ticked one."""
+    frame = pd.DataFrame(
+        {
+            "Photo": by_photo.photo,
+            "Label": by_photo.label.map(pretty),
+            "Mostly called": [pretty(each) if isinstance(each, str) else "–" for each in by_photo.answer],
+            "Wrong": 100 * by_photo.rate,
+            "95% limits": [_interval(each) for each in zip(by_photo.low, by_photo.high, strict=True)],
+            "Pictures": by_photo.pictures,
+        }
+    )
+    place = _ticked(frame, "lessons_photos")
+    st.caption("The limits are for further copies of the same photo; they don't tell of other photos.")
+    own = table[table.photo == by_photo.photo[place]]
+    return own.image_id[own.label != own.predicted].tolist()
+
+
+def _interval(limits: Any) -> str:
+    return "–" if limits is None else f"{100 * limits[0]:.0f} to {100 * limits[1]:.0f}%"
+
+
+def _ticked(frame: pd.DataFrame, key: str) -> int:
+    """Draws a table in which one row is ticked; that row's place."""
+    share = st.column_config.NumberColumn(format="%.0f%%", width=65)
+    widths = {"By": 185, "Part": 165, "95% interval": 95, "Photos": 65, "Pictures": 75}
+    columns = {name: st.column_config.Column(width=px) for name, px in widths.items()} | {"Wrong": share}
+    event = st.dataframe(
+        frame, hide_index=True, key=key, on_select="rerun", selection_mode="single-row-required",
+        height=min(36 + 35 * len(frame), MOST_PX),
+        selection_default={"selection": {"rows": [0]}}, column_config=columns,
+        alt="Error rates; tick a row to see its wrong pictures",
+    )  # fmt: skip
+    rows = event["selection"]["rows"]
+    return int(rows[0]) if rows else 0
+
+
+def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
+    """A gallery of wrong pictures, one of each photo before a second of any."""
+    own = table[table.image_id.isin(set(wrong))]
+    own = own.assign(copy=own.groupby("photo").cumcount()).sort_values(["copy", "photo"], kind="stable")
+    photos = shell.counted(own.photo.nunique(), "photo")
+    st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(len(own), PER_PAGE)
+    part = own[start:stop]
+    rows = [row for row in lab.rows_of(review.data, part.image_id) if row is not None]
+    words = [f"{pretty(row.label)} → {pretty(row.predicted)}" for row in part.itertuples()]
+    with above:
+        clicked = gallery.gallery(lab.tiles(review.data, rows, "cell", words), "lessons", tile_px=136)
+    if clicked:
+        st.switch_page("pages/1_Browse.py", query_params={"dataset": review.data.name, "picture": clicked})
