@@ -25,7 +25,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.splits import photos_first, run_pictures
 from bloodcell_core.evaluation.external import match_classes
-from bloodcell_core.evaluation.intervals import exact_binomial
+from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from bloodcell_core import runs
 from bloodcell_core.evaluation.comparison import side_of
-from bloodcell_core.evaluation.intervals import Interval, cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
+from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.runs import Run

@@ -40,6 +40,7 @@ FIRST_PAINT = (
     "bloodcell_core.models",
     "bloodcell_core.evaluation.metrics",
     "bloodcell_core.evaluation.intervals",
+    "bloodcell_core.evaluation.limits",
     "bloodcell_core.evaluation.scoring",
     "bloodcell_core.training.jobs",
     "bloodcell_core.training.groups",

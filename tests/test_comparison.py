@@ -26,7 +26,7 @@ from bloodcell_core.evaluation.comparison import (
     picture_outcomes,
     side_of,
 )
-from bloodcell_core.evaluation.intervals import expanded_level
+from bloodcell_core.evaluation.limits import difference_interval
 from bloodcell_core.evaluation.merging import granulocytes, groups_from_words, merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import photo_multiplicities
@@ -62,7 +62,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draw
     photos = a.table.source_photo.to_numpy()
     names = sorted(set(photos), key=repr)
     strata = np.array([CLASSES.index(name[0]) for name in names])
-    differences: dict[str, list[float]] = {metric: [] for metric in COMPARED}
+    pairs: dict[str, list[list[float]]] = {metric: [] for metric in COMPARED}
     drawn = photo_multiplicities(strata, RESAMPLES, seed=0)
     few = drawn[:40]
     for counts in few:
@@ -71,13 +71,13 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draw
         figures = [evaluate_predictions(labels[rows], probabilities_of(each.table, CLASSES)[rows], CLASSES)
                    for each in (a, b)]  # fmt: skip
         for metric in COMPARED:
-            differences[metric].append(figures[1][metric] - figures[0][metric])
+            pairs[metric].append([figure[metric] for figure in figures])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bloodcell_core.evaluation.comparison.photo_multiplicities", lambda *_, **__: few)
         result = compare_sides(a, b)
-    tail = (1 - expanded_level(np.full(3, 10))) / 2
     for metric in COMPARED:
-        wanted = np.quantile(differences[metric], [tail, 1 - tail])
+        own = [evaluate_predictions(labels, probabilities_of(each.table, CLASSES), CLASSES)[metric] for each in (a, b)]
+        wanted = difference_interval(*own, *np.array(pairs[metric]).T, np.full(3, 10))
         assert result["metrics"][metric]["interval"] == pytest.approx(wanted), metric
         assert wanted[0] < wanted[1]
 

@@ -15,14 +15,17 @@ from sklearn import metrics as sklearn_metrics
 from bloodcell_core.evaluation import resampling
 from bloodcell_core.evaluation.intervals import (
     LOWEST,
-    NEAREST_TO_THE_END,
     cluster_bootstrap,
     cluster_intervals,
     draw_photos,
+    photo_accuracy,
+)
+from bloodcell_core.evaluation.limits import (
+    NEAREST_TO_THE_END,
+    difference_interval,
     exact_binomial,
     expanded_level,
     percentile_interval,
-    photo_accuracy,
     share_interval,
 )
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -341,6 +344,35 @@ def test_an_interval_of_a_share_holds_it_and_stays_in_its_range(
         assert narrow is not None
         assert found[0] <= narrow[0] + 1e-9
         assert narrow[1] <= found[1] + 1e-9
+
+
+def test_a_difference_is_students_of_log_odds_turned_back_around_the_middle() -> None:
+    random = np.random.default_rng(1)
+    hard = random.normal(size=300)
+    a, b = expit(1.5 + 0.4 * hard), expit(2.0 + 0.4 * hard + 0.1 * random.normal(size=300))
+    sizes = np.array([12])
+    reach = t.ppf(0.975, 11) * np.sqrt(12 / 11) * np.sqrt(((logit(b) - logit(a) - 0.5) ** 2).mean())
+    wanted = [expit(1.75 + end / 2) - expit(1.75 - end / 2) for end in (0.5 - reach, 0.5 + reach)]
+    found = difference_interval(expit(1.5), expit(2.0), a, b, sizes)
+    assert found == pytest.approx(wanted)
+    assert found is not None
+    assert found[0] < expit(2.0) - expit(1.5) < found[1]
+    assert np.ptp(found) < np.ptp(share_interval(expit(2.0), b, sizes)) / 2, "what is hard for both cancels out"
+    turned = difference_interval(expit(2.0), expit(1.5), b, a, sizes)
+    assert turned == pytest.approx((-found[1], -found[0]))
+
+
+def test_differences_at_the_ends() -> None:
+    values, sizes = np.linspace(0.7, 0.95, 50), np.array([12])
+    assert difference_interval(0.8, 0.8, values, values, sizes) == (0, 0)
+    assert difference_interval(1.0, 1.0, np.ones(50), np.ones(50), sizes) == (0, 0)
+    perfect = difference_interval(0.8, 1.0, values, np.ones(50), sizes)
+    assert perfect == pytest.approx(
+        np.quantile(1 - values, [(1 - expanded_level(sizes)) / 2, (1 + expanded_level(sizes)) / 2])
+    )
+    assert difference_interval(None, 0.8, values, values, sizes) is None
+    assert difference_interval(0.8, 0.8, values, values * np.nan, sizes) is None
+    assert difference_interval(0.8, 0.8, values, values, np.array([1, 1])) is None
 
 
 @pytest.mark.parametrize("figure", [None, float("nan")])

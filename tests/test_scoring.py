@@ -18,7 +18,8 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import calibration
-from bloodcell_core.evaluation.intervals import cluster_intervals, exact_binomial, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
+from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
     FEW_PHOTOS,

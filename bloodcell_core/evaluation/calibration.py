@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.intervals import Drawn, draw_photos, expanded_interval, share_interval
+from bloodcell_core.evaluation.intervals import Drawn, draw_photos
+from bloodcell_core.evaluation.limits import expanded_interval, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
 from bloodcell_core.evaluation.resampling import resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of

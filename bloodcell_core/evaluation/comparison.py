@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
-from bloodcell_core.evaluation.intervals import expanded_interval
+from bloodcell_core.evaluation.limits import difference_interval, expanded_interval
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import (
@@ -126,7 +126,7 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
         "photos": len(names) if known else None,
         "metrics": {
             metric: _difference(*(score[metric] for score in scores))
-            | {"interval": _interval(resampled[1][metric] - resampled[0][metric], sizes) if varies else None}
+            | {"interval": _metric_interval(metric, scores, resampled, sizes)}
             for metric in COMPARED
         },
         "right": right,
@@ -272,6 +272,18 @@ def _difference(a: float | None, b: float | None) -> dict[str, float | None]:
 def _interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp]) -> list[float] | None:
     """The 95% interval of resampled differences, without the last digits that are rounding alone."""
     limits = expanded_interval(np.where(np.abs(values) < _ARITHMETIC, 0.0, values), sizes, LEVEL)
+    return None if limits is None else list(limits)
+
+
+def _metric_interval(
+    metric: str,
+    scores: Sequence[Mapping[str, Any]],
+    resampled: Sequence[Mapping[str, npt.NDArray[np.float64]]],
+    sizes: npt.NDArray[np.intp],
+) -> list[float] | None:
+    """The 95% interval of a metric's difference; None where it is undefined, or photos can't vary."""
+    figures, drawn = [score[metric] for score in scores], [each[metric] for each in resampled]
+    limits = difference_interval(*figures, *drawn, sizes, LEVEL)
     return None if limits is None else list(limits)
 
 

@@ -17,7 +17,8 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
-from bloodcell_core.evaluation.intervals import Interval, cluster_intervals, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
+from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
