@@ -29,10 +29,10 @@ from bloodcell_core.evaluation.scoring import predictions_table
 CLASSES = ("a", "b", "c", "d")
 COPIES = (4, 8, 12, 3)  # of a photo of each class, on average
 PHOTOS = {
+    "the archive's test split, 71 photos": (13, 6, 4, 48),
+    "20 photos a class": (20, 20, 20, 20),
     "the archive's 348 photos": (87, 33, 21, 207),
     "100 photos a class": (100, 100, 100, 100),
-    "20 photos a class": (20, 20, 20, 20),
-    "the archive's test split, 71 photos": (13, 6, 4, 48),
 }
 METRICS = (
     "accuracy", "balanced_accuracy", "precision_macro", "f1_macro", "auc_ovr", "average_precision_macro", "kappa",
@@ -109,11 +109,11 @@ def print_coverage(photos_by_class: tuple[int, ...], separation: float, trials: 
         if trial % PICTURE_TRIALS_EACH == 0:
             by_picture.append(limits_of(labels, probabilities, np.arange(len(labels)), seed=trial))
     photo_limits, picture_limits = np.stack(by_photo), np.stack(by_picture)
-    print(f"{'':25}{'truth':>6}{'held by photo':>18}{'held by picture':>18}{'times as wide':>15}")
+    print(f"{'':30}{'truth':>6}{'held by photo':>18}{'held by picture':>18}{'times as wide':>15}")
     for place, name in enumerate(FIGURES):
         shares = [held(limits[:, place], truth[name]) for limits in (photo_limits, picture_limits)]
         wider = np.ptp(photo_limits[:, place], axis=1).mean() / np.ptp(picture_limits[:, place], axis=1).mean()
-        print(f"{name:25}{truth[name]:6.3f}{shares[0]:>18}{shares[1]:>18}{wider:15.1f}")
+        print(f"{name:30}{truth[name]:6.3f}{shares[0]:>18}{shares[1]:>18}{wider:15.1f}")
 
 
 def print_paired_coverage(photos_by_class: tuple[int, ...], separation: float, trials: int) -> None:
@@ -134,7 +134,7 @@ def print_paired_coverage(photos_by_class: tuple[int, ...], separation: float, t
         limits.append([facts[metric]["interval"] for metric in COMPARED])
     for place, metric in enumerate(COMPARED):
         difference = other[metric] - one[metric]
-        print(f"{'B less A, ' + metric:25}{difference:+6.3f}{held(np.array(limits)[:, place], difference):>18}")
+        print(f"{'B less A, ' + metric:30}{difference:+6.3f}{held(np.array(limits)[:, place], difference):>18}")
 
 
 def held(limits: np.ndarray, truth: float) -> str:
@@ -155,7 +155,7 @@ def main() -> None:
             count = int(np.multiply(photos_by_class, COPIES).sum())
             print(f"\n{network}, {name}: {photos_by_class}, {count:,} pictures")
             print_coverage(photos_by_class, separation, trials)
-            print_paired_coverage(photos_by_class, separation, trials // 2)
+            print_paired_coverage(photos_by_class, separation, trials)
             print(f"{time.perf_counter() - start:.0f} s", flush=True)
 
 

@@ -282,8 +282,8 @@ def _metric_interval(
     sizes: npt.NDArray[np.intp],
 ) -> list[float] | None:
     """The 95% interval of a metric's difference; None where it is undefined, or photos can't vary."""
-    figures, drawn = [score[metric] for score in scores], [each[metric] for each in resampled]
-    limits = difference_interval(*figures, *drawn, sizes, LEVEL)
+    (a, b), (drawn_a, drawn_b) = scores, resampled
+    limits = difference_interval(a[metric], b[metric], drawn_a[metric], drawn_b[metric], sizes, LEVEL)
     return None if limits is None else list(limits)
 
 
