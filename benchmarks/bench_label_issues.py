@@ -32,7 +32,7 @@ from benchmarks.ways import scratch_workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.comparison import Side, compare_sides
-from bloodcell_core.evaluation.intervals import exact_binomial
+from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.labels.overlays import COLUMNS, Overlay, save
 from bloodcell_core.labels.verdicts import LABEL_WRONG
 from bloodcell_core.review.ranking import METHOD, METHODS, label_issues

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bloodcell_core.evaluation.intervals import draw_photos, exact_binomial, photo_accuracy, share_interval
+from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
+from bloodcell_core.evaluation.limits import exact_binomial, share_interval
 from bloodcell_core.evaluation.scoring import arrays_of
 
 PARTS = 4  # that a measured fact is cut in, of about as many pictures each
