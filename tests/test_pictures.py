@@ -3,8 +3,11 @@
 import io
 import itertools
 import struct
+import threading
+import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -377,6 +380,63 @@ def test_the_most_pixels_are_taken_and_one_more_row_is_not(monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PIXELS", 10 * 24)
     assert_decodes_to(encoded(RGB[:10]), RGB[:10])
     assert refusal(encoded(RGB[:11])).startswith("too large: 24×11")
+
+
+def of_every_mode() -> dict[str, bytes]:
+    image = Image.fromarray(RGB)
+    alpha = image.convert("RGBA")
+    alpha.putalpha(Image.fromarray(GREY))
+    deep = np.random.default_rng(3).integers(0, 4096, RGB.shape).astype(np.uint16)
+    told = Image.Exif()
+    told[0x0112] = 6
+    return {
+        "colour": encoded(RGB), "grey": encoded(GREY), "alpha": encoded(alpha), "turned": encoded(RGB, exif=told),
+        "palette": encoded(image.convert("P"), transparency=3), "black and white": encoded(image.convert("1")),
+        "inks": encoded(image.convert("CMYK"), "TIFF"), "float": encoded(GREY.astype(np.float32) / 300, "TIFF"),
+        "deep grey": encoded(deep[:, :, 0].copy()), "deep colour": cv2.imencode(".png", deep)[1].tobytes(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", of_every_mode())
+def test_a_large_picture_that_is_converted_in_parts_is_the_same(monkeypatch, mode):
+    data = of_every_mode()[mode]
+    whole = decode_rgb(data)
+    monkeypatch.setattr(pictures, "BAND_PIXELS", 3 * WIDTH)
+    assert len(pictures._bands(HEIGHT, WIDTH)) == 7
+    np.testing.assert_array_equal(decode_rgb(data), whole)
+
+
+def test_deep_colour_is_scaled_alike_by_a_table_and_value_by_value():
+    samples = np.arange(2**16 + 300, dtype=np.uint64).astype(np.uint16)
+    by_table = pictures._scale_to_8_bit(samples, 4095.0)
+    np.testing.assert_array_equal(by_table[:1000], pictures._scale_to_8_bit(samples[:1000], 4095.0))
+    np.testing.assert_array_equal(by_table, scaled(samples, 4095.0))
+
+
+def test_no_more_pixels_are_decoded_at_once_than_the_largest_picture_has(monkeypatch):
+    budget = pictures._Budget(100)
+    at_once, most, lock = {}, [], threading.Lock()
+
+    def decode(pixels: int) -> None:
+        with budget.take(pixels):
+            with lock:
+                at_once[threading.get_ident()] = pixels
+                most.append(sum(at_once.values()))
+            time.sleep(0.001)
+            with lock:
+                del at_once[threading.get_ident()]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [60, 30, 10, 100, 50, 50, 1, 99, 200] * 4))  # the 200 wait until they are alone
+    assert len(most) == 36
+    assert max(taken for taken in most if taken < 200) <= 100
+    assert set(taken for taken in most if taken > 100) == {200}
+
+
+def test_a_decoder_that_fails_gives_its_pixels_back():
+    for _ in range(3):
+        refusal(encoded(RGB)[:-40])
+    assert pictures._decoding._taken == 0
 
 
 @pytest.mark.parametrize(

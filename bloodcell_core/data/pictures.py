@@ -6,9 +6,13 @@ Training, browsing and prediction all decode here, so that they can't see differ
 from __future__ import annotations
 
 import io
+import math
 import struct
 import sys
+import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MIN_SIDE = 8
 MAX_FILE_BYTES = 512 * 2**20  # of one picture file, wherever it comes from
 MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; decoded it is 192 MB
+BAND_PIXELS = 2**20  # of a large picture that are converted at once
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
     OSError,
@@ -33,15 +38,16 @@ DAMAGED = (  # what Pillow's decoders raise on damaged bytes
     MemoryError,
     struct.error,
 )
-UPRIGHT = {  # EXIF orientation → how the stored pixels are turned to stand upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
 }
+"""EXIF orientation → how the stored pixels are turned to stand upright."""
 OTHER_BYTE = {  # Pillow's names for colour of 16 bits a sample, in either byte order or the machine's own
     "RGB;16B": "RGB;16L",
     "RGB;16L": "RGB;16B",
@@ -72,10 +78,8 @@ def decode_rgb(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size)
-            deep = _is_deep_colour(image)
-            image.load()
-            rgb = _to_rgb(_upright(image))
-        return _scale_to_8_bit(rgb * np.uint16(256) + _lower_bytes(data)) if deep else rgb
+            with _decoding.take(image.width * image.height):
+                return _decode(image, data)
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -84,6 +88,40 @@ def decode_rgb(data: bytes) -> np.ndarray:
         raise UnreadablePicture("more pixels than a picture of this lab may have") from None
     except DAMAGED as error:
         raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
+
+
+class _Budget:
+    """Pixels that may be decoded at once, over all threads: a picture in the making takes up to 16 bytes a pixel."""
+
+    def __init__(self, most: int):
+        self._most, self._taken, self._freed = most, 0, threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        with self._freed:
+            # whatever is asked for is given to one who is alone
+            self._freed.wait_for(lambda: not self._taken or self._taken + pixels <= self._most)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._taken -= pixels
+                self._freed.notify_all()
+
+
+_decoding = _Budget(MAX_PIXELS)
+
+
+def _decode(image: ImageFile.ImageFile, data: bytes) -> np.ndarray:
+    deep = _is_deep_colour(image)
+    image.load()
+    upright = UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image)
+    image.close()  # gives its pixels back before more memory is asked for
+    if deep:
+        _add_lower_bytes(rgb, data)
+    return np.ascontiguousarray(upright(rgb)) if upright else rgb
 
 
 def stored_mode(data: bytes) -> str:
@@ -122,55 +160,86 @@ def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
     return opaque and bool(raw_modes) and raw_modes <= OTHER_BYTE.keys()
 
 
-def _lower_bytes(data: bytes) -> np.ndarray:
-    """The lower 8 bits of a picture of 16 bits a sample: uint8 H×W×3.
+def _add_lower_bytes(upper: np.ndarray, data: bytes) -> None:
+    """Turns the upper 8 bits of a picture of 16 bits a sample (uint8 H×W×3) into the picture scaled to 8, in place.
 
     Pillow keeps the upper 8, of which a 12-bit camera fills 4; read in the other byte order it gives the lower ones.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         image.tile = [tile._replace(args=_other_byte(tile.args)) for tile in image.tile]
         image.load()
-        return np.asarray(_upright(image))
+        lower = np.asarray(image)
+
+    def whole(rows: slice) -> np.ndarray:
+        return np.asarray(upper[rows] * np.uint16(256) + lower[rows])
+
+    bands = _bands(*upper.shape[:2])
+    full = _full_scale(map(whole, bands))
+    for rows in bands:
+        upper[rows] = _scale_to_8_bit(whole(rows), full)
 
 
 def _other_byte(args: Any) -> Any:
     return (OTHER_BYTE[args[0]], *args[1:]) if isinstance(args, tuple) else OTHER_BYTE[args]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. `ImageOps.exif_transpose` also writes the EXIF anew, which an odd tag makes fail."""
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image) -> int:
+    """As its EXIF says; `ImageOps.exif_transpose` also writes the EXIF anew, which an odd tag makes fail."""
     try:
-        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        told = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DAMAGED:
-        return None
+        return 1
+    return told if isinstance(told, int) else 1
+
+
+def _bands(height: int, width: int) -> list[slice]:
+    """Rows that are worked on together: what a large picture needs besides itself stays small."""
+    step = max(1, BAND_PIXELS // width)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    bands = _bands(image.height, image.width)
+
+    def part(rows: slice) -> Image.Image:
+        return image if len(bands) == 1 else image.crop((0, rows.start, image.width, rows.stop))
+
     if image.mode.startswith("I") or image.mode == "F":
-        return np.repeat(_scale_to_8_bit(np.asarray(image))[:, :, None], 3, axis=2)
+        full = _full_scale(np.asarray(part(rows)) for rows in bands)
+        for rows in bands:
+            rgb[rows] = _scale_to_8_bit(np.asarray(part(rows)), full)[:, :, None]
+    else:
+        for rows in bands:
+            rgb[rows] = np.asarray(_opaque(part(rows)))
+    return rgb
+
+
+def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, rgba)
-    # A copy, because Pillow's own buffer is read-only and goes away with the image.
-    return np.array(image.convert("RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scale_to_8_bit(samples: np.ndarray) -> np.ndarray:
-    values = samples.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise UnreadablePicture("holds values that are not numbers (NaN or infinite)")
-    brightest = float(values.max())
-    if samples.dtype.kind == "f" and brightest <= 1:
-        full = 1.0
-    else:
-        full = next((2.0**bits - 1 for bits in SAMPLE_DEPTHS if brightest < 2**bits), brightest)
-    return np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8)
+def _full_scale(parts: Iterable[np.ndarray]) -> float:
+    """What counts as white in a picture of more than 8 bits a sample, or of floats, that comes in parts."""
+    brightest, floats = -math.inf, False
+    for samples in parts:
+        highest = float(samples.max())  # not a number where one of them is none
+        if not (math.isfinite(highest) and math.isfinite(samples.min())):
+            raise UnreadablePicture("holds values that are not numbers (NaN or infinite)")
+        brightest, floats = max(brightest, highest), samples.dtype.kind == "f"
+    if floats and brightest <= 1:
+        return 1.0
+    return next((2.0**bits - 1 for bits in SAMPLE_DEPTHS if brightest < 2**bits), brightest)
+
+
+def _scale_to_8_bit(samples: np.ndarray, full: float) -> np.ndarray:
+    if samples.dtype == np.uint16 and samples.size > 2**16:  # each value's answer is worked out once
+        return np.asarray(_scale_to_8_bit(np.arange(2**16, dtype=np.uint16), full)[samples])
+    return np.asarray(np.clip(np.rint(samples.astype(np.float64) * (255 / full)), 0, 255), np.uint8)
 
 
 def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
