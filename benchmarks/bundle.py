@@ -1,9 +1,10 @@
-"""Puts a finished run into the program: `python -m benchmarks.bundle RUN NAME [--half] [--notes FILE]`.
+"""Puts a finished run into the program: `python -m benchmarks.bundle RUN NAME [--half] [--refuse DATA] [--notes FILE]`.
 
 The run's folder is copied to bloodcell_core/bundled/NAME without what only a training needs, and a model card is
 written from its figures. `--half` stores the weights as float16; the predictions are then made anew with those very
-weights, and the bundle is refused where one answer differs, or a probability by more than rounding. `--card` only
-writes the cards of all bundles anew.
+weights, and the bundle is refused where one answer differs, or a probability by more than rounding. `--refuse` names a
+dataset whose training pictures of other classes teach what is to be called unlike. `--card` only writes the cards of
+all bundles anew.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ METRICS = {
 }  # fmt: skip
 
 
-def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
+def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str = "") -> Run:
     """The run as it comes with the program from now on; LabError where it can't be one."""
     if not run.trained_here or run.status()["state"] != "done":
         raise LabError(f"run {run.name!r} can't be bundled: it must be a finished training of this workspace")
@@ -49,9 +50,13 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
+        if refuse:
+            _teach_to_refuse(run, dataset, Dataset(refuse), folder)
         recorded = workspace.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
-        recorded["bundle"] = {"run": run.name, "half": half, "notes": notes.strip(), "data": facts}
+        recorded["bundle"] = {
+            "run": run.name, "half": half, "notes": notes.strip(), "data": facts, "refuses_classes_of": refuse,
+        }  # fmt: skip
         workspace.write_json(folder / "config.json", recorded)
         size = (folder / "model.safetensors").stat().st_size
         if size > MOST_BYTES:
@@ -59,6 +64,19 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
     made = Run(name)
     (made.folder / CARD).write_text(model_card(made), encoding="utf-8")
     return made
+
+
+def _teach_to_refuse(run: Run, dataset: Dataset, others: Dataset, folder: Path) -> None:
+    """What the training cells are like, told apart from other kinds of cells too."""
+    from bloodcell_core.data.views import build_view
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.evaluation.run_likeness import fit_run
+    from bloodcell_core.models.network import load_network
+
+    config = run.config
+    view = build_view(dataset, config.view, config.size, config.crop)
+    network = load_network(config, len(run.classes), folder / "model.safetensors")
+    fit_run(run, dataset, view, network, choose_device("cpu"), others).save(folder / "likeness.safetensors")
 
 
 def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
@@ -174,6 +192,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?")
     parser.add_argument("name", nargs="?")
     parser.add_argument("--half", action="store_true", help="store the weights as float16")
+    parser.add_argument("--refuse", default="", metavar="DATA", help="a dataset with pictures of other kinds of cells")
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the model card")
     parser.add_argument("--card", action="store_true", help="only write the model cards of all bundles anew")
     args = parser.parse_args()
@@ -184,7 +203,7 @@ def main() -> None:
                 (run.folder / CARD).write_text(model_card(run), encoding="utf-8")
         elif args.run and args.name:
             notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
-            made = [bundle(runs.find(args.run), args.name, args.half, notes)]
+            made = [bundle(runs.find(args.run), args.name, args.half, notes, args.refuse)]
         else:
             parser.error("give a run and a name, or --card")
     except LabError as error:

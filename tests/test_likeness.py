@@ -105,6 +105,27 @@ def test_other_kinds_of_cells_teach_what_to_refuse():
     assert (taught.distances(new.features, new.looks).max(axis=1) > 1).mean() < 0.12
 
 
+def test_a_laboratory_with_few_photos_is_let_in_beside_one_with_many():
+    rng = np.random.default_rng(6)
+    many, few = cells(rng, 300, copies=1), cells(rng, 40, copies=1, shift=6)
+    held_many, held_few = cells(rng, 150, copies=1), cells(rng, 20, copies=1, shift=6)
+
+    def both(first: Cells, second: Cells, told: bool) -> Cells:
+        photos = np.arange(len(first.photos) + len(second.photos)).astype(str)
+        places = np.repeat(["many", "few"], [len(first.photos), len(second.photos)])
+        parts = (np.concatenate(pair) for pair in zip(first[:2], second[:2], strict=True))
+        return Cells(*parts, photos, places if told else None)
+
+    kinds = np.concatenate([labels(many), labels(few)])
+    new = cells(rng, 200, copies=1, shift=6)
+    refused = {}
+    for told in (True, False):
+        fitted = fit(both(many, few, told), kinds, both(held_many, held_few, told), FOUND)
+        refused[told] = float((fitted.distances(new.features, new.looks).max(axis=1) > 1).mean())
+    assert refused[True] < 0.06
+    assert refused[True] < refused[False]
+
+
 def test_it_is_kept_and_read_again(tmp_path: Path):
     rng = np.random.default_rng(5)
     training, held = cells(rng, 40), cells(rng, 10)

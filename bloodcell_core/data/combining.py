@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
@@ -62,6 +63,14 @@ def combine(
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(folder / "dataset.json", _facts(name, parts, images, classes, int(leaking.sum())))
     return Dataset(name)
+
+
+def part_names(dataset: Dataset) -> np.ndarray:
+    """Which dataset each of `dataset.pictures` came from, str (N,); '' throughout where it isn't a combined one."""
+    files = dataset.pictures.file
+    combined = dataset.facts["format"] == FORMAT
+    names: np.ndarray = (files.str.split("/", n=1).str[0] if combined else files.str.slice(0, 0)).to_numpy(str)
+    return names
 
 
 def _renamed(dataset: Dataset, class_map: Mapping[str, str | None]) -> pd.DataFrame:

@@ -7,7 +7,8 @@ cell. A cell that lies beyond the limit of either is unlike. Which distances, an
 
 The limits are set by validation pictures, which the network wasn't trained on, aiming at `RATE`; how many such cells
 are refused by mistake in fact is measured on photos that had no part in the limits (`refused`). A photo counts once,
-however many copies it has; few photos give a wide limit (`limit_of`).
+however many copies it has; few photos give a wide limit (`limit_of`). Where a network learned from several
+laboratories, each has middles of its own and is to be let in: the wider limit holds.
 
 Other kinds of cells, where some are at hand, can teach what to refuse (`outliers`): a logistic regression tells them
 from the training cells by the same figures, with a limit of its own.
@@ -30,7 +31,7 @@ from bloodcell_core.errors import LabError
 RATE = 0.01  # of cells like the training cells: how many the limits aim at; the tails are heavier, see `refused`
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
 WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
-VERSION = 2
+VERSION = 3
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +49,8 @@ class Cells(NamedTuple):
     """(N, 15): `looks.look_of`; NaN where a measure isn't known."""
     photos: npt.NDArray[Any]
     """(N,)"""
+    laboratories: npt.NDArray[Any] | None = None
+    """(N,) where they come from, where they come from several."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Likeness:
 
     facts: dict[str, Any]
     """JSON-ready: rate, that was aimed at; training, held: {pictures, photos}; refused: share of the held-back cells,
-    by limits of the others; found: {class: share of its training pictures that show a white cell}; limits."""
+    by limits of the others, in the laboratory that has the most; found: {class: share of its training pictures that
+    show a white cell}; limits."""
     arrays: dict[str, np.ndarray]
 
     @property
@@ -135,7 +139,8 @@ def fit(
     weights = _photo_weights(training.photos)
     arrays |= _narrowing(training.features)
     features = _narrowed(training.features, arrays)
-    classes = [labels == label for label in sorted(set(labels.tolist()))]
+    kinds = np.char.add(labels.astype(str), np.char.add("\n", _laboratories(training)))
+    classes = [kinds == kind for kind in sorted(set(kinds.tolist()))]
     arrays["feature_means"] = np.stack(
         [np.average(features[own], axis=0, weights=weights[own]) for own in classes]
     ).astype(np.float32)
@@ -149,16 +154,16 @@ def fit(
         arrays |= _refusal_head(training, outliers, arrays)
     raw = _raw(arrays, held.features, held.looks)
     share = rate / raw.shape[1]
-    limits = [float(limit_of(column, held.photos, share)) for column in raw.T]
+    laboratories = _laboratories(held)
     return Likeness(
         {
             "version": VERSION,
             "rate": rate,
             "training": {"pictures": len(labels), "photos": training_photos},
             "held": {"pictures": len(held.photos), "photos": held_photos},
-            "refused": _refused_of_others(raw, held.photos, share),
+            "refused": _refused_of_others(raw, held.photos, laboratories, share),
             "found": found,
-            "limits": limits,
+            "limits": _limits(raw, held.photos, laboratories, share),
         },
         arrays,
     )
@@ -184,22 +189,37 @@ def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> f
     return float(mean + t.ppf(1 - rate, count - 1) * spread * np.sqrt(1 + 1 / count))
 
 
-def _refused_of_others(raw: Floats, photos: npt.NDArray[Any], share: float, cuts: int = 20) -> float | None:
+def _limits(raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float) -> list[float]:
+    """`limit_of` of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs."""
+    told = [laboratories == name for name in np.unique(laboratories)]
+    enough = [own for own in told if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
+    return [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw.T]
+
+
+def _laboratories(cells: Cells) -> npt.NDArray[Any]:
+    """(N,) as they are told; all the same where they aren't."""
+    return np.zeros(len(cells.photos), "U1") if cells.laboratories is None else cells.laboratories.astype(str)
+
+
+def _refused_of_others(
+    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, cuts: int = 20
+) -> float | None:
     """Share of held-back cells, each photo counting once, that limits set by the other half of the photos refuse.
 
-    The mean over `cuts` halvings; None where there are too few photos to halve.
+    The mean over `cuts` halvings, of the laboratory that has the most; None where there are too few photos to halve.
     """
     known = np.unique(photos.astype(str))
     if len(known) < 4:
         return None
     rng = np.random.default_rng(0)
-    shares = []
+    shares: dict[str, list[float]] = {}
     for _ in range(cuts):
         own = np.isin(photos.astype(str), rng.permutation(known)[: len(known) // 2])
-        limits = [limit_of(column, photos[own], share) for column in raw[own].T]
-        refused = (raw[~own] > limits).any(axis=1)
-        shares.append(np.average(refused, weights=_photo_weights(photos[~own])))
-    return float(np.mean(shares))
+        refused = (raw > _limits(raw[own], photos[own], laboratories[own], share)).any(axis=1)
+        for name in np.unique(laboratories[~own]):
+            part = ~own & (laboratories == name)
+            shares.setdefault(name, []).append(float(np.average(refused[part], weights=_photo_weights(photos[part]))))
+    return max(float(np.mean(each)) for each in shares.values())
 
 
 def _photo_weights(photos: npt.ArrayLike) -> Floats:
