@@ -191,7 +191,7 @@ def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> f
 
 def _limits(raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float) -> list[float]:
     """`limit_of` of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs."""
-    told = [laboratories == name for name in np.unique(laboratories)]
+    told = [np.equal(laboratories, name) for name in np.unique(laboratories)]
     enough = [own for own in told if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
     return [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw.T]
 
@@ -215,7 +215,8 @@ def _refused_of_others(
     shares: dict[str, list[float]] = {}
     for _ in range(cuts):
         own = np.isin(photos.astype(str), rng.permutation(known)[: len(known) // 2])
-        refused = (raw > _limits(raw[own], photos[own], laboratories[own], share)).any(axis=1)
+        limits = np.array(_limits(raw[own], photos[own], laboratories[own], share))
+        refused = np.asarray((raw > limits).any(axis=1))
         for name in np.unique(laboratories[~own]):
             part = ~own & (laboratories == name)
             shares.setdefault(name, []).append(float(np.average(refused[part], weights=_photo_weights(photos[part]))))

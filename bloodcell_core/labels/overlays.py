@@ -172,8 +172,7 @@ def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from:
                 }  # fmt: skip
                 new = connection.scalar(insert(overlays).values(values).returning(overlays.c.id))
                 if len(rows):
-                    todo: list[dict[str, Any]] = [{"overlay": new, **row} for row in rows.to_dict("records")]
-                    connection.execute(insert(overlay_rows), todo)
+                    connection.execute(insert(overlay_rows), rows.assign(overlay=new).to_dict("records"))  # type: ignore[arg-type]  # names of columns
             return Overlay(**values, rows=rows), True
         except IntegrityError:
             continue  # another process has just taken this number
