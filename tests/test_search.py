@@ -30,7 +30,7 @@ from bloodcell_core.training.prepare import cut_validation, split_rows
 from bloodcell_core.training.studies import SEARCHED, USUAL, Study, best_of, ranges, searchable, start_values
 from tests.training_fixtures import Killed, tiny, train_here, wait_for
 
-pytest_plugins = ["tests.training_fixtures"]
+pytest_plugins = ["tests.training_fixtures", "tests.postgres"]
 pytestmark = pytest.mark.usefixtures("lab")
 
 FIELDS = ("learning_rate", "width", "stain")
@@ -455,14 +455,12 @@ def test_a_shared_database_holds_the_trials(lab: Path, tmp_path: Path, monkeypat
     studies.remove(study)
 
 
-def test_postgresql_by_its_url(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not (url := os.environ.get("BLOODCELL_TEST_DB_URL", "")).startswith("postgresql"):
-        pytest.skip("BLOODCELL_TEST_DB_URL names no PostgreSQL database")
-    monkeypatch.setenv("BLOODCELL_DB_URL", url)
+def test_postgresql_by_its_url(lab: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOODCELL_DB_URL", postgres_url)
     study = searched(6, name=f"postgres-{os.getpid()}")
     monkeypatch.delenv("BLOODCELL_DB_URL")
     here = searched(6, "here")
-    monkeypatch.setenv("BLOODCELL_DB_URL", url)
+    monkeypatch.setenv("BLOODCELL_DB_URL", postgres_url)
     assert tried(study) == tried(here)
     studies.remove(study)
 
