@@ -8,7 +8,8 @@ real server and a real Chromium.
    page costs.
 2. Milliseconds from a key pressed to the server's last answer about it, which is the server's time and the way there
    and back, measured in the browser at its socket; and until the next picture is drawn, which the browser has already.
-   With no verdict in the database and with 1,500 of them.
+   With no verdict in the database and with 1,500 of them. Beside it the processor time that the server spends on a
+   verdict, which a busy machine doesn't stretch as much.
 3. Memory of the server before, after the first picture, and after the steps.
 """
 
@@ -103,6 +104,10 @@ class Server:
     def megabytes(self) -> float:
         return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
+    def processor_seconds(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
@@ -180,7 +185,10 @@ def measure(browser: Browser, home: Path, port: int) -> None:
         print(f"first picture, warm: {', '.join(f'{each:.2f}' for each in times)} s", flush=True)
         page.wait_for_timeout(20_000)  # PyTorch is loaded beside, and the training cells looked through
         print(f"after the first pictures: {server.megabytes():.0f} MB", flush=True)
+        before = server.processor_seconds()
         server_ms, drawn_ms = zip(*(step(page, "m" if place % 3 else "a") for place in range(STEPS)), strict=True)
+        spent = 1000 * (server.processor_seconds() - before) / STEPS
+        print(f"the server's processor time a verdict, neighbours looked for beside: {spent:.0f} ms", flush=True)
         told("server's answer to a verdict", list(server_ms))
         told("next picture drawn", list(drawn_ms))
         print(f"after {STEPS} verdicts: {server.megabytes():.0f} MB", flush=True)

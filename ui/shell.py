@@ -44,6 +44,8 @@ CSS = """<style>
 }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
+/* The desk shows the next picture before the server has answered: it must not fade while it waits. */
+.st-key-review_desk[data-stale="true"], .st-key-review_desk [data-stale="true"] { opacity: 1 !important; }
 @media (max-width: 1000px) {
   [class*="st-key-lab_sides"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [class*="st-key-lab_sides"] > * > * > [data-testid="stColumn"] { min-width: 100%; }
