@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 
 COPIED = (
@@ -50,12 +54,12 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
-        if refuse:
-            _teach_to_refuse(run, dataset, Dataset(refuse), folder)
+        refused = _teach_to_refuse(run, dataset, Dataset(refuse), folder) if refuse else None
         recorded = workspace.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
         recorded["bundle"] = {
-            "run": run.name, "half": half, "notes": notes.strip(), "data": facts, "refuses_classes_of": refuse,
+            "run": run.name, "half": half, "notes": notes.strip(), "data": facts,
+            "parts": _parts(folder, dataset, run.classes), "refused": refused,
         }  # fmt: skip
         workspace.write_json(folder / "config.json", recorded)
         size = (folder / "model.safetensors").stat().st_size
@@ -66,17 +70,46 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str
     return made
 
 
-def _teach_to_refuse(run: Run, dataset: Dataset, others: Dataset, folder: Path) -> None:
-    """What the training cells are like, told apart from other kinds of cells too."""
+def _parts(folder: Path, dataset: Dataset, classes: list[str]) -> dict[str, Any]:
+    """{dataset that it was combined of: its test figures there}; none where it was one dataset."""
+    table = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'").reset_index(drop=True)
+    part = pd.Series(part_names(dataset), dataset.pictures.image_id)[table.image_id].to_numpy()
+    return {name: score(table[part == name].reset_index(drop=True), classes) for name in sorted(set(part) - {""})}
+
+
+def _teach_to_refuse(run: Run, dataset: Dataset, others: Dataset, folder: Path) -> dict[str, Any]:
+    """Lets likeness learn other kinds of cells too; {kind of test picture: pictures, photos, share called unlike}."""
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.run_likeness import fit_run
+    from bloodcell_core.evaluation.run_likeness import fit_run, looks_of
+    from bloodcell_core.models.forward import Tapped
     from bloodcell_core.models.network import load_network
 
-    config = run.config
-    view = build_view(dataset, config.view, config.size, config.crop)
-    network = load_network(config, len(run.classes), folder / "model.safetensors")
-    fit_run(run, dataset, view, network, choose_device("cpu"), others).save(folder / "likeness.safetensors")
+    config, device = run.config, choose_device("cpu")
+
+    def network() -> Any:
+        return load_network(config, len(run.classes), folder / "model.safetensors")
+
+    views = {each.name: build_view(each, config.view, config.size, config.crop) for each in (dataset, others)}
+    likeness = fit_run(run, dataset, views[dataset.name], network(), device, others)
+    likeness.save(folder / "likeness.safetensors")
+    tapped, told = Tapped(network()), {}
+    known = match_classes(others.classes, run.classes)
+    kinds = [
+        (dataset, part_names(dataset)),
+        (others, others.pictures.label.where(others.pictures.label.map(known).isna())),
+    ]
+    for of, kind in kinds:
+        pictures = of.pictures.assign(kind=kind).query("split == 'test'")
+        for name, part in pictures.groupby("kind"):
+            rows = part.index.to_numpy()
+            looks = looks_of(views[of.name], rows, of.places)
+            beyond = likeness.distances(tapped.predict(views[of.name][rows], device)[1], looks).max(axis=1) > 1
+            told[str(name) or of.name] = {
+                "pictures": len(rows), "photos": int(part.photo.nunique()), "unlike": float(beyond.mean()),
+                "unlike_by_photo": float(pd.Series(beyond, part.index).groupby(part.photo).mean().mean()),
+            }  # fmt: skip
+    return told
 
 
 def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
@@ -87,16 +120,14 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
 
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
+    from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of
     from bloodcell_core.models.forward import predict_probabilities
     from bloodcell_core.models.network import load_network
 
     file = folder / "model.safetensors"
     with safe_open(file, "np") as weights:
         metadata = weights.metadata()
-    halved = {
-        name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(file).items()
-    }
+    halved = {name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(file).items()}
     save_file(halved, file, metadata)
     kept, config, device = run.predictions(), run.config, choose_device("cpu")
     pictures = dataset.pictures.reset_index().set_index("image_id").loc[kept.image_id].reset_index()
@@ -159,6 +190,7 @@ def model_card(run: Run) -> str:
         by_photo = f"{one['by_photo']['right']} of {one['by_photo']['photos']}" if one["by_photo"] else "–"
         found, right = _share(one["recall"]), _share(one["precision"])
         lines.append(f"| {name} | {one['support']:,} | {by_photo} | {found} | {right} |")
+    lines += _part_lines(recorded.get("parts") or {}) + _refused_lines(recorded.get("refused") or {})
     lines += ["", "## Limits", ""]
     lines += [f"- {limit[:1].upper()}{limit[1:].rstrip('.')}." for limit in (*test["warnings"], *test["notes"])]
     lines += [
@@ -181,6 +213,41 @@ def model_card(run: Run) -> str:
     if recorded["notes"]:
         lines += ["", "## Notes", "", recorded["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _part_lines(parts: dict[str, Any]) -> list[str]:
+    """A row for each laboratory's test pictures."""
+    if not parts:
+        return []
+    lines = ["", "## By laboratory", "", "| test pictures of | pictures | photos | photos right | "
+             + " | ".join(METRICS.values()) + " |", "|---" * (4 + len(METRICS)) + "|"]  # fmt: skip
+    for name, test in parts.items():
+        right = f"{test['by_photo']['right']:,}" if test["by_photo"] else "–"
+        figures = [
+            f"{test[key]:.4f} ({' to '.join(f'{limit:.4f}' for limit in test['intervals'][key] or [])})"
+            for key in METRICS
+        ]
+        lines.append(f"| `{name}` | {test['pictures']:,} | {test['photos'] or '–'} | {right} | {' | '.join(figures)} |")
+    return lines
+
+
+def _refused_lines(refused: dict[str, Any]) -> list[str]:
+    """How much of each kind of test picture is called unlike the training cells."""
+    if not refused:
+        return []
+    lines = [
+        "",
+        "## What is called unlike",
+        "",
+        "Its own kinds should not be; the other kinds should. Of test pictures:",
+        "",
+        "| | pictures | photos | called unlike | each photo counting once |",
+        "|---|---|---|---|---|",
+    ]
+    return lines + [
+        f"| {name} | {told['pictures']:,} | {told['photos']:,} | {told['unlike']:.3f} | {told['unlike_by_photo']:.3f} |"
+        for name, told in refused.items()
+    ]
 
 
 def _share(value: float | None) -> str:
