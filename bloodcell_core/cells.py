@@ -206,7 +206,8 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     green = stain.green.astype(np.float32)
     slope_x = cv2.Sobel(green, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(green, cv2.CV_32F, 0, 1, scale=1 / 8)
-    steep = cv2.magnitude(slope_x, slope_y)
+    # Not cv2.magnitude: its last digit hangs on where the array lies in memory, and a vote on that digit.
+    steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
     steep[cv2.dilate(stain.nuclei | ~stain.lit, np.ones((7, 7), np.uint8)) > 0] = 0
     steepest = float(np.percentile(steep[::2, ::2], 85))  # a quarter of the pixels tells it as well
     y, x = np.nonzero(steep > max(MIN_SLOPE, steepest))
