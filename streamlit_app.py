@@ -8,8 +8,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.recommend import recommend
-from ui import lab, review, shell
+from ui import lab, recommendation, review, shell
 from ui.theme import pretty
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
@@ -17,7 +16,8 @@ shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at eve
 datasets = lab.dataset_names()
 runs, damaged = run_folders.readable_runs()
 described = [run.describe() for run in runs]
-working, made = sum(facts["state"] in ("running", "queued") for facts in described), len(described)
+working = sum(facts["state"] in ("running", "queued") for facts in described)
+own = [facts for facts in described if not facts["bundled"]]
 # A fold of a cross-validation is tested on other pictures than a run on the dataset's own test split.
 runs, described = [run for run in runs if not run.config.folds], [facts for facts in described if not facts["fold"]]
 scored = [facts for facts in described if facts["summary"] and facts["summary"]["test"]]
@@ -39,10 +39,11 @@ def _samples() -> list[np.ndarray]:
 
 def _to_review() -> str:
     """How many photos of the newest run's mistakes nobody has judged yet."""
-    if not scored:
+    trained = [facts for facts in scored if not facts["bundled"]]
+    if not trained:
         return "–"
     try:
-        return f"{review.left_to_review(run_folders.Run(scored[0]['run'])):,}"
+        return f"{review.left_to_review(run_folders.Run(trained[0]['run'])):,}"
     except LabError:  # its pictures or the database are gone: the Review page tells why
         return "–"
 
@@ -51,13 +52,14 @@ def _next_step() -> tuple[str, str, str]:
     """What to do next: a sentence, the button's words, and the page it leads to."""
     if not datasets:
         return "Begin with pictures: draw some in seconds, or import your own.", "Make demo pictures", ""
-    if not scored:
+    trained = [facts for facts in scored if not facts["bundled"]]
+    if not trained:
         return (
             "Train the first network and watch its loss fall.",
             "Train the first network",
             "pages/2_Train.py",
         )
-    if len(scored) == 1:
+    if len(trained) == 1:
         return "Look at what the network gets wrong.", "Look at its mistakes", "pages/4_Review.py"
     return "Try a picture of your own on a trained network.", "Classify your own", "pages/5_Classify.py"
 
@@ -66,7 +68,7 @@ tiles = st.columns(4)
 for tile, title, value in zip(
     tiles,
     ("Datasets", "Runs at work" if working else "Runs", "Mistakes to review"),
-    (len(datasets), f"{working} of {made}" if working else made, _to_review()),
+    (len(datasets), f"{working} of {len(own)}" if working else len(own), _to_review()),
     strict=False,
 ):
     tile.metric(title, value, border=True, height="stretch")
@@ -82,33 +84,26 @@ elif clicked:
     lab.demo_dialog()
 if not datasets:
     st.caption("The public archive or your own folder of pictures is imported on the *Browse* page.")
+    if any(run.bundled for run in runs):
+        st.page_link(
+            "pages/5_Classify.py", label="Classify pictures with the network that comes with the program",
+            icon=":material/biotech:",
+        )  # fmt: skip
     st.image(_samples(), width=120, caption=[f"{pretty(name)}, synthetic" for name in demo.DEMO_CLASSES])
 
 for line in damaged:
     shell.show_error(line)
 
+pending: recommendation.Pending = []
 if scored:
-    by_data: dict[tuple, list] = {}  # a name may have been given to other pictures since
-    for facts in scored:
-        by_data.setdefault((facts["data"], facts["data_hash"]), []).append(facts)
-    st.subheader("Which run to use", anchor=False)
-    for found in filter(None, (recommend(group) for group in by_data.values())):
-        run = run_folders.Run(found.run)
-        test = run.summary()["test"]
-        with st.container(border=True):
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(
-                    f"**{shell.plain(lab.run_title(run))}** · test accuracy "
-                    + shell.percent_markdown(test["accuracy"], test["intervals"]["accuracy"])
-                )
-                lab.say_synthetic(run.synthetic)
-            photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
-            st.caption(f"{shell.plain(found.why)} Measured on {test['pictures']:,} test pictures, {photos}.")
+    st.subheader("Which network to use", anchor=False)
+    pending = recommendation.cards(scored, {run.name: run for run in runs})
 
-if described:
+if own:
     st.subheader("Last runs", anchor=False)
     rows = []
-    for run, facts in list(zip(runs, described, strict=True))[:12]:
+    trained_here = [(run, facts) for run, facts in zip(runs, described, strict=True) if not run.bundled]
+    for run, facts in trained_here[:12]:
         test = (facts["summary"] or {}).get("test")
         limits = test["intervals"]["accuracy"] if test else None
         rows.append(
@@ -128,8 +123,9 @@ if described:
         column_config={"Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")},
     )
 
-# Last of all, because it imports torch, which takes seconds the first time.
+# After all that is quick, because it imports torch, which takes seconds the first time.
 with device:
     with st.spinner("Looking for a GPU …"):
         kind, _, why = _device_reason().partition(":")
     st.metric("Device", kind, why.strip(), delta_color="off", delta_arrow="off", border=True, height="stretch")
+recommendation.fill(pending)

@@ -22,7 +22,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.evaluation.external import match_classes, own_pictures, short_ids
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 
@@ -47,14 +47,17 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str
         raise LabError(f"run {run.name!r} can't be bundled: it was tested on nothing")
     if dataset.content_hash != run.data_hash:
         raise LabError(f"dataset {dataset.name!r} is no longer the one that {run.name!r} was trained on")
+    if not run.likeness_file.exists():
+        raise LabError(f"run {run.name!r} has no likeness.safetensors: without it every picture would get a class")
     workspace.check_name(name, "bundled run")
     with workspace.new_folder(runs.BUNDLED / name) as folder:
         for file in COPIED:
-            if (run.folder / file).exists():  # an older run has no likeness, most have no labels of their own
+            if (run.folder / file).exists():  # most runs have no labels of their own
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
         refused = _teach_to_refuse(run, dataset, Dataset(refuse), folder) if refuse else None
+        np.save(folder / "trained_on.npy", np.sort(short_ids(own_pictures(run, dataset, "train").image_id)))
         recorded = workspace.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
         recorded["bundle"] = {

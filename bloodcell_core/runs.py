@@ -111,6 +111,11 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def trained_on_file(self) -> Path:
+        """What a bundled run was trained on, as `external.short_ids`: its dataset may be far away."""
+        return self.folder / "trained_on.npy"
+
+    @property
     def likeness_file(self) -> Path:
         """What its training cells are like; runs of older versions have none."""
         return self.folder / "likeness.safetensors"

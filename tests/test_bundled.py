@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import bundle as bundling
 from bloodcell_core import cli, runs, workspace
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
@@ -155,6 +156,16 @@ def test_every_page_shows_it_beside_runs_of_one_s_own(done, tmp_path, monkeypatc
     bundling.bundle(done, "tiny-net")
     for page in ("streamlit_app.py", "pages/3_Compare.py", "pages/4_Review.py", "pages/5_Classify.py"):
         assert "bundled" in words(draw(page)), page
+
+
+def test_it_knows_what_it_was_trained_on_though_its_dataset_is_far_away(bundled, lab_home, monkeypatch):
+    data = workspace.dataset_dir("elsewhere")
+    shutil.copytree(lab_home / "datasets" / "demo", data)
+    told = evaluate_run(bundled, "elsewhere", "all", device="cpu")
+    trained = set(Dataset("elsewhere").pictures.query("split == 'train'").photo) - set(bundled.validation_photos)
+    pictures = Dataset("elsewhere").pictures
+    seen = (pictures.photo.isin(trained) & (pictures.split == "train")).sum()
+    assert f"{seen} of these pictures were trained on: the figures are too good" in told["warnings"]
 
 
 def test_the_card_tells_what_the_run_found(bundled):

@@ -106,6 +106,7 @@ def test_one_validation_split_of_two_is_none(parts):
 
 
 def test_a_class_is_left_out_where_its_map_says_so(parts):
+    assert combine("part", [(parts[0], {})]).classes == ["Blast", "band"]
     both = combine("some", [(parts[0], {"band": None}), (parts[1], {"blast": "Blast"})])
     assert both.classes == ["Blast", "platelet"]
     assert not (both.images.label == "band").any()
@@ -113,11 +114,17 @@ def test_a_class_is_left_out_where_its_map_says_so(parts):
         combine("one", [(parts[0], {"band": None}), (parts[1], {"blast": "Blast", "platelet": None})])
 
 
-@pytest.mark.parametrize(("count", "name", "reason"), [(1, "both", "two or more"), (2, "here", "exists already")])
-def test_what_can_t_be_combined_is_refused_and_leaves_nothing(parts, count, name, reason):
+def test_named_pictures_alone_are_taken(parts):
+    few = parts[1].pictures.image_id[parts[1].pictures.split == "train"].tolist()[:2]
+    both = combine("few", [(part, {label: SAME[label] for label in part.classes}) for part in parts], take=[None, few])
+    assert set(both.pictures.image_id) == {*parts[0].pictures.image_id, *few}
+
+
+@pytest.mark.parametrize(("doubled", "name", "reason"), [(2, "both", "different datasets"), (1, "here", "exists")])
+def test_what_can_t_be_combined_is_refused_and_leaves_nothing(parts, doubled, name, reason):
     before = sorted(workspace.datasets_dir().iterdir())
     with pytest.raises(LabError, match=reason):
-        combine(name, [(part, {}) for part in parts[:count]])
+        combine(name, [(part, {}) for part in parts[:1] * doubled])
     assert sorted(workspace.datasets_dir().iterdir()) == before
 
 

@@ -369,13 +369,6 @@ def test_a_fold_is_never_recommended_nor_set_against_a_run_on_the_whole_data() -
     assert "fold" not in said.why
 
 
-def test_a_far_lighter_run_inside_the_interval_is_named() -> None:
-    best, light = described("best", 0.9, 0.8, 90_000), described("light", 0.8, 0.78, 1000)
-    assert "light has 90 times fewer weights" in recommend([best, light]).why  # type: ignore[union-attr]
-    apart = described("light", 0.8, 0.6, 1000)
-    assert "fewer weights" not in recommend([best, apart]).why  # type: ignore[union-attr]
-
-
 def test_the_reason_tells_on_what_the_choice_was_made(done: Run) -> None:
     said = recommend([done.describe()])
     assert said is not None

@@ -31,9 +31,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("--name", default="demo")
     parser.add_argument("--per-class", type=int, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0)
-    parser = verb(data, "combine", _data_combine, "Make one dataset of several; they stay as they are.")
+    parser = verb(data, "combine", _data_combine, "Make one dataset of several, or of a part of one.")
     parser.add_argument("name", help="what to call it")
-    parser.add_argument("--from", dest="parts", nargs="+", required=True, metavar="DATASET", help="two or more")
+    parser.add_argument("--from", dest="parts", nargs="+", required=True, metavar="DATASET", help="one or more")
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: what their classes are called, or nothing"
     )

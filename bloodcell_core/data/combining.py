@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,15 @@ Part = tuple[Dataset, Mapping[str, str | None]]
 
 
 def combine(
-    name: str, parts: Sequence[Part], progress: Callable[[int, int], None] = lambda done, total: None
+    name: str,
+    parts: Sequence[Part],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    take: Sequence[Collection[str] | None] = (),
 ) -> Dataset:
-    """The new dataset `name` of all pictures of these datasets, each with the split that it has there.
+    """The new dataset `name` of the pictures of these datasets, each with the split that it has there.
+
+    All of them, or of a part those alone whose image_id `take` names; a single part gives a dataset of some of its
+    classes.
 
     Photographs and scenes are named after their dataset, so that those of two never count as one. A picture that two
     datasets hold byte by byte is kept once, in the test split if it is in one; its scenes in both count as one from
@@ -37,12 +43,13 @@ def combine(
     every dataset brings a validation split, none does: its pictures are training pictures then.
 
     Raises:
-        LabError: for fewer than two datasets, a name that is taken, and fewer than two classes.
+        LabError: for a dataset that is named twice, a name that is taken, and fewer than two classes.
     """
-    if len({dataset.name for dataset, _ in parts}) < max(len(parts), 2):
-        raise LabError("two or more different datasets are needed to make one of them")
+    if len({dataset.name for dataset, _ in parts}) < max(len(parts), 1):
+        raise LabError("different datasets are needed to make one of them")
     final = workspace.dataset_dir(free_name(name))
-    images = pd.concat([_renamed(*part) for part in parts], ignore_index=True)
+    wanted = take or [None] * len(parts)
+    images = pd.concat([_renamed(*part, only) for part, only in zip(parts, wanted, strict=True)], ignore_index=True)
     classes = sorted(images.label[images.status == "ok"].unique())
     if len(classes) < 2:
         raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
@@ -73,9 +80,11 @@ def part_names(dataset: Dataset) -> np.ndarray:
     return names
 
 
-def _renamed(dataset: Dataset, class_map: Mapping[str, str | None]) -> pd.DataFrame:
+def _renamed(dataset: Dataset, class_map: Mapping[str, str | None], only: Collection[str] | None) -> pd.DataFrame:
     """A part's rows of images.parquet under the names that they have in the new dataset; `part` is the dataset's."""
     images = dataset.images
+    if only is not None:
+        images = images[images.image_id.isin(only) & (images.status == "ok")]
     images = images.assign(label=images.label.map(lambda label: class_map.get(label, label)), part=dataset.name)
     images = images[images.label.notna()].copy()
     for column in ("file", "duplicate_of", "source_photo", "scene"):

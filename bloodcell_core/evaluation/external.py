@@ -190,10 +190,9 @@ def external_pictures(
         warnings.append(
             f"the run's own dataset {run.config.data!r} isn't here as it was: how far this data is from it is not known"
         )
-    else:
-        seen = int(known.image_id.isin(training.image_id).sum())
-        if seen:
-            warnings.append(f"{seen:,} of these pictures were trained on: the figures are too good")
+    seen = _trained_on(run, known.image_id, training)
+    if seen:
+        warnings.append(f"{seen:,} of these pictures were trained on: the figures are too good")
     return known, {
         "class_map": matched,
         "left_out": sum(left_out.values()),
@@ -202,6 +201,20 @@ def external_pictures(
         "distance": None if training is None else distance(training, known),
         "warnings": warnings,
     }
+
+
+def _trained_on(run: Run, image_ids: pd.Series, training: pd.DataFrame | None) -> int:
+    """How many of some pictures a run was trained on, by its dataset or by what a bundled run brings; 0 without."""
+    if training is not None:
+        return int(image_ids.isin(training.image_id).sum())
+    if not run.bundled:
+        return 0
+    return int(np.isin(short_ids(image_ids), np.load(run.trained_on_file, allow_pickle=False)).sum())
+
+
+def short_ids(image_ids: pd.Series) -> np.ndarray:
+    """uint64 (N,), the first 16 hexadecimal digits of each: enough to tell pictures apart, and small to ship."""
+    return np.array([int(image_id[:16], 16) for image_id in image_ids], np.uint64)
 
 
 def _training_pictures(run: Run) -> pd.DataFrame | None:

@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.calibration import expected_calibration_error
+from bloodcell_core.evaluation.comparison import compare
+from bloodcell_core.evaluation.scoring import costs_of, probabilities_of
+from bloodcell_core.runs import Run
+
+OTHER = "{other}"
+"""Stands in a sentence for the other run, which pages call by its title."""
+MOST_AGAINST = 3  # cheaper runs that the recommended one is set against, and as many ensembles
+
 
 class Recommendation(NamedTuple):
     run: str
@@ -16,34 +28,93 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
 
     The choice is made on validation pictures alone, so that the chosen run's test figure stays an honest one.
     Among runs whose validation accuracy is the same the one with fewer weights is taken. A fold's run is left out:
-    it was trained and tested on other pictures than the others.
+    it was trained and tested on other pictures than the others. So is an ensemble whose members have no validation
+    pictures in common, for nothing but its test figure could speak for it.
     """
-    finished = [
+    tested = [
         run for run in runs
         if run["state"] == "done" and not run["fold"] and run["summary"] and run["summary"]["test"]
-        and run["summary"]["val_accuracy"] is not None
     ]  # fmt: skip
+    finished = [run for run in tested if run["summary"]["val_accuracy"] is not None]
     if not finished:
         return None
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
-    test = best["summary"]["test"]
-    limits = test["intervals"]["accuracy"]
     why = (
         f"It has the best validation accuracy of {len(finished)} finished "
         f"{'run' if len(finished) == 1 else 'runs'} on {best['data']} ({best['summary']['val_accuracy']:.1%})."
     )
-    if limits:
-        within = [
-            run for run in finished
-            if run is not best
-            and run["summary"]["parameters"] < best["summary"]["parameters"]
-            and limits[0] <= run["summary"]["test"]["accuracy"] <= limits[1]
-        ]  # fmt: skip
-        if within:
-            light = min(within, key=lambda run: run["summary"]["parameters"])
-            times = best["summary"]["parameters"] / light["summary"]["parameters"]
-            why += (
-                f" {light['run']} has {times:.0f} times fewer weights and a test accuracy inside this one's interval: "
-                "this data can't tell them apart."
-            )
+    if left := len(tested) - len(finished):
+        which = "ensemble was" if left == 1 else "ensembles were"
+        why += (
+            f" {left} {which} not in the choice: the members kept back different photos, so that only test figures "
+            "tell how good they are together."
+        )
     return Recommendation(best["run"], why)
+
+
+def candidate(run: Run) -> dict[str, Any]:
+    """What speaks for and against a finished run, on its own test pictures.
+
+    Returns:
+        accuracy and its interval; right of `photos` (None where photos aren't known); ece, its calibration error, 0…1;
+        and the keys of `scoring.costs_of`.
+    """
+    summary: dict[str, Any] = run.summary() or {}
+    test, table = summary["test"], run.predictions().query("split == 'test'")
+    confidence = probabilities_of(table, run.classes).max(axis=1)
+    return {
+        "accuracy": test["accuracy"],
+        "interval": test["intervals"]["accuracy"],
+        "right": test["by_photo"]["right"] if test["by_photo"] else None,
+        "photos": test["photos"],
+        "ece": expected_calibration_error(confidence, np.asarray(table.predicted == table.label)),
+        **costs_of(summary),
+    }
+
+
+def rivals(best: Run, others: Sequence[Run]) -> list[Run]:
+    """The runs that the recommended one should be set against: cheaper ones, and ensembles, the best of each first.
+
+    Best by validation, so that a test figure doesn't say which of many differences is told; ensembles by their number
+    of members.
+    """
+    weights = (best.summary() or {})["parameters"]
+    cheaper = [run for run in others if (run.summary() or {})["parameters"] < weights and run.name != best.name]
+    together = [run for run in others if run.is_ensemble and run.name != best.name and run not in cheaper]
+    cheaper.sort(key=lambda run: (run.summary() or {})["val_accuracy"] or 0.0, reverse=True)
+    together.sort(key=lambda run: len(run.member_facts), reverse=True)
+    return cheaper[:MOST_AGAINST] + together[:MOST_AGAINST]
+
+
+def against(best: Run, other: Run) -> str:
+    """A sentence that sets the recommended run against another on the same test photos, paired. Costs seconds.
+
+    It says no more than the paired comparison's verdict (`comparison.compare_sides`), begins with "it" for the
+    recommended run, and names the other `OTHER`, to be filled in.
+    """
+    try:
+        told = compare(best, other)
+    except LabError as error:
+        return f"it can't be set against {OTHER}: {error}"
+    right, cost = told["right"], _cost_words(best, other)
+    gain, of = right["a"] - right["b"], f"{right['of']:,} {right['unit']}"
+    limits = sorted(-limit for limit in right["interval"]) if right["interval"] else None
+    span = f" (95% interval {limits[0]:+.0f} to {limits[1]:+.0f})".replace("-", "−") if limits else ""
+    if gain:
+        head = f"it is right on {abs(gain):,} {'more' if gain > 0 else 'fewer'} of {of}{span} than {OTHER}, {cost}"
+    else:
+        head = f"it is right on as many of {of}{span} as {OTHER}, {cost}"
+    verdict = {
+        "a": "it is better",
+        "b": "the other is better",
+        None: "this data can't tell them apart",
+    }[told["better"]]
+    return f"{head}: {verdict}."
+
+
+def _cost_words(best: Run, other: Run) -> str:
+    mine, theirs = ((run.summary() or {})["parameters"] for run in (best, other))
+    if theirs == mine:
+        return "which has as many weights"
+    times = max(mine, theirs) / min(mine, theirs)
+    return f"which has {times:.2g} times {'fewer' if theirs < mine else 'as many'} weights"

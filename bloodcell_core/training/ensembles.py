@@ -29,6 +29,7 @@ from bloodcell_core.training.jobs import write_status
 SHARED = ("data", "folds", "fold", "fold_over")
 """Settings that say which pictures a run is tested on: those that members must have in common."""
 
+FEW_COMMON = "its members have too few validation pictures in common"
 RESERVED = ("latest",)
 LEAST_COMMON = 0.5  # of a member's validation pictures: fewer are copies of a photo or two, and tell no temperature
 
@@ -147,7 +148,7 @@ def _predictions(members: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, Any]]:
     few = len(validation) < LEAST_COMMON * max((table.split == "val").sum() for table in tables)
     fitted = fitted_temperature(validation[:0] if few else validation, classes)
     if few:
-        fitted["temperature_reason"] = "its members have too few validation pictures in common"
+        fitted["temperature_reason"] = FEW_COMMON
     return predictions_table(first, with_temperature(mean, fitted["temperature"]), classes), fitted
 
 
@@ -155,12 +156,13 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
     """As of any run: costs are the members' sums, and what only a training has is None."""
     summaries = [member.summary() or {} for member in members]
     val = table[table.split == "val"]
+    common = temperature["temperature_reason"] != FEW_COMMON  # copies of a photo or two say nothing
     test = table[table.split == "test"].reset_index(drop=True)
     return {
         "best_epoch": None,
         "epochs_trained": sum(summary["epochs_trained"] for summary in summaries),
         "training_seconds": round(sum(summary["training_seconds"] for summary in summaries), 1),
-        "val_accuracy": float(np.mean(val.label == val.predicted)) if len(val) else None,
+        "val_accuracy": float(np.mean(val.label == val.predicted)) if common else None,
         "val_loss": None,
         "parameters": sum(summary["parameters"] for summary in summaries),
         **_answering_cost(summaries),

@@ -1,0 +1,82 @@
+"""Which run to use: chosen by validation alone, set against the cheaper ones by the same test photos."""
+
+from __future__ import annotations
+
+import pytest
+
+from bloodcell_core import runs
+from bloodcell_core.evaluation import recommend
+from bloodcell_core.evaluation.comparison import compare
+from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.models import MODELS
+from bloodcell_core.runs import Run
+from bloodcell_core.training.ensembles import create_ensemble
+from tests.test_pages import draw, words
+from tests.training_fixtures import train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture
+def heavy(done: Run) -> Run:
+    return train_here(model="deep_cnn", size=96, epochs=1)
+
+
+def test_what_speaks_for_a_run_is_told_as_it_was_measured(done: Run, heavy: Run) -> None:
+    told, scores = recommend.candidate(heavy), evaluate_run(heavy)
+    assert (told["accuracy"], told["interval"]) == (scores["accuracy"], scores["intervals"]["accuracy"])
+    assert (told["right"], told["photos"]) == (scores["by_photo"]["right"], scores["photos"])
+    assert (told["parameters"], told["flops"]) == (MODELS["deep_cnn"].parameters, MODELS["deep_cnn"].flops)
+    calibrated = scores["calibration"]
+    assert told["ece"] == pytest.approx((calibrated["after"] or calibrated["before"])["ece"])
+    assert told["milliseconds"] > 0
+
+
+def test_an_ensemble_costs_what_its_members_cost(done: Run, heavy: Run) -> None:
+    both = recommend.candidate(create_ensemble([done, heavy]))
+    each = [recommend.candidate(run) for run in (done, heavy)]
+    for cost in ("parameters", "flops", "milliseconds"):
+        assert both[cost] == pytest.approx(sum(one[cost] for one in each))
+
+
+def test_an_ensemble_without_common_validation_photos_is_told_and_not_chosen(done: Run) -> None:
+    trained = (train_here(seed=seed, epochs=1) for seed in range(1, 9))
+    other = next(run for run in trained if not set(run.validation_photos) & set(done.validation_photos))
+    create_ensemble([done, other], "together")
+    every = [run.describe() for run in runs.readable_runs()[0]]
+    said = recommend.recommend(every)
+    assert said is not None
+    assert said.run != "together"
+    assert "1 ensemble was not in the choice" in said.why
+
+
+def test_it_is_set_against_cheaper_runs_and_ensembles_alone(done: Run, heavy: Run) -> None:
+    both = create_ensemble([done, heavy], "both")
+    every = [done, heavy, both]
+    assert [run.name for run in recommend.rivals(heavy, every)] == [done.name, "both"]
+    assert [run.name for run in recommend.rivals(done, every)] == ["both"]
+    assert [run.name for run in recommend.rivals(both, every)] != []
+
+
+def test_the_sentence_says_what_the_paired_comparison_says(done: Run, heavy: Run) -> None:
+    for best, other in ((done, heavy), (heavy, done)):
+        told, said = compare(best, other), recommend.against(best, other)
+        gain = told["right"]["a"] - told["right"]["b"]
+        assert recommend.OTHER in said
+        assert (f"{abs(gain):,} {'more' if gain > 0 else 'fewer'} of" in said) or (gain == 0 and "as many of" in said)
+        assert ("can't tell them apart" in said) == (told["better"] is None)
+    assert "times fewer weights" in recommend.against(heavy, done)
+    assert "times as many weights" in recommend.against(done, heavy)
+
+
+def test_runs_that_were_tested_on_other_pictures_are_not_set_against_each_other(done: Run) -> None:
+    assert "can't be set against" in recommend.against(done, train_here(folds=3, epochs=1))
+
+
+def test_the_home_page_tells_choice_cost_and_difference(heavy: Run, done: Run) -> None:
+    create_ensemble([done, heavy], "both")
+    app = draw("streamlit_app.py")
+    told = words(app)
+    assert "best validation accuracy of 3 finished runs" in told
+    assert "On the same test photos it is right on" in told
+    assert {"Accuracy", "Photos right", "Calibration error", "Weights", "Operations", "ms"} <= {*app.dataframe[0].value}

@@ -1,0 +1,110 @@
+"""The home page's answer to "which network should I use?": a card a dataset, from the runs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from bloodcell_core.evaluation import recommend
+from bloodcell_core.runs import Run
+from ui import lab, shell
+
+SHOWN = 6  # runs in a card's table
+OTHER = shell.plain(recommend.OTHER)
+
+
+Pending = list[tuple[DeltaGenerator, Run, Run]]
+"""Places on the page that wait for the sentence that sets a run against another."""
+
+
+def cards(scored: Sequence[Mapping[str, Any]], runs: Mapping[str, Run]) -> Pending:
+    """A card for the runs (as `Run.describe` gives them) on each dataset, the newest first.
+
+    What takes seconds is left for `fill`, to be called when the rest of the page stands.
+    """
+    pending: Pending = []
+    by_data: dict[str, list[Mapping[str, Any]]] = {}  # by its content: a name may have been given to others since
+    for facts in scored:
+        by_data.setdefault(facts["data_hash"], []).append(facts)
+    for group in by_data.values():
+        found = recommend.recommend([dict(facts) for facts in group])
+        if found:
+            pending += _card(found, [runs[facts["run"]] for facts in group])
+    return pending
+
+
+def fill(pending: Pending) -> None:
+    """Sets the recommended runs against their rivals, paired over the same photos."""
+    for place, best, other in pending:
+        with place:
+            sentence = shell.plain(_against(_stamps(best, other), best, other))
+            title = f"**{shell.plain(lab.run_title(other))}**"
+            st.caption(":material/balance: On the same test photos " + sentence.replace(OTHER, title))
+
+
+def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
+    best = next(run for run in runs if run.name == found.run)
+    test = (best.summary() or {})["test"]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f"**{shell.plain(lab.run_title(best))}** · test accuracy "
+                + shell.percent_markdown(test["accuracy"], test["intervals"]["accuracy"])
+            )
+            lab.say_synthetic(best.synthetic)
+        photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
+        st.caption(f"{shell.plain(found.why)} Measured on {test['pictures']:,} test pictures, {photos}.")
+        done = [run for run in runs if run.status()["state"] == "done"]
+        if len(done) > 1:
+            shown = [best, *(run for run in done if run.name != best.name)][:SHOWN]
+            st.dataframe(
+                pd.DataFrame([_row(run, run.name == best.name) for run in shown]), hide_index=True,
+                column_config={
+                    "Calibration error": st.column_config.NumberColumn(
+                        format="%.3f", help="How far the probabilities are from how often the answers are right (ECE)."
+                    ),
+                    "Weights": st.column_config.NumberColumn(format="localized"),
+                    "Operations": st.column_config.NumberColumn(
+                        format="compact", help="Multiplications and additions for a picture."
+                    ),
+                    "ms": st.column_config.NumberColumn(
+                        format="%.1f", help="A picture, 64 together, from bytes to answer, where the run was trained."
+                    ),
+                },
+                alt="What the runs on this dataset can do and what they cost",
+            )  # fmt: skip
+        return [(st.empty(), best, other) for other in recommend.rivals(best, done)]
+
+
+def _row(run: Run, best: bool) -> dict[str, Any]:
+    told = _candidate(_stamps(run), run)
+    limits = told["interval"]
+    return {
+        "Run": lab.run_title(run) + (" ✓" if best else ""),
+        "Accuracy": shell.percent(told["accuracy"]),
+        "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
+        "Photos right": f"{told['right']:,} of {told['photos']:,}" if told["right"] is not None else "not known",
+        "Calibration error": told["ece"],
+        "Weights": told["parameters"],
+        "Operations": told["flops"],
+        "ms": told["milliseconds"],
+    }
+
+
+def _stamps(*runs: Run) -> tuple[str, ...]:
+    """What tells whether something kept of runs still holds: a resumed run is scored anew."""
+    return tuple(f"{run.folder} {(run.folder / 'summary.json').stat().st_mtime_ns}" for run in runs)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _candidate(stamps: tuple[str, ...], _run: Run) -> dict[str, Any]:
+    return recommend.candidate(_run)
+
+
+@st.cache_data(max_entries=256, show_spinner="Setting it against the cheaper ones …")
+def _against(stamps: tuple[str, ...], _best: Run, _other: Run) -> str:
+    return recommend.against(_best, _other)
