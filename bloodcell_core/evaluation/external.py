@@ -207,7 +207,7 @@ def _trained_on(run: Run, image_ids: pd.Series, training: pd.DataFrame | None) -
     """How many of some pictures a run was trained on, by its dataset or by what a bundled run brings; 0 without."""
     if training is not None:
         return int(image_ids.isin(training.image_id).sum())
-    if not run.bundled:
+    if not run.trained_on_file.exists():
         return 0
     return int(np.isin(short_ids(image_ids), np.load(run.trained_on_file, allow_pickle=False)).sum())
 
