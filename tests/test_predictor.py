@@ -120,7 +120,7 @@ def test_pictures_beyond_one_batch_keep_their_order(predictor: Predictor, pictur
     assert first.probabilities == pytest.approx(again.probabilities, abs=1e-6)
 
 
-def test_no_more_than_a_batch_is_read_before_its_answers_come(predictor: Predictor) -> None:
+def test_no_more_than_two_batches_are_read_before_the_first_answers_come(predictor: Predictor) -> None:
     read: list[int] = []
 
     def reader(number: int) -> Callable[[], bytes]:
@@ -132,7 +132,7 @@ def test_no_more_than_a_batch_is_read_before_its_answers_come(predictor: Predict
 
     answers = predictor.classify((str(i), reader(i)) for i in range(3 * BATCH))
     next(answers)
-    assert sorted(read) == list(range(BATCH))
+    assert set(range(BATCH)) <= set(read) <= set(range(2 * BATCH))
     answers.close()  # type: ignore[attr-defined]
 
 

@@ -104,7 +104,7 @@ class Predictor:
         self._one_large = threading.Lock()
 
     def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
-        """An answer for each picture, in order, holding about BATCH of them at a time.
+        """An answer for each picture, in order, holding about two times BATCH of them.
 
         Args:
             pictures: (path, function that reads its bytes).
@@ -126,8 +126,11 @@ class Predictor:
             yield from self._answers([self._see(handed, kind) for handed in first])
             return
         pictures = chain(first, pictures)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := self._batch(pool, pictures, kind):
+        with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._batch, pool, pictures, kind)
+            while batch := coming.result():
+                # The next pictures are read while the networks look at these.
+                coming = ahead.submit(self._batch, pool, pictures, kind)
                 yield from self._answers(batch)
 
     def _batch(self, pool: ThreadPoolExecutor, pictures: Iterator[Handed], kind: str | None) -> list[_Seen]:
