@@ -44,9 +44,9 @@ def test_about_as_many_new_cells_are_refused_as_is_said():
     training, held, new = cells(rng, 600), cells(rng, 150), cells(rng, 1000, copies=1)
     told = fit(training, labels(training), held, FOUND, rate=0.05)
     refused = (told.distances(new.features, new.looks).max(axis=1) > 1).mean()
-    assert 0.01 < refused < 0.09
+    assert 0.005 < refused < 0.08
     assert told.facts["held"] == {"pictures": 600, "photos": 150}
-    assert 0.01 < told.facts["refused"] < 0.1
+    assert told.facts["refused"] <= told.facts["rate"]
 
 
 @pytest.mark.parametrize("width", [6, 400])

@@ -5,9 +5,9 @@ distance (Lee et al., NeurIPS 2018) with a shrunken covariance (Ledoit & Wolf, 2
 features. And in what is measured of the view (stain, light, sharpness, scale: data/looks.py), from the nearest training
 cell. A cell that lies beyond the limit of either is unlike. Which distances, and how far: docs/experiments.md.
 
-The limits are set by validation pictures, which the network wasn't trained on, aiming at `RATE`; how many such cells
-are refused by mistake in fact is measured on photos that had no part in the limits (`refused`). A photo counts once,
-however many copies it has; few photos give a wide limit (`limit_of`). Where a network learned from several
+The limits are set by validation pictures, which the network wasn't trained on, so that `RATE` of such cells are refused
+by mistake: that is measured on photos that had no part in the limits, which are widened until it holds. A photo counts
+once, however many copies it has; few photos give a wide limit (`limit_of`). Where a network learned from several
 laboratories, each has middles of its own and is to be let in: the wider limit holds.
 
 Other kinds of cells, where some are at hand, can teach what to refuse (`outliers`): a logistic regression tells them
@@ -28,7 +28,8 @@ from bloodcell_core import workspace
 from bloodcell_core.data.looks import LOOKS
 from bloodcell_core.errors import LabError
 
-RATE = 0.01  # of cells like the training cells: how many the limits aim at; the tails are heavier, see `refused`
+RATE = 0.01  # of cells like the training cells: as many are refused by mistake
+AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than a normal distribution's
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
 WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
 VERSION = 3
@@ -58,9 +59,9 @@ class Likeness:
     """What a run's training cells are like."""
 
     facts: dict[str, Any]
-    """JSON-ready: rate, that was aimed at; training, held: {pictures, photos}; refused: share of the held-back cells,
-    by limits of the others, in the laboratory that has the most; found: {class: share of its training pictures that
-    show a white cell}; limits."""
+    """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of the held-back cells,
+    by limits of the others, in the laboratory that has the most, None where too few photos tell; found: {class: share
+    of its training pictures that show a white cell}; limits."""
     arrays: dict[str, np.ndarray]
 
     @property
@@ -153,15 +154,19 @@ def fit(
     if outliers is not None:
         arrays |= _refusal_head(training, outliers, arrays)
     raw = _raw(arrays, held.features, held.looks)
-    share = rate / raw.shape[1]
     laboratories = _laboratories(held)
+    for aim in AIMS:
+        share = aim * rate / raw.shape[1]
+        refused = _refused_of_others(raw, held.photos, laboratories, share)
+        if refused is None or refused <= rate:
+            break
     return Likeness(
         {
             "version": VERSION,
             "rate": rate,
             "training": {"pictures": len(labels), "photos": training_photos},
             "held": {"pictures": len(held.photos), "photos": held_photos},
-            "refused": _refused_of_others(raw, held.photos, laboratories, share),
+            "refused": refused,
             "found": found,
             "limits": _limits(raw, held.photos, laboratories, share),
         },

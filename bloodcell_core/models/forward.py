@@ -32,13 +32,15 @@ def predict_logits(network: nn.Module, pictures: np.ndarray | Tensor, device: De
     The network is left in the mode (training or not) in which it came.
     """
     was_training = network.training
-    network.eval()
+    if was_training:  # a walk through all its layers, which takes as long as some of them
+        network.eval()
     try:
         with precision(device):
             starts = range(0, len(pictures), batch_size)
             batches = [network(to_input(_rows(pictures, at, batch_size), device)).float() for at in starts]
     finally:
-        network.train(was_training)
+        if was_training:
+            network.train()
     return torch.cat(batches)
 
 
