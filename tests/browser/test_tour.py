@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
+from tests.training_fixtures import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -73,6 +74,8 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     # A second run, so that there is something to compare.
     train(page, 2)
     expect(page.get_by_text("done", exact=True)).to_have_count(2)
+    # While the page is drawn anew the first run's card may stand there twice, faded: the files tell for sure.
+    wait_for(lambda: len([*(tmp_path / "workspace" / "runs").glob("*/summary.json")]) == 2, "the second run has ended")
 
     # Compare: both matrices; a cell opens exactly its pictures.
     go_to(page, "Compare")
