@@ -1,0 +1,75 @@
+"""The thread that looks for neighbours beside the pages: what it finds, what it tells, and that it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bloodcell_core.errors import LabError
+from tests.training_fixtures import wait_for
+from ui.neighbours import Finder
+
+RUN: Any = SimpleNamespace(name="run", folder=Path("run"))
+
+
+class Near:
+    """Stands for a run's training pictures: the neighbours of picture 7 are 70 and 71; of some there are none."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def of(self, rows: list[int]) -> np.ndarray:
+        self.asked.append(rows)
+        if 13 in rows:
+            raise LabError("the dataset holds other pictures")
+        if 14 in rows:
+            raise ZeroDivisionError
+        return np.array([[10 * row, 10 * row + 1, -1] for row in rows])
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> Near:
+    made = Near()
+    monkeypatch.setattr(Finder, "_neighbours", lambda self, run, data: made)
+    return made
+
+
+def found(finder: Finder, row: int) -> Any:
+    return wait_for(lambda: finder.known(RUN, row), f"the neighbours of {row} are known", 20)
+
+
+def test_what_is_asked_for_is_found_once(near: Near) -> None:
+    finder = Finder()
+    assert not finder.used
+    assert finder.known(RUN, 7) is None
+    finder.ask(RUN, None, [7, 8])
+    assert found(finder, 7) == [70, 71]
+    assert found(finder, 8) == [80, 81]
+    finder.ask(RUN, None, [8, 7])
+    finder.ask(RUN, None, [7, 9])
+    assert found(finder, 9) == [90, 91]
+    assert sorted(row for rows in near.asked for row in rows) == [7, 8, 9]
+    assert finder.used
+
+
+def test_why_there_are_none_is_told_and_the_next_question_is_answered(near: Near) -> None:
+    finder = Finder()
+    finder.ask(RUN, None, [13])
+    assert found(finder, 13) == "the dataset holds other pictures"
+    finder.ask(RUN, None, [14])
+    assert "log tells why" in found(finder, 14)
+    finder.ask(RUN, None, [15])
+    assert found(finder, 15) == [150, 151]
+
+
+def test_the_answers_are_bounded(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.neighbours.MOST_ANSWERS", 3)
+    finder = Finder()
+    for row in range(6):
+        finder.ask(RUN, None, [row])
+        found(finder, row)
+    assert [finder.known(RUN, row) is not None for row in range(6)] == [False] * 3 + [True] * 3
