@@ -27,9 +27,9 @@ st.caption(
     f"public archive's test split, without intervals: {published}."
     + ("" if compare.on_public_archive(picked) else " Runs on other pictures can't be compared with that.")
 )
-notes = dict.fromkeys(note for run in picked for note in run.summary()["test"]["warnings"])
-if notes:
-    st.caption(f":material/info: {shell.plain('; '.join(notes))}.")
+for run in picked:
+    if notes := run.summary()["test"]["warnings"]:
+        st.caption(f":material/info: {shell.plain(titles[run.name])}: {shell.plain('; '.join(notes))}.")
 compare.seed_spread(seed_groups(picked), titles)
 
 try:

@@ -9,7 +9,14 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.comparison import Side, check_comparable, compare_sides, picture_outcomes, side_of
+from bloodcell_core.evaluation.comparison import (
+    Side,
+    check_comparable,
+    compare_sides,
+    p_words,
+    picture_outcomes,
+    side_of,
+)
 from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
@@ -176,7 +183,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
         st.caption(f"A: {shell.plain(titles[0])}  \nB: {shell.plain(titles[1])}")
         counts = ", ".join(f"{title.lower().replace(' a ', ' A ').replace(' b ', ' B ')} {right[key]:,}"
                            for key, title in OUTCOMES.items())  # fmt: skip
-        p = f" McNemar's exact test on them: p = {right['p']:.3f}." if right["p"] is not None else ""
+        p = f" McNemar's exact test on them: p {p_words(right['p'])}." if right["p"] is not None else ""
         st.caption(
             f"{unit.capitalize()}: {counts}.{p}",
             help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, 2,000 times: "

@@ -136,11 +136,14 @@ def _side(reference: str) -> Any:
 
 def _comparison_lines(facts: dict[str, Any]) -> list[str]:
     """A paired comparison: its verdict, who is right where, and the differences with their intervals."""
+    from bloodcell_core.evaluation.comparison import p_words
+
     right = facts["right"]
     lines = [f"A is {facts['a']}, B is {facts['b']}", f"  {facts['verdict']}"]
+    p = f"; McNemar's exact p {p_words(right['p'])}" if right["p"] is not None else ""
     lines.append(
         f"  {right['unit']}: both right {right['both']:,}, only A {right['only_a']:,}, only B {right['only_b']:,}, "
-        f"neither {right['neither']:,}" + (f"; McNemar's exact p {right['p']:.3f}" if right["p"] is not None else "")
+        f"neither {right['neither']:,}{p}"
     )
     for metric, told in facts["metrics"].items():
         if told["difference"] is not None:

@@ -81,6 +81,11 @@ def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
     return compare_sides(side_of(run_a), side_of(run_b))
 
 
+def p_words(p: float) -> str:
+    """A p value as it is printed: '= 0.012', or '< 0.001' where its digits tell nothing."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
 def compare_sides(a: Side, b: Side) -> dict[str, Any]:
     """B set against A on the same photos, JSON-ready. All differences are B less A.
 

@@ -117,4 +117,4 @@ def _cost_words(best: Run, other: Run) -> str:
     if theirs == mine:
         return "which has as many weights"
     times = max(mine, theirs) / min(mine, theirs)
-    return f"which has {times:.2g} times {'fewer' if theirs < mine else 'as many'} weights"
+    return f"which has {times:,.{0 if times >= 10 else 1}f} times {'fewer' if theirs < mine else 'as many'} weights"

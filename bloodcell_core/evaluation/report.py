@@ -14,7 +14,7 @@ import pandas as pd
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.charts import one_runs_curves, reliability, several_runs_curves
-from bloodcell_core.evaluation.comparison import Side
+from bloodcell_core.evaluation.comparison import Side, p_words
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.external import figure
 from bloodcell_core.runs import Run
@@ -311,7 +311,7 @@ def _compared(facts: Mapping[str, Any]) -> Html:
     ]  # fmt: skip
     who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
     if right["p"] is not None:
-        who.append(("McNemar's exact p", f"{right['p']:.3f}"))
+        who.append(("McNemar's exact p", p_words(right["p"]).removeprefix("= ")))
     return section(
         f"A: {facts['a']}, B: {facts['b']}",
         tag("p", {}, tag("strong", {}, facts["verdict"])),
