@@ -75,6 +75,14 @@ def test_the_most_confident_mistake_comes_first_and_the_next_ones_with_it(wrong)
     assert [each["key"] for each in shown["classes"]] == ["1", "2", "3", "4"]
 
 
+def test_the_address_tells_run_and_picture(wrong):
+    app = draw(REVIEW)
+    assert app.query_params["run"] == wrong.name
+    assert app.query_params["picture"] == desk_of(app)["cards"][0]["id"]
+    third = desk_of(app)["cards"][2]["id"]
+    assert desk_of(draw(REVIEW, run=wrong.name, picture=third))["cards"][0]["id"] == third
+
+
 def test_a_verdict_is_kept_once_and_the_next_picture_comes(wrong):
     app = draw(REVIEW)
     first = verdict(app, note="blurred <b>", token="once")

@@ -91,6 +91,7 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     names = shell.bound_multiselect(
         "Runs", list(known), "run", default=[next(iter(known))], format_func=lambda name: known[name].title, width=330
     )
+    shell.set_address(run=names)  # also the newest, which was not asked for: a copied address must keep it
     picked = [known[name] for name in names]
     data = lab.dataset(picked[0].first.config.data)
     for source in picked:
