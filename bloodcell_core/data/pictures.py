@@ -5,6 +5,7 @@ Training, browsing and prediction all decode here, so that they can't see differ
 
 from __future__ import annotations
 
+import ctypes
 import io
 import math
 import struct
@@ -25,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 MIN_SIDE = 8
 MAX_FILE_BYTES = 512 * 2**20  # of one picture file, wherever it comes from
 MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; decoded it is 192 MB
+LARGE_PIXELS = 16_000_000  # from which on memory is given back to the system at once
 BAND_PIXELS = 2**20  # of a large picture that are converted at once
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
@@ -108,6 +110,14 @@ class _Budget:
             with self._freed:
                 self._taken -= pixels
                 self._freed.notify_all()
+            if pixels > LARGE_PIXELS:
+                _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Pillow's pixels come from malloc, which else keeps hundreds of megabytes for each thread that once had some."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc's alone has it
+        trim(0)
 
 
 _decoding = _Budget(MAX_PIXELS)

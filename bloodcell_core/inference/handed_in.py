@@ -24,8 +24,10 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
             for file in sorted(path.rglob("*")):
                 if file.is_file():
                     yield from _of_file(file)
-        elif path.exists():
+        elif path.is_file():
             yield from _of_file(path)
+        elif path.exists():  # a pipe would keep us waiting, a device never end
+            yield str(path), _refusal("no file: a pipe, a device or the like")
         else:
             raise LabError(f"{path} doesn't exist")
 
