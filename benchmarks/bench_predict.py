@@ -1,4 +1,6 @@
-"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K]`, RUN of the cell view.
+"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K] [--onnx FILE]`.
+
+RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runtime's figures beside PyTorch's.
 
 1. One 96×96 cell, JPEG, warm: the answer, and beside it the network's own forward pass and the decoding.
 2. One 640×480 field with six white cells, JPEG.
@@ -16,6 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +27,7 @@ from bloodcell_core.cells import find_place, search
 from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_picture
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.views import make_view
+from bloodcell_core.inference.exported import ExportedRun
 from bloodcell_core.inference.predictor import BATCH, Predictor
 from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import load_network
@@ -67,28 +71,34 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of the many pictures")
+    parser.add_argument("--onnx", type=Path)
     chosen = parser.parse_args()
     run = runs.find(chosen.run)
     config = run.config
     predictor = Predictor(run, "cpu")
     device = predictor.device
     network = load_network(config, len(run.classes), run.weights_file)
+    exported = ExportedRun(chosen.onnx) if chosen.onnx else None
+    by_onnx = Predictor(exported, "cpu") if exported else None
 
     cell = one_cell()
     data = encode(cell, ".jpg")
     view = make_view(cell, config.view, config.size, config.crop).pixels[None]
-    times = in_turns(
-        {
-            "answer": lambda: list(predictor.classify([("cell.jpg", lambda: data)])),
-            "forward pass": lambda: predict_logits(network, view, device),
-            "decoding": lambda: decode_rgb(data),
-            "finding": lambda: search(cell),
-        },
-        ROUNDS,
-    )
+    parts: dict[str, Callable[[], object]] = {
+        "answer": lambda: list(predictor.classify([("cell.jpg", lambda: data)])),
+        "forward pass": lambda: predict_logits(network, view, device),
+        "decoding": lambda: decode_rgb(data),
+        "finding": lambda: search(cell),
+    }
+    if exported and by_onnx:
+        parts |= {
+            "answer with ONNX Runtime": lambda: list(by_onnx.classify([("cell.jpg", lambda: data)])),
+            "its forward pass": lambda: exported.loaded[0].predict(view, device, BATCH),
+        }
+    times = in_turns(parts, ROUNDS)
     print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, ms: "
           + ", ".join(f"{name} {told(spent)}" for name, spent in times.items()))  # fmt: skip
-    answer, forward, decoding, finding = (times[name] for name in times)
+    answer, forward, decoding, finding = (times[name] for name in ("answer", "forward pass", "decoding", "finding"))
     print(f"  (answer − decoding) / forward pass {told((answer - decoding) / forward, 1)}; "
           f"without finding {told((answer - decoding - finding) / forward, 1)}")  # fmt: skip
 
@@ -105,15 +115,18 @@ def main() -> None:
     views = np.stack([make_view(picture, config.view, config.size, config.crop).pixels for picture in pictures])
     handed = [(str(number), lambda file=file: file) for number, file in enumerate(files)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        times = in_turns(
-            {
-                "answers": lambda: [None for _ in predictor.classify(handed)],
-                "decoding": lambda: list(pool.map(decode_rgb, files)),
-                "finding": lambda: list(pool.map(search, pictures)),
-                "forward pass": lambda: predict_logits(network, views, device, BATCH),
-            },
-            chosen.rounds,
-        )
+        parts = {
+            "answers": lambda: [None for _ in predictor.classify(handed)],
+            "decoding": lambda: list(pool.map(decode_rgb, files)),
+            "finding": lambda: list(pool.map(search, pictures)),
+            "forward pass": lambda: predict_logits(network, views, device, BATCH),
+        }
+        if exported and by_onnx:
+            parts |= {
+                "answers with ONNX Runtime": lambda: [None for _ in by_onnx.classify(handed)],
+                "its forward pass": lambda: exported.loaded[0].predict(views, device, BATCH),
+            }
+        times = in_turns(parts, chosen.rounds)
     implied = times["decoding"] + times["finding"] + times["forward pass"]
     print(
         f"{len(files):,} pictures of 320×240, s: "

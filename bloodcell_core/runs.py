@@ -69,6 +69,8 @@ class Run:
         """Started from pretrained weights."""
         self.validation_photos: list[str] = recorded["validation_photos"]
         """Photos (or pictures, where photos aren't known) of the training split that chose the best epoch."""
+        self.adapted: dict[str, Any] | None = recorded.get("adapted")
+        """What an adapted run was made from: the run (`from`), and on which cells; None for any other."""
         self.group: str = recorded.get("group", "")
         """The cross-validation that the run is a fold of, if any."""
 
@@ -79,8 +81,8 @@ class Run:
 
     @property
     def trained_here(self) -> bool:
-        """Whether it has a course of its own: neither the mean of others nor brought with the program."""
-        return not (self.is_ensemble or self.bundled)
+        """Whether it has a course of its own: neither the mean of others, nor adapted, nor brought with the program."""
+        return not (self.is_ensemble or self.adapted or self.bundled)
 
     @cached_property
     def members(self) -> list[Run]:
@@ -220,6 +222,7 @@ class Run:
             "data_hash": self.data_hash,
             "view": self.view_words,
             "members": [facts["run"] for facts in self.member_facts],
+            "adapted_from": (self.adapted or {}).get("from"),
             "synthetic": self.synthetic,
             "weights": self.config.weights,
             "pretrained": self.pretrained,

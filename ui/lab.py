@@ -111,7 +111,8 @@ def network_title(run: Run) -> str:
     info = MODELS.get(run.config.model)
     if info is None:  # one of timm's: to ask timm would load PyTorch for a title
         return run.config.model + (", from scratch" if run.config.weights == "none" else "")
-    return info.title + (", from scratch" if info.pretrained and not run.pretrained else "")
+    scratch = ", from scratch" if info.pretrained and not run.pretrained else ""
+    return info.title + scratch + (", adapted" if run.adapted else "")
 
 
 def demo_dialog() -> None:

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from bloodcell_core import __version__
-from bloodcell_core.cli import data, ensembles, pictures, review, runs, scoring, training, tune
+from bloodcell_core.cli import adapting, data, ensembles, export, pictures, review, runs, scoring, training, tune
 from bloodcell_core.cli.parser import Parser
 from bloodcell_core.errors import LabError
 
-FAMILIES = (data, training, runs, tune, ensembles, scoring, review, pictures)
+FAMILIES = (data, training, runs, tune, ensembles, scoring, review, pictures, adapting, export)
 """A family of verbs a module, in the order of `--help`; each adds its own to the parser."""
 
 REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is full, closed or no place for a file

@@ -28,7 +28,7 @@ MANY = 64  # pictures from which on progress is told
 
 def add(verbs: Any) -> None:
     parser = verb(verbs, "predict", _predict, "Classify the cells of pictures, fields, folders and zips with a run.")
-    parser.add_argument("run")
+    parser.add_argument("run", help="a run, or the .onnx file that `export` wrote")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files, folders and zips")
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
@@ -55,10 +55,11 @@ def add(verbs: Any) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
     from bloodcell_core.inference.differential import differential_lines, differential_of
+    from bloodcell_core.inference.exported import ExportedRun
     from bloodcell_core.inference.handed_in import files_of
     from bloodcell_core.inference.predictor import Predictor
 
-    run = runs.find(args.run)
+    run = ExportedRun(Path(args.run)) if args.run.lower().endswith(".onnx") else runs.find(args.run)
     missing = next((path for path in args.paths if not path.exists()), None)
     if missing is not None:
         raise LabError(f"{missing} doesn't exist")

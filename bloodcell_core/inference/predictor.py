@@ -26,6 +26,7 @@ from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.run_likeness import likeness_of
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
+from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.models.forward import Tapped, softmax
@@ -86,7 +87,11 @@ class Predictor:
         if threshold is not None and not 0 <= threshold <= 1:
             raise LabError(f"the review threshold lies between 0 and 1, not at {threshold:g}")
         self.run = run
-        self._members = [_Member(member, device) for member in run.members]
+        self._members: Sequence[_Member | ExportedMember]
+        if isinstance(run, ExportedRun):
+            self._members = run.loaded
+        else:
+            self._members = [_Member(member, device) for member in run.members]
         self.device = self._members[0].device
         self.average_turns = average_turns
         self.fields_possible = not any(member.whole for member in self._members)
@@ -97,10 +102,12 @@ class Predictor:
         self._likeness_known = len(known) == len(self._members)
         asks = [likeness.asks_for_cell for likeness in known] or [self.fields_possible]
         self._asks_for_cell = all(asks)
-        if threshold is None:
-            self.threshold, self.threshold_words = review_threshold(run.predictions(), run.classes)
-        else:
+        if threshold is not None:
             self.threshold, self.threshold_words = threshold, "as given"
+        elif isinstance(run, ExportedRun):
+            self.threshold, self.threshold_words = run.threshold
+        else:
+            self.threshold, self.threshold_words = review_threshold(run.predictions(), run.classes)
         self._one_large = threading.Lock()
 
     def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:

@@ -1,0 +1,34 @@
+"""`export`: a run as a file that other programs can use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bloodcell_core import runs
+from bloodcell_core.cli.output import progress, show
+from bloodcell_core.cli.parser import verb
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with a JSON file beside it that says how.")
+    parser.add_argument("run")
+    parser.add_argument("dest", type=Path, metavar="DEST", help="the file to write, ending in .onnx")
+    parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from bloodcell_core.inference.export import export_onnx
+
+    run = runs.find(args.run)
+    made = export_onnx(run, args.dest, progress("comparing with PyTorch"))
+    checked = made.facts["checked"]
+    lines = [
+        f"{made.file}: {run.name}{' (trained on synthetic pictures)' if run.synthetic else ''}, "
+        f"{made.file.stat().st_size / 1e6:.1f} MB",
+        f"{made.sidecar}: classes, input, normalisation, temperature, review threshold",
+        f"  the same class as PyTorch on all {checked['pictures']:,} {checked['what']}, "
+        f"probabilities at most {checked['largest_difference']:.1e} apart",
+    ]
+    show({"file": str(made.file), "sidecar": str(made.sidecar), **made.facts}, args.json, lines)

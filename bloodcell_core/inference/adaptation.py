@@ -1,0 +1,286 @@
+"""A run made at home at another microscope: adapted to some dozens of cells that a person labelled there.
+
+Another laboratory's stain, light and camera shift what a network sees, and it is sure of wrong answers. What it has
+learnt of cells is still good: a hundred labelled cells of one's own are too few to train a network, and enough to
+adapt one. How was chosen by measurement (benchmarks/bench_adaptation.py, docs/experiments.md).
+
+Nothing is claimed that these cells can't show. They are cut in folds, all pictures of a photo or slide together, and
+each cell is answered by a network that was adapted without its fold: so each serves as a test once. What is kept is
+adapted to all of them. Too few of them (limits.py) are refused: of 40 cells an
+accuracy of 90% is known to ten points either way, which just tells the gain that adapting brings, and each of the
+folds needs a cell of each class.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core import workspace
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.combining import combine
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.splits import folds_by_photo
+from bloodcell_core.data.views import build_view
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.comparison import Side, compare_sides
+from bloodcell_core.evaluation.external import external_pictures
+from bloodcell_core.evaluation.scoring import predictions_table, score
+from bloodcell_core.inference.limits import enough
+from bloodcell_core.runs import Run
+from bloodcell_core.training.jobs import LONGEST_MODEL, write_status
+from bloodcell_core.training.prepare import cut_validation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bloodcell_core.device import Device
+    from bloodcell_core.models.network import Network
+
+FOLDS = 5
+SETTINGS: dict[str, Any] = {
+    "epochs": 30, "pictures_per_epoch": 0, "batch_size": 16, "learning_rate": None, "body_rate": None,
+    "frozen_epochs": 0, "schedule": "one-cycle", "optimizer": "adam", "weight_decay": 0.0, "mixup": 0.0,
+    "patience": 0, "averaging": 0.98, "compile": "no",
+}  # fmt: skip
+"""How a network is trained on; how pictures are changed stays as it was in the run's own training."""
+MOST_CELLS = 2000  # beyond it a training of one's own is better, and this takes too long
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class OwnCells:
+    """The labelled cells that a run is adapted to."""
+
+    dataset: Dataset
+    """Its classes are the run's, by name."""
+    rows: np.ndarray
+    """int64 (N,): of `dataset.pictures`."""
+    labels: np.ndarray
+    """int64 (N,): places in the run's classes."""
+    groups: list[str]
+    """What goes whole into a fold: the slide, photo or scene where known, else the picture."""
+    warnings: list[str]
+
+
+def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None) -> OwnCells:
+    """The cells of a dataset that a run can be adapted to, all its splits together.
+
+    Where its classes aren't called as the run's are, or it has others too, a dataset that has them so is made of it.
+
+    Raises:
+        LabError: for an ensemble, the run's own dataset, and cells that are too few or too many.
+    """
+    if run.is_ensemble:
+        inside = ", ".join(facts["run"] for facts in run.member_facts)
+        raise LabError(f"{run.name!r} is an ensemble: adapt its members ({inside}), and put those together")
+    if dataset.content_hash == run.data_hash:
+        raise LabError(f"{run.name!r} was trained on {dataset.name!r}: there is nothing to adapt to")
+    pictures, facts = external_pictures(run, dataset, "all", told)
+    counts = {name: int((pictures.label == name).sum()) for name in run.classes}
+    if reason := enough({name: count for name, count in counts.items() if count}):
+        raise LabError(f"dataset {dataset.name!r}: {reason}")
+    if len(pictures) > MOST_CELLS:
+        raise LabError(
+            f"dataset {dataset.name!r} has {len(pictures):,} cells of these classes: more than {MOST_CELLS:,} are "
+            "enough to train on (`data combine` puts them beside the run's own)"
+        )
+    warnings = list(facts["warnings"])
+    warnings += [f"{name}: none of these cells, what is said of that class isn't tested" for name in facts["lacking"]]
+    if not set(dataset.classes) <= set(run.classes):
+        name = _free(f"{dataset.name}-as-{run.config.data}")
+        dataset = combine(name, [(dataset, facts["class_map"])])
+        pictures = dataset.pictures
+    labels = pd.Categorical(pictures.label, categories=run.classes).codes.astype(np.int64)
+    return OwnCells(dataset, pictures.index.to_numpy(), labels, pictures.scene.tolist(), warnings)
+
+
+def _free(name: str) -> str:
+    known, stem = names(), workspace.slug(name)[:60]
+    return next(each for each in (stem, *(f"{stem}-{n}" for n in range(2, 999))) if each not in known)
+
+
+def adapt(
+    run: Run,
+    dataset: Dataset,
+    told: Mapping[str, str] | None = None,
+    device: str = "auto",
+    progress: Progress = lambda done, total: None,
+) -> Run:
+    """A new, finished run: `run` adapted to the labelled cells of a dataset. The old one stays as it is.
+
+    Args:
+        run: any finished run but an ensemble.
+        dataset: of labelled cells, with photos or slides where they are known.
+        told: {their class: ours}, as a mapping file says it, where the names don't tell.
+        device: auto, cpu, cuda or cuda:N.
+        progress: hears (networks adapted, networks in all).
+
+    Returns:
+        The new run. Its predictions are each cell's by a network that was adapted without its fold, its summary's
+        `adaptation` sets them against the old run's: cells, photos, by_class, folds, before, after (as
+        `scoring.score`), verdict, warnings, cells_used.
+
+    Raises:
+        LabError: as `own_cells`, and where the run has no weights.
+    """
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.models.forward import predict_probabilities, softmax
+    from bloodcell_core.models.network import load_network
+
+    if not run.is_ensemble and not run.weights_file.exists():
+        raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
+    own, chosen, started = own_cells(run, dataset, told), choose_device(device), time.monotonic()
+    config = replace(run.config, data=own.dataset.name, folds=0, fold=1, fold_over="all", device=device)
+    pixels = np.asarray(build_view(own.dataset, config.view, config.size, config.crop)[own.rows])
+    pictures = own.dataset.pictures.loc[own.rows].assign(split="test")
+
+    def fresh() -> Network:
+        return load_network(run.config, len(run.classes), run.weights_file).to(chosen.device)
+
+    before = predict_probabilities(fresh(), pixels, chosen, temperature=run.temperature)
+    logits = _out_of_fold(fresh, len(run.classes), config, pixels, own, chosen, progress)
+    network = adapted(fresh(), config, pixels, own.labels, chosen)
+    progress(FOLDS + 1, FOLDS + 1)
+    table = predictions_table(pictures, softmax(logits), run.classes)
+    facts = _facts(run, own, predictions_table(pictures, before, run.classes), table)
+    return _keep(run, own, config, network, table, facts, time.monotonic() - started)
+
+
+def adapted(network: Network, config: TrainConfig, pixels: np.ndarray, labels: np.ndarray, device: Device) -> Network:
+    """`network`, trained on from where it stands, on uint8 (N, S, S, 3) cells with class indices (N,); in place.
+
+    All of it learns, from pretrained weights the body more slowly than the last layer; each class is shown equally
+    often, each cell turned, zoomed and stained anew as the run's own training pictures were. The weights that are kept
+    are a running mean: few cells pull hard. Deterministic for the config's seed.
+    """
+    import torch
+
+    from bloodcell_core.training.loop import Hooks, LabelledPictures, TrainState, make_optimizer, train
+    from bloodcell_core.training.sampling import balanced_shares
+
+    config = replace(config, **SETTINGS)
+    shares = balanced_shares("class", labels, [str(place) for place in range(len(labels))])
+    cells = LabelledPictures(
+        torch.from_numpy(np.ascontiguousarray(pixels)).to(device.device),
+        torch.from_numpy(labels).to(device.device),
+        shares,
+    )
+    state = TrainState(network, make_optimizer(config, network, device))
+    few = LabelledPictures(cells.pictures[:2], cells.labels[:2])  # no epoch is chosen: the last one's weights are kept
+    train(config, state, cells, few, device, Hooks())
+    return cast("Network", state.average or network).eval()
+
+
+def _out_of_fold(
+    fresh: Callable[[], Network],
+    classes: int,
+    config: TrainConfig,
+    pixels: np.ndarray,
+    own: OwnCells,
+    device: Device,
+    progress: Progress,
+) -> Tensor:
+    """Logits (N, C) of each cell by a network that was adapted to the other folds' cells."""
+    import torch
+
+    from bloodcell_core.models.forward import predict_logits
+
+    folds = min(FOLDS, len(set(own.groups)))
+    if folds < 2:
+        raise LabError("all cells are of one photo: what is gained can't be tested, label some of another one too")
+    fold = folds_by_photo([str(label) for label in own.labels], own.groups, folds, config.seed)
+    logits = torch.empty((len(own.labels), classes))
+    for part in range(folds):
+        held = fold == part
+        network = adapted(fresh(), config, pixels[~held], own.labels[~held], device)
+        logits[torch.from_numpy(held)] = predict_logits(network, pixels[held], device).cpu()
+        progress(part + 1, folds + 1)
+    return logits
+
+
+def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
+    """What was gained, JSON-ready: before and after on the same cells, none of them seen by who answered."""
+    sides = [
+        Side(name, own.dataset.name, own.dataset.content_hash, run.classes, table)
+        for name, table in (("as it was", before), ("adapted", after))
+    ]
+    return {
+        "from": run.name,
+        "cells": len(own.rows),
+        "photos": len(set(own.groups)) if own.dataset.photos_known else None,
+        "by_class": {name: int((own.labels == place).sum()) for place, name in enumerate(run.classes)},
+        "folds": min(FOLDS, len(set(own.groups))),
+        "before": score(before, run.classes),
+        "after": score(after, run.classes),
+        "compared": compare_sides(*sides),
+        "warnings": own.warnings,
+        "cells_used": own.dataset.pictures.image_id[own.rows].tolist(),
+    }
+
+
+def _keep(
+    run: Run,
+    own: OwnCells,
+    config: TrainConfig,
+    network: Network,
+    table: pd.DataFrame,
+    facts: dict[str, Any],
+    seconds: float,
+) -> Run:
+    """Writes the folder of the new run, which appears whole or not at all."""
+    from safetensors.torch import save
+
+    from bloodcell_core.models.network import count_parameters
+
+    now = datetime.now(UTC)
+    name = f"{now:%Y%m%d-%H%M%S}-{workspace.slug(config.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with workspace.new_folder(workspace.run_dir(name)) as folder:
+        workspace.write_json(
+            folder / "config.json",
+            {
+                "schema_version": workspace.SCHEMA_VERSION,
+                "created": now.isoformat(timespec="seconds"),
+                "config": config.to_json(),
+                "adapted": {key: facts[key] for key in ("from", "cells", "by_class", "folds", "cells_used")},
+                "classes": run.classes,
+                "data_hash": own.dataset.content_hash,
+                "synthetic": run.synthetic or own.dataset.synthetic,
+                "pretrained": run.pretrained,
+                # no epoch was chosen by them: they tell how far a cell may be from the others
+                "validation_photos": cut_validation(config, own.dataset),
+                "group": "",
+            },
+        )
+        with workspace.write_atomic(folder / "model.safetensors") as temporary:
+            temporary.write_bytes(save(weights, {"adapted_from": json.dumps(run.name)}))
+        with workspace.write_atomic(folder / "predictions.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+        workspace.write_json(
+            folder / "summary.json",
+            {
+                "best_epoch": None,
+                "epochs_trained": 0,
+                "training_seconds": round(seconds, 1),
+                "val_accuracy": None,
+                "val_loss": None,
+                "parameters": count_parameters(network),
+                "temperature": 1.0,
+                "temperature_fitted_on": {"pictures": 0, "photos": None},
+                "temperature_reason": "so few cells can't tell a temperature",
+                "test": facts["after"],
+                "adaptation": {key: told for key, told in facts.items() if key != "cells_used"},
+            },
+        )
+        write_status(folder, state="done", reason="", queued=time.time(), queue="", ended=time.time())
+    return Run(name)

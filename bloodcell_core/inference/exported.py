@@ -1,0 +1,156 @@
+"""Exported runs put to use: the networks' answers by ONNX Runtime, all else as of any run.
+
+An exported file stands for its run: the same finder, views, refusals and review threshold, from the sidecar and what
+is kept beside it. It needs neither the run's folder nor its dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.views import view_name
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.likeness import Likeness
+from bloodcell_core.inference.export import open_session
+from bloodcell_core.inference.sidecar import likeness_files, read_sidecar
+from bloodcell_core.models.weights_file import first_line
+from bloodcell_core.runs import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bloodcell_core.device import Device
+
+
+class ExportedRun(Run):
+    """The run that an exported file was made of, as far as predictions need one; LabError where the file is damaged."""
+
+    def __init__(self, file: Path):
+        if not file.is_file():
+            raise LabError(f"{file} doesn't exist: give an exported .onnx file, or the name of a run")
+        facts = read_sidecar(file)
+        self.facts = facts
+        self.name: str = facts["run"]
+        self.folder = file.parent
+        self.bundled, self.adapted = False, None
+        self.classes: list[str] = facts["classes"]
+        self.created: str = str(facts.get("created", ""))
+        self.data_hash, self.group, self.pretrained, self.validation_photos = "", "", False, []
+        self.synthetic = bool(facts.get("synthetic"))
+        # of an ensemble, as in its config.json; of a trained run none
+        self.member_facts: list[dict[str, Any]] = facts["members"] if len(facts["members"]) > 1 else []
+        self.threshold = float(facts["review_threshold"]), str(facts.get("review_threshold_from", "as exported"))
+        session = _Session(file, facts)
+        likeness = likeness_files(file, len(facts["members"]))
+        self.loaded = [
+            ExportedMember(session, place, _config_of(facts, member), member, likeness[place])
+            for place, member in enumerate(facts["members"])
+        ]
+        self.config = self.loaded[0].config
+
+    @cached_property
+    def members(self) -> list[Run]:
+        raise LabError(f"{self.name!r} is an exported file: its members have no folders here")
+
+    @property
+    def temperature(self) -> float:
+        return float(self.facts["temperature"])
+
+    def summary(self) -> dict[str, Any]:
+        """Its test figures, as the sidecar has them."""
+        return {"test": self.facts.get("test"), "temperature": self.temperature}
+
+    def status(self) -> dict[str, Any]:
+        return {"state": "done", "reason": ""}
+
+    def predictions(self) -> pd.DataFrame:
+        """None: an exported file brings no predictions for the pictures of its dataset."""
+        columns = ["image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in self.classes)]
+        return pd.DataFrame({name: pd.Series(dtype="float64" if name[:2] == "p_" else "object") for name in columns})
+
+
+class ExportedMember:
+    """One network of an exported file, with what `predictor` asks of a network."""
+
+    def __init__(self, session: _Session, place: int, config: TrainConfig, facts: dict[str, Any], likeness: Path):
+        from bloodcell_core.device import choose_device
+
+        self.device = choose_device("cpu")
+        self.config, self.temperature = config, float(facts["temperature"])
+        self.whole = config.view == "frame"
+        self.view = view_name(config.view, config.size, config.crop)
+        self.likeness = Likeness.load(likeness) if likeness.exists() else None
+        self.why_unknown = "" if self.likeness else f"{likeness.name} isn't beside the exported file"
+        self.tapped = self
+        self._session, self._place = session, place
+
+    def predict(self, pictures: np.ndarray | Tensor, device: Device, batch_size: int) -> tuple[Tensor, np.ndarray]:
+        """As `forward.Tapped.predict`: logits (N, C), and what the last layer is told, float32 (N, D)."""
+        import torch
+
+        pixels = np.ascontiguousarray(pictures)
+        batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
+        told = [self._session.outputs_of(self._place, batch) for batch in batches]
+        logits, features = (np.concatenate(parts) for parts in zip(*told, strict=True))
+        return torch.from_numpy(logits), features
+
+
+class _Session:
+    """The file in ONNX Runtime, which computes all of it at once: members that see the same share the work."""
+
+    def __init__(self, file: Path, facts: dict[str, Any]):
+        self._session = open_session(file)
+        self._members = facts["members"]
+        self._sizes = {given["name"]: int(given["size"]) for given in facts["inputs"]}
+        wanted = {name for member in self._members for name in (member["logits"], member["features"])}
+        held = {given.name: given.shape[1:] for given in self._session.get_inputs()}
+        if held != {name: [size, size, 3] for name, size in self._sizes.items()} or not wanted <= {
+            given.name for given in self._session.get_outputs()
+        }:
+            raise LabError(f"{file.name} isn't what its sidecar says: export the run again")
+        self._last = threading.local()
+
+    def outputs_of(self, place: int, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and features of one member for uint8 (N, S, S, 3), kept for the others that are asked the same."""
+        member = self._members[place]
+        sharing = [other for other in self._members if other["input"] == member["input"]]
+        if len(sharing) == 1:
+            told = self._run(sharing, pixels)
+        else:
+            asked = member["input"], pixels.shape, hashlib.blake2b(pixels.tobytes()).digest()
+            if getattr(self._last, "asked", None) != asked:
+                self._last.told, self._last.asked = self._run(sharing, pixels), asked
+            told = self._last.told
+        return told[member["logits"]], told[member["features"]]
+
+    def _run(self, members: list[dict[str, Any]], pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of members that see the same, by name; ONNX Runtime wants something at every other input too."""
+        names = [name for member in members for name in (member["logits"], member["features"])]
+        given = {
+            name: pixels if name == members[0]["input"] else np.zeros((len(pixels), size, size, 3), np.uint8)
+            for name, size in self._sizes.items()
+        }
+        try:
+            return dict(zip(names, self._session.run(names, given), strict=True))
+        except Exception as error:  # ONNX Runtime has a dozen of its own, with no common parent
+            raise LabError(f"ONNX Runtime can't compute this: {first_line(error)[:160]}") from None
+
+
+def _config_of(facts: dict[str, Any], member: dict[str, Any]) -> TrainConfig:
+    """What a member sees, as its run's config says it; LabError where that can't be."""
+    given = next(given for given in facts["inputs"] if given["name"] == member["input"])
+    try:
+        seen = {"view": given["view"], "size": given["size"]} | {
+            f"crop_{name}": given["crop"][name] for name in ("scale", "margin", "border")
+        }
+        return TrainConfig.from_json({"data": "exported", "model": str(member["model"])} | seen)
+    except (KeyError, TypeError) as error:
+        raise LabError(f"the sidecar is damaged ({error}): export the run again") from None

@@ -1,0 +1,21 @@
+"""How many labelled cells a run is adapted to, at least and at best. Imports nothing heavy: pages ask it first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LEAST_CELLS, LEAST_OF_CLASS = 40, 5
+WANTED_CELLS = 100
+
+
+def enough(counts: Mapping[str, int]) -> str:
+    """Why cells (class → how many, classes without any left out) are too few to adapt to; empty where they aren't."""
+    total, few = sum(counts.values()), {name: count for name, count in counts.items() if count < LEAST_OF_CLASS}
+    if total < LEAST_CELLS:
+        return f"{total} labelled cells are too few to tell anything: at least {LEAST_CELLS} are needed"
+    if len(counts) < 2:
+        return "cells of one class alone can't tell classes apart"
+    if few:
+        words = ", ".join(f"{name} has {count}" for name, count in few.items())
+        return f"at least {LEAST_OF_CLASS} cells of a class are needed, and {words}: label more, or leave the class out"
+    return ""

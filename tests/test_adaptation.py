@@ -1,0 +1,231 @@
+"""Runs adapted to another microscope's cells: what they are made of, what is claimed of them, and where they work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.cli import main
+from bloodcell_core.data.combining import combine
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.importing import make_demo
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.inference import adaptation
+from bloodcell_core.inference.adaptation import adapt, adapted, own_cells
+from bloodcell_core.inference.handed_in import files_of
+from bloodcell_core.inference.limits import LEAST_CELLS, LEAST_OF_CLASS, enough
+from bloodcell_core.inference.predictor import Predictor
+from bloodcell_core.models.network import load_network
+from bloodcell_core.runs import Run
+from bloodcell_core.training.ensembles import create_ensemble
+from tests.training_fixtures import train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture
+def own(lab: Path) -> Dataset:
+    """Another microscope: 48 cells, drawn from another seed."""
+    return make_demo("own", per_class=12, seed=21)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(adaptation.SETTINGS, "epochs", 4)
+    torch.set_num_threads(1)
+
+
+def kept_files(run: Run) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in run.folder.iterdir() if file.is_file()}
+
+
+def test_an_adapted_run_is_a_new_finished_run_and_the_old_one_stays_as_it_was(done: Run, own: Dataset) -> None:
+    before, heard = kept_files(done), []
+    made = adapt(done, own, device="cpu", progress=lambda at, total: heard.append((at, total)))
+    assert kept_files(done) == before
+    assert made.name != done.name
+    assert runs.find("latest").name == made.name
+    assert made.status()["state"] == "done"
+    assert made.adapted is not None
+    assert (made.adapted["from"], made.adapted["cells"]) == (done.name, 48)
+    assert sorted(made.adapted["cells_used"]) == sorted(own.pictures.image_id)
+    assert made.classes == done.classes
+    assert made.config.data == "own"
+    assert made.data_hash == own.content_hash
+    assert not made.trained_here
+    assert heard == [(n, 6) for n in range(1, 7)]
+    old, new = load_file(done.weights_file), load_file(made.weights_file)
+    assert old.keys() == new.keys()
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_every_cell_is_answered_by_a_network_that_was_not_adapted_to_its_photo(
+    done: Run, own: Dataset, monkeypatch: Any
+) -> None:
+    seen: list[set[bytes]] = []
+
+    def watched(network: Any, config: Any, pixels: np.ndarray, labels: np.ndarray, device: Any) -> Any:
+        seen.append({cell.tobytes() for cell in pixels})
+        assert len(pixels) == len(labels)
+        return adapted(network, config, pixels, labels, device)
+
+    monkeypatch.setattr(adaptation, "adapted", watched)
+    made = adapt(done, own, device="cpu")
+    *folds, whole = seen
+    assert len(folds) == 5
+    assert len(whole) == 48
+    held = [whole - fold for fold in folds]
+    assert set.union(*held) == whole
+    assert sum(map(len, held)) == 48
+    scenes = own.pictures.scene.to_numpy()
+    from bloodcell_core.data.views import build_view
+
+    pixels = build_view(own, done.config.view, done.config.size, done.config.crop)
+    for fold, out in zip(folds, held, strict=True):
+        inside = {scene for scene, cell in zip(scenes, pixels, strict=True) if cell.tobytes() in fold}
+        outside = {scene for scene, cell in zip(scenes, pixels, strict=True) if cell.tobytes() in out}
+        assert not inside & outside
+    table = made.predictions()
+    assert len(table) == 48
+    assert set(table.split) == {"test"}
+    final = load_network(made.config, len(made.classes), made.weights_file)
+    from bloodcell_core.device import choose_device
+    from bloodcell_core.models.forward import predict_probabilities
+
+    shares = predict_probabilities(final, np.asarray(pixels), choose_device("cpu"))
+    kept = table.set_index("image_id").loc[own.pictures.image_id, [f"p_{name}" for name in made.classes]].to_numpy()
+    assert np.abs(shares - kept).max() > 0.01, "the kept predictions are out of fold, not the final network's"
+
+
+def test_what_was_gained_is_told_with_intervals_for_before_and_after(done: Run, own: Dataset) -> None:
+    made = adapt(done, own, device="cpu")
+    summary = made.summary()
+    assert summary is not None
+    facts = summary["adaptation"]
+    assert facts["cells"] == facts["before"]["pictures"] == facts["after"]["pictures"] == 48
+    assert facts["by_class"] == dict.fromkeys(done.classes, 12)
+    for when in ("before", "after"):
+        low, high = facts[when]["intervals"]["accuracy"]
+        assert low <= facts[when]["accuracy"] <= high
+    assert facts["compared"]["verdict"]
+    assert summary["test"] == facts["after"]
+    assert facts["before"]["accuracy"] == evaluate_run(done, "own", "all", "cpu")["accuracy"]
+
+
+def test_adapting_is_the_same_each_time(done: Run, own: Dataset) -> None:
+    one, other = adapt(done, own, device="cpu"), adapt(done, own, device="cpu")
+    pd.testing.assert_frame_equal(one.predictions(), other.predictions())
+    assert one.weights_file.read_bytes() == other.weights_file.read_bytes()
+
+
+def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures: list[Path], capsys: Any) -> None:
+    made = adapt(done, own, device="cpu")
+    assert evaluate_run(made)["pictures"] == 48
+    answers = list(Predictor(made, "cpu").classify(files_of(pictures[:3])))
+    assert all(answer.state in ("ok", "unsure", "unlike") for answer in answers)
+    for verb in (["runs", "list"], ["runs", "show", made.name], ["evaluate", made.name]):
+        assert main(verb) == 0, capsys.readouterr().err
+    again = adapt(made, make_demo("third", per_class=12, seed=33), device="cpu")  # from an adapted one
+    assert again.adapted is not None
+    assert again.adapted["from"] == made.name
+    runs.remove(made)
+    assert made.name not in runs.names()
+
+
+# What is refused, and what is said
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"a": 20, "b": 19}, "39 labelled cells are too few"),
+        ({"a": 50}, "one class alone"),
+        ({"a": 50, "b": 4, "c": 30}, "b has 4"),
+        ({"a": 20, "b": 20}, ""),
+        ({"a": 35, "b": LEAST_OF_CLASS}, ""),
+        ({}, "0 labelled cells are too few"),
+    ],
+)
+def test_too_few_cells_are_refused_with_what_would_do(counts: dict[str, int], words: str) -> None:
+    told = enough(counts)
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+def test_nothing_is_made_of_too_few_cells(done: Run) -> None:
+    few = make_demo("few", per_class=10, seed=3)
+    cells = combine("fewer", [(few, {"eosinophil": None})])
+    assert len(cells.pictures) < LEAST_CELLS
+    before = runs.names()
+    with pytest.raises(LabError, match="'fewer': 30 labelled cells are too few"):
+        adapt(done, cells, device="cpu")
+    assert runs.names() == before
+
+
+def test_ensembles_own_data_and_runs_without_weights_are_refused(done: Run, own: Dataset) -> None:
+    ensemble = create_ensemble([done, train_here(seed=4, epochs=1)])
+    with pytest.raises(LabError, match="is an ensemble: adapt its members"):
+        adapt(ensemble, own)
+    with pytest.raises(LabError, match="was trained on 'demo': there is nothing to adapt to"):
+        adapt(done, Dataset("demo"))
+    done.weights_file.unlink()
+    with pytest.raises(LabError, match="has no weights yet"):
+        adapt(done, own)
+
+
+def test_too_many_cells_are_to_be_trained_on(done: Run, own: Dataset, monkeypatch: Any) -> None:
+    monkeypatch.setattr(adaptation, "MOST_CELLS", 47)
+    with pytest.raises(LabError, match="has 48 cells of these classes: more than 47"):
+        own_cells(done, own)
+
+
+def test_cells_of_one_photo_tell_nothing(done: Run, own: Dataset, monkeypatch: Any) -> None:
+    own.pictures["scene"] = "one"
+    with pytest.raises(LabError, match="all cells are of one photo"):
+        adapt(done, own, device="cpu")
+
+
+def test_other_names_and_other_classes_make_a_dataset_that_has_them_as_the_run_does(done: Run, own: Dataset) -> None:
+    called = {"neutrophil": "Neutrophils", "lymphocyte": "LYM", "monocyte": "monocyte", "eosinophil": "smudge"}
+    theirs = combine("theirs", [(own, called)])
+    with pytest.raises(LabError, match="36 labelled cells are too few"):
+        own_cells(done, theirs)
+    cells = own_cells(done, theirs, {"smudge": "eosinophil"})
+    assert cells.dataset.name == "theirs-as-demo"
+    assert cells.dataset.classes == done.classes
+    assert len(cells.rows) == 48
+    by_id = cells.dataset.pictures.set_index("image_id").label
+    assert (by_id.loc[own.pictures.image_id].to_numpy() == own.pictures.label.to_numpy()).all()
+    again = own_cells(done, theirs, {"smudge": "eosinophil"})
+    assert again.dataset.name == "theirs-as-demo-2"
+
+
+def test_a_class_without_cells_is_said_to_be_untested(done: Run) -> None:
+    cells = own_cells(done, combine("three", [(make_demo("big", per_class=15, seed=5), {"monocyte": None})]))
+    assert set(cells.labels) == {done.classes.index(name) for name in done.classes if name != "monocyte"}
+    assert [line for line in cells.warnings if line.startswith("monocyte: none of these cells")]
+
+
+def test_the_command_line_tells_before_and_after(done: Run, own: Dataset, capsys: Any) -> None:
+    assert main(["adapt", "latest", "--data", "own", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "48 cells" in said
+    assert "balanced accuracy" in said
+    assert "before" in said
+    made = runs.find("latest")
+    assert made.name in said
+    assert main(["adapt", done.name, "--data", "own", "--device", "cpu", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["from"] == done.name
+    assert told["after"]["pictures"] == 48
+    assert main(["adapt", done.name, "--data", "nowhere"]) == 2
+    assert workspace.runs_dir().is_dir()
