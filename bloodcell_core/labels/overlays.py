@@ -172,7 +172,9 @@ def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from:
                 }  # fmt: skip
                 new = connection.scalar(insert(overlays).values(values).returning(overlays.c.id))
                 if len(rows):
-                    connection.execute(insert(overlay_rows), rows.assign(overlay=new).to_dict("records"))  # type: ignore[arg-type]  # names of columns
+                    records = rows.to_dict("records")
+                    todo = [{"overlay": new} | {column: row[column] for column in COLUMNS} for row in records]
+                    connection.execute(insert(overlay_rows), todo)
             return Overlay(**values, rows=rows), True
         except IntegrityError:
             continue  # another process has just taken this number
