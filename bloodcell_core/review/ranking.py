@@ -22,7 +22,7 @@ from bloodcell_core.training.groups import Group, pooled_predictions
 
 METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 """cleanlab's measures of a label's quality (Kuan & Mueller, Model-agnostic label quality scoring, 2022)."""
-METHOD = "self_confidence"  # measured: benchmarks.bench_label_issues
+METHOD = "self_confidence"  # the mean probability of the label itself: what a person can read off the bars
 
 IN_SAMPLE = (
     "only in-sample: these probabilities are of a network that was trained on the labels to be checked, and it agrees "
