@@ -108,7 +108,7 @@ if own:
         limits = test["intervals"]["accuracy"] if test else None
         rows.append(
             {
-                "Run": facts["run"],
+                "Run": f"{facts['title']} · {lab.short_name(run)}" if facts["title"] else facts["run"],
                 "Network": lab.network_title(run),
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],

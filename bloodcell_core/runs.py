@@ -11,7 +11,6 @@ was interrupted: no process number is trusted.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from bloodcell_core import workspace
+from bloodcell_core import notes, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 
@@ -128,6 +127,11 @@ class Run:
         return self.folder / LABELS_FILE
 
     @property
+    def notes(self) -> notes.Notes:
+        """The title and tags that people gave it, as they are now."""
+        return notes.read("run", self.name)
+
+    @property
     def lock(self) -> FileLock:
         return FileLock(self.folder / "worker.lock")
 
@@ -212,9 +216,11 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """What `runs show` prints. JSON-ready."""
-        status = self.status()
+        status, told = self.status(), self.notes
         return {
             "run": self.name,
+            "title": told.title,
+            "tags": list(told.tags),
             "state": status["state"],
             "reason": status.get("reason", ""),
             "model": self.config.model,
@@ -327,4 +333,5 @@ def remove(run: Run) -> None:
     if run.group:
         workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
     workspace.likeness_file(run.name).unlink(missing_ok=True)
-    shutil.rmtree(run.folder)
+    workspace.discard(run.folder)
+    notes.forget("run", run.name)

@@ -5,6 +5,7 @@
                predictions.parquet, summary.json
     groups/<group>.json
     likeness/<run>.safetensors   of runs that were finished before runs had one of their own
+    notes/runs/<run>.json, notes/datasets/<name>.json   titles and tags that people gave
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
     searches/<study>/status.json, worker.log
     downloads/<name>/
@@ -99,6 +100,11 @@ def likeness_file(run: str) -> Path:
     return home() / "likeness" / f"{check_name(run, 'run')}.safetensors"
 
 
+def notes_file(kind: str, name: str) -> Path:
+    """The title and tags of a "run" or "dataset"."""
+    return home() / "notes" / f"{kind}s" / f"{check_name(name, kind)}.json"
+
+
 def imports_dir() -> Path:
     """A folder for each import that runs in a process of its own."""
     return home() / "imports"
@@ -189,6 +195,16 @@ def new_folder(final: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def discard(folder: Path) -> None:
+    """Deletes a folder: gone at once for every reader, under a hidden name, and then piece by piece.
+
+    What a killed one leaves is swept with what is unfinished.
+    """
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    os.rename(folder, aside / folder.name)
+    shutil.rmtree(aside)
 
 
 def sweep_unfinished(parent: Path) -> None:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.errors import LabError
-from ui import browse, lab, shell
+from ui import browse, lab, naming, shell
 from ui.imports import import_cards, import_dialog
 
 SECTIONS = {
@@ -30,7 +30,8 @@ if not lab.dataset_names():
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET)
+    name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET,
+                                format_func=lab.dataset_title)  # fmt: skip
     view = shell.bound_segmented(
         "View", VIEWS, "view", default="frame", format_func={"frame": "Frame", "cell": "Cell"}.get,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
@@ -38,6 +39,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
     if st.button("Import pictures", icon=":material/upload:"):
         import_dialog()
+    naming.button("dataset", [name], "name_dataset")
+naming.dialog()
 try:
     data = lab.dataset(name)
     audit = lab.audit_of(data)

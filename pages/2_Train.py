@@ -14,7 +14,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.runs import ENDED
 from bloodcell_core.training import groups, jobs
-from ui import config_form, curves, lab, shell
+from ui import config_form, curves, lab, naming, shell
 from ui.estimates import time_estimate
 from ui.groups import cross_validation_button, group_card
 from ui.networks import WEIGHTS_WORDS, about, ask_network, ask_weights
@@ -27,6 +27,7 @@ DOUBLE_CLICK = 2.0  # seconds in which the same settings are not started again
 
 shell.page("Train", "Start a network and watch it learn. A run goes on when you close this page.")
 names = lab.need_dataset()
+naming.dialog()
 
 
 def start(configs: list[TrainConfig]) -> None:
@@ -68,7 +69,7 @@ def ask_preset() -> tuple[str, dict[str, Any]]:
 
 def ask() -> None:
     """The form, and the buttons that start what it says."""
-    dataset = shell.bound_selectbox("Dataset", names, "dataset")
+    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title)
     config, problem = None, ""
     try:
         model = ask_network(partial(shell.bound_selectbox, param="model", default="basic_cnn"), "train",

@@ -6,14 +6,18 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import check_comparable
 from bloodcell_core.evaluation.published import PUBLISHED
 from bloodcell_core.evaluation.together import seed_groups
-from ui import compare, compare_panels, lab, matrix, shell
+from ui import compare, compare_panels, lab, matrix, naming, shell
 from ui.theme import pretty
 
 MODES = {"counts": "Counts", "by true": "By true class", "by predicted": "By predicted class"}
 DIFFERENCE = "difference"  # in the address, of the matrix whose cell is open
 
 shell.page("Compare", "Put runs side by side, and open the pictures behind every figure.")
-runs = {run.name: run for run in lab.need_runs()}
+naming.dialog()
+runs = naming.by_tag({run.name: run for run in lab.need_runs()})
+if not runs:
+    st.caption("No run bears all of these tags.")
+    st.stop()
 titles = {name: lab.run_title(run) for name, run in runs.items()}
 
 st.caption("Tick two or more runs. A column's head sorts; the magnifier above the table searches.")
@@ -41,6 +45,7 @@ try:
         )  # fmt: skip
         sides = compare.sides(picked, merge)
         compare.report_button(sides, runs, merge)
+        naming.button("run", [side.name for side in sides], "name_runs")
 except LabError as error:
     shell.show_error(str(error))
     st.stop()

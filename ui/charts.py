@@ -29,7 +29,7 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark:
     for (split, by_class), pattern in zip(counts.items(), ("", "/", ".", "x"), strict=False):
         bar = {"pattern": {"shape": pattern, "solidity": 0.35, "fillmode": "overlay"}}
         figure.add_bar(
-            x=[pretty(name) for name in classes],
+            x=[html.escape(pretty(name)) for name in classes],
             y=[by_class.get(name, 0) for name in classes],
             marker=bar | {"color": [colours[name] for name in classes]},
             legendgroup=split,
@@ -111,7 +111,7 @@ def spread_figure(
             figure.add_scatter(
                 x=(edges[1:] + edges[:-1]) / 2,
                 y=counts / len(part),
-                name=pretty(name),
+                name=html.escape(pretty(name)),
                 mode="lines",
                 line={"color": colours[name], "width": 2, "shape": "hvh"},
                 hovertemplate=f"{html.escape(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
@@ -161,7 +161,7 @@ def map_figure(
         part = frame[frame.label == name]
         if len(part):
             figure.add_scattergl(
-                x=part.x, y=part.y, name=pretty(name), mode="markers", customdata=part[["id"]],
+                x=part.x, y=part.y, name=html.escape(pretty(name)), mode="markers", customdata=part[["id"]],
                 text=[html.escape(title) for title in part.title],
                 marker={"color": colours[name], "size": 7, "opacity": 0.75, "symbol": shapes[place % len(shapes)]},
                 hovertemplate="%{text}<extra></extra>",

@@ -45,8 +45,9 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
     """The table of all runs, to be sorted, searched and ticked; the runs ticked, which the address holds."""
     asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
     picked = asked or _newest_two(list(runs.values()))
-    if st.session_state.get("compare_ticked") != picked:  # changed from outside: the table is drawn anew, ticked so
-        st.session_state["compare_ticked"] = picked
+    if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
+        # Changed from outside: the table is drawn anew, ticked so. It keeps ticks by row.
+        st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)
         st.session_state["compare_version"] = st.session_state.get("compare_version", 0) + 1
     key = f"compare_runs_{st.session_state['compare_version']}"
     names = list(runs)
@@ -93,9 +94,12 @@ def table(runs: Sequence[Run]) -> Any:
                 "Training": summary["training_seconds"],
                 "Seed": None if run.is_ensemble else run.config.seed,
                 "Best epoch": summary["best_epoch"],
+                "Tags": list(run.notes.tags),
             }
         )
     frame = pd.DataFrame(rows)
+    if not frame.Tags.any():
+        frame = frame.drop(columns="Tags")
     return frame.style.map(lambda _: LIGHTER, subset=[name for name in frame if name.endswith(", 95%")])
 
 

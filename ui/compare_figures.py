@@ -38,7 +38,7 @@ def by_class(
             for row in rows
         ]
         figure.add_bar(
-            x=[pretty(each) for each in classes],
+            x=[html.escape(pretty(each)) for each in classes],
             y=values,
             name=html.escape(name),
             marker={

@@ -12,7 +12,7 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
-from ui import lab, shell
+from ui import lab, naming, shell
 
 MOST_FOLDS = 20
 OVER = {"all": "Whole dataset", "train": "Without test split"}
@@ -115,6 +115,7 @@ def _scores(home: str, name: str, done: tuple[str, ...], _group: Group) -> dict[
 
 def _buttons(group: Group, facts: dict[str, Any]) -> None:
     with st.container(horizontal=True):
+        naming.button("run", [run.name for run in group.runs.values()], f"name-{group.name}")
         at_work = facts["state"] in ("running", "queued")
         if at_work and st.button("Stop", key=f"stop-{group.name}", icon=":material/stop:"):
             _try(groups.stop, group)

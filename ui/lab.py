@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core import notes, workspace
 from bloodcell_core import runs as run_folders
-from bloodcell_core import workspace
 from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import View, make_view
@@ -28,6 +28,12 @@ AFTER_THE_TIME = re.compile(r"\d{8}-\d{6}-")  # begins the names that runs have 
 
 def dataset_names() -> list[str]:
     return names()
+
+
+def dataset_title(name: str) -> str:
+    """A dataset as people choose it: its name, after its own title if it has one."""
+    told = notes.read("dataset", name)
+    return f"{told.title or 'its title can’t be read'} · {name}" if told.title or told.problem else name
 
 
 def dataset(name: str) -> Dataset:
@@ -90,11 +96,14 @@ def scored_runs() -> list[Run]:
 
 
 def run_title(run: Run | str) -> str:
-    """A run as people tell it from others: network, dataset, view, fold if it is one, and the end of its name."""
+    """A run as people tell it from others: its own title if it has one, network, dataset, view, fold if it is one, and
+    the end of its name, so that no title passes for another run."""
     run = run if isinstance(run, Run) else Run(run)
     fold = f" · fold {run.config.fold_words}" if run.config.folds else ""
+    told = run.notes
+    own = f"{told.title or 'its title can’t be read'} · " if told.title or told.problem else ""
     # An ensemble may have a name that a person gave it; others end in four letters that tell them apart.
-    return f"{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short_name(run)}"
+    return f"{own}{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short_name(run)}"
 
 
 def short_name(run: Run) -> str:

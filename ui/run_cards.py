@@ -11,9 +11,9 @@ import streamlit as st
 from bloodcell_core import runs as run_folders
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.curves import learned_by_heart
-from bloodcell_core.runs import Run
+from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
-from ui import curves, lab, shell
+from ui import curves, lab, naming, shell
 
 LIKE = "like "  # begins the name of a preset that is a run's settings
 COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
@@ -32,7 +32,9 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
             line = [other.name for other in run_folders.waiting(status["queue"])]
             place = f", number {line.index(run.name) + 1} of {len(line)} in line" if run.name in line else ""
             st.caption(f"Waits until the device is free{place}.")
-        elif status.get("reason"):
+        if tags := run.notes.tags:
+            st.caption(" ".join(shell.plain(f"#{tag}") for tag in tags))
+        if status["state"] in ENDED and status.get("reason"):
             st.caption(shell.plain(status["reason"]))
         if status.get("note"):
             st.caption(shell.plain(status["note"]))
@@ -90,6 +92,7 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
                 ("5_Classify", "Classify", "biotech", {"run": run.name}),
             ):
                 st.page_link(f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params=query)
+        naming.button("run", [run.name], f"name-{run.name}")
         if run.is_ensemble:  # nothing was trained: it has no settings to be used again, and no log
             return
         if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",

@@ -45,7 +45,8 @@ def pretty(field: str) -> str:
 
 def _form(names: Sequence[str]) -> None:
     shown = shell.address("dataset")
-    dataset = st.selectbox("Dataset", names, names.index(shown) if shown in names else 0, key="search_dataset")
+    dataset = st.selectbox("Dataset", names, names.index(shown) if shown in names else 0, key="search_dataset",
+                           format_func=lab.dataset_title)  # fmt: skip
     model = ask_network(partial(st.selectbox, index=list(MODELS).index("cell_net"), key="search_model"), "search")
     told = st.empty()
     preset = st.selectbox(

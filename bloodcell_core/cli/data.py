@@ -1,4 +1,4 @@
-"""`data`: datasets imported, downloaded, drawn, listed, shown, audited, removed."""
+"""`data`: datasets imported, downloaded, drawn, listed, shown, audited, named, tagged, removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core.cli.output import progress, show
+from bloodcell_core import notes
+from bloodcell_core.cli.output import progress, show, show_notes, title_words
 from bloodcell_core.cli.parser import family, verb
 from bloodcell_core.data.download import DOWNLOADS
 
@@ -14,7 +15,7 @@ AUDIT_FILES = 50  # that a finding of an audit names at most
 
 
 def add(verbs: Any) -> None:
-    data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, remove")
+    data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, rename, tag, remove")
     parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
     parser.add_argument("source", type=Path)
     parser.add_argument("--name", help="by default after the source")
@@ -41,6 +42,12 @@ def add(verbs: Any) -> None:
     verb(data, "list", _data_list, "List the datasets.")
     verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
     verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name")
+    parser = verb(data, "rename", _data_rename, "Give a dataset a title; its name stays what it is.")
+    parser.add_argument("name")
+    parser.add_argument("title", help="'' takes the title away")
+    parser = verb(data, "tag", _data_tag, "Set a dataset's tags, in the place of those it has.")
+    parser.add_argument("name")
+    parser.add_argument("tags", nargs="*", metavar="TAG", help="none takes all tags away")
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
 
 
@@ -95,10 +102,13 @@ def _data_combine(args: argparse.Namespace) -> None:
 def _data_list(args: argparse.Namespace) -> None:
     from bloodcell_core.data.dataset import Dataset, names
 
-    found = [Dataset(name).facts for name in names()]
+    found = [(Dataset(name).facts, notes.read("dataset", name)) for name in names()]
     keys = ("name", "format", "classes", "pictures", "synthetic")
-    rows = [{key: facts[key] for key in keys} for facts in found]
-    lines = [f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes" for row in rows]
+    rows = [{key: facts[key] for key in keys} | {"title": told.title, "tags": list(told.tags)} for facts, told in found]
+    lines = [
+        f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes  {title_words(told)}".rstrip()
+        for row, (_, told) in zip(rows, found, strict=True)
+    ]
     show(
         {"datasets": rows},
         args.json,
@@ -177,6 +187,18 @@ def _data_audit(args: argparse.Namespace) -> None:
     for what in ("sizes", "modes"):
         lines.append(f"{what}: {', '.join(f'{value} {count:,}' for value, count in seen.facts[what].items())}")
     show(seen.facts | {"findings": findings}, args.json, lines)
+
+
+def _data_rename(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset
+
+    show_notes("dataset", Dataset(args.name).name, notes.rename("dataset", args.name, args.title), args.json)
+
+
+def _data_tag(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.dataset import Dataset
+
+    show_notes("dataset", Dataset(args.name).name, notes.tag("dataset", args.name, args.tags), args.json)
 
 
 def _data_remove(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bloodcell_core import runs
+from bloodcell_core import notes, runs
 
 
 def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
@@ -39,6 +39,16 @@ def progress(what: str) -> Callable[[int, int], None]:
             print(f"\r{what}: {done:,} of {total:,}{left}", end=end, file=sys.stderr, flush=True)
 
     return show
+
+
+def title_words(told: notes.Notes) -> str:
+    """A title in quotation marks and tags with a #; why they can't be told, if so."""
+    return told.problem or " ".join(([f'"{told.title}"'] if told.title else []) + [f"#{tag}" for tag in told.tags])
+
+
+def show_notes(kind: str, name: str, told: notes.Notes, as_json: bool) -> None:
+    facts = {kind if kind == "run" else "name": name, "title": told.title, "tags": list(told.tags)}
+    show(facts, as_json, [f"{name}: {title_words(told) or 'no title, no tags'}"])
 
 
 def weights_words(run: runs.Run) -> str:

@@ -1,4 +1,4 @@
-"""`runs`: listed, shown, stopped, resumed, moved in their queue, removed."""
+"""`runs`: listed, shown, named, tagged, stopped, resumed, moved in their queue, removed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import argparse
 import signal
 from typing import Any
 
-from bloodcell_core import runs
-from bloodcell_core.cli.output import say, score_lines, show, split_words, weights_words
+from bloodcell_core import notes, runs
+from bloodcell_core.cli.output import (
+    say,
+    score_lines,
+    show,
+    show_notes,
+    split_words,
+    title_words,
+    weights_words,
+)
 from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.notes import clean_tags
 
 
 def add(verbs: Any) -> None:
-    run = family(verbs, "runs", "runs: list, show, group, stop, resume, move, remove")
-    verb(run, "list", _runs_list, "List the runs, newest first.")
+    run = family(verbs, "runs", "runs: list, show, group, rename, tag, stop, resume, move, remove")
+    parser = verb(run, "list", _runs_list, "List the runs, newest first.")
+    parser.add_argument("--tag", help="those alone that bear it")
     for name, do, help in (
         ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
+        ("rename", _runs_rename, "Give a run a title; its name stays what it is."),
+        ("tag", _runs_tag, "Set a run's tags, in the place of those it has."),
         ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
         ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
         ("move", _runs_move, "Give a waiting run another place in its queue."),
@@ -23,6 +35,10 @@ def add(verbs: Any) -> None:
     ):
         parser = verb(run, name, do, help)
         parser.add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        if name == "rename":
+            parser.add_argument("title", help="'' takes the title away")
+        if name == "tag":
+            parser.add_argument("tags", nargs="*", metavar="TAG", help="none takes all tags away")
         if name == "move":
             parser.add_argument("place", type=int, help="1 is next")
     parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
@@ -64,6 +80,8 @@ def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
     facts = run.describe()
     lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
     epochs = "" if run.is_ensemble else f"epoch {facts['epoch']} of {facts['epochs']}, "
+    if named := title_words(run.notes):
+        lines.append(f"  {named}")
     lines.append(
         f"{facts['model']} on {facts['data']}{' (synthetic pictures)' if run.synthetic else ''}, {facts['view']} view, "
         f"{epochs}{weights_words(run)}"
@@ -77,7 +95,10 @@ def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
 
 def _runs_list(args: argparse.Namespace) -> None:
     good, damaged = runs.readable_runs()
-    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "fold", "group", "bundled")
+    if args.tag is not None:
+        good = [run for run in good if {*clean_tags([args.tag])} <= {*run.notes.tags}]
+    keys = ("run", "state", "model", "data", "view", "weights", "pretrained", "synthetic", "fold", "group", "bundled",
+            "title", "tags")  # fmt: skip
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
     lines = [
         f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']}"
@@ -85,15 +106,26 @@ def _runs_list(args: argparse.Namespace) -> None:
         + (f", fold {row['fold']}" if row["fold"] else "")
         + (f" ({row['group']})" if row["group"] else "")
         + (", bundled" if row["bundled"] else "")
+        + (f"  {named}" if (named := title_words(run.notes)) else "")
         for row, run in zip(rows, good, strict=True)
     ]
     for line in damaged:
         say(f"left out: {line}")
-    show({"runs": rows}, args.json, lines or ["no run yet: `train` makes one"])
+    show({"runs": rows}, args.json, lines or ["no run bears that tag" if args.tag else "no run yet: `train` makes one"])
 
 
 def _runs_show(args: argparse.Namespace) -> None:
     show_run(runs.find(args.run), args.json)
+
+
+def _runs_rename(args: argparse.Namespace) -> None:
+    run = runs.find(args.run)
+    show_notes("run", run.name, notes.rename("run", run.name, args.title), args.json)
+
+
+def _runs_tag(args: argparse.Namespace) -> None:
+    run = runs.find(args.run)
+    show_notes("run", run.name, notes.tag("run", run.name, args.tags), args.json)
 
 
 def _runs_stop(args: argparse.Namespace) -> None:

@@ -5,14 +5,13 @@ Read-only: only `importing` makes one and only `remove` unmakes it.
 
 from __future__ import annotations
 
-import shutil
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
@@ -162,5 +161,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def remove(name: str) -> None:
-    """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures."""
-    shutil.rmtree(Dataset(name).folder)
+    """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures.
+
+    LabError where a run is at work on it.
+    """
+    folder = Dataset(name).folder
+    for run in runs.readable_runs()[0]:
+        if run.config.data == name and run.status()["state"] not in runs.ENDED:
+            raise LabError(f"run {run.name!r} is at work on dataset {name!r}: stop it first")
+    workspace.discard(folder)
+    notes.forget("dataset", name)

@@ -1,0 +1,92 @@
+"""What people call runs and datasets by: a title of their own and tags, kept beside the folders and not in them.
+
+A run's folder is never written to again and its name stands in other files, so neither is touched: a new title changes
+what is shown and nothing else. Runs that come with the program can be given one, too.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from filelock import FileLock
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+
+MOST_TITLE = 80  # characters
+MOST_TAG = 30
+MOST_TAGS = 12
+
+
+@dataclass(frozen=True)
+class Notes:
+    """A title, "" for none, and tags in the order of the alphabet."""
+
+    title: str = ""
+    tags: tuple[str, ...] = ()
+    problem: str = ""
+    """Why they can't be read, if so; a new title or new tags take the damaged file's place."""
+
+
+def read(kind: str, name: str) -> Notes:
+    """The notes of a "run" or "dataset"; a damaged file is told of in them and costs nobody the run."""
+    file = workspace.notes_file(kind, name)
+    if not file.exists():
+        return Notes()
+    try:
+        kept = workspace.read_json(file)
+        return Notes(clean(kept["title"], MOST_TITLE, "title"), clean_tags([*kept["tags"]]))
+    except (LabError, KeyError, TypeError):
+        return Notes(
+            problem=f"the title and tags of {kind} {name!r} can't be read ({file.name} is damaged): give new ones"
+        )
+
+
+def rename(kind: str, name: str, title: str) -> Notes:
+    """Gives a title, or with "" takes it away; LabError where the text can't be one. The folder keeps its name."""
+    return _change(kind, name, title=clean(title, MOST_TITLE, "title"))
+
+
+def tag(kind: str, name: str, tags: Iterable[str]) -> Notes:
+    """Sets the tags, of which there may be none; LabError where one can't be."""
+    return _change(kind, name, tags=clean_tags(tags))
+
+
+def forget(kind: str, name: str) -> None:
+    """Of what is deleted: another of the same name must not inherit its title."""
+    workspace.notes_file(kind, name).unlink(missing_ok=True)
+
+
+def _change(kind: str, name: str, **changes: str | tuple[str, ...]) -> Notes:
+    with FileLock(workspace.lock_file("notes")):  # two people who change title and tags at once both get their way
+        notes = replace(read(kind, name), problem="", **changes)  # type: ignore[arg-type]
+        workspace.write_json(workspace.notes_file(kind, name), {"title": notes.title, "tags": list(notes.tags)})
+    return notes
+
+
+def clean(text: str, most: int, what: str) -> str:
+    """Text as it is kept: composed (NFC), runs of white space made one space, none at the ends.
+
+    LabError where it is longer than `most` characters or holds what can't be seen, such as a control character or one
+    that turns the direction of writing: it would let one name look like another.
+    """
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(text) > most:
+        raise LabError(f"a {what} has at most {most} characters, and this one {len(text)}")
+    unseen = next((char for char in text if unicodedata.category(char).startswith("C")), None)
+    if unseen is not None:
+        raise LabError(f"a {what} can't hold the character U+{ord(unseen):04X}, which can't be seen")
+    return text
+
+
+def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags as they are kept: as `clean`, in small letters and compatible characters, so that what reads alike is alike.
+
+    LabError where one is too long, or there are more than `MOST_TAGS`.
+    """
+    kept = {clean(unicodedata.normalize("NFKC", text).casefold(), MOST_TAG, "tag") for text in tags} - {""}
+    if len(kept) > MOST_TAGS:
+        raise LabError(f"there can be at most {MOST_TAGS} tags, not {len(kept)}")
+    return tuple(sorted(kept))

@@ -1,0 +1,131 @@
+"""The dialog in which runs and datasets are given a title and tags, and deleted; and the filter by tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core import notes
+from bloodcell_core import runs as run_folders
+from bloodcell_core.data import dataset as datasets
+from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from ui import lab, shell
+
+ASKED = "naming_asked"  # in the session, until it is closed: for what the dialog is open, and on which page
+
+
+def button(kind: str, names: Sequence[str], key: str) -> None:
+    """The button that opens the dialog for one of these runs or datasets ("run", "dataset")."""
+    if st.button("Name, tags, delete", icon=":material/edit:", key=key, type="tertiary") and names:
+        # Not opened here: a panel that ticks is drawn anew each second, and would close it.
+        st.session_state[ASKED] = (kind, list(names), st.session_state.get("lab_page"))
+        st.rerun(scope="app")
+
+
+def dialog() -> None:
+    """To be called once by each page that has the button, after `shell.page`: shows the dialog while it is open."""
+    kind, names, page = st.session_state.get(ASKED) or ("", [], None)
+    known = {*(run_folders.names() if kind == "run" else datasets.names())}
+    there = [name for name in names if name in known]  # another person may have deleted one
+    if there and page == st.session_state.get("lab_page"):
+        _dialog(kind, there)
+    else:
+        _close()
+
+
+def _close() -> None:
+    st.session_state.pop(ASKED, None)
+
+
+@st.dialog("Name, tags, delete", on_dismiss=_close)
+def _dialog(kind: str, names: list[str]) -> None:
+    titles = {name: lab.run_title(name) if kind == "run" else lab.dataset_title(name) for name in names}
+    name = names[0]
+    if len(names) > 1:
+        name = st.selectbox(kind.capitalize(), names, format_func=titles.get, key="naming_of")
+    told = notes.read(kind, name)
+    if told.problem:
+        shell.show_error(told.problem)
+    title = st.text_input(
+        "Title", told.title, key=f"title_of_{name}", max_chars=notes.MOST_TITLE,
+        help=f"Shown before what the {kind} is. Its folder keeps the name {shell.plain(name)}.",
+    )  # fmt: skip
+    tags = st.multiselect(
+        "Tags", sorted({*every_tag(kind), *told.tags}), told.tags, key=f"tags_of_{name}", accept_new_options=True,
+        max_selections=notes.MOST_TAGS, placeholder="Type a word and press Enter",
+    )  # fmt: skip
+    if st.button("Save", type="primary", key="naming_save"):
+        _do(lambda: (notes.rename(kind, name, title), notes.tag(kind, name, tags)))
+    with st.expander("Delete", icon=":material/delete:"):
+        st.markdown(_run_goes(name) if kind == "run" else _dataset_goes(name))
+        sure = st.checkbox("Yes, delete it; this can't be undone.", key=f"sure_of_{name}")
+        if st.button("Delete", disabled=not sure, key="naming_delete", icon=":material/delete:"):
+            _do(lambda: _delete(kind, name))
+
+
+def _do(action: Callable[[], Any]) -> None:
+    """Does it and draws the page anew; what can't be done is told in the dialog, which stays."""
+    try:
+        action()
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    except OSError as error:
+        shell.show_error(f"The system refused: {error.strerror or error}")
+        return
+    _close()
+    st.rerun(scope="app")
+
+
+def _delete(kind: str, name: str) -> None:
+    if kind == "dataset":
+        datasets.remove(name)
+        return
+    run = Run(name)
+    (jobs.withdraw if run.status()["state"] == "queued" else run_folders.remove)(run)
+
+
+def _run_goes(name: str) -> str:
+    run = Run(name)
+    if run.bundled:
+        return "This run comes with the program and can't be deleted."
+    if run.is_ensemble:
+        return "The ensemble and its predictions go. Its members stay."
+    group = " The figures of its cross-validation go with it." if run.group else ""
+    return (
+        "Its weights, predictions, curves and log go." + group + " Verdicts that were given on its mistakes stay, and "
+        "so does the dataset."
+    )
+
+
+def _dataset_goes(name: str) -> str:
+    try:
+        count = f"Its {lab.dataset(name).facts['pictures']:,} pictures"
+    except LabError:
+        count = "Its pictures"
+    trained = sum(run.config.data == name for run in run_folders.readable_runs()[0])
+    of_runs = f" {shell.counted(trained, 'run')} on it keep their figures, but can show no picture." if trained else ""
+    return (
+        f"{count} and all that was made of them here go; what they were imported from stays where it is.{of_runs} "
+        "Verdicts stay: they count again if the same pictures are imported anew."
+    )
+
+
+def every_tag(kind: str) -> list[str]:
+    """The tags that any run or dataset bears."""
+    names = run_folders.names() if kind == "run" else datasets.names()
+    return sorted({tag for name in names for tag in notes.read(kind, name).tags})
+
+
+def by_tag(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """Asks for tags, where there are any, and leaves the runs that bear all that were picked."""
+    borne = {name: {*run.notes.tags} for name, run in runs.items()}
+    tags = sorted(set().union(*borne.values()))
+    if not tags:
+        return dict(runs)
+    wanted = {*shell.bound_multiselect("Tags", tags, "tag", placeholder="All runs", width=420)}
+    return {name: run for name, run in runs.items() if wanted <= borne[name]}
