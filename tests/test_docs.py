@@ -1,0 +1,141 @@
+"""The papers are true: commands parse, links lead somewhere, the map is the code's, every page and verb is told of."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bloodcell_core.cli import _parser
+from tests.test_architecture import LAYERS, ROOT
+from ui.shell import PAGES
+
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+COMMAND = "-m bloodcell_core "
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The arguments of each `python -m bloodcell_core …` (or torchrun's) in a paper's blocks and lines."""
+    text = text.replace("\\\n", " ")
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    for line in lines:
+        place = line.find(COMMAND)
+        if place >= 0 and "…" not in line:
+            yield shlex.split(line[place + len(COMMAND) :], comments=True)
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+SHOWN = [(path, command) for path in PAPERS for command in commands(path.read_text(encoding="utf-8"))]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments as the command line takes them; what stands for a word of the reader's is taken for one."""
+    for end in ("|", ">", "2>", "&&", "&", ";"):
+        if end in arguments:
+            arguments = arguments[: arguments.index(end)]
+    return _parser().parse_args(arguments)
+
+
+def test_there_are_papers_and_they_show_commands() -> None:
+    assert len(PAPERS) > 15
+    assert len(SHOWN) > 40
+
+
+@pytest.mark.parametrize(("path", "command"), SHOWN, ids=[f"{named(path)}: {' '.join(c)}" for path, c in SHOWN])
+def test_every_command_parses(path: Path, command: list[str]) -> None:
+    parse(command)
+
+
+@pytest.mark.parametrize("wrong", [["trian"], ["train", "--dta", "demo"], ["runs", "rename", "RUN"]])
+def test_a_wrong_command_would_be_seen(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(wrong)
+
+
+def test_commands_are_found_in_blocks_and_lines() -> None:
+    text = "```sh\npython -m bloodcell_core runs list  # all\n```\nand `python -m bloodcell_core data demo` too"
+    assert [*commands(text)] == [["runs", "list"], ["data", "demo"]]
+
+
+def links(text: str) -> list[str]:
+    """Where a paper's links and pictures lead inside the repository."""
+    found = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(path: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=named)
+def test_every_link_leads_to_a_file_of_ours(path: Path) -> None:
+    for link in links(path.read_text(encoding="utf-8")):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_names_every_paper() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    there = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {Path(link).name for link in links(index)} >= there
+
+
+def test_every_page_is_told_of() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name for name in PAGES if name != "Home" and f"**{name}**" not in readme} == set()
+
+
+def verbs(parser: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if before and not any(action.required for action in below):
+        yield before
+    for action in below:
+        for name, child in action.choices.items():
+            yield from verbs(child, (*before, name))
+
+
+def test_every_verb_is_told_of() -> None:
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in PAPERS)
+    assert [" ".join(verb) for verb in verbs(_parser()) if not re.search(rf"\b{' '.join(verb)}\b", everything)] == []
+
+
+# The map
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_drawn_layers_are_those_that_the_imports_are_held_to() -> None:
+    drawn = dict(re.findall(r'(layer\d+)\["([^"]+)"\]', ARCHITECTURE))
+    (order,) = re.findall(r"^\s*(layer\d+(?: --> layer\d+)+)$", ARCHITECTURE, re.M)
+    assert [{*drawn[name].split(", ")} for name in order.split(" --> ")] == [*LAYERS]
+
+
+def test_every_part_of_the_core_has_its_line() -> None:
+    parts = set().union(*LAYERS) - {"__main__"}
+    assert {*re.findall(r"^\| `([a-z_]+)` \|", ARCHITECTURE, re.M)} == parts
+
+
+def test_everything_in_the_workspace_has_its_line() -> None:
+    source = ast.parse((ROOT / "bloodcell_core" / "workspace.py").read_text(encoding="utf-8"))
+    below = {
+        node.right.value
+        for node in ast.walk(source)
+        if isinstance(node, ast.BinOp) and ast.unparse(node.left) == "home()" and isinstance(node.right, ast.Constant)
+    }
+    assert {"datasets", "runs", "notes"} <= below
+    assert {name for name in below if f"`{name}" not in ARCHITECTURE} == set()
