@@ -8,6 +8,7 @@
     notes/runs/<run>.json, notes/datasets/<name>.json   titles and tags that people gave
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
     searches/<study>/status.json, worker.log
+    slides/<slide>/slide.json, found.jsonl, pictures/, answers/<run and options>.jsonl
     downloads/<name>/
     locks/
     lab.sqlite
@@ -113,6 +114,15 @@ def imports_dir() -> Path:
 def search_dir(study: str) -> Path:
     """What the process of a search tells; its trials lie in the database."""
     return home() / "searches" / check_name(study, "study")
+
+
+def slides_dir() -> Path:
+    return home() / "slides"
+
+
+def slide_dir(slide: str) -> Path:
+    """The pictures of a slide that were handed in to be classified, and what was said of them."""
+    return slides_dir() / check_name(slide, "slide")
 
 
 def database_url() -> str:

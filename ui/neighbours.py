@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
@@ -29,7 +30,7 @@ class Finder:
         self._answers: OrderedDict[tuple[str, int], Found] = OrderedDict()
         self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # of many requests the newest count
         self._runs: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._making = threading.Lock(), threading.Lock()
         self._at_work = False
         self.used = False
         """It was asked before: PyTorch is there, and further questions cost little."""
@@ -72,18 +73,24 @@ class Finder:
             st.logger.get_logger(__name__).exception("the neighbours of %s", run.name)
             return ["they can't be found: the server's log tells why"] * len(rows)
 
+    def like(self, run: Run, data: Dataset, square: np.ndarray, count: int) -> list[int]:
+        """The training rows most alike to a cell of any picture (`Neighbours.like`); waits for them."""
+        found: list[int] = self._neighbours(run, data).like(square, count).tolist()
+        return found
+
     def _neighbours(self, run: Run, data: Dataset) -> Any:
         from bloodcell_core.inference.neighbours import Neighbours
 
         name = str(run.folder)
-        if name not in self._runs:
-            self._runs[name] = Neighbours(run, data)
-            gc.collect()
-            gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's own needn't be gone through
-        self._runs.move_to_end(name)
-        while len(self._runs) > MOST_RUNS:
-            self._runs.popitem(last=False)
-        return self._runs[name]
+        with self._making:
+            if name not in self._runs:
+                self._runs[name] = Neighbours(run, data)
+                gc.collect()
+                gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's own are passed over
+            self._runs.move_to_end(name)
+            while len(self._runs) > MOST_RUNS:
+                self._runs.popitem(last=False)
+            return self._runs[name]
 
     def _keep(self, run: Run, rows: list[int], found: list[Found]) -> None:
         for row, each in zip(rows, found, strict=True):

@@ -123,7 +123,7 @@ def _heat_map(folder: str, image_id: str, label: str, _run: Run, _data: Dataset,
     """A heat map as a picture to lie over the view that the network saw: a data URI, PNG with alpha."""
     original, config = _data.read_original(_row), _run.config
     seen = make_view(original, config.view, config.size, config.crop, _data.places[_row])
-    heat = _explainer(folder, _run.weights_file.stat().st_mtime_ns, _run).heat_map(seen.pixels, label)
+    heat = explainer(_run).heat_map(seen.pixels, label)
     height, width = original.shape[:2] if config.view == "frame" else (CELL_PX, CELL_PX)
     scale = WHOLE_PX / 2 / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -132,6 +132,11 @@ def _heat_map(folder: str, image_id: str, label: str, _run: Run, _data: Dataset,
     coloured = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
     _, encoded = cv2.imencode(".png", np.dstack([coloured, (levels * 0.7).astype(np.uint8)]))
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def explainer(run: Run) -> Any:
+    """What draws a trained run's heat maps, one for all sessions; LabError where it can't be loaded."""
+    return _explainer(str(run.folder), run.weights_file.stat().st_mtime_ns, run)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
     from bloodcell_core.inference.answers import Answer
+    from bloodcell_core.inference.handed_in import Handed
 
 MANY = 64  # pictures from which on progress is told
 
@@ -38,6 +40,7 @@ def add(verbs: Any) -> None:
         "--cells", action="store_const", const="cell", dest="kind", help="all are of one cell: the largest is meant"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a cell or picture")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the slide's report, one .html file")
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="less probable answers are unsure; by default the run's own"
     )
@@ -53,20 +56,26 @@ def add(verbs: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.document import check_report_file
     from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
     from bloodcell_core.inference.differential import differential_lines, differential_of
     from bloodcell_core.inference.exported import ExportedRun
     from bloodcell_core.inference.handed_in import files_of
     from bloodcell_core.inference.predictor import Predictor
+    from bloodcell_core.inference.slide_report import Gathered, write_slide_report
 
     run = ExportedRun(Path(args.run)) if args.run.lower().endswith(".onnx") else runs.find(args.run)
+    if args.report:
+        check_report_file(args.report)
     missing = next((path for path in args.paths if not path.exists()), None)
     if missing is not None:
         raise LabError(f"{missing} doesn't exist")
     if args.csv and args.csv.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(args.csv))
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
-    answers = predictor.classify(files_of(args.paths), args.kind)
+    gathered = Gathered(run.classes) if args.report else None
+    reads: deque[Callable[[], bytes]] = deque()  # of the pictures that are being answered, in order
+    answers = predictor.classify(_remembered(files_of(args.paths), reads), args.kind)
     total = sum(1 for _ in files_of(args.paths))
     counted = progress("classified") if total >= MANY else None
     tally = Tally(run.classes)
@@ -79,6 +88,9 @@ def _predict(args: argparse.Namespace) -> None:
                 table.writerow(csv_columns(run.classes))
             for done, answer in enumerate(answers, 1):
                 tally.add(answer)
+                read = reads.popleft()
+                if gathered:
+                    gathered.add(answer, read)
                 if table:
                     table.writerows(csv_rows(answer, run.classes))
                 if spooled:
@@ -90,8 +102,12 @@ def _predict(args: argparse.Namespace) -> None:
         told: dict[str, Any] = {
             "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
             "likeness": predictor.why_unknown or "known", "states": dict(tally.states),
-            "differential": differential_of(run, tally.count(), predictor.threshold) if tally.fields else None,
+            "differential": differential_of(run, tally.count(), predictor.threshold)
+            if tally.fields or gathered else None,
         }  # fmt: skip
+        if gathered:
+            title = args.paths[0].resolve().name + (f" and {len(args.paths) - 1} more" if args.paths[1:] else "")
+            write_slide_report(args.report, title, gathered, told["differential"], run)
         if spooled:
             spooled.seek(0)
             sys.stdout.write(json.dumps(told, allow_nan=False)[:-1] + ', "pictures": [')
@@ -99,6 +115,13 @@ def _predict(args: argparse.Namespace) -> None:
             print("]}")
         elif told["differential"]:
             print("\n".join(differential_lines(told["differential"])))
+
+
+def _remembered(handed: Iterable[Handed], reads: deque[Callable[[], bytes]]) -> Iterator[Handed]:
+    """What is handed in, the function that reads each picture kept until its answer is there."""
+    for path, read in handed:
+        reads.append(read)
+        yield path, read
 
 
 @contextmanager

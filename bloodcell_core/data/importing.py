@@ -91,6 +91,15 @@ def make_demo(
     return _write(name, listing, facts, progress, trace=False, trace_progress=None)
 
 
+def build_dataset(name: str, listing: Listing, facts: dict[str, Any], progress: Progress | None = None) -> Dataset:
+    """A dataset of pictures that are listed by this program itself, such as the cells that a person confirmed.
+
+    `facts` has its format, whether it is synthetic, and its source, in words. Nothing is traced: the listing tells the
+    groups. Raises LabError as `import_dataset` does.
+    """
+    return _write(free_name(name), listing, facts, progress, trace=False, trace_progress=None)
+
+
 def free_name(name: str) -> str:
     """`name` where a dataset can be called so and none is; else LabError."""
     workspace.check_name(name, "dataset")
@@ -226,7 +235,7 @@ def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Ro
 def _take(originals: Path, entry: Entry, read: Read) -> _Row:
     """Reads and checks one picture and copies it under a name made from its content."""
     file, label, photo = _storable(entry.file), _storable(entry.label), entry.source_photo
-    row = _Row(None, file, None, label, entry.split, photo, photo, 0, 0, 0, "ok", None)
+    row = _Row(None, file, None, label, entry.split, photo, entry.scene or photo, 0, 0, 0, "ok", None)
     try:
         data = read()
         row.bytes = len(data)

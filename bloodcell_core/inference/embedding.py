@@ -56,17 +56,31 @@ def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "au
     return np.hstack([_member_features(member, dataset, rows, device) for member in run.members])
 
 
+def square_features(run: Run, square: np.ndarray, device: str = "auto") -> np.ndarray:
+    """As `run_features`, of one cell as it was cut out of any picture (uint8 side×side×3): float32 (1, D)."""
+    from bloodcell_core.data.views import resize
+
+    return np.hstack(
+        [_features(member, resize(square, member.config.size)[None], device) for member in run.members]
+    )
+
+
 def _member_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str) -> np.ndarray:
     from bloodcell_core.data.views import build_view
+
+    view = build_view(dataset, run.config.view, run.config.size, run.config.crop)
+    return _features(run, view[rows], device)
+
+
+def _features(run: Run, pixels: np.ndarray, device: str) -> np.ndarray:
+    """The inputs of a trained run's last layer for pictures as it sees them (uint8 N×S×S×3)."""
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.forward import Tapped
     from bloodcell_core.models.network import load_network
 
-    config = run.config
     chosen = choose_device(device)
-    network = load_network(config, len(run.classes), run.weights_file).to(chosen.device)
-    view = build_view(dataset, config.view, config.size, config.crop)
-    return Tapped(network).predict(view[rows], chosen)[1]
+    network = load_network(run.config, len(run.classes), run.weights_file).to(chosen.device)
+    return Tapped(network).predict(pixels, chosen)[1]
 
 
 def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import run_features, sample_rows
+from bloodcell_core.inference.embedding import run_features, sample_rows, square_features
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
@@ -50,6 +50,15 @@ class Neighbours:
         found = np.where(np.isfinite(np.take_along_axis(alike, order, axis=1)), self.rows[order], -1)
         short = count - found.shape[1]
         return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
+
+    def like(self, square: npt.NDArray[np.uint8], count: int = COUNT) -> npt.NDArray[np.int64]:
+        """The training rows most alike to a cell that was cut out of any picture (uint8 side×side×3).
+
+        int64, at most `count`, the nearest first.
+        """
+        (alike,) = self._directions(square_features(self._run, square, self._device)) @ self._features.T
+        found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:count]]
+        return found
 
     def _directions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Features (N, D) as vectors of length 1 from the training pictures' mean, (N, at most WIDEST)."""

@@ -59,6 +59,10 @@ class Server:
             )  # fmt: skip
         _wait_for_health(self.address, self._process)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """Ends it at once, as a power cut would."""
         self._process.kill()

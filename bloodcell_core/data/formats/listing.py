@@ -37,6 +37,8 @@ class Entry:
     """The photograph (or patient, slide: the group) it comes from, or None where the source doesn't say."""
     box: Box | None = None
     """Where the source says that its white cell is, in pixels of the picture."""
+    scene: str | None = None
+    """What photographs of the same cell have in common, where that was found out before; by default the photograph."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,182 @@
+"""What a network says of a slide, kept beside it.
+
+answers/<run>.jsonl has a line for each picture that was answered, and one for each square that was drawn by hand. It
+is a cache: a line is appended when it is known, an unfinished last line is passed over, and what is missing is asked of
+the network again. Corrections aren't in it, so that another run, or another threshold, is laid under the same ones.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+
+from bloodcell_core import workspace
+from bloodcell_core.cells import Box
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.answers import Answer, CellAnswer
+from bloodcell_core.inference.corrections import OUT, SlideCell, cell_id, corrected_cells, kind_by_hand
+from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.inference.slides import Progress, Slide, SlidePicture
+
+AT_ONCE = 32  # answers that are written together
+
+
+class Answering(Protocol):
+    """What a slide needs of a `Predictor`."""
+
+    fields_possible: bool
+
+    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]: ...
+
+    def classify_squares(self, picture: Any, boxes: Sequence[Box]) -> list[CellAnswer]: ...
+
+
+class SlideAnswers:
+    """The answers of one run for a slide that are known so far."""
+
+    def __init__(self, slide: Slide, run: str, average_turns: bool = False):
+        name = workspace.check_name(run, "run") + (".turns" if average_turns else "")
+        self.file = slide.folder / "answers" / f"{name}.jsonl"
+        self._pictures: dict[tuple[int, str], Answer] = {}
+        self._squares: dict[tuple[int, Box], CellAnswer] = {}
+        for line in _lines(self.file):
+            self._take(line)
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        if "square" in line:
+            self._squares[line["picture"], tuple(line["square"])] = _cell_from(line["answer"])
+        else:
+            told = line["answer"]
+            answer = Answer(**told | {"cells": [_cell_from(cell) for cell in told["cells"]]})
+            self._pictures[line["picture"], line["asked"]] = answer
+
+    def of(self, number: int, asked: str) -> Answer | None:
+        return self._pictures.get((number, asked))
+
+    def of_square(self, number: int, square: Box) -> CellAnswer | None:
+        return self._squares.get((number, square))
+
+    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps answers, on disk and here; LabError where the disk doesn't take them."""
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            with FileLock(workspace.lock_file(f"answers-{self.file.parents[1].name}")), open(self.file, "ab+") as file:
+                _cut_unfinished(file)
+                file.write(b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
+        except OSError as error:
+            raise LabError(f"the answers can't be kept: {error.strerror or error}") from None
+        for line in lines:
+            self._take(line)
+
+
+def _cell_from(told: Mapping[str, Any]) -> CellAnswer:
+    nucleus = told["nucleus"]
+    return CellAnswer(**{**told, "box": tuple(told["box"]), "nucleus": None if nucleus is None else tuple(nucleus)})
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file that may still be written to; what is damaged in it is asked again."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return
+    for line in data[: data.rfind(b"\n") + 1].splitlines():
+        try:
+            told = json.loads(line)
+            if {"picture", "answer"} <= told.keys():
+                yield told
+        except (ValueError, AttributeError):
+            continue
+
+
+def _cut_unfinished(file: Any) -> None:
+    """Takes away the line that a killed writer left unfinished, so that the next one doesn't go on in it."""
+    end = file.seek(0, os.SEEK_END)
+    start = max(0, end - 2**20)
+    file.seek(start)
+    tail = file.read()
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+# What is missing
+
+
+def asked_of(slide: Slide, picture: SlidePicture) -> str:
+    """What the network is told that a picture is: cell or field by hand, or "" to find out."""
+    by_hand = kind_by_hand(slide.corrections_of(picture.number))
+    return "" if by_hand == OUT else by_hand
+
+
+def unanswered(slide: Slide, answers: SlideAnswers) -> list[SlidePicture]:
+    """The pictures that have no answer yet."""
+    return [
+        picture
+        for picture in slide.pictures
+        if picture.stored and answers.of(picture.number, asked_of(slide, picture)) is None
+    ]
+
+
+def answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, progress: Progress | None = None) -> None:
+    """Asks the network for all that is missing, a part at a time: what is answered when it is broken off is kept."""
+    waiting = unanswered(slide, answers)
+    done, total = 0, len(waiting)
+    by_asked: dict[str, list[SlidePicture]] = {}
+    for picture in waiting:
+        asked = asked_of(slide, picture)
+        by_asked.setdefault(asked, []).append(picture)
+    for asked, pictures in by_asked.items():
+        # A run that looks at whole pictures gives one answer each, whatever a person says that they are.
+        kind = (asked or None) if predictor.fields_possible else None
+        lines: list[dict[str, Any]] = []
+        handed = ((picture.file, _reader(slide, picture)) for picture in pictures)
+        for picture, answer in zip(pictures, predictor.classify(handed, kind), strict=True):
+            lines.append({"picture": picture.number, "asked": asked, "answer": answer.to_json()})
+            done += 1
+            if len(lines) == AT_ONCE or picture is pictures[-1]:
+                answers.append(lines)
+                lines = []
+            if progress:
+                progress(done, total)
+    if predictor.fields_possible:
+        _answer_squares(slide, answers, predictor)
+
+
+def _reader(slide: Slide, picture: SlidePicture) -> Callable[[], bytes]:
+    return lambda: slide.read(picture)
+
+
+def _answer_squares(slide: Slide, answers: SlideAnswers, predictor: Answering) -> None:
+    for picture, missing in unanswered_squares(slide, answers):
+        told = predictor.classify_squares(decode_rgb(slide.read(picture)), missing)
+        answers.append(
+            [
+                {"picture": picture.number, "square": box, "answer": asdict(answer)}
+                for box, answer in zip(missing, told, strict=True)
+            ]
+        )
+
+
+def unanswered_squares(slide: Slide, answers: SlideAnswers) -> list[tuple[SlidePicture, list[Box]]]:
+    """The squares, drawn or moved by hand, that have no answer yet, by picture."""
+    found = []
+    for picture in slide.pictures:
+        if picture.stored and any(one.box for one in slide.corrections_of(picture.number)):
+            drawn = [cell.box for cell in _cells(slide, picture, answers) if cell.by_hand]
+            missing = [box for box in dict.fromkeys(drawn) if answers.of_square(picture.number, box) is None]
+            found += [(picture, missing)] if missing else []
+    return found
+
+
+def _cells(slide: Slide, picture: SlidePicture, answers: SlideAnswers) -> list[SlideCell]:
+    answer = answers.of(picture.number, asked_of(slide, picture))
+    found = {cell_id(cell.nucleus): cell.box for cell in answer.cells} if answer else {}
+    return corrected_cells(found, slide.corrections_of(picture.number))

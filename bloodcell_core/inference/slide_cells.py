@@ -1,0 +1,188 @@
+"""The cells of a slide as they count: a network's answers under a person's corrections. Imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from bloodcell_core.cells import Box
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns
+from bloodcell_core.inference.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
+from bloodcell_core.inference.slide_answers import SlideAnswers, asked_of
+from bloodcell_core.inference.slides import Slide, SlidePicture
+
+
+@dataclass(frozen=True)
+class CountedCell:
+    """A cell of a slide as it counts: what the network says, and what a person says."""
+
+    cell: SlideCell
+    answer: CellAnswer | None
+    """At the slide's threshold; None for a square drawn by hand that the run can't answer."""
+
+    @property
+    def id(self) -> str:
+        return self.cell.id
+
+    @property
+    def box(self) -> Box:
+        return self.cell.box
+
+    @property
+    def state(self) -> str:
+        """ok, unsure or unlike; "confirmed" where a person gave it a class, "removed" where it is no cell."""
+        if self.cell.removed:
+            return "removed"
+        if self.cell.label:
+            return "confirmed"
+        return self.answer.state if self.answer else "unsure"
+
+    @property
+    def label(self) -> str | None:
+        """The class that it counts as; None where it is set aside."""
+        if self.cell.removed:
+            return None
+        return self.cell.label or (self.answer.label if self.answer else None)
+
+    @property
+    def reason(self) -> str:
+        if self.cell.removed:
+            return "taken out by hand"
+        if self.cell.label:
+            return "by hand"
+        return self.answer.reason if self.answer else "this run looks at whole pictures: give the cell a class by hand"
+
+
+@dataclass(frozen=True)
+class CountedPicture:
+    """A picture of a slide as it counts."""
+
+    picture: SlidePicture
+    answer: Answer
+    """Of the network, at the slide's threshold; its `path` is the file as handed in."""
+    kind: str
+    """cell or field, as found or as told by hand; "out" where it is left out of the count."""
+    cells: tuple[CountedCell, ...]
+
+    @property
+    def standing(self) -> list[CountedCell]:
+        """The cells that count, or are set aside: all that weren't taken out by hand."""
+        return [] if self.kind == OUT else [cell for cell in self.cells if cell.state != "removed"]
+
+
+def counted_pictures(slide: Slide, answers: SlideAnswers, threshold: float) -> list[CountedPicture]:
+    """All pictures of a slide as they count; those without an answer yet are left out."""
+    counted = []
+    for picture in slide.pictures:
+        answer = answers.of(picture.number, asked_of(slide, picture))
+        if not picture.stored:
+            answer = Answer(picture.file, "refused", picture.reason)
+        if answer is not None:
+            counted.append(_counted(slide, picture, answers, answer, threshold))
+    return counted
+
+
+def _counted(
+    slide: Slide, picture: SlidePicture, answers: SlideAnswers, answer: Answer, threshold: float
+) -> CountedPicture:
+    by_id = {cell_id(cell.nucleus): at_threshold(cell, threshold) for cell in answer.cells}
+    cells = []
+    for cell in corrected_cells({key: told.box for key, told in by_id.items()}, slide.corrections_of(picture.number)):
+        told = by_id.get(cell.id)
+        if cell.by_hand:
+            drawn = answers.of_square(picture.number, cell.box)
+            told = at_threshold(drawn, threshold) if drawn else None
+        cells.append(CountedCell(cell, told))
+    told_cells = [*by_id.values()]
+    state = told_cells[0].state if told_cells else answer.state
+    at = replace(answer, path=picture.file, cells=told_cells, state=state)
+    by_hand = kind_by_hand(slide.corrections_of(picture.number))
+    if by_hand == CELL:
+        # What was said of a field's other cells goes with the field that it no longer is.
+        cells = [cell for cell in cells if cell.state != "removed"][:1] or cells[:1]
+    return CountedPicture(picture, at, by_hand or answer.kind, tuple(cells))
+
+
+def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
+    """The same answer as it stands at another review threshold: only sureness hangs on it."""
+    if cell.state == "unlike":
+        return cell
+    sure = max(cell.probabilities.values())
+    if sure >= threshold:
+        return replace(cell, state="ok", label=cell.likeliest, reason="")
+    reason = f"{sure:.2f} is below the review threshold of {threshold:.2f}"
+    return replace(cell, state="unsure", label=None, reason=reason)
+
+
+def confirm_all(pictures: Iterable[CountedPicture]) -> list[Correction]:
+    """Corrections that give each cell that is named, and that no person has judged, the class that it is called."""
+    return [
+        Correction(counted.picture.number, "label", cell.id, str(cell.label), cell.box)
+        for counted in pictures
+        for cell in counted.standing
+        if cell.state == "ok"
+    ]
+
+
+def counts_of(pictures: Iterable[CountedPicture], classes: Sequence[str]) -> tuple[Count, dict[str, int], int]:
+    """The cells of a slide, counted: those that the network names, class → those named by hand, and how many a person
+    gave a class that isn't among `classes` (another run's): they are set aside."""
+    counted = [one for one in pictures if one.kind != OUT]
+    cells = [cell for one in counted for cell in one.standing]
+    by_hand = Counter(str(cell.label) for cell in cells if cell.state == "confirmed")
+    named = Counter(str(cell.label) for cell in cells if cell.state == "ok")
+    states = Counter(cell.state for cell in cells)
+    pictures_by_state = Counter(one.answer.state for one in counted)
+    count = Count(
+        {name: named[name] for name in classes},
+        states["unsure"],
+        states["unlike"],
+        sum(bool(cell.answer and cell.answer.at_border) for cell in cells),
+        len(counted),
+        pictures_by_state["refused"],
+        sum(one.answer.state != "refused" and not one.standing for one in counted),
+    )
+    elsewhere = sum(n for name, n in by_hand.items() if name not in classes)
+    return count, {name: by_hand[name] for name in classes}, elsewhere
+
+
+def final_answer(counted: CountedPicture) -> Answer:
+    """The answer of a picture as it counts: without the cells that were taken out, with the classes given by hand."""
+    cells = []
+    for cell in counted.standing:
+        told = cell.answer or CellAnswer(cell.box, "unsure", None, {}, cell.reason)
+        if cell.state == "confirmed":
+            told = replace(told, state="ok", label=cell.label, reason=cell.reason)
+        cells.append(replace(told, box=cell.box))
+    return replace(counted.answer, cells=cells, kind=counted.kind if counted.kind == CELL else FIELD)
+
+
+def csv_of(slide: Slide, pictures: Iterable[CountedPicture], classes: Sequence[str], run: str) -> str:
+    """A slide's cells as CSV text, a row a cell: the columns of `predict --csv`, and what a person said.
+
+    A cell that was taken out by hand has a row, too, and so has a picture without any cell.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow([*csv_columns(classes), "by_hand", "answered", "slide", "picture", "run"])
+    for counted in pictures:
+        for number, cell in enumerate(counted.cells, 1) if counted.kind != OUT else ():
+            told = cell.answer
+            shares = [told.probabilities[name] if told else "" for name in classes]
+            by_hand = int(bool(cell.cell.label or cell.cell.removed or cell.cell.by_hand))
+            distance = "" if told is None or told.distance is None else round(told.distance, 4)
+            writer.writerow(
+                [counted.picture.file, cell.state, cell.reason, cell.label or "", *shares, counted.kind, number,
+                 *cell.box, int(bool(told and told.at_border)), distance, by_hand,
+                 told.likeliest if told else "", slide.name, counted.picture.number, run]
+            )  # fmt: skip
+        if not counted.cells or counted.kind == OUT:
+            state = OUT if counted.kind == OUT else counted.answer.state
+            writer.writerow(
+                [counted.picture.file, state, counted.answer.reason, "", *[""] * len(classes), counted.kind, *[""] * 7,
+                 "", "", slide.name, counted.picture.number, run]
+            )  # fmt: skip
+    return written.getvalue()

@@ -1,0 +1,113 @@
+"""The cells of a slide that a person confirmed, as a dataset to train on.
+
+Each cell becomes a picture of its own, with the place of its nucleus: a square twice as wide as what the network is
+shown, so that red cells lie around it and the cell view can be cut from it anew. Cells of one picture are one group:
+they never stand in training and test at once.
+
+A dataset is read-only once it is made. Cells are therefore added to one by building another under a new name: the
+pictures of the old one keep their splits, so that figures on its test split can still be compared, and the new cells go
+to training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.cells import Box
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.formats.listing import Entry, Listing, Read
+from bloodcell_core.data.importing import Progress, build_dataset
+from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.inference.slides import Slide
+
+Listed = tuple[Entry, Read]
+AROUND = 2.0  # sides of the square that the network is shown
+NUCLEUS = 0.5  # of that square's side: what a nucleus takes where nobody knows more
+
+
+def confirmed_cells(pictures: Sequence[CountedPicture]) -> list[tuple[CountedPicture, CountedCell]]:
+    """The cells that a person gave a class, picture by picture."""
+    return [(counted, cell) for counted in pictures for cell in counted.standing if cell.state == "confirmed"]
+
+
+def send_to_dataset(
+    slide: Slide,
+    pictures: Sequence[CountedPicture],
+    name: str,
+    base: Dataset | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Makes the dataset `name` of the confirmed cells of a slide, with all the pictures of `base` where one is given.
+
+    A cell that `base` has from this slide already is replaced by what is said of it now. Raises LabError where no cell
+    is confirmed, the name is taken, or there would be fewer than two classes.
+    """
+    confirmed = confirmed_cells(pictures)
+    if not confirmed:
+        raise LabError(
+            "no cell of this slide is confirmed yet: give some a class by hand, or confirm those that are right"
+        )
+    new = list(_entries(slide, confirmed, "train" if base else None))
+    replaced = {entry.file for entry, _ in new}
+    old = [(entry, read) for entry, read in (_entries_of(base) if base else ()) if entry.file not in replaced]
+    told = f"{len(new):,} cells of slide {slide.name!r}" + (f", with the pictures of {base.name}" if base else "")
+    facts = {
+        "format": "confirmed cells",
+        "synthetic": slide.synthetic or bool(base and base.synthetic),
+        "source": told,
+    }
+    listing = Listing(
+        len(old) + len(new), iter([*old, *new]), 0,
+        licence=base.facts["licence"] if base else "", citation=base.facts["citation"] if base else "",
+    )  # fmt: skip
+    return build_dataset(name, listing, facts, progress)
+
+
+def _entries(
+    slide: Slide, confirmed: Sequence[tuple[CountedPicture, CountedCell]], split: str | None
+) -> Iterator[Listed]:
+    pictures = {counted.picture.number: counted.picture for counted, _ in confirmed}
+
+    @lru_cache(maxsize=4)  # the cells of one picture follow each other
+    def decoded(number: int) -> np.ndarray:
+        return decode_rgb(slide.read(pictures[number]))
+
+    def cut(number: int, square: Box) -> bytes:
+        x0, y0, x1, y1 = square
+        return encode(np.ascontiguousarray(decoded(number)[y0:y1, x0:x1]))
+
+    for counted, cell in confirmed:
+        number, square = counted.picture.number, outer_square(cell.box, counted.answer.width, counted.answer.height)
+        nucleus = cell.answer.nucleus if cell.answer and not cell.cell.by_hand else None
+        told = nucleus or _middle(cell.box)
+        box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
+        group = f"{slide.id}/{number}"
+        yield Entry(f"{group}/{cell.id}.png", str(cell.label), split, group, box), partial(cut, number, square)
+
+
+def outer_square(box: Box, width: int, height: int) -> Box:
+    """What is cut out for a cell: a wider square, as much of it as lies on the picture."""
+    x0, y0, x1, y1 = box
+    across, down = round((AROUND - 1) * (x1 - x0) / 2), round((AROUND - 1) * (y1 - y0) / 2)
+    return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
+
+
+def _middle(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    across, down = round((1 - NUCLEUS) * (x1 - x0) / 2), round((1 - NUCLEUS) * (y1 - y0) / 2)
+    return x0 + across, y0 + down, x1 - across, y1 - down
+
+
+def _entries_of(base: Dataset) -> Iterator[Listed]:
+    """The pictures of a dataset as they stand in it."""
+    for _, picture in base.pictures.iterrows():
+        box = tuple(int(picture[f"box_{corner}"]) for corner in ("x0", "y0", "x1", "y1")) if picture.box_told else None
+        photo, scene = (None if pd.isna(picture[told]) else str(picture[told]) for told in ("source_photo", "scene"))
+        read = (base.folder / "originals" / picture.stored).read_bytes
+        yield Entry(picture.file, picture.label, picture.split, photo, box, scene), read  # type: ignore[arg-type]

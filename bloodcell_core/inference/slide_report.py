@@ -1,0 +1,261 @@
+"""A slide's report: its count, its fields, some cells of each class and what the network is worth, on one or two pages.
+
+One HTML file that needs nothing else, made of the same parts as the reports on runs (evaluation/document.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bloodcell_core.cells import cut_square
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report
+from bloodcell_core.inference.answers import Answer, CellAnswer
+from bloodcell_core.inference.fields import square_around
+from bloodcell_core.runs import Run
+
+GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
+CELL_PX = 72
+MAX_ROWS = 24  # pictures that are listed one by one: more would fill pages
+SET_ASIDE = {"unsure": "Unsure", "unlike": "Unlike the training cells"}
+STYLE = """
+.cells { display: flex; flex-wrap: wrap; gap: 4px; margin: .2rem 0 .6rem; }
+.cells img { width: 58px; height: 58px; border-radius: 4px; }
+.share { position: relative; min-width: 12rem; }
+.share i { position: absolute; top: 50%; height: .7em; margin-top: -.35em; border-radius: 2px; background: var(--hue);
+  print-color-adjust: exact; }
+.share b { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: var(--ink);
+  print-color-adjust: exact; }
+.share u { position: absolute; top: 12%; height: 76%; border: 1px dashed var(--quiet); border-width: 0 1px; }
+td.number { text-align: right; white-space: nowrap; }
+h3 { font-size: .95rem; margin: .6rem 0 .1rem; break-after: avoid; }
+@media print { h2 { margin: 1rem 0 .25rem; } .cells img { width: 42px; height: 42px; } .cells { break-inside: avoid; } }
+"""
+
+Read = Callable[[], bytes]
+
+
+class Gathered:
+    """What a report needs of a slide's answers, a bounded part of them however many there are."""
+
+    def __init__(self, classes: Sequence[str], seed: int = 0):
+        self.classes = list(classes)
+        self.rows: list[tuple[str, str, Counter[str]]] = []
+        self.pictures = 0
+        self.kinds: Counter[str] = Counter()
+        self.cells: dict[str, list[Html]] = {}
+        self._seen: Counter[str] = Counter()
+        self._lot = random.Random(seed)
+
+    def add(self, answer: Answer, read: Read | None = None) -> None:
+        """Takes in an answer; `read` gives its picture's bytes, by default from the answer's path.
+
+        A picture that can't be read any more costs its cells' places in the gallery, not the report.
+        """
+        self.pictures += 1
+        kind = "refused" if answer.state == "refused" else answer.kind
+        self.kinds[kind] += 1
+        counts = Counter(cell.label or cell.state for cell in answer.counted)
+        if len(self.rows) < MAX_ROWS:
+            self.rows.append((answer.path, kind if answer.state != "refused" else answer.reason, counts))
+        picture: np.ndarray | None = None
+        for cell in answer.counted:
+            place = self._place(cell.label or cell.state)
+            if place is None:
+                continue
+            if picture is None:
+                try:
+                    picture = decode_rgb(read() if read else Path(answer.path).read_bytes())
+                except (LabError, OSError):
+                    return
+            shown = self.cells.setdefault(cell.label or cell.state, [])
+            shown[place : place + 1] = [_picture(picture, answer, cell)]
+
+    def _place(self, group: str) -> int | None:
+        """Where in its gallery the next cell of a group goes, so that each has the same chance to be shown."""
+        seen = self._seen[group]
+        self._seen[group] += 1
+        if seen < GALLERY:
+            return len(self.cells.get(group, ()))
+        place = self._lot.randrange(seen + 1)
+        return place if place < len(self.cells.get(group, ())) else None
+
+    def count(self, group: str) -> int:
+        return self._seen[group]
+
+
+def write_slide_report(
+    file: Path, title: str, answers: Iterable[Answer] | Gathered, differential: Mapping[str, Any], run: Run
+) -> None:
+    """Writes the report of a slide; LabError for a name that doesn't end in .html.
+
+    Args:
+        title: the slide's name.
+        answers: of its pictures, cells that a person labelled as such; or those gathered as they came.
+        differential: of `differential_of`.
+        run: that gave the answers.
+    """
+    write_report(slide_report(title, answers, differential, run), file)
+
+
+def slide_report(title: str, answers: Iterable[Answer] | Gathered, differential: Mapping[str, Any], run: Run) -> str:
+    """The HTML that `write_slide_report` writes."""
+    if isinstance(answers, Gathered):
+        gathered = answers
+    else:
+        gathered = Gathered(run.classes)
+        for answer in answers:
+            gathered.add(answer)
+    return document(
+        title,
+        f"White cells of {_pictures(gathered)}, classified by {run.config.model} (run {run.name})",
+        [
+            _count(differential),
+            _model(run, differential),
+            section("Pictures", _listing(gathered)),
+            section("Cells", *_gallery(gathered)),
+        ],
+        {"slide": title, "run": run.name, "differential": differential},
+        STYLE,
+    )
+
+
+def _pictures(gathered: Gathered) -> str:
+    words = {"field": ("smear field", "smear fields"), "cell": ("picture of a cell", "pictures of a cell each")}
+    told = [f"{n:,} {words[kind][n != 1]}" for kind, n in gathered.kinds.items() if kind in words and n]
+    refused = gathered.kinds["refused"]
+    return " and ".join(told or ["no pictures"]) + (f" ({refused:,} more couldn't be read)" if refused else "")
+
+
+# The count
+
+
+def _count(told: Mapping[str, Any]) -> Html:
+    aside = told["set_aside"]
+    words = (
+        f"{told['cells']:,} cells counted, {told['by_hand']:,} of them classified by hand. Set aside: "
+        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells. {told['at_border']:,} cells are "
+        "cut by a picture's border."
+    )
+    corrected = any(row["corrected"] is not None for row in told["classes"].values())
+    heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
+    rows = []
+    for name, row in told["classes"].items():
+        cells = [tag("th", {}, name), _number(f"{row['cells']:,}"), _number(percent(row["percent"], row["interval"]))]
+        cells.append(tag("td", {"class": "share"}, *_bar(row)))
+        if corrected:
+            cells.append(_number(percent(row["corrected"], row["corrected_interval"])))
+        reference = row["reference"]
+        cells.append(_number(f"{reference[0]:g} to {reference[1]:g}%" if reference else "–"))
+        rows.append(tag("tr", {}, *cells))
+    head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
+    correction = told["correction"] or {"warnings": []}
+    notes = [
+        told["few"],
+        "Corrected: for the mistakes that this network makes on its own validation and test pictures, the uncertainty "
+        "of both taken together; unsure cells are shared out." if corrected else "",
+        *correction["warnings"],
+        f"Reference: {told['reference_source']}.",
+    ]  # fmt: skip
+    return section(
+        "Differential count",
+        tag("p", {}, words),
+        tag("div", {"class": "scroll"}, tag("table", {}, head, *rows)),
+        *(tag("p", {"class": "quiet"}, note[:1].upper() + note[1:]) for note in notes if note),
+    )
+
+
+def percent(share: float | None, limits: Sequence[float] | None) -> str:
+    """A share in percent with its limits: "12.0% (5.3 to 22.1)"; "–" for none."""
+    if share is None:
+        return "–"
+    return f"{share:.1f}%" + (f" ({limits[0]:.1f} to {limits[1]:.1f})" if limits else "")
+
+
+def _number(text: str) -> Html:
+    return tag("td", {"class": "number"}, text)
+
+
+def _bar(row: Mapping[str, Any]) -> list[Html]:
+    """A share as a bar, its limits as a line across the bar's end, the reference range between dashed lines."""
+    if row["percent"] is None:
+        return []
+
+    def across(kind: str, low: float, high: float) -> Html:
+        return tag(kind, {"style": f"left:{low:.1f}%;width:{max(high - low, 0.3):.1f}%"})
+
+    parts = [across("i", 0, row["percent"]), across("b", *row["interval"])]
+    return parts + ([across("u", *row["reference"])] if row["reference"] else [])
+
+
+# What answered
+
+
+def _model(run: Run, told: Mapping[str, Any]) -> Html:
+    test = (run.summary() or {}).get("test")
+    photos = (told["correction"] or {}).get("photos")
+    rows = [
+        ("Run", run.name),
+        ("Network", f"{run.config.model}, {run.config.view} view, {run.config.size} pixels"),
+        ("Trained on", run.config.data + (" (synthetic pictures, drawn by a program)" if run.synthetic else "")),
+        ("Right on its test pictures", accuracy_words(test)),
+    ]
+    if photos:
+        rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
+    return section("What answered", table_of(("", ""), rows))
+
+
+def accuracy_words(test: Mapping[str, Any] | None) -> str:
+    """A run's honest accuracy in words, from its summary's `test`."""
+    if not test:
+        return "not known: the run has not been scored"
+    low, high = test["intervals"]["accuracy"]
+    photos = "source photos not known" if test["photos"] is None else f"{test['photos']:,} source photos"
+    return (
+        f"{test['accuracy']:.1%} (95% interval {100 * low:.1f} to {100 * high:.1f}) of {test['pictures']:,} pictures, "
+        f"{photos}"
+    )
+
+
+# Pictures and cells
+
+
+def _listing(gathered: Gathered) -> Html:
+    aside = [state for state in SET_ASIDE if gathered.count(state)]
+    rows = [
+        (name, kind, *(f"{counts[group]:,}" for group in (*gathered.classes, *aside)))
+        for name, kind, counts in gathered.rows
+    ]
+    table = table_of(("File", "", *gathered.classes, *(SET_ASIDE[state] for state in aside)), rows)
+    more = gathered.pictures - len(rows)
+    return Html(table + tag("p", {"class": "quiet"}, f"… and {more:,} more.") if more else table)
+
+
+def _gallery(gathered: Gathered) -> list[Html]:
+    parts = []
+    for group in (*gathered.classes, *SET_ASIDE):
+        shown, total = gathered.cells.get(group, []), gathered.count(group)
+        if not shown:
+            continue
+        some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
+        parts.append(tag("h3", {}, f"{SET_ASIDE.get(group, group)}: {total:,}{some}"))
+        parts.append(tag("div", {"class": "cells"}, *shown))
+    return parts
+
+
+def _picture(picture: np.ndarray, answer: Answer, cell: CellAnswer) -> Html:
+    cut = cut_square(picture, square_around(cell.box))
+    small = cv2.resize(cut, (CELL_PX, CELL_PX), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    words = f"{answer.path}: {cell.reason}" if cell.reason else answer.path
+    return Html(f'<img alt="" title="{escaped(words)}" src="{uri}">')

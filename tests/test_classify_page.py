@@ -1,0 +1,291 @@
+"""The Classify page: what is handed in, opened again, corrected, and what is told when it can't be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.data.demo import draw_field, draw_picture
+from bloodcell_core.data.pictures import encode
+from bloodcell_core.inference import slides
+from bloodcell_core.inference.corrections import Correction
+from bloodcell_core.inference.slides import Slide
+from bloodcell_core.runs import Run
+from tests.training_fixtures import train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+
+PAGE = "pages/5_Classify.py"
+PATIENCE = 60
+LABELS = ["neutrophil", "lymphocyte", "monocyte"]
+
+
+def draw(**query: str) -> AppTest:
+    app = AppTest.from_file("../streamlit_app.py", default_timeout=PATIENCE)
+    app.query_params.update(query)
+    app.switch_page(PAGE)
+    return ran(app)
+
+
+def ran(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception, app.exception[0].value
+    return app
+
+
+def words(app: AppTest) -> str:
+    kinds = (app.markdown, app.caption, app.subheader, app.error, app.warning, app.success)
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(button for button in app.button if button.label == label).click()
+    return ran(app)
+
+
+def field(seed: int = 1) -> bytes:
+    return encode(draw_field(np.random.default_rng(seed), LABELS).pixels)
+
+
+def cell(seed: int = 1) -> bytes:
+    return encode(draw_picture("monocyte", np.random.default_rng(seed)))
+
+
+def only_slide() -> Slide:
+    (slide,), damaged = slides.listed()
+    assert not damaged
+    return slide
+
+
+def as_eosinophil(drawn: dict) -> Correction:
+    return Correction(1, "label", drawn["id"], "eosinophil", tuple(drawn["box"]))
+
+
+@pytest.fixture
+def run(lab) -> Run:
+    """A run with the cell view: the only kind that can count the cells of a field."""
+    return train_here(view="cell", seed=2)
+
+
+def components(app: AppTest, kind: str) -> list[dict]:
+    """What the page gave its components of that name to draw."""
+    found = [json.loads(element.proto.json) for element in app.get("bidi_component")
+             if element.proto.component_name == kind]  # fmt: skip
+    assert found, words(app)
+    return found
+
+
+def test_two_cells_and_a_text_are_handed_in_answered_and_found_again_by_their_address(run):
+    app = draw()
+    app.file_uploader[0].set_value([("a.png", cell(1), "image/png"), ("b.png", cell(2), "image/png"),
+                                 ("c.png", b"no picture", "image/png")])  # fmt: skip
+    ran(app)
+    slide = only_slide()
+    assert app.query_params["slide"] in (slide.id, [slide.id])
+    assert [picture.file for picture in slide.pictures] == ["a.png", "b.png", "c.png"]
+    (answers,) = (slide.folder / "answers").glob("*.jsonl")
+    assert len(answers.read_text().splitlines()) == 3
+    again = draw(slide=slide.id)
+    assert "cells counted" in words(again)
+    assert "Refused (1)" in again.selectbox(key="show").options
+
+
+def test_a_zip_is_unpacked_in_memory_and_its_parts_have_rows(run, lab_home):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("in/a.png", cell())
+        archive.writestr("notes.txt", "no picture")
+        archive.writestr(".DS_Store", "x")
+    app = draw()
+    app.file_uploader[0].upload("my cells.zip", packed.getvalue())
+    ran(app)
+    slide = only_slide()
+    assert [picture.file for picture in slide.pictures] == ["my cells.zip/in/a.png", "my cells.zip/notes.txt"]
+    assert slide.name == "my cells"
+    assert {path.name for path in (lab_home / "slides").iterdir()} == {slide.id}, "the zip itself is not kept"
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04broken"])
+def test_a_zip_that_is_none_is_one_refused_row(content, run):
+    app = draw()
+    app.file_uploader[0].upload("x.zip", content)
+    ran(app)
+    assert "is not a zip file" in only_slide().pictures[0].reason
+    assert "0 cells counted" in words(app)
+
+
+def test_the_examples_are_said_to_be_synthetic(run):
+    app = press(draw(), "Try an example smear field")
+    slide = only_slide()
+    assert slide.synthetic
+    assert "Example smear field" in words(app)
+    (drawn,) = components(app, "lab_field")
+    assert len(drawn["cells"]) == len(drawn["classes"]) + 3
+    press(draw(), "Try two example cells")
+    assert len(slides.listed()[0]) == 2
+
+
+def test_too_many_are_refused_in_words(run, monkeypatch):
+    monkeypatch.setattr(slides, "MAX_PICTURES", 1)
+    app = draw()
+    app.file_uploader[0].set_value([("a.png", cell(1), "image/png"), ("b.png", cell(2), "image/png")])
+    ran(app)
+    assert "2 pictures are more than the 1 that a slide may hold" in app.error[0].value
+    assert slides.listed() == ([], [])
+
+
+# An opened slide
+
+
+@pytest.fixture
+def slide(run) -> Slide:
+    return slides.create("Mine", run.name, [("field.png", field), ("cell.png", cell), ("more.png", lambda: field(2))])
+
+
+def test_fields_and_cells_are_told_apart_and_counted_together(slide):
+    app = draw(slide=slide.id)
+    assert app.segmented_control(key="view").options == ["Fields (2)", "Cells (1)"]
+    (drawn,) = components(app, "lab_field")
+    assert len(drawn["cells"]) == 3
+    assert [one["name"] for one in drawn["classes"]] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
+    (rows,) = components(draw(slide=slide.id, view="cells"), "lab_cell_rows")
+    assert [row["file"] for row in rows["rows"]] == ["cell.png"]
+    assert sum(bar["share"] for bar in rows["rows"][0]["bars"]) == pytest.approx(1)
+
+
+def test_a_correction_changes_the_count_and_the_table_at_once(slide):
+    app = draw(slide=slide.id, threshold="0")
+    before = words(app)
+    (drawn,) = components(app, "lab_field")
+    first = drawn["cells"][0]
+    slides.correct(slides.read_slide(slide.id), [as_eosinophil(first)])
+    app = draw(slide=slide.id, threshold="0")
+    assert "1 by hand" in words(app)
+    assert "1 by hand" not in before
+    (drawn,) = components(app, "lab_field")
+    assert (drawn["cells"][0]["state"], drawn["cells"][0]["confirmed"]) == ("confirmed", "eosinophil")
+
+
+def test_a_threshold_above_all_sets_everything_aside(slide):
+    app = draw(slide=slide.id, threshold="100")
+    assert "**0 cells counted**" in words(app)
+    assert "no cell was counted" in words(app).lower()
+
+
+def test_a_picture_is_told_to_be_of_another_kind_and_left_out(slide):
+    app = press(draw(slide=slide.id), "It shows one cell")
+    assert app.segmented_control(key="view").options == ["Fields (1)", "Cells (2)"]
+    app = press(app, "Leave it out of the count")
+    assert "Left out of the count" in words(app)
+    assert {one.do for one in slides.read_slide(slide.id).corrections} == {"cell", "out"}
+
+
+def test_all_named_cells_of_a_field_are_confirmed_and_go_to_a_dataset(slide):
+    app = draw(slide=slide.id, threshold="0")
+    (button,) = [button for button in app.button if button.label.startswith("Confirm its")]
+    button.click()
+    ran(app)
+    confirmed = slides.read_slide(slide.id).corrections
+    assert len(confirmed) == int(button.label.split()[2])
+    assert f"{len(confirmed)} by hand" in words(app)
+
+
+def test_renamed_and_deleted_when_asked_twice(slide):
+    app = draw(slide=slide.id)
+    next(one for one in app.text_input if one.label == "Name").set_value("<b>Other</b>")
+    ran(app)
+    app = press(app, "Keep the name")
+    assert slides.read_slide(slide.id).name == "<b>Other</b>"
+    assert "\\<b>Other\\</b>" in words(draw(slide=slide.id))
+    app = draw(slide=slide.id)
+    assert next(button for button in app.button if button.label == "Delete the slide").disabled
+    app.checkbox[0].check()
+    ran(app)
+    app = press(app, "Delete the slide")
+    assert slides.listed() == ([], [])
+    assert "slide" not in app.query_params
+
+
+def test_another_run_answers_under_the_same_corrections(slide, run):
+    other = train_here(view="cell", seed=5)
+    first = components(draw(slide=slide.id), "lab_field")[0]["cells"][0]
+    slides.correct(slides.read_slide(slide.id), [as_eosinophil(first)])
+    app = draw(slide=slide.id, run=other.name)
+    assert components(app, "lab_field")[0]["cells"][0]["confirmed"] == "eosinophil"
+    assert slides.read_slide(slide.id).run == other.name
+    assert len(list((slide.folder / "answers").iterdir())) == 2
+
+
+def test_a_run_that_sees_whole_pictures_answers_each_once(slide):
+    (whole,) = [run for run in runs.readable_runs()[0] if run.config.view == "frame" and not run.bundled]
+    app = draw(slide=slide.id, run=whole.name)
+    (rows,) = components(app, "lab_cell_rows")
+    assert len(rows["rows"]) == 3
+    assert any("one answer for the whole picture" in row["note"] for row in rows["rows"])
+
+
+def test_a_damaged_or_deleted_slide_is_told_and_leads_back(slide):
+    (slide.folder / "slide.json").write_text("{")
+    app = draw(slide=slide.id)
+    assert "can't be read" in app.error[0].value
+    assert app.file_uploader
+    slides.remove(slide.id)
+    assert "may have been deleted" in draw(slide=slide.id).error[0].value
+
+
+def test_a_picture_taken_away_by_hand_costs_its_own_place(slide):
+    draw(slide=slide.id)
+    (slide.folder / "pictures" / slide.pictures[0].stored).unlink()
+    st.cache_data.clear()
+    app = draw(slide=slide.id)
+    assert "can't be read any more" in app.error[0].value
+    assert "cells counted" in words(app)
+
+
+def test_a_disk_that_is_full_is_told(slide, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workspace.os, "replace", full)
+    app = press(draw(slide=slide.id), "Leave it out of the count")
+    assert "No space left on device" in app.warning[0].value
+
+
+def test_hostile_names_stand_as_text(run):
+    name = "<script>alert(1)</script> $x$ :red[y] [a](b).png"
+    slide = slides.create(name[:70], run.name, [(name, field)])
+    app = draw(slide=slide.id)
+    for text in [element.value for kind in (app.markdown, app.subheader, app.caption) for element in kind]:
+        assert "<script" not in text.replace("\\<", "")
+        assert ":red[" not in text.replace("\\:", "").replace("\\[", "")
+
+
+def test_many_results_are_paged(run):
+    slide = slides.create("Many", run.name, [(f"{n}.png", lambda n=n: encode(plain(n))) for n in range(60)])
+    (rows,) = components(draw(slide=slide.id), "lab_cell_rows")
+    assert len(rows["rows"]) == 25
+    (rows,) = components(draw(slide=slide.id, page="3"), "lab_cell_rows")
+    assert [row["file"] for row in rows["rows"]] == [f"{n}.png" for n in range(50, 60)]
+
+
+def plain(grey: int) -> np.ndarray:
+    return np.full((32, 32, 3), 4 * grey, np.uint8)
+
+
+def test_the_table_that_is_taken_away_holds_every_cell(slide):
+    from bloodcell_core.inference.slide_answers import SlideAnswers
+    from bloodcell_core.inference.slide_cells import counted_pictures, csv_of
+
+    draw(slide=slide.id)
+    run = Run(slide.run)
+    pictures = counted_pictures(slide, SlideAnswers(slide, run.name), 0.5)
+    rows = list(csv.DictReader(io.StringIO(csv_of(slide, pictures, run.classes, run.name))))
+    assert len(rows) == sum(len(one.cells) for one in pictures) == 7

@@ -1,0 +1,283 @@
+"""A slide's answers: asked once, kept, laid under the corrections; the count, table and dataset made of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.demo import draw_field, draw_picture
+from bloodcell_core.data.importing import make_demo
+from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slides
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
+from bloodcell_core.inference.corrections import Correction, cell_id
+from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, unanswered, unanswered_squares
+from bloodcell_core.inference.slide_cells import (
+    CountedPicture,
+    confirm_all,
+    counted_pictures,
+    counts_of,
+    csv_of,
+    final_answer,
+)  # fmt: skip
+from bloodcell_core.inference.slide_dataset import outer_square, send_to_dataset
+from bloodcell_core.inference.slides import Slide
+
+CLASSES = ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
+RUN = "some-run"
+SQUARES = [(10, 10, 60, 60), (100, 20, 160, 80), (200, 100, 260, 160)]
+
+
+def cell(square: Sequence[int], cls: str, share: float, state: str = "ok") -> CellAnswer:
+    others = (1 - share) / 3
+    x0, y0, x1, y1 = square
+    nucleus = (x0 + 15, y0 + 15, x1 - 15, y1 - 15)
+    label = cls if state == "ok" else None
+    return CellAnswer(tuple(square), state, label, dict.fromkeys(CLASSES, others) | {cls: share}, "", nucleus)
+
+
+class Stand:
+    """Stands for a network: fields have three cells, pictures called "cell" have one; it counts what it is asked."""
+
+    def __init__(self, fields_possible: bool = True):
+        self.fields_possible = fields_possible
+        self.asked: list[tuple[str, str | None]] = []
+        self.squares: list[tuple[int, ...]] = []
+
+    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
+        for path, read in pictures:
+            self.asked.append((path, kind))
+            try:
+                height, width = decode_rgb(read()).shape[:2]
+            except LabError as error:
+                yield Answer(path, "refused", str(error))
+                continue
+            told = kind or (CELL if "cell" in path else FIELD)
+            cells = [
+                cell(SQUARES[0], "neutrophil", 0.9),
+                cell(SQUARES[1], "lymphocyte", 0.6),
+                cell(SQUARES[2], "monocyte", 0.8, "unlike"),
+            ]
+            yield Answer(path, "ok", "", cells if told == FIELD else cells[:1], told, width, height)
+
+    def classify_squares(self, picture: Any, boxes: Sequence[tuple[int, ...]]) -> list[CellAnswer]:
+        self.squares += boxes
+        return [replace(cell(box, "eosinophil", 0.95), nucleus=None) for box in boxes]
+
+
+@pytest.fixture
+def slide(lab_home) -> Slide:
+    rng = np.random.default_rng(3)
+    handed = [
+        ("field.png", lambda: encode(draw_field(rng, ["neutrophil"], (320, 240)).pixels)),
+        ("cell.png", lambda: encode(draw_picture("monocyte", rng))),
+        ("text.png", lambda: b"no picture"),
+    ]
+    return slides.create("S", RUN, handed)
+
+
+def counted(slide: Slide, threshold: float = 0.7, network: Stand | None = None) -> list[CountedPicture]:
+    answers = SlideAnswers(slide, RUN)
+    answer_missing(slide, answers, network or Stand())
+    return counted_pictures(slide, answers, threshold)
+
+
+def ids(picture: CountedPicture) -> list[str]:
+    return [one.id for one in picture.cells]
+
+
+def as_monocyte(second: str) -> Correction:
+    return Correction(1, "label", second, "monocyte", SQUARES[1])
+
+
+def test_the_network_is_asked_once_and_again_only_for_what_is_new(slide):
+    network = Stand()
+    counted(slide, network=network)
+    assert len(network.asked) == 3
+    counted(slide, network=network)
+    assert len(network.asked) == 3
+    slide = slides.add_pictures(slide, [("more.png", lambda: encode(np.full((99, 99, 3), 9, np.uint8)))])
+    assert [one.file for one in unanswered(slide, SlideAnswers(slide, RUN))] == ["more.png"]
+    counted(slide, network=network)
+    assert len(network.asked) == 4
+    counted(slides.correct(slide, [Correction(1, "cell")]), network=network)
+    assert network.asked[4:] == [("field.png", "cell")]
+
+
+def test_answers_that_were_broken_off_are_gone_on_with(slide):
+    counted(slide)
+    file = SlideAnswers(slide, RUN).file
+    whole = file.read_bytes()
+    for damaged in (whole[:-20], whole[: len(whole) // 2], b"", b"{}\nnonsense\n[1]\n" + whole[:-20]):
+        file.write_bytes(damaged)
+        assert counted(slide) == counted(slide)
+        assert [json.loads(line)["picture"] for line in file.read_bytes().splitlines() if b'"answer"' in line]
+    assert {one.answer.state for one in counted(slide)} == {"ok", "refused"}
+
+
+def test_another_threshold_asks_nobody_and_changes_what_is_unsure(slide):
+    network = Stand()
+    for threshold, state in ((0.5, "ok"), (0.7, "unsure"), (0.95, "unsure")):
+        told = counted(slide, threshold, network)[0].cells[1]
+        assert told.state == state
+        assert told.label == ("lymphocyte" if state == "ok" else None)
+    assert counted(slide, 0.0, network)[0].cells[2].state == "unlike", "unlike stays, however sure"
+    assert len(network.asked) == 3
+
+
+def test_corrections_are_laid_over_the_answers_and_outlast_a_change_of_run(slide):
+    first, second, third = ids(counted(slide)[0])
+    slide = slides.correct(slide, [as_monocyte(second), Correction(1, "remove", third)])
+    for run in (RUN, "other-run"):
+        answers = SlideAnswers(slide, run)
+        answer_missing(slide, answers, Stand())
+        field = counted_pictures(slide, answers, 0.7)[0]
+        assert [(one.state, one.label) for one in field.cells] == [
+            ("ok", "neutrophil"), ("confirmed", "monocyte"), ("removed", None)
+        ]  # fmt: skip
+        assert [one.id for one in field.standing] == [first, second]
+
+
+def test_cells_drawn_and_moved_are_asked_for_where_they_are(slide):
+    network = Stand()
+    first = ids(counted(slide, network=network)[0])[0]
+    there = (150, 150, 200, 200)
+    slide = slides.correct(
+        slide, [Correction(1, "add", "new", "", there), Correction(1, "move", first, "", (5, 5, 40, 40))]
+    )
+    field = counted(slide, network=network)[0]
+    assert network.squares == [(5, 5, 40, 40), there]
+    assert [(one.box, one.label) for one in field.cells] == [
+        ((5, 5, 40, 40), "eosinophil"), (SQUARES[1], None), (SQUARES[2], None), (there, "eosinophil")
+    ]  # fmt: skip
+    counted(slide, network=network)
+    assert len(network.squares) == 2
+    assert not unanswered_squares(slide, SlideAnswers(slide, RUN))
+
+
+def test_a_run_that_sees_whole_pictures_leaves_drawn_cells_to_a_person(slide):
+    slide = slides.correct(slide, [Correction(1, "add", "new", "", (1, 1, 50, 50)), Correction(2, "field")])
+    network = Stand(fields_possible=False)
+    field = counted(slide, network=network)[0]
+    assert not network.squares
+    assert {kind for _, kind in network.asked} == {None}
+    assert (field.cells[-1].state, field.cells[-1].label) == ("unsure", None)
+    assert "whole pictures" in field.cells[-1].reason
+    assert csv_of(slide, [field], CLASSES, RUN)
+    slide = slides.correct(slide, [Correction(1, "label", field.cells[-1].id, "monocyte", (1, 1, 50, 50))])
+    assert counts_of(counted(slide, network=network), CLASSES)[1]["monocyte"] == 1
+
+
+def test_the_count_keeps_what_a_person_said_apart(slide):
+    first, second, third = ids(counted(slide)[0])
+    slide = slides.correct(slide, [as_monocyte(second)])
+    count, by_hand, elsewhere = counts_of(counted(slide), CLASSES)
+    assert count.named == {"eosinophil": 0, "lymphocyte": 0, "monocyte": 0, "neutrophil": 2}
+    assert by_hand == {"eosinophil": 0, "lymphocyte": 0, "monocyte": 1, "neutrophil": 0}
+    assert (count.unsure, count.unlike, count.pictures, count.refused, count.empty, elsewhere) == (0, 1, 3, 1, 0, 0)
+    slide = slides.correct(slide, [Correction(1, "label", first, "blast", SQUARES[0]), Correction(1, "remove", third)])
+    count, by_hand, elsewhere = counts_of(counted(slide), CLASSES)
+    assert (count.named["neutrophil"], count.unlike, elsewhere) == (1, 0, 1)
+    assert "blast" not in by_hand
+    slide = slides.correct(slide, [Correction(1, "out")])
+    count, by_hand, _ = counts_of(counted(slide), CLASSES)
+    assert (sum(count.named.values()), sum(by_hand.values()), count.pictures) == (1, 0, 2)
+
+
+def test_all_named_cells_are_confirmed_at_once_and_undone_at_once(slide):
+    told = counted(slide)
+    changes = confirm_all(told)
+    assert [(one.picture, one.label) for one in changes] == [(1, "neutrophil"), (2, "neutrophil")]
+    slide = slides.correct(slide, changes)
+    assert confirm_all(counted(slide)) == []
+    assert counted(slides.undo(slide)) == told
+
+
+def test_the_table_has_a_row_a_cell_and_a_row_a_picture_without_any(slide):
+    _, second, third = ids(counted(slide)[0])
+    slide = slides.correct(slide, [as_monocyte(second), Correction(1, "remove", third)])
+    rows = list(csv.DictReader(io.StringIO(csv_of(slide, counted(slide), CLASSES, RUN))))
+    assert [(row["path"], row["state"], row["label"], row["by_hand"], row["answered"]) for row in rows] == [
+        ("field.png", "ok", "neutrophil", "0", "neutrophil"),
+        ("field.png", "confirmed", "monocyte", "1", "lymphocyte"),
+        ("field.png", "removed", "", "1", "monocyte"),
+        ("cell.png", "ok", "neutrophil", "0", "neutrophil"),
+        ("text.png", "refused", "", "", ""),
+    ]
+    assert all(row["run"] == RUN and row["slide"] == "S" for row in rows)
+    final = final_answer(counted(slide)[0])
+    assert [(one.state, one.label) for one in final.cells] == [("ok", "neutrophil"), ("ok", "monocyte")]
+
+
+def test_a_cell_is_known_by_where_its_nucleus_is():
+    assert cell_id((1, 2, 30, 40)) == "1.2.30.40"
+    assert cell_id(None) == "whole"
+
+
+# A dataset of confirmed cells
+
+
+def confirmed(slide: Slide) -> tuple[Slide, list[CountedPicture]]:
+    first, second, _ = ids(counted(slide)[0])
+    slide = slides.correct(slide, [Correction(1, "label", first, "neutrophil", SQUARES[0]), as_monocyte(second)])
+    return slide, counted(slide)
+
+
+def test_confirmed_cells_become_a_dataset_with_their_nuclei_and_pictures_as_groups(slide):
+    slide, pictures = confirmed(slide)
+    made = send_to_dataset(slide, pictures, "mine")
+    table = Dataset("mine").pictures
+    assert sorted(table.label) == ["monocyte", "neutrophil"]
+    assert set(table.source_photo) == {f"{slide.id}/1"}
+    assert table.box_told.all()
+    original = decode_rgb(slide.read(slide.pictures[0]))
+    row = table.index[table.label == "monocyte"][0]
+    x0, y0, x1, y1 = outer_square(SQUARES[1], 320, 240)
+    assert (x0, y0, x1, y1) == (70, 0, 190, 110)
+    np.testing.assert_array_equal(made.read_original(row), original[y0:y1, x0:x1])
+    assert made.places[row].box == (100 + 15 - 70, 20 + 15, 160 - 15 - 70, 80 - 15)
+    assert not made.synthetic
+
+
+def test_confirmed_cells_join_a_dataset_under_a_new_name_and_leave_its_test_split_as_it_was(slide):
+    base = make_demo("base", per_class=10, seed=1)
+    slide, pictures = confirmed(slide)
+    made = send_to_dataset(slide, pictures, "both", base)
+    old, new = base.pictures, made.pictures
+    assert len(new) == len(old) + 2
+    assert set(new[new.split == "test"].image_id) == set(old[old.split == "test"].image_id)
+    mine = new[~new.image_id.isin(old.image_id)]
+    assert set(mine.split) == {"train"}
+    merged = new.merge(old, on="image_id")
+    assert (merged.label_x == merged.label_y).all()
+    assert (merged.source_photo_x == merged.source_photo_y).all()
+    assert made.synthetic, "drawn pictures are among them"
+    # Said anew, a cell replaces what was said of it before.
+    slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[1], "eosinophil", SQUARES[1])])
+    again = send_to_dataset(slide, counted(slide), "again", made)
+    assert len(again.pictures) == len(new)
+    assert sorted(again.pictures[~again.pictures.image_id.isin(old.image_id)].label) == ["eosinophil", "neutrophil"]
+
+
+def test_a_dataset_that_can_t_be_made_says_why(slide):
+    with pytest.raises(LabError, match="no cell of this slide is confirmed"):
+        send_to_dataset(slide, counted(slide), "mine")
+    slide, pictures = confirmed(slide)
+    send_to_dataset(slide, pictures, "mine")
+    with pytest.raises(LabError, match="exists already"):
+        send_to_dataset(slide, pictures, "mine")
+    slide = slides.undo(slide)
+    one = slides.correct(slide, confirm_all(counted(slide))[:1])
+    with pytest.raises(LabError, match="at least two classes"):
+        send_to_dataset(one, counted(one), "other")
+    assert not (slide.folder.parent.parent / "datasets" / "other").exists()

@@ -1,0 +1,117 @@
+"""A slide's report: the figures of its count, whatever names hold, on few pages however many cells there are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloodcell_core.data.demo import draw_field
+from bloodcell_core.data.pictures import encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slide_report as report
+from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
+from bloodcell_core.inference.differential import differential, differential_of
+from bloodcell_core.inference.slide_report import Gathered, slide_report, write_slide_report
+from bloodcell_core.runs import Run
+from tests.test_report import HOSTILE, Read
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+def answer(path: str, labels: list[str | None], classes: list[str], state: str = "unsure") -> Answer:
+    shares = dict.fromkeys(classes, 1 / len(classes))
+    cells = [
+        CellAnswer((10 * place, 5, 10 * place + 30, 35), "ok" if label else state, label, shares, "")
+        for place, label in enumerate(labels)
+    ]
+    return Answer(path, "ok", "", cells, FIELD, 160, 120)
+
+
+@pytest.fixture(scope="module")
+def field() -> bytes:
+    return encode(draw_field(np.random.default_rng(1), ["neutrophil"], (160, 120)).pixels)
+
+
+class Page(Read):
+    """As for the reports on runs; pictures have no end of their own."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
+        if tag == "img":
+            self.open.pop()
+
+
+def read(content: str) -> Page:
+    told = Page(content)
+    assert told.open == []
+    return told
+
+
+def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: bytes, tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(field)
+    answers = [
+        answer(str(tmp_path / "a.png"), ["neutrophil", "neutrophil", "monocyte", None], done.classes),
+        answer(str(tmp_path / "gone.png"), ["lymphocyte"], done.classes),
+        Answer("text.png", "refused", "not a picture"),
+    ]
+    told = differential_of(done, count(answers, done.classes), 0.5)
+    write_slide_report(tmp_path / "slide.html", "Slide 7", answers, told, done)
+    content = (tmp_path / "slide.html").read_text(encoding="utf-8")
+    page = read(content)
+    text = " ".join(page.texts)
+    assert json.loads(page.json) == json.loads(json.dumps({"slide": "Slide 7", "run": done.name, "differential": told}))
+    for name, row in told["classes"].items():
+        assert name in text
+        assert report.percent(row["percent"], row["interval"]) in text
+        assert report.percent(row["corrected"], row["corrected_interval"]) in text
+    assert "4 cells counted" in text
+    assert told["few"][1:] in text
+    assert report.accuracy_words(done.summary()["test"]) in text
+    assert "For research and teaching, not for diagnosis." in text
+    assert "2 smear fields (1 more couldn't be read)" in text
+    pictures = [attributes["src"] for name, attributes in page.elements if name == "img"]
+    assert len(pictures) == 4, "those of a picture that is gone are left out"
+    assert all(src.startswith("data:image/jpeg;base64,") for src in pictures)
+    assert "default-src 'none'" in content
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+
+
+def test_hostile_names_stay_text(done: Run, field: bytes):
+    classes = HOSTILE
+    answers = Gathered(classes)
+    for name in HOSTILE:
+        answers.add(answer(name, [HOSTILE[0], HOSTILE[1], None], classes), lambda: field)
+    told = differential(count([answer("x", [HOSTILE[0]], classes)], classes), classes, None)
+    page = read(slide_report(HOSTILE[0], answers, told, done))
+    assert [name for name, _ in page.elements].count("script") == 1
+    images = [attributes for name, attributes in page.elements if name == "img"]
+    assert all(set(attributes) == {"alt", "title", "src"} for attributes in images)
+    assert HOSTILE[0] in page.texts
+
+
+def test_many_cells_make_no_long_report(done: Run, field: bytes):
+    gathered = Gathered(done.classes)
+    reads = []
+    for number in range(300):
+        gathered.add(
+            answer(f"field-{number}.png", ["neutrophil", "monocyte", None], done.classes),
+            lambda number=number: reads.append(number) or field,
+        )
+    told = differential_of(done, count([], done.classes), 0.5)
+    page = read(slide_report("Large", gathered, told, done))
+    assert sum(name == "img" for name, _ in page.elements) == 3 * report.GALLERY
+    text = " ".join(page.texts)
+    assert f"{300 - report.MAX_ROWS} more" in text
+    assert "neutrophil: 300, 10 drawn by lot" in text
+    assert max(reads) > 150, "late cells have their chance, too"
+    assert len(reads) < 200, "pictures whose cells aren't shown aren't read"
+
+
+def test_a_report_has_a_page_s_ending(done: Run, tmp_path: Path):
+    told = differential_of(done, count([], done.classes), 0.5)
+    with pytest.raises(LabError, match=r"written as \.html"):
+        write_slide_report(tmp_path / "slide.pdf", "S", [], told, done)
+    assert not list(tmp_path.glob("*.pdf"))

@@ -1,0 +1,143 @@
+"""The Classify page's network: which run answers, how sure it must be, and the one copy that all sessions share."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import streamlit as st
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.dial import review_threshold
+from bloodcell_core.runs import Run
+from ui import lab, shell
+
+if TYPE_CHECKING:
+    from bloodcell_core.cells import Box
+    from bloodcell_core.inference.answers import Answer, CellAnswer
+    from bloodcell_core.inference.handed_in import Handed
+    from bloodcell_core.inference.predictor import Predictor
+
+AT_ONCE = 2  # sessions whose pictures are in memory and on the processor at one time; the others wait their turn
+PART = 16  # pictures after which another session has its turn
+NETWORKS = 4  # that are kept loaded
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+class Chosen(NamedTuple):
+    """What answers, and how."""
+
+    run: Run
+    threshold: float
+    average_turns: bool
+
+
+def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
+    """Draws the choice of the network with its honest accuracy, the review threshold and the options.
+
+    `first` is the name of the run that answers where the address names none.
+    """
+    by_name = {run.name: run for run in runs}
+    names = sorted(by_name, key=lambda name: name != first)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="classify_network"):
+        name = shell.bound_selectbox(
+            "Network", names, "run", format_func=lambda name: lab.run_title(by_name[name]), forget=("threshold",),
+            width=420,
+        )  # fmt: skip
+        run = by_name[name]
+        usual, told = usual_threshold(run)
+        default = round(100 * usual)
+        shell.follow_address("threshold", range(101), default)
+        percent = st.slider(
+            "Review threshold", 0, 100, format="%d%%", width=260,
+            help=f"An answer that is less sure than this is *unsure*, and not counted. This run's own: {default}%; "
+            f"{shell.plain(told)}.", **shell.writing_back("threshold", default),
+        )  # fmt: skip
+        turns = shell.bound_toggle(
+            "Average over turns", "turns",
+            help="The probabilities of a cell's eight turned and mirrored views are averaged: steadier, and eight "
+            "times the work.",
+        )  # fmt: skip
+    _say_accuracy(run)
+    return Chosen(run, usual if percent == default else percent / 100, turns)
+
+
+def usual_threshold(run: Run) -> tuple[float, str]:
+    """The run's own review threshold, and in words where it comes from."""
+    file = run.folder / "predictions.parquet"
+    return _usual_threshold(str(file), file.stat().st_mtime_ns if file.exists() else 0, run)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _usual_threshold(file: str, changed: int, _run: Run) -> tuple[float, str]:
+    return review_threshold(lab.predictions(_run), _run.classes)
+
+
+def _say_accuracy(run: Run) -> None:
+    test = run.summary()["test"]  # type: ignore[index]
+    photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        lab.say_synthetic(run.synthetic)
+        st.caption(
+            f"Right on {shell.percent_markdown(test['accuracy'], test['intervals']['accuracy'])} of "
+            f"{test['pictures']:,} test pictures ({photos}) of {shell.plain(run.config.data)}, all classes named. "
+            "For research and teaching, not for diagnosis."
+        )
+
+
+# The network
+
+
+def predictor(chosen: Chosen) -> Shared:
+    """The run's network, loaded once for all sessions; LabError where it can't be."""
+    run = chosen.run
+    changed = max((file.stat().st_mtime_ns for file in run.folder.glob("*.json")), default=0)
+    return Shared(_loaded(str(workspace.home()), run.name, changed, chosen.average_turns))
+
+
+@st.cache_resource(max_entries=NETWORKS, show_spinner="Loading the network …")
+def _loaded(home: str, run: str, changed: int, average_turns: bool) -> Predictor:
+    from bloodcell_core.inference.predictor import Predictor
+
+    loaded = Predictor(Run(run), average_turns=average_turns)
+    # After each run of a page Streamlit collects garbage: among PyTorch's objects that takes longer than the page.
+    gc.collect()
+    gc.freeze()
+    return loaded
+
+
+class Shared:
+    """A predictor as many sessions use it: few at a time, each for a part of its pictures."""
+
+    def __init__(self, loaded: Predictor):
+        self._loaded = loaded
+        self.fields_possible = loaded.fields_possible
+
+    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
+        remaining = iter(pictures)
+        while part := list(islice(remaining, PART)):
+            with _turns:
+                answers = list(self._loaded.classify(part, kind))
+            yield from answers
+
+    def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
+        with _turns:
+            return self._loaded.classify_squares(picture, boxes)
+
+
+def show_failure(error: Exception) -> None:
+    """Says what went wrong in the line that the error carries; what isn't ours to explain goes to the server's log."""
+    if not isinstance(error, LabError | OSError):
+        raise error
+    shell.show_error(str(error))
+
+
+def spot(key: str) -> dict[str, Any]:
+    """A part of this session's memory."""
+    found: dict[str, Any] = st.session_state.setdefault(key, {})
+    return found

@@ -1,0 +1,37 @@
+// What both pictures of cells share: what a person does is sent until the server says that it has it. Two acts in quick
+// succession would otherwise be one: a newer message takes the place of one that no run has read yet.
+const queues = new WeakMap()
+
+function queueOf(parent, data, setTriggerValue) {
+  if (!queues.has(parent)) {
+    queues.set(parent, { nonce: Math.random().toString(36).slice(2), last: 0, waiting: [] })
+  }
+  const queue = queues.get(parent)
+  if (data.acked?.nonce === queue.nonce) {
+    queue.waiting = queue.waiting.filter((act) => act.seq > data.acked.seq)
+  }
+  queue.send = (act) => {
+    queue.waiting.push({ ...act, seq: ++queue.last })
+    setTriggerValue("acts", { nonce: queue.nonce, acts: queue.waiting })
+  }
+  return queue
+}
+
+// A class's key: 1 to 9 in the order of the classes.
+function classOfKey(key, classes) {
+  return /^[1-9]$/.test(key) ? classes[Number(key) - 1] : undefined
+}
+
+function node(name, className, ...children) {
+  const made = document.createElement(name)
+  if (className) made.className = className
+  made.append(...children)
+  return made
+}
+
+// As many children as there are items, nodes kept from run to run so that the focus stays where it is.
+function keep(parent, items, make) {
+  while (parent.children.length > items.length) parent.lastChild.remove()
+  while (parent.children.length < items.length) parent.append(make())
+  return [...parent.children]
+}

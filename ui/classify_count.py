@@ -1,0 +1,181 @@
+"""The differential count of a slide, and what is taken away from the page: table, report, confirmed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.document import Html, tag
+from bloodcell_core.inference.differential import differential_of
+from bloodcell_core.inference.slide_cells import CountedPicture, counts_of, csv_of, final_answer
+from bloodcell_core.inference.slide_dataset import confirmed_cells, send_to_dataset
+from bloodcell_core.inference.slide_report import Gathered, percent, slide_report
+from bloodcell_core.inference.slides import Slide
+from bloodcell_core.runs import Run
+from ui import classify, lab, shell
+from ui.theme import css_colours, pretty
+
+STYLE = """<style>
+.lab-count { font-size: .86rem; font-variant-numeric: tabular-nums; }
+.lab-count .line { display: grid; grid-template-columns: minmax(0, 1fr) auto minmax(9.2em, auto); gap: .6em; }
+.lab-count .line > :nth-child(n + 2) { text-align: right; }
+.lab-count .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 600; }
+.lab-count .quiet { opacity: .7; font-size: .78rem; }
+.lab-count .track { position: relative; height: 16px; margin: 2px 0 1px; border-radius: 4px;
+  background: color-mix(in srgb, currentColor 7%, transparent); }
+.lab-count .track span { position: absolute; }
+.lab-count .fill { top: 4px; height: 8px; border-radius: 4px; min-width: 2px; }
+.lab-count .limits { top: 7px; height: 2px; background: currentColor; }
+.lab-count .limits::before, .lab-count .limits::after { content: ""; position: absolute; top: -3px; width: 2px;
+  height: 8px; background: currentColor; }
+.lab-count .limits::after { right: 0; }
+.lab-count .usual { top: 0; height: 16px; border: 1px dashed currentColor; border-width: 0 1px; opacity: .55;
+  background: color-mix(in srgb, currentColor 9%, transparent); }
+.lab-count > div { margin-bottom: .55rem; }
+</style>"""
+
+
+def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) -> tuple[dict[str, Any], int]:
+    """The differential count, and how many cells a person gave a class that this run doesn't know."""
+    run = chosen.run
+    count, by_hand, elsewhere = counts_of(pictures, run.classes)
+    changed = (run.folder / "predictions.parquet").stat().st_mtime_ns
+    told = _differential(
+        str(workspace.home()), run.name, changed, chosen.threshold, (tuple(count.named.items()), *count[1:]),
+        tuple(by_hand.items()), run, count,
+    )  # fmt: skip
+    return told, elsewhere
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _differential(
+    home: str, run: str, changed: int, threshold: float, counts: tuple[Any, ...], by_hand: tuple[tuple[str, int], ...],
+    _run: Run, _count: Any,
+) -> dict[str, Any]:  # fmt: skip
+    return differential_of(_run, _count, threshold, dict(by_hand))
+
+
+def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> None:
+    """Draws the count: a bar a class with its exact limits and the reference range, and what was set aside."""
+    aside = told["set_aside"]
+    by_hand = f", {told['by_hand']:,} by hand" if told["by_hand"] else ""
+    st.markdown(f"**{told['cells']:,} cells counted** :small[:gray[{by_hand.removeprefix(', ')}]]")
+    colours = css_colours(classes)
+    st.html(
+        STYLE
+        + tag("div", {"class": "lab-count"}, *(_row(name, told["classes"][name], colours[name]) for name in classes))
+    )
+    if told["few"]:
+        st.caption(f":material/info: {told['few'][:1].upper()}{shell.plain(told['few'][1:])}.")
+    parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]
+    parts += [f"{elsewhere:,} of classes that this run doesn't know"] if elsewhere else []
+    border = f" {told['at_border']:,} of all cells are cut by a picture's border." if told["at_border"] else ""
+    st.caption(f"Set aside: {', '.join(parts)}.{border}")
+    warnings = (told["correction"] or {"warnings": []})["warnings"]
+    with st.expander("How this is counted"):
+        st.caption(
+            "The bar is the share of the counted cells, the line its exact 95% limits, the dashed band the reference "
+            f"range ({shell.plain(told['reference_source'])}). *Corrected*: for the mistakes that this network makes "
+            "on its own validation and test pictures, with the uncertainty of both; unsure cells are shared out by it, "
+            "cells classified by hand stand as they are."
+        )
+        for warning in warnings:
+            st.caption(f":material/warning: {warning[:1].upper()}{shell.plain(warning[1:])}.")
+
+
+def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:
+    """One class: name, cells, share; the bar; what it is corrected to."""
+
+    def across(kind: str, ends: Sequence[float], style: str = "") -> Html:
+        low, high = ends
+        return tag("span", {"class": kind, "style": f"left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%;{style}"})
+
+    bar = [across("usual", row["reference"])] if row["reference"] else []
+    if row["percent"] is not None:
+        bar += [across("fill", (0, row["percent"]), f"background:{colour}"), across("limits", row["interval"])]
+    share = percent(row["percent"], row["interval"])
+    below = (
+        [f"corrected {percent(row['corrected'], row['corrected_interval'])}"] if row["corrected"] is not None else []
+    )
+    below += ["adults {:g} to {:g}%".format(*row["reference"])] if row["reference"] else []
+    return tag(
+        "div", {},
+        tag(
+            "div", {"class": "line"},
+            tag("span", {"class": "name"}, pretty(name)), tag("span", {}, f"{row['cells']:,}"), tag("span", {}, share),
+        ),
+        tag("div", {"class": "track", "role": "img", "aria-label": f"{pretty(name)}: {share}"}, *bar),
+        tag("div", {"class": "quiet"}, " · ".join(below)),
+    )  # fmt: skip
+
+
+# To take away
+
+
+def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str, Any], chosen: classify.Chosen) -> None:
+    """Draws the buttons that give the table, the report, and the confirmed cells as a dataset."""
+    run = chosen.run
+    stem = workspace.slug(slide.name) or "slide"
+    with st.container(horizontal=True, key="classify_outputs"):
+        st.download_button(
+            "CSV", csv_of(slide, pictures, run.classes, run.name), f"{stem}.csv", "text/csv",
+            icon=":material/download:", on_click="ignore", help="A row a cell, with what was corrected by hand.",
+        )  # fmt: skip
+        st.download_button(
+            "Report", lambda: _report(slide, pictures, told, run), f"{stem}.html", "text/html",
+            icon=":material/description:", on_click="ignore", help="One page or two, to be printed or sent.",
+        )  # fmt: skip
+        confirmed = len(confirmed_cells(pictures))
+        if st.button(
+            "To a dataset", icon=":material/library_add:", disabled=not confirmed,
+            help=f"The {confirmed:,} cells with a class given or confirmed by hand, to train on."
+            if confirmed else "Confirm some cells first, or give them a class.",
+        ):  # fmt: skip
+            _send_dialog(slide, pictures)
+
+
+def _report(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str, Any], run: Run) -> str:
+    gathered = Gathered(run.classes)
+    for counted in pictures:
+        if counted.kind != "out":
+            gathered.add(final_answer(counted), partial(slide.read, counted.picture))
+    return slide_report(slide.name, gathered, told, run)
+
+
+@st.dialog("Confirmed cells to a dataset")
+def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
+    cells = confirmed_cells(pictures)
+    counts = {name: sum(cell.label == name for _, cell in cells) for name in sorted({str(c.label) for _, c in cells})}
+    st.markdown(
+        f"**{len(cells):,} confirmed cells**: "
+        + ", ".join(f"{shell.plain(pretty(k))} {n:,}" for k, n in counts.items())
+    )
+    st.caption(
+        "Each becomes a picture of its own; cells of one picture stay together when training and test are cut apart. A "
+        "dataset is never changed once it is made: to add to one, another is built under a new name, with its test "
+        "split as it was and the new cells in training."
+    )
+    alone = "– none: these cells alone –"
+    base = st.selectbox("Together with the pictures of", [alone, *lab.dataset_names()])
+    name = st.text_input("Name of the new dataset", value="my-cells" if base == alone else f"{base}-and-mine")
+    if not st.button("Make it", type="primary", disabled=not name):
+        return
+    bar = st.progress(0.0, "Cutting out …")
+    try:
+        made = send_to_dataset(
+            slide, pictures, name, None if base == alone else lab.dataset(base),
+            lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} pictures"),
+        )  # fmt: skip
+    except (LabError, OSError) as error:
+        bar.empty()
+        shell.show_error(str(error))
+        return
+    bar.empty()
+    st.success(f"**{shell.plain(made.name)}** holds {len(made.pictures):,} pictures.", icon=":material/check_circle:")
+    st.page_link("pages/1_Browse.py", label="Look at it", query_params={"dataset": made.name})
+    st.page_link("pages/2_Train.py", label="Train on it", query_params={"dataset": made.name})

@@ -1,0 +1,135 @@
+"""One cell on the Classify page: what the network saw and said, and on request why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import streamlit as st
+
+from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.inference.slides import Slide
+from bloodcell_core.runs import Run
+from ui import charts, classify_pictures, classify_slide, lab, shell
+from ui.neighbours import finder
+from ui.review_cards import explainer
+from ui.theme import pretty
+
+NOT_A_CELL = "not a cell"
+HEAT = 0.5  # of the picture is covered by a heat map at its hottest
+WHY = {"heat": "Heat map", "alike": "Most alike"}
+ALIKE = 4  # training cells that are shown
+
+
+def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool) -> None:
+    """Draws the cell that is chosen on a picture: wide below an editor, else narrow, with the classes."""
+    cell: CountedCell | None = counted.cells[0] if counted.cells else None
+    if editor:
+        chosen = classify_slide.chosen_cell(counted)
+        cell = next((cell for cell in counted.cells if cell.id == chosen), None)
+    if cell is None:
+        if editor and counted.cells:
+            st.caption("Click a cell to see what the network says of it.")
+        return
+    try:
+        pixels = classify_slide.cut_out(slide.id, counted.picture.stored, cell.box, slide, counted.picture)
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    with st.container(border=True, key="classify_detail"):
+        if editor:
+            picture, words, shares = st.columns([2, 4, 4], vertical_alignment="center")
+        else:
+            picture, words = st.columns([2, 3], vertical_alignment="center")
+            shares = st.container()
+        with words:
+            _say(cell)
+            why = st.pills(
+                "Why?", list(WHY), selection_mode="multi", format_func=WHY.get, key="classify_why",
+                help="Where the network sees what speaks for its answer (Grad-CAM), and the labelled training cells "
+                "that it finds most like this one.",
+            )  # fmt: skip
+        with shares:
+            if cell.answer:
+                charts.probability_bars(cell.answer.probabilities, classes=run.classes, bold=cell.answer.likeliest)
+            if not editor:
+                number = counted.picture.number
+                _class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))
+        shown = _with_heat(slide, counted, cell, run, pixels) if "heat" in why and cell.answer else pixels
+        picture.image(shown, width="stretch", alt=f"{classify_pictures.name_of(cell)}, as the network is shown it")
+        if "alike" in why and cell.answer:
+            _alike(run, pixels)
+
+
+def _say(cell: CountedCell) -> None:
+    by_hand = " by hand" if cell.state == "confirmed" else ""
+    st.markdown(f"**{shell.plain(classify_pictures.name_of(cell))}**{by_hand}")
+    if cell.answer and cell.state == "confirmed" and cell.answer.likeliest != cell.label:
+        st.caption(f"The network says {shell.plain(pretty(cell.answer.likeliest))}.")
+    elif cell.reason and cell.state not in ("confirmed", "ok"):
+        st.caption(f"{cell.reason[:1].upper()}{shell.plain(cell.reason[1:])}.")
+
+
+def _class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[Any], None]) -> None:
+    now = NOT_A_CELL if cell.state == "removed" else (cell.label if cell.state == "confirmed" else None)
+    key = f"classify_label_{cell.id}_{now}"
+
+    def changed() -> None:
+        picked = st.session_state[key]
+        if cell.state == "removed" and picked != NOT_A_CELL:
+            apply({"do": "restore", "cell": cell.id})
+        if picked == NOT_A_CELL:
+            apply({"do": "remove", "cell": cell.id})
+        elif picked:
+            apply({"do": "label", "cell": cell.id, "label": picked, "box": list(cell.box)})
+        elif cell.state == "confirmed":
+            apply({"do": "unlabel", "cell": cell.id})
+
+    st.pills(
+        "Class by hand", [*classes, NOT_A_CELL], default=now, format_func=pretty, key=key, on_change=changed
+    )
+
+
+# Why
+
+
+def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run, pixels: np.ndarray) -> np.ndarray:
+    """The cell with what speaks for the network's answer laid over it; of an ensemble the mean of its maps."""
+    try:
+        heat = _heat(str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, run, pixels)
+    except LabError as error:
+        st.caption(shell.plain(str(error)))
+        return pixels
+    wide = cv2.resize(heat, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    hot = cv2.cvtColor(cv2.applyColorMap((255 * wide).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    share = HEAT * wide[:, :, None]
+    return np.clip((1 - share) * pixels + share * hot, 0, 255).astype(np.uint8)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking where the network looks …")
+def _heat(
+    home: str, run: str, slide: str, stored: str, box: tuple[int, ...], _run: Run, _pixels: np.ndarray
+) -> np.ndarray:
+    from bloodcell_core.data.views import resize
+
+    maps = [explainer(member).heat_map(resize(_pixels, member.config.size)) for member in _run.members]
+    size = max(len(heat) for heat in maps)
+    return np.mean([cv2.resize(heat, (size, size)) for heat in maps], axis=0)
+
+
+def _alike(run: Run, pixels: np.ndarray) -> None:
+    try:
+        data = lab.dataset(run.config.data)
+        with st.spinner("Looking the training cells through …"):
+            rows = finder().like(run, data, pixels, ALIKE)
+    except LabError as error:
+        st.caption(f"The training cells can't be shown: {shell.plain(str(error))}")
+        return
+    st.caption("Most alike among the labelled training cells, the nearest first")
+    labels = data.pictures.label
+    for place, column, src in zip(rows, st.columns(ALIKE), lab.thumbnails(data, rows, "cell"), strict=False):
+        column.image(src, width="stretch", alt=pretty(labels[place]), caption=shell.plain(pretty(labels[place])))

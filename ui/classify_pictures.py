@@ -1,0 +1,175 @@
+"""A slide's cells as a page shows them: boxes on a field, or rows; and what a person does to them, taken in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from ui.shell import percent
+from ui.theme import css_colours, pretty
+
+QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class
+STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}
+FEW = 14  # boxes that have room for their class's name
+USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
+
+_HERE = Path(__file__).parent
+_ACTS = (_HERE / "classify_acts.js").read_text(encoding="utf-8")
+_FIELD = st.components.v2.component(
+    "lab_field",
+    html='<div class="editor"><div class="tools" role="toolbar" aria-label="Correct the cell"></div>'
+    '<div class="frame"><div class="stage"><img draggable="false"><div class="boxes"></div>'
+    '<div class="draft" hidden></div></div></div><p class="say" aria-live="polite"></p></div>',
+    css=(_HERE / "classify_field.css").read_text(encoding="utf-8"),
+    js=_ACTS + (_HERE / "classify_field.js").read_text(encoding="utf-8"),
+)
+_ROWS = st.components.v2.component(
+    "lab_cell_rows",
+    html='<div class="rows" role="group" aria-label="Cells"></div>',
+    css=(_HERE / "classify_rows.css").read_text(encoding="utf-8"),
+    js=_ACTS + (_HERE / "classify_rows.js").read_text(encoding="utf-8"),
+)
+
+Act = Mapping[str, Any]
+"""What a person did: `do`, and with it `cell`, `label`, `box`."""
+
+
+def field_editor(
+    counted: CountedPicture,
+    image: str,
+    classes: Sequence[str],
+    *,
+    key: str,
+    selected: str | None,
+    can_undo: bool,
+    apply: Callable[[Act], None],
+) -> None:
+    """Draws a field with its cells as boxes that can be chosen, drawn, moved, resized, given a class and taken out.
+
+    `image` is a data URI of the picture at any size; `apply` is called with each act, once and in order, before the
+    page is drawn with what it changed.
+    """
+    colours = css_colours(classes)
+    answer = counted.answer
+    sides = sorted(cell.box[2] - cell.box[0] for cell in counted.cells)
+    standing = len(counted.standing)
+    data = {
+        "picture": counted.picture.number,
+        "image": image,
+        "alt": f"Smear field {counted.picture.number}",
+        "width": answer.width,
+        "height": answer.height,
+        "cells": [
+            _box(cell, place, colours, with_class=len(counted.cells) <= FEW)
+            for place, cell in enumerate(counted.cells, 1)
+        ],
+        "classes": [{"name": name, "title": pretty(name), "colour": colours[name]} for name in classes],
+        "selected": selected,
+        "can_undo": can_undo,
+        "usual_side": sides[len(sides) // 2] if sides else round(USUAL_SIDE * min(answer.width, answer.height)),
+        "say": f"{standing} {'cell' if standing == 1 else 'cells'}. Keys: arrows go from cell to cell, 1 to 9 give a "
+        "class, C confirms, Del takes out, M moves, A adds, U undoes.",
+    }
+    _mounted(_FIELD, key, data, apply)
+
+
+def _box(cell: CountedCell, place: int, colours: Mapping[str, str], with_class: bool) -> dict[str, Any]:
+    name = name_of(cell)
+    sign = " ✓" if cell.state == "confirmed" else ""
+    return {
+        "id": cell.id,
+        "box": list(cell.box),
+        "tag": f"{place} {name}{sign}" if with_class else f"{place}{sign}",
+        "title": f"Cell {place}: {name}" + (f", {cell.reason}" if cell.reason else ""),
+        "state": cell.state,
+        "colour": colour_of(cell, colours),
+        "named": named(cell),
+        "confirmed": cell.label if cell.state == "confirmed" else None,
+    }
+
+
+def cell_rows(
+    rows: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    *,
+    key: str,
+    selected: str | None,
+    can_undo: bool,
+    apply: Callable[[Act], None],
+) -> None:
+    """Draws cells as rows (`row_of`) that can be chosen and given a class; `apply` is as in `field_editor`."""
+    data = {
+        "rows": list(rows),
+        "classes": [{"name": name} for name in classes],
+        "selected": selected,
+        "can_undo": can_undo,
+    }
+    _mounted(_ROWS, key, data, apply)
+
+
+def row_of(counted: CountedPicture, thumbnail: str, classes: Sequence[str], file: str) -> dict[str, Any]:
+    """A picture of one cell, or one that can't be read, as a row; its `id` is the picture's number."""
+    colours = css_colours(classes)
+    number = str(counted.picture.number)
+    cell = counted.cells[0] if counted.cells else None
+    state = cell.state if cell else counted.answer.state
+    name = name_of(cell) if cell else STATE_WORDS.get(state, state)
+    notes = [counted.answer.reason, cell.reason if cell else ""]
+    if counted.kind == "out":
+        notes.insert(0, "left out of the count")
+    shares = cell.answer.probabilities if cell and cell.answer else {}
+    figure = f" {percent(shares[str(cell.label)])}" if cell and cell.state == "ok" else ""
+    sign = " ✓" if cell and cell.state == "confirmed" else ""
+    return {
+        "id": number,
+        "src": thumbnail,
+        "tag": name + figure + sign,
+        "file": file,
+        "title": f"{file}: {name}",
+        "note": "; ".join(note for note in notes if note),
+        "state": state,
+        "colour": colour_of(cell, colours) if cell else QUIET,
+        "named": named(cell) if cell else None,
+        "box": list(cell.box) if cell else None,
+        "bars": [
+            {"title": pretty(name), "share": share, "colour": colours[name], "words": percent(share)}
+            for name, share in shares.items()
+        ],
+    }
+
+
+def name_of(cell: CountedCell) -> str:
+    """What a cell is called: its class, or why it has none."""
+    return pretty(cell.label) if cell.label else STATE_WORDS[cell.state]
+
+
+def named(cell: CountedCell) -> str | None:
+    """The class that confirming a cell gives it: the one that it is called, or the likeliest."""
+    if cell.label:
+        return cell.label
+    return cell.answer.likeliest if cell.answer else None
+
+
+def colour_of(cell: CountedCell, colours: Mapping[str, str]) -> str:
+    return colours.get(cell.label or "", QUIET)
+
+
+def _mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act], None]) -> None:
+    """Mounts a component whose acts are numbered: each is applied once, however often the browser sends it."""
+    acked = st.session_state.setdefault(f"{key}-acked", {})
+
+    def take() -> None:
+        sent = st.session_state[key].acts
+        if not isinstance(sent, dict):
+            return
+        last = acked.get("seq", 0) if acked.get("nonce") == sent.get("nonce") else 0
+        for act in sent.get("acts", ()):
+            if act["seq"] > last:
+                acked.update(nonce=sent["nonce"], seq=act["seq"])
+                apply(act)
+
+    component(key=key, data=data | {"acked": dict(acked)}, on_acts_change=take)

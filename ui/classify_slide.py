@@ -1,0 +1,313 @@
+"""One slide on the Classify page: its answers are completed, shown as fields or rows, and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import streamlit as st
+
+from bloodcell_core.cells import Box, cut_square
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slides
+from bloodcell_core.inference.corrections import Correction, is_box
+from bloodcell_core.inference.fields import square_around
+from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, unanswered, unanswered_squares
+from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all, counted_pictures
+from bloodcell_core.inference.slides import Slide, SlidePicture
+from bloodcell_core.runs import Run
+from ui import classify, classify_pictures, classify_start, gallery, shell
+from ui.classify_pictures import Act
+from ui.gallery import Tile, thumbnail
+
+SHOWN_SIDE = 1600  # pixels of a field's longer side on the page
+MANY = 8  # pictures from which on a bar tells how far it is
+ROWS, FIELDS = 25, 24  # a page
+ROW_PX, FILM_PX = 96, 84
+SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
+TOLD = "classify_told"  # session: what a change met with, to be said in the next drawing
+CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
+
+
+def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
+    """The slide's pictures as they count, after the network has answered what was missing; with progress for many."""
+    answers = SlideAnswers(slide, chosen.run.name, chosen.average_turns)
+    waiting = len(unanswered(slide, answers))
+    if waiting or unanswered_squares(slide, answers):
+        bar = st.progress(0.0, f"{waiting:,} pictures …") if waiting > MANY else None
+
+        def tell(done: int, total: int) -> None:
+            if bar and (done % MANY == 0 or done == total):
+                bar.progress(done / total, f"{done:,} of {total:,} pictures classified")
+
+        answer_missing(slide, answers, classify.predictor(chosen), tell)
+        if bar:
+            bar.empty()
+    return counted_pictures(slide, answers, chosen.threshold)
+
+
+def view_of(counted: CountedPicture) -> str:
+    """Where a picture is shown: among the fields or, as one cell or as none that can be read, among the cells."""
+    kind = counted.answer.kind if counted.kind == "out" else counted.kind
+    return "fields" if kind == "field" else "cells"
+
+
+def head(slide: Slide, run: Run) -> None:
+    """Draws the slide's name, and what can be done with it as a whole."""
+    if slide.run != run.name:
+        try:
+            slides.choose_run(slide, run.name)
+        except LabError as error:
+            shell.show_error(str(error))
+    with st.container(horizontal=True, vertical_alignment="center", key="classify_head"):
+        if st.button("All slides", icon=":material/arrow_back:"):
+            classify_start.open_slide(None)
+        st.subheader(shell.plain(slide.name), anchor=False, width="content")
+        if slide.synthetic:
+            shell.synthetic_badge()
+        st.space("stretch")
+        with st.popover("Add pictures", icon=":material/add_photo_alternate:"):
+            classify_start.take_more(slide)
+        with st.popover("Rename", icon=":material/edit:"):
+            _rename(slide)
+        with st.popover("Delete", icon=":material/delete:"):
+            _delete(slide)
+
+
+def _rename(slide: Slide) -> None:
+    name = st.text_input("Name", value=slide.name, max_chars=slides.MAX_NAME, key=f"classify_name_{slide.version}")
+    st.button("Keep the name", type="primary", disabled=name == slide.name, on_click=_keep_name, args=(slide, name))
+
+
+def _keep_name(slide: Slide, name: str) -> None:
+    try:
+        slides.rename(slide, name)
+    except LabError as error:
+        st.session_state[TOLD] = str(error)
+
+
+def _delete(slide: Slide) -> None:
+    st.markdown(
+        f"This deletes the slide's {len(slide.pictures):,} pictures and {len(slide.corrections):,} corrections."
+    )
+    sure = st.checkbox("I want that", key=f"classify_sure_{slide.id}")
+    if st.button("Delete the slide", type="primary", disabled=not sure):
+        try:
+            slides.remove(slide.id)
+        except LabError as error:
+            shell.show_error(str(error))
+            return
+        classify_start.open_slide(None)
+
+
+# What a person does
+
+
+def change(act: Act, number: int, classes: Sequence[str]) -> None:
+    """Does what a person did to picture `number`: chooses a cell, or corrects the slide as it was last drawn."""
+    seen: Slide = st.session_state[SEEN]
+    do, cell, box = act["do"], str(act.get("cell", "")), tuple(act.get("box") or ())
+    if do == "select":
+        classify.spot(CHOSEN)[number] = cell
+        return
+    try:
+        if do == "undo":
+            st.session_state[SEEN] = slides.undo(seen)
+            return
+        if (box and not is_box(box)) or (do == "label" and act.get("label") not in classes):
+            raise LabError("the page sent a correction that can't be understood: load it anew")
+        made = Correction(
+            number, do, cell or ("new" if do == "add" else ""), act.get("label", ""),
+            square_around(box) if do in ("add", "move") else box or None,  # type: ignore[arg-type]
+        )  # fmt: skip
+        now = slides.correct(seen, [made])
+        st.session_state[SEEN] = now
+        if do == "add":
+            classify.spot(CHOSEN)[number] = now.corrections[-1].cell
+    except LabError as error:
+        st.session_state[TOLD] = str(error)
+
+
+def change_all(changes: Sequence[Correction]) -> None:
+    """Makes several corrections as one, which one undoing takes back."""
+    try:
+        st.session_state[SEEN] = slides.correct(st.session_state[SEEN], changes)
+    except LabError as error:
+        st.session_state[TOLD] = str(error)
+
+
+def say_told() -> None:
+    """Shows, once, what the last change met with."""
+    if told := st.session_state.pop(TOLD, None):
+        st.warning(shell.plain(told), icon=":material/sync_problem:")
+
+
+# Fields
+
+
+def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> CountedPicture:
+    """Draws the fields' film strip and the one that the address names, to be corrected; returns that one."""
+    numbers = [counted.picture.number for counted in pictures]
+    asked = shell.address("picture")
+    place = numbers.index(int(asked)) if asked and asked.isdigit() and int(asked) in numbers else 0
+    counted = pictures[place]
+    if len(pictures) > 1:
+        _film(slide, pictures, place)
+    number = counted.picture.number
+    words = shell.plain(counted.picture.file)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**Field {place + 1} of {len(pictures)}** :small[{words}]", width="stretch")
+        picture_menu(counted, field=True)
+    if counted.kind == "out":
+        st.caption(":material/visibility_off: Left out of the count.")
+    if counted.answer.reason:
+        st.caption(shell.plain(counted.answer.reason))
+    try:
+        image = shown(slide.id, counted.picture.stored, slide, counted.picture)
+    except LabError as error:
+        shell.show_error(str(error))
+        return counted
+    classify_pictures.field_editor(
+        counted, image, classes, key="classify_field", selected=chosen_cell(counted),
+        can_undo=slide.last_change is not None, apply=lambda act: change(act, number, classes),
+    )  # fmt: skip
+    return counted
+
+
+def _film(slide: Slide, pictures: Sequence[CountedPicture], place: int) -> None:
+    # Numbered pages are the rows' and the fields' alike: the one that is looked at decides where the strip stands.
+    start = place // FIELDS * FIELDS
+    tiles = [
+        Tile(
+            str(counted.picture.number),
+            _thumbnail(slide, counted, None, FILM_PX),
+            f"Field {start + at + 1}: {counted.picture.file}",
+            "var(--st-border-color)",
+            caption=f"{start + at + 1} · {len(counted.standing)}",
+        )
+        for at, counted in enumerate(pictures[start : start + FIELDS])
+    ]
+    with st.container(key="classify_film"):
+        clicked = gallery.gallery(tiles, "film", tile_px=FILM_PX, selected=str(pictures[place].picture.number))
+        if len(pictures) > FIELDS:
+            with st.container(horizontal=True):
+                if start:
+                    st.button("Earlier fields", on_click=_go, args=(pictures[start - 1].picture.number,))
+                if start + FIELDS < len(pictures):
+                    st.button("Further fields", on_click=_go, args=(pictures[start + FIELDS].picture.number,))
+    if clicked:
+        _go(int(clicked))
+        st.rerun()
+
+
+def _go(number: int) -> None:
+    shell.set_address(picture=number)
+
+
+def chosen_cell(counted: CountedPicture) -> str | None:
+    """The id of the cell that is chosen on a picture, where there is one."""
+    chosen = classify.spot(CHOSEN).get(counted.picture.number)
+    return chosen if any(cell.id == chosen for cell in counted.cells) else None
+
+
+def picture_menu(counted: CountedPicture, *, field: bool) -> None:
+    """What can be said of a picture as a whole."""
+    number = counted.picture.number
+    other = ("It shows one cell", "cell") if field else ("It is a smear field", "field")
+    with st.popover("This picture", icon=":material/tune:"):
+        if field:
+            named = confirm_all([counted])
+            st.button(
+                f"Confirm its {len(named)} named cells" if named else "No named cell to confirm",
+                on_click=change_all, args=(named,), disabled=not named, width="stretch", icon=":material/done_all:",
+            )  # fmt: skip
+        st.button(other[0], on_click=change_all, args=([Correction(number, other[1])],), width="stretch")
+        put = ("Count it again", "auto") if counted.kind == "out" else ("Leave it out of the count", "out")
+        st.button(put[0], on_click=change_all, args=([Correction(number, put[1])],), width="stretch")
+
+
+# Rows
+
+
+def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> CountedPicture | None:
+    """Draws pictures of one cell each, a page at a time; returns the one that is chosen."""
+    kinds = {"all": "all", "aside": "set aside", "refused": "refused"} | {f"c{i}": c for i, c in enumerate(classes)}
+    members = {key: [counted for counted in pictures if _belongs(counted, key, kinds[key])] for key in kinds}
+    offered = [key for key in kinds if members[key]]
+    show = shell.bound_selectbox(
+        "Show", offered, "show", default="all", width=260,
+        format_func=lambda key: f"{kinds[key].capitalize()} ({len(members[key]):,})",
+    )  # fmt: skip
+    wanted = members[show]
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(len(wanted), ROWS)
+    part = wanted[start:stop]
+    chosen = next((one for one in part if str(one.picture.number) == shell.address("picture")), part[0])
+
+    def apply(act: Act) -> None:
+        number = int(act.get("cell") or chosen.picture.number)
+        if act["do"] == "select":
+            shell.set_address(picture=number)
+            return
+        counted = next((one for one in part if one.picture.number == number), None)
+        if act["do"] == "undo" or (counted and counted.cells):
+            change(act if act["do"] == "undo" else {**act, "cell": counted.cells[0].id}, number, classes)  # type: ignore[union-attr]
+
+    with above:
+        drawn = [
+            classify_pictures.row_of(
+                one, _thumbnail(slide, one, one.cells[0].box if one.cells else None, ROW_PX), classes, one.picture.file
+            )
+            for one in part
+        ]
+        classify_pictures.cell_rows(
+            drawn, classes, key="classify_rows", selected=str(chosen.picture.number),
+            can_undo=slide.last_change is not None, apply=apply,
+        )  # fmt: skip
+    return chosen
+
+
+def _belongs(counted: CountedPicture, key: str, name: str) -> bool:
+    cell = counted.cells[0] if counted.cells else None
+    state = cell.state if cell else counted.answer.state
+    if key in ("all", "refused"):
+        return key == "all" or state == "refused"
+    if key == "aside":
+        return state in ("unsure", "unlike", "removed") or counted.kind == "out"
+    return bool(cell and cell.label == name)
+
+
+# Pixels
+
+
+@st.cache_data(max_entries=24, show_spinner=False)
+def shown(slide: str, stored: str, _slide: Slide, _picture: SlidePicture) -> str:
+    """A picture as a data URI, no larger than the page shows it; LabError where it can't be read."""
+    pixels = decode_rgb(_slide.read(_picture))
+    return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
+
+
+@st.cache_data(max_entries=4000, show_spinner=False)
+def _small(slide: str, stored: str, box: Box | None, px: int, _slide: Slide, _picture: SlidePicture) -> str:
+    pixels = decode_rgb(_slide.read(_picture))
+    return thumbnail(cut_square(pixels, box) if box else pixels, px)
+
+
+def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) -> str:
+    if counted.answer.state == "refused" or not counted.picture.stored:
+        return ""
+    try:
+        return _small(slide.id, counted.picture.stored, box, px, slide, counted.picture)
+    except LabError:  # a file that was taken away by hand costs its own thumbnail
+        return ""
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def cut_out(slide: str, stored: str, box: Box, _slide: Slide, _picture: SlidePicture) -> np.ndarray:
+    """What the network is shown of a picture, uint8 side×side×3, at most 320 a side."""
+    cut = cut_square(decode_rgb(_slide.read(_picture)), box)  # a rectangle where the run sees whole pictures
+    side = min(320, len(cut))
+    return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)

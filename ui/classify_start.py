@@ -1,0 +1,192 @@
+"""What the Classify page begins with: pictures are handed in, or a slide of earlier is opened."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from bloodcell_core import workspace
+from bloodcell_core.data import demo
+from bloodcell_core.data.pictures import MAX_FILE_BYTES, SUFFIXES, encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slides
+from bloodcell_core.inference.handed_in import Handed, files_of
+from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
+from ui import shell
+
+MANY = 16  # pictures from which on a bar tells how far storing them is
+EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
+DROP = "classify_drop"  # session: how often the drop zone was emptied
+UPLOADED = "classify_uploaded"  # session: a new slide, to be opened
+
+
+def start(run: str) -> None:
+    """Draws the drop zone, examples, and the slides there are. Opens the slide that a person makes or picks."""
+    uploads = drop_zone()
+    if uploads:
+        _make(_name_of(uploads), run, uploads)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Nothing at hand?", width="content")
+        if st.button("Try two example cells", icon=":material/image:"):
+            _make("Two example cells", run, _example_cells(), synthetic=True)
+        if st.button("Try an example smear field", icon=":material/grain:"):
+            _make("Example smear field", run, [_example_field()], synthetic=True)
+        shell.synthetic_badge()
+    _earlier()
+
+
+def drop_zone(key: str = "") -> list[Any]:
+    """Draws where pictures are dropped, and gives the files, zips among them."""
+    folder = st.segmented_control(
+        "Hand in", ["Pictures or a zip", "A folder"], default="Pictures or a zip", required=True,
+        label_visibility="collapsed", key=f"{DROP}_what{key}",
+    ) == "A folder"  # fmt: skip
+    times = st.session_state.get(DROP, 0)
+    found: list[Any] = st.file_uploader(
+        "Drop a folder of pictures here" if folder else "Drop pictures of single cells, smear fields, or a zip here",
+        type=None if folder else [*(suffix[1:] for suffix in SUFFIXES), "zip"],
+        accept_multiple_files="directory" if folder else True, key=f"{DROP}_{key}_{folder}_{times}",
+        max_upload_size=MAX_FILE_BYTES // 2**20,
+        help=f"JPEG, PNG, TIFF (8 and 16 bit), WebP or BMP. At most {MAX_PICTURES:,} pictures and "
+        f"{MAX_BYTES // 2**30} GiB a slide. They stay on this machine.",
+    )  # fmt: skip
+    return found
+
+
+def take_more(slide: Slide) -> None:
+    """Lets a person add pictures to a slide."""
+    uploads = drop_zone("_more")
+    if uploads:
+        with _opened(uploads) as handed:
+            _stored(lambda progress: slides.add_pictures(slide, handed, progress), len(uploads))
+
+
+def _make(name: str, run: str, uploads: Sequence[Any], synthetic: bool = False) -> None:
+    with _opened(uploads) as handed:
+        _stored(lambda progress: slides.create(name, run, handed, synthetic, progress), len(uploads))
+
+
+def _stored(store: Any, count: int) -> None:
+    """Stores what was handed in, with progress, and opens the slide; or says why not."""
+    bar = st.progress(0.0, "Keeping the pictures …") if count > MANY else None
+
+    def tell(done: int, total: int) -> None:
+        if bar and (done % MANY == 0 or done == total):
+            bar.progress(done / total, f"{done:,} of {total:,} pictures kept")
+
+    try:
+        slide = store(tell)
+    except LabError as error:
+        shell.show_error(str(error))
+        return
+    finally:
+        if bar:
+            bar.empty()
+    st.session_state[DROP] = st.session_state.get(DROP, 0) + 1  # the files' memory is free again
+    open_slide(slide)
+
+
+def open_slide(slide: Slide | None) -> None:
+    """Goes to a slide, or back to where one is chosen."""
+    gone = dict.fromkeys(("picture", "view", "show", "page", "part"))
+    shell.set_address(slide=slide.id if slide else None, run=slide.run if slide else shell.address("run"), **gone)
+    st.rerun()
+
+
+class _opened:
+    """The files of a hand-in; zips are opened beside the workspace's slides until their pictures are stored."""
+
+    def __init__(self, uploads: Sequence[Any]):
+        self._uploads = uploads
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Iterator[Handed]:
+        return self._files()
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder:
+            self._folder.cleanup()
+
+    def _files(self) -> Iterator[Handed]:
+        for upload in self._uploads:
+            if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(upload.name).parts):
+                continue  # what systems leave in folders
+            if upload.name.lower().endswith(".zip"):
+                yield from self._of_zip(upload)
+            else:
+                yield upload.name, upload.getvalue
+
+    def _of_zip(self, upload: Any) -> Iterator[Handed]:
+        if self._folder is None:
+            parent = workspace.slides_dir()
+            parent.mkdir(parents=True, exist_ok=True)
+            self._folder = tempfile.TemporaryDirectory(dir=parent, prefix=".zip.")
+        path = Path(self._folder.name, workspace.slug(PurePosixPath(upload.name).stem) + ".zip")
+        with open(path, "wb") as file:
+            upload.seek(0)
+            while part := upload.read(2**20):
+                file.write(part)
+        for file, read in files_of([path]):
+            yield upload.name + file.removeprefix(str(path)), read
+
+
+def _name_of(uploads: Sequence[Any]) -> str:
+    first = PurePosixPath(uploads[0].name)
+    if len(first.parts) > 1:
+        return first.parts[0]
+    if len(uploads) == 1:
+        return first.stem
+    return f"{len(uploads)} pictures, {datetime.now():%d %b %H:%M}"
+
+
+class _Drawn:
+    """A picture that this program drew, as if it had been handed in."""
+
+    def __init__(self, name: str, pixels: np.ndarray):
+        self.name = name
+        self.getvalue = lambda: encode(pixels)
+
+
+def _example_cells() -> list[_Drawn]:
+    rng = np.random.default_rng(7)
+    return [_Drawn(f"synthetic {label}.png", demo.draw_picture(label, rng)) for label in ("neutrophil", "eosinophil")]
+
+
+def _example_field() -> _Drawn:
+    return _Drawn("synthetic field.png", demo.draw_field(np.random.default_rng(11), EXAMPLE_FIELD).pixels)
+
+
+# Slides of earlier
+
+
+def _earlier() -> None:
+    found, damaged = slides.listed()
+    for line in damaged:
+        shell.show_error(line)
+    if not found:
+        return
+    st.subheader("Slides", anchor=False)
+    table = pd.DataFrame(
+        {
+            "slide": slide.name + (" (synthetic)" if slide.synthetic else ""),
+            "pictures": len(slide.pictures),
+            "corrections": len(slide.corrections),
+            "made": pd.Timestamp(slide.created),
+            "answered by": slide.run,
+        }
+        for slide in found
+    )
+    picked = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="single-row", key="classify_slides",
+        column_config={"made": st.column_config.DatetimeColumn(format="distance")},
+    )  # fmt: skip
+    st.caption("Pick a slide to open it.")
+    if rows := picked.selection.rows:
+        open_slide(found[rows[0]])
