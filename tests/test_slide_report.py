@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bloodcell_core.cli import main
 from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
@@ -16,6 +17,7 @@ from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
 from bloodcell_core.inference.differential import differential, differential_of
 from bloodcell_core.inference.slide_report import Gathered, slide_report, write_slide_report
 from bloodcell_core.runs import Run
+from tests.conftest import write_zip
 from tests.test_report import HOSTILE, Read
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -115,3 +117,17 @@ def test_a_report_has_a_page_s_ending(done: Run, tmp_path: Path):
     with pytest.raises(LabError, match=r"written as \.html"):
         write_slide_report(tmp_path / "slide.pdf", "S", [], told, done)
     assert not list(tmp_path.glob("*.pdf"))
+
+
+def test_predict_writes_the_report_of_what_it_answered(done: Run, field: bytes, tmp_path: Path, capsys):
+    packed = write_zip(tmp_path / "slide.zip", {"a/one.png": field, "a/notes.txt": b"no picture"})
+    file = tmp_path / "report.html"
+    assert main(["predict", done.name, str(packed), "--report", str(file), "--threshold", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    page = read(file.read_text(encoding="utf-8"))
+    assert json.loads(page.json)["differential"] == told["differential"]
+    assert "slide.zip" in page.texts
+    pictures = [name for name, _ in page.elements if name == "img"]
+    assert len(pictures) == sum(len(answer["cells"]) for answer in told["pictures"]), "also of what lies in a zip"
+    assert main(["predict", done.name, str(packed), "--report", str(tmp_path / "report.pdf")]) == 2
+    assert "written as .html" in capsys.readouterr().err
