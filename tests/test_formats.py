@@ -172,7 +172,7 @@ def test_a_format_s_own_layout_is_recognised_and_read(tmp_path, name, kind):
         assert all(entry.label in Path(entry.file).parts for entry in entries)
 
 
-@pytest.mark.parametrize("name", set(FORMATS) - set(OF_ARRAYS))
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - set(OF_ARRAYS)))
 def test_a_reader_of_files_opens_no_picture(tmp_path, monkeypatch, name):
     source = open_source(write_files(tmp_path / "cells", SAMPLES[name]()))
     opened, read_file = [], source.read
