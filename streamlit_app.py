@@ -8,6 +8,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.curves import Course
 from ui import lab, recommendation, review, shell
 from ui.theme import pretty
 
@@ -46,6 +47,15 @@ def _to_review() -> str:
         return f"{review.left_to_review(run_folders.Run(trained[0]['run'])):,}"
     except LabError:  # its pictures or the database are gone: the Review page tells why
         return "–"
+
+
+def _losses(run: run_folders.Run) -> list[float | None]:
+    """The validation loss of each epoch; as far as the file can be read, which is told of."""
+    course = Course(run)
+    course.follow()
+    if course.problem:
+        shell.show_error(course.problem)
+    return [event.get("val_loss") for event in course.epochs]
 
 
 def _next_step() -> tuple[str, str, str]:
@@ -112,7 +122,7 @@ if own:
                 "Network": lab.network_title(run),
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],
-                "Validation loss": [event["val_loss"] for event in run.events()[0] if event["event"] == "epoch"],
+                "Validation loss": _losses(run),
                 "Test accuracy": shell.percent(test["accuracy"]) if test else "–",
                 "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
             }

@@ -61,6 +61,8 @@ class Job:
 
     def _recorded(self) -> dict[str, Any]:
         status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        if not (isinstance(status, dict) and isinstance(status.get("state"), str) and "updated" in status):
+            raise LabError(f"{self.folder / 'status.json'} is damaged")
         return status
 
     def tell(self, **changes: Any) -> None:

@@ -165,9 +165,14 @@ class Run:
         return float(moved or self.recorded_status()["queued"]), self.name
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run found on its test split, or None before it has ended."""
+        """What the run found on its test split, or None before it has ended. LabError where the file is damaged."""
         file = self.folder / "summary.json"
-        return workspace.read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        summary = workspace.read_json(file)
+        if not (isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)):
+            raise LabError(f"{file} is damaged: delete the folder")
+        return summary
 
     @property
     def temperature(self) -> float:
@@ -184,16 +189,24 @@ class Run:
         The probabilities are those at the run's `temperature`.
         """
         file = self.folder / "predictions.parquet"
-        if not file.exists():
-            raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({self.status()['state']})")
-        return pd.read_parquet(file)
+        if not file.exists() and (state := self.status()["state"]) != "done":
+            raise LabError(f"run {self.name!r} has no predictions: it hasn't finished ({state})")
+        try:
+            table = pd.read_parquet(file)
+        except (OSError, ValueError) as error:
+            why = str(error).splitlines()[0][:120]
+            raise LabError(f"run {self.name!r}: {file.name} can't be read ({why}): train it again") from None
+        wanted = {"image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in self.classes)}
+        if missing := sorted(wanted - {*table}):
+            raise LabError(f"run {self.name!r}: {file.name} has no column {missing[0]!r}: train it again")
+        return table
 
     def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The events of metrics.jsonl from byte `offset` on, and the offset to go on from.
 
         An unfinished last line is left for the next call. Where the file has been cut back (a resumed run goes back
         to its checkpoint) and `offset` is no line's end any more it is read from its beginning, which the caller
-        sees by a first event of step 1.
+        sees by a first event of step 1. LabError where a whole line is no event.
         """
         file = self.folder / "metrics.jsonl"
         if not file.exists():
@@ -205,7 +218,13 @@ class Run:
             whole = stream.read()
             end = stream.tell() - (len(whole) - (whole.rfind(b"\n") + 1))
         lines = whole[: whole.rfind(b"\n") + 1].splitlines()
-        return [json.loads(line) for line in lines], end
+        try:
+            events = [json.loads(line) for line in lines]
+        except ValueError:
+            events = [None]
+        if not all(isinstance(event, dict) and "event" in event for event in events):
+            raise LabError(f"{file} is damaged: a line of it is no event")
+        return events, end
 
     def log_tail(self, lines: int = 20) -> str:
         """The end of the worker's log."""
@@ -263,7 +282,9 @@ def _names_in(folder: Path) -> list[str]:
         (
             path.name
             for path in folder.iterdir()
-            if workspace.NAME_PATTERN.fullmatch(path.name) and (path / "config.json").exists()
+            if workspace.NAME_PATTERN.fullmatch(path.name)
+            # by either: one whose settings were lost is told of, not passed over
+            and ((path / "config.json").exists() or (path / "status.json").exists())
         ),
         reverse=True,
     )
@@ -276,8 +297,9 @@ def readable_runs() -> tuple[list[Run], list[str]]:
     for name in names():
         try:
             run = Run(name)
-            run.status()
-            run.summary()
+            state = run.status()["state"]
+            if run.summary() is None and state == "done":
+                raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
             good.append(run)
         except LabError as error:
             damaged.append(str(error))

@@ -19,6 +19,7 @@ flushed, then renamed, so that a reader never sees half a file.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -152,6 +153,23 @@ def is_held(lock: FileLock) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # nothing may be written here, which doesn't hinder a look
+        return _is_locked(lock.lock_file)
+
+
+def _is_locked(file: str) -> bool:
+    """Whether a process holds a lock file that this one may only read."""
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -84,8 +84,10 @@ def ask() -> None:
         weights = ask_weights(model, values.get("weights", "default"))
         with st.expander("Advanced settings"):
             settings = config_form.advanced_fields(values, key=preset)
+        data = lab.dataset(dataset)
+        data.pictures  # noqa: B018  (a table that can't be read is told of here)
         if model:
-            classes = len(lab.dataset(dataset).classes)
+            classes = len(data.classes)
             told.caption(shell.plain(about(model, settings["size"], settings["width"], classes)))
         if model and weights:
             config = TrainConfig(**settings | {"data": dataset, "model": model, "view": view, "weights": weights})

@@ -72,7 +72,9 @@ def _start(kind: str, **options: Any) -> None:
 
 def import_cards() -> None:
     """Draw a card for each import that is at work or has ended and wasn't dismissed; live while any is at work."""
-    jobs = import_jobs.jobs()
+    jobs, damaged = import_jobs.readable_jobs()
+    for line in damaged:
+        show_error(line)
     if jobs:
         busy = any(job.status()["state"] not in ENDED for job in jobs)
         st.fragment(_cards, run_every=TICK if busy else None)([job.name for job in jobs], busy)

@@ -75,13 +75,20 @@ def picture_map(content_hash: str, run_name: str | None, method: str, _data: Dat
 
 def predictions(run: Run) -> pd.DataFrame:
     """A finished run's predictions; not to be changed in place."""
+    return _predictions(str(run.folder), predictions_changed(run), run)
+
+
+def predictions_changed(run: Run) -> int:
+    """When a run's predictions were written, in nanoseconds; LabError where there are none."""
     file = run.folder / "predictions.parquet"
-    return _predictions(str(file), file.stat().st_mtime_ns) if file.exists() else run.predictions()
+    if not file.exists():
+        run.predictions()  # says why
+    return file.stat().st_mtime_ns
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _predictions(file: str, changed: int) -> pd.DataFrame:
-    return pd.read_parquet(file)
+def _predictions(folder: str, changed: int, _run: Run) -> pd.DataFrame:
+    return _run.predictions()
 
 
 def scored_runs() -> list[Run]:
@@ -131,7 +138,7 @@ def demo_dialog() -> None:
     bar = st.progress(0.0, "Drawing synthetic demo pictures …")
     try:
         made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
-    except LabError as error:
+    except (LabError, OSError) as error:  # no room, or nothing may be written
         show_error(str(error))
         return
     bar.empty()

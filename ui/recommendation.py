@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import recommend
 from bloodcell_core.runs import Run
 from ui import lab, shell
@@ -41,7 +42,11 @@ def fill(pending: Pending) -> None:
     """Sets the recommended runs against their rivals, paired over the same photos."""
     for place, best, other in pending:
         with place:
-            sentence = shell.plain(_against(_stamps(best, other), best, other))
+            try:
+                sentence = shell.plain(_against(_stamps(best, other), best, other))
+            except LabError as error:
+                shell.show_error(str(error))
+                continue
             title = f"**{shell.plain(lab.run_title(other))}**"
             st.caption(":material/balance: On the same test photos " + sentence.replace(OTHER, title))
 
@@ -61,8 +66,14 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
         done = [run for run in runs if run.status()["state"] == "done"]
         if len(done) > 1:
             shown = [best, *(run for run in done if run.name != best.name)][:SHOWN]
+            rows = []
+            for run in shown:
+                try:
+                    rows.append(_row(run, run.name == best.name))
+                except LabError as error:
+                    shell.show_error(str(error))
             st.dataframe(
-                pd.DataFrame([_row(run, run.name == best.name) for run in shown]), hide_index=True,
+                pd.DataFrame(rows), hide_index=True,
                 column_config={
                     "Calibration error": st.column_config.NumberColumn(
                         format="%.3f", help="How far the probabilities are from how often the answers are right (ECE)."

@@ -48,7 +48,7 @@ class Source:
     @property
     def stamp(self) -> tuple[Any, ...]:
         """Changes when the predictions do."""
-        return (self.name, *((run.folder / "predictions.parquet").stat().st_mtime_ns for run in self.runs))
+        return (self.name, *map(lab.predictions_changed, self.runs))
 
     def table(self, training: bool = False) -> pd.DataFrame:
         """Its test predictions; those of its training pictures too if asked for, which takes a while."""

@@ -38,7 +38,10 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
             st.caption(shell.plain(status["reason"]))
         if status.get("note"):
             st.caption(shell.plain(status["note"]))
-        if words := learned_by_heart(curves.course(run).epochs):
+        course = curves.course(run)
+        if course.problem:
+            shell.show_error(course.problem)
+        if words := learned_by_heart(course.epochs):
             (st.warning if status["state"] == "running" else st.caption)(words)
         _result(run)
         _buttons(run, status)
@@ -119,6 +122,6 @@ def act(action: Callable[[Run], Any], run: Run) -> None:
     """Does what a button says and draws the page anew; what can't be done is told."""
     try:
         action(run)
-    except LabError as error:
+    except (LabError, OSError) as error:
         st.toast(shell.plain(str(error)), icon=":material/error:")
     st.rerun(scope="app")

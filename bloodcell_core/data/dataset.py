@@ -17,6 +17,13 @@ from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 
 SPLITS = ("train", "val", "test")
+FACTS: dict[str, Any] = {
+    "format": str, "classes": list, "content_hash": str, "synthetic": bool, "split_origin": str, "ignored_files": int,
+    "photos_origin": str | None, "photos_unknown_because": str | None, "licence": str | None, "citation": str | None,
+}  # fmt: skip
+"""What dataset.json must tell, and the kind of each."""
+COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "status", "stored")
+"""What images.parquet can't be without."""
 
 
 class Dataset:
@@ -35,6 +42,8 @@ class Dataset:
                 f"dataset {name!r} has schema version {version}, this program reads {workspace.DATASET_VERSION}: "
                 "import it again"
             )
+        if not all(isinstance(self.facts.get(key), kind) for key, kind in FACTS.items()):
+            raise LabError(f"dataset {name!r}: dataset.json is damaged: import it again")
 
     @property
     def classes(self) -> list[str]:
@@ -53,9 +62,13 @@ class Dataset:
     def images(self) -> pd.DataFrame:
         """A row for every labelled picture file of the source, unreadable ones and duplicates included."""
         try:
-            return pd.read_parquet(self.folder / "images.parquet")
+            table = pd.read_parquet(self.folder / "images.parquet")
         except (OSError, ValueError) as error:
-            raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({error}): import it again") from None
+            why = str(error).splitlines()[0]
+            raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({why}): import it again") from None
+        if missing := [name for name in COLUMNS if name not in table]:
+            raise LabError(f"dataset {self.name!r}: images.parquet has no column {missing[0]!r}: import it again")
+        return table
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
@@ -105,7 +118,9 @@ def names() -> list[str]:
         sorted(
             path.name
             for path in folder.iterdir()
-            if workspace.NAME_PATTERN.fullmatch(path.name) and (path / "dataset.json").exists()
+            if workspace.NAME_PATTERN.fullmatch(path.name)
+            # by either: one whose facts were lost is told of, not passed over
+            and ((path / "dataset.json").exists() or (path / "images.parquet").exists())
         )
         if folder.is_dir()
         else []

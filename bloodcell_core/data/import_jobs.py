@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from bloodcell_core import workspace
 from bloodcell_core.background import ENDED, Job, StopRequested, starting
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.errors import LabError
 
 BEAT = 0.25  # seconds between two writes of status.json
 
@@ -31,6 +32,8 @@ class ImportJob(Job):
         self.name = name
         super().__init__(workspace.imports_dir() / workspace.check_name(name, "import"), "import it again")
         self.request: dict[str, Any] = workspace.read_json(self.folder / "request.json")
+        if not (isinstance(self.request, dict) and isinstance(self.request.get("options"), dict)):
+            raise LabError(f"{self.folder / 'request.json'} is damaged")
 
     def dismiss(self) -> None:
         """Forgets an ended import; the dataset that it made stays."""
@@ -48,6 +51,7 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
         raise ValueError(f"no kind of import is called {kind!r}: there are {', '.join(KINDS)}")
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     final = workspace.imports_dir() / name
+    workspace.sweep_unfinished(final.parent)  # what a server that was killed amid an upload left
     with workspace.new_folder(final) as folder:
         if upload:
             file = PurePath(upload[0]).name
@@ -62,11 +66,24 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
     return job
 
 
-def jobs() -> list[ImportJob]:
-    """The imports that were started and not yet dismissed, newest first."""
+def readable_jobs() -> tuple[list[ImportJob], list[str]]:
+    """The imports that were started and not yet dismissed, newest first, and a line for each that can't be read."""
     folder = workspace.imports_dir()
     names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
-    return [ImportJob(name) for name in names if workspace.NAME_PATTERN.fullmatch(name)]
+    good, damaged = [], []
+    for name in filter(workspace.NAME_PATTERN.fullmatch, names):
+        try:
+            job = ImportJob(name)
+            job.status()
+            good.append(job)
+        except LabError as error:
+            damaged.append(f"{error}: delete {folder / name}")
+    return good, damaged
+
+
+def jobs() -> list[ImportJob]:
+    """Those of `readable_jobs` that can be read."""
+    return readable_jobs()[0]
 
 
 # The worker

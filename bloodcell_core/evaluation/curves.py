@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
 RISING_EPOCHS = 3  # that validation must have been worse than its best, so that one bad epoch says nothing
@@ -23,17 +24,25 @@ class Course:
         """The events of the epochs, in order."""
         self.step_losses: list[float] = []
         """The training loss of each step, from the first."""
+        self.problem = ""
+        """Why there is no more of it, where its file is damaged."""
 
     def follow(self) -> None:
         """Takes in the events since the last call; a resumed run's replace those that it makes again."""
-        events, self._offset = self._run.events(self._offset)
-        for event in events:
-            if event["event"] == "step":
-                del self.step_losses[event["step"] - 1 :]
-                self.step_losses.append(event["loss"])
-            else:
-                del self.epochs[event["epoch"] - 1 :]
-                self.epochs.append(event)
+        self.problem = ""
+        try:
+            events, self._offset = self._run.events(self._offset)
+            for event in events:
+                if event["event"] == "step":
+                    del self.step_losses[event["step"] - 1 :]
+                    self.step_losses.append(event["loss"])
+                else:
+                    del self.epochs[event["epoch"] - 1 :]
+                    self.epochs.append(event)
+        except LabError as error:
+            self.problem = str(error)
+        except (KeyError, TypeError):
+            self.problem = f"metrics.jsonl of run {self._run.name!r} is damaged: an event lacks its figures"
 
 
 def stretches(values: Sequence[float] | np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

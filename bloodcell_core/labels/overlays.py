@@ -214,7 +214,10 @@ def load(reference: str) -> Overlay:
             raise LabError(f"there is no overlay {reference[:80]!r}: `review overlays` shows what there is")
         query = select(*(overlay_rows.c[column] for column in COLUMNS)).where(overlay_rows.c.overlay == found["id"])
         rows = _table([dict(row) for row in connection.execute(query).mappings()])
-    return Overlay(**{key: value for key, value in found.items() if key != "id"}, rows=rows)
+    overlay = Overlay(**{key: value for key, value in found.items() if key != "id"}, rows=rows)
+    if _digest(rows) != overlay.digest:
+        raise LabError(f"overlay {overlay.reference} was changed in the database since it was made: take another")
+    return overlay
 
 
 def of_config(config: TrainConfig, dataset: Dataset) -> Overlay | None:

@@ -1,0 +1,413 @@
+"""Faults that the whole lab has to stand: files damaged by hand, a killed process, a full or read-only disk, two
+servers. docs/faults.md is the list of all faults, with the tests elsewhere that hold the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.data import import_jobs
+from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.data.views import build_view
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels import overlays
+from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record
+from bloodcell_core.runs import Run
+from tests.conftest import class_files, tree, write_files
+from ui.shell import PAGES
+
+pytest_plugins = ["tests.training_fixtures"]
+
+ROOT = Path(__file__).resolve().parents[1]
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda file: file.write_bytes(b""),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "edited": lambda file: file.write_bytes(edited(file)),
+}
+EVERY_DAMAGE = pytest.mark.parametrize("damage", DAMAGE)
+
+RUN_FILES = {
+    "config.json": "missing, empty, cut short, edited",
+    "status.json": "missing, empty, cut short, edited",
+    "summary.json": "missing, empty, cut short, edited",
+    "predictions.parquet": "missing, empty, cut short",
+    "metrics.jsonl": "edited",  # a reader passes over an unfinished line, and a course that ends early is a course
+    "model.safetensors": "",  # told by who loads them: test_models, test_predictor
+    "likeness.safetensors": "",
+    "worker.lock": "",  # empty, and made anew
+}
+"""The files of a finished run, and which of their damages the pages tell of."""
+DATASET_FILES = {
+    "dataset.json": "missing, empty, cut short, edited",
+    "images.parquet": "missing, empty, cut short",
+    "originals": "",  # costs its own picture only: test_review_page, test_importing
+    "views": "",  # told by who trains: test_views
+}
+
+
+def edited(file: Path) -> bytes:
+    """What someone might leave who opened it in an editor: JSON that says something else, or bytes overwritten."""
+    data = file.read_bytes()
+    if file.suffix == ".json":
+        facts = json.loads(data)
+        return json.dumps({name: facts[name] if name == "schema_version" else 7 for name in facts}).encode()
+    if file.suffix == ".jsonl":
+        lines = data.splitlines(keepends=True)
+        return b"".join([*lines[:1], b"a note\n", *lines[1:]])
+    middle = len(data) // 2
+    return data[:middle] + b"words" + data[middle + 5 :]
+
+
+def drawn_pages() -> str:
+    """What is wrong as the pages tell it, a line each. No page shows a traceback, and none breaks off."""
+    told = []
+    for title, (path, _) in PAGES.items():
+        app = AppTest.from_file("../streamlit_app.py", default_timeout=60)
+        if path != "streamlit_app.py":
+            app.switch_page(path)
+        app.run()
+        assert not app.exception, f"{title} broke off"
+        assert app.title, f"{title} has no head"
+        told += [f"{title}: {line.value}" for line in (*app.error, *app.warning)]
+    assert not any("\n" in line or "Traceback" in line or len(line) > 500 for line in told), told
+    return "\n".join(told).replace("\\", "")
+
+
+# ---- Damage by hand -------------------------------------------------------------------------------------
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("file", RUN_FILES)
+def test_a_damaged_file_of_a_run_is_told_and_the_other_run_is_shown(file: str, damage: str, done: Run) -> None:
+    damaged = done.folder.with_name("29990101-000000-basic_cnn-dead")
+    shutil.copytree(done.folder, damaged)
+    assert {path.name for path in damaged.iterdir()} == set(RUN_FILES), "a file of a run that no test damages"
+    DAMAGE[damage](damaged / file)
+    told = drawn_pages()
+    if damage in RUN_FILES[file]:
+        assert damaged.name in told, told
+    elif file != "predictions.parquet":  # overwritten bytes of a table may or may not be seen
+        assert told == ""
+    assert done.name in [run.name for run in runs.readable_runs()[0]]
+    assert runs.find("latest").name in (done.name, damaged.name)
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("file", DATASET_FILES)
+def test_a_damaged_file_of_a_dataset_is_told(file: str, damage: str, done: Run) -> None:
+    build_view(Dataset("demo"), done.config.view, done.config.size)
+    folder = workspace.dataset_dir("demo")
+    assert {path.name for path in folder.iterdir()} == set(DATASET_FILES), "a file of a dataset that no test damages"
+    path = folder / file
+    if path.is_dir():
+        path = min(each for each in path.rglob("*") if each.is_file())
+    data = path.read_bytes()
+    path.unlink()  # it is linked to the one that other tests read
+    path.write_bytes(data)
+    DAMAGE[damage](path)
+    told = drawn_pages()
+    if damage in DATASET_FILES[file]:
+        assert "demo" in told, told
+        assert "import it again" in told or "is missing" in told or "can't be read" in told, told
+    assert names() == ["demo"], "it is not passed over"
+    assert runs.find("latest").name == done.name
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("file", ["config.json", "status.json", "summary.json", "predictions.parquet"])
+def test_a_damaged_file_of_a_bundled_run_is_told(
+    file: str, damage: str, done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "BUNDLED", tmp_path / "bundled")
+    shutil.copytree(done.folder, tmp_path / "bundled" / "tiny-net")
+    DAMAGE[damage](tmp_path / "bundled" / "tiny-net" / file)
+    told = drawn_pages()
+    if damage in RUN_FILES[file]:
+        assert "tiny-net" in told, told
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("file", ["request.json", "status.json"])
+def test_a_damaged_import_is_told(file: str, damage: str, lab: Path) -> None:
+    folder = workspace.imports_dir() / "20260101-000000-dead"
+    workspace.write_json(folder / "request.json", {"kind": "demo", "options": {"name": "x"}})
+    workspace.write_json(folder / "status.json", {"state": "failed", "reason": "no room", "updated": 0})
+    DAMAGE[damage](folder / file)
+    assert folder.name in drawn_pages()
+
+
+def test_an_overlay_that_was_edited_in_the_database_is_refused(lab: Path) -> None:
+    data = Dataset("demo")
+    record(data, data.pictures.image_id[:1].tolist(), UNUSABLE, by="Ana")
+    kept, _ = overlays.freeze("day-one", data, by="Ana")
+    assert overlays.load("day-one@1").digest == kept.digest
+    with sqlite3.connect(lab / "lab.sqlite") as connection:
+        connection.execute("UPDATE lab_overlay_rows SET verdict = 'ambiguous'")
+    with pytest.raises(LabError, match="day-one@1 was changed in the database"):
+        overlays.load("day-one@1")
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_a_run_of_another_schema_is_refused_with_a_word(version: object, done: Run) -> None:
+    recorded = workspace.read_json(done.folder / "config.json")
+    workspace.write_json(done.folder / "config.json", recorded | {"schema_version": version})
+    assert "was made by another version of this program" in drawn_pages()
+
+
+# ---- Killed ---------------------------------------------------------------------------------------------
+
+
+def killed_when_it_says(word: str, script: str, home: Path) -> list[str]:
+    """Runs a script that stands for the server, and kills it with all its children once it has said `word`."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(script)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"BLOODCELL_HOME": str(home)}, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line.strip())
+        if said[-1] == word:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    said += [line.strip() for line in process.stdout if line.endswith("\n")]
+    assert process.wait() == -signal.SIGKILL, said
+    return said
+
+
+def test_an_import_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, lab_home: Path) -> None:
+    source = write_files(tmp_path / "cells", class_files(150))
+    killed_when_it_says(
+        "half",
+        f"""
+        import time
+        from pathlib import Path
+        from bloodcell_core.data.importing import import_dataset
+        def told(done, total):
+            print("half")
+            time.sleep(60)
+        import_dataset(Path({str(source)!r}), "cells", trace=False, progress=told)
+        """,
+        lab_home,
+    )
+    assert names() == []
+    assert len([*workspace.datasets_dir().glob(".cells.*")]) == 1
+    assert "dead" not in drawn_pages()
+    assert len(import_dataset(source, "cells", trace=False).pictures) == 300
+
+
+def test_a_server_that_is_killed_amid_an_upload_leaves_no_import(lab_home: Path) -> None:
+    killed_when_it_says(
+        "half",
+        """
+        import time
+        from bloodcell_core.data import import_jobs
+        class Upload:
+            def read(self, size=-1):
+                if hasattr(self, "asked"):
+                    print("half")
+                    time.sleep(60)
+                self.asked = True
+                return b"x" * 1000
+        import_jobs.start("import", upload=("cells.zip", Upload()))
+        """,
+        lab_home,
+    )
+    assert import_jobs.readable_jobs() == ([], [])
+    (left,) = workspace.imports_dir().iterdir()
+    assert drawn_pages() == ""
+    os.utime(left, (0, 0))
+    workspace.sweep_unfinished(workspace.imports_dir())
+    assert tree(workspace.imports_dir()) == set()
+
+
+def test_a_view_whose_build_is_killed_is_built_again(lab: Path) -> None:
+    killed_when_it_says(
+        "half",
+        """
+        import time
+        from bloodcell_core.data.dataset import Dataset
+        from bloodcell_core.data.views import build_view
+        def told(done, total):
+            print("half")
+            time.sleep(60)
+        build_view(Dataset("demo"), "cell", 40, progress=told)
+        """,
+        lab,
+    )
+    folder = workspace.dataset_dir("demo") / "views"
+    assert not workspace.view_file("demo", "cell-40").exists()
+    assert [*folder.glob(".cell-40*")]
+    built = build_view(Dataset("demo"), "cell", 40)
+    assert built.shape == (48, 40, 40, 3)
+    assert built.any(axis=(1, 2, 3)).all()
+    assert not [*folder.glob(".*")]
+
+
+def test_no_verdict_that_was_confirmed_is_lost_when_the_server_is_killed(lab: Path) -> None:
+    said = killed_when_it_says(
+        "30",
+        """
+        from bloodcell_core.data.dataset import Dataset
+        from bloodcell_core.labels.verdicts import AMBIGUOUS, record
+        data, number = Dataset("demo"), 0
+        while True:
+            record(data, [data.pictures.image_id[number % 48]], AMBIGUOUS, by="Ana", token=str(number))
+            print(number)
+            number += 1
+        """,
+        lab,
+    )
+    kept = [event.token for event in events(Dataset("demo"))]
+    assert kept[: len(said)] == said
+    assert len(kept) <= len(said) + 1  # the one that was being confirmed
+    assert drawn_pages() == ""
+
+
+# ---- Full, and read-only --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk of its own with the options given; skips where that is not allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options: str) -> Path:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("only root may mount a disk")
+        return place
+
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount")
+    yield mount
+    subprocess.run(["umount", "-l", place], capture_output=True, check=False)
+
+
+def filled(lab: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lab on that disk, with a verdict that was confirmed."""
+    home = place / "home"
+    shutil.copytree(lab, home)
+    monkeypatch.setenv("BLOODCELL_HOME", str(home))
+    data = Dataset("demo")
+    record(data, data.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana", token="before")
+    return home
+
+
+def test_a_disk_that_is_really_full(
+    lab: Path, disk: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = filled(lab, disk("size=24m"), monkeypatch)
+    data, source = Dataset("demo"), write_files(tmp_path / "cells", class_files())
+    before = tree(home)
+    with pytest.raises(OSError, match="No space left"):
+        (home / "filling").write_bytes(bytes(24 * 2**20))  # as far as it goes
+    with pytest.raises((LabError, OSError), match=r"No space left|disk is full|disk I/O"):
+        record(data, data.pictures.image_id[1:2].tolist(), AMBIGUOUS, by="Ana", token="full")
+    with pytest.raises(OSError, match="No space left"):
+        import_dataset(source, "cells", trace=False)
+    with pytest.raises(OSError, match="No space left"):
+        build_view(data, "frame", 64)
+    drawn_pages()
+    assert [event.token for event in events(data)] == ["before"]
+    (home / "filling").unlink()
+    assert {path for path in tree(home) if "lab.sqlite" not in path and not path.startswith("locks")} == {
+        path for path in before if "lab.sqlite" not in path and not path.startswith("locks")
+    }
+    record(data, data.pictures.image_id[1:2].tolist(), AMBIGUOUS, by="Ana", token="after")
+    assert [event.token for event in events(data)] == ["before", "after"]
+    assert len(import_dataset(source, "cells", trace=False).pictures) == 12
+
+
+def test_a_read_only_workspace_is_shown_and_says_what_it_can_t_keep(
+    lab: Path, disk: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bloodcell_core.labels import database
+    from bloodcell_core.training import jobs
+    from tests.training_fixtures import tiny
+
+    place = disk("size=48m")
+    home = filled(lab, place, monkeypatch)
+    waiting = jobs.create_run(tiny())
+    jobs.write_status(waiting.folder, state="running", updated=0)
+    before = tree(home)
+    database._cached_engine.cache_clear()  # as a server that starts
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    data = Dataset("demo")
+    assert waiting.status()["state"] == "interrupted"
+    with pytest.raises((LabError, OSError), match=r"Read-only file system|readonly database"):
+        record(data, data.pictures.image_id[1:2].tolist(), AMBIGUOUS, by="Ana")
+    with pytest.raises(OSError, match="Read-only"):
+        import_dataset(write_files(tmp_path / "cells", class_files()), "cells", trace=False)
+    with pytest.raises(OSError, match="Read-only"):
+        jobs.create_run(tiny())
+    told = drawn_pages()
+    assert "Read-only file system" in told
+    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+    assert tree(home) == before
+    assert [event.token for event in events(data)] == ["before"]
+
+
+# ---- Two servers on one workspace -----------------------------------------------------------------------
+
+
+def test_of_two_servers_that_import_one_name_one_does_and_both_see_it(tmp_path: Path, lab_home: Path) -> None:
+    source = write_files(tmp_path / "cells", class_files(20))
+    script = f"""
+from pathlib import Path
+from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.errors import LabError
+print("ready", flush=True)
+input()
+try:
+    print(len(import_dataset(Path({str(source)!r}), "cells", trace=False).pictures))
+except LabError as error:
+    print(error)
+"""
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for server in servers:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+    for server in servers:
+        assert server.stdin is not None
+        server.stdin.write("\n")
+        server.stdin.flush()
+    said = sorted(server.communicate(timeout=120)[0].strip() for server in servers)
+    assert said[0] == "40"
+    assert "exists already" in said[1]
+    assert [path.name for path in workspace.datasets_dir().iterdir()] == ["cells"]
+
+
+def test_what_one_server_confirms_the_other_shows(lab: Path) -> None:
+    data = Dataset("demo")
+    record(data, data.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana", token="first")
+    other = (
+        "from bloodcell_core.data.dataset import Dataset\n"
+        "from bloodcell_core.labels.verdicts import AMBIGUOUS, events, record\n"
+        "data = Dataset('demo')\n"
+        "print([event.token for event in events(data)])\n"
+        "record(data, data.pictures.image_id[1:2].tolist(), AMBIGUOUS, by='Ben', token='second')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", other], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "['first']\n"
+    assert [event.token for event in events(data)] == ["first", "second"]
