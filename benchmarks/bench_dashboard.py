@@ -105,13 +105,15 @@ def heading(page: Page, title: str) -> None:
 
 
 def timed(browser: Browser, address: str, path: str, *until: Callable[[Page], object]) -> list[float]:
-    """Seconds from asking for a page, in a browser that keeps nothing, until each thing in turn is so."""
+    """Seconds from asking for a page, in a browser that keeps nothing, until each thing in turn is so; and last until
+    the browser first spoke to the server, for which it has to load and start Streamlit's own program."""
     page, seconds = opened(browser), []
     start = time.perf_counter()
     page.goto(f"{address}/{path}", wait_until="commit")
     for each in until:
         each(page)
         seconds.append(time.perf_counter() - start)
+    seconds.append(page.evaluate("() => window.sent[0] / 1000"))
     page.context.close()
     return seconds
 
@@ -128,6 +130,7 @@ def measure(browser: Browser, server: Server, repeats: int) -> None:
         ends = [(lambda page, title=title: heading(page, title)), lambda page: page.wait_for_selector(SETTLED)]
         times = [timed(browser, server.address, path, *(ends[:1] if path == "Train" else ends)) for _ in range(repeats)]
         told(f"first paint of {path or 'the home page'}", [each[0] for each in times])
+        told("– of it until the browser first asked the server", [each[-1] for each in times])
         if path != "Train":  # which is at work all the time
             told(f"{path or 'the home page'}, its script ended", [each[1] for each in times])
     gallery = [timed(browser, server.address, "Browse", lambda page: page.wait_for_function(GALLERY, polling=20))[0]

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.data import import_jobs
+from bloodcell_core.data import import_jobs, views
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.views import build_view
@@ -72,10 +74,11 @@ def edited(file: Path) -> bytes:
     return data[:middle] + b"words" + data[middle + 5 :]
 
 
-def drawn_pages() -> str:
+def drawn_pages(*titles: str) -> str:
     """What is wrong as the pages tell it, a line each. No page shows a traceback, and none breaks off."""
     told = []
-    for title, (path, _) in PAGES.items():
+    for title in titles or PAGES:
+        path, _ = PAGES[title]
         app = AppTest.from_file("../streamlit_app.py", default_timeout=60)
         if path != "streamlit_app.py":
             app.switch_page(path)
@@ -135,7 +138,7 @@ def test_a_damaged_file_of_a_bundled_run_is_told(
     monkeypatch.setattr(runs, "BUNDLED", tmp_path / "bundled")
     shutil.copytree(done.folder, tmp_path / "bundled" / "tiny-net")
     DAMAGE[damage](tmp_path / "bundled" / "tiny-net" / file)
-    told = drawn_pages()
+    told = drawn_pages("Home", "Classify")
     if damage in RUN_FILES[file]:
         assert "tiny-net" in told, told
 
@@ -147,7 +150,7 @@ def test_a_damaged_import_is_told(file: str, damage: str, lab: Path) -> None:
     workspace.write_json(folder / "request.json", {"kind": "demo", "options": {"name": "x"}})
     workspace.write_json(folder / "status.json", {"state": "failed", "reason": "no room", "updated": 0})
     DAMAGE[damage](folder / file)
-    assert folder.name in drawn_pages()
+    assert folder.name in drawn_pages("Browse")
 
 
 def test_an_overlay_that_was_edited_in_the_database_is_refused(lab: Path) -> None:
@@ -206,7 +209,7 @@ def test_an_import_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, lab
     )
     assert names() == []
     assert len([*workspace.datasets_dir().glob(".cells.*")]) == 1
-    assert "dead" not in drawn_pages()
+    assert drawn_pages("Home", "Browse") == ""
     assert len(import_dataset(source, "cells", trace=False).pictures) == 300
 
 
@@ -229,7 +232,7 @@ def test_a_server_that_is_killed_amid_an_upload_leaves_no_import(lab_home: Path)
     )
     assert import_jobs.readable_jobs() == ([], [])
     (left,) = workspace.imports_dir().iterdir()
-    assert drawn_pages() == ""
+    assert drawn_pages("Home", "Browse") == ""
     os.utime(left, (0, 0))
     workspace.sweep_unfinished(workspace.imports_dir())
     assert tree(workspace.imports_dir()) == set()
@@ -275,7 +278,7 @@ def test_no_verdict_that_was_confirmed_is_lost_when_the_server_is_killed(lab: Pa
     kept = [event.token for event in events(Dataset("demo"))]
     assert kept[: len(said)] == said
     assert len(kept) <= len(said) + 1  # the one that was being confirmed
-    assert drawn_pages() == ""
+    assert drawn_pages("Home", "Review") == ""
 
 
 # ---- Full, and read-only --------------------------------------------------------------------------------
@@ -323,9 +326,11 @@ def test_a_disk_that_is_really_full(
         import_dataset(source, "cells", trace=False)
     with pytest.raises(OSError, match="No space left"):
         build_view(data, "frame", 64)
+    with pytest.raises(LabError, match=r"can't be used: .*is the disk full\?"):
+        events(data)  # even to read SQLite wants a little room
     drawn_pages()
-    assert [event.token for event in events(data)] == ["before"]
     (home / "filling").unlink()
+    assert [event.token for event in events(data)] == ["before"]
     assert {path for path in tree(home) if "lab.sqlite" not in path and not path.startswith("locks")} == {
         path for path in before if "lab.sqlite" not in path and not path.startswith("locks")
     }
@@ -396,6 +401,21 @@ except LabError as error:
     assert said[0] == "40"
     assert "exists already" in said[1]
     assert [path.name for path in workspace.datasets_dir().iterdir()] == ["cells"]
+
+
+def test_a_view_that_two_ask_for_at_once_is_built_once(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, gate = [], Barrier(2)
+    build = views._build
+    monkeypatch.setattr(views, "_build", lambda *given: built.append(1) or build(*given))
+
+    def ask(_: int) -> bytes:
+        gate.wait(60)
+        return build_view(Dataset("demo"), "frame", 40).tobytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first == second
+    assert len(built) == 1
 
 
 def test_what_one_server_confirms_the_other_shows(lab: Path) -> None:
