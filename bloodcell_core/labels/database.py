@@ -152,6 +152,8 @@ def _told() -> Iterator[None]:
         except SQLAlchemyError:
             place = "that BLOODCELL_DB_URL names"
         why = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+        if why in ("disk I/O error", "database or disk is full"):  # as SQLite says it where there is no room
+            why += ": is the disk full?"
         raise LabError(f"the database {place} can't be used: {why}") from None
 
 
