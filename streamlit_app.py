@@ -1,5 +1,7 @@
 """The home page: what is here, what to do next."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -28,7 +30,11 @@ scored = [facts for facts in described if facts["summary"] and facts["summary"][
 def _device_reason() -> str:
     from bloodcell_core.device import choose_device
 
-    return choose_device().reason
+    reason = choose_device().reason
+    # After each run of a page Streamlit collects garbage: among PyTorch's objects that takes longer than a live tick.
+    gc.collect()
+    gc.freeze()
+    return reason
 
 
 @st.cache_data(show_spinner=False)

@@ -21,7 +21,11 @@ if slide and st.session_state.get("classify_open") != slide.id:
     st.session_state["classify_open"] = slide.id
     st.session_state.pop(classify_slide.CHOSEN, None)
 
-chosen = classify.choose(runs, slide.run if slide else None)
+try:
+    chosen = classify.choose(runs, slide.run if slide else None)
+except LabError as error:
+    shell.show_error(str(error))
+    st.stop()
 if slide is None:
     classify_start.start(chosen.run.name)
     st.stop()

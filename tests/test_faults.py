@@ -25,6 +25,7 @@ from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slides
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record
 from bloodcell_core.runs import Run
@@ -279,6 +280,44 @@ def test_no_verdict_that_was_confirmed_is_lost_when_the_server_is_killed(lab: Pa
     assert kept[: len(said)] == said
     assert len(kept) <= len(said) + 1  # the one that was being confirmed
     assert drawn_pages("Home", "Review") == ""
+
+
+def test_a_slide_that_is_killed_while_it_is_handed_in_isn_t_there(lab_home: Path) -> None:
+    killed_when_it_says(
+        "half",
+        """
+        import time
+        from bloodcell_core.inference import slides
+        def told(done, total):
+            print("half")
+            time.sleep(60)
+        slides.create("Mine", "some-run", [(f"{n}.png", lambda n=n: bytes([n])) for n in range(3)], progress=told)
+        """,
+        lab_home,
+    )
+    assert slides.listed() == ([], [])
+    assert len([*workspace.slides_dir().iterdir()]) == 1  # hidden, and swept after a day
+    assert len(slides.create("Mine", "some-run", [("1.png", lambda: b"1")]).pictures) == 1
+
+
+def test_no_correction_of_a_slide_that_was_confirmed_is_lost_when_the_server_is_killed(lab_home: Path) -> None:
+    slide = slides.create("Mine", "some-run", [("1.png", lambda: b"1")])
+    said = killed_when_it_says(
+        "30",
+        f"""
+        from bloodcell_core.inference import slides
+        from bloodcell_core.inference.corrections import Correction
+        slide, number = slides.read_slide({slide.id!r}), 0
+        while True:
+            slide = slides.correct(slide, [Correction(1, "label", f"c{{number}}", "monocyte", (1, 2, 11, 12))])
+            print(number)
+            number += 1
+        """,
+        lab_home,
+    )
+    kept = [one.cell for one in slides.read_slide(slide.id).corrections]
+    assert kept[: len(said)] == [f"c{number}" for number in said]
+    assert len(kept) <= len(said) + 1
 
 
 # ---- Full, and read-only --------------------------------------------------------------------------------
