@@ -70,7 +70,8 @@ def readable_jobs() -> tuple[list[ImportJob], list[str]]:
     """The imports that were started and not yet dismissed, newest first, and a line for each that can't be read."""
     folder = workspace.imports_dir()
     names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
-    good, damaged = [], []
+    good: list[ImportJob] = []
+    damaged: list[str] = []
     for name in filter(workspace.NAME_PATTERN.fullmatch, names):
         try:
             job = ImportJob(name)
