@@ -71,7 +71,10 @@ def test_secrets_that_cant_be_read_close_the_lab(text, tmp_path, monkeypatch, do
     file = tmp_path / "secrets.toml"
     file.write_text(text)
     monkeypatch.setattr(st.config, "get_option", _with_secrets(st.config.get_option, str(file)))
-    app = AppTest.from_file("../streamlit_app.py", default_timeout=PATIENCE).run()
+    try:
+        app = AppTest.from_file("../streamlit_app.py", default_timeout=PATIENCE).run()
+    finally:
+        st.secrets._reset()  # Streamlit keeps what it has read, for all that come after
     assert app.error[0].value.startswith("The lab is closed")
     assert not app.button
 

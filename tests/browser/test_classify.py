@@ -1,0 +1,172 @@
+"""The Classify page in a real browser: fields in, cells corrected by mouse and key, what is taken away is right."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import settled
+from playwright.sync_api import Page, expect
+
+from bloodcell_core.data import demo
+from bloodcell_core.data.pictures import encode
+from bloodcell_core.inference import slides
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.training_fixtures"]
+
+LABELS = ["neutrophil", "lymphocyte", "monocyte", "neutrophil"]
+
+
+@pytest.fixture
+def lab_with_run(lab: Path, tmp_path: Path) -> Path:
+    """The server's workspace with a run that has the cell view."""
+    from tests.training_fixtures import train_here
+
+    train_here(view="cell", epochs=8, seed=1)
+    lab.rename(tmp_path / "workspace")
+    return tmp_path / "workspace"
+
+
+def field(seed: int) -> dict:
+    pixels = demo.draw_field(np.random.default_rng(seed), LABELS).pixels
+    return {"name": f"field {seed}.png", "mimeType": "image/png", "buffer": encode(pixels)}
+
+
+def counted(page: Page, count: int, by_hand: int = 0) -> None:
+    expect(page.get_by_text(f"{count} cells counted")).to_be_visible()
+    if by_hand:
+        expect(page.get_by_text(f"{by_hand} by hand").first).to_be_visible()
+
+
+def cells_of(page: Page, name: str) -> int:
+    line = page.locator(".lab-count .line").filter(has_text=re.compile(f"^{name}"))
+    return int(line.locator("span").nth(1).inner_text())
+
+
+def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_page, browser, monkeypatch):
+    page = open_page("Classify?threshold=0")
+    page.locator("input[type=file]").set_input_files([field(1), field(2)])
+    boxes = page.locator(".box")
+    expect(boxes).to_have_count(4)
+    expect(page).to_have_url(re.compile("slide="))
+    counted(page, 8)
+
+    # A cell gets another class by mouse: the count follows at once.
+    title = boxes.nth(0).get_attribute("title").split(": ")[1]
+    other = next(name.capitalize() for name in demo.DEMO_CLASSES if name.capitalize() != title)
+    before, after = cells_of(page, title), cells_of(page, other)
+    boxes.nth(0).click()
+    page.locator(".tools .class").filter(has_text=other).click()
+    expect(page.get_by_text("1 by hand")).to_be_visible()
+    assert (cells_of(page, title), cells_of(page, other)) == (before - 1, after + 1)
+    expect(boxes.nth(0)).to_contain_text(f"1 {other} ✓")
+
+    # By key, faster than the page answers: two cells, none lost. Then one is taken out.
+    boxes.nth(1).focus()
+    for pressed in ("2", "ArrowRight", "3", "ArrowRight", "Delete"):
+        page.keyboard.press(pressed)
+    counted(page, 7, by_hand=3)
+    expect(boxes.nth(1)).to_contain_text("Lymphocyte ✓")
+    expect(boxes.nth(2)).to_contain_text("Monocyte ✓")
+    expect(boxes.nth(3)).to_contain_text("Not a cell")
+
+    # A cell is drawn, moved by key, and undone; nothing else changes.
+    page.get_by_role("button", name="Add a cell").click()
+    place = page.locator(".stage").bounding_box()
+    page.mouse.move(place["x"] + 20, place["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 80, place["y"] + 70, steps=3)
+    page.mouse.up()
+    expect(boxes).to_have_count(5)
+    drawn = boxes.nth(4)
+    expect(drawn).to_have_attribute("aria-pressed", "true")
+    drawn.focus()
+    style = drawn.get_attribute("style")
+    for pressed in ("m", "ArrowRight", "ArrowDown", "+", "Enter"):
+        page.keyboard.press(pressed)
+    settled(page)
+    assert drawn.get_attribute("style") != style
+    (slide,) = in_workspace(monkeypatch, lab_with_run)
+    assert [one.do for one in slide.corrections] == ["label", "label", "label", "remove", "add", "move"]
+    for _ in range(2):
+        page.keyboard.press("u")
+        settled(page)
+    expect(boxes).to_have_count(4)
+
+    # The other field has its own cells; the address leads a colleague to the same, corrections and all.
+    colleague = open_page(page.url.split("/", 3)[3])
+    counted(colleague, 7, by_hand=3)
+    colleague.locator(".st-key-classify_film button").nth(1).click()
+    expect(colleague.get_by_text("Field 2 of 2")).to_be_visible()
+    expect(colleague.locator(".box")).to_have_count(4)
+
+    # The table holds what is seen …
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    with open(download.value.path(), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert [row["state"] for row in rows[:4]] == ["confirmed", "confirmed", "confirmed", "removed"]
+    assert [row["label"] for row in rows[:3]] == [other.lower(), "lymphocyte", "monocyte"]
+    named = [row["label"] for row in rows if row["label"]]
+    assert {name: cells_of(page, name.capitalize()) for name in demo.DEMO_CLASSES} == {
+        name: named.count(name) for name in demo.DEMO_CLASSES
+    }
+
+    # … and so does the report, which opens alone and prints on two pages at most.
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report").click()
+    check_report(browser, Path(download.value.path()), named)
+    assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+
+
+def in_workspace(monkeypatch, home: Path) -> list[slides.Slide]:
+    monkeypatch.setenv("BLOODCELL_HOME", str(home))
+    return slides.listed()[0]
+
+
+def check_report(browser, path: Path, named: list[str]) -> None:
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: asked.append(request.url))
+    path = path.rename(path.with_name("report.html"))
+    page.goto(path.as_uri())
+    told = json.loads(page.locator("#figures").inner_text(timeout=1000) or page.locator("#figures").text_content())
+    assert {name: row["cells"] for name, row in told["differential"]["classes"].items()} == {
+        name: named.count(name) for name in demo.DEMO_CLASSES
+    }
+    assert told["differential"]["by_hand"] == 3
+    expect(page.get_by_text("7 cells counted, 3 of them classified by hand")).to_be_visible()
+    assert page.locator("img").count() == 7
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert said == []
+    pages = page.pdf(format="A4").count(b"/Type /Page\n") or page.pdf(format="A4").count(b"/Type /Page ")
+    assert 1 <= pages <= 2
+    context.close()
+
+
+def test_two_windows_on_one_cell(lab_with_run: Path, open_page):
+    """The second to change a cell is told what the first did, and nothing is lost."""
+    mine = open_page("Classify?threshold=0")
+    mine.locator("input[type=file]").set_input_files([field(1)])
+    expect(mine.locator(".box")).to_have_count(4)
+    settled(mine)
+    theirs = open_page(mine.url.split("/", 3)[3])
+    expect(theirs.locator(".box")).to_have_count(4)
+    settled(theirs)
+    mine.locator(".box").nth(0).focus()
+    mine.keyboard.press("1")
+    counted(mine, 4, by_hand=1)
+    theirs.locator(".box").nth(0).focus()
+    theirs.keyboard.press("2")
+    expect(theirs.get_by_text("changed in another window")).to_be_visible()
+    expect(theirs.locator(".box").nth(0)).to_contain_text("Eosinophil ✓")
+    theirs.keyboard.press("2")  # said again, now that it is seen
+    expect(theirs.locator(".box").nth(0)).to_contain_text("Lymphocyte ✓")
