@@ -9,7 +9,7 @@ from ui import classify, classify_count, classify_detail, classify_slide, classi
 VIEWS = {"fields": "Fields", "cells": "Cells"}
 
 shell.page("Classify", "Hand in single cells or whole smear fields: each cell's class, and the count of a slide.")
-runs = lab.need_runs()
+runs = lab.need_networks()
 
 slide = None
 if opened := shell.address("slide"):

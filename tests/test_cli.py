@@ -170,6 +170,7 @@ def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) ->
     assert row == {
         "run": done.name, "state": "done", "model": "basic_cnn", "data": "demo", "view": "frame",
         "weights": "default", "pretrained": False, "synthetic": True, "fold": "", "group": "", "bundled": False,
+        "title": "", "tags": [],
     }  # fmt: skip
     facts = cli("runs", "show", "latest", "--json").value
     assert {key: facts[key] for key in row} == row
