@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
+from bloodcell_core.data.views import make_view
 from tests.training_fixtures import wait_for
 
 pytestmark = pytest.mark.browser
@@ -107,7 +108,8 @@ def test_the_whole_tour(open_page, tmp_path: Path):
 
     # Classify: a picture gets a class, a text file that calls itself a picture is refused, both are in the CSV.
     go_to(page, "Classify")
-    drawn = encode(demo.draw_picture("lymphocyte", np.random.default_rng(3)))
+    # cut out around its cell: a whole picture may be taken for a field, which is shown otherwise
+    drawn = encode(make_view(demo.draw_picture("lymphocyte", np.random.default_rng(3)), "cell", 160).pixels)
     page.locator("input[type=file]").set_input_files(
         [
             {"name": "mine.png", "mimeType": "image/png", "buffer": drawn},
