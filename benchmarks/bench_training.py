@@ -9,9 +9,9 @@ ours, ours-changed     bloodcell_core.training.loop.train as a run's worker call
 ours-compiled          the same with torch.compile
 limit                  forward, backward and optimizer step on one batch that lies on the device as floats
 
-Each measure is a process of its own, so that its peak of memory is its own; the kinds are taken in turn, round after
-round, so that a drift of the machine hits all. Ratios are taken within a round. What the first pictures cost (threads,
-caches, compiling) is left out.
+Each measure is a process of its own, so that its peak of memory is its own. All are started and warmed up (threads,
+caches, compiling), then they take turns, round after round, one at work while the others wait: a machine whose speed
+changes from second to second gives each the same. Ratios are taken within a round.
 
 `--only idle` tells what a worker costs that waits for its turn.
 """
@@ -51,49 +51,75 @@ CHANGED = {
     "flips": 0.5, "rotation": 180.0, "zoom": 0.1, "shift": 0.05, "stain": 0.2, "light": 0.1, "blur": 1.0, "erase": 0.2
 }  # fmt: skip
 WARM_UP = 10  # batches
+MOST_ROUNDS = 1000
 CLASSES = 4
 IDLE_SECONDS = 10
 
 
-class TimedReporter(Reporter):
-    """Notes when each epoch has ended, its checkpoint written."""
+class Turns:
+    """A measure's side of taking turns: it tells what it has done, and waits until it is called again."""
 
-    def __init__(self, *arguments: Any):
+    def __init__(self, device: Device):
+        self._device, self._began, self.wanted = device, 0.0, True
+
+    def begin(self) -> None:
+        _finish(self._device)
+        self._began = time.perf_counter()
+
+    def end(self, shown: int) -> None:
+        """Prints pictures a second since `begin` and the peaks of memory in MB; returns when it is called again."""
+        _finish(self._device)
+        seconds = time.perf_counter() - self._began
+        told = {"rate": shown / seconds} | {
+            "host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # Linux counts in KiB
+            "device": torch.cuda.max_memory_allocated() // 2**20 if self._device.is_cuda else 0,
+        }
+        print(json.dumps(told), flush=True)
+        self.wanted = bool(sys.stdin.readline())
+        self.begin()
+
+
+class TurnReporter(Reporter):
+    """An epoch is a turn, its checkpoint included."""
+
+    def __init__(self, *arguments: Any, turns: Turns, pictures: int):
         super().__init__(*arguments)
-        self.ended: list[float] = []
+        self._turns, self._pictures = turns, pictures
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
         super().checkpoint(state, epoch_ended)
         if epoch_ended:
-            self.ended.append(time.perf_counter())
+            self._turns.end(self._pictures)
+
+    def stop_requested(self) -> bool:
+        return not self._turns.wanted or super().stop_requested()
 
 
-def original(network: str, batch: int, pictures: int, device: Device, folder: Path, workers: int) -> float:
+def original(turns: Turns, network: str, batch: int, pictures: int, device: Device, folder: Path, workers: int) -> None:
     net = build_network(network, CLASSES, SIZE).to(device.device).train()
     optimizer = torch.optim.Adam(net.parameters(), model_info(network).learning_rate)
-    shown, started = 0, 0.0
-    for number, (inputs, labels) in enumerate(batches(image_folder(folder), workers, batch)):
-        if number == WARM_UP:
-            started = time.perf_counter()
-        plain_step(net, optimizer, inputs, labels, device.device)
-        shown += len(labels) if number >= WARM_UP else 0
-        if shown >= pictures:
-            break
-    return shown / (time.perf_counter() - started)
+    loading = batches(image_folder(folder), workers, batch)
+    while turns.wanted:
+        for _ in range(WARM_UP):  # what workers have loaded while they waited counts for nothing
+            plain_step(net, optimizer, *next(loading), device.device)
+        turns.begin()
+        steps = -(-pictures // batch)
+        for _ in range(steps):
+            plain_step(net, optimizer, *next(loading), device.device)
+        turns.end(steps * batch)
 
 
-def ours(config: TrainConfig, pictures: int) -> float:
-    """The first epoch warms up, as long as the second: only that is timed."""
-    config = replace(config, epochs=2, pictures_per_epoch=pictures, weights="none")
+def ours(turns: Turns, config: TrainConfig, pictures: int) -> None:
+    config = replace(config, epochs=MOST_ROUNDS, pictures_per_epoch=pictures, weights="none")
     run, training, validation, state, device = begin(config)
     validation = LabelledPictures(validation.pictures[: config.batch_size], validation.labels[: config.batch_size])
     steps = config.epochs * steps_per_epoch(config, len(training))
-    with TimedReporter(run, 0, steps, config.batch_size, device, lambda line: None) as reporter:
+    told = (run, 0, steps, config.batch_size, device, lambda line: None)
+    with TurnReporter(*told, turns=turns, pictures=min(pictures, len(training))) as reporter:
         train(config, state, training, validation, device, reporter)
-    return min(pictures, len(training)) / (reporter.ended[1] - reporter.ended[0])
 
 
-def limit(config: TrainConfig, pictures: int, device: Device) -> float:
+def limit(turns: Turns, config: TrainConfig, pictures: int, device: Device) -> None:
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     net: nn.Module = build_network(config.model, CLASSES, SIZE).to(device.device).train()
     if device.is_cuda:
@@ -102,18 +128,16 @@ def limit(config: TrainConfig, pictures: int, device: Device) -> float:
     drawn = torch.randint(0, 256, (config.batch_size, SIZE, SIZE, 3), dtype=torch.uint8)
     inputs = to_input(drawn, device, channels_last)
     labels = torch.randint(0, CLASSES, (config.batch_size,), device=device.device)
-    steps, started = -(-pictures // config.batch_size), 0.0
-    for number in range(WARM_UP + steps):
-        if number == WARM_UP:
-            _finish(device)
-            started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        with precision(device):
-            loss = functional.cross_entropy(net(inputs), labels)
-        loss.backward()
-        optimizer.step()
-    _finish(device)
-    return steps * config.batch_size / (time.perf_counter() - started)
+    steps = -(-pictures // config.batch_size)
+    turns.begin()
+    while turns.wanted:
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            with precision(device):
+                loss = functional.cross_entropy(net(inputs), labels)
+            loss.backward()
+            optimizer.step()
+        turns.end(steps * config.batch_size)
 
 
 def _finish(device: Device) -> None:
@@ -122,24 +146,52 @@ def _finish(device: Device) -> None:
 
 
 def measure(kind: str, network: str, batch: int, chosen: argparse.Namespace) -> None:
-    """In a process of its own: prints pictures a second and the peak of memory in MB."""
+    """In a process of its own: takes turns until its input ends. The first turn is its warm-up."""
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = choose_device(chosen.device)
+    turns = Turns(device)
     asked = {"data": chosen.data, "model": network, "size": SIZE, "batch_size": batch, "device": chosen.device}
     config = TrainConfig(**PLAIN | asked)
     if kind.startswith("original"):
         folder = next(chosen.scratch.glob("**/images/TRAIN"))
-        rate = original(network, batch, chosen.pictures, device, folder, workers=2 if kind == "original-2" else 0)
+        original(turns, network, batch, chosen.pictures, device, folder, workers=2 if kind == "original-2" else 0)
     elif kind == "limit":
-        rate = limit(config, chosen.pictures, device)
+        limit(turns, config, chosen.pictures, device)
     else:
         changes: dict[str, Any] = {"ours": {}, "ours-changed": CHANGED, "ours-compiled": {"compile": "yes"}}[kind]
-        rate = ours(replace(config, **changes), chosen.pictures)
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # Linux counts in KiB
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024 if kind == "original-2" else 0
-    cuda = torch.cuda.max_memory_allocated() // 2**20 if device.is_cuda else 0
-    print(json.dumps({"rate": rate, "host": host, "a worker": workers, "device": cuda}))
+        ours(turns, replace(config, **changes), chosen.pictures)
+
+
+class Measure:
+    """The process of one measure, from outside."""
+
+    def __init__(self, kind: str, network: str, batch: int, scratch: str):
+        command = [sys.executable, "-m", "benchmarks.bench_training", *sys.argv[1:], f"--scratch={scratch}"]
+        command += ["--run", kind, network, str(batch)]
+        # As jobs.start starts a worker: its threads sleep while they wait; the limit is such a process too.
+        environment = ({} if kind.startswith("original") else {"OMP_WAIT_POLICY": "PASSIVE"}) | os.environ
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._told()
+
+    def turn(self) -> dict[str, float]:
+        assert self._process.stdin
+        self._process.stdin.write("go on\n")
+        self._process.stdin.flush()
+        return self._told()
+
+    def end(self) -> None:
+        self._process.communicate()
+
+    def _told(self) -> dict[str, float]:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                told: dict[str, float] = json.loads(line)
+                return told
+        raise SystemExit(f"a measure has ended with {self._process.wait()}")
 
 
 def idle(data: str) -> None:
@@ -178,7 +230,7 @@ def report(told: list[dict[str, dict[str, float]]], kinds: list[str]) -> None:
         for other, words in compared.items():
             if other in kinds and other != kind:
                 row += f"; {spread([each[kind]['rate'] / each[other]['rate'] for each in told], 2)} {words}"
-        peaks = {where: max(each[kind][where] for each in told) for where in ("host", "a worker", "device")}
+        peaks = {where: max(each[kind][where] for each in told) for where in ("host", "device")}
         print(row + "; MB: " + ", ".join(f"{where} {peak:,.0f}" for where, peak in peaks.items() if peak), flush=True)
 
 
@@ -188,8 +240,8 @@ def main() -> None:
     parser.add_argument("--data", default="archive", help="the archive's dataset in the workspace")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of every measure; 0 leaves PyTorch's choice")
-    parser.add_argument("--pictures", type=int, default=3200, help="timed in each measure, after the warm-up")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=3200, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batch", type=int, nargs="+", default=[BATCH])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--only", nargs="+", choices=[*KINDS, "idle"], default=[*KINDS, "idle"], metavar="KIND")
@@ -206,15 +258,6 @@ def main() -> None:
         if any(kind.startswith("original") for kind in kinds):
             unpack(chosen.archive, Path(folder) / "pictures", "TRAIN")
 
-        def in_process(kind: str, network: str, batch: int) -> dict[str, float]:
-            command = [sys.executable, "-m", "benchmarks.bench_training", *sys.argv[1:], f"--scratch={folder}"]
-            command += ["--run", kind, network, str(batch)]
-            # As jobs.start starts a worker: its threads sleep while they wait; the limit is such a process too.
-            environment = ({} if kind.startswith("original") else {"OMP_WAIT_POLICY": "PASSIVE"}) | os.environ
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-            return told
-
         threads = chosen.threads or torch.get_num_threads()
         print(
             f"{choose_device(chosen.device).reason}; {threads} threads; torch {torch.__version__}; "
@@ -222,9 +265,10 @@ def main() -> None:
         )  # fmt: skip
         for batch in chosen.batch:
             for network in chosen.networks if kinds else []:
-                told: list[dict[str, dict[str, float]]] = []
-                for _ in range(chosen.rounds):
-                    told.append({kind: in_process(kind, network, batch) for kind in kinds})
+                measures = {kind: Measure(kind, network, batch, folder) for kind in kinds}
+                told = [{kind: each.turn() for kind, each in measures.items()} for _ in range(chosen.rounds)]
+                for each in measures.values():
+                    each.end()
                 print(f"{network}, batches of {batch}:")
                 report(told, kinds)
         if "idle" in chosen.only:
