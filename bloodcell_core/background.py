@@ -47,6 +47,7 @@ class Job:
 
     @property
     def lock(self) -> FileLock:
+        """Held by the job's process for its whole life."""
         return FileLock(self.folder / "worker.lock")
 
     def status(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class Job:
         (self.folder / "stop").touch()
 
     def stop_requested(self) -> bool:
+        """Whether somebody has asked it to end."""
         return (self.folder / "stop").exists()
 
     def start(self, module: str) -> None:

@@ -63,6 +63,8 @@ BORDERS = ("edge", "reflect", "background", "black")
 
 
 class Cell(NamedTuple):
+    """A white cell as it was found: places are in pixels of the picture."""
+
     box: Box
     """Of the nucleus with all its lobes."""
     area: float

@@ -11,6 +11,8 @@ from bloodcell_core.errors import LabError
 
 
 class Device(NamedTuple):
+    """Where to compute, in which precision, and why."""
+
     device: torch.device
     autocast: torch.dtype | None
     """bfloat16 where the device computes faster in it, else None: float32 throughout."""
@@ -18,6 +20,7 @@ class Device(NamedTuple):
 
     @property
     def is_cuda(self) -> bool:
+        """Whether it is what PyTorch calls CUDA."""
         return self.device.type == "cuda"
 
 

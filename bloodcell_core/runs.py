@@ -133,6 +133,7 @@ class Run:
 
     @property
     def lock(self) -> FileLock:
+        """Held by the run's worker for its whole life."""
         return FileLock(self.folder / "worker.lock")
 
     def status(self) -> dict[str, Any]:

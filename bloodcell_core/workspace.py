@@ -67,10 +67,12 @@ def slug(text: str) -> str:
 
 
 def datasets_dir() -> Path:
+    """A folder for each dataset."""
     return home() / "datasets"
 
 
 def dataset_dir(name: str) -> Path:
+    """A dataset's folder; LabError where the name can't be one."""
     return datasets_dir() / check_name(name, "dataset")
 
 
@@ -85,10 +87,12 @@ def downloads_dir() -> Path:
 
 
 def runs_dir() -> Path:
+    """A folder for each run that was made here."""
     return home() / "runs"
 
 
 def run_dir(run: str) -> Path:
+    """A run's folder; LabError where the name can't be one."""
     return runs_dir() / check_name(run, "run")
 
 
@@ -118,6 +122,7 @@ def search_dir(study: str) -> Path:
 
 
 def slides_dir() -> Path:
+    """A folder for each slide."""
     return home() / "slides"
 
 
@@ -191,6 +196,7 @@ def write_atomic(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a value aside and renames it; ValueError for NaN and infinity, which JSON hasn't."""
     with write_atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

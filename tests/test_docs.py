@@ -139,3 +139,28 @@ def test_everything_in_the_workspace_has_its_line() -> None:
     }
     assert {"datasets", "runs", "notes"} <= below
     assert {name for name in below if f"`{name}" not in ARCHITECTURE} == set()
+
+
+# The code's own words
+
+
+def undocumented(tree: ast.AST, inside: str = "") -> Iterator[str]:
+    """What others may use and nothing is said of; a network's `forward` is told of by its class."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if node.name != "forward" and ast.get_docstring(node) is None:
+                yield inside + node.name
+            if isinstance(node, ast.ClassDef):
+                yield from undocumented(node, f"{inside}{node.name}.")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bloodcell_core").rglob("*.py")), ids=named)
+def test_all_that_the_library_offers_is_told_of(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert [*undocumented(tree)] == []
+
+
+def test_what_is_not_told_of_would_be_seen() -> None:
+    source = "class Cell:\n  def box(self): ...\n  def forward(self): ...\ndef _own(): ...\ndef find():\n  'It.'"
+    assert [*undocumented(ast.parse(source))] == ["Cell", "Cell.box"]

@@ -12,6 +12,7 @@ from bloodcell_core.cli.parser import verb
 
 
 def add(verbs: Any) -> None:
+    """Adds the verb `adapt`."""
     parser = verb(verbs, "adapt", _adapt, "Adapt a run to labelled cells of your own microscope: a new run.")
     parser.add_argument("run")
     parser.add_argument("--data", required=True, help="a dataset of your labelled cells, about 100 of them")

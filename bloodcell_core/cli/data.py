@@ -15,6 +15,7 @@ AUDIT_FILES = 50  # that a finding of an audit names at most
 
 
 def add(verbs: Any) -> None:
+    """Adds the family `data`."""
     data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, rename, tag, remove")
     parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
     parser.add_argument("source", type=Path)

@@ -12,6 +12,7 @@ from bloodcell_core.errors import LabError
 
 
 def add(verbs: Any) -> None:
+    """Adds the verb `ensemble`."""
     parser = verb(
         verbs, "ensemble", _ensemble,
         "Make a run that averages what finished runs say; of finished cross-validations, fold by fold.",

@@ -12,6 +12,7 @@ from bloodcell_core.cli.parser import verb
 
 
 def add(verbs: Any) -> None:
+    """Adds the verb `export`."""
     parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with a JSON file beside it that says how.")
     parser.add_argument("run")
     parser.add_argument("dest", type=Path, metavar="DEST", help="the file to write, ending in .onnx")

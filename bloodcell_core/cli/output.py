@@ -12,6 +12,7 @@ from bloodcell_core import notes, runs
 
 
 def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
+    """Prints `value` as one JSON object, or else the lines for people."""
     if as_json:
         print(json.dumps(value, allow_nan=False))
     else:
@@ -19,6 +20,7 @@ def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
 
 
 def say(line: str) -> None:
+    """A line of progress, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -47,11 +49,13 @@ def title_words(told: notes.Notes) -> str:
 
 
 def show_notes(kind: str, name: str, told: notes.Notes, as_json: bool) -> None:
+    """Prints the title and tags of a "run" or "dataset"."""
     facts = {kind if kind == "run" else "name": name, "title": told.title, "tags": list(told.tags)}
     show(facts, as_json, [f"{name}: {title_words(told) or 'no title, no tags'}"])
 
 
 def weights_words(run: runs.Run) -> str:
+    """Where a run's weights come from, in words."""
     if run.is_ensemble:
         return f"mean of {len(run.member_facts)} runs"
     return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
@@ -75,6 +79,7 @@ METRIC_WORDS = {
 
 
 def score_lines(scores: dict[str, Any], title: str) -> list[str]:
+    """The figures of a `score` with their intervals, a line each."""
     photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
     for key, title in METRIC_WORDS.items():
@@ -115,4 +120,5 @@ def cost_lines(facts: dict[str, Any] | None) -> list[str]:
 
 
 def figure(value: float | None) -> str:
+    """A figure with four decimals, or as wide a dash for none."""
     return "–     " if value is None else f"{value:.4f}"

@@ -12,6 +12,8 @@ from bloodcell_core.errors import LabError
 
 
 class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with the arguments in one line."""
+
     def error(self, message: str) -> NoReturn:
         """One line, without argparse's usage block before it."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -40,6 +42,7 @@ FLAGGED = [
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train."""
     for name in FLAGGED:
         spec = config.fields()[name]
         default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
@@ -50,6 +53,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_set_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds `--set FIELD=VALUE`, for any field of TrainConfig."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help=f"any setting: {', '.join(config.fields())}",
@@ -57,6 +61,7 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--foreground` and `--detach`."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--foreground", action="store_true", default=True, help="train in this process (the default)")
     where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")

@@ -29,6 +29,7 @@ MANY = 64  # pictures from which on progress is told
 
 
 def add(verbs: Any) -> None:
+    """Adds the verbs `predict` and `cells`."""
     parser = verb(verbs, "predict", _predict, "Classify the cells of pictures, fields, folders and zips with a run.")
     parser.add_argument("run", help="a run, or the .onnx file that `export` wrote")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files, folders and zips")

@@ -20,6 +20,7 @@ SHOWN = 20  # rows, where nothing is said
 
 
 def add(verbs: Any) -> None:
+    """Adds the family `review`."""
     words = family(verbs, "review", "mistakes and verdicts: list, set, undo, history, overlay, export, import, …")
     parser = verb(words, "list", _list, "List what is to be looked at, a source photo a row, nothing that is decided.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="one or more, of the same data")

@@ -21,6 +21,7 @@ from bloodcell_core.notes import clean_tags
 
 
 def add(verbs: Any) -> None:
+    """Adds the family `runs`."""
     run = family(verbs, "runs", "runs: list, show, group, rename, tag, stop, resume, move, remove")
     parser = verb(run, "list", _runs_list, "List the runs, newest first.")
     parser.add_argument("--tag", help="those alone that bear it")
@@ -50,6 +51,7 @@ def _runs_group(args: argparse.Namespace) -> None:
 
 
 def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
+    """Prints what a cross-validation is and has found; `failure` is the exit code where it hasn't come to its end."""
     from bloodcell_core.training.groups import group_summary
 
     facts = group_summary(reference)
@@ -77,6 +79,7 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
 
 
 def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
+    """Prints what a run is and has found; `failure` is the exit code where it hasn't come to its end."""
     facts = run.describe()
     lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
     epochs = "" if run.is_ensemble else f"epoch {facts['epoch']} of {facts['epochs']}, "

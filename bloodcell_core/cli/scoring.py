@@ -22,6 +22,7 @@ from bloodcell_core.labels.overlays import Overlay, load
 
 
 def add(verbs: Any) -> None:
+    """Adds the verbs `evaluate` and `compare`."""
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run")
     parser.add_argument("--data", help="another dataset; by default the run's own")

@@ -14,6 +14,7 @@ from bloodcell_core.errors import LabError
 
 
 def add(verbs: Any) -> None:
+    """Adds the verbs `train` and `cross-validate`."""
     parser = verb(verbs, "train", _train, "Train a network.")
     parser.add_argument("--estimate", action="store_true", help="only tell how long it will take, by a measured step")
     add_config_flags(parser)

@@ -16,6 +16,7 @@ from bloodcell_core.errors import LabError
 
 
 def add(verbs: Any) -> None:
+    """Adds the family `tune`."""
     parser = verb(
         verbs, "tune", _tune,
         "Search for better settings of a network by short trainings, compared on photos of the training split.",

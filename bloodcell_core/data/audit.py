@@ -37,6 +37,8 @@ FAMILIES, SIZES = 10, 10  # that are listed: the largest, the commonest
 
 @dataclass(frozen=True)
 class Finding:
+    """Something that stands out, and the pictures that it is about."""
+
     name: str
     title: str
     severity: Severity
@@ -50,6 +52,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
+    """What there is to tell of a dataset, and what stands out in it."""
+
     facts: dict[str, Any]
     """What `describe` tells and more; JSON-ready."""
     findings: list[Finding]

@@ -47,6 +47,7 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
+        """The names of its classes."""
         return list(self.facts["classes"])
 
     @property
@@ -56,6 +57,7 @@ class Dataset:
 
     @property
     def content_hash(self) -> str:
+        """sha256 over all that a training depends on; the same for the same import under another name."""
         return str(self.facts["content_hash"])
 
     @cached_property
@@ -83,6 +85,7 @@ class Dataset:
 
     @property
     def photos_known(self) -> bool:
+        """Whether any picture tells which photograph it comes from."""
         return bool(self.pictures.source_photo.notna().any())
 
     def read_original(self, row: int) -> np.ndarray:

@@ -51,6 +51,8 @@ class Missing(NamedTuple):
 
 
 class Download(NamedTuple):
+    """A public data set that can be had by name."""
+
     title: str
     packages: tuple[str, ...]
     """What must be installed; the first fetches it."""

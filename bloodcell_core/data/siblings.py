@@ -55,6 +55,7 @@ class Match(NamedTuple):
 
     @property
     def siblings(self) -> bool:
+        """Whether enough points agree, and the pictures are alike enough, for two views of one cell."""
         return self.agreeing >= MIN_AGREEING and self.likeness >= MIN_LIKENESS
 
 

@@ -39,16 +39,22 @@ DAMAGED = (
 
 
 class Source(Protocol):
+    """What was handed in to be imported, as a reader sees it."""
+
     name: str
     files: list[str]
     """Paths with `/` between the parts, relative to the source's top, sorted."""
 
-    def read(self, file: str) -> bytes: ...
+    def read(self, file: str) -> bytes:
+        """The bytes of a file; LabError where they can't be had."""
+        ...
 
     def path(self, file: str) -> Path | None:
         """Where the file lies on this machine's disk; None inside a zip."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Lets go of what is open; nothing can be read afterwards."""
+        ...
 
 
 def open_source(path: Path) -> Source:
@@ -70,6 +76,8 @@ def _read_file(path: Path) -> bytes:
 
 
 class FolderSource:
+    """A folder; links below it are not followed."""
+
     def __init__(self, path: Path):
         self.name = path.resolve().name
         self._top = path
@@ -96,9 +104,11 @@ class FolderSource:
         return files
 
     def read(self, file: str) -> bytes:
+        """The bytes of a file."""
         return _read_file(self._top / file)
 
     def path(self, file: str) -> Path | None:
+        """Where it lies."""
         return self._top / file
 
     def close(self) -> None:
@@ -114,6 +124,7 @@ class FileSource:
         self.files = [path.resolve().name]
 
     def read(self, file: str) -> bytes:
+        """The bytes of a file."""
         return _read_file(self.folder / file)
 
     def path(self, file: str) -> Path | None:
@@ -125,6 +136,8 @@ class FileSource:
 
 
 class ZipSource:
+    """A zip, checked before anything is read; nothing of it is written to disk."""
+
     def __init__(self, path: Path):
         self.name = path.stem
         self._zip = open_zip(path)
@@ -136,6 +149,7 @@ class ZipSource:
         self.files = sorted(self._members)
 
     def read(self, file: str) -> bytes:
+        """The bytes of a file; LabError where they are damaged, or not as many as the zip declares."""
         info = self._members[file]
         try:
             with self._zip.open(info) as stream:
@@ -147,9 +161,11 @@ class ZipSource:
         return data
 
     def path(self, file: str) -> Path | None:
+        """None: it lies inside the zip."""
         return None
 
     def close(self) -> None:
+        """Closes the zip."""
         self._zip.close()
 
 
@@ -163,6 +179,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def is_bomb(info: zipfile.ZipInfo) -> bool:
+    """Whether a file in a zip claims to become so much larger that it is refused."""
     return info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
 
 

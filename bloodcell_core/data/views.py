@@ -27,6 +27,8 @@ BATCH = 256
 
 
 class View(NamedTuple):
+    """A picture as a network or a person is shown it."""
+
     pixels: np.ndarray
     """uint8, size×size×3, RGB."""
     box: Box

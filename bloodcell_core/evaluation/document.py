@@ -74,6 +74,7 @@ def document(title: str, lead: str, sections: Iterable[Html], facts: Mapping[str
 
 
 def section(title: str, *inside: Html) -> Html:
+    """A section with its heading; nothing where nothing is inside."""
     return tag("section", {}, tag("h2", {}, title), *inside) if inside else Html()
 
 

@@ -88,6 +88,7 @@ class Likeness:
         return f"its {LOOKS[int(np.abs(here - nearest).argmax())][1]} is far from the training cells'"
 
     def save(self, file: Path) -> None:
+        """Writes it aside and renames it, as safetensors."""
         from safetensors.numpy import save
 
         told = {"likeness": json.dumps(self.facts, allow_nan=False)}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
+    """A row of published figures; shares, 0…1."""
+
     title: str
     accuracy: float
     f1_macro: float

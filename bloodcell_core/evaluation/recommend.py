@@ -19,6 +19,8 @@ MOST_AGAINST = 3  # cheaper runs that the recommended one is set against, and as
 
 
 class Recommendation(NamedTuple):
+    """The run to use, by its name, and the reason in words."""
+
     run: str
     why: str
 

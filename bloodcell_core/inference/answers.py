@@ -67,6 +67,7 @@ class Answer:
         return self.cells if self.kind == FIELD else self.cells[:1]
 
     def to_json(self) -> dict[str, Any]:
+        """What `predict --json` prints of a picture."""
         return asdict(self)
 
 
@@ -98,6 +99,7 @@ class Tally:
         """Pictures that are fields."""
 
     def add(self, answer: Answer) -> None:
+        """Counts the cells of one more answer."""
         self.states[answer.state] += 1
         self.fields += answer.kind == FIELD
         self._others["empty"] += answer.state == "unlike" and not answer.cells
@@ -109,6 +111,7 @@ class Tally:
                 self._others[cell.state] += 1
 
     def count(self) -> Count:
+        """What was counted so far."""
         others = self._others
         return Count(
             dict(self._named), others["unsure"], others["unlike"], others["border"], self.states.total(),
@@ -125,6 +128,7 @@ def count(answers: Iterable[Answer], classes: Sequence[str]) -> Count:
 
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
+    """The heads of the table that `predict --csv` writes."""
     return [
         "path", "state", "reason", "label", *(f"p_{name}" for name in classes),
         "kind", "cell", "x0", "y0", "x1", "y1", "at_border", "distance",

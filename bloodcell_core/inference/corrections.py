@@ -53,6 +53,7 @@ class Correction:
             raise LabError(f"there is no such correction: {self.do[:20]!r} of cell {self.cell[:20]!r}")
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields that say something; `from_json` reads them back."""
         return {name: value for name, value in asdict(self).items() if value not in ("", None, 0)}
 
     @classmethod

@@ -58,10 +58,12 @@ class ExportedRun(Run):
 
     @cached_property
     def members(self) -> list[Run]:
+        """LabError: an exported file's members have no folders here."""
         raise LabError(f"{self.name!r} is an exported file: its members have no folders here")
 
     @property
     def temperature(self) -> float:
+        """What the logits are divided by, as the sidecar has it."""
         return float(self.facts["temperature"])
 
     def summary(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class ExportedRun(Run):
         return {"test": self.facts.get("test"), "temperature": self.temperature}
 
     def status(self) -> dict[str, Any]:
+        """Done: there is nothing of it that could still be at work."""
         return {"state": "done", "reason": ""}
 
     def predictions(self) -> pd.DataFrame:

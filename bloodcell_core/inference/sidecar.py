@@ -28,6 +28,7 @@ REFUSAL = (
 
 
 def sidecar_of(file: Path) -> Path:
+    """The JSON file beside an exported file."""
     return file.with_suffix(".json")
 
 
@@ -44,6 +45,7 @@ def input_names(run: Run) -> dict[str, str]:
 
 
 def view_of(member: Run) -> str:
+    """What a member sees, as `views.view_name` calls it; members that see the same share an input."""
     return view_name(member.config.view, member.config.size, member.config.crop)
 
 

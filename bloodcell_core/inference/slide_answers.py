@@ -34,9 +34,13 @@ class Answering(Protocol):
 
     fields_possible: bool
 
-    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]: ...
+    def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
+        """An answer for each picture, in their order."""
+        ...
 
-    def classify_squares(self, picture: Any, boxes: Sequence[Box]) -> list[CellAnswer]: ...
+    def classify_squares(self, picture: Any, boxes: Sequence[Box]) -> list[CellAnswer]:
+        """An answer for each square of a picture."""
+        ...
 
 
 class SlideAnswers:
@@ -59,9 +63,11 @@ class SlideAnswers:
             self._pictures[line["picture"], line["asked"]] = answer
 
     def of(self, number: int, asked: str) -> Answer | None:
+        """The answer for picture `number`, `asked` for as a field, a cell or what it looks like; None if not known."""
         return self._pictures.get((number, asked))
 
     def of_square(self, number: int, square: Box) -> CellAnswer | None:
+        """The answer for a square drawn by hand; None where it isn't known yet."""
         return self._squares.get((number, square))
 
     def append(self, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -25,10 +25,12 @@ class CountedCell:
 
     @property
     def id(self) -> str:
+        """What corrections call it by."""
         return self.cell.id
 
     @property
     def box(self) -> Box:
+        """The square that the network is shown, in pixels of the picture."""
         return self.cell.box
 
     @property
@@ -49,6 +51,7 @@ class CountedCell:
 
     @property
     def reason(self) -> str:
+        """Why its state is what it is, in words."""
         if self.cell.removed:
             return "taken out by hand"
         if self.cell.label:

@@ -90,6 +90,7 @@ class Gathered:
         return place if place < len(self.cells.get(group, ())) else None
 
     def count(self, group: str) -> int:
+        """How many cells of that group were seen, whether they are shown or not."""
         return self._seen[group]
 
 

@@ -46,6 +46,8 @@ class SlideChangedError(LabError):
 
 @dataclass(frozen=True)
 class SlidePicture:
+    """A picture that was handed in."""
+
     number: int
     """1, 2, … in the order of handing in."""
     file: str
@@ -74,6 +76,7 @@ class Slide:
 
     @property
     def folder(self) -> Path:
+        """Where it lies in the workspace."""
         return workspace.slide_dir(self.id)
 
     def read(self, picture: SlidePicture) -> bytes:
@@ -102,6 +105,7 @@ class Slide:
         return max((one.version for ones in self._in_force.values() for one in ones), default=None)
 
     def to_json(self) -> dict[str, Any]:
+        """What slide.json holds."""
         return {
             "schema_version": SLIDE_VERSION, "name": self.name, "run": self.run, "created": self.created,
             "version": self.version, "synthetic": self.synthetic,
@@ -189,6 +193,7 @@ def add_pictures(seen: Slide, handed: Iterable[Handed], progress: Progress | Non
 
 
 def rename(seen: Slide, name: str) -> Slide:
+    """Calls a slide otherwise; SlideChangedError where another window did so since `seen`."""
     with _told("the name can't be kept"), _locked(seen.id):
         now = read_slide(seen.id)
         if now.name != seen.name:

@@ -54,9 +54,11 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """A time with its zone, as UTC without one."""
         return value and value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """What was kept, as a time in UTC."""
         return value and value.replace(tzinfo=UTC)
 
 

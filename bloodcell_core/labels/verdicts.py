@@ -81,6 +81,7 @@ class Event:
         return self.verdict, self.label_to
 
     def to_json(self) -> dict[str, Any]:
+        """Its fields by name, the time as ISO 8601."""
         values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
         return values | {"at": self.at.isoformat(timespec="milliseconds")}
 

@@ -21,6 +21,8 @@ TIMM = "timm/"  # begins the names of timm's networks
 
 @dataclass(frozen=True)
 class ModelInfo:
+    """A row of MODELS: what is told of a network before PyTorch is there."""
+
     name: str
     title: str
     about: str

@@ -24,4 +24,5 @@ class BasicCNN(nn.Module):
 
 
 def build(classes: int, size: int, width: float) -> nn.Module:
+    """The network for pictures of `size`×`size`."""
     return BasicCNN(classes, size, width)

@@ -60,4 +60,5 @@ def _norm(channels: int) -> nn.Module:
 
 
 def build(classes: int, size: int, width: float, dropout: float) -> nn.Module:
+    """The network, for pictures of any size."""
     return CellNet(classes, width, dropout)

@@ -16,6 +16,8 @@ CLASSES = 4  # where nobody says how many
 
 
 class Cost(NamedTuple):
+    """What a network takes."""
+
     parameters: int
     flops: int
     """Multiplications and additions for one picture, of convolutions and linear layers."""

@@ -35,4 +35,5 @@ class DeepCNN(nn.Module):
 
 
 def build(classes: int, size: int, dropout: float) -> nn.Module:
+    """The network for pictures of `size`×`size`."""
     return DeepCNN(classes, size, dropout)

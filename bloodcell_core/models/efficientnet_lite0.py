@@ -89,6 +89,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def build(classes: int, size: int, dropout: float) -> nn.Module:
+    """The network, for pictures of any size, its weights at random."""
     return EfficientNetLite0(classes, dropout)
 
 

@@ -81,4 +81,5 @@ def head_of(network: nn.Module) -> nn.Module:
 
 
 def count_parameters(network: nn.Module) -> int:
+    """How many weights a network has."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -54,4 +54,5 @@ def put_body(
 
 
 def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,7 @@ def load(file: Path, state: TrainState, device: torch.device) -> int:
 
 
 def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
+    """All that a training needs to go on to the same result, and how many bytes its log had then."""
     return {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -45,6 +46,7 @@ def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
 
 
 def restore(values: dict[str, Any], state: TrainState) -> int:
+    """Puts a checkpoint's contents into `state`; returns how many bytes of the log belong to it."""
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
     state.epoch, state.step = values["epoch"], values["step"]

@@ -21,6 +21,8 @@ MATTERS = (
 
 
 class Estimate(NamedTuple):
+    """How long a training will take: in all, a step, how many steps, and on which device."""
+
     seconds: float
     step_seconds: float
     steps: int

@@ -131,6 +131,7 @@ class Blend:
     share: float = 1.0
 
     def parts(self, count: int) -> list[Blend]:
+        """The batch in `count` parts, one after another."""
         if count == 1:
             return [self]
         partners = self.labels if self.partners is None else self.partners
@@ -138,9 +139,11 @@ class Blend:
         return [Blend(*part, share=self.share) for part in cut]
 
     def first(self, count: int) -> Blend:
+        """The batch's first pictures, each with its own label alone."""
         return Blend(self.inputs[:count], self.labels[:count])
 
     def loss(self, logits: Tensor, smoothing: float) -> Tensor:
+        """The mean cross-entropy of logits (N, classes), shared between both labels where pictures are blended."""
         own = functional.cross_entropy(logits, self.labels, label_smoothing=smoothing)
         if self.partners is None or self.share == 1.0:
             return own
@@ -150,6 +153,7 @@ class Blend:
 
 
 def blend(config: TrainConfig, inputs: Tensor, labels: Tensor, draw: int) -> Blend:
+    """The batch with mixup, drawn by seed and `draw` alone; as it is where the config has none."""
     if not config.mixup:
         return Blend(inputs, labels)
     rng = np.random.default_rng(seed_of(config.seed, 3, draw))

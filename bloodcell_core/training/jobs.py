@@ -187,11 +187,13 @@ def requeue(run: Run) -> None:
 
 
 def resume(run: Run) -> None:
+    """Lets a run that ended early go on in a process of its own. LabError where it can't."""
     requeue(run)
     start(run)
 
 
 def train_detached(config: TrainConfig) -> Run:
+    """Makes a run and starts its worker, which goes on whatever becomes of this process. LabError where it can't."""
     run = create_run(config)
     start(run)
     return run

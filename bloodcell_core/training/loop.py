@@ -80,6 +80,7 @@ class Hooks:
         """A moment at which everything logged so far agrees with `state`."""
 
     def stop_requested(self) -> bool:
+        """Whether to end at this batch."""
         return False
 
     def note(self, words: str) -> None:
@@ -101,6 +102,7 @@ def transfer(config: TrainConfig) -> tuple[int, float]:
 
 
 def make_optimizer(config: TrainConfig, network: nn.Module, device: Device) -> torch.optim.Optimizer:
+    """Adam or AdamW with two groups: the body at its share of the rate, and the layer that decides."""
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     rate = config.learning_rate or model_info(config.model).learning_rate
     head = {id(parameter) for parameter in head_of(network).parameters()}

@@ -54,6 +54,7 @@ class Reporter(Hooks):
         self._stream.close()
 
     def log(self, events: list[dict[str, Any]]) -> None:
+        """Appends events to metrics.jsonl, and tells of the epochs among them."""
         self._stream.write("".join(json.dumps(event) + "\n" for event in events).encode())
         self._stream.flush()
         self._metrics_bytes = self._stream.tell()
@@ -92,6 +93,7 @@ class Reporter(Hooks):
         return int(psutil.Process().memory_info().rss)
 
     def note(self, words: str) -> None:
+        """Tells it in the log, and in status.json for the run's card."""
         self._say(words)
         write_status(self._run.folder, note=words)
 
@@ -105,6 +107,7 @@ class Reporter(Hooks):
             temporary.write_bytes(save(state, {"epoch": json.dumps(event)}))
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+        """Writes one at an epoch's end, when asked to stop, and every CHECKPOINT_SECONDS."""
         now = time.monotonic()
         stopping = self.stop_requested()
         if epoch_ended or stopping or now - self._last_checkpoint > CHECKPOINT_SECONDS:
@@ -113,4 +116,5 @@ class Reporter(Hooks):
             self._last_checkpoint = now
 
     def stop_requested(self) -> bool:
+        """Whether somebody has asked the run to end."""
         return (self._run.folder / "stop").exists()

@@ -17,6 +17,7 @@ def seed_of(seed: int, purpose: int, number: int) -> int:
 
 
 def steps_per_epoch(config: TrainConfig, pictures: int) -> int:
+    """How many batches an epoch has."""
     return len(epoch_batches(config, pictures, 0))
 
 

@@ -177,6 +177,7 @@ class _TrialHooks(Hooks):
 
 
 def main(arguments: list[str]) -> int:
+    """Runs the study that is named; the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the search
     try:
         state = work(Study(arguments[0]), say=lambda line: print(line, flush=True))

@@ -38,6 +38,8 @@ LONGEST_MODEL = 40  # letters of the network's name in a study's name, which may
 
 
 class Range(NamedTuple):
+    """Between what a setting is drawn."""
+
     low: float
     high: float
     log: bool = False

@@ -32,6 +32,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:

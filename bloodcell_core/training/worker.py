@@ -270,6 +270,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 
 
 def main(arguments: list[str]) -> int:
+    """Trains the run whose folder is given; the exit code."""
     folder = Path(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
     try:

@@ -21,6 +21,7 @@ FORMATS: dict[str, Format] = {row.name: row for row in (BLOOD_CELL_IMAGES, MEDMN
 
 
 def choose_format(source: Source, name: str = "auto") -> Format:
+    """The format called `name`, or for `auto` the first that matches; LabError where there is none."""
     if name != "auto":
         if name not in FORMATS:
             raise LabError(f"no format is called {name[:40]!r}: use auto, {', '.join(FORMATS)}")

@@ -61,6 +61,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Format:
+    """A row of FORMATS: how a source of one kind is known and read."""
+
     name: str
     title: str
     matches: Callable[[Source], bool]
@@ -70,6 +72,7 @@ class Format:
 
 
 def is_picture(file: str) -> bool:
+    """Whether a file's name ends as a picture's; what it holds is looked at when it is read."""
     return file.lower().endswith(SUFFIXES)
 
 
