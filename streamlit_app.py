@@ -1,7 +1,5 @@
 """The home page: what is here, what to do next."""
 
-import gc
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -10,8 +8,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.curves import Course
-from ui import lab, recommendation, review, shell
+from ui import curves, lab, recommendation, review, shell
 from ui.theme import pretty
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
@@ -31,9 +28,7 @@ def _device_reason() -> str:
     from bloodcell_core.device import choose_device
 
     reason = choose_device().reason
-    # After each run of a page Streamlit collects garbage: among PyTorch's objects that takes longer than a live tick.
-    gc.collect()
-    gc.freeze()
+    shell.spare_the_collector()  # PyTorch has come, and other sessions may tick meanwhile
     return reason
 
 
@@ -57,8 +52,7 @@ def _to_review() -> str:
 
 def _losses(run: run_folders.Run) -> list[float | None]:
     """The validation loss of each epoch; as far as the file can be read, which is told of."""
-    course = Course(run)
-    course.follow()
+    course = curves.course(run)
     if course.problem:
         shell.show_error(course.problem)
     return [event.get("val_loss") for event in course.epochs]

@@ -268,6 +268,7 @@ class TrainConfig:
 
     @property
     def crop(self) -> Crop:
+        """How a cell view is cut out."""
         return Crop(self.crop_scale, self.crop_margin, self.crop_border)
 
     @property
@@ -276,6 +277,7 @@ class TrainConfig:
         return f"{self.fold} of {self.folds}" if self.folds else ""
 
     def to_json(self) -> dict[str, Any]:
+        """All fields by name; `from_json` reads it back."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -291,16 +293,18 @@ class TrainConfig:
         return cls(**values)
 
 
-def fields() -> dict[str, dataclasses.Field[Any]]:
+@functools.cache  # as below: a page reads hundreds of configs, and each is checked field by field
+def fields() -> Mapping[str, dataclasses.Field[Any]]:
     """The fields of TrainConfig by name; `metadata` holds help, low, high, choices and advanced."""
-    return {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
+    return types.MappingProxyType({spec.name: spec for spec in dataclasses.fields(TrainConfig)})
 
 
-@functools.cache  # a page reads hundreds of configs
+@functools.cache
 def _hints() -> dict[str, Any]:
     return typing.get_type_hints(TrainConfig)
 
 
+@functools.cache
 def field_type(name: str) -> type:
     """int, float or str; of `float | None` it is float."""
     hint = _hints()[name]
@@ -310,6 +314,7 @@ def field_type(name: str) -> type:
 
 
 def optional(name: str) -> bool:
+    """Whether a field may be None, which is its default then."""
     return fields()[name].default is None
 
 

@@ -88,7 +88,8 @@ def ask() -> None:
         data.pictures  # noqa: B018  (a table that can't be read is told of here)
         if model:
             classes = len(data.classes)
-            told.caption(shell.plain(about(model, settings["size"], settings["width"], classes)))
+            told.caption(shell.plain(about(model, settings["size"], settings["width"], classes)),
+                         help="MFLOP: a million multiplications and additions.")  # fmt: skip
         if model and weights:
             config = TrainConfig(**settings | {"data": dataset, "model": model, "view": view, "weights": weights})
         else:
@@ -132,7 +133,7 @@ def live_panel() -> None:
     trained = [run for run in runs if run.trained_here]
     curves.draw(picked or [run for run in at_work if statuses[run.name]["state"] == "running"] or trained[:3],
                 log=st.session_state.get("log_scale", False))  # fmt: skip
-    for group in groups.groups()[:SHOWN_RUNS]:
+    for group in groups.groups(runs)[:SHOWN_RUNS]:
         group_card(group)
     single = [run for run in runs if not run.group]
     working = sorted((run for run in single if run in at_work),
@@ -152,14 +153,14 @@ else:
     with form:
         ask()
     with live:
-        recent, _ = run_folders.readable_runs()
+        recent = {run.name: run for run in run_folders.readable_runs()[0]}  # after the form, which may start some
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.multiselect(
-                "Runs in the chart", [run.name for run in recent if run.trained_here], key="curve_runs",
-                format_func=lab.run_title, placeholder="those at work, or the newest",
+                "Runs in the chart", [name for name, run in recent.items() if run.trained_here], key="curve_runs",
+                format_func=lambda name: lab.run_title(recent[name]), placeholder="those at work, or the newest",
                 max_selections=curves.MOST_RUNS,
             )  # fmt: skip
             st.toggle("Logarithmic loss", key="log_scale")
-        ticking = any(run.status()["state"] not in ENDED for run in recent)
+        ticking = any(run.status()["state"] not in ENDED for run in recent.values())
         st.session_state["ticking"] = ticking
         st.fragment(live_panel, run_every=TICK if ticking else None)()

@@ -6,8 +6,10 @@ all give the same view. The sidebar's links carry each page's last address, and 
 """
 
 import base64
+import gc
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -62,6 +64,7 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     To be called first on each page: it also asks for sign-in, where the lab does.
     `title` is one of `PAGES`, or `NAME` for the home page.
     """
+    spare_the_collector()
     home = title == NAME
     st.set_page_config(page_title=NAME if home else f"{title} · {NAME}", page_icon=ICON_URI, layout="wide")
     st.html(CSS)
@@ -74,6 +77,23 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     with st.container(gap=None):
         st.title(title, anchor=False, icon=icon)
         st.caption(purpose)
+
+
+_MODULES = {"frozen": 0}  # how many were loaded when objects were last taken out of the collector's sight
+MANY_MODULES = 50  # so many more make it worth while again
+
+
+def spare_the_collector() -> None:
+    """Take the objects of the modules that are loaded by now out of the garbage collector's sight.
+
+    After each run of a page or fragment Streamlit goes through all objects for garbage, and holds up every session
+    meanwhile: 0.1 s for pandas and Plotly, 0.3 s with PyTorch. What a page makes later is collected as before. To be
+    called where imports are done; it does something the few times that many modules have come since the last call.
+    """
+    if len(sys.modules) >= _MODULES["frozen"] + MANY_MODULES:
+        _MODULES["frozen"] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def _sidebar() -> None:

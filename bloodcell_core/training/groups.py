@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -47,10 +47,10 @@ class Group:
         return [run for _, run in sorted(self.runs.items()) if run.status()["state"] == "done"]
 
 
-def groups() -> list[Group]:
-    """All cross-validations of this workspace, newest first."""
+def groups(known: Sequence[Run] | None = None) -> list[Group]:
+    """All cross-validations of this workspace, newest first; of the runs in `known`, where they were read already."""
     found: dict[str, dict[int, Run]] = {}
-    for run in runs.readable_runs()[0]:
+    for run in runs.readable_runs()[0] if known is None else known:
         if run.group:
             found.setdefault(run.group, {})[run.config.fold] = run
     return [Group(name, found[name]) for name in sorted(found, reverse=True)]

@@ -1,0 +1,94 @@
+"""What a page costs, counted and not timed: packages in memory, files read again, objects that a tick goes through."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bloodcell_core import workspace
+from bloodcell_core.runs import Run
+from tests.test_architecture import ROOT
+from tests.test_pages import draw
+from ui import shell
+
+pytest_plugins = ["tests.training_fixtures"]
+
+NEVER = {"torch", "torchvision", "altair", "optuna", "h5py", "cleanlab"}
+ONLY_FIGURES_NEED = {"sklearn", "scipy.stats"}
+DRAWN = """
+import sys
+from streamlit.testing.v1 import AppTest
+for page in sys.argv[1:]:
+    app = AppTest.from_file("streamlit_app.py", default_timeout=60)
+    app.switch_page(page)
+    app.run()
+    assert not app.exception, app.exception[0].value
+    print(*sys.modules)
+"""
+
+
+def test_pages_load_what_they_draw_with_and_no_more(done: Run) -> None:
+    """Opened one after another in a new process; each package costs megabytes, and seconds of the first paint."""
+    pages = ["pages/1_Browse.py", "pages/2_Train.py", "pages/4_Review.py", "pages/3_Compare.py"]
+    run = subprocess.run([sys.executable, "-c", DRAWN, *pages], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                         env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    browse, train, review, compare = (set(line.split()) for line in run.stdout.splitlines())
+    assert "pandas" in browse
+    for loaded in (browse, train, review):
+        assert not loaded & (NEVER | ONLY_FIGURES_NEED)
+    assert "sklearn" in compare, "else the line above says nothing"
+    assert not compare & NEVER
+
+
+def test_the_collector_is_spared_what_does_not_change(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shell._MODULES, "frozen", 0)
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(len(sys.modules)))
+    draw("pages/2_Train.py")
+    assert frozen
+    before = len(frozen)
+    draw("pages/2_Train.py")
+    shell.spare_the_collector()
+    assert len(frozen) == before, "nothing has come since"
+    for number in range(shell.MANY_MODULES):
+        monkeypatch.setitem(sys.modules, f"one_of_many_{number}", sys)
+    shell.spare_the_collector()
+    assert len(frozen) == before + 1
+
+
+@pytest.mark.parametrize("page", ["streamlit_app.py", "pages/2_Train.py"])
+def test_curves_are_read_on_from_where_the_last_look_ended(
+    page: str, done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(page)
+    begun: list[tuple[Path, int]] = []
+    events = Run.events
+
+    def watched(run: Run, offset: int = 0) -> object:
+        begun.append((run.folder / "metrics.jsonl", offset))
+        return events(run, offset)
+
+    monkeypatch.setattr(Run, "events", watched)
+    draw(page)
+    assert begun
+    assert all(offset == file.stat().st_size > 0 for file, offset in begun)
+
+
+def test_a_look_at_the_runs_reads_each_file_a_few_times_whatever_stands_on_the_page(
+    done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the estimate, for the choice of curves, for the panel, and what a card looks up by itself."""
+    read: collections.Counter[str] = collections.Counter()
+    read_json = workspace.read_json
+    monkeypatch.setattr(workspace, "read_json", lambda path: read.update([path.name]) or read_json(path))
+    draw("pages/2_Train.py")
+    assert read["config.json"] == 3
+    assert read["status.json"] <= 6
+    assert read["summary.json"] <= 6
