@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -380,6 +381,28 @@ def test_the_most_pixels_are_taken_and_one_more_row_is_not(monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PIXELS", 10 * 24)
     assert_decodes_to(encoded(RGB[:10]), RGB[:10])
     assert refusal(encoded(RGB[:11])).startswith("too large: 24×11")
+
+
+NEEDS_MORE: dict[str, Callable[[np.ndarray], bytes]] = {
+    "WebP": lambda pixels: encoded(pixels, "WEBP", lossless=True),
+    "inks": lambda pixels: encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG"),
+    "16 bits a sample": lambda pixels: cv2.imencode(".png", pixels.astype(np.uint16) * 256)[1].tobytes(),
+}
+
+
+@pytest.mark.parametrize("kind", NEEDS_MORE)
+def test_of_kinds_that_need_more_memory_half_as_many_pixels_are_taken(monkeypatch, kind):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 2 * 10 * 24 + 1)
+    assert decode_rgb(NEEDS_MORE[kind](RGB[:10])).shape == (10, 24, 3)
+    assert refusal(NEEDS_MORE[kind](RGB[:11])).endswith("million in a picture of this kind")
+    assert decode_rgb(encoded(RGB[:20])).shape == (20, 24, 3)
+
+
+def test_a_file_of_too_many_bytes_is_refused_unopened(monkeypatch):
+    data = encoded(RGB)
+    monkeypatch.setattr(pictures, "MAX_FILE_BYTES", len(data))
+    assert_decodes_to(data, RGB)
+    assert refusal(data + b"x").startswith("larger than")
 
 
 def of_every_mode() -> dict[str, bytes]:

@@ -224,7 +224,7 @@ def test_a_huge_file_is_refused_unread(predictor: Predictor, tmp_path: Path) -> 
     os.truncate(huge, MAX_FILE_BYTES + 1)  # takes no room on the disk
     (answer,) = predictor.classify(files_of([huge]))
     assert answer.state == "refused"
-    assert "larger than 512 MiB" in answer.reason
+    assert f"larger than {MAX_FILE_BYTES // 2**20} MiB" in answer.reason
 
 
 # The run

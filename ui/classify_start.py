@@ -14,7 +14,7 @@ import streamlit as st
 
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
-from bloodcell_core.data.pictures import MAX_FILE_BYTES, SUFFIXES, encode
+from bloodcell_core.data.pictures import SUFFIXES, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
@@ -22,6 +22,7 @@ from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
 from ui import shell
 
 MANY = 16  # pictures from which on a bar tells how far storing them is
+MAX_UPLOAD = 512  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 UPLOADED = "classify_uploaded"  # session: a new slide, to be opened
@@ -53,7 +54,7 @@ def drop_zone(key: str = "") -> list[Any]:
         "Drop a folder of pictures here" if folder else "Drop pictures of single cells, smear fields, or a zip here",
         type=None if folder else [*(suffix[1:] for suffix in SUFFIXES), "zip"],
         accept_multiple_files="directory" if folder else True, key=f"{DROP}_{key}_{folder}_{times}",
-        max_upload_size=MAX_FILE_BYTES // 2**20,
+        max_upload_size=MAX_UPLOAD,
         help=f"JPEG, PNG, TIFF (8 and 16 bit), WebP or BMP. At most {MAX_PICTURES:,} pictures and "
         f"{MAX_BYTES // 2**30} GiB a slide. They stay on this machine.",
     )  # fmt: skip
