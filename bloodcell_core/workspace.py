@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,5 +244,6 @@ def discard(folder: Path) -> None:
 def sweep_unfinished(parent: Path) -> None:
     """Removes folders that a killed `new_folder` left behind: those untouched for a day."""
     for folder in parent.glob(".*.*"):
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another writer's, which has its name by now
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(folder, ignore_errors=True)

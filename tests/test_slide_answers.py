@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
+from bloodcell_core.inference import slide_answers, slides
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
 from bloodcell_core.inference.corrections import Correction, cell_id
 from bloodcell_core.inference.handed_in import Handed
@@ -112,6 +113,48 @@ def test_the_network_is_asked_once_and_again_only_for_what_is_new(slide):
     assert len(network.asked) == 4
     counted(slides.correct(slide, [Correction(1, "cell")]), network=network)
     assert network.asked[4:] == [("field.png", "cell")]
+
+
+def test_two_windows_on_one_slide_ask_once(slide, monkeypatch):
+    """The second waits, tells how far the first is, and takes its answers."""
+    monkeypatch.setattr(slide_answers, "LOOK_AGAIN", 0.01)
+    begun, go_on, told = threading.Event(), threading.Event(), []
+
+    class Slow(Stand):
+        def classify(self, pictures, kind=None):
+            for answer in super().classify(pictures, kind):
+                begun.set()
+                assert go_on.wait(30)
+                yield answer
+
+    network = Slow()
+    first = threading.Thread(target=counted, args=(slide,), kwargs={"network": network})
+    first.start()
+    assert begun.wait(30)
+
+    def tell(done: int, total: int) -> None:
+        told.append((done, total))
+        go_on.set()
+
+    answers = SlideAnswers(slide, RUN)
+    answer_missing(slide, answers, network, tell)
+    first.join()
+    assert len(network.asked) == 3
+    assert told[0] == (0, 3)
+    assert unanswered(slide, answers) == []
+
+
+def test_what_a_window_that_broke_off_leaves_is_asked_by_the_next(slide):
+    class Breaks(Stand):
+        def classify(self, pictures, kind=None):
+            yield next(super().classify(pictures, kind))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        counted(slide, network=Breaks())
+    network = Stand()
+    counted(slide, network=network)
+    assert [path for path, _ in network.asked][-1] == "text.png"
 
 
 def test_answers_that_were_broken_off_are_gone_on_with(slide):

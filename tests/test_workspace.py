@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -296,3 +297,15 @@ def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path):
 
 def test_there_is_nothing_to_sweep_where_there_is_no_folder(tmp_path):
     sweep_unfinished(tmp_path / "nowhere")
+
+
+def test_what_another_writer_finishes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / ".cells.new").mkdir()
+
+    def now() -> float:
+        os.rename(tmp_path / ".cells.new", tmp_path / "cells")
+        return 1e12
+
+    monkeypatch.setattr(workspace, "time", SimpleNamespace(time=now))
+    sweep_unfinished(tmp_path)
+    assert tree(tmp_path) == {"cells"}

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box
@@ -27,6 +27,7 @@ from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.inference.slides import Progress, Slide, SlidePicture
 
 AT_ONCE = 32  # answers that are written together
+LOOK_AGAIN = 1.0  # seconds between two looks at what another window has answered
 
 
 class Answering(Protocol):
@@ -51,6 +52,10 @@ class SlideAnswers:
         self.file = slide.folder / "answers" / f"{name}.jsonl"
         self._pictures: dict[tuple[int, str], Answer] = {}
         self._squares: dict[tuple[int, Box], CellAnswer] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Takes in what is kept on disk, of other windows too."""
         for line in _lines(self.file):
             self._take(line)
 
@@ -78,9 +83,13 @@ class SlideAnswers:
                 _cut_unfinished(file)
                 file.write(b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
         except OSError as error:
-            raise LabError(f"the answers can't be kept: {error.strerror or error}") from None
+            raise _not_kept(error) from None
         for line in lines:
             self._take(line)
+
+
+def _not_kept(error: OSError) -> LabError:
+    return LabError(f"the answers can't be kept: {error.strerror or error}")
 
 
 def _cell_from(told: Mapping[str, Any]) -> CellAnswer:
@@ -132,9 +141,43 @@ def unanswered(slide: Slide, answers: SlideAnswers) -> list[SlidePicture]:
 
 
 def answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, progress: Progress | None = None) -> None:
-    """Asks the network for all that is missing, a part at a time: what is answered when it is broken off is kept."""
+    """Asks the network for all that is missing, a part at a time: what is answered when it is broken off is kept.
+
+    Another window that is asking for the same is waited for, and its answers are taken: a page that is loaded anew
+    while it works doesn't do the work twice.
+    """
+    total = len(unanswered(slide, answers))
+    try:
+        lock = FileLock(workspace.lock_file(f"answering-{slide.id}-{answers.file.stem}"))
+    except OSError as error:
+        raise _not_kept(error) from None
+    while not _taken(lock):
+        answers.read()
+        if progress:
+            progress(total - len(unanswered(slide, answers)), total)
+    try:
+        answers.read()
+        _answer_missing(slide, answers, predictor, total, progress)
+    finally:
+        lock.release()
+
+
+def _taken(lock: FileLock) -> bool:
+    """Whether the lock could be taken within a moment; LabError where the disk has no room for one."""
+    try:
+        lock.acquire(timeout=LOOK_AGAIN)
+        return True
+    except Timeout:
+        return False
+    except OSError as error:
+        raise _not_kept(error) from None
+
+
+def _answer_missing(
+    slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress | None
+) -> None:
     waiting = unanswered(slide, answers)
-    done, total = 0, len(waiting)
+    done = total - len(waiting)
     by_asked: dict[str, list[SlidePicture]] = {}
     for picture in waiting:
         asked = asked_of(slide, picture)
