@@ -1,19 +1,27 @@
-"""What people name (classes, files, titles, tags, notes) never becomes HTML or Markdown, and no name leads out."""
+"""What people name (classes, files, slides, titles, tags, notes) never becomes HTML or Markdown, nor leads out."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import notes, runs
+from bloodcell_core import notes, runs, workspace
 from bloodcell_core.cli import main
+from bloodcell_core.data import demo
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.data.pictures import encode
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference import slides
+from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.runs import Run
 from tests.conftest import class_files, tree, write_files
 from tests.test_pages import EVERY_PAGE, draw
@@ -61,7 +69,7 @@ def alive(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def hostile(lab_home: Path, tmp_path: Path) -> Run:
-    """A run on a dataset whose classes and files are called so, with a title and a tag."""
+    """A run on a dataset whose classes and files are called so, with a title, a tag, a verdict, and a slide."""
     classes = (f"{MARKUP} one", f"{MARKUP} two")
     files = {name.replace("/", f"/{MARKUP} ", 1): data for name, data in class_files(12, classes, (64, 64)).items()}
     dataset = import_dataset(write_files(tmp_path / "source", files), "hostile", trace=False)
@@ -70,7 +78,17 @@ def hostile(lab_home: Path, tmp_path: Path) -> Run:
     run = train_here(data="hostile", epochs=1)
     notes.rename("run", run.name, MARKUP)
     notes.tag("run", run.name, [f"{MARKUP[:28]}"])
+    record(dataset, [dataset.pictures.image_id[0]], LABEL_WRONG, label=classes[1], by=MARKUP, note=MARKUP)
+    slides.create(MARKUP, run.name, [(f"{MARKUP} {n}.png", lambda data=data: data) for n, data in enumerate(handed())])
     return run
+
+
+def handed() -> list[bytes]:
+    """A field, two pictures of one cell, and a text."""
+    rng = np.random.default_rng(3)
+    pixels = [demo.draw_field(rng, ["neutrophil", "monocyte"]).pixels]
+    pixels += [demo.draw_picture("monocyte", rng) for _ in range(2)]
+    return [*map(encode, pixels), b"no picture"]
 
 
 @EVERY_PAGE
@@ -88,6 +106,27 @@ def test_no_name_is_drawn_as_html_or_markdown_in_a_dataset_s_facts(show: str, ho
     assert alive(sent(draw("pages/1_Browse.py", dataset="hostile", show=show))) == []
 
 
+@pytest.mark.parametrize("view", ["fields", "cells"])
+def test_no_name_is_drawn_as_html_or_markdown_on_a_slide(view: str, hostile: Run) -> None:
+    (slide,), _ = slides.listed()
+    run = train_here(data="hostile", epochs=1, view="cell")  # which can answer for a field's cells
+    app = draw("pages/5_Classify.py", slide=slide.id, run=run.name, view=view, threshold="0")
+    texts = sent(app)
+    assert any(MARKUP[:9] in text for _, text in texts)
+    assert alive(texts) == []
+
+
+def test_no_name_is_a_tag_in_a_slide_s_report(hostile: Run, tmp_path: Path) -> None:
+    (slide,), _ = slides.listed()
+    files = [str(slide.folder / "pictures" / picture.stored) for picture in slide.pictures]
+    named = tmp_path / f"{MARKUP}.png"
+    named.write_bytes(handed()[1])
+    assert main(["predict", hostile.name, str(named), *files, f"--report={tmp_path / 'r.html'}"]) == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "onerror=alert(1)&gt;" in text
+    assert not TAG.search(text)
+
+
 @pytest.mark.parametrize("panel", PANELS)
 def test_no_name_is_drawn_as_html_or_markdown_in_a_comparison(panel: str, hostile: Run) -> None:
     assert alive(sent(draw("pages/3_Compare.py", runs=hostile.name, panel=panel))) == []
@@ -102,6 +141,8 @@ def test_what_is_drawn_as_markup_would_be_seen() -> None:
     app = AppTest.from_string(f"import streamlit as st\nst.caption({MARKUP!r})\nst.button({MARKUP!r})").run()
     assert len(alive(sent(app))) == 2
 
+
+# What leads out, can't be seen, is too long, or looks like something else
 
 NAMES = [
     "../out",
@@ -154,3 +195,63 @@ def test_a_hostile_name_is_refused_in_one_line_and_nothing_is_made_or_lost(
         assert len(told) < 600
     assert folders(tmp_path) == before
     assert runs.names() == [done.name]
+
+
+# Texts, which may be of any signs: what is kept of them can be seen, and is no path
+
+TEXTS = [*NAMES, MARKUP, "a\nb", "a\x7fb", "\x9b31m", "\ud800", "zero\u200bwidth", "=1+1", " ", "é" * 300]
+
+
+def seen(text: str) -> bool:
+    return all(unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for sign in text)
+
+
+def kept_or_refused(keep: Callable[[], Any]) -> Any:
+    """What is kept; None where it is refused, in a line."""
+    try:
+        return keep()
+    except LabError as error:
+        told = str(error)
+    assert len(told) < 200
+    assert seen(told)
+    return None
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_slide_of_any_name_lies_under_an_id_of_our_own(text: str, lab_home: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    slide = kept_or_refused(lambda: slides.create(text, "cell-net", [(text, lambda: b"no picture")]))
+    if slide is None:
+        assert not slides.listed()[0]
+        assert not any(seen(sign) and not sign.isspace() for sign in text), "something of it can be seen"
+        return
+    assert slide == slides.read_slide(slide.id)
+    assert workspace.NAME_PATTERN.fullmatch(slide.id)
+    assert seen(slide.name)
+    assert 0 < len(slide.name) <= slides.MAX_NAME
+    (picture,) = slide.pictures
+    assert re.fullmatch(r"[0-9a-f]{32}\.(bin|png)", picture.stored)
+    assert {path.split("/")[0] for path in tree(tmp_path) - before} <= {"lab-home"}
+    assert {path for path in tree(lab_home) if slide.id not in path} <= {"slides", "locks"}
+    renamed = slides.rename(slide, text)
+    assert (renamed.name, renamed.id) == (slide.name, slide.id)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_title_tag_name_and_note_is_refused_or_can_be_seen(
+    text: str, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path for path in tree(tmp_path) if not path.startswith("lab-home/notes")}
+    kept_or_refused(lambda: notes.rename("run", done.name, text))
+    kept_or_refused(lambda: notes.tag("run", done.name, [text]))
+    assert all(seen(each) and len(each) <= notes.MOST_TITLE for each in (done.notes.title, *done.notes.tags))
+    dataset = Dataset("demo")
+    image_id, other = dataset.pictures.image_id[0], next(c for c in dataset.classes if c != dataset.pictures.label[0])
+    kept_or_refused(lambda: record(dataset, [image_id], LABEL_WRONG, label=other, by=text, note=text))
+    capsys.readouterr()
+    assert main(["review", "history", done.name]) == 0
+    told = capsys.readouterr().out
+    assert all(seen(line) for line in told.split("\n"))
+    assert told.count("\n") == 1
+    now = {path for path in tree(tmp_path) if not path.startswith("lab-home/notes")}
+    assert {path for path in now - before if "lock" not in path} <= {"lab-home/lab.sqlite", "lab-home/locks"}

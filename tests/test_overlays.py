@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core import cli, workspace
+from bloodcell_core import cli, sheets, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.labels import exchange, overlays
+from bloodcell_core.labels import overlays
 from bloodcell_core.labels.exchange import HEADER, import_csv, to_csv, write_csv
 from bloodcell_core.labels.overlays import Overlay, freeze, load, of_run, versions
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record, undo
@@ -289,7 +289,7 @@ def test_an_export_has_the_columns_that_an_import_takes(demo: Dataset, day_one: 
     assert tuple(rows[0]) == HEADER
     assert {row["note"] for row in rows} == {"", "'=1+1"}
     assert {row["label"] == "" for row in rows if row["verdict"] == AMBIGUOUS} == {True}
-    assert exchange._as_it_was("'tis") == "'tis"
+    assert sheets.as_it_was("'tis") == "'tis"
 
 
 # Training and scoring

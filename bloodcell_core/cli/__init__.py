@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from bloodcell_core import __version__
 from bloodcell_core.cli import adapting, data, ensembles, export, pictures, review, runs, scoring, training, tune
+from bloodcell_core.cli.output import on_one_line
 from bloodcell_core.cli.parser import Parser
 from bloodcell_core.errors import LabError
 
@@ -62,7 +63,7 @@ def _discard_output() -> None:
 def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
     if parsed.debug:
         raise  # noqa: PLE0704  called from an except block alone
-    print(f"bloodcell_core: {' '.join(message.split())}", file=sys.stderr)
+    print(on_one_line(f"bloodcell_core: {' '.join(message.split())}"), file=sys.stderr)
     return code
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bloodcell_core import notes, runs
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
 
 def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
@@ -16,7 +19,20 @@ def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
     if as_json:
         print(json.dumps(value, allow_nan=False))
     else:
-        print("\n".join(lines))
+        print_lines(lines)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines for a person, in which somebody may have named a file, a class, or themselves."""
+    for line in lines:
+        print(on_one_line(line))
+
+
+def on_one_line(line: str) -> str:
+    """`line` without what a terminal obeys, what turns the direction of writing, and what would begin another line."""
+    if line.isprintable():
+        return line
+    return "".join("\ufffd" if unicodedata.category(sign) in UNSEEN else sign for sign in line)
 
 
 def say(line: str) -> None:

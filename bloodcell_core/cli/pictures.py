@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import errno
 import json
 import os
@@ -16,8 +15,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bloodcell_core import runs, workspace
-from bloodcell_core.cli.output import progress, show
+from bloodcell_core import runs, sheets, workspace
+from bloodcell_core.cli.output import print_lines, progress, show
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.errors import LabError
 
@@ -86,18 +85,18 @@ def _predict(args: argparse.Namespace) -> None:
         spooled = opened.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) if args.json else None
         with _table(args.csv) if args.csv else nullcontext() as table:
             if table:
-                table.writerow(csv_columns(run.classes))
+                table.row(csv_columns(run.classes))
             for done, answer in enumerate(answers, 1):
                 tally.add(answer)
                 read = reads.popleft()
                 if gathered:
                     gathered.add(answer, read)
                 if table:
-                    table.writerows(csv_rows(answer, run.classes))
+                    table.rows(csv_rows(answer, run.classes))
                 if spooled:
                     spooled.write((", " if done > 1 else "") + json.dumps(answer.to_json(), allow_nan=False))
                 else:
-                    print(_line(answer))
+                    print_lines([_line(answer)])
                 if counted:
                     counted(done, total)
         told: dict[str, Any] = {
@@ -115,7 +114,7 @@ def _predict(args: argparse.Namespace) -> None:
             shutil.copyfileobj(spooled, sys.stdout)
             print("]}")
         elif told["differential"]:
-            print("\n".join(differential_lines(told["differential"])))
+            print_lines(differential_lines(told["differential"]))
 
 
 def _remembered(handed: Iterable[Handed], reads: deque[Callable[[], bytes]]) -> Iterator[Handed]:
@@ -126,10 +125,10 @@ def _remembered(handed: Iterable[Handed], reads: deque[Callable[[], bytes]]) -> 
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[Any]:
+def _table(path: Path) -> Iterator[sheets.Writer]:
     """Writes a CSV file's rows aside as they come; it has its name when all are there."""
     with workspace.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        yield csv.writer(file)
+        yield sheets.Writer(file)
 
 
 def _line(answer: Answer) -> str:
@@ -138,8 +137,7 @@ def _line(answer: Answer) -> str:
     for cell in answer.counted:
         named = f"{cell.label} {cell.probabilities[cell.label]:.3f}" if cell.label else f"{cell.state} ({cell.reason})"
         said.append(named + (" at the border" if cell.at_border else ""))
-    line = f"{answer.path}: {', '.join(said) or answer.state}" + (f" ({answer.reason})" if answer.reason else "")
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in line)  # a name may hold what a terminal obeys
+    return f"{answer.path}: {', '.join(said) or answer.state}" + (f" ({answer.reason})" if answer.reason else "")
 
 
 def _cells(args: argparse.Namespace) -> None:

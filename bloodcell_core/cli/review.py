@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +233,10 @@ def _export(args: argparse.Namespace) -> None:
     if args.csv:
         exchange.write_csv(overlay, dataset, args.csv)
         show(told, args.json, [_overlay_line(told), f"written to {args.csv}"])
-    else:
-        text = exchange.to_csv(overlay, dataset)
-        show(told | {"labels": overlay.to_json()["rows"]}, args.json, text.splitlines())
+    elif args.json:
+        show(told | {"labels": overlay.to_json()["rows"]}, args.json, [])
+    else:  # as it would be in the file, whatever a note holds
+        sys.stdout.write(exchange.to_csv(overlay, dataset).replace("\r\n", "\n"))
 
 
 def _to_export(args: argparse.Namespace) -> overlays.Overlay:

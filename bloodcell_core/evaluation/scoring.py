@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import sheets, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
@@ -201,7 +201,9 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device)
 
 def write_predictions(table: pd.DataFrame, file: Path) -> None:
     """Writes a table of predictions as CSV or Parquet, by the file's ending; LabError for another ending."""
-    writers = {".csv": partial(table.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
+    texts = table.select_dtypes(exclude="number")
+    safe = table.assign(**{str(name): texts[name].map(sheets.harmless) for name in texts})
+    writers = {".csv": partial(safe.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
     if file.suffix.lower() not in writers:
         raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
     with workspace.write_atomic(file) as temporary:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns
 from bloodcell_core.inference.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
@@ -169,22 +169,22 @@ def csv_of(slide: Slide, pictures: Iterable[CountedPicture], classes: Sequence[s
     A cell that was taken out by hand has a row, too, and so has a picture without any cell.
     """
     written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow([*csv_columns(classes), "by_hand", "answered", "slide", "picture", "run"])
+    writer = sheets.Writer(written)
+    writer.row([*csv_columns(classes), "by_hand", "answered", "slide", "picture", "run"])
     for counted in pictures:
         for number, cell in enumerate(counted.cells, 1) if counted.kind != OUT else ():
             told = cell.answer
             shares = [told.probabilities[name] if told else "" for name in classes]
             by_hand = int(bool(cell.cell.label or cell.cell.removed or cell.cell.by_hand))
             distance = "" if told is None or told.distance is None else round(told.distance, 4)
-            writer.writerow(
+            writer.row(
                 [counted.picture.file, cell.state, cell.reason, cell.label or "", *shares, counted.kind, number,
                  *cell.box, int(bool(told and told.at_border)), distance, by_hand,
                  told.likeliest if told else "", slide.name, counted.picture.number, run]
             )  # fmt: skip
         if not counted.cells or counted.kind == OUT:
             state = OUT if counted.kind == OUT else counted.answer.state
-            writer.writerow(
+            writer.row(
                 [counted.picture.file, state, counted.answer.reason, "", *[""] * len(classes), counted.kind, *[""] * 7,
                  "", "", slide.name, counted.picture.number, run]
             )  # fmt: skip

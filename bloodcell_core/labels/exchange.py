@@ -1,14 +1,13 @@
 """Overlays as CSV, to be read in a spreadsheet and brought to another workspace.
 
 A file that is handed in is not trusted: its columns, pictures, classes and length are checked, and nothing is kept of
-one that is refused. In a file that is written no cell begins as a formula does: a spreadsheet would run it.
+one that is refused. What is written is no formula (sheets.py), and is read back as it was.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import sheets, workspace
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
@@ -35,7 +34,6 @@ from bloodcell_core.labels.verdicts import (
 HEADER = ("image_id", "file", "photo", "label_from", "label", "verdict", "by", "at", "note")
 NEEDED = ("image_id", "label")
 MOST_BYTES = 50_000_000
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # with any number of our own marks before it
 
 
 def to_csv(overlay: Overlay, dataset: Dataset) -> str:
@@ -43,11 +41,11 @@ def to_csv(overlay: Overlay, dataset: Dataset) -> str:
     overlay.check_fits(dataset)
     files = dataset.pictures.set_index("image_id").file
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(HEADER)
+    writer = sheets.Writer(text)
+    writer.row(HEADER)
     for row in overlay.rows.to_dict("records"):
         row |= {"file": files[row["image_id"]], "label": row["label_to"] or "", "at": row["at"].isoformat()}
-        writer.writerow([_harmless(str(row[column])) for column in HEADER])
+        writer.row(str(row[column]) for column in HEADER)
     return text.getvalue()
 
 
@@ -84,15 +82,6 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
     return overlay, made, unchanged
 
 
-def _harmless(cell: str) -> str:
-    """`cell`, marked by an apostrophe where a spreadsheet would take it for a formula; `_as_it_was` takes it off."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def _as_it_was(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     """{column: cell} of each line with `line`, its number; LabError where it is no such table."""
     try:
@@ -118,7 +107,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 continue
             if len(cells) != len(header):
                 raise LabError(f"line {reader.line_num} has {len(cells)} cells, the first line {len(header)}")
-            row: dict[str, Any] = {column: _as_it_was(cell) for column, cell in zip(header, cells, strict=True)}
+            row: dict[str, Any] = {column: sheets.as_it_was(cell) for column, cell in zip(header, cells, strict=True)}
             row["image_id"] = row["image_id"].strip()
             if (before := seen.setdefault(row["image_id"], reader.line_num)) != reader.line_num:
                 raise LabError(f"lines {before} and {reader.line_num} are of the same picture")

@@ -11,6 +11,7 @@ Verdicts belong to a dataset's content, not to its name: the same import under a
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -271,7 +272,7 @@ def checked_text(text: str, what: str, longest: int, empty: bool = False) -> str
         raise LabError(f"a verdict needs a {what}: who says so?")
     if len(text) > longest:
         raise LabError(f"a {what} has up to {longest:,} characters, not {len(text):,}")
-    if any((ord(letter) < 32 and letter not in "\n\t") or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in text):
         raise LabError(f"a {what} can't have control characters")
     return text
 

@@ -1,0 +1,42 @@
+"""CSV that a spreadsheet may open: no cell that somebody wrote (a file, a class, a note, a slide's name) is a formula.
+
+A spreadsheet runs a cell that begins as a formula does. Such a cell is written with an apostrophe before it, which what
+reads our own files takes off again: any text comes back as it was. Numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # with any number of our own marks before it
+
+
+def harmless(cell: T) -> T | str:
+    """`cell`, marked by an apostrophe where it is text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def as_it_was(cell: str) -> str:
+    """The text that `harmless` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+class Writer:
+    """Writes rows of CSV to an open text file, each cell harmless."""
+
+    def __init__(self, file: Any):
+        self._writer = csv.writer(file)
+
+    def row(self, cells: Iterable[Any]) -> None:
+        """One row: numbers, texts, or None for an empty cell."""
+        self._writer.writerow([harmless(cell) for cell in cells])
+
+    def rows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Several rows, as `row` writes each."""
+        for cells in rows:
+            self.row(cells)
