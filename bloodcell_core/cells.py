@@ -46,8 +46,17 @@ MIN_SHARE = 0.25  # of the largest nucleus, there and where the scale is unsure:
 USUAL_NUCLEUS = 3.4  # its longer side, in radii of a red cell
 
 
+BORDERS = ("edge", "reflect", "background", "black")
+"""The picture's edge repeated, the picture mirrored, its background's colour, or black."""
+AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
+"""As photographed, or as `bloodcell_core.colours.balance` makes them."""
+
+
 class Crop(NamedTuple):
-    """How much is cut out around a nucleus. The defaults were measured: docs/cell-finder.md."""
+    """How a picture becomes a view: how much is cut out around a nucleus, and in which colours.
+
+    The defaults were measured: docs/cell-finder.md.
+    """
 
     scale: float = 2.0
     """The square's side, in longer sides of the nucleus …"""
@@ -55,11 +64,11 @@ class Crop(NamedTuple):
     """… and so many radii of a red cell more."""
     border: str = "background"
     """What lies outside the picture, a row of BORDERS."""
+    colours: str = AS_THEY_ARE
+    """A row of COLOURS; of whole pictures too."""
 
 
 DEFAULT_CROP = Crop()
-BORDERS = ("edge", "reflect", "background", "black")
-"""The picture's edge repeated, the picture mirrored, its background's colour, or black."""
 
 
 class Cell(NamedTuple):
@@ -136,6 +145,12 @@ def search(picture: np.ndarray) -> Found:
         low = max(low, MIN_SHARE * largest)
     found = [_cell(pixels, by, picture.shape) for pixels in nuclei if low <= len(pixels) <= high]
     return Found(sorted(found, key=lambda cell: -cell.area), scale.red_radius / shrunk if scale.sure else None)
+
+
+def stained(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a picture (uint8 H×W×3 RGB) has nucleus stain (uint8 H×W, 1 there) and no black border (bool H×W)."""
+    stain = _stain(picture)
+    return stain.nuclei, stain.lit
 
 
 class Place(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bloodcell_core.cells import BORDERS, DEFAULT_CROP, Crop
+from bloodcell_core.cells import BORDERS, COLOURS, DEFAULT_CROP, Crop
 from bloodcell_core.errors import LabError
 
 
@@ -79,6 +79,13 @@ class TrainConfig:
         choices=BORDERS,
         help="Cell view: what lies outside the picture is its edge repeated, the picture mirrored, the colour of its "
         "background, or black.",
+        group=SIGHT,
+    )
+    colours: str = _field(
+        DEFAULT_CROP.colours,
+        choices=COLOURS,
+        help="As photographed, or balanced: empty glass, red cells and nuclei get the same colours in all pictures, "
+        "whatever their lamp, camera and stain.",
         group=SIGHT,
     )
     epochs: int = _field(
@@ -268,8 +275,8 @@ class TrainConfig:
 
     @property
     def crop(self) -> Crop:
-        """How a cell view is cut out."""
-        return Crop(self.crop_scale, self.crop_margin, self.crop_border)
+        """How a view is cut out, and in which colours."""
+        return Crop(self.crop_scale, self.crop_margin, self.crop_border, self.colours)
 
     @property
     def fold_words(self) -> str:

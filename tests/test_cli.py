@@ -487,7 +487,8 @@ def test_a_full_disk_under_stdout_is_told() -> None:
 
 
 EXAMPLES: dict[str, str] = {
-    "crop_scale": "1.5", "crop_margin": "2", "crop_border": "black", "schedule": "constant", "flips": "0.25",
+    "crop_scale": "1.5", "crop_margin": "2", "crop_border": "black", "colours": "balanced",
+    "schedule": "constant", "flips": "0.25",
     "rotation": "90", "zoom": "0.1", "shift": "0.1", "stain": "0.2", "light": "0.2", "blur": "1", "erase": "0.3",
     "label_smoothing": "0.1", "mixup": "0.2", "clip_norm": "1", "averaging": "0.99", "balance": "photo",
     "patience": "3",

@@ -16,14 +16,25 @@ import cv2
 import numpy as np
 from filelock import FileLock
 
-from bloodcell_core import workspace
-from bloodcell_core.cells import DEFAULT_CROP, Box, Crop, Place, cell_square, cut_square, find_place, middle_square
+from bloodcell_core import colours, workspace
+from bloodcell_core.cells import (
+    BALANCED,
+    DEFAULT_CROP,
+    Box,
+    Crop,
+    Place,
+    cell_square,
+    cut_square,
+    find_place,
+    middle_square,
+)
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
 
 VIEWS = ("frame", "cell")
 BATCH = 256
+AROUND = 1.0  # sides of a cell's square to each side of it, within which its colours are measured
 
 
 class View(NamedTuple):
@@ -45,12 +56,29 @@ def make_view(picture: np.ndarray, view: str, size: int, crop: Crop = DEFAULT_CR
     """
     height, width = picture.shape[:2]
     if view == "frame":
-        return View(resize(picture, size), (0, 0, width, height), True)
+        whole = (0, 0, width, height)
+        return View(_coloured(resize(picture, size), picture, whole, crop), whole, True)
     if view != "cell":
         raise ValueError(f"no view is called {view!r}: use {' or '.join(VIEWS)}")
     box, red_radius = place or find_place(picture)
     square = cell_square(box, red_radius, crop) if box else middle_square(width, height, red_radius, crop)
-    return View(resize(cut_square(picture, square, crop.border), size), square, box is not None)
+    return View(view_of_square(picture, square, size, crop), square, box is not None)
+
+
+def view_of_square(picture: np.ndarray, square: Box, size: int, crop: Crop = DEFAULT_CROP) -> np.ndarray:
+    """A square of the picture (uint8 H×W×3 RGB) as the network sees it: uint8 size×size×3."""
+    return _coloured(resize(cut_square(picture, square, crop.border), size), picture, square, crop)
+
+
+def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop) -> np.ndarray:
+    """What was cut out of the picture at `box`, in the colours that are asked for."""
+    if crop.colours != BALANCED:
+        return pixels
+    x0, y0, x1, y1 = box
+    # The colours around the cell: lamps don't light a field evenly, and a large one is slow to measure.
+    more_x, more_y = (round((end - start) * AROUND) for start, end in ((x0, x1), (y0, y1)))
+    around = picture[max(0, y0 - more_y) : max(0, y1 + more_y), max(0, x0 - more_x) : max(0, x1 + more_x)]
+    return colours.balance(pixels, colours.measure(around) if around.size else None)
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -112,4 +140,5 @@ def _build(
 
 def view_name(view: str, size: int, crop: Crop) -> str:
     """All that a view's pixels depend on, fit for a file's name."""
-    return f"{view}-{size}" if view == "frame" else f"{view}-{size}-{crop.scale:g}-{crop.margin:g}-{crop.border}"
+    cut = "" if view == "frame" else f"-{crop.scale:g}-{crop.margin:g}-{crop.border}"
+    return f"{view}-{size}{cut}" + (f"-{BALANCED}" if crop.colours == BALANCED else "")

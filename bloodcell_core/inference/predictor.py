@@ -16,10 +16,10 @@ from itertools import chain, islice
 
 import numpy as np
 
-from bloodcell_core.cells import Box, Found, Place, cell_square, cut_square, search
+from bloodcell_core.cells import Box, Found, Place, cell_square, search
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.pictures import decode_rgb, stored_size
-from bloodcell_core.data.views import make_view, resize, view_name
+from bloodcell_core.data.views import make_view, view_name, view_of_square
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
@@ -162,8 +162,8 @@ class Predictor:
         seen = _Seen("", width=width, height=height, squares=[square_around(box) for box in boxes])
         seen.nuclei = [None] * len(seen.squares)
         for member in self._members:
-            cut = (cut_square(picture, square, member.config.crop.border) for square in seen.squares)
-            seen.views[member.view] = [resize(square, member.config.size) for square in cut]
+            size, crop = member.config.size, member.config.crop
+            seen.views[member.view] = [view_of_square(picture, square, size, crop) for square in seen.squares]
             seen.looks[member.view] = [look_of(view, None) for view in seen.views[member.view]]
         (answer,) = self._answers([seen])
         return answer.cells

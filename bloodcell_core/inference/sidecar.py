@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import __version__
+from bloodcell_core.cells import BALANCED
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import view_name
 from bloodcell_core.errors import LabError
@@ -128,6 +129,10 @@ def _input(name: str, member: Run) -> dict[str, Any]:
         + f". What lies outside the picture is filled ({config.crop_border}). Then resized to "
         f"{config.size}×{config.size}, averaging areas where it shrinks (INTER_AREA), else cubic (INTER_CUBIC)."
     )
+    balanced = (
+        " Its colours are balanced: bloodcell_core/colours.py, measured within a square three times as large."
+        if config.colours == BALANCED else ""
+    )  # fmt: skip
     return {
         "name": name,
         "type": "uint8",
@@ -136,7 +141,8 @@ def _input(name: str, member: Run) -> dict[str, Any]:
         "view": config.view,
         "size": config.size,
         "crop": {"scale": config.crop_scale, "margin": config.crop_margin, "border": config.crop_border},
-        "words": whole if config.view == "frame" else cut,
+        "colours": config.colours,
+        "words": (whole if config.view == "frame" else cut) + balanced,
     }
 
 

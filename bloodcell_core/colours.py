@@ -1,0 +1,93 @@
+"""Colours as if one microscope and one stain had made all pictures.
+
+Lamp, camera and stain colour a picture as a whole, and a network trained at one laboratory takes another's cells for
+something else. Three things are in nearly every picture of a white cell: empty glass, red cells, and a nucleus.
+`balance` scales a picture so that the three have usual colours; what lies between keeps its place between them.
+
+Stains add up in absorbance (optical density: Beer and Lambert), so that is where it is done: each pixel is taken apart
+into nucleus stain, red cells' colour and a rest, as Ruifrok and Johnston (2001) do, by directions that are measured in
+the picture itself. What it is worth: docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from bloodcell_core.cells import stained
+
+GLASS = np.array((235.0, 232.0, 236.0))
+"""R, G, B of empty glass after balancing."""
+RED_CELLS = np.array((0.15, 0.30, 0.20))
+"""Absorbance of red cells in R, G, B after balancing, natural logarithm."""
+NUCLEUS = np.array((1.00, 1.25, 0.35))
+"""Absorbance of nuclei."""
+
+MEASURED_SIDE = 240  # pixels, to which a picture is shrunk before its colours are measured
+AROUND = np.ones((9, 9), np.uint8)  # around nuclei lies cytoplasm, around black borders their blur
+INSIDE = np.ones((3, 3), np.uint8)
+MIN_PIXELS, MIN_NUCLEUS_PIXELS = 100, 20  # of glass and red cells each, and of nuclei, or colours can't be told
+MIN_RED, MIN_NUCLEUS = 0.03, 0.05  # less absorbance is no stain
+MIN_ANGLE = 5.0  # degrees between the two stains' directions: nearer ones can't be told apart
+
+
+class Colours(NamedTuple):
+    """What was measured in a picture."""
+
+    glass: np.ndarray
+    """float (3,): R, G, B."""
+    nucleus: np.ndarray
+    """float (3,): absorbance, natural logarithm of glass over nucleus."""
+    red_cells: np.ndarray
+    """float (3,): absorbance."""
+
+
+def measure(picture: np.ndarray) -> Colours | None:
+    """The colours of glass, nuclei and red cells in a picture (uint8 H×W×3 RGB); None where one of them isn't seen."""
+    shrunk = min(1.0, MEASURED_SIDE / max(picture.shape[:2]))
+    small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA) if shrunk < 1 else picture
+    nuclei, lit = stained(small)
+    border = cv2.dilate((~lit).astype(np.uint8), AROUND) > 0
+    smear = small[~border & (cv2.dilate(nuclei, AROUND) == 0)]
+    inside = small[~border & (cv2.erode(nuclei, INSIDE) > 0)]
+    if len(smear) < 2 * MIN_PIXELS or len(inside) < MIN_NUCLEUS_PIXELS:
+        return None
+    green = np.ascontiguousarray(smear[:, 1:2])
+    threshold, _ = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    is_glass = smear[:, 1] > threshold
+    if not MIN_PIXELS <= is_glass.sum() <= len(smear) - MIN_PIXELS:
+        return None
+    glass = np.percentile(smear[is_glass], 60, axis=0).clip(1)  # the brighter half has glare in it, the darker edges
+    red_cells = np.median(_absorbance(smear[~is_glass], glass), axis=0).clip(MIN_RED)
+    nucleus = np.median(_absorbance(inside, glass), axis=0).clip(MIN_NUCLEUS)
+    cosine = nucleus @ red_cells / np.linalg.norm(nucleus) / np.linalg.norm(red_cells)
+    return Colours(glass, nucleus, red_cells) if cosine < np.cos(np.radians(MIN_ANGLE)) else None
+
+
+def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
+    """`pixels` (uint8 H×W×3 RGB) with glass, nuclei and red cells in the usual colours.
+
+    `measured` is what `measure` found in the picture that they are of; where it is None they stay as they are.
+    """
+    if measured is None:
+        return pixels
+    usual = _directions(NUCLEUS, RED_CELLS)
+    own = _directions(measured.nucleus, measured.red_cells)
+    scaled = _absorbance(pixels.reshape(-1, 3), measured.glass) @ (usual @ np.linalg.inv(own)).T
+    balanced = (GLASS * np.exp(-scaled)).clip(0, 255)
+    return np.rint(balanced).astype(np.uint8).reshape(pixels.shape)
+
+
+def _absorbance(pixels: np.ndarray, glass: np.ndarray) -> np.ndarray:
+    """uint8 (N, 3) → float (N, 3)."""
+    logarithms = np.log(np.arange(256).clip(1))
+    absorbance: np.ndarray = np.log(glass) - logarithms[pixels]
+    return absorbance
+
+
+def _directions(nucleus: np.ndarray, red_cells: np.ndarray) -> np.ndarray:
+    """(3, 3): as columns the two stains, and across both, at length 1, what is neither."""
+    across = np.cross(nucleus, red_cells)
+    return np.stack([nucleus, red_cells, across / np.linalg.norm(across)], axis=1)
