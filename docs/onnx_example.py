@@ -13,6 +13,8 @@ file = Path(sys.argv[1])
 facts = json.loads(file.with_suffix(".json").read_text())
 session = onnxruntime.InferenceSession(str(file))
 size = facts["inputs"][0]["size"]
+if facts["inputs"][0]["colours"] != "as they are":
+    sys.exit("this run wants its pictures' colours balanced first: see docs/onnx.md")
 for path in sys.argv[2:]:
     picture = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
     way = cv2.INTER_AREA if min(picture.shape[:2]) >= size else cv2.INTER_CUBIC

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import streamlit as st
 
+from bloodcell_core.cells import AS_THEY_ARE
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
@@ -79,7 +80,8 @@ def _looks(
 ) -> tuple[str, str, bool]:
     """A picture's cell view as the run cuts it, the whole of it, and whether a cell was found."""
     original = _data.read_original(_row)
-    cell = make_view(original, "cell", CELL_PX, _run.config.crop, _data.places[_row])
+    as_photographed = _run.config.crop._replace(colours=AS_THEY_ARE)
+    cell = make_view(original, "cell", CELL_PX, as_photographed, _data.places[_row])
     return thumbnail(cell.pixels, CELL_PX), thumbnail(lab.outlined(original, cell), WHOLE_PX), cell.found
 
 
