@@ -3,8 +3,9 @@
 Cross-validation inside the archive's TRAIN: its photos are cut in five folds, a network trains on four of them, beside
 another laboratory's training pictures where the recipe says so, and is judged on the fifth, by picture and by photo
 (the mean over a photo's copies), once as it is and once as the mean over eight flips and quarter turns. The weights
-judged are the last epoch's, so nothing is chosen by what it is judged on; TEST is not read. A finished fold is a line
-of the log, and what is there is not done again. Without --only it prints the table.
+judged are the last epoch's, so nothing is chosen by what it is judged on; TEST is not read. A recipe without the other
+laboratory's pictures is judged on 500 of them a class too, by balanced accuracy (*elsewhere*). A finished fold is a
+line of the log, and what is there is not done again. Without --only it prints the table.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Recipe(NamedTuple):
     """Of the pictures shown, those of the other laboratory, its classes evenly."""
 
 
+ELSEWHERE = 500  # pictures a class of the other laboratory on which a network is judged that hasn't seen it
 LONGER = {"epochs": 15, "pictures_per_epoch": 4000}
 RECIPES = {
     "base": Recipe({}),
@@ -38,6 +40,12 @@ RECIPES = {
     "longer": Recipe(LONGER),
     "longer, 37% the other's": Recipe(LONGER, 0.37),
     "the same, changed more": Recipe(LONGER | {"stain": 0.3, "light": 0.2, "blur": 0.7, "zoom": 0.2}, 0.37),
+    "balanced colours": Recipe({"colours": "balanced"}),
+    "changed more": Recipe({"stain": 0.5, "light": 0.3, "blur": 1.5, "zoom": 0.25}),
+    "balanced colours, changed more": Recipe(
+        {"colours": "balanced", "stain": 0.3, "light": 0.2, "blur": 1.5, "zoom": 0.25}
+    ),
+    "balanced colours, longer, 37% the other's": Recipe(LONGER | {"colours": "balanced"}, 0.37),
     "resnet18 from scratch": Recipe({"model": "resnet18", "weights": "none"}),
     "efficientnet_lite0 at 96": Recipe({"model": "efficientnet_lite0", "size": 96}),
 }
@@ -62,14 +70,14 @@ def measure(name: str, data: str, other: str, fold: int, seed: int) -> dict[str,
     view = build_view(dataset, config.view, config.size, config.crop)
     pictures, wanted = view[rows["train"]], labels[rows["train"]]
     shares = np.full(len(wanted), 1 / len(wanted))
+    there = Dataset(other)
+    known = there.pictures.label.map(match_classes(there.classes, dataset.classes))
+    own = np.flatnonzero(known.notna() & (there.pictures.split == "train"))
+    theirs = np.array([dataset.classes.index(label) for label in known.iloc[own]])
+    their_view = build_view(there, config.view, config.size, config.crop)
     if recipe.other_share:
-        there = Dataset(other)
-        known = there.pictures.label.map(match_classes(there.classes, dataset.classes))
-        own = np.flatnonzero(known.notna() & (there.pictures.split == "train"))
-        theirs = np.array([dataset.classes.index(label) for label in known.iloc[own]])
         each = 1 / np.bincount(theirs)[theirs]
-        pictures = np.concatenate([pictures, build_view(there, config.view, config.size, config.crop)[own]])
-        wanted = np.concatenate([wanted, theirs])
+        pictures, wanted = np.concatenate([pictures, their_view[own]]), np.concatenate([wanted, theirs])
         shares = np.concatenate([shares * (1 - recipe.other_share), each / each.sum() * recipe.other_share])
     training = LabelledPictures(torch.from_numpy(pictures), torch.from_numpy(wanted), torch.from_numpy(shares))
     state = first_state(config, len(dataset.classes), device, config.weights)
@@ -81,11 +89,20 @@ def measure(name: str, data: str, other: str, fold: int, seed: int) -> dict[str,
     turned = [np.rot90(side, turns, (1, 2)) for side in (tested, tested[:, :, ::-1]) for turns in range(4)]
     plain = predict_probabilities(network, tested, device)
     turns = np.mean([predict_probabilities(network, np.ascontiguousarray(each), device) for each in turned], axis=0)
+    elsewhere = None
+    if not recipe.other_share:
+        random = np.random.default_rng(0)
+        some = np.concatenate(
+            [random.permutation(np.flatnonzero(theirs == each))[:ELSEWHERE] for each in np.unique(theirs)]
+        )
+        answers = predict_probabilities(network, their_view[own[some]], device).argmax(axis=1)
+        elsewhere = float(np.mean([(answers == each)[theirs[some] == each].mean() for each in np.unique(theirs)]))
     photos = dataset.pictures.photo[rows["test"]].to_numpy()
     judged = labels[rows["test"]]
     return {
         "recipe": name, "seed": seed, "fold": fold, "seconds": seconds, "pictures": len(tested),
         "as it is": figures(plain, judged, photos), "turned": figures(turns, judged, photos),
+        "elsewhere": elsewhere,
     }  # fmt: skip
 
 
@@ -120,12 +137,16 @@ def main() -> None:
         if not any((row["recipe"], row["seed"], row["fold"]) == (name, seed, fold) for row in logged()):
             with open(args.log, "a") as log:
                 log.write(json.dumps(measure(name, args.data, args.other, fold, seed)) + "\n")
-    print(f"{'recipe':26} seed fold  pictures  accuracy  loss    photos right  | turned: accuracy, photos right  s")
+    print(
+        f"{'recipe':41} seed fold  pictures  accuracy  loss    photos right  | turned: accuracy, photos right  s  "
+        "elsewhere"
+    )
     for row in logged():
         told, turned = row["as it is"], row["turned"]
-        print(f"{row['recipe']:26} {row['seed']:4} {row['fold']:4} {row['pictures']:9,}  {told['accuracy']:.4f}    "
+        print(f"{row['recipe']:41} {row['seed']:4} {row['fold']:4} {row['pictures']:9,}  {told['accuracy']:.4f}    "
               f"{told['loss']:.4f}  {told['photos_right']:3} of {told['photos']:3}    | {turned['accuracy']:.4f}  "
-              f"{turned['photos_right']:3}  {row['seconds']:5.0f}")  # fmt: skip
+              f"{turned['photos_right']:3}  {row['seconds']:5.0f}"
+              + (f"  {row['elsewhere']:.3f}" if row["elsewhere"] is not None else ""))  # fmt: skip
 
 
 if __name__ == "__main__":
