@@ -49,7 +49,7 @@ USUAL_NUCLEUS = 3.4  # its longer side, in radii of a red cell
 BORDERS = ("edge", "reflect", "background", "black")
 """The picture's edge repeated, the picture mirrored, its background's colour, or black."""
 AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
-"""As photographed, or as `bloodcell_core.colours.balance` makes them."""
+"""As photographed, or as `bloodcell_core.data.colours.balance` makes them."""
 
 
 class Crop(NamedTuple):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core import colours
 from bloodcell_core.cells import Crop
+from bloodcell_core.data import colours
 from bloodcell_core.data.views import make_view, view_name, view_of_square
 
 GLASS, NUCLEUS, RED_CELLS = (212.0, 214.0, 209.0), (0.45, 0.75, 0.05), (0.10, 0.24, 0.17)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from filelock import FileLock
 
-from bloodcell_core import colours, workspace
+from bloodcell_core import workspace
 from bloodcell_core.cells import (
     BALANCED,
     DEFAULT_CROP,
@@ -28,6 +28,7 @@ from bloodcell_core.cells import (
     find_place,
     middle_square,
 )
+from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError

@@ -130,7 +130,7 @@ def _input(name: str, member: Run) -> dict[str, Any]:
         f"{config.size}×{config.size}, averaging areas where it shrinks (INTER_AREA), else cubic (INTER_CUBIC)."
     )
     balanced = (
-        " Its colours are balanced: bloodcell_core/colours.py, measured within a square three times as large."
+        " Its colours are balanced: bloodcell_core/data/colours.py, measured within a square three times as large."
         if config.colours == BALANCED else ""
     )  # fmt: skip
     return {
