@@ -9,6 +9,7 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
 from ui import curves, lab, recommendation, review, shell
+from ui.device import device_reason
 from ui.theme import pretty
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
@@ -21,15 +22,6 @@ own = [facts for facts in described if not facts["bundled"]]
 # A fold of a cross-validation is tested on other pictures than a run on the dataset's own test split.
 runs, described = [run for run in runs if not run.config.folds], [facts for facts in described if not facts["fold"]]
 scored = [facts for facts in described if facts["summary"] and facts["summary"]["test"]]
-
-
-@st.cache_resource(show_spinner=False)
-def _device_reason() -> str:
-    from bloodcell_core.device import choose_device
-
-    reason = choose_device().reason
-    shell.spare_the_collector()  # PyTorch has come, and other sessions may tick meanwhile
-    return reason
 
 
 @st.cache_data(show_spinner=False)
@@ -133,9 +125,12 @@ if own:
         column_config={"Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")},
     )
 
-# After all that is quick, because it imports torch, which takes seconds the first time.
+# After all that is quick: it takes seconds the first time.
 with device:
-    with st.spinner("Looking for a GPU …"):
-        kind, _, why = _device_reason().partition(":")
+    try:
+        with st.spinner("Looking for a GPU …"):
+            kind, _, why = device_reason().partition(":")
+    except LabError as error:
+        kind, why = "not known", shell.plain(str(error))
     st.metric("Device", kind, why.strip(), delta_color="off", delta_arrow="off", border=True, height="stretch")
 recommendation.fill(pending)
