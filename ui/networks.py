@@ -50,6 +50,6 @@ def about(model: str, size: int, width: float, classes: int) -> str:
     """What a network is, and its weights and computations at a size; LabError where it isn't one, or can't see that."""
     parameters, flops = cost(model, size, width, classes)
     return (
-        f"{model_info(model).about} {parameters / 1e6:.2g} million weights, {flops / 1e6:,.0f} MFLOP a picture of "
+        f"{model_info(model).about} {parameters:,} weights, {flops / 1e6:,.0f} MFLOP a picture of "
         f"{size}×{size}."
     )

@@ -101,6 +101,8 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
         if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",
                      help="Puts its settings into the form, to be changed and trained."):  # fmt: skip
             shell.set_address(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)
+            # The form may be out of sight.
+            st.toast("Its settings are in the form: change what you like and press Train")
             st.rerun(scope="app")
         with st.popover("Log", icon=":material/notes:", type="tertiary"):
             st.code(run.log_tail() or "nothing yet", language=None)
