@@ -39,13 +39,13 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
     if st.button("Import pictures", icon=":material/upload:"):
         import_dialog()
-    naming.button("dataset", [name], "name_dataset")
 naming.dialog()
 try:
     data = lab.dataset(name)
     audit = lab.audit_of(data)
 except LabError as error:
     shell.show_error(str(error))
+    naming.button("dataset", [name], "name_dataset")  # it can be deleted here
     st.stop()
 browse.head(data, audit)
 picked = shell.address("picture")

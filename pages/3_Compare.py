@@ -4,7 +4,6 @@ import streamlit as st
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import check_comparable
-from bloodcell_core.evaluation.published import PUBLISHED
 from bloodcell_core.evaluation.together import seed_groups
 from ui import compare, compare_panels, lab, matrix, naming, shell
 from ui.theme import pretty
@@ -16,24 +15,13 @@ shell.page("Compare", "Put runs side by side, and open the pictures behind every
 naming.dialog()
 runs = naming.by_tag({run.name: run for run in lab.need_runs()})
 if not runs:
-    st.caption("No run bears all of these tags.")
+    st.caption("No run bears all of these tags: take one away above.")
     st.stop()
 titles = {name: lab.run_title(run) for name, run in runs.items()}
 
 st.caption("Tick two or more runs. A column's head sorts; the magnifier above the table searches.")
 picked = compare.pick(runs)
-published = "; ".join(
-    f"{row.title} (published): accuracy {row.accuracy:.4f}, macro F1 {row.f1_macro:.4f}, AUC {row.auc_ovr:.4f}"
-    for row in PUBLISHED
-)
-st.caption(
-    "The 95% intervals are resampled by source photo where photos are known. What the original analysis reports on the "
-    f"public archive's test split, without intervals: {published}."
-    + ("" if compare.on_public_archive(picked) else " Runs on other pictures can't be compared with that.")
-)
-for run in picked:
-    if notes := run.summary()["test"]["warnings"]:
-        st.caption(f":material/info: {shell.plain(titles[run.name])}: {shell.plain('; '.join(notes))}.")
+compare.about_figures(picked, titles)
 compare.seed_spread(seed_groups(picked), titles)
 
 try:

@@ -7,7 +7,7 @@ import streamlit as st
 from bloodcell_core.data.audit import SEVERITIES, Audit
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.formats import FORMATS
-from ui import charts, gallery, lab, shell
+from ui import charts, gallery, lab, naming, shell
 from ui.theme import pretty
 
 PER_PAGE = 300
@@ -23,12 +23,14 @@ MEASURES = {
 }
 
 
-def photo_words(pictures: int, photos: int | None) -> str:
-    return f"{pictures:,}" + (f" from {photos:,} photo{'s' * (photos != 1)}" if photos is not None else "")
+def photo_words(pictures: int, photos: int | None, unit: bool = True) -> str:
+    """How many pictures, and from how many photos where those are known; in a table of pictures without the unit."""
+    number = shell.counted(pictures, "picture") if unit else f"{pictures:,}"
+    return number + (f" from {shell.counted(photos, 'photo')}" if photos is not None else "")
 
 
 def head(data: Dataset, audit: Audit) -> None:
-    """The strip of facts, and what is alarming."""
+    """The strip of facts with the button to name the dataset, and what is alarming."""
     facts = audit.facts
     with st.container(horizontal=True, vertical_alignment="center"):
         lab.say_synthetic(data.synthetic)
@@ -50,6 +52,7 @@ def head(data: Dataset, audit: Audit) -> None:
         few = next((finding for finding in audit.findings if finding.name == "few_photos"), None)
         if few:
             st.badge("few photos of a class", color="orange", icon=":material/warning:", help=shell.plain(few.words))
+        naming.button("dataset", [data.name], "name_dataset")
     for finding in audit.findings:
         if finding.severity == "alarm":
             st.error(f"**{finding.title}.** {shell.plain(finding.words)}", icon=":material/error:")
@@ -84,7 +87,8 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         # A fixed shuffle: in file order a page would show copies of one photo after another.
         chosen = chosen.sample(frac=1, random_state=0) if len(chosen) else chosen
     photos = chosen.photo.nunique() if data.photos_known else None
-    st.caption(f"{photo_words(len(chosen), photos)}" if len(chosen) else "No picture is like that.")
+    none = "No picture is like that: choose another class, split or finding."
+    st.caption(photo_words(len(chosen), photos) if len(chosen) else none)
     above, below = st.container(), st.container()
     with below:
         start, stop = gallery.pager(len(chosen), PER_PAGE)
@@ -133,9 +137,9 @@ def counts(data: Dataset, audit: Audit) -> None:
     charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
     table = pd.DataFrame({
         SPLIT_WORDS[part]: {
-            pretty(name): photo_words(count, (values["photos_by_class"] or {}).get(name))
+            pretty(name): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
             for name, count in values["by_class"].items()
-        } | {"All": photo_words(values["pictures"], values["photos"])}
+        } | {"All": photo_words(values["pictures"], values["photos"], unit=False)}
         for part, values in splits.items()
     })  # fmt: skip
     st.table(table)

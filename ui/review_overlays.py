@@ -72,7 +72,7 @@ def _bring(review: Review) -> None:
 def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
     """Every version of this dataset's overlays; the ticked one can be taken away, or trained with."""
     if not versions:
-        st.caption("There is no overlay of this dataset yet.")
+        st.caption("There is no overlay of this dataset yet. Give verdicts under *One by one*, then freeze them here.")
         return
     table = pd.DataFrame(
         {

@@ -29,7 +29,10 @@ def selection(review: Review) -> None:
         return
     left = [place for place, each in enumerate(review.ids) if review.which != "unreviewed" or not standing.of(*each)]
     if not left:
-        st.markdown("**Nothing is left here.**" if review.ids else "No picture is like that.")
+        if review.ids:
+            st.markdown("**All are reviewed.** *Overlays* makes labels of the verdicts; *Filters* shows them again.")
+        else:
+            st.markdown("No picture is like that. Ask for less in *Filters*.")
         return
     if NOW not in st.session_state:
         _begin(every=False)
