@@ -85,7 +85,7 @@ def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
 
 
 def _quantile(pixels: np.ndarray, mask: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
-    """(3,): the quantile of `values` (256, ascending) of each channel where the mask is. Counted, as sorting is slow."""
+    """(3,): the quantile of `values` (256, ascending) of each channel where the mask is. Counted: sorting is slow."""
     found = []
     for channel in range(3):
         counts = cv2.calcHist([pixels], [channel], mask.astype(np.uint8), [256], [0, 256]).ravel().cumsum()
