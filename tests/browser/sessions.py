@@ -1,0 +1,98 @@
+"""A session of the app as a browser has one, over the protocol that a browser speaks, and without its weight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import requests
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Common_pb2 import FileURLsRequest, UploadedFileInfo
+from streamlit.proto.Element_pb2 import Element
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from websockets.asyncio.client import connect
+
+PATIENCE = 280  # seconds for one answer of the server: shorter than what a hung test would wait
+
+
+class Person:
+    """One of many who have the Classify page open, each in a session of their own."""
+
+    def __init__(self, address: str, query: str = ""):
+        self.address, self.query = address, query
+        self.drawn: list[Element] = []
+        """What the server sent to be drawn since its last run began."""
+        self._session = ""
+        self._http = requests.Session()
+
+    async def __aenter__(self) -> Person:
+        stream = self.address.replace("http", "ws") + "/_stcore/stream"
+        await asyncio.to_thread(self._http.get, f"{self.address}/_stcore/health", timeout=PATIENCE)  # a cookie
+        self._socket = await connect(stream, subprotocols=["streamlit"], max_size=None)
+        await self._run()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._socket.close()
+        self._http.close()
+
+    async def hand_in(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Uploads (name, content) of each file, as one hand-in; returns when the page has drawn what became of it."""
+        (uploader,) = [element.file_uploader.id for element in self.drawn if element.HasField("file_uploader")]
+        asked = FileURLsRequest(request_id="1", file_names=[name for name, _ in files], session_id=self._session)
+        await self._send(file_urls_request=asked)
+        told = await self._until(lambda message: message.HasField("file_urls_response"))
+        state = WidgetState(id=uploader)
+        for (name, data), urls in zip(files, told.file_urls_response.file_urls, strict=True):
+            await asyncio.to_thread(self._put, urls.upload_url, name, data)
+            state.file_uploader_state_value.uploaded_file_info.append(
+                UploadedFileInfo(name=name, size=len(data), file_id=urls.file_id, file_urls=urls)
+            )
+        await self._run(widget_states=WidgetStates(widgets=[state]))
+
+    async def _run(self, **state: Any) -> None:
+        """Has the page's script run, to its end and not to where it begins anew."""
+        await self._send(rerun_script=ClientState(page_name="Classify", query_string=self.query, **state))
+        await self._until(lambda message: message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+                          and message.HasField("script_finished"))  # fmt: skip
+
+    async def _send(self, **what: Any) -> None:
+        await self._socket.send(BackMsg(**what).SerializeToString())
+
+    async def _until(self, found: Callable[[ForwardMsg], bool]) -> ForwardMsg:
+        while True:
+            message = ForwardMsg.FromString(await asyncio.wait_for(self._socket.recv(), PATIENCE))
+            if message.HasField("new_session"):
+                self._session = message.new_session.initialize.session_id
+                self.drawn = []
+            if message.delta.HasField("new_element"):
+                element = message.delta.new_element
+                assert not element.HasField("exception"), element.exception.message
+                self.drawn.append(element)
+            if found(message):
+                return message
+
+    def _put(self, url: str, name: str, data: bytes) -> None:
+        token = self._http.cookies.get("_streamlit_xsrf", "")
+        answer = self._http.put(
+            self.address + url, files={"file": (name, data)}, headers={"X-Xsrftoken": token}, timeout=PATIENCE
+        )
+        answer.raise_for_status()
+
+
+def as_sent(name: str) -> str:
+    """A file's name as a browser sends it, and the page has it."""
+    return name.replace('"', "%22").replace("\n", "%0A").replace("\r", "%0D")
+
+
+def most_memory(pid: int) -> int:
+    """The most bytes that a process has had in memory."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+def is_healthy(address: str) -> bool:
+    return requests.get(f"{address}/_stcore/health", timeout=30).text == "ok"
