@@ -73,7 +73,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draw
         for metric in COMPARED:
             pairs[metric].append([figure[metric] for figure in figures])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bloodcell_core.evaluation.comparison.photo_multiplicities", lambda *_, **__: few)
+        patch.setattr("bloodcell_core.evaluation.intervals.photo_multiplicities", lambda *_, **__: few)
         result = compare_sides(a, b)
     for metric in COMPARED:
         own = [evaluate_predictions(labels, probabilities_of(each.table, CLASSES), CLASSES)[metric] for each in (a, b)]
@@ -85,7 +85,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_loop_over_the_same_draw
 def test_the_draws_are_within_classes_and_the_same_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(
-        "bloodcell_core.evaluation.comparison.photo_multiplicities",
+        "bloodcell_core.evaluation.intervals.photo_multiplicities",
         lambda strata, resamples, seed: seen.append(strata) or photo_multiplicities(strata, resamples, seed),
     )
     compare_sides(made("one"), made("two", seed=5))

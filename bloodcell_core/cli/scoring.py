@@ -53,7 +53,7 @@ def add(verbs: Any) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
-    from bloodcell_core.evaluation.external import distance_lines, read_class_map
+    from bloodcell_core.evaluation.external import distance_lines, match_lines, read_class_map
     from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated, score_reviewed, write_predictions
 
@@ -77,7 +77,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         reviewed = scores["reviewed"] = score_reviewed(table, run.classes, overlay)
         changes = f"{reviewed['relabelled']:,} relabelled, {reviewed['left_out']:,} left out"
         lines += score_lines(reviewed, f"on the reviewed labels {overlay.reference} ({changes})")
-    show(scores, args.json, [head, *lines, *distance_lines(scores["distance"]), *matrix])
+    show(scores, args.json, [head, *lines, *match_lines(scores), *distance_lines(scores["distance"]), *matrix])
 
 
 def _overlay_for(run: runs.Run, data: str | None, reference: str) -> Overlay:

@@ -22,9 +22,9 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
-from bloodcell_core.evaluation.limits import expanded_interval, share_interval
+from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
-from bloodcell_core.evaluation.resampling import resampled_sums
+from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
 
 BINS = 15
@@ -226,11 +226,11 @@ def _figures(
         intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
         for place, name in enumerate(means):
             limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.level)
-            intervals[name] = list(limits) if limits else None
+            intervals[name] = json_limits(limits)
         for place in range(bins):
             sizes = drawn.sizes_of(of_bin == place)
             limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, drawn.level)
-            rate_intervals[place] = list(limits) if limits else None
+            rate_intervals[place] = json_limits(limits)
     return {
         "ece": float(np.abs(gaps).sum()),
         "ece_by_chance": by_chance,
@@ -258,9 +258,7 @@ def _from_sums(
     """
     counts, confident, right, others = np.split(sums, [bins, 2 * bins, 3 * bins], axis=1)
     pictures = counts.sum(axis=1, keepdims=True)
-    rates = np.full(counts.shape, np.nan)
-    np.divide(right, counts, out=rates, where=counts > 0)
-    return (right - confident) / pictures, rates, others / pictures
+    return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
 
 
 def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) -> list[float] | None:

@@ -18,16 +18,12 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
-from bloodcell_core.evaluation.limits import difference_interval, expanded_interval
+from bloodcell_core.evaluation.intervals import Drawn, draw_photos, photo_answers
+from bloodcell_core.evaluation.limits import difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
-from bloodcell_core.evaluation.resampling import (
-    commonest_label,
-    number_photos,
-    photo_multiplicities,
-    resampled_metrics,
-)
-from bloodcell_core.evaluation.scoring import probabilities_of
+from bloodcell_core.evaluation.resampling import number_photos, resampled_metrics, resampled_sums
+from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
 from bloodcell_core.runs import Run
 
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
@@ -39,7 +35,6 @@ OUTCOMES = ("both", "only_a", "only_b", "neither")
 CHANCE_ALONE = ("seed", "device", "compile")  # settings that change what a training finds by chance only
 RESAMPLES = 2000
 LEVEL = 0.95
-_ARITHMETIC = 1e-12  # differences below it are rounding
 
 
 @dataclass(frozen=True)
@@ -109,18 +104,12 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
     check_comparable(a, b)
     table_a, table_b = (side.table.sort_values("image_id", ignore_index=True) for side in (a, b))
     classes = a.classes
-    labels = pd.Categorical(table_a.label, categories=classes).codes.astype(np.int64)
-    both = [probabilities_of(table, classes) for table in (table_a, table_b)]
+    labels, of_a, photos, known = arrays_of(table_a, classes)
+    both = of_a, probabilities_of(table_b, classes)
     scores = [evaluate_predictions(labels, probabilities, classes) for probabilities in both]
-    known = bool(table_a.source_photo.notna().any())
-    photos, names = number_photos(table_a.source_photo.fillna(table_a.image_id).to_numpy(), len(labels))
-    strata = commonest_label(labels, photos, len(names), len(classes))
-    drawn = photo_multiplicities(strata, RESAMPLES, seed=0)
-    sizes = np.bincount(strata)
-    varies = bool(sizes.max() > 1)  # else every resample is the data itself
-    resampled = [resampled_metrics(labels, probabilities, photos, drawn) for probabilities in both]
+    drawn = draw_photos(labels, photos, len(classes), RESAMPLES, level=LEVEL)
     confusions = [np.asarray(score["confusion"]) for score in scores]
-    right = _who_is_right(labels, both, photos, drawn if varies else None, sizes, known)
+    right = _who_is_right(labels, both, photos, drawn, known)
     better, verdict = _verdict(right)
     return {
         "a": a.name,
@@ -128,12 +117,8 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
         "data": a.data,
         "classes": classes,
         "pictures": len(labels),
-        "photos": len(names) if known else None,
-        "metrics": {
-            metric: _difference(*(score[metric] for score in scores))
-            | {"interval": _metric_interval(metric, scores, resampled, sizes)}
-            for metric in COMPARED
-        },
+        "photos": len(set(photos)) if known else None,
+        "metrics": _metrics(labels, both, scores, drawn),
         "right": right,
         "by_picture": _counts(*(each.argmax(axis=1) == labels for each in both)),
         "confusion": {
@@ -197,22 +182,25 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
 def _who_is_right(
     labels: npt.NDArray[np.int64],
     both: Sequence[npt.NDArray[np.float64]],
-    photos: npt.NDArray[np.intp],
-    drawn: npt.NDArray[np.uint16] | None,
-    sizes: npt.NDArray[np.intp],
+    photos: npt.NDArray[Any],
+    drawn: Drawn | None,
     known: bool,
 ) -> dict[str, Any]:
-    """The `right` of `compare_sides`; `drawn` are the photos' multiplicities, None where they don't vary."""
-    count = int(photos.max()) + 1
-    photo_labels = np.empty(count, dtype=np.int64)
-    photo_labels[photos] = labels
-    whole = known and bool((photo_labels[photos] == labels).all())
+    """The `right` of `compare_sides`."""
+    numbers, names = number_photos(photos, len(labels))
+    answers = [photo_answers(labels, each, numbers) for each in both]
+    photo_labels = answers[0][0]
+    whole = known and bool((photo_labels[numbers] == labels).all())
     if whole:
-        right_a, right_b = (_mean_of_copies(each, photos, count) == photo_labels for each in both)
+        right_a, right_b = (answer == photo_labels for _, answer in answers)
     else:
         right_a, right_b = (each.argmax(axis=1) == labels for each in both)
-    unit_photos = np.arange(count) if whole else photos
-    gained = np.bincount(unit_photos, weights=right_b.astype(float) - right_a, minlength=count)
+    of_photos = np.arange(len(names)) if whole else numbers
+    gained = np.bincount(of_photos, weights=right_b.astype(float) - right_a)
+    limits = None
+    if drawn is not None:
+        gains = resampled_sums(gained[:, None], drawn.multiplicities)[:, 0]
+        limits = expanded_interval(gains, drawn.sizes, drawn.level)
     outcomes = _counts(right_a, right_b)
     independent = whole or not known
     return {
@@ -221,20 +209,10 @@ def _who_is_right(
         "a": int(right_a.sum()),
         "b": int(right_b.sum()),
         "difference": int(right_b.sum() - right_a.sum()),
-        "interval": None if drawn is None else _interval(drawn @ gained, sizes),
+        "interval": json_limits(limits),
         **outcomes,
         "p": _mcnemar(outcomes["only_a"], outcomes["only_b"]) if independent else None,
     }
-
-
-def _mean_of_copies(
-    probabilities: npt.NDArray[np.float64], photos: npt.NDArray[np.intp], count: int
-) -> npt.NDArray[np.intp]:
-    """(P,) the class of each photo's highest mean probability; the sum has the same greatest class."""
-    summed = np.zeros((count, probabilities.shape[1]))
-    np.add.at(summed, photos, probabilities)
-    answers: npt.NDArray[np.intp] = summed.argmax(axis=1)
-    return answers
 
 
 def _mcnemar(only_a: int, only_b: int) -> float:
@@ -270,26 +248,25 @@ def _signed(value: float) -> str:
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
-def _difference(a: float | None, b: float | None) -> dict[str, float | None]:
-    return {"a": a, "b": b, "difference": None if a is None or b is None else b - a}
-
-
-def _interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp]) -> list[float] | None:
-    """The 95% interval of resampled differences, without the last digits that are rounding alone."""
-    limits = expanded_interval(np.where(np.abs(values) < _ARITHMETIC, 0.0, values), sizes, LEVEL)
-    return None if limits is None else list(limits)
-
-
-def _metric_interval(
-    metric: str,
+def _metrics(
+    labels: npt.NDArray[np.int64],
+    both: Sequence[npt.NDArray[np.float64]],
     scores: Sequence[Mapping[str, Any]],
-    resampled: Sequence[Mapping[str, npt.NDArray[np.float64]]],
-    sizes: npt.NDArray[np.intp],
-) -> list[float] | None:
-    """The 95% interval of a metric's difference; None where it is undefined, or photos can't vary."""
-    (a, b), (drawn_a, drawn_b) = scores, resampled
-    limits = difference_interval(a[metric], b[metric], drawn_a[metric], drawn_b[metric], sizes, LEVEL)
-    return None if limits is None else list(limits)
+    drawn: Drawn | None,
+) -> dict[str, dict[str, Any]]:
+    """The `metrics` of `compare_sides`."""
+    told: dict[str, dict[str, Any]] = {}
+    for metric in COMPARED:
+        a, b = (score[metric] for score in scores)
+        difference = None if a is None or b is None else b - a
+        told[metric] = {"a": a, "b": b, "difference": difference, "interval": None}
+    if drawn is None:
+        return told
+    of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities) for each in both)
+    for metric, facts in told.items():
+        limits = difference_interval(facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level)
+        facts["interval"] = json_limits(limits)
+    return told
 
 
 def _outcomes(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

@@ -17,8 +17,8 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import draw_photos
-from bloodcell_core.evaluation.limits import Interval, expanded_interval, share_interval
-from bloodcell_core.evaluation.resampling import resampled_sums
+from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
+from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -185,19 +185,13 @@ def _curve(
     stands, rights, pictures = np.split(
         resampled_sums(per_photo, drawn.multiplicities), [len(cuts), 2 * len(cuts)], axis=1
     )
-    accuracies = np.full(stands.shape, np.nan)
-    np.divide(rights, stands, out=accuracies, where=stands > 0)
     # Of what stands by percentiles: at a threshold of 0 all do, for certain, and no more at a higher threshold.
-    standing = [expanded_interval(column, drawn.sizes, drawn.level) for column in (stands / pictures).T]
+    standing = [json_limits(expanded_interval(column, drawn.sizes, drawn.level)) for column in (stands / pictures).T]
     well_off = [
-        share_interval(share, column, drawn.sizes_of(confidence >= cut), drawn.level)
-        for share, column, cut in zip(accuracy, accuracies.T, cuts, strict=True)
+        json_limits(share_interval(share, column, drawn.sizes_of(confidence >= cut), drawn.level))
+        for share, column, cut in zip(accuracy, ratio_or_nan(rights, stands).T, cuts, strict=True)
     ]
-    return coverage, accuracy, _lists(standing), _lists(well_off)
-
-
-def _lists(limits: Sequence[Interval]) -> list[list[float] | None]:
-    return [list(ends) if ends else None for ends in limits]
+    return coverage, accuracy, standing, well_off
 
 
 def _turned(limits: list[float] | None) -> list[float] | None:

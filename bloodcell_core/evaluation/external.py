@@ -272,6 +272,17 @@ def _apart(column: str, training: pd.DataFrame, here: pd.DataFrame) -> dict[str,
     return told | {"distance": apart, "words": words}
 
 
+def match_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Which classes of another dataset were taken for each of the run's, of `scoring.evaluated`; none of its own."""
+    if scores["class_map"] is None:
+        return []
+    lines = ["  classes there, and what they are to the run:"]
+    for own in scores["classes"]:
+        theirs = ", ".join(name for name, taken in scores["class_map"].items() if taken == own)
+        lines.append(f"    {theirs or 'none':32} {own}, {scores['per_class'][own]['support']:,} pictures")
+    return lines
+
+
 def distance_lines(facts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
     """`distance` for a person, a line a fact."""
     if facts is None:

@@ -187,20 +187,28 @@ def photo_accuracy(
     """
     labels, probabilities = checked_predictions(labels, probabilities)
     photo_numbers, photo_names = number_photos(photos, pictures=len(labels))
-    photo_labels = np.empty(len(photo_names), dtype=np.int64)
-    photo_labels[photo_numbers] = labels
+    photo_labels, answers = photo_answers(labels, probabilities, photo_numbers)
     mixed = np.flatnonzero(photo_labels[photo_numbers] != labels)
     if len(mixed):
         name = photo_names[photo_numbers[mixed[0]]]
         raise ValueError(f"the pictures of photo {name!r} bear more than one label, so it has no one answer")
-
-    # the sum has the same greatest class as the mean
-    summed = np.zeros((len(photo_names), probabilities.shape[1]))
-    np.add.at(summed, photo_numbers, probabilities)
-    right = int(np.count_nonzero(summed.argmax(axis=1) == photo_labels))
+    right = int(np.count_nonzero(answers == photo_labels))
     return {
         "photos": len(photo_names),
         "right": right,
         "accuracy": right / len(photo_names),
         "interval": list(exact_binomial(right, len(photo_names), level)),
     }
+
+
+def photo_answers(
+    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], photo_numbers: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """(P,) a label of each photo, that of one of its pictures, and (P,) the class of its highest mean probability."""
+    photos = int(photo_numbers.max()) + 1
+    photo_labels = np.empty(photos, dtype=np.int64)
+    photo_labels[photo_numbers] = labels
+    # the sum has the same greatest class as the mean
+    summed = np.zeros((photos, probabilities.shape[1]))
+    np.add.at(summed, photo_numbers, probabilities)
+    return photo_labels, summed.argmax(axis=1)

@@ -172,6 +172,10 @@ def percentile_interval(values: npt.NDArray[np.float64], level: float = 0.95) ->
     return float(low), float(high)
 
 
+def json_limits(interval: Interval) -> list[float] | None:
+    return list(interval) if interval else None
+
+
 def check_level(level: float) -> None:
     """ValueError unless `level` lies between 0 and 1."""
     if not 0 < level < 1:

@@ -7,7 +7,7 @@ calls a figure take minutes; tests hold the figures equal to scikit-learn's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ METRICS = (
     "average_precision_macro", "kappa",
 )  # fmt: skip
 CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
+
+_InResamples = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""From the multiplicities (P, K) of photos in some resamples to a figure in each, (K,)."""
 
 # Values in one temporary array: 2 MB of float64 stay in a core's cache; 16 MB took the AUCs twice as long.
 _WORKING_VALUES = 1 << 18
@@ -120,18 +123,18 @@ def resampled_figures(
     total = borne.sum(axis=1)
     others = total[:, None] - borne
     by_class = {
-        "precision": _ratio_or_nan(right, predicted),
-        "recall": _ratio_or_nan(right, borne),
-        "specificity": _ratio_or_nan(others - (predicted - right), others),
-        "f1": _ratio_or_nan(2 * right, borne + predicted),
-        "auc": _resampled_aucs(labels, probabilities, photo_numbers, multiplicities),
-        "average_precision": _resampled_average_precisions(labels, probabilities, photo_numbers, multiplicities),
+        "precision": ratio_or_nan(right, predicted),
+        "recall": ratio_or_nan(right, borne),
+        "specificity": ratio_or_nan(others - (predicted - right), others),
+        "f1": ratio_or_nan(2 * right, borne + predicted),
+        "auc": _by_class(_auc, labels, probabilities, photo_numbers, multiplicities),
+        "average_precision": _by_class(_average_precision, labels, probabilities, photo_numbers, multiplicities),
     }
     occurring = np.union1d(labels, probabilities.argmax(axis=1))
     by_chance = (borne * predicted).sum(axis=1)  # times the pictures: of whole numbers, and exact
     recall = _mean_of_defined(by_class["recall"])
     overall = {
-        "accuracy": _ratio_or_nan(right.sum(axis=1), total),
+        "accuracy": ratio_or_nan(right.sum(axis=1), total),
         "balanced_accuracy": recall,
         "f1_macro": np.nan_to_num(by_class["f1"][:, occurring], nan=0.0).mean(axis=1),
         "auc_ovr": _mean_of_defined(by_class["auc"]),
@@ -139,7 +142,7 @@ def resampled_figures(
         "recall_macro": recall,
         "specificity_macro": _mean_of_defined(by_class["specificity"][:, occurring]),
         "average_precision_macro": _mean_of_defined(by_class["average_precision"]),
-        "kappa": _ratio_or_nan(total * right.sum(axis=1) - by_chance, total**2 - by_chance),
+        "kappa": ratio_or_nan(total * right.sum(axis=1) - by_chance, total**2 - by_chance),
     }
     return overall, by_class
 
@@ -152,6 +155,13 @@ def resampled_sums(per_photo: npt.NDArray[Any], multiplicities: npt.NDArray[Any]
     for rows in _chunks(resamples, values_each=photos):
         sums[rows] = multiplicities[rows].astype(np.float64) @ figures
     return sums
+
+
+def ratio_or_nan(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """`part` over `whole`, of one shape; NaN where the whole is none."""
+    ratio = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
 
 
 def commonest_label(
@@ -177,61 +187,74 @@ def _resampled_confusions(
     return sums.reshape(resamples, classes, classes)
 
 
-def _resampled_aucs(
+def _by_class(
+    prepared: Callable[..., _InResamples],
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float64],
     photo_numbers: npt.NDArray[np.intp],
     multiplicities: npt.NDArray[Any],
 ) -> npt.NDArray[np.float64]:
-    """(R, C) one-vs-rest AUCs, NaN without positives or without negatives. Arguments as `resampled_metrics`.
+    """(R, C) a figure of each class against the rest, `prepared` once a class. Arguments as `resampled_metrics`."""
+    figures = np.empty((len(multiplicities), probabilities.shape[1]))
+    for index, scores in enumerate(probabilities.T):
+        figure_of = prepared(labels == index, scores, photo_numbers, multiplicities.shape)
+        for rows in _chunks(len(multiplicities), values_each=len(labels)):
+            figures[rows, index] = figure_of(multiplicities[rows].T.astype(np.float64))
+    return figures
 
-    The AUC is the share of (positive, negative) pairs in which the positive has the higher score, a tie being
+
+def _auc(
+    positive: npt.NDArray[np.bool_],
+    scores: npt.NDArray[np.float64],
+    photo_numbers: npt.NDArray[np.intp],
+    shape: tuple[int, int],
+) -> _InResamples:
+    """The AUC of (N,) positives among all others by score; NaN without positives or negatives. `shape` is (R, P).
+
+    It is the share of (positive, negative) pairs in which the positive has the higher score, a tie being
     half a win (Hanley & McNeil, Radiology 143, 1982). In a resample a pair counts as often as the product of
     its two photos' multiplicities. Half wins are counted, so that all sums are of whole numbers, and exact.
     """
-    (resamples, photos), classes = multiplicities.shape, probabilities.shape[1]
-    aucs = np.empty((resamples, classes))
-    for index in range(classes):
-        positive = labels == index
-        ranks = _rank_positives(positive, probabilities[:, index], photo_numbers)
-        positives = np.bincount(photo_numbers[positive], minlength=photos).astype(np.float64)
-        negatives = np.bincount(photo_numbers[~positive], minlength=photos).astype(np.float64)
-        # Wins are linear in the weights of the negatives. Few photos' pairs are counted once, in a table of
-        # photo against photo, and each resample weights the table; it costs as much as P resamples done anew.
-        table = _wins_between_photos(ranks, photos) if photos <= resamples * _TABLE_PAYS_UP_TO else None
-        for rows in _chunks(resamples, values_each=len(labels)):
-            weights = multiplicities[rows].T.astype(np.float64)
-            wins = _half_wins(ranks, weights) if table is None else table @ weights
-            total = (wins * weights[ranks.photos]).sum(axis=0)
-            aucs[rows, index] = _ratio_or_nan(total, 2 * (positives @ weights) * (negatives @ weights))
-    return aucs
+    resamples, photos = shape
+    ranks = _rank_positives(positive, scores, photo_numbers)
+    positives = np.bincount(photo_numbers[positive], minlength=photos).astype(np.float64)
+    negatives = np.bincount(photo_numbers[~positive], minlength=photos).astype(np.float64)
+    # Wins are linear in the weights of the negatives. Few photos' pairs are counted once, in a table of
+    # photo against photo, and each resample weights the table; it costs as much as P resamples done anew.
+    table = _wins_between_photos(ranks, photos) if photos <= resamples * _TABLE_PAYS_UP_TO else None
+
+    def figure_of(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        wins = _half_wins(ranks, weights) if table is None else table @ weights
+        total = (wins * weights[ranks.photos]).sum(axis=0)
+        return ratio_or_nan(total, 2 * (positives @ weights) * (negatives @ weights))
+
+    return figure_of
 
 
-def _resampled_average_precisions(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
+def _average_precision(
+    positive: npt.NDArray[np.bool_],
+    scores: npt.NDArray[np.float64],
     photo_numbers: npt.NDArray[np.intp],
-    multiplicities: npt.NDArray[Any],
-) -> npt.NDArray[np.float64]:
-    """(R, C) average precisions, NaN without positives. Arguments as `resampled_metrics`.
+    _shape: tuple[int, int],
+) -> _InResamples:
+    """The mean, over the (N,) positives, of the precision among the pictures that score as high or higher.
 
-    It is the mean, over the positives, of the precision among the pictures that score as high or higher.
+    NaN without positives.
     """
-    resamples, classes = len(multiplicities), probabilities.shape[1]
-    averages = np.empty((resamples, classes))
-    for index in range(classes):
-        fall = np.argsort(-probabilities[:, index])
-        photos, positive, scores = photo_numbers[fall], labels[fall] == index, -probabilities[fall, index]
-        last_as_high = np.searchsorted(scores, scores[positive], side="right") - 1
-        last_positive = np.searchsorted(scores[positive], scores[positive], side="right") - 1
-        for rows in _chunks(resamples, values_each=len(labels)):
-            weights = multiplicities[rows].T[photos].astype(np.float64)
-            positives = weights[positive]
-            precision = _ratio_or_nan(positives.cumsum(axis=0)[last_positive], weights.cumsum(axis=0)[last_as_high])
-            # where nothing as high was drawn the positive itself was not, and counts nothing
-            total = (positives * np.nan_to_num(precision, nan=0.0)).sum(axis=0)
-            averages[rows, index] = _ratio_or_nan(total, positives.sum(axis=0))
-    return averages
+    fall = np.argsort(-scores)
+    photos, positive, falling = photo_numbers[fall], positive[fall], -scores[fall]
+    last_as_high = np.searchsorted(falling, falling[positive], side="right") - 1
+    last_positive = np.searchsorted(falling[positive], falling[positive], side="right") - 1
+
+    def figure_of(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        of_pictures = weights[photos]
+        positives = of_pictures[positive]
+        precision = ratio_or_nan(positives.cumsum(axis=0)[last_positive], of_pictures.cumsum(axis=0)[last_as_high])
+        # where nothing as high was drawn the positive itself was not, and counts nothing
+        total = (positives * np.nan_to_num(precision, nan=0.0)).sum(axis=0)
+        return ratio_or_nan(total, positives.sum(axis=0))
+
+    return figure_of
 
 
 class _PositiveRanks(NamedTuple):
@@ -289,13 +312,7 @@ def _chunks(count: int, values_each: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
-def _ratio_or_nan(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    ratio = np.full(whole.shape, np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
-
-
 def _mean_of_defined(figures: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(R,) row means of (R, C) figures over those that are not NaN; NaN where all are."""
     defined = ~np.isnan(figures)
-    return _ratio_or_nan(np.nan_to_num(figures, nan=0.0).sum(axis=1), defined.sum(axis=1))
+    return ratio_or_nan(np.nan_to_num(figures, nan=0.0).sum(axis=1), defined.sum(axis=1))

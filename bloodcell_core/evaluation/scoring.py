@@ -18,7 +18,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
-from bloodcell_core.evaluation.limits import Interval
+from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
@@ -120,7 +120,7 @@ def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay
 
 
 def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:
-    return {metric: list(limits) if limits else None for metric, limits in intervals.items()}
+    return {metric: json_limits(limits) for metric, limits in intervals.items()}
 
 
 def evaluate_run(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
-from bloodcell_core.evaluation.limits import exact_binomial, share_interval
+from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
 from bloodcell_core.evaluation.scoring import arrays_of
 
 PARTS = 4  # that a measured fact is cut in, of about as many pictures each
@@ -194,7 +194,7 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "photos": int(own.photo.nunique()),
         "wrong": int(wrong.sum()),
         "rate": float(wrong.mean()),
-        "interval": list(limits) if limits else None,
+        "interval": json_limits(limits),
         "by_photo": photo_accuracy(labels, probabilities, photos) if one_label else None,
         "image_ids": own.image_id[wrong].tolist(),
     }
