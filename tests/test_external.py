@@ -16,7 +16,14 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import FACTS, distance, distance_lines, match_classes, read_class_map
+from bloodcell_core.evaluation.external import (
+    FACTS,
+    distance,
+    distance_lines,
+    match_classes,
+    match_lines,
+    read_class_map,
+)
 from bloodcell_core.evaluation.scoring import evaluate_run, evaluated, write_predictions
 from bloodcell_core.runs import Run
 
@@ -180,6 +187,13 @@ def test_other_data_is_scored_whole_and_what_is_left_out_is_told(done: Run, rena
     assert scores["left_out"] == counts["ig"] + counts["band"]
     assert scores["lacking"] == ["monocyte", "neutrophil"]
     assert [sum(row) for row in scores["confusion"]] == [counts["EO"], counts["Lymphocytes"], 0, 0]
+    assert [line.split(maxsplit=1) for line in match_lines(scores)[1:]] == [
+        ["EO", f"eosinophil, {counts['EO']} pictures"],
+        ["Lymphocytes", f"lymphocyte, {counts['Lymphocytes']} pictures"],
+        ["none", "monocyte, 0 pictures"],
+        ["none", "neutrophil, 0 pictures"],
+    ]
+    assert match_lines(evaluate_run(done)) == []
     words = "\n".join(scores["warnings"])
     assert f"ig ({counts['ig']} pictures)" in words
     assert "band may belong to neutrophil" in words

@@ -368,6 +368,7 @@ def test_evaluate_tells_both_and_keeps_the_dataset_s_own_first(
     assert cli.main(["evaluate", done.name, "--labels", "day-one", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     reviewed = told.pop("reviewed")
+    assert plain.pop("reviewed") is None
     assert told == plain
     table = done.predictions().query("split == 'test'")
     changed = dict(zip(day_one.rows.image_id, day_one.rows.label_to, strict=True))
@@ -377,3 +378,26 @@ def test_evaluate_tells_both_and_keeps_the_dataset_s_own_first(
     assert reviewed["relabelled"] == sum(new != old for new, old in zip(labels, table.label, strict=True)) > 0
     assert cli.main(["evaluate", done.name, "--labels", "day-one"]) == 0
     assert "on the reviewed labels day-one@1" in capsys.readouterr().out
+
+
+def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(
+    done: Run, day_one: Overlay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file = train_here(labels="day-one"), tmp_path / "report.html"
+    assert cli.main(["evaluate", run.name, "--json", "--report", str(file)]) == 0
+    reviewed = json.loads(capsys.readouterr().out)["reviewed"]
+    assert (reviewed["overlay"], reviewed["version"]) == ("day-one", 1)
+    assert reviewed["relabelled"] > 0
+    report = file.read_text(encoding="utf-8")
+    assert "On reviewed labels" in report
+    assert f"{reviewed['log_loss']:.4f}" in report
+    assert cli.main(["compare", done.name, run.name, "--json", "--report", str(file)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    both, facts = told["reviewed"]["day-one@1"]["runs"], told["reviewed"]["day-one@1"]["comparisons"][0]
+    assert both[1]["log_loss"] == reviewed["log_loss"] != told["runs"][1]["log_loss"]
+    assert [facts["metrics"]["accuracy"][side] for side in "ab"] == [row["accuracy"] for row in both]
+    report = file.read_text(encoding="utf-8")
+    assert "Figures on the reviewed labels day-one@1" in report
+    assert f"{both[0]['log_loss']:.4f}" in report
+    assert cli.main(["compare", done.name, run.name, "--merge", "granulocytes"]) == 0
+    assert f"{run.name} on the reviewed labels day-one@1" in capsys.readouterr().out

@@ -18,8 +18,10 @@ from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.charts import class_curves
 from bloodcell_core.evaluation.comparison import Side, side_of
+from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
-from bloodcell_core.evaluation.report import METRIC_WORDS, comparison_report, run_report
+from bloodcell_core.evaluation.report import run_report
+from bloodcell_core.evaluation.report_parts import METRIC_WORDS
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run

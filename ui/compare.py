@@ -161,8 +161,12 @@ def _stamp(run: Run) -> int:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
-    groups = granulocytes(_run.classes) if merge else None
-    return side_of(_run).merged(groups) if groups else side_of(_run)
+    return _merged(side_of(_run), merge)
+
+
+def _merged(side: Side, merge: bool) -> Side:
+    groups = granulocytes(side.classes) if merge else None
+    return side.merged(groups) if groups else side
 
 
 def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
@@ -265,14 +269,21 @@ def report_button(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -
 
 def report(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> str:
     """The HTML that `evaluate --report` writes of one run, or `compare --report` of several or of merged classes."""
-    from bloodcell_core.evaluation.report import comparison_report, run_report
+    from bloodcell_core.evaluation.comparison_report import comparison_report
+    from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated
     from bloodcell_core.evaluation.together import side_by_side
+    from bloodcell_core.labels.overlays import of_runs
 
     first = runs[sides[0].name]
     if len(sides) == 1 and not merge:
         return run_report(*evaluated(first), first)
-    return comparison_report(side_by_side(sides), {side.name: runs[side.name].settings for side in sides}, sides)
+    shown = [runs[side.name] for side in sides]
+    reviewed = {
+        overlay.reference: [_merged(side_of(run).relabelled(overlay), merge) for run in shown]
+        for overlay in of_runs(shown)
+    }
+    return comparison_report(side_by_side(sides, reviewed), {run.name: run.settings for run in shown}, sides)
 
 
 # ---- The pictures behind a figure ----------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import (
@@ -18,7 +19,10 @@ from bloodcell_core.cli.output import (
 )
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.errors import LabError
-from bloodcell_core.labels.overlays import Overlay, load
+from bloodcell_core.labels.overlays import load, of_runs
+
+if TYPE_CHECKING:
+    from bloodcell_core.evaluation.comparison import Side
 
 
 def add(verbs: Any) -> None:
@@ -33,7 +37,10 @@ def add(verbs: Any) -> None:
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
     )
     parser.add_argument(
-        "--labels", metavar="OVERLAY", help="score on these reviewed labels too, beside the dataset's own"
+        "--labels",
+        metavar="OVERLAY",
+        help="score on these reviewed labels too, beside the dataset's own; "
+        "by default those that the run was trained with",
     )
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
@@ -48,6 +55,10 @@ def add(verbs: Any) -> None:
         "--merge", action="append", metavar="NAME=CLASS,CLASS", default=[],
         help="take classes together, a name at a time; or `granulocytes`: they against the rest",
     )  # fmt: skip
+    parser.add_argument(
+        "--labels", metavar="OVERLAY",
+        help="compare on these reviewed labels too; by default on those that any of the runs was trained with",
+    )  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
 
 
@@ -55,14 +66,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.external import distance_lines, match_lines, read_class_map
     from bloodcell_core.evaluation.report import run_report
-    from bloodcell_core.evaluation.scoring import evaluated, score_reviewed, write_predictions
+    from bloodcell_core.evaluation.scoring import evaluated, reviewed_words, write_predictions
 
     if args.report:
         check_report_file(args.report)  # before minutes are spent on what can't be written
     run = runs.find(args.run)
-    overlay = _overlay_for(run, args.data, args.labels) if args.labels else None
     told = read_class_map(args.classes) if args.classes else None
-    scores, table = evaluated(run, args.data, args.split, args.device, told)
+    overlay = load(args.labels) if args.labels else None
+    scores, table = evaluated(run, args.data, args.split, args.device, told, overlay)
     if args.predictions:
         write_predictions(table, args.predictions)
     if args.report:
@@ -73,36 +84,31 @@ def _evaluate(args: argparse.Namespace) -> None:
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     lines = score_lines(scores, split_words(run, args.split, args.data)) + calibration_lines(scores["calibration"])
     lines += cost_lines(scores["cost"])
-    if overlay:
-        reviewed = scores["reviewed"] = score_reviewed(table, run.classes, overlay)
-        changes = f"{reviewed['relabelled']:,} relabelled, {reviewed['left_out']:,} left out"
-        lines += score_lines(reviewed, f"on the reviewed labels {overlay.reference} ({changes})")
+    if reviewed := scores["reviewed"]:
+        lines += score_lines(reviewed, reviewed_words(reviewed))
     show(scores, args.json, [head, *lines, *match_lines(scores), *distance_lines(scores["distance"]), *matrix])
 
 
-def _overlay_for(run: runs.Run, data: str | None, reference: str) -> Overlay:
-    """The overlay that a run's predictions are scored on; LabError where it isn't of those pictures."""
-    if data not in (None, run.config.data):
-        raise LabError("reviewed labels are scored on the run's own dataset: leave out --data or --labels")
-    overlay = load(reference)
-    overlay.check_hash(run.data_hash, run.config.data)
-    return overlay
-
-
 def _compare(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.comparison_report import comparison_report
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.merging import groups_from_words
-    from bloodcell_core.evaluation.report import comparison_report
     from bloodcell_core.evaluation.together import side_by_side
 
     if args.report:
         check_report_file(args.report)
-    sides = [_side(reference) for reference in args.runs]
-    if len({side.name for side in sides}) < max(len(sides), 2):
+    unmerged = [_side(reference) for reference in args.runs]
+    if len({side.name for side in unmerged}) < max(len(unmerged), 2):
         raise LabError("compare takes two or more different runs")
-    if args.merge:
-        sides = [side.merged(groups_from_words(args.merge, side.classes)) for side in sides]
-    told = side_by_side(sides)
+
+    def seen(sides: Iterable[Side]) -> list[Side]:
+        return [side.merged(groups_from_words(args.merge, side.classes)) if args.merge else side for side in sides]
+
+    sides = seen(unmerged)
+    trained = (runs.Run(side.name) for side in sides if side.settings)
+    overlays = [load(args.labels)] if args.labels else of_runs(trained)
+    reviewed = {each.reference: seen(side.relabelled(each) for side in unmerged) for each in overlays}
+    told = side_by_side(sides, reviewed)
     lines = [f"classes merged: {', '.join(sides[0].classes)}"] if args.merge else []
     for row in told["runs"]:
         lines += score_lines(row, f"{row['run']} on {row['data']}") + cost_lines(row["cost"])
@@ -114,13 +120,18 @@ def _compare(args: argparse.Namespace) -> None:
         ]  # fmt: skip
     for facts in told["comparisons"]:
         lines += _comparison_lines(facts)
+    for labels, on_labels in told["reviewed"].items():
+        for row in on_labels["runs"]:
+            lines += score_lines(row, f"{row['run']} on the reviewed labels {labels}")
+        for facts in on_labels["comparisons"]:
+            lines += _comparison_lines(facts)
     if args.report:
         settings = {side.name: runs.Run(side.name).settings for side in sides if side.settings}
         write_report(comparison_report(told, settings, sides), args.report)
     show(told, args.json, lines)
 
 
-def _side(reference: str) -> Any:
+def _side(reference: str) -> Side:
     """The test of the run of that name, or of the cross-validation where no run has it."""
     from bloodcell_core.evaluation.comparison import Side, side_of
     from bloodcell_core.training import groups

@@ -24,6 +24,7 @@ from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import number_photos, resampled_metrics, resampled_sums
 from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
+from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
@@ -59,6 +60,12 @@ class Side:
         table, classes = merged(self.table, self.classes, groups)
         before = None if self.before is None else merged(self.before, self.classes, groups)[0]
         return replace(self, table=table, classes=classes, before=before)
+
+    def relabelled(self, overlay: Overlay) -> Side:
+        """The same predictions on reviewed labels, but for pictures that take no part; LabError for other data."""
+        overlay.check_hash(self.data_hash, self.data)
+        before = None if self.before is None else overlay.relabelled(self.before)
+        return replace(self, table=overlay.relabelled(self.table), before=before)
 
 
 def side_of(run: Run) -> Side:

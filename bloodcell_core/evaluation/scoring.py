@@ -20,7 +20,7 @@ from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
-from bloodcell_core.labels.overlays import Overlay
+from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -119,12 +119,23 @@ def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay
     }
 
 
+def reviewed_words(reviewed: Mapping[str, Any]) -> str:
+    """What `score_reviewed` scored on."""
+    changes = f"{reviewed['relabelled']:,} relabelled, {reviewed['left_out']:,} left out"
+    return f"on the reviewed labels {reviewed['overlay']}@{reviewed['version']} ({changes})"
+
+
 def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:
     return {metric: json_limits(limits) for metric, limits in intervals.items()}
 
 
 def evaluate_run(
-    run: Run, data: str | None = None, split: str = "test", device: str = "auto", told: Mapping[str, str] | None = None
+    run: Run,
+    data: str | None = None,
+    split: str = "test",
+    device: str = "auto",
+    told: Mapping[str, str] | None = None,
+    overlay: Overlay | None = None,
 ) -> dict[str, Any]:
     """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
 
@@ -133,12 +144,19 @@ def evaluate_run(
     line can't differ. Elsewhere the run predicts anew. `calibration` is that of its own test split, or of another
     dataset; None elsewhere. On another dataset `split` may be "all" and `told` what a mapping file says of its
     classes; the keys of `external.external_pictures` tell what was left out and how far that data is.
+    On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
+    with; None without.
     """
-    return evaluated(run, data, split, device, told)[0]
+    return evaluated(run, data, split, device, told, overlay)[0]
 
 
 def evaluated(
-    run: Run, data: str | None = None, split: str = "test", device: str = "auto", told: Mapping[str, str] | None = None
+    run: Run,
+    data: str | None = None,
+    split: str = "test",
+    device: str = "auto",
+    told: Mapping[str, str] | None = None,
+    overlay: Overlay | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """`evaluate_run`, and the table of predictions that its figures are made of."""
     # Imported here because it reads tables by this module's functions.
@@ -148,6 +166,12 @@ def evaluated(
     own = name == run.config.data
     if own and (split == "all" or told):
         raise LabError(f"all pictures at once, and a mapping file, are for another dataset: {name!r} is the run's own")
+    if overlay and not own:
+        raise LabError("reviewed labels are scored on the run's own dataset: leave out --data or --labels")
+    if own:
+        overlay = overlay or of_run(run)
+    if overlay:
+        overlay.check_hash(run.data_hash, name)
     facts: dict[str, Any] = {
         "class_map": None, "left_out": 0, "left_out_classes": {}, "lacking": [], "distance": None, "warnings": []
     }  # fmt: skip
@@ -169,7 +193,7 @@ def evaluated(
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
-        "cost": costs_of(summary),
+        "cost": costs_of(summary), "reviewed": score_reviewed(table, run.classes, overlay) if overlay else None,
     }, table  # fmt: skip
 
 

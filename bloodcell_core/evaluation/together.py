@@ -13,22 +13,26 @@ from bloodcell_core.evaluation.scoring import costs_of, score
 from bloodcell_core.runs import Run
 
 
-def side_by_side(sides: Sequence[Side]) -> dict[str, Any]:
+def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] | None = None) -> dict[str, Any]:
     """What `compare` prints of one or more sides. JSON-ready.
+
+    Args:
+        sides: the first is what the others are compared with.
+        reviewed: {name@version of an overlay: the same sides on its labels}.
 
     Returns:
         - runs: for each side run, data, all figures of `scoring.score`, `calibration` and `cost` (both None for a
           cross-validation, whose networks have a temperature and a cost each).
         - comparisons: `comparison.compare_sides` of the first with each other one.
         - seed_groups: of those that are runs.
+        - reviewed: {name@version: {runs: for each side run and all figures of `scoring.score`, comparisons}}.
 
     Raises:
         LabError: where one can't be compared with the first, before anything is scored, or comes twice.
     """
     if len({side.name for side in sides}) < len(sides):
         raise LabError("compare takes different runs, each once")
-    first, *others = sides
-    comparisons = [compare_sides(first, other) for other in others]
+    comparisons = _with_the_first(sides)
     rows = [
         {
             "run": side.name,
@@ -46,7 +50,19 @@ def side_by_side(sides: Sequence[Side]) -> dict[str, Any]:
             [Run(side.name) for side in sides if side.settings],
             [row for side, row in zip(sides, rows, strict=True) if side.settings],
         ),
+        "reviewed": {
+            labels: {
+                "runs": [{"run": side.name, **score(side.table, side.classes)} for side in on_labels],
+                "comparisons": _with_the_first(on_labels),
+            }
+            for labels, on_labels in (reviewed or {}).items()
+        },
     }
+
+
+def _with_the_first(sides: Sequence[Side]) -> list[dict[str, Any]]:
+    first, *others = sides
+    return [compare_sides(first, other) for other in others]
 
 
 def calibration_of(side: Side) -> dict[str, Any]:

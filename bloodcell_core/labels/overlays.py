@@ -7,7 +7,7 @@ dataset's content and never changes; what is decided later makes the next versio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -237,6 +237,11 @@ def of_run(run: Run) -> Overlay | None:
         return Overlay.from_json(workspace.read_json(run.labels_file))
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{run.labels_file} is damaged: {error}") from None
+
+
+def of_runs(runs: Iterable[Run]) -> list[Overlay]:
+    """The overlays that any of some runs was trained with, each once, in the order of the runs."""
+    return list({overlay.reference: overlay for run in runs if (overlay := of_run(run))}.values())
 
 
 def _table(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -54,8 +54,7 @@ def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) ->
 def change(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
     """As `fixed_and_broken`, of any two sides."""
     if overlay:
-        overlay.check_hash(before.data_hash, before.data)
-        before, after = (replace(side, table=overlay.relabelled(side.table)) for side in (before, after))
+        before, after = (side.relabelled(overlay) for side in (before, after))
     outcomes = picture_outcomes(before, after)
     table = before.table.assign(photo=before.table.source_photo.fillna(before.table.image_id))
     answers = after.table.set_index("image_id").predicted

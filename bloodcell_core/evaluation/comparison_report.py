@@ -1,0 +1,152 @@
+"""A comparison as one HTML file that needs nothing else, with the very figures that `compare --json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bloodcell_core.evaluation.charts import reliability, several_runs_curves
+from bloodcell_core.evaluation.comparison import Side, p_words
+from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
+from bloodcell_core.evaluation.report_parts import (
+    METRIC_WORDS,
+    calibration_figures,
+    confusion,
+    cost,
+    counts,
+    data,
+    figure_words,
+    matrix,
+    photos_right,
+    with_interval,
+)
+
+OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
+
+
+def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], sides: Sequence[Side]) -> str:
+    """The HTML of a comparison.
+
+    Args:
+        told: of `together.side_by_side`.
+        settings: {run: its `Run.settings`}; those that differ are shown.
+        sides: what was compared.
+    """
+    names = [row["run"] for row in told["runs"]]
+    limits: dict[str, list[str]] = {}
+    for row in told["runs"]:
+        for limit in row["warnings"] + row["notes"]:
+            limits.setdefault(limit, []).append(row["run"])
+    # an ensemble has members where a trained run has the fields of TrainConfig
+    every_field = dict.fromkeys(field for fields in settings.values() for field in fields)
+    fields = [
+        (field, *(settings[name].get(field, "–") for name in settings))
+        for field in every_field
+        if len({repr(fields.get(field)) for fields in settings.values()}) > 1
+    ]
+    return document(
+        f"{' against '.join(names)}",
+        f"tested on {told['runs'][0]['data']}",
+        [
+            *_figures(told, ""),
+            *(part for labels, facts in told["reviewed"].items() for part in _figures(facts, labels)),
+            *(_by_seed(group) for group in told["seed_groups"]),
+            section(
+                "Limits",
+                *(
+                    tag("p", {}, limit if len(of) == len(names) else f"{', '.join(of)}: {limit}")
+                    for limit, of in limits.items()
+                ),
+            ),
+            *(
+                section(f"Confusion of {row['run']}", confusion(row["confusion"], list(row["per_class"])))
+                for row in told["runs"]
+            ),
+            section("Curves", several_runs_curves({side.name: side.table for side in sides}, sides[0].classes)),
+            *_calibrations({row["run"]: row["calibration"] for row in told["runs"] if row["calibration"]}),
+            cost({row["run"]: row["cost"] for row in told["runs"] if row["cost"]}),
+            *([section("Settings that differ", table_of(("Setting", *settings), fields))] if fields else []),
+            data(told["runs"][0]["data"]),
+        ],
+        told,
+    )
+
+
+def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
+    """The figures of runs and how they compare, on the dataset's own labels ("") or on reviewed ones."""
+    on = f" on the reviewed labels {labels}" if labels else ""
+    runs = told["runs"]
+    shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in runs)]
+    table = table_of(
+        ("", *(row["run"] for row in runs)),
+        [
+            *((METRIC_WORDS[metric], *(with_interval(row, metric) for row in runs)) for metric in shown),
+            ("Photos right", *(photos_right(row) for row in runs)),
+        ],
+    )
+    figures = section(f"Figures{on}", tag("p", {}, counts(runs[0])), table)
+    return [figures, *(_compared(facts, on) for facts in told["comparisons"])]
+
+
+def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
+    """The difference of two matrices, coloured by its size and sign."""
+    largest = max(1, *(abs(count) for row in pictures for count in row))
+    rows = []
+    for name, row in zip(classes, pictures, strict=True):
+        cells = [
+            tag(
+                "td", {"style": f"--share:{abs(count) / largest:.3f}", "class": "less" if count < 0 else "more"},
+                f"{count:+,}" if count else "0",
+            )
+            for count in row
+        ]  # fmt: skip
+        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+    return matrix(classes, rows, "Confusion, B less A: pictures more or fewer.")
+
+
+def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
+    """Of several runs, as their answers are: calibrated where a temperature could be fitted."""
+    if not told:
+        return []
+    shown = {name: facts["after"] or facts["before"] for name, facts in told.items()}
+    warnings = [f"{name}: {warning}" for name, facts in told.items() for warning in facts["warnings"]]
+    temperatures = ("Temperature", *(figure_words(facts["temperature"]) for facts in told.values()))
+    figures = calibration_figures(shown, [temperatures])
+    return [section("Calibration", *(tag("p", {}, each) for each in warnings), figures, reliability(shown))]
+
+
+def _compared(facts: Mapping[str, Any], on: str) -> Html:
+    right = facts["right"]
+    rows = [
+        (METRIC_WORDS[metric], figure_words(told["a"]), figure_words(told["b"]), _signed(told["difference"]),
+         f"{told['interval'][0]:+.4f} to {told['interval'][1]:+.4f}" if told["interval"] else "–")
+        for metric, told in facts["metrics"].items()
+    ]  # fmt: skip
+    who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
+    if right["p"] is not None:
+        who.append(("McNemar's exact p", p_words(right["p"]).removeprefix("= ")))
+    return section(
+        f"A: {facts['a']}, B: {facts['b']}{on}",
+        tag("p", {}, tag("strong", {}, facts["verdict"])),
+        table_of(("", "A", "B", "B less A", "95% interval, paired"), rows),
+        table_of((f"Of {right['of']:,} {right['unit']}", ""), who),
+        _changes(facts["confusion"]["difference"], facts["classes"]),
+        *(tag("p", {}, f"{note[:1].upper()}{note[1:]}") for note in facts["notes"]),
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _by_seed(group: Mapping[str, Any]) -> Html:
+    rows = [
+        (METRIC_WORDS[metric], figure_words(told["mean"]), figure_words(told["spread"]))
+        for metric, told in group["metrics"].items()
+        if told
+    ]
+    return section(
+        "What a seed alone changes",
+        tag("p", {}, ", ".join(group["runs"])),
+        table_of(("", "Mean", "Standard deviation"), rows),
+    )

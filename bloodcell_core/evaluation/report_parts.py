@@ -1,0 +1,123 @@
+"""What the reports of a run and of a comparison have in common: figures with intervals, matrices, data, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.document import Html, section, table_of, tag
+
+METRIC_WORDS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
+    "auc_ovr": "AUC, one against the rest", "precision_macro": "Macro precision", "recall_macro": "Macro recall",
+    "specificity_macro": "Macro specificity", "average_precision_macro": "Average precision",
+    "kappa": "Cohen's kappa", "brier": "Brier score", "log_loss": "Log loss",
+}  # fmt: skip
+
+
+def counts(scores: Mapping[str, Any]) -> str:
+    photos = scores["photos"]
+    known = photos is not None
+    origin = f"{photos:,} source photos" if known else "source photos that are not known"
+    unit = "source photo" if known else "picture"
+    return f"{scores['pictures']:,} pictures from {origin}; intervals hold 95% and are resampled by {unit}."
+
+
+def right_and_limits(scores: Mapping[str, Any]) -> tuple[str, str]:
+    """Photos right, a photo's copies averaged, and the exact limits of their share."""
+    told = scores["by_photo"]
+    return (f"{told['right']:,} of {told['photos']:,}", interval_words(told["interval"])) if told else ("–", "–")
+
+
+def photos_right(scores: Mapping[str, Any]) -> str:
+    right, limits = right_and_limits(scores)
+    return f"{right} ({limits})" if scores["by_photo"] else right
+
+
+def figure_words(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def interval_words(limits: Sequence[float] | None) -> str:
+    return f"{limits[0]:.4f} to {limits[1]:.4f}" if limits else "–"
+
+
+def with_interval(figures: Mapping[str, Any], metric: str) -> str:
+    limits = figures["intervals"].get(metric)
+    return figure_words(figures[metric]) + (f" ({interval_words(limits)})" if limits else "")
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
+    """The matrix, coloured by the share of its row; rows are the true class."""
+    rows = []
+    for name, row in zip(classes, counts, strict=True):
+        shares = [count / max(sum(row), 1) for count in row]
+        cells = [
+            tag("td", {"style": f"--share:{share:.3f}"}, f"{count:,}", tag("small", {}, f"{share:.1%}"))
+            for count, share in zip(row, shares, strict=True)
+        ]
+        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+    return matrix(classes, rows, "Rows are the true class, columns the answer; shares are of the row.")
+
+
+def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
+    head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, name) for name in classes))
+    return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
+
+
+def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
+    words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
+    rows = [(text, *(with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
+    by_chance = (figure_words(figures["ece_by_chance"]) for figures in shown.values())
+    rows.insert(1, ("Calibration error by chance alone", *by_chance))
+    return table_of(("", *shown), [*rows, *more])
+
+
+def cost(told: Mapping[str, Mapping[str, Any]]) -> Html:
+    """What each run costs; a dash where it was not measured."""
+    rows = [
+        (
+            name, _number(facts["parameters"]), _number(facts["flops"]),
+            "–" if facts["milliseconds"] is None else f"{facts['milliseconds']:.3g} ({facts['milliseconds_on']})",
+            "–" if facts["training_seconds"] is None else f"{facts['training_seconds']:,.0f}",
+        )
+        for name, facts in told.items()
+    ]  # fmt: skip
+    head = (
+        "Run",
+        "Weights",
+        "Multiplications and additions a picture",
+        "Milliseconds a picture",
+        "Seconds of training",
+    )
+    return section("Cost", table_of(head, rows))
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def data(name: str) -> Html:
+    try:
+        facts = describe(Dataset(name))
+    except LabError as error:
+        return section("Data", tag("p", {}, str(error)))
+    rows = [
+        ("Name", name), ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
+        ("Pictures", f"{facts['pictures']:,}"),
+        ("Source photos", "not known" if facts["photos"] is None else f"{facts['photos']:,}"),
+        ("Unreadable, left out", facts["unreadable"]), ("Byte-identical, left out", facts["duplicates"]),
+        ("Splits", facts["split_origin"]), ("Licence", facts["licence"]), ("Citation", facts["citation"]),
+    ]  # fmt: skip
+    counts = [
+        (split, f"{part['pictures']:,}", "–" if part["photos"] is None else f"{part['photos']:,}",
+         *(f"{part['by_class'][label]:,}" for label in facts["classes"]))
+        for split, part in facts["splits"].items()
+    ]  # fmt: skip
+    return section(
+        "Data",
+        table_of(("", ""), [row for row in rows if row[1] not in (None, "")]),
+        table_of(("Split", "Pictures", "Photos", *facts["classes"]), counts),
+    )
