@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binom, binomtest, norm, t
 from sklearn import metrics as sklearn_metrics
 
 from bloodcell_core.evaluation import resampling
@@ -305,12 +305,12 @@ def test_a_share_has_students_interval_on_the_scale_of_log_odds(lowest: float) -
     assert share_interval(0.8, resampled, np.array([12]), lowest=lowest) == pytest.approx(limits)
 
 
-def test_a_resample_without_a_mistake_counts_as_one_with_a_twentieth_of_them() -> None:
+def test_a_resample_without_a_mistake_counts_as_one_with_a_tenth_of_them() -> None:
     resampled = np.array([0.9, 1.0, 0.95, 1.0])
     stood = np.where(resampled == 1, 1 - NEAREST_TO_THE_END * 0.1, resampled)
     sizes = np.array([20, 20])
-    assert share_interval(0.9, resampled, sizes) == share_interval(0.9, stood, sizes)
     low, high = share_interval(0.9, resampled, sizes)
+    assert high == share_interval(0.9, stood, sizes)[1], "the near end, which no skewness moves"
     # turned round, the share of mistakes has the same limits
     assert share_interval(0.1, 1 - resampled, sizes) == pytest.approx((1 - high, 1 - low))
 
@@ -327,20 +327,22 @@ def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.floats(0, 1),
-    st.lists(st.floats(0, 1), min_size=1, max_size=30),
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.integers(0, 2**32 - 1),
     st.lists(st.integers(0, 50), min_size=1, max_size=4),
     st.sampled_from([0.0, -1.0]),
 )
 def test_an_interval_of_a_share_holds_it_and_stays_in_its_range(
-    figure: float, resampled: list[float], sizes: list[int], lowest: float
+    photos: list[float], seed: int, sizes: list[int], lowest: float
 ) -> None:
-    found = share_interval(figure, np.array(resampled), np.array(sizes), lowest=lowest)
+    drawn = np.random.default_rng(seed).choice(photos, size=(40, len(photos)))
+    figure, resampled = (lowest + (1 - lowest) * share for share in (float(np.mean(photos)), drawn.mean(axis=1)))
+    found = share_interval(figure, resampled, np.array(sizes), lowest=lowest)
     assert (found is None) == (max(sizes) < 2)
     if found:
         assert lowest <= found[0] <= figure + 1e-9
         assert figure - 1e-9 <= found[1] <= 1
-        narrow = share_interval(figure, np.array(resampled), np.array(sizes), level=0.5, lowest=lowest)
+        narrow = share_interval(figure, resampled, np.array(sizes), level=0.5, lowest=lowest)
         assert narrow is not None
         assert found[0] <= narrow[0] + 1e-9
         assert narrow[1] <= found[1] + 1e-9
@@ -362,14 +364,71 @@ def test_a_difference_is_students_of_log_odds_turned_back_around_the_middle() ->
     assert turned == pytest.approx((-found[1], -found[0]))
 
 
+def test_few_mistakes_that_weigh_most_move_the_far_end_by_halls_term() -> None:
+    # nine resamples of ten are 0.005 from a perfect figure, one 0.055: mean 0.01, standard deviation 0.015, and the
+    # skewness of a coin that falls one way in ten, 0.8 / 0.3
+    resampled = 1 - np.array([0.005] * 9 + [0.055])
+    times = t.ppf(0.975, 19) * np.sqrt(20 / 19)
+    near = times * np.sqrt(((logit(resampled) - logit(0.99)) ** 2).mean())
+    beyond = 0.8 / 0.3 * (2 * times**2 + 1) / 6 - 0.98 * 0.015 / (0.01 * 0.99) * times**2 / 2
+    stretch = 1 + beyond / times
+    assert stretch > 1.4
+    wanted = expit([logit(0.99) - stretch * near, logit(0.99) + near])
+    assert share_interval(0.99, resampled, np.array([20])) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9, 0.97])
+def test_counts_of_mistakes_move_no_end(share: float) -> None:
+    counts = np.arange(81)
+    resampled = np.repeat(counts / 80, np.round(binom.pmf(counts, 80, share) * 1e5).astype(int))
+    low, high = share_interval(share, resampled, np.array([80]))
+    assert logit(high) - logit(share) == pytest.approx(logit(share) - logit(low))
+
+
+def test_a_difference_whose_middle_isnt_known_is_as_wide_as_what_moves() -> None:
+    random = np.random.default_rng(2)
+    b, sizes = expit(5 + 0.3 * random.normal(size=500)), np.array([30])
+    a = expit(4.0)
+    found = difference_interval(a, expit(5.0), np.full(500, a), b, sizes, middle_known=False)
+    low, high = share_interval(expit(5.0), b, sizes)
+    assert found == pytest.approx((low - a, high - a)), "A never moves: all that moves is B"
+    # they move alike: the difference grows with the distance from a perfect figure
+    alike = expit(logit(b) - 1)
+    found = difference_interval(a, expit(5.0), alike, b, sizes, middle_known=False)
+    of_a = share_interval(a, alike, sizes)
+    assert found == pytest.approx((high - of_a[1], low - of_a[0]))
+    known = difference_interval(a, expit(5.0), alike, b, sizes)
+    assert np.ptp(known) < np.ptp(found) / 100, "with the middle known the same pair seems to differ for certain"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.floats(0.01, 0.999), st.floats(-1, 1), st.floats(0.01, 2), st.booleans()
+)  # fmt: skip
+def test_a_difference_holds_the_datas_turns_round_and_vanishes_between_two_alike(
+    seed: int, share: float, apart: float, spread: float, middle_known: bool
+) -> None:
+    moved = np.random.default_rng(seed).normal(size=(3, 60)) * spread
+    a, b, sizes = share, float(expit(logit(share) + apart)), np.array([9, 20])
+    of_a, of_b = expit(logit(a) + moved[0] + moved[1]), expit(logit(b) + moved[0] + moved[2])
+    low, high = difference_interval(a, b, of_a, of_b, sizes, middle_known=middle_known)
+    assert -1 <= low <= b - a <= high <= 1
+    turned = difference_interval(b, a, of_b, of_a, sizes, middle_known=middle_known)
+    assert turned == pytest.approx((-high, -low), abs=1e-9)
+    narrow = difference_interval(a, b, of_a, of_b, sizes, 0.5, middle_known=middle_known)
+    assert low - 1e-9 <= narrow[0] <= narrow[1] <= high + 1e-9
+    assert difference_interval(a, a, of_a, of_a, sizes, middle_known=middle_known) == (0, 0)
+
+
 def test_differences_at_the_ends() -> None:
     values, sizes = np.linspace(0.7, 0.95, 50), np.array([12])
     assert difference_interval(0.8, 0.8, values, values, sizes) == (0, 0)
-    assert difference_interval(1.0, 1.0, np.ones(50), np.ones(50), sizes) == (0, 0)
+    # two without a mistake may differ by what either may be wrong on
+    allowed = 1 - exact_binomial(12, 12)[0]
+    assert difference_interval(1.0, 1.0, np.ones(50), np.ones(50), sizes) == pytest.approx((-allowed, allowed))
+    low, high = share_interval(0.8, values, sizes)
     perfect = difference_interval(0.8, 1.0, values, np.ones(50), sizes)
-    assert perfect == pytest.approx(
-        np.quantile(1 - values, [(1 - expanded_level(sizes)) / 2, (1 + expanded_level(sizes)) / 2])
-    )
+    assert perfect == pytest.approx((0.2 - np.hypot(allowed, high - 0.8), 0.2 + 0.8 - low))
     assert difference_interval(None, 0.8, values, values, sizes) is None
     assert difference_interval(0.8, 0.8, values, values * np.nan, sizes) is None
     assert difference_interval(0.8, 0.8, values, values, np.array([1, 1])) is None

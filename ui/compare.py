@@ -20,6 +20,7 @@ from bloodcell_core.evaluation.comparison import (
 from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
+from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from ui import gallery, lab, shell
 from ui.theme import pretty
@@ -258,6 +259,7 @@ def report_button(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -
     try:
         for other in sides[1:]:
             check_comparable(sides[0], other)
+        of_runs(runs[side.name] for side in sides)
     except LabError as error:
         why = str(error)
     st.download_button(
@@ -273,7 +275,6 @@ def report(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> str:
     from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated
     from bloodcell_core.evaluation.together import side_by_side
-    from bloodcell_core.labels.overlays import of_runs
 
     first = runs[sides[0].name]
     if len(sides) == 1 and not merge:

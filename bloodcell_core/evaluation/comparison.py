@@ -23,12 +23,15 @@ from bloodcell_core.evaluation.limits import difference_interval, expanded_inter
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.resampling import number_photos, resampled_metrics, resampled_sums
-from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
+from bloodcell_core.evaluation.scoring import PHOTOS_UNKNOWN, arrays_of, probabilities_of
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 """The metrics whose differences are told: those that every run's summary has."""
+
+OF_PAIRS = ("auc_ovr",)
+"""Those that are shares of pairs of pictures, not of pictures."""
 
 OUTCOMES = ("both", "only_a", "only_b", "neither")
 """Who is right on a picture or photo."""
@@ -179,10 +182,7 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
     if not (a.settings and b.settings):
         notes.append("a cross-validation's AUC sets probabilities of several networks, not of one, against each other")
     if not known:
-        notes.append(
-            "source photos aren't known here: each picture is taken for an observation of its own, and the intervals "
-            "are too narrow where pictures are copies of one photo"
-        )
+        notes.append(PHOTOS_UNKNOWN)
     return notes
 
 
@@ -271,7 +271,9 @@ def _metrics(
         return told
     of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities) for each in both)
     for metric, facts in told.items():
-        limits = difference_interval(facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level)
+        limits = difference_interval(
+            facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level, metric not in OF_PAIRS
+        )
         facts["interval"] = json_limits(limits)
     return told
 

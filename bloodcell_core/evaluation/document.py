@@ -1,6 +1,6 @@
-"""A report as one HTML file that needs nothing else: to be kept, sent, printed on A4.
+"""What reports are written with: elements, tables, and the file around them.
 
-There is no script and nothing is loaded. Text is escaped where it is put in (`tag`), so that no name of a class,
+There is no script in it and nothing is loaded. Text is escaped where it is put in (`tag`), so that no name of a class,
 dataset, run or file can become markup.
 """
 

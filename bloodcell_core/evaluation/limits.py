@@ -1,32 +1,34 @@
 """From resampled figures to the ends of an interval.
 
 **The interval of a share** (`share_interval`) is Student's: the spread of the resampled figures on the scale of log
-odds, times the t of as many degrees of freedom as the photos give. The percentiles of the resamples would do for
-a middling network on many photos. They fail where it matters: a good network on few photos errs so seldom that no
-resample shows what another set of photos would. `benchmarks.bench_coverage` measures how often each holds the truth.
+odds, times the t of as many degrees of freedom as the photos give, and further away from the nearer end where a few
+mistakes weigh more than all others. The percentiles of the resamples would do for a middling network on many photos.
+They fail where it matters: a good network on few photos errs so seldom that no resample shows what another set of
+photos would. `benchmarks.bench_coverage` measures how often each holds the truth.
 Figures that are no shares (`expanded_interval`) have percentiles, taken further out by the same two corrections.
 
 Method: Efron & Tibshirani, An Introduction to the Bootstrap (1993), 12.5 (t on a scale where the figure is more nearly
-normal); Hesterberg, The American Statistician 69 (2015), 5.3 (small samples).
+normal); Hesterberg, The American Statistician 69 (2015), 5.3 (small samples); Hall (1992), see `_skewed`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Interval = tuple[float, float] | None
 
-NEAREST_TO_THE_END = 0.05
+NEAREST_TO_THE_END = 0.1
 """A resample has at least this share of the data's own distance from a perfect figure (and from none at all).
 
 One without any mistake has infinite log odds. It says that the mistakes seen hang on few photos, not that there are
-none; measured: a tenth holds the truth too seldom for the AUC of a good network, a fiftieth too often for all else.
+none; measured: a fifth holds the truth too seldom on 20 photos a class, a twentieth too often on all few photos.
 """
 
 _ROUNDING = 1e-12  # a figure as near to an end of its range is there
+_ANGLES = np.linspace(0, 2 * np.pi, 361)  # around an ellipse
 
 
 def share_interval(
@@ -55,13 +57,7 @@ def share_interval(
     if figure is None or np.isnan(figure) or np.isnan(resampled).any() or not (sizes > 1).any():
         return None
     share = (figure - lowest) / (1 - lowest)
-    if not _ROUNDING < share < 1 - _ROUNDING:
-        worth = int(max(1, (sizes > 0).sum() ** 2 / (1 / sizes[sizes > 0]).sum()))
-        low, high = exact_binomial(worth if share > 0.5 else 0, worth, level)
-    else:
-        middle, odds = _log_odds(share, (resampled - lowest) / (1 - lowest))
-        reach = _reach(sizes, level) * np.sqrt(np.mean((odds - middle) ** 2))
-        low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - reach, middle + reach))
+    low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, level)
     return lowest + (1 - lowest) * low, lowest + (1 - lowest) * high
 
 
@@ -72,36 +68,110 @@ def difference_interval(
     resampled_b: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.intp],
     level: float = 0.95,
+    middle_known: bool = True,
 ) -> Interval:
     """The interval of b less a, two shares of the same photos, each resampled (R,) together with the other.
 
     Student's t of the difference of their log odds, turned back into a difference around the middle of the two: what is
-    the same in both cancels out, and two that never differ have an interval of no width. Where one of them is at an end
-    of its range it has no log odds, and the interval is the `expanded_interval` of the difference.
+    the same in both cancels out, and two that never differ have an interval of no width.
+
+    That takes the middle for known, which does for shares of photos: the photos on which the two differ tell both. It
+    doesn't for AUCs near 1, which hang on a handful of photos whose weight isn't bounded: other photos would move the
+    middle, and with it what a difference of log odds is worth. Without `middle_known` the interval is therefore from
+    the least to the greatest difference within the ellipse that both log odds have together, as wide each way as the
+    interval of either alone: the profile interval of a function of two normal figures (Venzon & Moolgavkar, Applied
+    Statistics 37, 1988).
+
+    Where one of them is at an end of its range it has no log odds, and nothing tells how the two go together: their own
+    intervals are put together as if they were independent (Zou & Donner, Statistics in Medicine 27, 2008).
 
     None where a figure is undefined in the data or in a resample, and where no class has two photos.
     """
-    difference = resampled_b - resampled_a
-    if a is None or b is None or np.isnan(difference).any() or not (sizes > 1).any():
+    if a is None or b is None or np.isnan(resampled_b - resampled_a).any() or not (sizes > 1).any():
         return None
-    if not all(_ROUNDING < share < 1 - _ROUNDING for share in (a, b)):
-        return expanded_interval(np.where(np.abs(difference) < _ROUNDING, 0.0, difference), sizes, level)
-    (odds_a, all_a), (odds_b, all_b) = _log_odds(a, resampled_a), _log_odds(b, resampled_b)
-    middle, apart = (odds_a + odds_b) / 2, odds_b - odds_a
-    reach = _reach(sizes, level) * np.sqrt(np.mean((all_b - all_a - apart) ** 2))
+    if not (_inside(a) and _inside(b)):
+        (low_a, high_a), (low_b, high_b) = (
+            _of_share(share, each, sizes, level) for share, each in ((a, resampled_a), (b, resampled_b))
+        )
+        return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
+    of_a, of_b = (_log_odds(share, each, sizes, level) for share, each in ((a, resampled_a), (b, resampled_b)))
+    if middle_known:
+        middle, apart = (of_a.middle + of_b.middle) / 2, of_b.middle - of_a.middle
+        reach = _reach(sizes, level) * np.sqrt(np.mean((of_b.moved - of_a.moved) ** 2))
+        ends = np.array([apart - reach, apart + reach])
+        low, high = (_share_of(middle + ends / 2) - _share_of(middle - ends / 2)).tolist()
+    else:
+        half = np.arccos(_correlation(of_a.moved, of_b.moved)) / 2
+        differences = of_b.at(np.cos(_ANGLES + half)) - of_a.at(np.cos(_ANGLES - half))
+        low, high = float(differences.min()), float(differences.max())
+    return low, high
 
-    def turned_back(end: float) -> float:
-        return float(1 / (1 + np.exp(-middle - end / 2)) - 1 / (1 + np.exp(-middle + end / 2)))
 
-    return turned_back(apart - reach), turned_back(apart + reach)
+class _LogOdds(NamedTuple):
+    """A share between 0 and 1 on the scale of log odds."""
+
+    middle: float
+    moved: npt.NDArray[np.float64]  # (R,) how far each resample's are from it
+    down: float  # how far the interval reaches below it
+    up: float  # and above
+
+    def at(self, places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The shares at places from -1, the lower end of the interval, to 1, the upper one."""
+        return _share_of(self.middle + places * np.where(places < 0, self.down, self.up))
 
 
-def _log_odds(share: float, resampled: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-    """Of a share between 0 and 1, and of it resampled: none nearer to an end than `NEAREST_TO_THE_END` allows."""
+def _of_share(
+    share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float
+) -> tuple[float, float]:
+    """`share_interval` of a share from 0 to 1 that is defined throughout."""
+    if not _inside(share):
+        worth = int(max(1, (sizes > 0).sum() ** 2 / (1 / sizes[sizes > 0]).sum()))
+        return exact_binomial(worth if share > 0.5 else 0, worth, level)
+    low, high = _log_odds(share, resampled, sizes, level).at(np.array([-1.0, 1.0]))
+    return float(low), float(high)
+
+
+def _inside(share: float) -> bool:
+    return bool(_ROUNDING < share < 1 - _ROUNDING)
+
+
+def _log_odds(share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float) -> _LogOdds:
+    """A share between 0 and 1 as it reaches in `share_interval`."""
     least = NEAREST_TO_THE_END * min(share, 1 - share)
     shares = np.clip(resampled, least, 1 - least)
-    odds: npt.NDArray[np.float64] = np.log(shares / (1 - shares))
-    return float(np.log(share / (1 - share))), odds
+    middle = float(np.log(share / (1 - share)))
+    moved = np.log(shares / (1 - shares)) - middle
+    times = _reach(sizes, level)
+    near = float(times * np.sqrt(np.mean(moved**2)))
+    far = near * (1 + _skewed(share, resampled, times) / times)
+    return _LogOdds(middle, moved, *((far, near) if share > 0.5 else (near, far)))
+
+
+def _skewed(share: float, resampled: npt.NDArray[np.float64], times: float) -> float:
+    """How many standard deviations more than `times` an interval must reach away from the nearer end; none below 0.
+
+    By the Edgeworth expansion of Student's t (Hall, The Bootstrap and Edgeworth Expansion, 1992, 2.6): it is skewed
+    against its figure, by what the figure is. Log odds take out more than that of a count of mistakes; what is left
+    are mistakes of which a few weigh more than all others, as in an AUC near 1.
+    """
+    moved = (resampled - resampled.mean()) * (-1 if share > 0.5 else 1)
+    spread = np.sqrt(np.mean(moved**2))
+    if spread < _ROUNDING:
+        return 0.0
+    skewness = np.mean(moved**3) / spread**3
+    taken_out = abs(1 - 2 * share) * spread / (share * (1 - share))
+    return float(max(0, skewness * (2 * times**2 + 1) / 6 - taken_out * times**2 / 2))
+
+
+def _correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """Around 0, not around their means; 0 where one never moves, and 1, to the last digit, where both move alike."""
+    size = np.sqrt(np.mean(one**2) * np.mean(other**2))
+    return float(np.clip(np.round(np.mean(one * other) / size, 12), -1, 1)) if size > 0 else 0.0
+
+
+def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    shares: npt.NDArray[np.float64] = 1 / (1 + np.exp(-odds))
+    return shares
 
 
 def expanded_interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float = 0.95) -> Interval:
@@ -173,6 +243,7 @@ def percentile_interval(values: npt.NDArray[np.float64], level: float = 0.95) ->
 
 
 def json_limits(interval: Interval) -> list[float] | None:
+    """An interval as JSON has it."""
     return list(interval) if interval else None
 
 

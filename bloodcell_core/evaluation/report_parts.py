@@ -18,6 +18,7 @@ METRIC_WORDS = {
 
 
 def counts(scores: Mapping[str, Any]) -> str:
+    """How many pictures and photos stand behind figures, and what their intervals are by."""
     photos = scores["photos"]
     known = photos is not None
     origin = f"{photos:,} source photos" if known else "source photos that are not known"
@@ -32,19 +33,23 @@ def right_and_limits(scores: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def photos_right(scores: Mapping[str, Any]) -> str:
+    """`right_and_limits` in one cell."""
     right, limits = right_and_limits(scores)
     return f"{right} ({limits})" if scores["by_photo"] else right
 
 
 def figure_words(value: float | None) -> str:
+    """Four decimals, or a dash."""
     return "–" if value is None else f"{value:.4f}"
 
 
 def interval_words(limits: Sequence[float] | None) -> str:
+    """Both ends, or a dash."""
     return f"{limits[0]:.4f} to {limits[1]:.4f}" if limits else "–"
 
 
 def with_interval(figures: Mapping[str, Any], metric: str) -> str:
+    """A figure and, where it has one, its interval."""
     limits = figures["intervals"].get(metric)
     return figure_words(figures[metric]) + (f" ({interval_words(limits)})" if limits else "")
 
@@ -63,11 +68,13 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
 
 
 def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
+    """A matrix of the classes, from its finished rows."""
     head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, name) for name in classes))
     return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
 
 
 def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
+    """The calibration of each of `shown` in a column, and `more` rows below."""
     words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
     rows = [(text, *(with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
     by_chance = (figure_words(figures["ece_by_chance"]) for figures in shown.values())
@@ -100,6 +107,7 @@ def _number(value: int | None) -> str:
 
 
 def data(name: str) -> Html:
+    """What is known of a dataset, or why nothing is."""
     try:
         facts = describe(Dataset(name))
     except LabError as error:

@@ -26,6 +26,10 @@ from bloodcell_core.runs import Run
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
 
+PHOTOS_UNKNOWN = (
+    "source photos aren't known here: the intervals take each picture for an observation of its own, and are too "
+    "narrow where pictures are copies of one photo"
+)
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
 
 
@@ -71,10 +75,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     intervals, class_intervals = cluster_intervals(labels, probabilities, photos)
     warnings = []
     if not photos_known:
-        warnings.append(
-            "source photos aren't known here: the intervals take each picture for an observation of its own, "
-            "and are too narrow where pictures are copies of one photo"
-        )
+        warnings.append(PHOTOS_UNKNOWN)
     for index, name in enumerate(classes):
         own = labels == index
         by_photo = photo_accuracy(labels[own], probabilities[own], photos[own]) if photos_known and own.any() else None
