@@ -66,15 +66,14 @@ def _next_step() -> tuple[str, str, str]:
     return "Try a picture of your own on a trained network.", "Classify your own", "pages/5_Classify.py"
 
 
-tiles = st.columns(4)
-for tile, title, value in zip(
-    tiles,
-    ("Datasets", "Runs at work" if working else "Runs", "Mistakes to review"),
-    (len(datasets), f"{working} of {len(own)}" if working else len(own), _to_review()),
-    strict=False,
-):
-    tile.metric(title, value, border=True, height="stretch")
-device = tiles[3].empty()
+with st.grid(4, min_column_width=200):
+    for title, value in (
+        ("Datasets", len(datasets)),
+        ("Runs at work" if working else "Runs", f"{working} of {len(own)}" if working else len(own)),
+        ("Mistakes to review", _to_review()),
+    ):
+        st.metric(title, value, border=True, height="stretch")
+    device = st.empty()
 
 sentence, button, target = _next_step()
 with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -115,14 +114,18 @@ if own:
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],
                 "Validation loss": _losses(run),
-                "Test accuracy": shell.percent(test["accuracy"]) if test else "–",
+                "Test accuracy": 100 * test["accuracy"] if test else None,
                 "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
             }
         )
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={"Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better.")},
+        column_config={
+            "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better."),
+            "Test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
+            "95% interval": st.column_config.TextColumn(help="Of the accuracy, in percent; by source photo if known."),
+        },
     )
 
 # After all that is quick: it takes seconds the first time.

@@ -51,7 +51,7 @@ browse.head(data, audit)
 picked = shell.address("picture")
 row = int(picked) if picked and picked.isdecimal() and int(picked) in data.pictures.index else None
 if section in ("pictures", "map"):
-    middle, drawer = st.columns([5, 2], gap="medium")
+    middle, drawer = shell.sides([5, 2], "browse", "medium")
     with middle:
         try:
             browse.pictures(data, audit, view) if section == "pictures" else browse.picture_map(data)

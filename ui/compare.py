@@ -107,7 +107,7 @@ def table(runs: Sequence[Run]) -> Any:
 def _columns() -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return (
-        {"Run": text(width="large", pinned=True)}
+        {"Run": text(width=310, pinned=True)}
         | {title: number(format="%.4f", width=90 if len(title) < 12 else 140) for title in METRICS.values()}
         | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
         | {"Training": number(format="%.0f s"), "Weights": number(format="localized")}

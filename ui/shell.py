@@ -51,6 +51,8 @@ CSS = """<style>
 @media (max-width: 1000px) {
   [class*="st-key-lab_sides"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [class*="st-key-lab_sides"] > * > * > [data-testid="stColumn"] { min-width: 100%; }
+  /* The picture that was clicked stands above the gallery, not below 300 others. */
+  [class*="st-key-lab_sides_browse"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap-reverse; }
 }
 </style>"""
 
