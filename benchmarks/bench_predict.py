@@ -1,4 +1,4 @@
-"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K] [--onnx FILE]`.
+"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K] [--onnx FILE] [--cpu]`.
 
 RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runtime's figures beside PyTorch's.
 
@@ -8,7 +8,8 @@ RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runti
    apart over the same pictures, with as many threads as the predictor has, and added.
 
 Pictures are drawn by a program. The parts of a row are timed in turns, so that other work on the machine meets all of
-them alike; medians, with the middle half beside.
+them alike; medians, with the middle half beside. With `--cpu` the first two rows are in processor time, which other
+work hardly touches: for ratios on a machine that isn't quiet, with one thread (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -35,18 +36,23 @@ from bloodcell_core.models.network import load_network
 ROUNDS = 200
 
 
-def seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
+Clock = Callable[[], float]
+
+
+def seconds(do: Callable[[], object], clock: Clock) -> float:
+    started = clock()
     do()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def in_turns(parts: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+def in_turns(
+    parts: dict[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
+) -> dict[str, np.ndarray]:
     """Seconds of each part in each round; a round before them warms everything up."""
     spent: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(rounds + 1):
         for name, do in parts.items():
-            took = seconds(do)
+            took = seconds(do, clock)
             if number:
                 spent[name].append(took)
     return {name: np.array(times) for name, times in spent.items()}
@@ -72,9 +78,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of the many pictures")
     parser.add_argument("--onnx", type=Path)
+    parser.add_argument("--cpu", action="store_true", help="one cell and one field in processor time")
     chosen = parser.parse_args()
     run = runs.find(chosen.run)
     config = run.config
+    clock = time.process_time if chosen.cpu else time.perf_counter
     predictor = Predictor(run, "cpu")
     device = predictor.device
     network = load_network(config, len(run.classes), run.weights_file)
@@ -95,19 +103,28 @@ def main() -> None:
             "answer with ONNX Runtime": lambda: list(by_onnx.classify([("cell.jpg", lambda: data)])),
             "its forward pass": lambda: exported.loaded[0].predict(view, device, BATCH),
         }
-    times = in_turns(parts, ROUNDS)
-    print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, ms: "
+    times = in_turns(parts, ROUNDS, clock)
+    print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, "
+          f"ms{' of the processor' if chosen.cpu else ''}: "
           + ", ".join(f"{name} {told(spent)}" for name, spent in times.items()))  # fmt: skip
     answer, forward, decoding, finding = (times[name] for name in ("answer", "forward pass", "decoding", "finding"))
     print(f"  (answer − decoding) / forward pass {told((answer - decoding) / forward, 1)}; "
           f"without finding {told((answer - decoding - finding) / forward, 1)}")  # fmt: skip
+    if exported:
+        by_other, its_forward = times["answer with ONNX Runtime"], times["its forward pass"]
+        print(f"  with ONNX Runtime {told((by_other - decoding) / its_forward, 1)}, "
+              f"or {told((by_other - decoding) / forward, 1)} of PyTorch's forward pass")  # fmt: skip
 
     field = encode(
         draw_field(np.random.default_rng(4), [*DEMO_CLASSES, "neutrophil", "lymphocyte"], (640, 480)).pixels, ".jpg"
     )
     (seen,) = predictor.classify([("field.jpg", lambda: field)])
-    times = in_turns({"answer": lambda: list(predictor.classify([("field.jpg", lambda: field)]))}, 50)
-    print(f"one 640×480 field, {len(seen.cells)} cells, ms: {told(times['answer'], digits=1)}")
+    parts = {"answer": lambda: list(predictor.classify([("field.jpg", lambda: field)]))}
+    if by_onnx:
+        parts["answer with ONNX Runtime"] = lambda: list(by_onnx.classify([("field.jpg", lambda: field)]))
+    times = in_turns(parts, 50, clock)
+    print(f"one 640×480 field, {len(seen.cells)} cells, ms: "
+          + ", ".join(f"{name} {told(spent, digits=1)}" for name, spent in times.items()))  # fmt: skip
 
     rng = np.random.default_rng(5)
     files = [encode(draw_picture(DEMO_CLASSES[number % 4], rng), ".jpg") for number in range(chosen.pictures)]

@@ -61,6 +61,27 @@ def test_cells_elsewhere_are_unlike_in_features_or_in_looks_alone(width: int):
     assert told.distances(between, np.zeros((1, len(LOOKS))))[0, 0] > 1
 
 
+@pytest.mark.parametrize("width", [6, 400])
+def test_distances_are_those_of_their_formulas_to_the_last_digit(width: int):
+    """What is worked out once for all cells must give what working it out for each of them did."""
+    rng = np.random.default_rng(4)
+    training, held, outliers = (cells(rng, 40, width=width, shift=shift) for shift in (0, 0, 5))
+    told = fit(training, labels(training), held, FOUND, outliers=outliers)
+    arrays, one = told.arrays, held.features[:1]
+    told.distances(held.features, held.looks)  # the second call answers from what the first has worked out
+    narrowed = likeness._narrowed(one, arrays)
+    filled = likeness._filled(held.looks[:1], arrays)
+    here, middles = narrowed @ arrays["feature_whitener"], arrays["feature_means"] @ arrays["feature_whitener"]
+    features = 0.5 * np.log(((here[:, None] - middles[None]) ** 2).mean(axis=2).min(axis=1))
+    place = ((filled - arrays["look_fill"]) / arrays["look_spreads"]).astype(np.float32)
+    others = arrays["look_cells"]
+    squared = (place**2).sum(axis=1)[:, None] - 2 * place @ others.T + (others**2).sum(axis=1)
+    looks = 0.5 * np.log(np.maximum(squared.min(axis=1), 1e-6))
+    head = likeness._standing(narrowed, filled, arrays) @ arrays["head_weights"] + arrays["head_bias"]
+    raw = np.column_stack([features, looks, head]).astype(np.float64)
+    assert (told.distances(one, held.looks[:1]) == np.exp(np.clip(raw - told.facts["limits"], -20, 20))).all()
+
+
 def test_few_photos_give_wide_limits_and_copies_don_t_count_as_photos():
     rng = np.random.default_rng(2)
     values = rng.normal(size=4)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +75,11 @@ class Likeness:
 
         The columns are the features', the looks' and, where outliers taught it, the refusal head's.
         """
-        return _over_limits(self.arrays, self.facts["limits"], features, looks)
+        return _over_limits(self._ready, self.facts["limits"], features, looks)
+
+    @cached_property
+    def _ready(self) -> dict[str, np.ndarray]:
+        return _prepared(self.arrays)
 
     def why(self, distances: np.ndarray, looks: np.ndarray) -> str:
         """In words, why a cell with these distances (a row of `distances`) and looks (15,) is unlike."""
@@ -83,7 +88,7 @@ class Likeness:
             return "the network's own features are far from those of every class"
         if worst == 2:
             return "it looks like a kind of cell that was not to be told apart"
-        here = (_filled(looks, self.arrays) - self.arrays["look_fill"]) / self.arrays["look_spreads"]
+        here = _in_spreads(_filled(looks, self.arrays), self.arrays)
         nearest = self.arrays["look_cells"][((self.arrays["look_cells"] - here) ** 2).sum(axis=1).argmin()]
         return f"its {LOOKS[int(np.abs(here - nearest).argmax())][1]} is far from the training cells'"
 
@@ -154,7 +159,7 @@ def fit(
     arrays["feature_whitener"] = _whitener(residuals).astype(np.float32)
     if outliers is not None:
         arrays |= _refusal_head(training, outliers, arrays)
-    raw = _raw(arrays, held.features, held.looks)
+    raw = _raw(_prepared(arrays), held.features, held.looks)
     laboratories = _laboratories(held)
     for aim in AIMS:
         share = aim * rate / raw.shape[1]
@@ -283,12 +288,20 @@ def _whitener(residuals: np.ndarray) -> Floats:
     return root
 
 
+def _prepared(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With what `_raw` needs of the training cells and is the same for all cells: for one cell most of its work."""
+    return arrays | {
+        "whitened_means": arrays["feature_means"] @ arrays["feature_whitener"],
+        "look_squares": (arrays["look_cells"] ** 2).sum(axis=1),
+    }
+
+
 def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray) -> Floats:
-    """(N, 2 or 3): the logarithms of the distances, and what the refusal head says."""
+    """(N, 2 or 3): the logarithms of the distances, and what the refusal head says; `arrays` are `_prepared`."""
     filled, features = _filled(looks, arrays), _narrowed(features, arrays)
     columns = [
-        _distance(features, arrays["feature_means"], arrays["feature_whitener"]),
-        _nearest((filled - arrays["look_fill"]) / arrays["look_spreads"], arrays["look_cells"]),
+        _distance(features @ arrays["feature_whitener"], arrays["whitened_means"]),
+        _nearest(_in_spreads(filled, arrays), arrays["look_cells"], arrays["look_squares"]),
     ]
     if "head_weights" in arrays:
         columns.append(_standing(features, filled, arrays) @ arrays["head_weights"] + arrays["head_bias"])
@@ -300,18 +313,23 @@ def _over_limits(arrays: dict[str, np.ndarray], limits: list[float], features: n
     return beyond
 
 
-def _distance(cells: np.ndarray, means: np.ndarray, whitener: np.ndarray) -> np.ndarray:
-    """(N,) the logarithm of the distance from the nearest of the means (K, D)."""
-    here, middles = cells @ whitener, means @ whitener
+def _in_spreads(filled: Floats, arrays: dict[str, np.ndarray]) -> Floats:
+    """Filled looks (N, 15) in the training cells' spreads."""
+    apart: Floats = (filled - arrays["look_fill"]) / arrays["look_spreads"]
+    return apart
+
+
+def _distance(here: np.ndarray, middles: np.ndarray) -> np.ndarray:
+    """(N,) the logarithm of the distance of whitened cells (N, D) from the nearest of the whitened means (K, D)."""
     squared = ((here[:, None] - middles[None]) ** 2).mean(axis=2).min(axis=1)
     logarithm: np.ndarray = 0.5 * np.log(np.maximum(squared, 1e-12))
     return logarithm
 
 
-def _nearest(cells: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N,) the logarithm of the distance from the nearest of the others (M, 15)."""
+def _nearest(cells: np.ndarray, others: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """(N,) the logarithm of the distance from the nearest of the others (M, 15); `squares` (M,) are their lengths'."""
     here = cells.astype(np.float32)
-    squared = (here**2).sum(axis=1)[:, None] - 2 * here @ others.T + (others**2).sum(axis=1)
+    squared = (here**2).sum(axis=1)[:, None] - 2 * here @ others.T + squares
     logarithm: np.ndarray = 0.5 * np.log(np.maximum(squared.min(axis=1), 1e-6))
     return logarithm
 
@@ -319,7 +337,7 @@ def _nearest(cells: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _standing(features: np.ndarray, filled: Floats, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """(N, K + 15): narrowed features and filled looks as the refusal head takes them, about even in size."""
     from_middle = (features - arrays["feature_means"].mean(axis=0)) / arrays["head_scales"]
-    return np.hstack([from_middle, (filled - arrays["look_fill"]) / arrays["look_spreads"]])
+    return np.hstack([from_middle, _in_spreads(filled, arrays)])
 
 
 def _refusal_head(training: Cells, outliers: Cells, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

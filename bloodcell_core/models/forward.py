@@ -41,7 +41,7 @@ def predict_logits(network: nn.Module, pictures: np.ndarray | Tensor, device: De
     finally:
         if was_training:
             network.train()
-    return torch.cat(batches)
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
 def _rows(pictures: np.ndarray | Tensor, start: int, count: int) -> Tensor:
@@ -92,4 +92,4 @@ class Tapped:
             logits = predict_logits(self.network, pictures, device, batch_size)
         finally:
             del self._told.parts
-        return logits, torch.cat(parts).cpu().numpy()
+        return logits, (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
