@@ -58,7 +58,8 @@ def found(*boxes: tuple[int, int, int, int], radius: float | None = 20.0) -> Fou
     [
         (found(), CELL),
         (found((40, 40, 110, 110)), CELL),  # one large nucleus takes the picture
-        (found((40, 40, 70, 70)), FIELD),  # one small one leaves room
+        (found((40, 40, 70, 70)), CELL),  # one with its red cells around it, as the public archive's pictures are
+        (found((40, 40, 64, 64)), FIELD),  # one small one leaves room for many
         (found((20, 20, 70, 70), (90, 90, 135, 135)), FIELD),
         (found((40, 40, 110, 110), (0, 0, 30, 30)), CELL),  # a neighbour that the border cuts
         (found((40, 40, 100, 90), (60, 100, 100, 140), radius=None), CELL),  # lobes: nothing tells how far is far
@@ -76,6 +77,11 @@ def test_drawn_fields_are_fields_and_cut_out_cells_are_not():
     for _, (x0, y0, x1, y1) in drawn.cells:
         cut = np.ascontiguousarray(drawn.pixels[max(0, y0) : y1, max(0, x0) : x1])
         assert kind_of(search(cut), cut.shape[1], cut.shape[0]) == CELL
+
+
+def test_pictures_of_one_cell_among_red_cells_are_no_fields():
+    drawn = list(demo.draw_pictures(4, seed=11, copies=1))
+    assert [kind_of(search(one.pixels), *demo.PICTURE_SIZE) for one in drawn] == [CELL] * 16
 
 
 def test_a_nucleus_at_the_border_is_cut():

@@ -1,7 +1,8 @@
 """Whole smear fields and pictures of one cell, told apart by what the cell finder sees.
 
-A picture of one cell is one that somebody has cut out: its largest cell, with what lies around it, takes most of it. In
-a field there is room for more, and often there are more.
+A field is a picture in which several whole cells lie, or that has room for many: its one cell is small in it. All else
+is a picture of one cell. Where there is but one it is answered and counted either way; what differs is how it is shown.
+How often which is told as what: docs/classify.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import combinations
 from bloodcell_core.cells import Box, Cell, Crop, Found, cell_square, middle_square
 from bloodcell_core.inference.answers import CELL, FIELD
 
-FIELD_BELOW = 0.5  # of the picture's shorter side: a smaller square around its largest cell leaves room for more
+FIELD_BELOW = 1 / 3  # of the picture's shorter side: beside a smaller square around its largest cell are eight more
 BORDER = 2  # pixels from a picture's border within which a nucleus counts as cut by it
 MOST_CELLS = 500  # of one picture: a field has tens of cells, and a picture in which more are found is no smear
 
