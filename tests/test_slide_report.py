@@ -112,6 +112,24 @@ def test_many_cells_make_no_long_report(done: Run, field: bytes):
     assert len(reads) < 200, "pictures whose cells aren't shown aren't read"
 
 
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (["/far/away/a.png", "/far/away/b.png"], ["In /far/away/", "a.png", "b.png"]),
+        (["/far/a.png", "/near/b.png"], ["/far/a.png", "/near/b.png"]),
+        (["a.png"], ["a.png"]),
+    ],
+)
+def test_a_folder_that_all_pictures_come_from_is_told_once(done: Run, field: bytes, paths: list[str], shown: list[str]):
+    gathered = Gathered(done.classes)
+    for path in paths:
+        gathered.add(answer(path, ["neutrophil", None], done.classes), lambda: field)
+    page = read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done))
+    told = [text for text in page.texts if text.endswith((".png", "/"))]
+    assert told == shown
+    assert page.texts.count("neutrophil 1, unsure 1") == len(paths)
+
+
 def test_a_report_has_a_page_s_ending(done: Run, tmp_path: Path):
     told = differential_of(done, count([], done.classes), 0.5)
     with pytest.raises(LabError, match=r"written as \.html"):

@@ -27,18 +27,24 @@ GALLERY = 10  # cells of a class that are shown, drawn by lot where there are mo
 CELL_PX = 72
 MAX_ROWS = 24  # pictures that are listed one by one: more would fill pages
 SET_ASIDE = {"unsure": "Unsure", "unlike": "Unlike the training cells"}
+SHOWN = {"field": "a smear field", "cell": "one cell"}
 STYLE = """
-.cells { display: flex; flex-wrap: wrap; gap: 4px; margin: .2rem 0 .6rem; }
+.groups { columns: 22rem 2; column-gap: 1.5rem; }
+.groups > div { break-inside: avoid; padding-bottom: .5rem; }
+.cells { display: flex; flex-wrap: wrap; gap: 4px; margin: .2rem 0; }
 .cells img { width: 58px; height: 58px; border-radius: 4px; }
-.share { position: relative; min-width: 12rem; }
+.share { position: relative; min-width: 9rem; }
+.files { width: 100%; }
+.files th:first-child { overflow-wrap: anywhere; font-weight: 400; width: 45%; }
 .share i { position: absolute; top: 50%; height: .7em; margin-top: -.35em; border-radius: 2px; background: var(--hue);
   print-color-adjust: exact; }
 .share b { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: var(--ink);
   print-color-adjust: exact; }
 .share u { position: absolute; top: 12%; height: 76%; border: 1px dashed var(--quiet); border-width: 0 1px; }
 td.number { text-align: right; white-space: nowrap; }
-h3 { font-size: .95rem; margin: .6rem 0 .1rem; break-after: avoid; }
-@media print { h2 { margin: 1rem 0 .25rem; } .cells img { width: 42px; height: 42px; } .cells { break-inside: avoid; } }
+h3 { font-size: .95rem; margin: 0 0 .1rem; break-after: avoid; }
+@media print { h2 { margin: 1rem 0 .25rem; } .cells img { width: 46px; height: 46px; }
+  table { overflow-wrap: break-word; } .files { break-inside: auto; } .files tr { break-inside: avoid; } }
 """
 
 Read = Callable[[], bytes]
@@ -121,9 +127,9 @@ def slide_report(title: str, answers: Iterable[Answer] | Gathered, differential:
         f"White cells of {_pictures(gathered)}, classified by {run.config.model} (run {run.name})",
         [
             _count(differential),
-            _model(run, differential),
-            section("Pictures", _listing(gathered)),
             section("Cells", *_gallery(gathered)),
+            _model(run, differential),
+            section("Pictures", *_listing(gathered)),
         ],
         {"slide": title, "run": run.name, "differential": differential},
         STYLE,
@@ -230,27 +236,36 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
 # Pictures and cells
 
 
-def _listing(gathered: Gathered) -> Html:
-    aside = [state for state in SET_ASIDE if gathered.count(state)]
+def _listing(gathered: Gathered) -> list[Html]:
+    """The first pictures, a row each; the folder that they all come from stands above them once."""
+    folders = {name[: name.rfind("/") + 1] for name, _, _ in gathered.rows}
+    folder = folders.pop() if len(folders) == 1 else ""
+    order = [*gathered.classes, *SET_ASIDE]
     rows = [
-        (name, kind, *(f"{counts[group]:,}" for group in (*gathered.classes, *aside)))
+        tag(
+            "tr", {},
+            tag("th", {}, name.removeprefix(folder)),
+            tag("td", {}, SHOWN.get(kind, kind)),
+            tag("td", {}, ", ".join(f"{group} {counts[group]:,}" for group in order if counts[group]) or "–"),
+        )
         for name, kind, counts in gathered.rows
-    ]
-    table = table_of(("File", "", *gathered.classes, *(SET_ASIDE[state] for state in aside)), rows)
+    ]  # fmt: skip
+    head = tag("tr", {}, *(tag("th", {}, text) for text in ("File", "Shows", "Cells")))
+    parts = [tag("p", {"class": "quiet"}, f"In {folder}")] if folder else []
+    parts.append(tag("table", {"class": "files"}, head, *rows))
     more = gathered.pictures - len(rows)
-    return Html(table + tag("p", {"class": "quiet"}, f"… and {more:,} more.") if more else table)
+    return [*parts, tag("p", {"class": "quiet"}, f"… and {more:,} more.")] if more else parts
 
 
 def _gallery(gathered: Gathered) -> list[Html]:
     parts = []
     for group in (*gathered.classes, *SET_ASIDE):
         shown, total = gathered.cells.get(group, []), gathered.count(group)
-        if not shown:
-            continue
-        some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
-        parts.append(tag("h3", {}, f"{SET_ASIDE.get(group, group)}: {total:,}{some}"))
-        parts.append(tag("div", {"class": "cells"}, *shown))
-    return parts
+        if shown:
+            some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
+            head = tag("h3", {}, f"{SET_ASIDE.get(group, group)}: {total:,}{some}")
+            parts.append(tag("div", {}, head, tag("div", {"class": "cells"}, *shown)))
+    return [tag("div", {"class": "groups"}, *parts)] if parts else []
 
 
 def _picture(picture: np.ndarray, answer: Answer, cell: CellAnswer) -> Html:
