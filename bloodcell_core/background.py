@@ -10,14 +10,16 @@ A job that says it is at work while its lock is free was interrupted: no process
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +28,7 @@ from bloodcell_core.errors import LabError
 
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
+BEAT = 0.25  # seconds between two writes of how far a job is
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, kept to be reaped."""
 
@@ -80,6 +83,33 @@ class Job:
         """Whether somebody has asked it to end."""
         return (self.folder / "stop").exists()
 
+    def phase(self, words: str) -> Callable[[int, int], None]:
+        """What hears (done, total) of a phase of the job: it tells how far that is, and ends it where that is asked.
+
+        It raises StopRequested, which `work` takes for the end.
+        """
+        first: tuple[float, int] | None = None
+        last = -math.inf
+
+        def progress(done: int, total: int) -> None:
+            nonlocal first, last
+            if self.stop_requested():
+                raise StopRequested("stopped on request: nothing of it was kept")
+            now = time.monotonic()
+            first = first or (now, done)
+            if now - last > BEAT or done == total:
+                last = now
+                rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
+                left = round((total - done) / rate) if rate else None
+                self.tell(phase=words, done=done, total=total, seconds_left=left)
+
+        return progress
+
+    def dismiss(self) -> None:
+        """Forgets a job that has ended; what it made stays."""
+        if self.status()["state"] in ENDED:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def start(self, module: str) -> None:
         """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""
         for ended in [folder for folder, process in _workers.items() if process.poll() is not None]:
@@ -122,3 +152,29 @@ class Job:
                 end = {"state": "failed", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
             self.tell(**end)
             return self._recorded()
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def readable(folder: Path, job_of: Callable[[str], AnyJob]) -> tuple[list[AnyJob], list[str]]:
+    """The jobs below a folder, newest first, and a line for each that can't be read. `job_of` makes one of its name."""
+    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
+    good: list[AnyJob] = []
+    damaged: list[str] = []
+    for name in filter(workspace.NAME_PATTERN.fullmatch, names):
+        try:
+            job = job_of(name)
+            job.status()
+            good.append(job)
+        except LabError as error:
+            damaged.append(f"{error}: delete {folder / name}")
+    return good, damaged
+
+
+def request_of(folder: Path, *keys: str) -> dict[str, Any]:
+    """What a job was asked for, its request.json; LabError where that is damaged or one of the keys is missing."""
+    request = workspace.read_json(folder / "request.json")
+    if not (isinstance(request, dict) and set(keys) <= request.keys()):
+        raise LabError(f"{folder / 'request.json'} is damaged")
+    return request

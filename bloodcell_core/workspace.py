@@ -7,6 +7,7 @@
     likeness/<run>.safetensors   of runs that were finished before runs had one of their own
     notes/runs/<run>.json, notes/datasets/<name>.json   titles and tags that people gave
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
+    adaptations/<adaptation>/request.json, status.json, worker.log
     searches/<study>/status.json, worker.log
     slides/<slide>/slide.json, found.jsonl, pictures/, answers/<run and options>.jsonl
     downloads/<name>/
@@ -114,6 +115,11 @@ def notes_file(kind: str, name: str) -> Path:
 def imports_dir() -> Path:
     """A folder for each import that runs in a process of its own."""
     return home() / "imports"
+
+
+def adaptations_dir() -> Path:
+    """A folder for each adapting of a run that was asked for on a page."""
+    return home() / "adaptations"
 
 
 def search_dir(study: str) -> Path:

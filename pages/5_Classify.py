@@ -4,9 +4,10 @@ import streamlit as st
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
-from ui import classify, classify_count, classify_detail, classify_slide, classify_start, lab, shell
+from ui import adaptation, classify, classify_count, classify_detail, classify_slide, classify_start, lab, shell
 
 VIEWS = {"fields": "Fields", "cells": "Cells"}
+OWN = "own"
 
 shell.page("Classify", "Hand in single cells or whole smear fields: each cell's class, and the count of a slide.")
 runs = lab.need_networks()
@@ -26,6 +27,7 @@ try:
 except LabError as error:
     shell.show_error(str(error))
     st.stop()
+adaptation.cards(slide.id if slide else None)
 if slide is None:
     classify_start.start(chosen.run.name)
     st.stop()
@@ -45,14 +47,23 @@ def opened_slide(slide_id: str) -> None:
     classes = chosen.run.classes
     parts = {view: [one for one in pictures if classify_slide.view_of(one) == view] for view in VIEWS}
     offered = [view for view in VIEWS if parts[view]]
+    offered += [OWN] if any(counted.cells for counted in pictures) else []
     left, right = shell.sides([9, 5], "classify")
     with left:
         view = offered[0]
         if len(offered) > 1:
             view = shell.bound_segmented(
                 "Show", offered, "view", default=offered[0], label_visibility="collapsed",
-                format_func=lambda view: f"{VIEWS[view]} ({len(parts[view]):,})",
+                format_func=lambda view: "Your own microscope" if view == OWN
+                else f"{VIEWS[view]} ({len(parts[view]):,})",
             )  # fmt: skip
+    if view == OWN:
+        with left:
+            adaptation.sheet(slide, pictures, chosen.run)
+        with right:
+            adaptation.panel(slide, pictures, chosen.run)
+        return
+    with left:
         show = classify_slide.fields if view == "fields" else classify_slide.rows
         counted = show(slide, parts[view], classes)
         if counted and view == "fields":

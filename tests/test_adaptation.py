@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from bloodcell_core import runs, workspace
 from bloodcell_core.cli import main
 from bloodcell_core.data.combining import combine
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import evaluate_run
@@ -62,7 +62,7 @@ def test_an_adapted_run_is_a_new_finished_run_and_the_old_one_stays_as_it_was(do
     assert made.config.data == "own"
     assert made.data_hash == own.content_hash
     assert not made.trained_here
-    assert heard == [(n, 6) for n in range(1, 7)]
+    assert heard == [(n, 24) for n in range(1, 25)], "each epoch of each of the six networks"
     old, new = load_file(done.weights_file), load_file(made.weights_file)
     assert old.keys() == new.keys()
     assert any(not torch.equal(old[name], new[name]) for name in old)
@@ -73,10 +73,10 @@ def test_every_cell_is_answered_by_a_network_that_was_not_adapted_to_its_photo(
 ) -> None:
     seen: list[set[bytes]] = []
 
-    def watched(network: Any, config: Any, pixels: np.ndarray, labels: np.ndarray, device: Any) -> Any:
+    def watched(network: Any, config: Any, pixels: np.ndarray, labels: np.ndarray, *others: Any) -> Any:
         seen.append({cell.tobytes() for cell in pixels})
         assert len(pixels) == len(labels)
-        return adapted(network, config, pixels, labels, device)
+        return adapted(network, config, pixels, labels, *others)
 
     monkeypatch.setattr(adaptation, "adapted", watched)
     made = adapt(done, own, device="cpu")
@@ -207,6 +207,20 @@ def test_other_names_and_other_classes_make_a_dataset_that_has_them_as_the_run_d
     assert (by_id.loc[own.pictures.image_id].to_numpy() == own.pictures.label.to_numpy()).all()
     again = own_cells(done, theirs, {"smudge": "eosinophil"})
     assert again.dataset.name == "theirs-as-demo-2"
+
+
+def test_what_stops_it_leaves_neither_a_run_nor_a_dataset_of_its_own(done: Run, own: Dataset) -> None:
+    theirs = combine("theirs", [(own, {"eosinophil": "EOS"})])
+    before = runs.names(), names()
+
+    def stop(at: int, total: int) -> None:
+        assert "theirs-as-demo" in names()
+        if at == 6:  # in the second network
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(done, theirs, device="cpu", progress=stop)
+    assert (runs.names(), names()) == before
 
 
 def test_a_class_without_cells_is_said_to_be_untested(done: Run) -> None:

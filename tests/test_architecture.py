@@ -45,6 +45,8 @@ FIRST_PAINT = (
     "bloodcell_core.training.jobs",
     "bloodcell_core.training.groups",
     "bloodcell_core.training.studies",
+    "bloodcell_core.inference.adaptation_jobs",
+    "bloodcell_core.inference.limits",
     "bloodcell_core.inference.slides",
     "bloodcell_core.inference.slide_answers",
     "bloodcell_core.inference.slide_cells",

@@ -152,7 +152,7 @@ def slide(run) -> Slide:
 
 def test_fields_and_cells_are_told_apart_and_counted_together(slide):
     app = draw(slide=slide.id)
-    assert app.segmented_control(key="view").options == ["Fields (2)", "Cells (1)"]
+    assert app.segmented_control(key="view").options == ["Fields (2)", "Cells (1)", "Your own microscope"]
     (drawn,) = components(app, "lab_field")
     assert len(drawn["cells"]) == 3
     assert [one["name"] for one in drawn["classes"]] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
@@ -182,7 +182,7 @@ def test_a_threshold_above_all_sets_everything_aside(slide):
 
 def test_a_picture_is_told_to_be_of_another_kind_and_left_out(slide):
     app = press(draw(slide=slide.id), "It shows one cell")
-    assert app.segmented_control(key="view").options == ["Fields (1)", "Cells (2)"]
+    assert app.segmented_control(key="view").options == ["Fields (1)", "Cells (2)", "Your own microscope"]
     app = press(app, "Leave it out of the count")
     assert "Left out of the count" in words(app)
     assert {one.do for one in slides.read_slide(slide.id).corrections} == {"cell", "out"}

@@ -130,8 +130,8 @@ def test_an_unforeseen_failure_is_told_in_one_line(lab_home: Path, monkeypatch: 
 def test_progress_tells_the_time_left(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
     job = in_this_process(monkeypatch, lambda: start("demo", name="drawn"))
     clock = iter((0.0, 10.0, 20.0))
-    monkeypatch.setattr(import_jobs.time, "monotonic", lambda: next(clock))
-    progress = import_jobs._phase(job, "reading pictures")
+    monkeypatch.setattr(background.time, "monotonic", lambda: next(clock))
+    progress = job.phase("reading pictures")
     left = []
     for done in (0, 25, 50):
         progress(done, 100)

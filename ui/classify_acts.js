@@ -35,3 +35,10 @@ function keep(parent, items, make) {
   while (parent.children.length < items.length) parent.append(make())
   return [...parent.children]
 }
+
+// A button of a toolbar: the class's dot, words, key.
+function newTool() {
+  const tool = node("button", "", node("i"), node("span"), node("kbd"))
+  tool.type = "button"
+  return tool
+}

@@ -91,26 +91,38 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
 def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:
     """One class: name, cells, share; the bar; what it is corrected to."""
 
-    def across(kind: str, ends: Sequence[float], style: str = "") -> Html:
-        low, high = ends
-        return tag("span", {"class": kind, "style": f"left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%;{style}"})
-
-    bar = [across("usual", row["reference"])] if row["reference"] else []
-    if row["percent"] is not None:
-        bar += [across("fill", (0, row["percent"]), f"background:{colour}"), across("limits", row["interval"])]
     share = percent(row["percent"], row["interval"])
     below = (
         [f"corrected {percent(row['corrected'], row['corrected_interval'])}"] if row["corrected"] is not None else []
     )
     below += ["adults {:g} to {:g}%".format(*row["reference"])] if row["reference"] else []
+    bar = share_bar(row["percent"], row["interval"], colour, row["reference"])
+    return bar_row((pretty(name), f"{row['cells']:,}", share), bar, " · ".join(below))
+
+
+def share_bar(
+    share: float | None, limits: Sequence[float] | None, colour: str, usual: Sequence[float] | None = None
+) -> list[Html]:
+    """The parts of a bar, all in percent: what is usual as a band, the share, its limits as a line."""
+
+    def across(kind: str, ends: Sequence[float], style: str = "") -> Html:
+        low, high = ends
+        return tag("span", {"class": kind, "style": f"left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%;{style}"})
+
+    bar = [across("usual", usual)] if usual else []
+    bar += [across("fill", (0, share), f"background:{colour}")] if share is not None else []
+    return bar + ([across("limits", limits)] if limits else [])
+
+
+def bar_row(words: tuple[str, str, str], bar: Sequence[Html], below: str) -> Html:
+    """A bar with what it is about, how many and how much above it, and a quiet line below; stands in `lab-count`."""
+    name, number, share = words
+    figures = (tag("span", {}, figure) for figure in (number, share))
     return tag(
         "div", {},
-        tag(
-            "div", {"class": "line"},
-            tag("span", {"class": "name"}, pretty(name)), tag("span", {}, f"{row['cells']:,}"), tag("span", {}, share),
-        ),
-        tag("div", {"class": "track", "role": "img", "aria-label": f"{pretty(name)}: {share}"}, *bar),
-        tag("div", {"class": "quiet"}, " · ".join(below)),
+        tag("div", {"class": "line"}, tag("span", {"class": "name"}, name), *figures),
+        tag("div", {"class": "track", "role": "img", "aria-label": f"{name}: {share}"}, *bar),
+        tag("div", {"class": "quiet"}, below),
     )  # fmt: skip
 
 

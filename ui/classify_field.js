@@ -96,12 +96,6 @@ function drawTools(view) {
   view.parent.querySelector(".say").textContent = say(view)
 }
 
-function newTool() {
-  const tool = node("button", "", node("i"), node("span"), node("kbd"))
-  tool.type = "button"
-  return tool
-}
-
 function say(view) {
   if (view.adding) return "Click the middle of a cell, or drag a square around it. Esc leaves."
   if (view.moving) return "Arrow keys move the box, + and − resize it, Enter keeps it, Esc leaves."

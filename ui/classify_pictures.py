@@ -18,20 +18,26 @@ FEW = 14  # boxes that have room for their class's name
 USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
 
 _HERE = Path(__file__).parent
-_ACTS = (_HERE / "classify_acts.js").read_text(encoding="utf-8")
+
+
+def together(*names: str) -> str:
+    """The files of a component, one after another."""
+    return "".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+
+
 _FIELD = st.components.v2.component(
     "lab_field",
     html='<div class="editor"><div class="tools" role="toolbar" aria-label="Correct the cell"></div>'
     '<div class="frame"><div class="stage"><img draggable="false"><div class="boxes"></div>'
     '<div class="draft" hidden></div></div></div><p class="say" aria-live="polite"></p></div>',
-    css=(_HERE / "classify_field.css").read_text(encoding="utf-8"),
-    js=_ACTS + (_HERE / "classify_field.js").read_text(encoding="utf-8"),
+    css=together("classify_tools.css", "classify_field.css"),
+    js=together("classify_acts.js", "classify_field.js"),
 )
 _ROWS = st.components.v2.component(
     "lab_cell_rows",
     html='<div class="rows" role="group" aria-label="Cells"></div>',
-    css=(_HERE / "classify_rows.css").read_text(encoding="utf-8"),
-    js=_ACTS + (_HERE / "classify_rows.js").read_text(encoding="utf-8"),
+    css=together("classify_rows.css"),
+    js=together("classify_acts.js", "classify_rows.js"),
 )
 
 Act = Mapping[str, Any]
@@ -74,7 +80,7 @@ def field_editor(
         "say": f"{standing} {'cell' if standing == 1 else 'cells'}. Keys: arrows go from cell to cell, 1 to 9 give a "
         "class, C confirms, Del takes out, M moves, A adds, U undoes.",
     }
-    _mounted(_FIELD, key, data, apply)
+    mounted(_FIELD, key, data, apply)
 
 
 def _box(cell: CountedCell, place: int, colours: Mapping[str, str], with_class: bool) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def cell_rows(
         "selected": selected,
         "can_undo": can_undo,
     }
-    _mounted(_ROWS, key, data, apply)
+    mounted(_ROWS, key, data, apply)
 
 
 def row_of(counted: CountedPicture, thumbnail: str, classes: Sequence[str], file: str) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def colour_of(cell: CountedCell, colours: Mapping[str, str]) -> str:
     return colours.get(cell.label or "", QUIET)
 
 
-def _mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act], None]) -> None:
+def mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act], None]) -> None:
     """Mounts a component whose acts are numbered: each is applied once, however often the browser sends it."""
     acked = st.session_state.setdefault(f"{key}-acked", {})
 

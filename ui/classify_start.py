@@ -96,7 +96,7 @@ def _stored(store: Any, count: int) -> None:
 
 def open_slide(slide: Slide | None) -> None:
     """Goes to a slide, or back to where one is chosen."""
-    gone = dict.fromkeys(("picture", "view", "show", "page", "part"))
+    gone = dict.fromkeys(("picture", "view", "show", "called", "page", "part"))
     shell.set_address(slide=slide.id if slide else None, run=slide.run if slide else shell.address("run"), **gone)
     st.rerun()
 

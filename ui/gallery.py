@@ -17,7 +17,7 @@ _GRID = st.components.v2.component(
     "lab_gallery",
     html='<div class="grid" role="group"></div>',
     css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
-    js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
+    js="".join((_HERE / name).read_text(encoding="utf-8") for name in ("grid.js", "gallery.js")),
 )
 
 

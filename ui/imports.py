@@ -5,9 +5,10 @@ from typing import Any
 
 import streamlit as st
 
+from bloodcell_core.background import ENDED
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
-from bloodcell_core.data.import_jobs import ENDED, ImportJob
+from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS
 from bloodcell_core.errors import LabError
 from ui.shell import plain, set_address, show_error

@@ -6,6 +6,7 @@ Read-only: only `importing` makes one and only `remove` unmakes it.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,12 @@ def names() -> list[str]:
         if folder.is_dir()
         else []
     )
+
+
+def unused_name(text: str) -> str:
+    """A name for a dataset that is made without asking for one: near to `text`, with a number where it is taken."""
+    known, stem = names(), workspace.slug(text)[:60].rstrip("-._")
+    return stem if stem not in known else next(each for n in count(2) if (each := f"{stem}-{n}") not in known)
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

@@ -7,22 +7,18 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from bloodcell_core import workspace
-from bloodcell_core.background import ENDED, Job, StopRequested, starting
+from bloodcell_core.background import Job, readable, request_of, starting
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-
-BEAT = 0.25  # seconds between two writes of status.json
 
 
 class ImportJob(Job):
@@ -31,14 +27,9 @@ class ImportJob(Job):
     def __init__(self, name: str):
         self.name = name
         super().__init__(workspace.imports_dir() / workspace.check_name(name, "import"), "import it again")
-        self.request: dict[str, Any] = workspace.read_json(self.folder / "request.json")
-        if not (isinstance(self.request, dict) and isinstance(self.request.get("options"), dict)):
+        self.request = request_of(self.folder, "kind", "options")
+        if not isinstance(self.request["options"], dict):
             raise LabError(f"{self.folder / 'request.json'} is damaged")
-
-    def dismiss(self) -> None:
-        """Forgets an ended import; the dataset that it made stays."""
-        if self.status()["state"] in ENDED:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any) -> ImportJob:
@@ -68,18 +59,7 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
 
 def readable_jobs() -> tuple[list[ImportJob], list[str]]:
     """The imports that were started and not yet dismissed, newest first, and a line for each that can't be read."""
-    folder = workspace.imports_dir()
-    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
-    good: list[ImportJob] = []
-    damaged: list[str] = []
-    for name in filter(workspace.NAME_PATTERN.fullmatch, names):
-        try:
-            job = ImportJob(name)
-            job.status()
-            good.append(job)
-        except LabError as error:
-            damaged.append(f"{error}: delete {folder / name}")
-    return good, damaged
+    return readable(workspace.imports_dir(), ImportJob)
 
 
 def jobs() -> list[ImportJob]:
@@ -103,33 +83,13 @@ def work(job: ImportJob) -> None:
     job.work(do)
 
 
-def _phase(job: ImportJob, phase: str) -> Callable[[int, int], None]:
-    """A progress callback that tells the job how far a phase is and looks whether it is to stop."""
-    first: tuple[float, int] | None = None
-    last = -math.inf
-
-    def progress(done: int, total: int) -> None:
-        nonlocal first, last
-        if job.stop_requested():
-            raise StopRequested("stopped on request: nothing of it was kept")
-        now = time.monotonic()
-        first = first or (now, done)
-        if now - last > BEAT or done == total:
-            last = now
-            rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
-            left = round((total - done) / rate) if rate else None
-            job.tell(phase=phase, done=done, total=total, seconds_left=left)
-
-    return progress
-
-
 def _import(job: ImportJob, options: dict[str, Any]) -> Dataset:
     from bloodcell_core.data.importing import import_dataset
 
     return import_dataset(
         Path(options.pop("source")).expanduser(),
-        progress=_phase(job, "reading pictures"),
-        trace_progress=_phase(job, "looking for each picture's photograph"),
+        progress=job.phase("reading pictures"),
+        trace_progress=job.phase("looking for each picture's photograph"),
         **options,
     )
 
@@ -147,7 +107,7 @@ def _download(job: ImportJob, options: dict[str, Any]) -> Dataset:
 def _draw(job: ImportJob, options: dict[str, Any]) -> Dataset:
     from bloodcell_core.data.importing import make_demo
 
-    return make_demo(progress=_phase(job, "drawing pictures"), **options)
+    return make_demo(progress=job.phase("drawing pictures"), **options)
 
 
 KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,14 +28,15 @@ import pandas as pd
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.combining import combine
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset, unused_name
+from bloodcell_core.data.dataset import remove as remove_dataset
 from bloodcell_core.data.splits import folds_by_photo
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides
 from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.evaluation.scoring import predictions_table, score
-from bloodcell_core.inference.limits import enough
+from bloodcell_core.inference.limits import ONE_PICTURE, enough
 from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import LONGEST_MODEL, write_status
 from bloodcell_core.training.prepare import cut_validation
@@ -71,6 +73,11 @@ class OwnCells:
     """What goes whole into a fold: the slide, photo or scene where known, else the picture."""
     warnings: list[str]
 
+    @property
+    def folds(self) -> int:
+        """In how many parts they are cut: each is answered by a network that was adapted to the others."""
+        return min(FOLDS, len(set(self.groups)))
+
 
 def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None) -> OwnCells:
     """The cells of a dataset that a run can be adapted to, all its splits together.
@@ -89,6 +96,8 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
     counts = {name: int((pictures.label == name).sum()) for name in run.classes}
     if reason := enough({name: count for name, count in counts.items() if count}):
         raise LabError(f"dataset {dataset.name!r}: {reason}")
+    if pictures.scene.nunique() < 2:
+        raise LabError(ONE_PICTURE)
     if len(pictures) > MOST_CELLS:
         raise LabError(
             f"dataset {dataset.name!r} has {len(pictures):,} cells of these classes: more than {MOST_CELLS:,} are "
@@ -97,16 +106,11 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
     warnings = list(facts["warnings"])
     warnings += [f"{name}: none of these cells, what is said of that class isn't tested" for name in facts["lacking"]]
     if not set(dataset.classes) <= set(run.classes):
-        name = _free(f"{dataset.name}-as-{run.config.data}")
+        name = unused_name(f"{dataset.name}-as-{run.config.data}")
         dataset = combine(name, [(dataset, facts["class_map"])])
         pictures = dataset.pictures
     labels = pd.Categorical(pictures.label, categories=run.classes).codes.astype(np.int64)
     return OwnCells(dataset, pictures.index.to_numpy(), labels, pictures.scene.tolist(), warnings)
-
-
-def _free(name: str) -> str:
-    known, stem = names(), workspace.slug(name)[:60]
-    return next(each for each in (stem, *(f"{stem}-{n}" for n in range(2, 999))) if each not in known)
 
 
 def adapt(
@@ -123,7 +127,7 @@ def adapt(
         dataset: of labelled cells, with photos or slides where they are known.
         told: {their class: ours}, as a mapping file says it, where the names don't tell.
         device: auto, cpu, cuda or cuda:N.
-        progress: hears (networks adapted, networks in all).
+        progress: hears (epochs trained, epochs in all), of all networks together; what it raises ends the adapting.
 
     Returns:
         The new run. Its predictions are each cell's by a network that was adapted without its fold, its summary's
@@ -134,39 +138,68 @@ def adapt(
         LabError: as `own_cells`, and where the run has no weights.
     """
     from bloodcell_core.device import choose_device
-    from bloodcell_core.models.forward import predict_probabilities, softmax
-    from bloodcell_core.models.network import load_network
 
     if not run.is_ensemble and not run.weights_file.exists():
         raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
-    own, chosen, started = own_cells(run, dataset, told), choose_device(device), time.monotonic()
-    config = replace(run.config, data=own.dataset.name, folds=0, fold=1, fold_over="all", device=device)
+    chosen = choose_device(device)
+    own = own_cells(run, dataset, told)
+    try:
+        config = replace(run.config, data=own.dataset.name, folds=0, fold=1, fold_over="all", device=device)
+        return _adapted_run(run, own, config, chosen, progress)
+    except BaseException:
+        if own.dataset.name != dataset.name:  # made for this run alone
+            remove_dataset(own.dataset.name)
+        raise
+
+
+def _adapted_run(run: Run, own: OwnCells, config: TrainConfig, device: Device, progress: Progress) -> Run:
+    from bloodcell_core.models.forward import predict_probabilities, softmax
+    from bloodcell_core.models.network import load_network
+
+    started = time.monotonic()
     pixels = np.asarray(build_view(own.dataset, config.view, config.size, config.crop)[own.rows])
     pictures = own.dataset.pictures.loc[own.rows].assign(split="test")
 
     def fresh() -> Network:
-        return load_network(run.config, len(run.classes), run.weights_file).to(chosen.device)
+        return load_network(run.config, len(run.classes), run.weights_file).to(device.device)
 
-    before = predict_probabilities(fresh(), pixels, chosen, temperature=run.temperature)
-    logits = _out_of_fold(fresh, len(run.classes), config, pixels, own, chosen, progress)
-    network = adapted(fresh(), config, pixels, own.labels, chosen)
-    progress(FOLDS + 1, FOLDS + 1)
+    epochs = SETTINGS["epochs"] * (own.folds + 1)
+    trained = count(1)
+
+    def each_epoch() -> None:
+        progress(next(trained), epochs)
+
+    before = predict_probabilities(fresh(), pixels, device, temperature=run.temperature)
+    logits = _out_of_fold(fresh, len(run.classes), config, pixels, own, device, each_epoch)
+    network = adapted(fresh(), config, pixels, own.labels, device, each_epoch)
     table = predictions_table(pictures, softmax(logits), run.classes)
     facts = _facts(run, own, predictions_table(pictures, before, run.classes), table)
     return _keep(run, own, config, network, table, facts, time.monotonic() - started)
 
 
-def adapted(network: Network, config: TrainConfig, pixels: np.ndarray, labels: np.ndarray, device: Device) -> Network:
+def adapted(
+    network: Network,
+    config: TrainConfig,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    device: Device,
+    each_epoch: Callable[[], None] = lambda: None,
+) -> Network:
     """`network`, trained on from where it stands, on uint8 (N, S, S, 3) cells with class indices (N,); in place.
 
     All of it learns, from pretrained weights the body more slowly than the last layer; each class is shown equally
     often, each cell turned, zoomed and stained anew as the run's own training pictures were. The weights that are kept
-    are a running mean: few cells pull hard. Deterministic for the config's seed.
+    are a running mean: few cells pull hard. Deterministic for the config's seed. What `each_epoch` raises ends it.
     """
     import torch
 
     from bloodcell_core.training.loop import Hooks, LabelledPictures, TrainState, make_optimizer, train
     from bloodcell_core.training.sampling import balanced_shares
+
+    class Heard(Hooks):
+        def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
+            if epoch_ended:
+                each_epoch()
 
     config = replace(config, **SETTINGS)
     shares = balanced_shares("class", labels, [str(place) for place in range(len(labels))])
@@ -177,7 +210,7 @@ def adapted(network: Network, config: TrainConfig, pixels: np.ndarray, labels: n
     )
     state = TrainState(network, make_optimizer(config, network, device))
     few = LabelledPictures(cells.pictures[:2], cells.labels[:2])  # no epoch is chosen: the last one's weights are kept
-    train(config, state, cells, few, device, Hooks())
+    train(config, state, cells, few, device, Heard())
     return cast("Network", state.average or network).eval()
 
 
@@ -188,23 +221,19 @@ def _out_of_fold(
     pixels: np.ndarray,
     own: OwnCells,
     device: Device,
-    progress: Progress,
+    each_epoch: Callable[[], None],
 ) -> Tensor:
     """Logits (N, C) of each cell by a network that was adapted to the other folds' cells."""
     import torch
 
     from bloodcell_core.models.forward import predict_logits
 
-    folds = min(FOLDS, len(set(own.groups)))
-    if folds < 2:
-        raise LabError("all cells are of one photo: what is gained can't be tested, label some of another one too")
-    fold = folds_by_photo([str(label) for label in own.labels], own.groups, folds, config.seed)
+    fold = folds_by_photo([str(label) for label in own.labels], own.groups, own.folds, config.seed)
     logits = torch.empty((len(own.labels), classes))
-    for part in range(folds):
+    for part in range(own.folds):
         held = fold == part
-        network = adapted(fresh(), config, pixels[~held], own.labels[~held], device)
+        network = adapted(fresh(), config, pixels[~held], own.labels[~held], device, each_epoch)
         logits[torch.from_numpy(held)] = predict_logits(network, pixels[held], device).cpu()
-        progress(part + 1, folds + 1)
     return logits
 
 
@@ -219,7 +248,7 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
         "cells": len(own.rows),
         "photos": len(set(own.groups)) if own.dataset.photos_known else None,
         "by_class": {name: int((own.labels == place).sum()) for place, name in enumerate(run.classes)},
-        "folds": min(FOLDS, len(set(own.groups))),
+        "folds": own.folds,
         "before": score(before, run.classes),
         "after": score(after, run.classes),
         "compared": compare_sides(*sides),

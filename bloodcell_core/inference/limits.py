@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 LEAST_CELLS, LEAST_OF_CLASS = 40, 5
 WANTED_CELLS = 100
+ONE_PICTURE = "all cells are of one photo: what is gained can't be tested, label some of another one too"
 
 
 def enough(counts: Mapping[str, int]) -> str:

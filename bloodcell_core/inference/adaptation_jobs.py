@@ -1,0 +1,120 @@
+"""Adapting as jobs: one that a page asks for runs in a process of its own and goes on when the page is closed.
+
+    adaptations/<utc>-<id>/request.json    the run, the slide that it was asked for on, the dataset if it is to be one
+                          /status.json     how far it is; in the end the new run and how many cells
+
+The cells are those that a person labelled on the slide: the job makes them a dataset first. Where it is stopped, or
+fails, that dataset goes with it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bloodcell_core import runs, workspace
+from bloodcell_core.background import Job, readable, request_of, starting
+from bloodcell_core.data import dataset as datasets
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.inference.slide_answers import SlideAnswers
+from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
+from bloodcell_core.inference.slide_dataset import send_to_dataset
+from bloodcell_core.inference.slides import Slide, read_slide
+from bloodcell_core.runs import Run
+from bloodcell_core.training.jobs import device_queue
+
+
+class AdaptationJob(Job):
+    """The adapting in folder `name` of adaptations/; LabError where there is none or its files are damaged."""
+
+    def __init__(self, name: str):
+        self.name = name
+        super().__init__(workspace.adaptations_dir() / workspace.check_name(name, "adaptation"), "adapt once more")
+        self.request = request_of(self.folder, "run", "slide", "slide_name", "data")
+
+    def dismiss(self) -> None:
+        """Forgets one that has ended; of one that was killed the dataset that it had made goes, too."""
+        status = self.status()
+        made = status.get("made")
+        used = {run.config.data for run in runs.readable_runs()[0]}
+        if status["state"] == "interrupted" and made in datasets.names() and made not in used:
+            datasets.remove(str(made))
+        super().dismiss()
+
+
+def start(run: Run, slide: Slide, data: str | None = None) -> AdaptationJob:
+    """Starts adapting a run to the cells labelled on a slide, or to a dataset, in a process of its own.
+
+    OSError where the job can't be written. What is wrong with the cells is told by the job's end.
+    """
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    final = workspace.adaptations_dir() / name
+    with workspace.new_folder(final) as folder:
+        request = {"run": run.name, "slide": slide.id, "slide_name": slide.name, "data": data}
+        workspace.write_json(folder / "request.json", request)
+        workspace.write_json(folder / "status.json", starting())  # a page may look at once
+    job = AdaptationJob(name)
+    job.start("bloodcell_core.inference.adaptation_jobs")
+    return job
+
+
+def readable_jobs() -> tuple[list[AdaptationJob], list[str]]:
+    """Those that were started and not yet dismissed, newest first, and a line for each that can't be read."""
+    return readable(workspace.adaptations_dir(), AdaptationJob)
+
+
+def of_classes(pictures: Sequence[CountedPicture], classes: Sequence[str]) -> list[CountedPicture]:
+    """The pictures without the cells that a person gave a class which isn't among `classes`: another run's."""
+    return [
+        replace(one, cells=tuple(cell for cell in one.cells if cell.state != "confirmed" or cell.label in classes))
+        for one in pictures
+    ]
+
+
+# The worker
+
+
+def work(job: AdaptationJob) -> None:
+    """Adapts in this process; its end, good or bad, is told in status.json."""
+
+    def do() -> dict[str, Any]:
+        from bloodcell_core.training.worker import wait_for_device
+
+        job.tell(state="running", phase="looking at the cells", done=0, total=0, seconds_left=None)
+        run = Run(job.request["run"])
+        waiting = "waiting until the device is free"
+        with wait_for_device(device_queue("auto"), lambda: True, job.stop_requested, lambda: job.tell(phase=waiting)):
+            return _adapt(job, run)
+
+    job.work(do)
+
+
+def _adapt(job: AdaptationJob, run: Run) -> dict[str, Any]:
+    from bloodcell_core.inference.adaptation import adapt
+
+    given = job.request["data"]
+    data = Dataset(given) if given else _labelled(job, run)
+    try:
+        made = adapt(run, data, progress=job.phase("adapting"))
+    except BaseException:
+        if not given:
+            datasets.remove(data.name)
+        raise
+    return {"run": made.name}
+
+
+def _labelled(job: AdaptationJob, run: Run) -> Dataset:
+    """The dataset of the slide's labelled cells."""
+    slide = read_slide(job.request["slide"])
+    pictures = counted_pictures(slide, SlideAnswers(slide, run.name), 0.0)
+    name = datasets.unused_name(f"{slide.name}-cells")
+    job.tell(made=name)
+    return send_to_dataset(slide, of_classes(pictures, run.classes), name, progress=job.phase("cutting out the cells"))
+
+
+if __name__ == "__main__":
+    work(AdaptationJob(sys.argv[1]))

@@ -1,0 +1,151 @@
+"""The cells of a slide as a sheet of tiles on the Classify page: about a hundred are labelled in a minute or two.
+
+A tile stands where the network's own answer puts it, class by class and the least sure first, whatever a person says
+of it meanwhile: nothing moves under the hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import streamlit as st
+
+from bloodcell_core.cells import Box, cut_square
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.errors import LabError
+from bloodcell_core.inference.corrections import OUT, Correction
+from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.inference.slides import Slide, SlidePicture
+from ui import classify_pictures, classify_slide, gallery, shell
+from ui.classify_pictures import Act
+from ui.theme import css_colours, pretty
+
+TILES, TILE_PX = 60, 112  # a page
+ALL = "all"
+_SHEET = st.components.v2.component(
+    "lab_sheet",
+    html='<div class="labelling"><div class="tools" role="toolbar" aria-label="What a click says"></div>'
+    '<div class="sheet" role="group" aria-label="Cells to label"></div><p class="say"></p></div>',
+    css=classify_pictures.together("classify_tools.css", "classify_sheet.css"),
+    js=classify_pictures.together("grid.js", "classify_acts.js", "classify_sheet.js"),
+)
+
+
+class Called(NamedTuple):
+    """A cell, and what the network would call it if it had to."""
+
+    counted: CountedPicture
+    cell: CountedCell
+    guess: str
+    """Empty where the network has no answer."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.counted.picture.number}/{self.cell.id}"
+
+
+def called_cells(pictures: Sequence[CountedPicture]) -> list[Called]:
+    """All cells of a slide that count or were taken out by hand, in an order that labelling doesn't change."""
+    found = [
+        Called(one, cell, cell.answer.likeliest if cell.answer else "")
+        for one in pictures
+        if one.kind != OUT
+        for cell in one.cells
+    ]
+    return sorted(found, key=lambda one: (one.guess, _sureness(one.cell), one.counted.picture.number))
+
+
+def _sureness(cell: CountedCell) -> float:
+    return max(cell.answer.probabilities.values()) if cell.answer else 0.0
+
+
+def confirm_shown(cells: Sequence[Called]) -> list[Correction]:
+    """Corrections that give each of these cells that no person has judged the class that it is called."""
+    return [
+        Correction(one.counted.picture.number, "label", one.cell.id, one.guess, one.cell.box)
+        for one in cells
+        if one.guess and one.cell.state not in ("confirmed", "removed")
+    ]
+
+
+def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> None:
+    """Draws the sheet: a choice of what is shown, the button that confirms the rest, tiles, pages."""
+    cells = called_cells(pictures)
+    kinds = {ALL: "All"} | {f"c{place}": pretty(name) for place, name in enumerate(classes)}
+    members = {key: [one for one in cells if key == ALL or classes[int(key[1:])] == one.guess] for key in kinds}
+    shown = shell.bound_segmented(
+        "Called", [key for key in kinds if members[key]], "called", default=ALL, label_visibility="collapsed",
+        format_func=lambda key: f"{kinds[key]} {_labelled(members[key]):,}/{len(members[key]):,}",
+        help="Cells by what the network calls them, whether or not it is sure: labelled, of all.",
+    )  # fmt: skip
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = gallery.pager(len(members[shown]), TILES)
+    part = members[shown][start:stop]
+    rest = confirm_shown(part)
+    with above:
+        st.button(
+            f"All {len(rest)} others here are right" if rest else "Every cell here is judged",
+            icon=":material/done_all:", disabled=not rest, on_click=classify_slide.change_all, args=(rest,),
+            key="sheet_rest",
+            help="Each of the cells on this page that you have not judged gets the class that it is called. Give those "
+            "that are wrong their class first. One undoing takes it back.",
+        )  # fmt: skip
+        data = {
+            "cells": _tiles(slide, part),
+            "classes": _classes(classes),
+            "can_undo": slide.last_change is not None,
+            "say": "A click says that a cell is what it is called, a second one takes that back; what a click says can "
+            "be chosen above. Keys: 1 to 9 give a class and go on, C confirms, Del: it is no cell, U undoes.",
+        }
+        classify_pictures.mounted(_SHEET, "classify_sheet", data, lambda act: apply(act, classes))
+
+
+def _labelled(cells: Sequence[Called]) -> int:
+    return sum(one.cell.state == "confirmed" for one in cells)
+
+
+def apply(act: Act, classes: Sequence[str]) -> None:
+    """Does what a person did to a tile: its cell is told as `picture/cell`."""
+    number, _, cell = str(act.get("cell", "")).partition("/")
+    classify_slide.change({**act, "cell": cell}, int(number) if number.isdigit() else 0, classes)
+
+
+def _classes(classes: Sequence[str]) -> list[dict[str, str]]:
+    colours = css_colours(classes)
+    return [{"name": name, "title": pretty(name), "colour": colours[name]} for name in classes]
+
+
+def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
+    by_picture: dict[int, list[Called]] = {}
+    for one in cells:
+        by_picture.setdefault(one.counted.picture.number, []).append(one)
+    sources: dict[str, str] = {}
+    for some in by_picture.values():
+        picture, boxes = some[0].counted.picture, tuple(one.cell.box for one in some)
+        try:
+            pixels = _pixels(slide.id, picture.stored, boxes, slide, picture)
+        except LabError:  # a file that was taken away by hand costs its own tiles
+            continue
+        sources |= zip((one.key for one in some), pixels, strict=True)
+    return [
+        {
+            "id": one.key,
+            "src": sources.get(one.key, gallery.thumbnail(np.full((8, 8, 3), 128, np.uint8))),
+            "box": list(one.cell.box),
+            "state": one.cell.state if one.cell.state in ("confirmed", "removed") else "guess",
+            "confirmed": one.cell.cell.label or None,
+            "named": one.guess or None,
+            "title": f"({one.counted.picture.file})",
+        }
+        for one in cells
+    ]
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _pixels(slide: str, stored: str, boxes: tuple[Box, ...], _slide: Slide, _picture: SlidePicture) -> list[str]:
+    """The cells of one picture, which is decoded once for all of them."""
+    pixels = decode_rgb(_slide.read(_picture))
+    return [gallery.thumbnail(cut_square(pixels, box), TILE_PX) for box in boxes]
