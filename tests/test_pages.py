@@ -50,7 +50,8 @@ def test_a_filled_lab_is_drawn(page, done):
 
 @EVERY_PAGE
 def test_an_address_that_means_nothing_is_passed_over(page, done):
-    app = draw(page, dataset="nowhere", run="../..", picture="99999", pair="7-9", matrix="x", cell="1", page="12")
+    nonsense = {"dataset": "nowhere", "run": "../..", "picture": "99999", "pair": "7-9", "margin": "9..x"}
+    app = draw(page, **nonsense, matrix="x", cell="1", page="12")
     assert not app.error
 
 

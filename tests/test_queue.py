@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,7 +138,7 @@ def test_the_pairs_count_the_queues_that_they_open(tables: dict[str, pd.DataFram
     pictures = candidates(tables, CLASSES)
     counted = pairs(pictures)
     for row in counted.itertuples():
-        opened = queue(pictures, Wanted(pair=(row.label, row.answer)))
+        opened = queue(pictures, Wanted(label=row.label, answer=row.answer))
         assert len(opened) == row.photos
         assert set(opened.label) == {row.label}
         assert all(row.answer in each.values() for each in opened.answers)
@@ -157,11 +158,12 @@ def test_the_filters() -> None:
     assert queue(pictures, Wanted(disputed_by_runs=True)).photo.tolist() == ["q"]
     assert queue(pictures, Wanted(label="a")).photo.tolist() == ["p", "q"]
     assert queue(pictures, Wanted(answer="a")).photo.tolist() == ["r", "q"]
-    assert queue(pictures, Wanted(pair=("a", "c"))).photo.tolist() == ["q"]
+    assert queue(pictures, Wanted(label="a", answer="c")).photo.tolist() == ["q"]
     assert queue(pictures, Wanted(confidence=(0.4, 0.55))).photo.tolist() == ["r"]
-    assert queue(pictures, Wanted(least_loss=1.5)).photo.tolist() == ["p"]
-    assert queue(pictures, Wanted(photo="r")).photo.tolist() == ["r"]
-    assert queue(pictures, Wanted(mistakes=False)).empty
+    assert queue(pictures, Wanted(margin=(-0.2, 0))).photo.tolist() == ["r"], "behind by a tenth, q is ahead by as much"
+    assert queue(pictures, Wanted(margin=(0, 1))).photo.tolist() == ["q"]
+    assert queue(pictures, Wanted(loss=(1.5, 9))).photo.tolist() == ["p"]
+    assert queue(pictures, Wanted(loss=(0, 0.95))).photo.tolist() == ["r", "q"]
     assert family(pictures, "p").image_id.tolist() == ["i0"]
 
 
@@ -186,10 +188,15 @@ def test_the_order_by_label_issues_has_what_the_network_agrees_with_too() -> Non
         queue(pictures, Wanted(order="issue"))
 
 
-@pytest.mark.parametrize(("changes", "said"), [({"reviewed": "x"}, "holds what is"), ({"order": "x"}, "is ordered by")])
-def test_a_choice_that_is_not_there_is_refused(changes: dict[str, str], said: str) -> None:
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"reviewed": "x"}, "holds what is"),
+    ({"order": "x"}, "is ordered by"),
+    ({"margin": (0.5, 0.1)}, "margin lies between"),
+    ({"loss": (float("nan"), 1)}, "loss lies between"),
+])  # fmt: skip
+def test_a_choice_that_is_not_there_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(LabError, match=said):
-        Wanted(**changes)  # type: ignore[arg-type]
+        Wanted(**changes)
 
 
 def test_runs_that_were_told_different_labels_are_not_mixed() -> None:

@@ -63,6 +63,10 @@ def test_a_verdict_has_the_keys_that_are_promised_and_takes_the_photo_off_the_li
     assert [row["photo"] for row in after["pictures"]] == [row["photo"] for row in before["pictures"][1:]]
     assert after["progress"]["decided"] == 1
     assert [row["by"] for row in say("list", "latest", "--reviewed", "reviewed")["pictures"]] == ["Ana"]
+    middle = sorted(row["margin"] for row in before["pictures"])[len(before["pictures"]) // 2]
+    near = say("list", "latest", "--reviewed", "all", "--margin", str(middle), "0", "--limit", "0")["pictures"]
+    assert 0 < len(near) < len(before["pictures"])
+    assert all(middle <= row["margin"] <= 0 for row in near)
     say("undo", "1", "--by", "Ben")
     assert say("list", "latest", "--limit", "0")["pictures"] == before["pictures"]
     told = say("history", "latest", first["image_id"])["events"]
@@ -119,6 +123,7 @@ def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> N
         (["undo", "99999999999999999999"], "there is no verdict"),
         (["list", "latest", "--order", "size"], "is ordered by"),
         (["list", "latest", "--label", "unicorn"], "there is no class"),
+        (["list", "latest", "--loss", "2", "1"], "loss lies between"),
         (["export", "nothing"], "there are no verdicts yet"),
         (["export", "../x@1"], "there is no overlay"),
         (["overlay", "../x", "--data", "demo"], "no verdict"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,8 +244,52 @@ def test_a_pair_and_filters_choose_the_queue(wrong):
     photos = Dataset("demo").pictures.set_index("image_id").photo
     assert shown["total"] == photos[pair.image_id].nunique()
     assert {card["own"] for card in shown["cards"]} == {wrong.classes[0]}
-    assert desk_of(draw(REVIEW, sure="high")) is None
-    assert "No picture is like that" in words(draw(REVIEW, sure="high"))
+    assert desk_of(draw(REVIEW, sure="90..100")) is None
+    assert "No picture is like that" in words(draw(REVIEW, sure="90..100"))
+    for kind, of in (("0-any", table.label), ("any-0", table.predicted)):
+        own = table[of == wrong.classes[0]]
+        assert desk_of(draw(REVIEW, pair=kind))["total"] == photos[own.image_id].nunique()
+
+
+def test_a_range_of_the_margin_is_asked_for_by_slider_and_address(wrong):
+    table = wrong.predictions()
+    own = [row[f"p_{row['label']}"] - row[f"p_{row['predicted']}"] for _, row in table.iterrows()]
+    near = table[np.array(own) >= -0.34]
+    photos = Dataset("demo").pictures.set_index("image_id").photo
+    wanted = photos[near.image_id].nunique()
+    assert 0 < wanted < photos[table.image_id].nunique()
+    assert desk_of(draw(REVIEW, margin="-34..100"))["total"] == wanted
+    app = draw(REVIEW)
+    app.slider(key="margin").set_value((-34, 100)).run()
+    assert app.query_params["margin"] == "-34..100"
+    assert desk_of(app)["total"] == wanted
+    app.slider(key="margin").set_value((-100, 100)).run()
+    assert "margin" not in app.query_params
+
+
+@pytest.mark.parametrize("told", ["x", "7", "5..1", "-101..0", "1..2..3", "9999999999..9"])
+def test_a_range_that_can_not_be_is_passed_over(wrong, told):
+    app = draw(REVIEW, margin=told, loss=told)
+    assert app.slider(key="margin").value == (-100, 100)
+    assert app.slider(key="loss").value == (0, 10)
+    assert desk_of(app)
+
+
+def test_no_class_has_a_key_that_means_something_else():
+    from ui.review_desk import CLASS_KEYS
+
+    html = Path(shell.__file__).with_name("desk.html").read_text(encoding="utf-8")
+    taken = {*re.findall(r'data-key="(\w)"', html), *(key.lower() for key in re.findall(r"<kbd>(\w)</kbd>", html))}
+    assert taken >= {*"maunhz"}
+    assert not {*CLASS_KEYS} & (taken | {*"cr"}), "C and R are Streamlit's own"
+    assert len({*CLASS_KEYS}) == len(CLASS_KEYS) > 20
+
+
+def test_the_tenth_class_has_a_key_and_none_is_left_out(wrong, monkeypatch):
+    from ui import review_desk
+
+    monkeypatch.setattr(review_desk, "CLASS_KEYS", "1x")
+    assert [each["key"] for each in desk_of(draw(REVIEW))["classes"]] == ["1", "x", "", ""]
 
 
 def test_one_verdict_for_many(wrong):

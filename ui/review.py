@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ ORDERS = {
     "photo": "By photo",
 }
 WHICH = {"unreviewed": "Unreviewed only", "reviewed": "Reviewed", "disputed": "Reviewers differ", "all": "All"}
-SURE = {ALL: ("Any", (0.0, 1.0)), "low": ("Below 60%", (0.0, 0.6)), "high": ("Above 90%", (0.9, 1.0))}
+HIGHEST_LOSS = 10  # that can be asked for: a label given 0.005%; what is higher is with it
 TEST_ONLY = (
     "Test pictures alone are ranked. The labels of training pictures are ranked best by a cross-validation: choose one "
     "under Runs; the Train page makes it."
@@ -112,18 +113,11 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
 
 
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
-    """The pair, the order, and in a popover what is asked for less often."""
-    classes = picked[0].first.classes
-    counted = {
-        f"{classes.index(row.label)}-{classes.index(row.answer)}": row
-        for row in pairs_of(stamps, data.content_hash, pictures).itertuples(index=False)
-    }
-    total = int(pictures[pictures.mistake].photo.nunique())
-    unit = "photos" if data.photos_known else "pictures"
-    pair = shell.bound_selectbox(
-        "Mistake", [ALL, *counted], "pair", default=ALL, width=270, forget=("picture",),
-        format_func=lambda value: f"All mistakes ({total:,} {unit})" if value == ALL
-        else f"{pretty(counted[value].label)} called {pretty(counted[value].answer)} ({counted[value].photos:,})",
+    """Which confusion, the order, and in a popover what is asked for less often."""
+    kinds = _kinds(pictures, pairs_of(stamps, data.content_hash, pictures), picked[0].first.classes, data.photos_known)
+    kind = shell.bound_selectbox(
+        "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
+        format_func=lambda kind: kinds[kind][0],
     )  # fmt: skip
     orders = [name for name in ORDERS if len(picked) > 1 or name != "disagreement"]
     order = shell.bound_selectbox("Order", orders, "order", default=orders[0], format_func=ORDERS.get, width=200)
@@ -139,17 +133,42 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
             "Training pictures too", "training", help="What the network says of the pictures that it was trained on."
         )
         differ = len(picked) > 1 and shell.bound_toggle("Only what the runs disagree on", "differ")
-        sure = shell.follow_address("sure", SURE, ALL)
-        st.segmented_control("Confidence in the wrong answer", list(SURE), format_func=lambda name: SURE[name][0],
-                             required=True, **shell.writing_back("sure", ALL))  # fmt: skip
+        sure = shell.bound_range(
+            "Confidence, %", (0, 100), "sure", help="The probability of the answer, of several runs their mean."
+        )
+        margin = shell.bound_range(
+            "Margin, points", (-100, 100), "margin",
+            help="How far the label is ahead of the next class; below 0 it is behind.",
+        )  # fmt: skip
+        loss = shell.bound_range(
+            "Loss", (0, HIGHEST_LOSS), "loss", help=f"The less probable the label, the higher; {HIGHEST_LOSS} is any."
+        )
     if training:
         st.caption(f":material/warning: {NO_FOLDS}")
     elif order == "issue" and not picked[0].pooled:
         st.caption(f":material/info: {TEST_ONLY}")
     return Wanted(
-        near=near, order=order, disputed_by_runs=bool(differ), confidence=SURE[sure][1],
-        pair=None if pair == ALL else (counted[pair].label, counted[pair].answer),
+        near=near, order=order, disputed_by_runs=bool(differ), label=kinds[kind][1], answer=kinds[kind][2],
+        confidence=(sure[0] / 100, sure[1] / 100), margin=(margin[0] / 100, margin[1] / 100),
+        loss=(loss[0], math.inf if loss[1] == HIGHEST_LOSS else loss[1]),
     ), which  # fmt: skip
+
+
+def _kinds(
+    pictures: pd.DataFrame, pairs: pd.DataFrame, classes: Sequence[str], photos_known: bool
+) -> dict[str, tuple[str, str | None, str | None]]:
+    """The confusions that there are, by what the address calls them: words, label and answer; None is any."""
+    total = shell.counted(int(pictures[pictures.mistake].photo.nunique()), "photo" if photos_known else "picture")
+    kinds: dict[str, tuple[str, str | None, str | None]] = {ALL: (f"All mistakes ({total})", None, None)}
+    for row in pairs.itertuples(index=False):
+        words = f"{pretty(row.label)} called {pretty(row.answer)} ({row.photos:,})"
+        kinds[f"{classes.index(row.label)}-{classes.index(row.answer)}"] = words, row.label, row.answer
+    for place, name in enumerate(classes):
+        if name in set(pairs.label):
+            kinds[f"{place}-any"] = f"{pretty(name)} called anything else", name, None
+        if name in set(pairs.answer):
+            kinds[f"any-{place}"] = f"Anything called {pretty(name)}", None, name
+    return kinds
 
 
 def standing_in(data: Dataset) -> Standing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import streamlit as st
@@ -20,6 +21,8 @@ from ui.theme import css_colours, pretty
 AHEAD = 2  # pictures that the browser holds beside the one that is shown
 NEIGHBOURS_AHEAD = 24
 UNDOABLE = 30
+CLASS_KEYS = "1234567890bdefgijklopqstvwxy"
+"""Of the classes in their order: digits, and the letters that mean nothing else here, nor to Streamlit (C and R)."""
 AT_WORK = 120.0  # seconds after their last step in which somebody counts as being there
 HERE = "review_here"
 """In the session: {"at": the picture to be shown} or {"after": the one behind which the next is looked for}."""
@@ -56,8 +59,8 @@ def at_the_desk(review: Review) -> None:
     again = desk(
         "review_desk", lambda event: act(review, event), cards, total=len(review.ids), decided=sum(decided), heat=heat,
         classes=[
-            {"name": name, "title": pretty(name), "colour": colours[name], "key": str(number) if number < 10 else ""}
-            for number, name in enumerate(review.data.classes, 1)
+            {"name": name, "title": pretty(name), "colour": colours[name], "key": key}
+            for name, key in zip_longest(review.data.classes, CLASS_KEYS[: len(review.data.classes)], fillvalue="")
         ],
         undoable=[event.token for event in mine[:UNDOABLE]], waiting=waiting,
         last=f"Kept: {pretty(mine[0].label_from)}, {told(mine[0])}" if mine else "Each verdict is kept at once.",

@@ -208,6 +208,21 @@ def bound_multiselect(
     return st.multiselect(label, options, **writing_back(param, list(default)), **widget)
 
 
+def bound_range(label: str, whole: tuple[int, int], param: str, **widget: Any) -> tuple[int, int]:
+    """`st.slider` with two ends, which the address holds as "low..high" where it isn't the `whole` range."""
+    told = re.fullmatch(r"(-?\d{1,9})\.\.(-?\d{1,9})", st.query_params.get(param, ""))
+    low, high = map(int, told.groups()) if told else whole
+    asked = (low, high) if whole[0] <= low <= high <= whole[1] else whole
+    _show(param, asked)
+    chosen: tuple[int, int] = st.slider(label, *whole, key=param, on_change=_write_range, args=(param, whole), **widget)
+    return chosen
+
+
+def _write_range(param: str, whole: tuple[int, int]) -> None:
+    low, high = st.session_state[param]
+    set_address(page=None, **{param: None if (low, high) == whole else f"{low}..{high}"})
+
+
 def follow_address(param: str, options: Iterable[Any], default: Any = None) -> Any:
     """Set the widget that has the key `param` to what the address says, and return that value."""
     by_slug = {str(option): option for option in options}

@@ -29,6 +29,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("--near", action="store_true", help="right answers by a narrow margin too")
     parser.add_argument("--label", help="only this label")
     parser.add_argument("--answer", help="only what a run calls this")
+    for name, what in (("confidence", "the wrong answer's probability, 0 to 1"), ("loss", "0 and more"),
+                       ("margin", "the label's lead over the next class, -1 to 1")):  # fmt: skip
+        parser.add_argument(f"--{name}", nargs=2, type=float, metavar=("LOW", "HIGH"), help=f"only between: {what}")
     parser.add_argument("--disputed", action="store_true", help="only what the runs disagree on")
     parser.add_argument("--reviewed", default="unreviewed", help="unreviewed, reviewed, disputed (by people) or all")
     parser.add_argument(
@@ -115,6 +118,7 @@ def _list(args: argparse.Namespace) -> None:
     wanted = queue.Wanted(
         near=args.near, label=args.label, answer=args.answer, disputed_by_runs=args.disputed, reviewed=args.reviewed,
         order=args.order,
+        **{name: tuple(limits) for name in queue.RANGES if (limits := getattr(args, name))},
     )  # fmt: skip
     issues = ranking.of_run(chosen[0]) if args.order == "issue" else None
     standing = verdicts.current(dataset)

@@ -6,6 +6,7 @@ a picture, `queue` a row a source photo, because a verdict decides all of a phot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,24 +32,25 @@ ORDERS: dict[str, tuple[str, bool]] = {
 """What a queue can be ordered by: the column, and whether its lowest value stands first."""
 
 REVIEWED = ("unreviewed", "reviewed", "disputed", "all")
+RANGES = ("confidence", "margin", "loss")
+"""What a queue can be asked for by its lowest and highest value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which pictures of `candidates` a queue is made of. LabError for a choice that isn't there."""
+    """Which of the mistakes among `candidates` a queue is made of. LabError for a choice that isn't there."""
 
-    mistakes: bool = True
     near: bool = False
     """Near-mistakes too: right, but by a margin below NEAR."""
-    pair: tuple[str, str] | None = None
-    """(label, answer): of several runs, at least one gave that answer."""
     label: str | None = None
     answer: str | None = None
+    """Of several runs, at least one gave it."""
     confidence: tuple[float, float] = (0.0, 1.0)
-    least_loss: float = 0.0
+    margin: tuple[float, float] = (-1.0, 1.0)
+    loss: tuple[float, float] = (0.0, math.inf)
+    """Lowest and highest of each, both included."""
     disputed_by_runs: bool = False
     """Only what the runs disagree on."""
-    photo: str | None = None
     reviewed: str = "unreviewed"
     """One of REVIEWED; `disputed` is what several people said different things of."""
     order: str = "confidence"
@@ -58,6 +60,10 @@ class Wanted:
             raise LabError(f"a queue holds what is {', '.join(REVIEWED)}, not {self.reviewed!r}")
         if self.order not in ORDERS:
             raise LabError(f"a queue is ordered by {', '.join(ORDERS)}, not {self.order!r}")
+        for name in RANGES:
+            low, high = getattr(self, name)
+            if not low <= high:
+                raise LabError(f"{name} lies between a lower and a higher figure, not {low:g} and {high:g}")
 
 
 def of_runs(runs: Sequence[Run], splits: Sequence[str] = ("test",)) -> tuple[Dataset, pd.DataFrame]:
@@ -199,20 +205,17 @@ def queue(
 
 
 def _asked_for(table: pd.DataFrame, wanted: Wanted) -> pd.Series:
-    chosen = (table.mistake & wanted.mistakes) | (table.near & wanted.near)
+    chosen = table.mistake | (table.near & wanted.near)
     if wanted.order == "issue":  # a label can be wrong although the network agrees with it
         chosen |= table.issue.notna()
-    label, answer = wanted.pair or (wanted.label, wanted.answer)
-    if label is not None:
-        chosen &= table.label == label
-    if answer is not None:
-        chosen &= table.answers.map(lambda said: answer in said.values()).astype(bool)
-    low, high = wanted.confidence
-    chosen &= table.confidence.between(low, high) & (table.loss >= wanted.least_loss)
+    if wanted.label is not None:
+        chosen &= table.label == wanted.label
+    if wanted.answer is not None:
+        chosen &= table.answers.map(lambda said: wanted.answer in said.values()).astype(bool)
+    for column in RANGES:
+        chosen &= table[column].between(*getattr(wanted, column))
     if wanted.disputed_by_runs:
         chosen &= table.disagreement > 0
-    if wanted.photo is not None:
-        chosen &= table.photo == wanted.photo
     return chosen
 
 
