@@ -6,6 +6,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import check_comparable
 from bloodcell_core.evaluation.together import seed_groups
 from ui import compare, compare_panels, lab, matrix, naming, shell
+from ui.compare_about import about_figures
 from ui.theme import pretty
 
 MODES = {"counts": "Counts", "by true": "By true class", "by predicted": "By predicted class"}
@@ -21,7 +22,7 @@ titles = {name: lab.run_title(run) for name, run in runs.items()}
 
 st.caption("Tick two or more runs. A column's head sorts; the magnifier above the table searches.")
 picked = compare.pick(runs)
-compare.about_figures(picked, titles)
+about_figures(picked, titles)
 compare.seed_spread(seed_groups(picked), titles)
 
 try:

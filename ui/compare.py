@@ -18,7 +18,6 @@ from bloodcell_core.evaluation.comparison import (
     side_of,
 )
 from bloodcell_core.evaluation.merging import granulocytes
-from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
@@ -116,34 +115,6 @@ def _columns() -> dict[str, Any]:
 
 
 # ---- What was tested -----------------------------------------------------------------------------------
-
-
-def on_public_archive(runs: Sequence[Run]) -> bool:
-    """Whether all runs are on the data of the published figures, as far as their datasets are there and tell."""
-    try:
-        formats = {lab.dataset(run.config.data).facts["format"] for run in runs}
-    except LabError:  # one was removed, or is another version's: its runs are compared all the same
-        return False
-    return formats == {PUBLISHED_FORMAT}
-
-
-def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
-    """Folded away, so that the verdict stands high on the page: what the figures can't tell, and what was published."""
-    warned = {run.name: notes for run in runs if (notes := (run.summary() or {})["test"]["warnings"])}
-    if warned:
-        st.caption(":material/info: Some classes have few test photos: their figures tell little. By class below.")
-    with st.expander("About these figures"):
-        for name, notes in warned.items():
-            st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(notes))}.")
-        published = "; ".join(
-            f"{row.title} (published): accuracy {row.accuracy:.4f}, macro F1 {row.f1_macro:.4f}, AUC {row.auc_ovr:.4f}"
-            for row in PUBLISHED
-        )
-        st.caption(
-            "The 95% intervals are resampled by source photo where photos are known. What the original analysis "
-            f"reports on the public archive's test split, without intervals: {published}."
-            + ("" if on_public_archive(runs) else " Runs on other pictures can't be compared with that.")
-        )
 
 
 def sides(runs: Sequence[Run], merge: bool) -> list[Side]:

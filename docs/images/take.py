@@ -83,6 +83,9 @@ def take(address: str) -> None:
             page.wait_for_selector(shown, state="attached")
             page.wait_for_timeout(4000)  # pictures fade in; nothing is measured here
             page.get_by_text("Looking for them").wait_for(state="hidden")  # Review's cells most alike take seconds
+            if name == "review":
+                page.keyboard.press("h")
+                page.get_by_text("What speaks for").first.wait_for()
             keep(page, name)
         browser.close()
 

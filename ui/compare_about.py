@@ -1,0 +1,38 @@
+"""What the figures of the Compare page can't tell, and what was published of the same pictures."""
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
+from bloodcell_core.runs import Run
+from ui import lab, shell
+
+
+def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
+    """Folded away, so that the verdict stands high on the page: what the figures can't tell, and what was published."""
+    warned = {run.name: notes for run in runs if (notes := (run.summary() or {})["test"]["warnings"])}
+    if warned:
+        st.caption(":material/info: Some classes have few test photos: their figures tell little. By class below.")
+    with st.expander("About these figures"):
+        for name, notes in warned.items():
+            st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(notes))}.")
+        published = "; ".join(
+            f"{row.title} (published): accuracy {row.accuracy:.4f}, macro F1 {row.f1_macro:.4f}, AUC {row.auc_ovr:.4f}"
+            for row in PUBLISHED
+        )
+        st.caption(
+            "The 95% intervals are resampled by source photo where photos are known. What the original analysis "
+            f"reports on the public archive's test split, without intervals: {published}."
+            + ("" if on_public_archive(runs) else " Runs on other pictures can't be compared with that.")
+        )
+
+
+def on_public_archive(runs: Sequence[Run]) -> bool:
+    """Whether all runs are on the data of the published figures, as far as their datasets are there and tell."""
+    try:
+        formats = {lab.dataset(run.config.data).facts["format"] for run in runs}
+    except LabError:  # one was removed, or is another version's: its runs are compared all the same
+        return False
+    return formats == {PUBLISHED_FORMAT}
