@@ -40,7 +40,7 @@ METRICS = (
     "accuracy", "balanced_accuracy", "precision_macro", "f1_macro", "auc_ovr", "average_precision_macro", "kappa",
 )  # fmt: skip
 FIGURES = (*METRICS, "ece")
-TRIALS = 240
+TRIALS = 400
 MANY_PHOTOS = 100  # from here on half as many trials: they take most of the time
 PICTURE_TRIALS_EACH = 5  # one trial in so many is also resampled by picture
 RESAMPLES = 1000
