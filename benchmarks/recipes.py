@@ -83,6 +83,7 @@ _TESTED = (
     Row("deep_cnn", "`deep_cnn`, our recipe", TEST, _ours("deep_cnn")),
     Row("basic_cnn", "`basic_cnn`, our recipe", TEST, _ours("basic_cnn")),
     Row("resnet18", "`resnet18`, pretrained, our recipe", TEST, _ours("resnet18"), weights_at_hand=False),
+    Row("cell_net-balanced", "`cell_net`, our recipe, balanced colours", TEST, _ours("cell_net", colours="balanced")),
     Row("cell_net-frame", "`cell_net`, our recipe, frame view", TEST, _ours("cell_net", view="frame")),
     Row("deep_cnn-frame", "`deep_cnn`, our recipe, frame view", TEST, _ours("deep_cnn", view="frame")),
     Row(
