@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_two_cells_and_a_text_are_handed_in_answered_and_found_again_by_their_ad
     again = draw(slide=slide.id)
     assert "cells counted" in words(again)
     assert "Refused (1)" in again.selectbox(key="show").options
+
+
+ODD_NAMES = {" .png": "1 picture, .*", "\u202e.png": "1 picture, .*", "a\x1b[31m.png": r"a \[31m", "<b>.png": "<b>"}
+
+
+@pytest.mark.parametrize(("file", "name"), ODD_NAMES.items())
+def test_a_picture_of_any_name_is_taken(file, name, run):
+    app = draw()
+    app.file_uploader[0].upload(file, cell())
+    ran(app)
+    assert not app.error
+    slide = only_slide()
+    assert re.fullmatch(name, slide.name)
+    assert slide.pictures[0].file == file
 
 
 def test_a_zip_is_unpacked_in_memory_and_its_parts_have_rows(run, lab_home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import cv2
@@ -29,6 +30,7 @@ ROW_PX, FILM_PX = 96, 84
 SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
 TOLD = "classify_told"  # session: what a change met with, to be said in the next drawing
 CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
+_drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in memory at its full size, to be drawn
 
 
 def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
@@ -286,14 +288,16 @@ def _belongs(counted: CountedPicture, key: str, name: str) -> bool:
 @st.cache_data(max_entries=24, show_spinner=False)
 def shown(slide: str, stored: str, _slide: Slide, _picture: SlidePicture) -> str:
     """A picture as a data URI, no larger than the page shows it; LabError where it can't be read."""
-    pixels = decode_rgb(_slide.read(_picture))
-    return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
+    with _drawing:
+        pixels = decode_rgb(_slide.read(_picture))
+        return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _small(slide: str, stored: str, box: Box | None, px: int, _slide: Slide, _picture: SlidePicture) -> str:
-    pixels = decode_rgb(_slide.read(_picture))
-    return thumbnail(cut_square(pixels, box) if box else pixels, px)
+    with _drawing:
+        pixels = decode_rgb(_slide.read(_picture))
+        return thumbnail(cut_square(pixels, box) if box else pixels, px)
 
 
 def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) -> str:
@@ -308,6 +312,7 @@ def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) 
 @st.cache_data(max_entries=64, show_spinner=False)
 def cut_out(slide: str, stored: str, box: Box, _slide: Slide, _picture: SlidePicture) -> np.ndarray:
     """What the network is shown of a picture, uint8 side×side×3, at most 320 a side."""
-    cut = cut_square(decode_rgb(_slide.read(_picture)), box)  # a rectangle where the run sees whole pictures
+    with _drawing:
+        cut = cut_square(decode_rgb(_slide.read(_picture)), box)  # a rectangle where the run sees whole pictures
     side = min(320, len(cut))
     return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)

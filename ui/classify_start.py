@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -139,12 +140,14 @@ class _opened:
 
 
 def _name_of(uploads: Sequence[Any]) -> str:
+    """What a slide of these files is called: as their folder, as the only file, or by how many there are, and when."""
     first = PurePosixPath(uploads[0].name)
-    if len(first.parts) > 1:
-        return first.parts[0]
-    if len(uploads) == 1:
-        return first.stem
-    return f"{len(uploads)} pictures, {datetime.now():%d %b %H:%M}"
+    with suppress(LabError):  # a file's name may be made of nothing that can be seen
+        if len(first.parts) > 1:
+            return slides.tidy_name(first.parts[0])
+        if len(uploads) == 1:
+            return slides.tidy_name(first.stem)
+    return f"{shell.counted(len(uploads), 'picture')}, {datetime.now():%d %b %H:%M}"
 
 
 class _Drawn:
