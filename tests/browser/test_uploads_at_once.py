@@ -20,7 +20,7 @@ from bloodcell_core.inference.predictor import Predictor
 from tests.browser.sessions import Person, is_healthy, most_memory
 
 PEOPLE = 20
-LARGE = (1, 8)  # who hands in a camera's picture of 20 megapixels
+LARGE = range(0, PEOPLE, 2)  # who hands in a camera's picture of 20 megapixels
 LABELS = ["neutrophil", "lymphocyte", "monocyte"]
 MOST_MEMORY = 1.5e9  # bytes, of the whole server at its highest
 BUNDLED = runs.BUNDLED  # with cell-net, which the server has; conftest.py hides it inside a test
