@@ -50,9 +50,9 @@ def measure(picture: np.ndarray) -> Colours | None:
     shrunk = min(1.0, MEASURED_SIDE / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA) if shrunk < 1 else picture
     nuclei, lit = stained(small)
-    border = cv2.dilate((~lit).astype(np.uint8), AROUND)
-    smear = (border | cv2.dilate(nuclei, AROUND)) == 0
-    inside = (border == 0) & (cv2.erode(nuclei, INSIDE) > 0)
+    border = cv2.dilate((~lit).astype(np.uint8), AROUND) > 0
+    smear = ~border & (cv2.dilate(nuclei, AROUND) == 0)
+    inside = ~border & (cv2.erode(nuclei, INSIDE) > 0)
     if smear.sum() < 2 * MIN_PIXELS or inside.sum() < MIN_NUCLEUS_PIXELS:
         return None
     green = small[:, :, 1]
@@ -80,8 +80,8 @@ def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
     own = _directions(measured.nucleus, measured.red_cells)
     absorbance = np.log(measured.glass) - LOGARITHMS[pixels.reshape(-1, 3)]
     scaled = absorbance @ (usual @ np.linalg.inv(own)).T
-    balanced = (GLASS * np.exp(-scaled)).clip(0, 255)
-    return np.rint(balanced).astype(np.uint8).reshape(pixels.shape)
+    balanced: np.ndarray = np.rint((GLASS * np.exp(-scaled)).clip(0, 255)).astype(np.uint8)
+    return balanced.reshape(pixels.shape)
 
 
 def _quantile(pixels: np.ndarray, mask: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
