@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import tempfile
 import threading
@@ -28,7 +27,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from benchmarks.bench_review import WATCH, Server
+from benchmarks.bench_review import WATCH
+from benchmarks.server import Server, chromium
 
 PAGES = {"Blood Cell Lab": "", "Browse": "Browse", "Train": "Train", "Compare": "Compare", "Review": "Review",
          "Classify": "Classify"}  # fmt: skip
@@ -88,7 +88,7 @@ def told(what: str, values: list[float], unit: str = "s") -> None:
 
 
 def memory(server: Server, when: str) -> None:
-    maps = Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
+    maps = Path(f"/proc/{server.pid}/maps").read_text(encoding="utf-8")
     torch = "with PyTorch" if "libtorch" in maps else "without PyTorch"
     print(f"| memory of the server {when} | {server.megabytes():.0f} MB, {torch} |", flush=True)
 
@@ -194,16 +194,13 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     home = Path(tempfile.mkdtemp(prefix="bench-dashboard-"))
     filled(home)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     ended = threading.Event()
     threading.Thread(target=looks_alive, args=(home, ended), daemon=True).start()
-    server = Server(home, port)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    server = Server(home, home / "server.log")
+    server.start()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
             measure(browser, server, repeats)
             browser.close()
     finally:

@@ -17,19 +17,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import pandas as pd
-import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.server import Server, chromium
 
 MISTAKES, STEPS, BEFORE = 2000, 60, 1500
 WATCH = """
@@ -83,36 +79,6 @@ def give_verdicts(count: int) -> None:
         record(data, [image], AMBIGUOUS, by="somebody", run="a run")
 
 
-class Server:
-    def __init__(self, home: Path, port: int):
-        self.address = f"http://127.0.0.1:{port}"
-        with open(home / "server.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port),
-                 "--server.headless", "true"],
-                env=os.environ | {"BLOODCELL_HOME": str(home)}, stdout=log, stderr=log,
-            )  # fmt: skip
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5) as answer:
-                    if answer.read() == b"ok":
-                        return
-            except OSError:
-                time.sleep(0.1)
-        raise SystemExit("the server didn't come up")
-
-    def megabytes(self) -> float:
-        return psutil.Process(self.process.pid).memory_info().rss / 2**20
-
-    def processor_seconds(self) -> float:
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
 def opened(browser: Browser) -> Page:
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(120_000)
@@ -161,7 +127,8 @@ def told(what: str, values: list[float]) -> None:
 
 
 def measure(browser: Browser, home: Path, port: int) -> None:
-    server = Server(home, port)
+    server = Server(home, home / "server.log", port)
+    server.start()
     try:
         print(f"server idle: {server.megabytes():.0f} MB", flush=True)
         page = opened(browser)
@@ -207,19 +174,13 @@ def main() -> None:
     if not (home / "runs").exists():
         workspace_with_mistakes(home)
     os.environ["BLOODCELL_HOME"] = str(home)
-    port = args.port
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         print("no verdicts yet")
-        measure(browser, home, port)
+        measure(browser, home, args.port)
         give_verdicts(BEFORE)
         print(f"{BEFORE:,} verdicts in the database")
-        measure(browser, home, port)
+        measure(browser, home, args.port)
         browser.close()
 
 

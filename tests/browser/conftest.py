@@ -4,19 +4,14 @@ Without Chromium they skip and say so; with BLOODCELL_REQUIRE_BROWSER set such a
 """
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.server import Server, chromium
+
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -28,51 +23,15 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    path = chromium()
+    if path is None:
         if os.environ.get("BLOODCELL_REQUIRE_BROWSER"):
             pytest.fail("Chromium isn't installed, and BLOODCELL_REQUIRE_BROWSER asks for it")
         pytest.skip("Chromium isn't installed: the browser tests are left out")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield started
         started.close()
-
-
-class Server:
-    """The app, serving a workspace; it can be killed and started again at the same address."""
-
-    def __init__(self, workspace: Path, log: Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self._workspace, self._log = workspace, log
-
-    def start(self) -> None:
-        # To a file: a pipe that nobody reads would stop the server once it is full.
-        with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py",
-                 "--server.port", str(self.port), "--server.headless", "true"],
-                cwd=ROOT, env=os.environ | {"BLOODCELL_HOME": str(self._workspace)}, stdout=log, stderr=log,
-            )  # fmt: skip
-        _wait_for_health(self.address, self._process)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def kill(self) -> None:
-        """Ends it at once, as a power cut would."""
-        self._process.kill()
-        self._process.wait(20)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        for run in (self._workspace / "runs").glob("*"):  # a worker outlives the server
-            (run / "stop").touch()
 
 
 @pytest.fixture
@@ -90,18 +49,6 @@ def app_server(tmp_path: Path) -> Iterator[Server]:
 def server(app_server: Server) -> str:
     """The address of the app, serving an empty workspace of its own."""
     return app_server.address
-
-
-def _wait_for_health(address: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
-                if answer.read() == b"ok":
-                    return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the server didn't come up")
 
 
 @pytest.fixture
