@@ -4,7 +4,7 @@
 
 A mutant is one change: a comparison, an operator, `and` for `or`, a condition turned round, a number one larger, True
 for False. They are drawn by a seed from all that there are in the named parts; messages, annotations and the tuning
-constants at a module's top are left alone. Each is tried in a copy of the tree with up to three test files that import
+constants at a module's top are left alone. Each is tried in a copy of the tree with a few test files that import
 the changed module (or one that does, where none imports it): those of its name first, then the smallest. So the score
 is a lower limit: the whole suite may notice more. A test file that is red without any change is an error, for it would
 notice everything. Prints one JSON object; what survived is listed to be read, since a change may make no difference to
@@ -32,7 +32,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("bloodcell_core/evaluation", "bloodcell_core/data/splits.py", "bloodcell_core/review")
 PYTEST = ("-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts=", "-m", "not cuda and not slow")
-MOST_TESTS = 3  # files that are run for a mutant
 LONGEST = 300.0  # seconds that one of them may take without any change; a longer one is left out, and told
 NO_TEST = 5  # pytest's answer where a file has none to run, as of a GPU here
 COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "is not": "is", "is": "is not",
@@ -126,8 +125,8 @@ def _parses(source: bytes) -> bool:
     return True
 
 
-def tests_of(path: str) -> list[str]:
-    """Up to MOST_TESTS files that import a module, or else those that import a module that does."""
+def tests_of(path: str, most: int) -> list[str]:
+    """Up to `most` test files that import a module, or else those that import a module that does."""
     module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     tests = sorted((ROOT / "tests").glob("test_*.py"))
     users = {module}
@@ -138,7 +137,7 @@ def tests_of(path: str) -> list[str]:
         }  # fmt: skip
     known = [test for test in tests if _imports(test) & users]
     known.sort(key=lambda test: (module.split(".")[-1] not in test.name, test.stat().st_size))
-    return [test.relative_to(ROOT).as_posix() for test in known[:MOST_TESTS]]
+    return [test.relative_to(ROOT).as_posix() for test in known[:most]]
 
 
 def _imports(path: Path) -> set[str]:
@@ -182,6 +181,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"files or folders; by default {', '.join(PARTS)}")
     parser.add_argument("--mutants", type=int, default=100, help="how many are drawn")
     parser.add_argument("--minutes", type=float, default=30.0, help="none is begun after so many")
+    parser.add_argument("--tests", type=int, default=3, help="test files that are run for a mutant, at the most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
@@ -190,7 +190,7 @@ def main() -> None:
     files = [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     every = [mutant for file in files for mutant in mutants_of(file)]
     drawn = random.Random(args.seed).sample(every, min(args.mutants, len(every)))
-    tests = {path: tests_of(path) for path in {mutant.path for mutant in drawn}}
+    tests = {path: tests_of(path, args.tests) for path in {mutant.path for mutant in drawn}}
     with tempfile.TemporaryDirectory() as aside, ThreadPoolExecutor(args.jobs) as pool:
         trees: Queue[Path] = Queue()
         for number in range(args.jobs):
