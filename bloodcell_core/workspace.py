@@ -24,12 +24,14 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from bloodcell_core.errors import LabError
 SCHEMA_VERSION = 1  # of a run's config.json
 DATASET_VERSION = 2  # of dataset.json and images.parquet; 2 has the facts of each picture
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
 
 
 def home() -> Path:
@@ -65,6 +68,12 @@ def check_name(name: str, what: str) -> str:
 def slug(text: str) -> str:
     """The nearest safe name to any text: 'Blood Cells (1).zip' → 'blood-cells-1-.zip' without odd ends."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:64] or "dataset"
+
+
+def dated_name(what: str = "") -> str:
+    """A new name that tells when it was made and of what, '20260131-235959-cell_net-1f3a': they sort by age."""
+    middle = f"{slug(what)[:LONGEST_MIDDLE]}-" if what else ""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{middle}{secrets.token_hex(2)}"
 
 
 def datasets_dir() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import notes
-from bloodcell_core.cli.output import progress, show, show_notes, title_words
+from bloodcell_core.cli.output import progress, show, show_notes, show_removed, title_words
 from bloodcell_core.cli.parser import family, verb
 from bloodcell_core.data.download import DOWNLOADS
 
@@ -206,4 +206,4 @@ def _data_remove(args: argparse.Namespace) -> None:
     from bloodcell_core.data.dataset import remove
 
     remove(args.name)
-    show({"removed": args.name}, args.json, [f"removed dataset {args.name}"])
+    show_removed("dataset", args.name, args.json)

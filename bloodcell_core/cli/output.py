@@ -70,6 +70,16 @@ def show_notes(kind: str, name: str, told: notes.Notes, as_json: bool) -> None:
     show(facts, as_json, [f"{name}: {title_words(told) or 'no title, no tags'}"])
 
 
+def show_stopping(kind: str, name: str, as_json: bool) -> None:
+    """Prints that a "run" or "study" was asked to stop."""
+    show({kind: name, "stop_requested": True}, as_json, [f"{name} stops at its next batch"])
+
+
+def show_removed(kind: str, name: str, as_json: bool) -> None:
+    """Prints that a "run", "study" or "dataset" is gone."""
+    show({"removed": name}, as_json, [f"removed {kind} {name}"])
+
+
 def weights_words(run: runs.Run) -> str:
     """Where a run's weights come from, in words."""
     if run.is_ensemble:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bloodcell_core import notes, runs
@@ -12,11 +14,14 @@ from bloodcell_core.cli.output import (
     score_lines,
     show,
     show_notes,
+    show_removed,
+    show_stopping,
     split_words,
     title_words,
     weights_words,
 )
 from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.config import TrainConfig
 from bloodcell_core.notes import clean_tags
 
 
@@ -136,7 +141,7 @@ def _runs_stop(args: argparse.Namespace) -> None:
 
     run = runs.find(args.run)
     jobs.request_stop(run)
-    show({"run": run.name, "stop_requested": True}, args.json, [f"{run.name} stops at its next batch"])
+    show_stopping("run", run.name, args.json)
 
 
 def _runs_resume(args: argparse.Namespace) -> int:
@@ -157,11 +162,28 @@ def work_here(run: runs.Run) -> None:
     from bloodcell_core.training import worker
     from bloodcell_core.training.team import this_process
 
-    before = signal.signal(signal.SIGINT, lambda *_: (run.folder / "stop").touch())
-    try:
+    with stopped_by_ctrl_c((run.folder / "stop").touch):
         worker.work(run, say, this_process())
+
+
+@contextmanager
+def stopped_by_ctrl_c(request_stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C asks for a stop meanwhile, instead of breaking off what is at work."""
+    before = signal.signal(signal.SIGINT, lambda *_: request_stop())
+    try:
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def train_and_show(wanted: TrainConfig, detach: bool, as_json: bool) -> int:
+    """Trains a new run, here or in a process of its own, and prints what it is by then; the exit code."""
+    from bloodcell_core.training import jobs
+
+    run = jobs.train_detached(wanted) if detach else jobs.create_run(wanted)
+    if not detach:
+        work_here(run)
+    return show_run(run, as_json, failure=1)
 
 
 def _runs_move(args: argparse.Namespace) -> None:
@@ -178,4 +200,4 @@ def _runs_remove(args: argparse.Namespace) -> None:
 
     run = runs.find(args.run)
     (jobs.withdraw if run.status()["state"] == "queued" else runs.remove)(run)
-    show({"removed": run.name}, args.json, [f"removed run {run.name}"])
+    show_removed("run", run.name, args.json)

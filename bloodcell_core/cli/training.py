@@ -8,7 +8,7 @@ from typing import Any
 
 from bloodcell_core.cli.output import say, show
 from bloodcell_core.cli.parser import add_config_flags, settings_of, verb
-from bloodcell_core.cli.runs import show_group, show_run, work_here
+from bloodcell_core.cli.runs import show_group, train_and_show, work_here
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 
@@ -34,7 +34,7 @@ def add(verbs: Any) -> None:
 def _train(args: argparse.Namespace) -> int:
     wanted = TrainConfig.from_json(settings_of(args))
 
-    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training import worker
     from bloodcell_core.training.team import this_process
 
     if args.estimate:
@@ -47,12 +47,7 @@ def _train(args: argparse.Namespace) -> int:
     if not this_process().leads:
         worker.follow(this_process(), wanted.device)
         return 0
-    if args.detach:
-        run = jobs.train_detached(wanted)
-    else:
-        run = jobs.create_run(wanted)
-        work_here(run)
-    return show_run(run, args.json, failure=1)
+    return train_and_show(wanted, args.detach, args.json)
 
 
 def _cross_validate(args: argparse.Namespace) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from bloodcell_core.cli.output import figure, say, show
+from bloodcell_core.cli.output import figure, say, show, show_removed, show_stopping
 from bloodcell_core.cli.parser import Parser, add_config_flags, add_place_flags, add_set_flag, set_of, settings_of, verb
-from bloodcell_core.cli.runs import show_run, work_here
+from bloodcell_core.cli.runs import stopped_by_ctrl_c, train_and_show
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 
@@ -65,11 +64,8 @@ def _tune(args: argparse.Namespace) -> int:
     else:
         from bloodcell_core.training import search
 
-        before = signal.signal(signal.SIGINT, lambda *_: study.job.request_stop())
-        try:
+        with stopped_by_ctrl_c(study.job.request_stop):
             search.work(study, say)
-        finally:
-            signal.signal(signal.SIGINT, before)
     return _show_study(study, args.json, failure=1)
 
 
@@ -131,15 +127,9 @@ def _tune_show(args: argparse.Namespace) -> None:
 
 
 def _tune_train(args: argparse.Namespace) -> int:
-    from bloodcell_core.training import jobs, studies
+    from bloodcell_core.training import studies
 
-    wanted = replace(studies.find(args.study).best_config(), **set_of(args))
-    if args.detach:
-        run = jobs.train_detached(wanted)
-    else:
-        run = jobs.create_run(wanted)
-        work_here(run)
-    return show_run(run, args.json, failure=1)
+    return train_and_show(replace(studies.find(args.study).best_config(), **set_of(args)), args.detach, args.json)
 
 
 def _tune_stop(args: argparse.Namespace) -> None:
@@ -147,7 +137,7 @@ def _tune_stop(args: argparse.Namespace) -> None:
 
     study = studies.find(args.study)
     studies.request_stop(study)
-    show({"study": study.name, "stop_requested": True}, args.json, [f"{study.name} stops at its next batch"])
+    show_stopping("study", study.name, args.json)
 
 
 def _tune_remove(args: argparse.Namespace) -> None:
@@ -155,4 +145,4 @@ def _tune_remove(args: argparse.Namespace) -> None:
 
     study = studies.find(args.study)
     studies.remove(study)
-    show({"removed": study.name}, args.json, [f"removed study {study.name}"])
+    show_removed("study", study.name, args.json)

@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -40,7 +38,7 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of import is called {kind!r}: there are {', '.join(KINDS)}")
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    name = workspace.dated_name()
     final = workspace.imports_dir() / name
     workspace.sweep_unfinished(final.parent)  # what a server that was killed amid an upload left
     with workspace.new_folder(final) as folder:

@@ -14,11 +14,9 @@ folds needs a cell of each class.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,7 +36,7 @@ from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.evaluation.scoring import predictions_table, score
 from bloodcell_core.inference.limits import ONE_PICTURE, enough
 from bloodcell_core.runs import Run
-from bloodcell_core.training.jobs import LONGEST_MODEL, write_status
+from bloodcell_core.training.jobs import write_config, write_status
 from bloodcell_core.training.prepare import cut_validation
 
 if TYPE_CHECKING:
@@ -271,26 +269,16 @@ def _keep(
 
     from bloodcell_core.models.network import count_parameters
 
-    now = datetime.now(UTC)
-    name = f"{now:%Y%m%d-%H%M%S}-{workspace.slug(config.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
+    name = workspace.dated_name(config.model)
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     with workspace.new_folder(workspace.run_dir(name)) as folder:
-        workspace.write_json(
-            folder / "config.json",
-            {
-                "schema_version": workspace.SCHEMA_VERSION,
-                "created": now.isoformat(timespec="seconds"),
-                "config": config.to_json(),
-                "adapted": {key: facts[key] for key in ("from", "cells", "by_class", "folds", "cells_used")},
-                "classes": run.classes,
-                "data_hash": own.dataset.content_hash,
-                "synthetic": run.synthetic or own.dataset.synthetic,
-                "pretrained": run.pretrained,
-                # no epoch was chosen by them: they tell how far a cell may be from the others
-                "validation_photos": cut_validation(config, own.dataset),
-                "group": "",
-            },
-        )
+        write_config(
+            folder, config, classes=run.classes, data_hash=own.dataset.content_hash,
+            synthetic=run.synthetic or own.dataset.synthetic, pretrained=run.pretrained,
+            # no epoch was chosen by them: they tell how far a cell may be from the others
+            validation_photos=cut_validation(config, own.dataset),
+            adapted={key: facts[key] for key in ("from", "cells", "by_class", "folds", "cells_used")},
+        )  # fmt: skip
         with workspace.write_atomic(folder / "model.safetensors") as temporary:
             temporary.write_bytes(save(weights, {"adapted_from": json.dumps(run.name)}))
         with workspace.write_atomic(folder / "predictions.parquet") as temporary:

@@ -149,14 +149,19 @@ def _told() -> Iterator[None]:
     except IntegrityError:
         raise
     except (SQLAlchemyError, sqlite3.Error, ImportError) as error:  # the driver speaks itself before there are tables
-        try:
-            place = make_url(workspace.database_url()).render_as_string(hide_password=True)
-        except SQLAlchemyError:
-            place = "that BLOODCELL_DB_URL names"
-        why = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
-        if why in ("disk I/O error", "database or disk is full"):  # as SQLite says it where there is no room
-            why += ": is the disk full?"
-        raise LabError(f"the database {place} can't be used: {why}") from None
+        raise refused(error) from None
+
+
+def refused(error: Exception) -> LabError:
+    """What a database that can't be used said, with its name and without its password."""
+    try:
+        place = make_url(workspace.database_url()).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        place = "that BLOODCELL_DB_URL names"
+    why = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+    if why in ("disk I/O error", "database or disk is full"):  # as SQLite says it where there is no room
+        why += ": is the disk full?"
+    return LabError(f"the database {place} can't be used: {why}")
 
 
 _making = threading.Lock()

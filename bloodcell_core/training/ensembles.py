@@ -6,10 +6,8 @@ removed. All its predictions are theirs, averaged, so that its figures cost no f
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from bloodcell_core.evaluation.comparison import check_comparable, side_of
 from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
 from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
-from bloodcell_core.training.jobs import write_status
+from bloodcell_core.training.jobs import write_config, write_status
 
 SHARED = ("data", "folds", "fold", "fold_over")
 """Settings that say which pictures a run is tested on: those that members must have in common."""
@@ -75,29 +73,20 @@ def create_ensemble(members: Sequence[Run], name: str = "", group: str = "") -> 
     they are at least half of each member's: members of different seeds have next to none, and it stays 1.
     """
     check_members(members)
-    now = datetime.now(UTC)
-    name = name or f"{now:%Y%m%d-%H%M%S}-{ENSEMBLE}-{secrets.token_hex(2)}"
+    name = name or workspace.dated_name(ENSEMBLE)
     if workspace.check_name(name, "run") in (*RESERVED, *bundled_names()):
         raise LabError(f"an ensemble can't be called {name!r}: that name means another run")
     first = members[0]
     table, temperature = _predictions(members)
     with workspace.new_folder(workspace.run_dir(name)) as folder:
-        workspace.write_json(
-            folder / "config.json",
-            {
-                "schema_version": workspace.SCHEMA_VERSION,
-                "created": now.isoformat(timespec="seconds"),
-                "config": _config(first).to_json(),
-                "members": [_facts(member) for member in members],
-                "classes": first.classes,
-                "data_hash": first.data_hash,
-                "synthetic": any(member.synthetic for member in members),
-                "pretrained": any(member.pretrained for member in members),
-                # what no member was trained on
-                "validation_photos": sorted(set.intersection(*(set(member.validation_photos) for member in members))),
-                "group": group,
-            },
-        )
+        write_config(
+            folder, _config(first), classes=first.classes, data_hash=first.data_hash,
+            synthetic=any(member.synthetic for member in members),
+            pretrained=any(member.pretrained for member in members),
+            # what no member was trained on
+            validation_photos=sorted(set.intersection(*(set(member.validation_photos) for member in members))),
+            group=group, members=[_facts(member) for member in members],
+        )  # fmt: skip
         with workspace.write_atomic(folder / "predictions.parquet") as temporary:
             table.to_parquet(temporary, index=False)
         workspace.write_json(folder / "summary.json", _summary(members, table, temperature))
@@ -119,7 +108,7 @@ def create_group_ensemble(groups: Sequence[Group]) -> Group:
     each = [[group.runs[fold] for group in groups] for fold in range(1, folds.pop() + 1)]
     for members in each:
         check_members(members)
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{ENSEMBLE}-cv{len(each)}-{secrets.token_hex(2)}"
+    name = workspace.dated_name(f"{ENSEMBLE}-cv{len(each)}")
     return Group(name, {fold: create_ensemble(members, group=name) for fold, members in enumerate(each, 1)})
 
 

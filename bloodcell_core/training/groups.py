@@ -7,11 +7,9 @@ whose process was killed is finished from what is there. Imports no torch by its
 
 from __future__ import annotations
 
-import secrets
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -26,7 +24,7 @@ from bloodcell_core.training import jobs
 from bloodcell_core.training.prepare import cut_validation
 
 FOLDS = 5
-LONGEST_MODEL = 32  # letters of the network's name in a group's name, which may have 64
+LONGEST_MODEL = 32  # letters of the network's name in a group's name, so that the number of folds has room
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> 
     for one in each:
         cut_validation(one, dataset)
     model = workspace.slug(config.model)[:LONGEST_MODEL]
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}-cv{folds}-{secrets.token_hex(2)}"
+    name = workspace.dated_name(f"{model}-cv{folds}")
     return Group(name, {1: jobs.create_run(each[0], name)})
 
 

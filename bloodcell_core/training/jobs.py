@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -25,8 +24,6 @@ from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import MODELS, model_info, network_settings
 from bloodcell_core.runs import ENDED, LABELS_FILE, Run
 from bloodcell_core.training.prepare import cut_validation, split_rows
-
-LONGEST_MODEL = 40  # letters of the network's name in a run's name, which may have 64
 
 WITHDRAW_SECONDS = 5.0  # that a waiting worker has to see that it is no longer wanted
 
@@ -48,23 +45,13 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     for split, used in (("train", "training"), ("val", "validation")):
         if overlay and not len(rows[split]):
             raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
-    now = datetime.now(UTC)
-    name = f"{now:%Y%m%d-%H%M%S}-{workspace.slug(config.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
+    name = workspace.dated_name(config.model)
     with workspace.new_folder(workspace.run_dir(name)) as folder:
-        workspace.write_json(
-            folder / "config.json",
-            {
-                "schema_version": workspace.SCHEMA_VERSION,
-                "created": now.isoformat(timespec="seconds"),
-                "config": config.to_json(),
-                "classes": dataset.classes,
-                "data_hash": dataset.content_hash,
-                "synthetic": dataset.synthetic,
-                "pretrained": model_info(config.model).pretrained and config.weights != "none",
-                "validation_photos": validation_photos,
-                "group": group,
-            },
-        )
+        write_config(
+            folder, config, classes=dataset.classes, data_hash=dataset.content_hash, synthetic=dataset.synthetic,
+            pretrained=model_info(config.model).pretrained and config.weights != "none",
+            validation_photos=validation_photos, group=group,
+        )  # fmt: skip
         if overlay:
             workspace.write_json(folder / LABELS_FILE, overlay.to_json())
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
@@ -110,6 +97,36 @@ def device_queue(wanted: str) -> str:
         driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
         return "cuda-0" if driver else "cpu"
     return "cuda-0" if wanted == "cuda" else wanted.replace(":", "-")
+
+
+def write_config(
+    folder: Path,
+    config: TrainConfig,
+    *,
+    classes: list[str],
+    data_hash: str,
+    synthetic: bool,
+    pretrained: bool,
+    validation_photos: list[str],
+    group: str = "",
+    **more: Any,
+) -> None:
+    """Writes the config.json of a new run, which `Run` reads; `more` is what only some kinds of run have."""
+    workspace.write_json(
+        folder / "config.json",
+        {
+            "schema_version": workspace.SCHEMA_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "config": config.to_json(),
+            "classes": classes,
+            "data_hash": data_hash,
+            "synthetic": synthetic,
+            "pretrained": pretrained,
+            "validation_photos": validation_photos,
+            "group": group,
+        }
+        | more,
+    )
 
 
 def write_status(folder: Path, **changes: Any) -> None:

@@ -10,7 +10,6 @@ the validation loss, on one set of photos that is the same for all. The test spl
 from __future__ import annotations
 
 import math
-import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -34,7 +33,6 @@ PLAN = "blood-cell-lab"  # the attribute that tells our studies from others in a
 TRIALS, MOST_TRIALS, MOST_MINUTES = 20, 10_000, 60 * 24 * 30
 IMPORTANCE_TRIALS = 5  # that must have gone to their end before a share of each setting means anything
 RATES = 10.0  # the learning rate is drawn from a tenth to ten times what the search starts from
-LONGEST_MODEL = 40  # letters of the network's name in a study's name, which may have 64
 
 
 class Range(NamedTuple):
@@ -246,8 +244,7 @@ def create(
     overlay = of_config(settings, dataset)
     rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
     validation = dataset.pictures.loc[rows["val"]]
-    now = datetime.now(UTC)
-    name = name or f"{now:%Y%m%d-%H%M%S}-{workspace.slug(settings.model)[:LONGEST_MODEL]}-{secrets.token_hex(2)}"
+    name = name or workspace.dated_name(settings.model)
     with workspace.new_folder(workspace.search_dir(name)) as folder:
         background.Job(folder, "").tell(state="starting", reason="")
         try:
@@ -262,7 +259,7 @@ def create(
             "classes": dataset.classes,
             "data_hash": dataset.content_hash,
             "synthetic": dataset.synthetic,
-            "created": now.isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "validation": {
                 "pictures": len(validation),
                 "photos": validation.photo.nunique() if dataset.photos_known else None,
@@ -356,9 +353,10 @@ def _load(name: str) -> Any:
 def _storage() -> Any:
     """The database as Optuna sees it; LabError names it where it can't be used."""
     import optuna
-    from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
+
+    from bloodcell_core.labels.database import refused
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = workspace.database_url()
@@ -368,8 +366,4 @@ def _storage() -> Any:
         with FileLock(workspace.lock_file("database")):
             return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.OptunaError) as error:
-        try:
-            place = make_url(url).render_as_string(hide_password=True)
-        except SQLAlchemyError:
-            place = "that BLOODCELL_DB_URL names"
-        raise LabError(f"the database {place} can't be used: {str(error).splitlines()[0][:200]}") from None
+        raise refused(error) from None
