@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import mutation_score
-from benchmarks.mutation_score import ROOT, mutants_of, run_tests, tests_of
+from benchmarks.mutation_score import ROOT, mutants_of, run_tests
 
 SOURCE = '''"""Ein Maß."""
 LIMIT = 3
@@ -56,8 +56,8 @@ def test_messages_and_tuning_constants_are_left_alone(changed: list[str]) -> Non
 
 
 def test_the_tests_of_a_module_s_own_name_come_first() -> None:
-    assert tests_of("bloodcell_core/review/queue.py", 3)[0] == "tests/test_queue.py"
-    found = tests_of("bloodcell_core/evaluation/metrics.py", 2)
+    assert mutation_score.tests_of("bloodcell_core/review/queue.py", 3)[0] == "tests/test_queue.py"
+    found = mutation_score.tests_of("bloodcell_core/evaluation/metrics.py", 2)
     assert found[0] == "tests/test_metrics.py"
     assert len(found) == 2
     assert all((ROOT / name).is_file() for name in found)
