@@ -43,7 +43,7 @@ def opened_slide(slide_id: str) -> None:
         return
     st.session_state[classify_slide.SEEN] = slide
     classify_slide.head(slide, chosen.run)
-    classify_slide.say_told()
+    classify_slide.say_told(slide)
     classes = chosen.run.classes
     parts = {view: [one for one in pictures if classify_slide.view_of(one) == view] for view in VIEWS}
     offered = [view for view in VIEWS if parts[view]]

@@ -28,7 +28,7 @@ MANY = 8  # pictures from which on a bar tells how far it is
 ROWS, FIELDS = 25, 24  # a page
 ROW_PX, FILM_PX = 96, 84
 SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
-TOLD = "classify_told"  # session: what a change met with, to be said in the next drawing
+TOLD = "classify_told"  # session: a slide's id, and what its last change met with
 CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
 _drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in memory at its full size, to be drawn
 
@@ -84,10 +84,11 @@ def _rename(slide: Slide) -> None:
 
 
 def _keep_name(slide: Slide, name: str) -> None:
+    st.session_state.pop(TOLD, None)
     try:
         slides.rename(slide, name)
     except LabError as error:
-        st.session_state[TOLD] = str(error)
+        st.session_state[TOLD] = slide.id, str(error)
 
 
 def _delete(slide: Slide) -> None:
@@ -114,6 +115,7 @@ def change(act: Act, number: int, classes: Sequence[str]) -> None:
     if do == "select":
         classify.spot(CHOSEN)[number] = cell
         return
+    st.session_state.pop(TOLD, None)
     try:
         if do == "undo":
             st.session_state[SEEN] = slides.undo(seen)
@@ -129,21 +131,24 @@ def change(act: Act, number: int, classes: Sequence[str]) -> None:
         if do == "add":
             classify.spot(CHOSEN)[number] = now.corrections[-1].cell
     except LabError as error:
-        st.session_state[TOLD] = str(error)
+        st.session_state[TOLD] = seen.id, str(error)
 
 
 def change_all(changes: Sequence[Correction]) -> None:
     """Makes several corrections as one, which one undoing takes back."""
+    st.session_state.pop(TOLD, None)
+    seen: Slide = st.session_state[SEEN]
     try:
-        st.session_state[SEEN] = slides.correct(st.session_state[SEEN], changes)
+        st.session_state[SEEN] = slides.correct(seen, changes)
     except LabError as error:
-        st.session_state[TOLD] = str(error)
+        st.session_state[TOLD] = seen.id, str(error)
 
 
-def say_told() -> None:
-    """Shows, once, what the last change met with."""
-    if told := st.session_state.pop(TOLD, None):
-        st.warning(shell.plain(told), icon=":material/sync_problem:")
+def say_told(slide: Slide) -> None:
+    """Shows what the last change met with, until the next one: a drawing may be cut short before it is read."""
+    of, words = st.session_state.get(TOLD, ("", ""))
+    if of == slide.id:
+        st.warning(shell.plain(words), icon=":material/sync_problem:")
 
 
 # Fields
