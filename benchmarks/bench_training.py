@@ -37,7 +37,7 @@ from torch.nn import functional
 
 from benchmarks.ways import BATCH, SIZE, batches, begin, image_folder, plain_step, scratch_workspace, unpack
 from bloodcell_core.config import PLAIN, TrainConfig
-from bloodcell_core.device import Device, choose_device
+from bloodcell_core.device import Device, choose_device, keep_freed_memory
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, to_input
 from bloodcell_core.models.network import build_network
@@ -150,6 +150,8 @@ def measure(kind: str, network: str, batch: int, chosen: argparse.Namespace) -> 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = choose_device(chosen.device)
+    if not kind.startswith("original"):
+        keep_freed_memory()  # as a worker does
     turns = Turns(device)
     asked = {"data": chosen.data, "model": network, "size": SIZE, "batch_size": batch, "device": chosen.device}
     config = TrainConfig(**PLAIN | asked)

@@ -103,7 +103,7 @@ class Reader:
 
             return studies.names()[0]
         if word == "3f9a":  # a picture's id; the paper calls it a monocyte
-            return tested(runs.find("latest"))[0]
+            return pictures_tested(runs.find("latest"))[0]
         if word == "17":  # a verdict's number, as `review set` has just told it
             return re.findall(r"\d+", self.said)[0]
         return word
@@ -153,11 +153,11 @@ def a_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
             worker.work(run, say=lambda line: None)
         for run in groups.unfinished(groups.create_group(TrainConfig.from_json(settings), folds=2)):
             worker.work(run, say=lambda line: None)
-        assert main(["review", "set", "latest", tested(runs.find("latest"))[-1], "ambiguous"]) == 0
+        assert main(["review", "set", "latest", pictures_tested(runs.find("latest"))[-1], "ambiguous"]) == 0
     return home
 
 
-def tested(run: runs.Run) -> list[str]:
+def pictures_tested(run: runs.Run) -> list[str]:
     """The ids of a run's test pictures that aren't labelled as monocytes."""
     table = run.predictions().query("split == 'test' and label.str.lower() != 'monocyte'")
     return [str(image_id) for image_id in table.image_id]

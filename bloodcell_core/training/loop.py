@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.device import Device, keep_freed_memory
+from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import predict_logits, to_input
@@ -148,8 +148,6 @@ def train(
     network = state.network
     if words := team.share_statistics(network, device.is_cuda):
         hooks.note(words)
-    if not device.is_cuda:
-        keep_freed_memory()
     channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps = config.epochs * steps_per_epoch(config, len(training))
     steps_before = state.epoch * steps_per_epoch(config, len(training))

@@ -271,7 +271,10 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 
 def main(arguments: list[str]) -> int:
     """Trains the run whose folder is given; the exit code."""
+    from bloodcell_core.device import keep_freed_memory
+
     folder = Path(arguments[0])
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
     try:
         state = work(Run(folder.name), say=lambda line: print(line, flush=True))

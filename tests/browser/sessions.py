@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import requests
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -15,7 +16,14 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from websockets.asyncio.client import connect
 
+T = TypeVar("T")
 PATIENCE = 280  # seconds for one answer of the server: shorter than what a hung test would wait
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives, run in a thread of its own: Playwright keeps an event loop running in the tests' thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 class Person:

@@ -168,5 +168,7 @@ def test_two_windows_on_one_cell(lab_with_run: Path, open_page):
     theirs.keyboard.press("2")
     expect(theirs.get_by_text("changed in another window")).to_be_visible()
     expect(theirs.locator(".box").nth(0)).to_contain_text("Eosinophil ✓")
+    settled(theirs)
+    theirs.locator(".box").nth(0).focus()
     theirs.keyboard.press("2")  # said again, now that it is seen
     expect(theirs.locator(".box").nth(0)).to_contain_text("Lymphocyte ✓")

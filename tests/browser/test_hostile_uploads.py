@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from bloodcell_core.inference import slides
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.inference.slides import Slide
 from tests import hostile
-from tests.browser.sessions import Person, as_sent, is_healthy, most_memory
+from tests.browser.sessions import Person, as_sent, is_healthy, most_memory, run_apart
 from tests.hostile.kit import ALLOWED, Hostile, cell, encoded, snapshot
 
 MOST_MEMORY = 1.5e9  # bytes
@@ -60,7 +59,7 @@ def test_the_server_is_well_after_the_whole_corpus(around: Path, app_server, mon
         async with Person(app_server.address) as person:
             await person.hand_in([("good.png", good)])
 
-    asyncio.run(one_after_another())
+    run_apart(one_after_another())
     assert is_healthy(app_server.address)
     assert most_memory(app_server.pid) < MOST_MEMORY, f"{most_memory(app_server.pid) / 1e9:.2f} GB"
     print(f"{most_memory(app_server.pid) / 1e9:.2f} GB")

@@ -17,7 +17,7 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.predictor import Predictor
-from tests.browser.sessions import Person, is_healthy, most_memory
+from tests.browser.sessions import Person, is_healthy, most_memory, run_apart
 
 PEOPLE = 20
 LARGE = range(0, PEOPLE, 2)  # who hands in a camera's picture of 20 megapixels
@@ -50,7 +50,7 @@ def test_twenty_uploads_at_once(app_server, tmp_path: Path, monkeypatch: pytest.
             *(one_of_many(app_server.address, f"{n}.png", each, ready) for n, each in enumerate(data))
         )
 
-    shown = asyncio.run(all_at_once())
+    shown = run_apart(all_at_once())
     memory = most_memory(app_server.pid)
     print(f"{memory / 1e9:.2f} GB")
     assert is_healthy(app_server.address)
