@@ -1,6 +1,6 @@
 """What it is worth to keep freed memory: `python -m benchmarks.bench_freed_memory [--networks …] [--rounds N]`.
 
-Training steps of 32 pictures on a CPU, without and with `device.keep_freed_memory`, each measure a process of its own
+Training steps of 32 pictures on a CPU, without and with `keep_freed_memory`, each measure a process of its own
 (the setting can't be taken back), in turn. Told are seconds a step, and the processor's time a step for the program and
 for the system: the latter is what fetching and clearing pages costs.
 """
@@ -18,7 +18,7 @@ import time
 import torch
 from torch.nn import functional
 
-from bloodcell_core.device import keep_freed_memory
+from bloodcell_core.background import keep_freed_memory
 from bloodcell_core.models.network import build_network
 
 BATCH, CLASSES, WARM_UP = 32, 4, 3

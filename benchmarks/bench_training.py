@@ -36,8 +36,9 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.ways import BATCH, SIZE, batches, begin, image_folder, plain_step, scratch_workspace, unpack
+from bloodcell_core.background import keep_freed_memory
 from bloodcell_core.config import PLAIN, TrainConfig
-from bloodcell_core.device import Device, choose_device, keep_freed_memory
+from bloodcell_core.device import Device, choose_device
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, to_input
 from bloodcell_core.models.network import build_network

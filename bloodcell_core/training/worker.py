@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import StopRequested
+from bloodcell_core.background import StopRequested, keep_freed_memory
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
@@ -271,8 +271,6 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 
 def main(arguments: list[str]) -> int:
     """Trains the run whose folder is given; the exit code."""
-    from bloodcell_core.device import keep_freed_memory
-
     folder = Path(arguments[0])
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
