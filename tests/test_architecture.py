@@ -45,6 +45,7 @@ FIRST_PAINT = (
     "bloodcell_core.training.jobs",
     "bloodcell_core.training.groups",
     "bloodcell_core.training.studies",
+    "bloodcell_core.training.worker",  # one that waits for its device takes little memory
     "bloodcell_core.inference.adaptation_jobs",
     "bloodcell_core.inference.limits",
     "bloodcell_core.inference.slides",
