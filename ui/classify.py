@@ -12,7 +12,6 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.runs import Run
 from ui import lab, shell
@@ -128,13 +127,6 @@ class Shared:
     def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
         with _turns:
             return self._loaded.classify_squares(picture, boxes)
-
-
-def show_failure(error: Exception) -> None:
-    """Says what went wrong in the line that the error carries; what isn't ours to explain goes to the server's log."""
-    if not isinstance(error, LabError | OSError):
-        raise error
-    shell.show_error(str(error))
 
 
 def spot(key: str) -> dict[str, Any]:

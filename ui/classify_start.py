@@ -26,7 +26,6 @@ MANY = 16  # pictures from which on a bar tells how far storing them is
 MAX_UPLOAD = 512  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
 DROP = "classify_drop"  # session: how often the drop zone was emptied
-UPLOADED = "classify_uploaded"  # session: a new slide, to be opened
 
 
 def start(run: str) -> None:

@@ -201,13 +201,7 @@ def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
         return list(pool.map(draw, rows))
 
 
-def tiles(
-    data: Dataset,
-    rows: Sequence[int],
-    view: str,
-    captions: Iterable[str] | None = None,
-    colour_by: str = "label",
-) -> list[Tile]:
+def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str] | None = None) -> list[Tile]:
     """Gallery tiles of some rows of a dataset's pictures; the border is the class's colour."""
     part = data.pictures.loc[list(rows)]
     colours = css_colours(data.classes)
