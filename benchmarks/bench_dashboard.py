@@ -5,34 +5,42 @@ more all the while. Each figure is the median, least and most of the repeats; ai
 
 1. Memory of the server, and whether PyTorch is loaded: when it has started, and after each page that needs none.
 2. First paint: seconds from asking a warm server for a page until the page's title is drawn (1 s), and until its script
-   has ended; in a browser that keeps nothing, as on a first visit, and in one that has Streamlit's own program already.
+   has ended; in a browser that keeps nothing, as on a first visit, and in one with a profile on disk that has been
+   here before, which keeps Streamlit's own program. In the same rounds an *empty page*: an app whose pages are a title
+   and nothing else, which is what Streamlit takes by itself; and what the page takes more than that in its round.
 3. Page switch: from the click in the sidebar until the new title is drawn (0.5 s).
-4. A gallery of 300: from asking for the page until 300 pictures stand on it and those in the window are loaded (1.5 s).
-5. A live tick: milliseconds from the browser's request to the server's last answer (100 ms).
-6. Ten sessions on the ticking page at once: first paint of Browse for one more.
+4. A gallery of 300: from asking for the page until 300 pictures stand on it and those in the window are loaded (1.5 s),
+   and what the server sent for it.
+5. A live tick: milliseconds from the browser's request to the server's last answer, the server's processor time for it
+   (100 ms), and the bytes that it sends; with 2,000 steps told, and with 100,000.
+6. The chart of 100,000 steps: milliseconds between two pictures on the screen (16.7 is the screen's own rate) while one
+   looks closer and wider, drags across and points along it, and the server ticks; and until a zoom is answered in full.
+7. Ten sessions on the ticking page at once: first paint of Browse for one more, its page switches, and how long the ten
+   wait for their own ticks.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from benchmarks.bench_review import WATCH
+from benchmarks.pages_workspace import EMPTY, MANY_STEPS, STEPS, Training, empty_app, filled
 from benchmarks.server import Server, chromium
 
 PAGES = {"Blood Cell Lab": "", "Browse": "Browse", "Train": "Train", "Compare": "Compare", "Review": "Review",
          "Classify": "Classify"}  # fmt: skip
-SESSIONS, TICKS, STEPS = 10, 20, 2000
+FLAGS = ["--no-sandbox", "--disable-gpu"]
+VISITS = 3  # after which a browser keeps programs in the form that its machine runs
+SESSIONS, TICKS = 10, 20
 GALLERY = """() => {
   const roots = [document, ...[...document.querySelectorAll("*")].map((each) => each.shadowRoot).filter(Boolean)];
   const images = roots.flatMap((root) => [...root.querySelectorAll("img")]);
@@ -40,62 +48,32 @@ GALLERY = """() => {
   return images.length >= 300 && seen.every((each) => each.complete && each.naturalWidth > 0);
 }"""
 SETTLED = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+FRAMES = """() => {
+  window.frames_ = [];
+  const seen = (now) => { window.frames_.push(now); if (window.frames_.length) requestAnimationFrame(seen); };
+  requestAnimationFrame(seen);
+}"""
+SEEN_FRAMES = """() => {
+  const frames = window.frames_.slice();
+  window.frames_.length = 0;
+  window.frames_.push = () => 0;  // the last one that was asked for ends it
+  return frames.slice(1).map((now, place) => now - frames[place]);
+}"""
 
 
-def filled(home: Path) -> None:
-    """Makes the dataset and the two runs; half a minute."""
-    os.environ["BLOODCELL_HOME"] = str(home)
-    from bloodcell_core.config import PRESETS, TrainConfig
-    from bloodcell_core.data.importing import make_demo
-    from bloodcell_core.training import jobs, worker
-
-    make_demo("demo", per_class=100, seed=3)
-    settings = PRESETS["quick look"] | {"epochs": 2, "pictures_per_epoch": 64}
-    run = jobs.create_run(TrainConfig(data="demo", model="basic_cnn", **settings))
-    worker.work(run, say=lambda line: None)
-    shutil.copytree(run.folder, at_work(home))
-    for ended in ("summary.json", "predictions.parquet"):
-        (at_work(home) / ended).unlink()
-    jobs.write_status(at_work(home), state="running", step=STEPS, total_steps=100 * STEPS)
-    with open(at_work(home) / "metrics.jsonl", "w", encoding="utf-8") as file:
-        file.writelines(map(event, range(1, STEPS + 1)))
-
-
-def at_work(home: Path) -> Path:
-    return home / "runs" / "29990101-000000-basic_cnn-live"
-
-
-def event(step: int) -> str:
-    return json.dumps({"event": "step", "step": step, "loss": 1 / step**0.1, "seconds": 0.01}) + "\n"
-
-
-def looks_alive(home: Path, ended: threading.Event) -> None:
-    """Holds the lock of the run that looks as if it were training, and adds ten steps a second."""
-    from filelock import FileLock
-
-    with FileLock(at_work(home) / "worker.lock"), open(at_work(home) / "metrics.jsonl", "a", encoding="utf-8") as file:
-        step = STEPS
-        while not ended.wait(0.1):
-            step += 1
-            file.write(event(step))
-            file.flush()
-
-
-def told(what: str, values: list[float], unit: str = "s") -> None:
-    digits = 2 if unit == "s" else 0
-    least, middle, most = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
-    print(f"| {what} | {middle} ({least} to {most}) {unit} |", flush=True)
-
-
-def memory(server: Server, when: str) -> None:
-    maps = Path(f"/proc/{server.pid}/maps").read_text(encoding="utf-8")
-    torch = "with PyTorch" if "libtorch" in maps else "without PyTorch"
-    print(f"| memory of the server {when} | {server.megabytes():.0f} MB, {torch} |", flush=True)
+# ---- Somebody who looks ------------------------------------------------------------------------------------
 
 
 def visitor(browser: Browser) -> BrowserContext:
     """Somebody at a browser of their own, with nothing in it yet."""
     return browser.new_context(viewport={"width": 1440, "height": 900})
+
+
+def known_visitor(playwright: Playwright, profile: Path) -> BrowserContext:
+    """Somebody whose browser keeps what it has loaded, on disk, as people's do."""
+    return playwright.chromium.launch_persistent_context(
+        profile, executable_path=chromium(), args=FLAGS, viewport={"width": 1440, "height": 900}
+    )
 
 
 def opened(context: BrowserContext) -> Page:
@@ -107,6 +85,10 @@ def opened(context: BrowserContext) -> Page:
 
 def heading(page: Page, title: str) -> None:
     page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+
+
+def settled(page: Page) -> None:
+    page.wait_for_selector(SETTLED)
 
 
 def timed(context: BrowserContext, address: str, path: str, *until: Callable[[Page], object]) -> list[float]:
@@ -128,53 +110,167 @@ def first_visit(browser: Browser, address: str, path: str, *until: Callable[[Pag
         return timed(context, address, path, *until)
 
 
-def measure(browser: Browser, server: Server, repeats: int) -> None:
-    memory(server, "that has started")
-    known = visitor(browser)
-    for path in ("Browse", "Train", "Compare", "Review"):
-        timed(known, server.address, path, lambda page: page.wait_for_selector(SETTLED))
-        memory(server, f"after {path}")
-    for path in ("", "Classify"):
-        timed(known, server.address, path, lambda page: page.wait_for_selector(SETTLED))
-    memory(server, "after every page")
-    for title, path in PAGES.items():
-        ends = [(lambda page, title=title: heading(page, title)), lambda page: page.wait_for_selector(SETTLED)]
-        ends = ends[:1] if path == "Train" else ends
-        times = [first_visit(browser, server.address, path, *ends) for _ in range(repeats)]
-        told(f"first paint of {path or 'the home page'}", [each[0] for each in times])
-        told("– of it until the browser first asked the server", [each[-1] for each in times])
-        again = [timed(known, server.address, path, *ends) for _ in range(repeats)]
-        told("– in a browser that has been here before", [each[0] for each in again])
-        if path != "Train":  # which is at work all the time
-            told(f"{path or 'the home page'}, its script ended", [each[1] for each in times])
-    shown = [lambda page: page.wait_for_function(GALLERY, polling=20)]
-    gallery = [first_visit(browser, server.address, "Browse", *shown)[0] for _ in range(repeats)]
-    told("a gallery of 300, asked for by its address", gallery)
-    gallery = [timed(known, server.address, "Browse", *shown)[0] for _ in range(repeats)]
-    told("– in a browser that has been here before", gallery)
+def told(what: str, values: Sequence[float], unit: str = "s") -> None:
+    digits = 2 if unit == "s" else 0
+    least, middle, most = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    print(f"| {what} | {middle} ({least} to {most}) {unit} |", flush=True)
 
-    page = opened(visitor(browser))
-    page.goto(f"{server.address}/Browse")
-    heading(page, "Browse")
-    switches: list[float] = []
+
+def memory(server: Server, when: str) -> None:
+    maps = Path(f"/proc/{server.pid}/maps").read_text(encoding="utf-8")
+    torch = "with PyTorch" if "libtorch" in maps else "without PyTorch"
+    print(f"| memory of the server {when} | {server.megabytes():.0f} MB, {torch} |", flush=True)
+
+
+# ---- What is measured --------------------------------------------------------------------------------------
+
+
+def first_paints(browser: Browser, known: BrowserContext, server: Server, empty: Server, repeats: int) -> None:
+    """Every page and the empty ones, in turn, `repeats` times."""
+    ends = {path: [(lambda page, title=title: heading(page, title)), settled] for title, path in PAGES.items()}
+    ends["Train"].pop()  # whose script is at work all the time
+    nothing = [lambda page: heading(page, EMPTY)]
+    first: dict[str, list[list[float]]] = {path: [] for path in (*ends, "empty", "empty home")}
+    again: dict[str, list[list[float]]] = {path: [] for path in first}
+    for path in (*PAGES.values(), *PAGES.values(), *PAGES.values()):
+        timed(known, server.address, path, ends[path][0])
+        timed(known, empty.address, EMPTY if path else "", *nothing)
     for _ in range(repeats):
+        for path in ends:
+            first[path].append(first_visit(browser, server.address, path, *ends[path]))
+            again[path].append(timed(known, server.address, path, *ends[path]))
+        for name, path in (("empty", EMPTY), ("empty home", "")):
+            first[name].append(first_visit(browser, empty.address, path, *nothing))
+            again[name].append(timed(known, empty.address, path, *nothing))
+    for name in ("empty home", "empty"):
+        told(f"first paint of {'an empty page' if name == 'empty' else 'an empty home page'}",
+             [each[0] for each in first[name]])  # fmt: skip
+        told("– of it until the browser first asked the server", [each[-1] for each in first[name]])
+        told("– in a browser that has been here before", [each[0] for each in again[name]])
+    for path in ends:
+        title, beside = path or "the home page", "empty" if path else "empty home"
+        for where, times in (("", first), ("– in a browser that has been here before", again)):
+            told(where or f"first paint of {title}", [each[0] for each in times[path]])
+            more = [1000 * (ours[0] - none[0]) for ours, none in zip(times[path], times[beside], strict=True)]
+            told("– more than the empty page in its round", more, "ms")
+        if len(ends[path]) > 1:
+            told(f"{title}, its script ended", [each[1] for each in first[path]])
+
+
+def gallery(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:
+    sent: list[float] = []
+    ends = [lambda page: page.wait_for_function(GALLERY, polling=20),
+            lambda page: sent.append(page.evaluate("() => window.bytes / 1000"))]  # fmt: skip
+    first = [first_visit(browser, server.address, "Browse", *ends)[0] for _ in range(repeats)]
+    told("a gallery of 300, asked for by its address", first)
+    told("– in a browser that has been here before",
+         [timed(known, server.address, "Browse", *ends)[0] for _ in range(repeats)])  # fmt: skip
+    told("– sent for it over the socket", sent, "kB")
+
+
+def switches(page: Page, rounds: int) -> list[float]:
+    seconds = []
+    for _ in range(rounds):
         for title in ("Compare", "Review", "Classify", "Train", "Browse"):
             page.wait_for_timeout(1500)
             start = time.perf_counter()
             page.get_by_test_id("stSidebar").get_by_role("link", name=title).click()
             heading(page, title)
-            switches.append(time.perf_counter() - start)
-    told("page switch", switches)
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def ticks(page: Page, server: Server, steps: str) -> None:
+    """Of a Train page that has come to rest but for its ticks."""
+    waits, sent, seconds = [], [], server.processor_seconds()
+    begun = time.perf_counter()
+    for _ in range(TICKS):
+        wait, size = tick(page)
+        waits.append(wait)
+        sent.append(size)
+    told(f"a live tick, {steps} steps, request to last answer", waits, "ms")
+    told("– sent for it", sent, "kB")
+    # Between two ticks that are looked at another may pass
+    spent = (server.processor_seconds() - seconds) / ((time.perf_counter() - begun) / 1.5)
+    print(f"| – processor time of the server for each | about {1000 * spent:.0f} ms |", flush=True)
+
+
+def tick(page: Page) -> tuple[float, float]:
+    """Milliseconds that a tick takes, and thousands of bytes."""
+    page.evaluate("() => { window.sent.length = window.got.length = window.bytes = 0; }")
+    page.wait_for_function("() => window.sent.length && performance.now() - Math.max(...window.got, 0) > 400"
+                           " && window.got.some((at) => at > window.sent[0])", polling=50)  # fmt: skip
+    return page.evaluate("() => [Math.max(...window.got) - window.sent[0], window.bytes / 1000]")
+
+
+def long_curves(page: Page) -> None:
+    """What a hand at the chart of many steps sees of it."""
+    chart = page.get_by_label("Loss over the epochs")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box
+    across = [box["x"] + share * box["width"] for share in (0.3, 0.8)]
+    middle = box["y"] + box["height"] / 2
+
+    def point() -> None:
+        page.mouse.move(across[0], middle)
+        page.mouse.move(across[1], middle + 20, steps=120)
+
+    def drag() -> None:
+        page.mouse.move(across[0], middle)
+        page.mouse.down()
+        page.mouse.move(across[1], middle + 20, steps=60)
+        page.mouse.up()
+
+    def closer_and_wider() -> None:
+        chart.focus()
+        for key in "+++++-----":
+            page.keyboard.press(key)
+            page.wait_for_timeout(60)
+
+    for words, act in (("pointing along", point), ("dragging across, and looking closer", drag),
+                       ("closer and wider by keys", closer_and_wider)):  # fmt: skip
+        frames: list[float] = []
+        for _ in range(5):
+            page.evaluate(FRAMES)
+            act()
+            page.wait_for_timeout(300)
+            frames += page.evaluate(SEEN_FRAMES)
+            chart.focus()
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(300)
+        ordered = sorted(frames)
+        late = sum(each > 50 for each in frames)
+        print(f"| {MANY_STEPS:,} steps, {words}: time between two frames | {statistics.median(frames):.0f}, 95% below "
+              f"{ordered[int(0.95 * (len(ordered) - 1))]:.0f}, most {ordered[-1]:.0f} ms; {late} of {len(frames):,} "
+              "above 50 ms |", flush=True)  # fmt: skip
+
+
+def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Server], training: Training,
+            repeats: int) -> None:  # fmt: skip
+    server, empty = servers
+    memory(server, "that has started")
+    for path in ("Browse", "Train", "Compare", "Review"):
+        timed(known, server.address, path, settled)
+        memory(server, f"after {path}")
+    for path in ("", "Classify"):
+        timed(known, server.address, path, settled)
+    memory(server, "after every page")
+    first_paints(browser, known, server, empty, repeats)
+    gallery(browser, known, server, repeats)
+
+    page = opened(visitor(browser))
+    page.goto(f"{server.address}/Browse")
+    heading(page, "Browse")
+    told("page switch", switches(page, repeats))
     page.get_by_test_id("stSidebar").get_by_role("link", name="Train").click()
     heading(page, "Train")
     page.wait_for_timeout(4000)
-    ticks = []
-    for _ in range(TICKS):
-        page.evaluate("() => { window.sent.length = window.got.length = 0; }")
-        page.wait_for_function("() => window.sent.length && performance.now() - Math.max(...window.got, 0) > 400"
-                               " && window.got.some((at) => at > window.sent[0])", polling=50)  # fmt: skip
-        ticks.append(page.evaluate("() => Math.max(...window.got) - window.sent[0]"))
-    told("a live tick, request to last answer", ticks, "ms")
+    ticks(page, server, f"{STEPS:,}")
+    training.tell(MANY_STEPS)
+    page.wait_for_timeout(6000)
+    ticks(page, server, f"{MANY_STEPS:,}")
+    long_curves(page)
     page.context.close()
 
     pages = [opened(visitor(browser)) for _ in range(SESSIONS)]
@@ -185,6 +281,12 @@ def measure(browser: Browser, server: Server, repeats: int) -> None:
     ends = [lambda page: heading(page, "Browse")]
     crowded = [timed(known, server.address, "Browse", *ends)[0] for _ in range(repeats)]
     told(f"first paint of Browse beside {SESSIONS} ticking sessions", crowded)
+    page = opened(known)
+    page.goto(f"{server.address}/Browse")
+    heading(page, "Browse")
+    told("– page switch beside them", switches(page, 2))
+    page.close()
+    told("– a tick of each of them", [tick(page)[0] for page in pages], "ms")
     memory(server, f"after {SESSIONS} sessions")
 
 
@@ -192,21 +294,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    home = Path(tempfile.mkdtemp(prefix="bench-dashboard-"))
+    folder = Path(tempfile.mkdtemp(prefix="bench-dashboard-"))
+    home = folder / "workspace"
     filled(home)
-    ended = threading.Event()
-    threading.Thread(target=looks_alive, args=(home, ended), daemon=True).start()
-    server = Server(home, home / "server.log")
-    server.start()
+    training = Training(home)
+    servers = (Server(home, folder / "server.log"),
+               Server(home, folder / "empty.log", app=empty_app(folder / "empty")))  # fmt: skip
+    for server in servers:
+        server.start()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
-            measure(browser, server, repeats)
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            known = known_visitor(playwright, folder / "profile")
+            measure(browser, known, servers, training, repeats)
+            known.close()
             browser.close()
     finally:
-        ended.set()
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
+        training.end()
+        for server in servers:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

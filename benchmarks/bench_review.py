@@ -29,12 +29,15 @@ from benchmarks.server import Server, chromium
 
 MISTAKES, STEPS, BEFORE = 2000, 60, 1500
 WATCH = """
-window.sent = []; window.got = [];
+window.sent = []; window.got = []; window.bytes = 0;
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (...args) {
   if (!this.watched) {
     this.watched = true;
-    this.addEventListener("message", () => window.got.push(performance.now()));
+    this.addEventListener("message", (event) => {
+      window.got.push(performance.now());
+      window.bytes += event.data.size ?? event.data.byteLength ?? event.data.length;
+    });
   }
   window.sent.push(performance.now());
   return send.apply(this, args);

@@ -23,12 +23,15 @@ def chromium() -> str | None:
 
 
 class Server:
-    """The app, serving a workspace; it can be killed and started again at the same address."""
+    """The app, serving a workspace; it can be killed and started again at the same address.
 
-    def __init__(self, workspace: Path, log: Path, port: int = 0):
+    `app` is the folder of another app to be served, for what is to be set against ours.
+    """
+
+    def __init__(self, workspace: Path, log: Path, port: int = 0, app: Path = ROOT):
         self.port = port or _free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self._workspace, self._log = workspace, log
+        self._workspace, self._log, self._app = workspace, log, app
 
     def start(self) -> None:
         """Returns once it answers; RuntimeError where it doesn't."""
@@ -37,7 +40,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streamlit", "run", "streamlit_app.py",
                  "--server.port", str(self.port), "--server.headless", "true"],
-                cwd=ROOT, env=os.environ | {"BLOODCELL_HOME": str(self._workspace)}, stdout=log, stderr=log,
+                cwd=self._app, env=os.environ | {"BLOODCELL_HOME": str(self._workspace)}, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
