@@ -12,6 +12,8 @@ from ui import curves, lab, recommendation, review, shell
 from ui.device import device_reason
 from ui.theme import pretty
 
+HINTS = {"Mistakes to review": "Photos of which the newest run got a picture wrong and nobody has judged it yet."}
+
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
 
 datasets = lab.dataset_names()
@@ -72,7 +74,7 @@ with st.grid(4, min_column_width=200):
         ("Runs at work" if working else "Runs", f"{working} of {len(own)}" if working else len(own)),
         ("Mistakes to review", _to_review()),
     ):
-        st.metric(title, value, border=True, height="stretch")
+        st.metric(title, value, border=True, height="stretch", help=HINTS.get(title))
     device = st.empty()
 
 sentence, button, target = _next_step()
@@ -90,7 +92,9 @@ if not datasets:
             "pages/5_Classify.py", label="Classify pictures with the network that comes with the program",
             icon=":material/biotech:",
         )  # fmt: skip
-    st.image(_samples(), width=120, caption=[f"{pretty(name)}, synthetic" for name in demo.DEMO_CLASSES])
+    with st.container(horizontal=True, gap="small"):
+        for name, drawn in zip(demo.DEMO_CLASSES, _samples(), strict=True):
+            st.image(drawn, width=150, caption=f"{pretty(name)}, synthetic")
 
 for line in damaged:
     shell.show_error(line)

@@ -17,6 +17,13 @@ SECTIONS = {
 
 OF_A_DATASET = ("picture", "finding", "family", "label", "split", "by")
 
+
+
+def import_button() -> None:
+    if st.button("Import pictures", icon=":material/upload:"):
+        import_dialog()
+
+
 shell.page("Browse", "Look at the cells of a dataset before you train on them.")
 import_cards()
 if not lab.dataset_names():
@@ -24,9 +31,8 @@ if not lab.dataset_names():
         "No pictures yet. **Demo pictures** are drawn in a few seconds, or import a zip or folder of your own.",
         "Make demo pictures",
         lab.demo_dialog,
+        import_button,
     )
-    if st.button("Import pictures", icon=":material/upload:"):
-        import_dialog()
     st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -37,8 +43,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
     )  # fmt: skip
     section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
-    if st.button("Import pictures", icon=":material/upload:"):
-        import_dialog()
+    import_button()
 naming.dialog()
 try:
     data = lab.dataset(name)

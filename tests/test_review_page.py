@@ -302,7 +302,7 @@ def test_one_verdict_for_many(wrong):
     standing = current(Dataset("demo"))
     assert {photo: each.verdict for photo, each in standing.by_photo.items()} == dict.fromkeys(photos, "ambiguous")
     assert len(standing.steps) == 1, "it is undone as one"
-    assert "All are reviewed" in words(app)
+    assert "are reviewed" in words(app)
 
 
 def test_the_most_doubtful_labels_come_first_also_where_the_network_agrees(done):

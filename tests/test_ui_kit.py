@@ -88,7 +88,7 @@ def test_percent():
     assert shell.percent(0.8116) == "81.2%"
     assert shell.percent(0.8116, (0.78, 0.841)) == "81.2% (78.0 to 84.1)"
     assert shell.percent(None) == shell.percent(float("nan")) == "–"
-    assert shell.percent_markdown(0.5, (0.4, 0.6)) == "50.0% :gray[:small[40.0 to 60.0]]"
+    assert shell.percent_markdown(0.5, (0.4, 0.6)) == "50.0% :gray[:small[(40.0 to 60.0)]]"
 
 
 @pytest.mark.parametrize("text", ["a*b_c.png", "[x](http://e.org)", ":red[x]", "<b>", "# x", "`x`", "$x$"])

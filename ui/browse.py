@@ -88,7 +88,9 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         chosen = chosen.sample(frac=1, random_state=0) if len(chosen) else chosen
     photos = chosen.photo.nunique() if data.photos_known else None
     none = "No picture is like that: choose another class, split or finding."
-    st.caption(photo_words(len(chosen), photos) if len(chosen) else none)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.caption(photo_words(len(chosen), photos) if len(chosen) else none, width="content")
+        charts.legend(data.classes)
     above, below = st.container(), st.container()
     with below:
         start, stop = gallery.pager(len(chosen), PER_PAGE)
@@ -107,11 +109,11 @@ def stands_out(data: Dataset, audit: Audit) -> None:
     """A card for each finding, which opens its pictures, and the largest families."""
     for finding in sorted(audit.findings, key=lambda finding: SEVERITIES.index(finding.severity)):
         icon, colour = LOUD[finding.severity]
-        with st.container(border=True):
-            words, button = st.columns([9, 1], vertical_alignment="center")
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
             title = f":{colour}[{icon}] " if icon else ""
-            words.markdown(f"{title}**{finding.title}** :gray[:small[{shell.plain(finding.words)}]]")
-            if lab.finding_rows(data, finding) and button.button("Show", key=f"show_{finding.name}", width="stretch"):
+            with st.container(width="stretch"):
+                st.markdown(f"{title}**{finding.title}** :gray[:small[{shell.plain(finding.words)}]]")
+            if lab.finding_rows(data, finding) and st.button("Show", key=f"show_{finding.name}"):
                 shell.set_address(finding=finding.name, show=None, label=None, split=None, family=None, page=None)
                 st.rerun()
     if not audit.findings:
@@ -124,6 +126,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
     if families:
         st.markdown("**The largest families**: pictures made from one photo. Tick one to see its pictures.")
         table = pd.DataFrame(families).assign(labels=[", ".join(map(pretty, row["labels"])) for row in families])
+        table = table.rename(columns=str.capitalize)
         ticked = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="families")
         if ticked["selection"]["rows"]:
             photo = families[ticked["selection"]["rows"][0]]["photo"]
@@ -158,8 +161,9 @@ def counts(data: Dataset, audit: Audit) -> None:
 
 def looks(data: Dataset, audit: Audit) -> None:
     part = data.pictures.assign(nucleus=data.pictures.cell_area / (np.pi * data.pictures.red_radius**2))
-    for place, ((column, title), where) in enumerate(zip(MEASURES.items(), 3 * st.columns(2), strict=False)):
-        with where:
+    charts.legend(data.classes)
+    with st.grid(2, min_column_width=380):
+        for place, (column, title) in enumerate(MEASURES.items()):
             charts.spread(part[column], part.label, title=title, classes=data.classes, key=f"spread_{place}")
     sizes = ", ".join(f"{size} ({count:,})" for size, count in audit.facts["sizes"].items())
     modes = ", ".join(f"{mode} ({count:,})" for mode, count in audit.facts["modes"].items())
@@ -176,7 +180,7 @@ def picture_map(data: Dataset) -> None:
             help="To a trained network: by the features that its last layer decides by.",
         )  # fmt: skip
         method = shell.bound_segmented(
-            "Map", ["pca", "t-sne"], "method", default="pca", format_func=str.upper,
+            "Map", ["pca", "t-sne"], "method", default="pca", format_func={"pca": "PCA", "t-sne": "t-SNE"}.get,
             help="PCA keeps distances. t-SNE keeps neighbours, and takes some seconds.",
         )  # fmt: skip
     rows, places = lab.picture_map(data.content_hash, runs[by].name if by in runs else None, method, data)

@@ -44,6 +44,17 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark:
     return style(figure, height=300)
 
 
+def legend(classes: Sequence[str]) -> None:
+    """Draw which class each border's colour is."""
+    colours = css_colours(classes)
+    entries = [_ENTRY.format(colour=colours[name], name=html.escape(pretty(name))) for name in classes]
+    st.html(f'<div style="display:flex; flex-wrap:wrap; gap:.1rem .9rem; font-size:.8rem">{"".join(entries)}</div>')
+
+
+_ENTRY = """<span style="display:flex; gap:.35rem; align-items:center; white-space:nowrap">
+<i style="width:.7rem; height:.7rem; border-radius:3px; background:{colour}"></i>{name}</span>"""
+
+
 def probability_bars(
     probabilities: Mapping[str, float], *, classes: Sequence[str] | None = None, bold: str | None = None
 ) -> None:
@@ -86,7 +97,8 @@ background:{colour}"></span></span>
 
 
 def spread(values: pd.Series, labels: pd.Series, *, title: str, classes: Sequence[str], key: str) -> None:
-    """Draw how a figure is spread over the pictures of each class: one outline a class, in shares of it."""
+    """Draw how a figure is spread over the pictures of each class: one outline a class, in shares of it. `legend` tells
+    which is which, once for several of them."""
     st.plotly_chart(
         spread_figure(values, labels, title, classes, is_dark()),
         key=key,
@@ -102,7 +114,7 @@ def spread_figure(
     known = values.notna()
     values, labels = values[known].astype(float), labels[known]
     colours = class_colours(classes, dark)
-    edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-6), bins + 1) if len(values) else np.arange(2)
+    edges = _edges(values.to_numpy(), bins)
     figure = go.Figure()
     for name in classes:
         part = values[labels == name]
@@ -116,8 +128,20 @@ def spread_figure(
                 line={"color": colours[name], "width": 2, "shape": "hvh"},
                 hovertemplate=f"{html.escape(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
             )
-    figure.update_layout(xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%")
+    figure.update_layout(
+        xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%", showlegend=False
+    )
     return style(figure, height=260)
+
+
+def _edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """The bounds of at most about `bins` bins; of few whole numbers each has a bin of its own, in the middle of it."""
+    if not len(values):
+        return np.arange(2)
+    low, high = values.min(), values.max()
+    if low == high or (high - low < bins and (values == values.round()).all()):
+        return np.arange(low - 1.5, high + 2.5)  # with an empty one on either side, between which the line rises
+    return np.linspace(low, high, bins + 1)
 
 
 def map_of_pictures(
@@ -172,6 +196,6 @@ def map_figure(
         marker={"size": 16, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#8B6CFF"}},
     )  # fmt: skip
     figure.update_layout(dragmode="pan", clickmode="event+select", uirevision="map")
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
+    for axes in (figure.update_xaxes, figure.update_yaxes):  # places on a map have no unit
+        axes(showticklabels=False, zeroline=False, showgrid=False, showline=False)
     return style(figure, height=560)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from ui.files import together
 from ui.shell import percent
 from ui.theme import css_colours, pretty
 
@@ -16,14 +16,6 @@ QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class
 STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}
 FEW = 14  # boxes that have room for their class's name
 USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
-
-_HERE = Path(__file__).parent
-
-
-def together(*names: str) -> str:
-    """The files of a component, one after another."""
-    return "".join((_HERE / name).read_text(encoding="utf-8") for name in names)
-
 
 _FIELD = st.components.v2.component(
     "lab_field",

@@ -23,7 +23,8 @@ from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
 from ui import shell
 
 MANY = 16  # pictures from which on a bar tells how far storing them is
-MAX_UPLOAD = 512  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on
+MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
+# what is above 500 MB as "1GB".
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 

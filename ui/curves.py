@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import streamlit as st
 from bloodcell_core.evaluation.curves import Course, extremes, stretches
 from bloodcell_core.runs import Run
 from ui import lab, shell
+from ui.files import together
 
 MOST_RUNS = 8  # in one chart: as many as there are colours
 MOST_POINTS = 2000  # that are sent to the browser at a time
@@ -22,8 +22,7 @@ KEY = "curves"
 
 Zoom = tuple[float, float]
 
-SCRIPTS = ("curves", "curves_plot", "curves_figures")
-_HERE = Path(__file__).parent
+SCRIPTS = ("curves.js", "curves_plot.js", "curves_figures.js")
 _CHART = st.components.v2.component(
     "lab_curves",
     html="""<div class="curves">
@@ -33,9 +32,8 @@ _CHART = st.components.v2.component(
       <div class="values" role="status" hidden><table><thead></thead><tbody></tbody></table></div>
     </div>
     </div>""",
-    css=(_HERE / "curves.css").read_text(encoding="utf-8"),
-    # One module for the browser, three files for us
-    js="\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
+    css=together("buttons.css", "curves.css"),
+    js=together(*SCRIPTS),
 )
 
 

@@ -182,7 +182,7 @@ function verdictButtons(desk, card) {
   if (classes.dataset.made !== made) {
     classes.replaceChildren(
       ...data.classes.map(({ name, title, colour, key }) => {
-        const button = node("button", node("span", title), key && node("kbd", key))
+        const button = node("button", node("span", title), key && node("kbd", key.toUpperCase()))
         Object.assign(button.dataset, { verdict: "label-wrong", label: name, ...(key && { key }) })
         button.type = "button"
         button.className = "class"

@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from bloodcell_core.errors import LabError
+from ui.files import together
 
 REMEMBERED = 500  # tokens of events that were done: more than an outbox ever holds
 
-_HERE = Path(__file__).parent
 _DESK = st.components.v2.component(
     "lab_desk",
-    html=(_HERE / "desk.html").read_text(encoding="utf-8"),
-    css=(_HERE / "desk.css").read_text(encoding="utf-8"),
-    js=(_HERE / "desk.js").read_text(encoding="utf-8"),
+    html=together("desk.html"),
+    css=together("buttons.css", "desk.css"),
+    js=together("desk.js"),
 )
 
 

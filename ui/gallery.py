@@ -2,22 +2,21 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import streamlit as st
 
+from ui.files import together
 from ui.shell import follow_address, writing_back
 
 LONGEST_SIDE = 4096  # pixels of a thumbnail: JPEG has a limit, and a browser one of its own
-_HERE = Path(__file__).parent
 _GRID = st.components.v2.component(
     "lab_gallery",
     html='<div class="grid" role="group"></div>',
-    css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
-    js="".join((_HERE / name).read_text(encoding="utf-8") for name in ("grid.js", "gallery.js")),
+    css=together("gallery.css"),
+    js=together("grid.js", "gallery.js"),
 )
 
 
@@ -39,7 +38,7 @@ def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str
     The id is returned in the one run that the click causes. What is to stay open belongs in the address
     (`set_address(picture=clicked)`) and comes back as `selected`, which rings that tile.
     """
-    data = {"tiles": [asdict(tile) for tile in items], "tile_px": tile_px, "selected": selected}
+    data = {"tiles": [vars(tile) for tile in items], "tile_px": tile_px, "selected": selected}
     # The callback does nothing: Streamlit gives the result an `opened` only where there is one.
     opened: str | None = _GRID(key=key, data=data, on_opened_change=lambda: None).opened
     return opened
@@ -53,7 +52,7 @@ def marking_gallery(items: Sequence[Tile], key: str, *, marked: Sequence[str], t
     known = [tile.id for tile in items]
     before = (st.session_state.get(key) or {}).get("marked")
     now = list(marked) if before is None else list(before)
-    data = {"tiles": [asdict(tile) for tile in items], "tile_px": tile_px, "marked": now}
+    data = {"tiles": [vars(tile) for tile in items], "tile_px": tile_px, "marked": now}
     result = _GRID(key=key, data=data, on_marked_change=lambda: None)
     chosen = set(marked if result.marked is None else result.marked)
     return [each for each in known if each in chosen]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from ui.shell import empty_state, plain, set_address, show_error, synthetic_badg
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
+MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
 AFTER_THE_TIME = re.compile(r"\d{8}-\d{6}-")  # begins the names that runs have by themselves
 
 
@@ -58,9 +61,15 @@ def _audit(folder: str, content_hash: str, _data: Dataset) -> Audit:
 
 
 def finding_rows(data: Dataset, finding: Finding) -> list[int]:
-    """The rows of `data.pictures` that a finding is about, in its order; of a duplicate, the one that was kept."""
-    ids = data.images.image_id[finding.rows].dropna().drop_duplicates()
-    return [row for row in rows_of(data, ids) if row is not None]
+    """The rows of `data.pictures` that a finding is about, in its order; of a duplicate, the one that was kept. Not to
+    be changed in place."""
+    return _finding_rows(str(data.folder), data.content_hash, finding.name, data, finding)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _finding_rows(folder: str, content_hash: str, name: str, _data: Dataset, _finding: Finding) -> list[int]:
+    ids = _data.images.image_id[_finding.rows].dropna().drop_duplicates()
+    return [row for row in rows_of(_data, ids) if row is not None]
 
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
@@ -150,10 +159,10 @@ def need_dataset() -> list[str]:
     found = dataset_names()
     if not found:
         empty_state(
-            "There are no pictures here yet. **Demo pictures** are drawn by a program in a few seconds; "
-            "your own are imported on the *Browse* page.",
+            "There are no pictures here yet. **Demo pictures** are drawn by a program in a few seconds.",
             "Make demo pictures",
             demo_dialog,
+            lambda: st.page_link("pages/1_Browse.py", label="Import your own", icon=":material/upload:"),
         )
         st.stop()
     return found
@@ -181,24 +190,36 @@ def need_runs() -> list[Run]:
 # Pictures
 
 
-@st.cache_data(max_entries=20_000, show_spinner=False)
-def _thumbnail(content_hash: str, image_id: str, view: str, _data: Dataset, _row: int) -> str:
-    place = _data.places[_row]
-    return thumbnail(make_view(_data.read_original(_row), view, TILE_PX, place=place).pixels, TILE_PX)
+@st.cache_resource(show_spinner=False)
+def _thumbnails() -> tuple[dict[tuple[str, str, str], str], Lock]:
+    """The thumbnails that were drawn, the oldest first, for all sessions. Not `st.cache_data`, which a gallery of 300
+    would ask 300 times: that took as long as the rest of the page."""
+    return {}, Lock()
 
 
 def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
     """Data URIs of pictures of a dataset, in frame or cell view."""
-    ids = data.pictures.image_id
+    kept, lock = _thumbnails()
+    keys = [(data.content_hash, image_id, view) for image_id in data.pictures.image_id.loc[list(rows)]]
+    found = {key: kept.get(key) for key in keys}
 
-    def draw(row: int) -> str:
+    def draw(row: int) -> str | None:
         try:
-            return _thumbnail(data.content_hash, ids[row], view, data, row)
+            view_of_it = make_view(data.read_original(row), view, TILE_PX, place=data.places[row])
         except LabError:  # a file that was deleted by hand costs its own tile only
-            return thumbnail(np.full((8, 8, 3), 128, np.uint8))
+            return None
+        return thumbnail(view_of_it.pixels, TILE_PX)
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(draw, rows))
+    missing = {key: row for key, row in zip(keys, rows, strict=True) if found[key] is None}
+    if missing:
+        with ThreadPoolExecutor() as pool:
+            drawn = {key: src for key, src in zip(missing, pool.map(draw, missing.values()), strict=True) if src}
+        found |= drawn
+        with lock:
+            kept |= drawn
+            for oldest in [*islice(kept, max(0, len(kept) - MOST_THUMBNAILS))]:
+                del kept[oldest]
+    return [found[key] or thumbnail(np.full((8, 8, 3), 128, np.uint8)) for key in keys]
 
 
 def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str] | None = None) -> list[Tile]:
@@ -273,7 +294,7 @@ def picture_drawer(data: Dataset, row: int) -> None:
     if len(family) > 1 and st.button(f"Show all {len(family):,} copies of this photo", key="family_of_picture"):
         set_address(family=picture.photo, label=None, split=None, finding=None, page=None, show=None)
         st.rerun()
-    st.table(pd.Series({name: plain(value) for name, value in facts_of(data, row).items()}, name=""))
+    st.table(pd.Series({name: plain(value) for name, value in facts_of(data, row).items()}, name=""), hide_header=True)
 
 
 def outlined(picture: np.ndarray, cell: View) -> np.ndarray:

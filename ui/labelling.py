@@ -20,6 +20,7 @@ from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from ui import classify_pictures, classify_slide, gallery, shell
 from ui.classify_pictures import Act
+from ui.files import together
 from ui.theme import css_colours, pretty
 
 TILES, TILE_PX = 60, 112  # a page
@@ -28,8 +29,8 @@ _SHEET = st.components.v2.component(
     "lab_sheet",
     html='<div class="labelling"><div class="tools" role="toolbar" aria-label="What a click says"></div>'
     '<div class="sheet" role="group" aria-label="Cells to label"></div><p class="say"></p></div>',
-    css=classify_pictures.together("classify_tools.css", "classify_sheet.css"),
-    js=classify_pictures.together("grid.js", "classify_acts.js", "classify_sheet.js"),
+    css=together("classify_tools.css", "classify_sheet.css"),
+    js=together("grid.js", "classify_acts.js", "classify_sheet.js"),
 )
 
 

@@ -6,6 +6,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (table.dataset.classes !== classes) build(table, data.classes)
   table.dataset.classes = classes
   table.className = data.classes.length > 5 ? "many" : ""
+  table.style.setProperty("--classes", data.classes.length)
   table.caption.textContent = data.title
   const heads = [...table.querySelectorAll("tbody th small")]
   heads.forEach((head, row) => (head.textContent = data.totals[row]))

@@ -1,26 +1,25 @@
 """A confusion matrix whose cells are buttons: rows are true classes, columns predicted ones."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
 
+from ui.files import together
 from ui.shell import percent
 from ui.theme import pretty
 
 Mode = Literal["counts", "by true", "by predicted"]
 Counts = Sequence[Sequence[int]]
 
-_HERE = Path(__file__).parent
 _TABLE = st.components.v2.component(
     "lab_matrix",
     html="""<div class="frame">
     <table><caption></caption><thead></thead><tbody></tbody></table>
     <p class="key"><i></i><span></span><i></i><span></span></p></div>""",
-    css=(_HERE / "matrix.css").read_text(encoding="utf-8"),
-    js=(_HERE / "matrix.js").read_text(encoding="utf-8"),
+    css=together("matrix.css"),
+    js=together("matrix.js"),
 )
 
 

@@ -75,6 +75,7 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
             st.dataframe(
                 pd.DataFrame(rows), hide_index=True,
                 column_config={
+                    "Accuracy": st.column_config.NumberColumn(format="%.1f%%"),
                     "Calibration error": st.column_config.NumberColumn(
                         format="%.3f", help="How far the probabilities are from how often the answers are right (ECE)."
                     ),
@@ -83,7 +84,8 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                         format="compact", help="Multiplications and additions for a picture."
                     ),
                     "ms": st.column_config.NumberColumn(
-                        format="%.1f", help="A picture, 64 together, from bytes to answer, where the run was trained."
+                        "ms a picture", format="%.1f",
+                        help="64 together, from bytes to answer, where the run was trained.",
                     ),
                 },
                 alt="What the runs on this dataset can do and what they cost",
@@ -96,7 +98,7 @@ def _row(run: Run, best: bool) -> dict[str, Any]:
     limits = told["interval"]
     return {
         "Run": lab.run_title(run) + (" ✓" if best else ""),
-        "Accuracy": shell.percent(told["accuracy"]),
+        "Accuracy": 100 * told["accuracy"],
         "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
         "Photos right": f"{told['right']:,} of {told['photos']:,}" if told["right"] is not None else "not known",
         "Calibration error": told["ece"],

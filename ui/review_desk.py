@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import Standing, record, undo
 from ui import shell
 from ui.desk import desk
@@ -43,7 +44,7 @@ def at_the_desk(review: Review) -> None:
     _follow_address()
     place = _place(review, decided)
     if place is None:
-        _nothing_left(review, standing)
+        nothing_left(review, standing)
         return
     st.session_state[SHOWN] = review.ids[place][0]
     shell.set_address(picture=review.ids[place][0])
@@ -159,16 +160,20 @@ def _at_work() -> dict[tuple[str, str], tuple[float, set[str]]]:
     return {}
 
 
-def _nothing_left(review: Review, standing: Standing) -> None:
+def nothing_left(review: Review, standing: Standing) -> None:
+    """Says that no picture waits for a verdict, and what can be done now."""
+    changes = bool(review.ids) and not overlays.rows_of(standing, review.data).empty
     with st.container(border=True, horizontal_alignment="center"):
         st.space("xsmall")
         if review.ids:
             st.markdown(f"**All {len(review.ids):,} are reviewed.**", text_alignment="center")
-            st.caption("Make an overlay of the verdicts and train with it, or look at them again.", width="content")
+            words = "No verdict says that a label is wrong, so there is nothing to train anew with."
+            words = "Make an overlay of the verdicts and train with it, or look at them again." if changes else words
+            st.caption(words, width="content")
         else:
             st.markdown("No picture is like that. Ask for less in *Filters*.", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
-            if review.ids and st.button("Make an overlay", type="primary"):
+            if changes and st.button("Make an overlay", type="primary"):
                 shell.set_address(part="overlays", picture=None)
                 st.rerun()
             if review.ids and st.button("Look at them again"):

@@ -39,10 +39,10 @@ def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]])
         for part in (changes[changes.label_to.notna()], changes[changes.label_to.isna()])
     )
     st.markdown("**Freeze the verdicts**")
-    st.caption(
-        f"They give {changed} another label and leave out {left_out} as ambiguous or unusable. The dataset itself "
-        "stays as it is."
-    )
+    told = f"They give {changed} another label and leave out {left_out} as ambiguous or unusable."
+    if changes.empty:
+        told = "None changes a label so far: *Label wrong* does, *Ambiguous* and *Unusable* leave a picture out."
+    st.caption(f"{told} The dataset itself stays as it is.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Overlay", versions[0]["overlay"] if versions else NAME, max_chars=64)
         if st.button("Make a version", type="primary", disabled=changes.empty and not versions):
@@ -72,7 +72,7 @@ def _bring(review: Review) -> None:
 def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
     """Every version of this dataset's overlays; the ticked one can be taken away, or trained with."""
     if not versions:
-        st.caption("There is no overlay of this dataset yet. Give verdicts under *One by one*, then freeze them here.")
+        st.caption("There is no overlay of this dataset yet.")
         return
     table = pd.DataFrame(
         {

@@ -10,6 +10,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
 from ui import gallery, lab, shell
 from ui.review import Review, standing_in
+from ui.review_desk import nothing_left
 from ui.theme import pretty
 
 AT_ONCE = 120
@@ -29,10 +30,7 @@ def selection(review: Review) -> None:
         return
     left = [place for place, each in enumerate(review.ids) if review.which != "unreviewed" or not standing.of(*each)]
     if not left:
-        if review.ids:
-            st.markdown("**All are reviewed.** *Overlays* makes labels of the verdicts; *Filters* shows them again.")
-        else:
-            st.markdown("No picture is like that. Ask for less in *Filters*.")
+        nothing_left(review, standing)
         return
     if NOW not in st.session_state:
         _begin(every=False)

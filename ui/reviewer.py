@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import getpass
-from pathlib import Path
 
 import streamlit as st
 
 from ui import shell, sign_in
+from ui.files import together
 
-_HERE = Path(__file__).parent
 _NAME = st.components.v2.component(
     "lab_reviewer",
     html="""<label>Reviewing as
     <input type="text" maxlength="100" autocomplete="name"></label>""",
-    css=(_HERE / "reviewer.css").read_text(encoding="utf-8"),
-    js=(_HERE / "reviewer.js").read_text(encoding="utf-8"),
+    css=together("reviewer.css"),
+    js=together("reviewer.js"),
 )
 
 

@@ -47,7 +47,7 @@ def _form(names: Sequence[str]) -> None:
     model = ask_network(partial(st.selectbox, index=list(MODELS).index("cell_net"), key="search_model"), "search")
     told = st.empty()
     preset = st.selectbox(
-        "Preset", list(PRESETS), list(PRESETS).index("quick look"), format_func=str.capitalize, key="search_preset",
+        "Settings", list(PRESETS), list(PRESETS).index("quick look"), format_func=str.capitalize, key="search_preset",
         help="What stays the same for all trials. The first trial is these settings as they are.",
     )  # fmt: skip
     with st.container(horizontal=True):

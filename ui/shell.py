@@ -111,16 +111,20 @@ def _sidebar() -> None:
             st.caption("For research and teaching, not for diagnosis.")
 
 
-def empty_state(message: str, button: str, then: str | Callable[[], Any], **query: str) -> None:
+def empty_state(
+    message: str, button: str, then: str | Callable[[], Any], beside: Callable[[], Any] = lambda: None, **query: str
+) -> None:
     """Say what is missing, with one button that leads on.
 
     `then` is a page's path from `PAGES`, opened with `query` in its address, or a function to call, which
-    may be a dialog.
+    may be a dialog. `beside` draws another way out, at the button's side.
     """
     with st.container(border=True, horizontal_alignment="center"):
         st.space("xsmall")
         st.markdown(message, text_alignment="center")
-        clicked = st.button(button, type="primary", key=f"empty_{button}")
+        with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
+            clicked = st.button(button, type="primary", key=f"empty_{button}")
+            beside()
         st.space("xsmall")
     if not clicked:
         return
@@ -282,7 +286,7 @@ def percent(value: float | None, interval: tuple[float, float] | None = None) ->
 
 def percent_markdown(value: float | None, interval: tuple[float, float] | None = None) -> str:
     """As `percent`, as Markdown with the interval in a lighter tone; fits `st.markdown` and `st.metric`."""
-    return percent(value) + (f" :gray[:small[{_span(interval)}]]" if interval else "")
+    return percent(value) + (f" :gray[:small[({_span(interval)})]]" if interval else "")
 
 
 def _span(interval: tuple[float, float]) -> str:

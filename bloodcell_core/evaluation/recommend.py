@@ -41,10 +41,10 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     if not finished:
         return None
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
-    why = (
-        f"It has the best validation accuracy of {len(finished)} finished "
-        f"{'run' if len(finished) == 1 else 'runs'} on {best['data']} ({best['summary']['val_accuracy']:.1%})."
-    )
+    data, accuracy = f"the dataset {best['data']}", f"{best['summary']['val_accuracy']:.1%}"
+    why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."
+    if len(finished) > 1:
+        why = f"It has the best validation accuracy of {len(finished)} finished runs on {data} ({accuracy})."
     if left := len(tested) - len(finished):
         which = "ensemble was" if left == 1 else "ensembles were"
         why += (

@@ -39,7 +39,8 @@ class Change:
         told = {"b": "the run after is better", "a": "the run before is better"}.get(
             self.comparison["better"], "this data can't tell them apart"
         )
-        return f"{head}: {right['difference']:+,}, 95% interval {low:+,} to {high:+,}; {told}."
+        figures = f"{right['difference']:+,}, 95% interval {low:+,} to {high:+,}".replace("-", "−")
+        return f"{head}: {figures}; {told}."
 
 
 def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) -> Change:

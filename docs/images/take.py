@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the pages anew: `python docs/images/take.py [--home FOLDER]`, minutes on a laptop.
+"""Takes the README's pictures of the pages anew: `python -m docs.images.take [--home FOLDER]`, minutes on a laptop.
 
 Demo pictures alone: no photograph of a patient is in this repository. In a workspace of its own, or in FOLDER, which
 keeps what was trained there, so that a second call only takes the pictures.
@@ -9,17 +9,15 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.server import Server, chromium
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -67,9 +65,8 @@ def keep(page: Page, name: str) -> None:
 
 
 def take(address: str) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
         page.set_default_timeout(PATIENCE)
         for name, path, shown in (
@@ -94,29 +91,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, help="a workspace to keep; by default one that is thrown away")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as throwaway, socket.socket() as probe:
+    with tempfile.TemporaryDirectory() as throwaway:
         home = args.home or Path(throwaway) / "workspace"
         fill(home)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port),
-             "--server.headless", "true"],
-            cwd=ROOT, env=os.environ | {"BLOODCELL_HOME": str(home)}, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        server = Server(home, Path(throwaway) / "server.log")
+        server.start()
         try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            take(address)
+            take(server.address)
         finally:
-            server.terminate()
-            server.wait(20)
+            server.stop()
 
 
 if __name__ == "__main__":

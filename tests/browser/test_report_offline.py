@@ -1,38 +1,100 @@
-"""A report opened from disk in a real browser without a network: nothing is asked for, nothing goes wrong."""
+"""Reports opened from disk in a real browser without a network: nothing is asked for, nothing goes wrong."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
+from bloodcell_core import cli
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.document import write_report
 from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.labels.overlays import freeze, load
+from bloodcell_core.labels.verdicts import LABEL_WRONG, UNUSABLE, record
 from bloodcell_core.runs import Run
+from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def alone(browser: Browser) -> Iterator[Callable[[Path, str], Page]]:
+    """Opens a file in a narrow window without a network, and in the end finds that it asked for nothing."""
+    contexts, asked, said = [], [], []
+
+    def open_file(file: Path, scheme: str = "light") -> Page:
+        context = browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 800}, offline=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url != file.as_uri() and request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert asked
+    assert not any(asked), asked
+    assert said == []
+
+
+def row_of(page: Page, name: str) -> list[str]:
+    """The cells of the first row with this name."""
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=True))
+    return row.first.get_by_role("cell").all_inner_texts()
+
+
+def fits(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_opens_alone_and_offline(browser: Browser, done: Run, tmp_path: Path, scheme: str) -> None:
+def test_the_report_opens_alone_and_offline(alone, done: Run, tmp_path: Path, scheme: str) -> None:
     scores, table = evaluated(done)
     file = tmp_path / "report.html"
     write_report(run_report(scores, table, done), file)
-    context = browser.new_context(color_scheme=scheme, viewport={"width": 390, "height": 800}, offline=True)
-    page = context.new_page()
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(file.as_uri())
-    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Accuracy", exact=True))
-    expect(row.first).to_contain_text(f"{scores['accuracy']:.4f}")
+    page = alone(file, scheme)
+    assert row_of(page, "Accuracy")[0].startswith(f"{scores['accuracy']:.4f}")
     assert page.locator("svg").count() == 4
     first = page.locator(".matrix td").first
     assert first.evaluate("cell => getComputedStyle(cell).backgroundColor") != "rgba(0, 0, 0, 0)"
     lightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
     assert (lightness > 128) == (scheme == "light")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
-    assert asked == [file.as_uri()]
-    assert said == []
-    context.close()
+    assert fits(page), "the page scrolls sideways"
+
+
+def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Run, tmp_path: Path) -> None:
+    data = Dataset("demo")
+    test = data.pictures[data.pictures.split == "test"]
+    wrong, unusable = test.image_id.iloc[0], test[test.photo != test.photo.iloc[0]].image_id.iloc[0]
+    other = next(name for name in data.classes if name != test.label.iloc[0])
+    record(data, [wrong], LABEL_WRONG, label=other, by="Ana <b>")
+    record(data, [unusable], UNUSABLE, by="Ana <b>")
+    freeze("day-one", data, by="Ana <b>")
+    own, _ = evaluated(done)
+    reviewed, _ = evaluated(done, overlay=load("day-one"))
+
+    file = tmp_path / "report.html"
+    assert cli.main(["evaluate", done.name, "--labels", "day-one", "--report", str(file)]) == 0
+    page = alone(file)
+    told = row_of(page, "Accuracy")
+    assert told[0].startswith(f"{own['accuracy']:.4f}")
+    assert told[1].startswith(f"{reviewed['reviewed']['accuracy']:.4f}")
+    expect(page.get_by_text("the reviewed labels day-one@1")).to_be_visible()
+    assert fits(page)
+
+    again = train_here(epochs=1, seed=5)
+    assert cli.main(["compare", done.name, again.name, "--labels", "day-one", "--report", str(file)]) == 0
+    page = alone(file, "dark")
+    figures = page.locator("section").filter(has=page.get_by_role("heading", name="Figures on the reviewed labels"))
+    row = figures.first.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Accuracy", exact=True))
+    assert row.first.get_by_role("cell").first.inner_text().startswith(f"{reviewed['reviewed']['accuracy']:.4f}")
+    expect(page.get_by_role("heading", name="Figures", exact=True)).to_be_visible()
+    assert fits(page)

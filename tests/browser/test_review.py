@@ -20,6 +20,7 @@ pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
 
 VERDICTS = 30
+CLASSES = 13
 
 
 @pytest.fixture
@@ -155,3 +156,67 @@ def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Se
     assert [each.note for each in given if each.note] == ["mauau 123"]
     assert {each.run for each in given} == {wrong.name}
     assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)
+
+
+@pytest.fixture
+def of_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run in the server's workspace on pictures of more classes than there are digits, wrong about every one."""
+    import numpy as np
+    import torch
+
+    from bloodcell_core.data import demo
+    from bloodcell_core.data.importing import import_dataset
+    from bloodcell_core.data.pictures import encode
+    from tests.training_fixtures import train_here
+
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "workspace"))
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(6)
+    for number in range(CLASSES):
+        folder = tmp_path / "cells" / f"kind {number:02d}"
+        folder.mkdir(parents=True)
+        for picture in range(8):
+            drawn = demo.draw_picture(demo.DEMO_CLASSES[number % 4], rng)
+            (folder / f"{picture}.png").write_bytes(encode(drawn))
+    import_dataset(tmp_path / "cells", name="demo", trace=False)
+    run = train_here(epochs=1)
+    spoil(run)
+    return run
+
+
+def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, open_page) -> None:
+    table, classes = of_many_classes.predictions(), of_many_classes.classes
+    sure = 100 * table[[f"p_{name}" for name in classes]].max(axis=1)
+    page = open_page("Review")
+    at(page, 1)
+    buttons = page.locator(".classes button")
+    expect(buttons).to_have_count(CLASSES)
+    expect(buttons.locator("kbd")).to_have_text([*"1234567890", "B", "D", "E"])
+
+    # The class beyond the tenth is said by its letter.
+    label = page.locator(".says .true").inner_text()
+    last = len(classes) - (2 if label == "Kind 12" else 1)
+    press(page, {11: "d", 12: "e"}[last])
+    kept = events(Dataset("demo"))
+    assert [(each.verdict, each.label_to) for each in kept] == [("label-wrong", classes[last])]
+
+    # A range is drawn by the keys of its slider; the queue, the address and a copied address follow it.
+    page.get_by_role("button", name="Filters").click()
+    low, high = (page.get_by_role("slider", name=re.compile("Confidence")).nth(end) for end in (0, 1))
+    low.focus()
+    for _ in range(52):
+        page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"sure=52\.\.100"))
+    settled(page)
+    wanted = int((sure >= 52).sum())
+    assert 1 < wanted < len(table)
+    expect(page.locator(".progress strong")).to_have_text(re.compile(rf"of {wanted}$"))
+    expect(low).to_have_attribute("aria-valuenow", "52")
+    expect(high).to_have_attribute("aria-valuenow", "100")
+    other = open_page(f"Review?{page.url.split('?')[1]}")
+    expect(other.locator(".progress strong")).to_have_text(re.compile(rf"of {wanted}$"))
+
+    # What nothing fits is told, and what leads on.
+    empty = open_page("Review?loss=0..1")
+    expect(empty.get_by_text("No picture is like that")).to_be_visible()
+    expect(empty.locator(".desk")).to_have_count(0)
