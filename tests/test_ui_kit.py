@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -333,3 +334,25 @@ def test_a_picture_as_thin_as_a_thread_has_a_thumbnail():
     from ui.gallery import thumbnail
 
     assert thumbnail(np.zeros((16, 70_000, 3), np.uint8), 96).startswith("data:image/jpeg;base64,/9j/")
+
+
+def test_a_legend_escapes_names_and_has_the_colours_of_the_borders():
+    drawn = charts.legend_html(["<img src=x>", "monocyte"])
+    assert "<img" not in drawn
+    assert theme.css_colours(["monocyte"])["monocyte"] in drawn
+
+
+@pytest.mark.parametrize(
+    ("values", "bins"),
+    [([1, 1, 1], [0, 1, 2]), ([1, 2, 2, 4], [0, 1, 2, 3, 4, 5]), ([0.5, 0.5], [-0.5, 0.5, 1.5]), ([], None)],
+)
+def test_few_whole_numbers_and_equal_ones_have_a_bin_each(values: list[float], bins: list[float] | None):
+    figure = charts.spread_figure(pd.Series(values, dtype=float), pd.Series(["a"] * len(values)), "cells", ["a"], False)
+    assert [line.x.tolist() for line in figure.data] == ([bins] if bins else [])
+
+
+def test_many_values_have_the_bins_that_were_asked_for():
+    values = pd.Series(np.linspace(0, 1, 500))
+    figure = charts.spread_figure(values, pd.Series(["a"] * 500), "focus", ["a"], False, bins=40)
+    assert len(figure.data[0].x) == 40
+    assert sum(figure.data[0].y) == pytest.approx(1)

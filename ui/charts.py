@@ -45,10 +45,15 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark:
 
 
 def legend(classes: Sequence[str]) -> None:
-    """Draw which class each border's colour is."""
+    """Draw which class each colour is."""
+    st.html(legend_html(classes))
+
+
+def legend_html(classes: Sequence[str]) -> str:
+    """The HTML of `legend`, its texts escaped."""
     colours = css_colours(classes)
     entries = [_ENTRY.format(colour=colours[name], name=html.escape(pretty(name))) for name in classes]
-    st.html(f'<div style="display:flex; flex-wrap:wrap; gap:.1rem .9rem; font-size:.8rem">{"".join(entries)}</div>')
+    return f'<div style="display:flex; flex-wrap:wrap; gap:.1rem .9rem; font-size:.8rem">{"".join(entries)}</div>'
 
 
 _ENTRY = """<span style="display:flex; gap:.35rem; align-items:center; white-space:nowrap">
