@@ -19,8 +19,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self
 
 from filelock import FileLock, Timeout
 
@@ -78,8 +79,9 @@ class Job:
         workspace.write_json(file, before | changes | {"updated": time.time()})
 
     def request_stop(self) -> None:
-        """Asks the worker to end as soon as it can."""
-        (self.folder / "stop").touch()
+        """Asks the worker to end as soon as it can; of a job that was forgotten meanwhile there is nothing to ask."""
+        with suppress(FileNotFoundError):
+            (self.folder / "stop").touch()
 
     def stop_requested(self) -> bool:
         """Whether somebody has asked it to end."""
@@ -108,8 +110,8 @@ class Job:
         return progress
 
     def dismiss(self) -> None:
-        """Forgets a job that has ended; what it made stays."""
-        if self.status()["state"] in ENDED:
+        """Forgets a job that has ended; what it made stays. Somebody else may have done so before."""
+        if self.folder.exists() and self.status()["state"] in ENDED:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, module: str) -> None:
@@ -156,30 +158,62 @@ class Job:
             return self._recorded()
 
 
-AnyJob = TypeVar("AnyJob", bound=Job)
+class AskedJob(Job):
+    """A job that a page asks for: its kind is a subclass, each one a folder `name` below its kind's own.
 
+        <utc>-<id>/request.json    what is asked for
 
-def readable(folder: Path, job_of: Callable[[str], AnyJob]) -> tuple[list[AnyJob], list[str]]:
-    """The jobs below a folder, newest first, and a line for each that can't be read. `job_of` makes one of its name."""
-    names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
-    good: list[AnyJob] = []
-    damaged: list[str] = []
-    for name in filter(workspace.NAME_PATTERN.fullmatch, names):
-        try:
-            job = job_of(name)
-            job.status()
-            good.append(job)
-        except LabError as error:
-            damaged.append(f"{error}: delete {folder / name}")
-    return good, damaged
+    LabError where there is none of that name or its files are damaged.
+    """
 
+    kind: ClassVar[str]
+    """What one is called: "import"."""
+    remedy: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    """What a request holds at least."""
+    place: ClassVar[Callable[[], Path]]
+    """Gives the folder of all of this kind."""
 
-def request_of(folder: Path, *keys: str) -> dict[str, Any]:
-    """What a job was asked for, its request.json; LabError where that is damaged or one of the keys is missing."""
-    request = workspace.read_json(folder / "request.json")
-    if not (isinstance(request, dict) and set(keys) <= request.keys()):
-        raise LabError(f"{folder / 'request.json'} is damaged")
-    return request
+    def __init__(self, name: str):
+        self.name = name
+        super().__init__(type(self).place() / workspace.check_name(name, self.kind), self.remedy)
+        file = self.folder / "request.json"
+        self.request: dict[str, Any] = workspace.read_json(file)
+        if not (isinstance(self.request, dict) and set(self.keys) <= self.request.keys()):
+            raise LabError(f"{file} is damaged")
+
+    @classmethod
+    def ask(cls, name: str, request: dict[str, Any], lay: Callable[[Path], None] = lambda folder: None) -> Self:
+        """Starts a job called `name`, a new `dated_name`, in a process of its own: the module of its class is run.
+
+        `lay` puts what it needs beside its request. OSError where there is no room.
+        """
+        final = cls.place() / name
+        workspace.sweep_unfinished(final.parent)  # what a server that was killed amid an upload left
+        with workspace.new_folder(final) as folder:
+            lay(folder)
+            workspace.write_json(folder / "request.json", request)
+            workspace.write_json(folder / "status.json", starting())  # a page may look at once
+        job = cls(name)
+        job.start(cls.__module__)
+        return job
+
+    @classmethod
+    def readable(cls) -> tuple[list[Self], list[str]]:
+        """Those that were asked for and not yet dismissed, newest first, and a line for each that can't be read."""
+        folder = cls.place()
+        names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
+        good: list[Self] = []
+        damaged: list[str] = []
+        for name in filter(workspace.NAME_PATTERN.fullmatch, names):
+            try:
+                job = cls(name)
+                job.status()
+                good.append(job)
+            except LabError as error:
+                if (folder / name).exists():  # not dismissed meanwhile
+                    damaged.append(f"{error}: delete {folder / name}")
+        return good, damaged
 
 
 def keep_freed_memory() -> None:

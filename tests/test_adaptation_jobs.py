@@ -14,7 +14,7 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.dataset import Dataset, names, unused_name
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.inference import adaptation, slides
-from bloodcell_core.inference.adaptation_jobs import of_classes, readable_jobs, start, work
+from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes, start, work
 from bloodcell_core.inference.answers import CellAnswer
 from bloodcell_core.inference.corrections import Correction, cell_id
 from bloodcell_core.inference.slide_answers import SlideAnswers
@@ -70,7 +70,7 @@ def test_a_run_is_adapted_to_a_slide_s_cells_by_a_process_of_its_own(done: Run):
     assert made.config.data == "my-slide-cells"
     assert sorted(Dataset("my-slide-cells").pictures.label.value_counts()) == [12] * 4
     job.dismiss()
-    assert readable_jobs() == ([], [])
+    assert AdaptationJob.readable() == ([], [])
     assert made.name in runs.names()
 
 
@@ -123,7 +123,7 @@ def test_a_worker_that_is_gone_and_files_that_are_damaged_are_told(done: Run, he
     assert "my-slide-cells" not in names()
     job = start(done, labelled_slide(done, pictures=1, name="Other"))
     (job.folder / "request.json").write_text('{"run": "x"}')
-    good, damaged = readable_jobs()
+    good, damaged = AdaptationJob.readable()
     assert good == []
     assert "request.json is damaged" in damaged[0]
 

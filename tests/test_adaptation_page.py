@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import background, runs
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
-from bloodcell_core.inference.adaptation_jobs import AdaptationJob, readable_jobs
+from bloodcell_core.inference.adaptation_jobs import AdaptationJob
 from bloodcell_core.inference.slide_answers import SlideAnswers
 from bloodcell_core.inference.slide_cells import counted_pictures
 from bloodcell_core.inference.slides import Slide
@@ -182,7 +182,7 @@ def test_a_network_is_adapted_while_the_page_is_left_and_used_at_once(run: Run, 
     app = own(slide)
     button(app, "adapt_go").click()
     ran(app)
-    ((job,), _) = readable_jobs()
+    ((job,), _) = AdaptationJob.readable()
     assert job.request == {"run": run.name, "slide": slide.id, "slide_name": slide.name, "data": None}
     assert "**Adapting to My slide**" in button_words(app)
     assert button(app, "adapt_go").disabled, "one at a time"
@@ -193,10 +193,10 @@ def test_a_network_is_adapted_while_the_page_is_left_and_used_at_once(run: Run, 
         assert "On 48 cells (12 pictures), each answered by a network that was adapted without it" in words(app)
         assert "before" in html(app)
         assert "after" in html(app)
-    button(app, f"use_{job.name}").click()
+    button(app, f"open_{job.name}").click()
     ran(app)
     assert app.query_params["run"] in (made.name, [made.name])
-    assert readable_jobs() == ([], [])
+    assert AdaptationJob.readable() == ([], [])
     assert as_now(slide).run == made.name
     assert "What adapting brought this network" in words(own(slide, run=made.name))
 
@@ -209,11 +209,11 @@ def test_it_can_be_stopped_and_closed(run: Run, here: None):
     slide = labelled_slide(run)
     before = runs.names()
     button(own(slide), "adapt_go").click().run()
-    ((job,), _) = readable_jobs()
+    ((job,), _) = AdaptationJob.readable()
     job.tell(state="running", phase="adapting", done=30, total=180, seconds_left=75)
     with job.lock:
         app = own(slide)
-        assert "adapting, about 0:01:15 left" in button_words(app)
+        assert "adapting, 30 of 180, about 0:01:15 left" in button_words(app)
         app = press(app, "Stop")
         assert button(app, f"stop_{job.name}").disabled
     assert job.stop_requested()
@@ -221,7 +221,7 @@ def test_it_can_be_stopped_and_closed(run: Run, here: None):
     app = own(slide)
     assert "Adapting to My slide: stopped on request." in words(app)
     press(app, "Close")
-    assert readable_jobs() == ([], [])
+    assert AdaptationJob.readable() == ([], [])
     assert runs.names() == before
 
 

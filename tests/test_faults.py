@@ -231,7 +231,7 @@ def test_a_server_that_is_killed_amid_an_upload_leaves_no_import(lab_home: Path)
         """,
         lab_home,
     )
-    assert import_jobs.readable_jobs() == ([], [])
+    assert import_jobs.ImportJob.readable() == ([], [])
     (left,) = workspace.imports_dir().iterdir()
     assert drawn_pages("Home", "Browse") == ""
     os.utime(left, (0, 0))

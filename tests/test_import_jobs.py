@@ -13,7 +13,7 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.download import DOWNLOADS, Missing
-from bloodcell_core.data.import_jobs import ImportJob, jobs, start
+from bloodcell_core.data.import_jobs import ImportJob, start
 from tests.conftest import class_files, write_files, write_zip
 
 
@@ -37,9 +37,9 @@ def test_a_folder_is_imported_by_a_process_of_its_own(tmp_path: Path, lab_home: 
     assert (status["state"], status["dataset"]) == ("done", "mine"), status
     assert (status["done"], status["total"]) == (12, 12)
     assert len(Dataset("mine").pictures) == 12
-    assert [known.name for known in jobs()] == [job.name]
+    assert [known.name for known in ImportJob.readable()[0]] == [job.name]
     job.dismiss()
-    assert jobs() == []
+    assert ImportJob.readable() == ([], [])
     assert names() == ["mine"]
 
 
@@ -113,7 +113,7 @@ def test_a_worker_that_is_gone_was_interrupted(
         job.dismiss()
         assert job.folder.exists()  # not while it is at work
     job.dismiss()
-    assert jobs() == []
+    assert ImportJob.readable() == ([], [])
 
 
 def test_an_unforeseen_failure_is_told_in_one_line(lab_home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.background import ENDED
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import tag
 from bloodcell_core.inference import adaptation_jobs
@@ -19,10 +17,9 @@ from bloodcell_core.inference.slide_dataset import confirmed_cells
 from bloodcell_core.inference.slide_report import percent
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
-from ui import classify_count, lab, labelling, shell
+from ui import classify_count, job_cards, lab, labelling, shell
 from ui.theme import css_colours, pretty
 
-TICK = 1.0  # seconds between two looks at what is being adapted
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
 MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, classes counting alike"}
 
@@ -38,7 +35,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     _progress(counts)
     data = _other_data()
     reason = "" if data else _too_few(counts, len({one.picture.number for one, _ in labelled}))
-    busy = any(job.status()["state"] not in ENDED for job in _jobs_of(slide.id)[0])
+    busy = job_cards.at_work(_jobs_of(slide.id)[0])
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
@@ -110,57 +107,25 @@ def _other_data() -> str | None:
 
 def _jobs_of(slide: str | None) -> tuple[list[AdaptationJob], list[str]]:
     """Those that were started on a slide, newest first; on any where none is told; and what can't be read."""
-    jobs, damaged = adaptation_jobs.readable_jobs()
+    jobs, damaged = AdaptationJob.readable()
     return [job for job in jobs if slide is None or job.request["slide"] == slide], damaged
 
 
 def cards(slide: str | None) -> None:
-    """Draws a card for each adapting that is at work or has ended and wasn't closed; live while any is at work."""
-    jobs, damaged = _jobs_of(slide)
-    for line in damaged:
-        shell.show_error(line)
-    if jobs:
-        busy = any(job.status()["state"] not in ENDED for job in jobs)
-        st.fragment(_cards, run_every=TICK if busy else None)([job.name for job in jobs], busy)
+    """Draws a card for each adapting that is at work or has ended and wasn't closed."""
+    job_cards.live_cards(*_jobs_of(slide), _card)
 
 
-def _cards(names: list[str], was_busy: bool) -> None:
-    found = []
-    for name in names:
-        try:
-            job = AdaptationJob(name)
-            found.append((job, job.status()))
-        except LabError:  # closed in another window
-            continue
-    if was_busy and all(status["state"] in ENDED for _, status in found):
-        st.rerun()  # before anything is drawn, as ui.imports does; the page's list of networks is out of date, too
-    for job, status in found:
-        with st.container(border=True, key=f"adapting_{job.name}", gap="small"):
-            _card(job, status)
-
-
-def _card(job: AdaptationJob, status: Mapping[str, Any]) -> None:
+def _card(job: AdaptationJob, status: dict[str, Any]) -> None:
     cells = job.request["data"] or job.request["slide_name"]
-    if status["state"] not in ENDED:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            total, left = status.get("total", 0), status.get("seconds_left")
-            words = f"**Adapting to {shell.plain(cells)}**: {status.get('phase', 'starting')}"
-            words += f", about {timedelta(seconds=left)} left" if left is not None else ""
-            st.progress(status["done"] / total if total else 0.0, words)
-            asked = job.stop_requested()
-            if st.button("Stopping …" if asked else "Stop", disabled=asked, key=f"stop_{job.name}"):
-                job.request_stop()
-                st.rerun()
-        return
-    if status["state"] == "done":
-        _brought(job, status, cells)
-    elif status["state"] == "stopped":
-        st.caption(f"Adapting to {shell.plain(cells)}: {shell.plain(status['reason'])}.")
-    else:
-        shell.show_error(f"Adapting to {cells}: {status['reason']}")
-    if st.button("Close", key=f"close_{job.name}"):
-        job.dismiss()
-        st.rerun()
+    with st.container(border=True, key=f"adapting_{job.name}", gap="small"):
+        if job_cards.progress(job, status, f"Adapting to {shell.plain(cells)}"):
+            return
+        if status["state"] == "done":
+            _brought(job, status, cells)
+        else:
+            job_cards.say_why(status, f"Adapting to {cells}")
+        job_cards.close(job)
 
 
 def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
@@ -171,10 +136,7 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
         return
     st.markdown(f":material/check_circle: **Adapted to {shell.plain(cells)}**")
     result(facts)
-    if st.button("Use the adapted network", type="primary", icon=":material/check:", key=f"use_{job.name}"):
-        job.dismiss()
-        shell.set_address(run=status["run"], threshold=None)
-        st.rerun()
+    job_cards.close_and_go(job, "Use the adapted network", run=status["run"], threshold=None)
 
 
 def result(facts: Mapping[str, Any]) -> None:

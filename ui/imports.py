@@ -1,19 +1,15 @@
 """The dialog that starts an import, and the cards that show how far imports are."""
 
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.background import ENDED
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS
-from bloodcell_core.errors import LabError
-from ui.shell import plain, set_address, show_error
-
-TICK = 1.0  # seconds between two looks at the imports
+from ui import job_cards
+from ui.shell import plain, show_error
 
 
 @st.dialog("Import pictures", width="large")
@@ -72,52 +68,20 @@ def _start(kind: str, **options: Any) -> None:
 
 
 def import_cards() -> None:
-    """Draw a card for each import that is at work or has ended and wasn't dismissed; live while any is at work."""
-    jobs, damaged = import_jobs.readable_jobs()
-    for line in damaged:
-        show_error(line)
-    if jobs:
-        busy = any(job.status()["state"] not in ENDED for job in jobs)
-        st.fragment(_cards, run_every=TICK if busy else None)([job.name for job in jobs], busy)
-
-
-def _cards(names: list[str], was_busy: bool) -> None:
-    found = []
-    for name in names:
-        try:
-            job = ImportJob(name)
-            found.append((job, job.status()))
-        except LabError:  # dismissed in another window
-            continue
-    if was_busy and all(status["state"] in ENDED for _, status in found):
-        # Before anything is drawn: a click on a card that is about to be drawn anew would be lost. The page's list of
-        # datasets is out of date, too.
-        st.rerun()
-    for job, status in found:
-        _card(job, status)
+    """Draw a card for each import that is at work or has ended and wasn't closed."""
+    job_cards.live_cards(*ImportJob.readable(), _card)
 
 
 def _card(job: ImportJob, status: dict[str, Any]) -> None:
     options = job.request["options"]
     what = options.get("name") or options.get("download") or options.get("source", "").rsplit("/", 1)[-1]
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"import_{job.name}"):
-        if status["state"] not in ENDED:
-            total, left = status.get("total", 0), status.get("seconds_left")
-            words = f"**{plain(what)}**: {status.get('phase', 'starting')}"
-            words += f", {status['done']:,} of {total:,}" if total else ""
-            words += f", {timedelta(seconds=left)} left" if left is not None else ""
-            st.progress(status["done"] / total if total else 0.0, words)
-            if st.button("Stop", key=f"stop_{job.name}"):
-                job.request_stop()
+        if job_cards.progress(job, status, plain(what)):
             return
         if status["state"] == "done":
             st.markdown(f":material/check_circle: **{plain(status['dataset'])}** is imported.")
-            if st.button("Look at it", type="primary", key=f"open_{job.name}"):
-                job.dismiss()
-                set_address(**dict.fromkeys(st.query_params) | {"dataset": status["dataset"]})
-                st.rerun()
+            only = dict.fromkeys(st.query_params) | {"dataset": status["dataset"]}
+            job_cards.close_and_go(job, "Look at it", **only)
         else:
-            show_error(f"{what}: {status['reason']}")
-        if st.button("Dismiss", key=f"dismiss_{job.name}"):
-            job.dismiss()
-            st.rerun()
+            job_cards.say_why(status, what)
+        job_cards.close(job)

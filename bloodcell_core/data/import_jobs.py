@@ -14,18 +14,20 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from bloodcell_core import workspace
-from bloodcell_core.background import Job, readable, request_of, starting
+from bloodcell_core.background import AskedJob
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 
 
-class ImportJob(Job):
+class ImportJob(AskedJob):
     """The import in folder `name` of imports/; LabError where there is none or its files are damaged."""
 
+    kind, remedy = "import", "import it again"
+    keys = ("kind", "options")
+    place = staticmethod(workspace.imports_dir)
+
     def __init__(self, name: str):
-        self.name = name
-        super().__init__(workspace.imports_dir() / workspace.check_name(name, "import"), "import it again")
-        self.request = request_of(self.folder, "kind", "options")
+        super().__init__(name)
         if not isinstance(self.request["options"], dict):
             raise LabError(f"{self.folder / 'request.json'} is damaged")
 
@@ -39,30 +41,17 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
     if kind not in KINDS:
         raise ValueError(f"no kind of import is called {kind!r}: there are {', '.join(KINDS)}")
     name = workspace.dated_name()
-    final = workspace.imports_dir() / name
-    workspace.sweep_unfinished(final.parent)  # what a server that was killed amid an upload left
-    with workspace.new_folder(final) as folder:
-        if upload:
-            file = PurePath(upload[0]).name
-            (folder / "upload").mkdir()
-            with open(folder / "upload" / file, "wb") as copy:
-                shutil.copyfileobj(upload[1], copy)
-            options["source"] = str(final / "upload" / file)
-        workspace.write_json(folder / "request.json", {"kind": kind, "options": options})
-        workspace.write_json(folder / "status.json", starting())  # a page may look at once
-    job = ImportJob(name)
-    job.start("bloodcell_core.data.import_jobs")
-    return job
+    if not upload:
+        return ImportJob.ask(name, {"kind": kind, "options": options})
+    inside, stream = PurePath("upload", PurePath(upload[0]).name), upload[1]
 
+    def lay(folder: Path) -> None:
+        (folder / inside).parent.mkdir()
+        with open(folder / inside, "wb") as copy:
+            shutil.copyfileobj(stream, copy)
 
-def readable_jobs() -> tuple[list[ImportJob], list[str]]:
-    """The imports that were started and not yet dismissed, newest first, and a line for each that can't be read."""
-    return readable(workspace.imports_dir(), ImportJob)
-
-
-def jobs() -> list[ImportJob]:
-    """Those of `readable_jobs` that can be read."""
-    return readable_jobs()[0]
+    options["source"] = str(workspace.imports_dir() / name / inside)
+    return ImportJob.ask(name, {"kind": kind, "options": options}, lay)
 
 
 # The worker

@@ -9,15 +9,13 @@ fails, that dataset goes with it.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import Job, readable, request_of, starting
+from bloodcell_core.background import AskedJob
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.inference.slide_answers import SlideAnswers
@@ -28,16 +26,17 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import device_queue
 
 
-class AdaptationJob(Job):
+class AdaptationJob(AskedJob):
     """The adapting in folder `name` of adaptations/; LabError where there is none or its files are damaged."""
 
-    def __init__(self, name: str):
-        self.name = name
-        super().__init__(workspace.adaptations_dir() / workspace.check_name(name, "adaptation"), "adapt once more")
-        self.request = request_of(self.folder, "run", "slide", "slide_name", "data")
+    kind, remedy = "adaptation", "adapt once more"
+    keys = ("run", "slide", "slide_name", "data")
+    place = staticmethod(workspace.adaptations_dir)
 
     def dismiss(self) -> None:
         """Forgets one that has ended; of one that was killed the dataset that it had made goes, too."""
+        if not self.folder.exists():
+            return
         status = self.status()
         made = status.get("made")
         used = {run.config.data for run in runs.readable_runs()[0]}
@@ -51,20 +50,8 @@ def start(run: Run, slide: Slide, data: str | None = None) -> AdaptationJob:
 
     OSError where the job can't be written. What is wrong with the cells is told by the job's end.
     """
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    final = workspace.adaptations_dir() / name
-    with workspace.new_folder(final) as folder:
-        request = {"run": run.name, "slide": slide.id, "slide_name": slide.name, "data": data}
-        workspace.write_json(folder / "request.json", request)
-        workspace.write_json(folder / "status.json", starting())  # a page may look at once
-    job = AdaptationJob(name)
-    job.start("bloodcell_core.inference.adaptation_jobs")
-    return job
-
-
-def readable_jobs() -> tuple[list[AdaptationJob], list[str]]:
-    """Those that were started and not yet dismissed, newest first, and a line for each that can't be read."""
-    return readable(workspace.adaptations_dir(), AdaptationJob)
+    request = {"run": run.name, "slide": slide.id, "slide_name": slide.name, "data": data}
+    return AdaptationJob.ask(workspace.dated_name(), request)
 
 
 def of_classes(pictures: Sequence[CountedPicture], classes: Sequence[str]) -> list[CountedPicture]:

@@ -1,0 +1,99 @@
+"""The cards of jobs: a job may be closed in another window between any two looks at it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bloodcell_core import background
+from bloodcell_core.background import AskedJob
+from bloodcell_core.data import import_jobs
+from bloodcell_core.data.import_jobs import ImportJob
+from bloodcell_core.inference import adaptation_jobs
+from bloodcell_core.inference.adaptation_jobs import AdaptationJob
+from bloodcell_core.runs import Run
+from tests.test_adaptation_jobs import labelled_slide
+from tests.test_classify_page import draw, words
+from tests.test_pages import draw as draw_page
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs start no process: they end as a test says."""
+    monkeypatch.setattr(background.Job, "start", lambda job, module: job.tell(**background.starting()))
+
+
+def importing() -> ImportJob:
+    return import_jobs.start("demo", name="drawn", per_class=10, seed=0)
+
+
+def adapting(run: Run) -> AdaptationJob:
+    return adaptation_jobs.start(run, labelled_slide(run, pictures=12))
+
+
+@pytest.mark.parametrize("page", ["Browse", "Classify", "Your own microscope"])
+def test_a_job_that_is_closed_in_another_window_while_a_page_is_drawn(
+    done: Run, page: str, monkeypatch: pytest.MonkeyPatch
+):
+    """It is there when the page lists its jobs, and gone when it asks how far they are."""
+    kind = ImportJob if page == "Browse" else AdaptationJob
+    job = importing() if page == "Browse" else adapting(done)
+    listed = kind.readable
+
+    def closed_meanwhile() -> tuple[list[AskedJob], list[str]]:
+        found = listed()
+        shutil.rmtree(job.folder, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(kind, "readable", closed_meanwhile)
+    app = drawn(page, job)
+    assert not app.exception, app.exception[0].value
+    assert not app.error, app.error[0].value
+    assert not [each for each in app.button if (each.key or "").endswith(job.name)]
+
+
+def drawn(page: str, job: AskedJob) -> AppTest:
+    if page == "Browse":
+        return draw_page("pages/1_Browse.py")
+    return draw(slide=job.request["slide"], view="own") if page == "Your own microscope" else draw()
+
+
+def test_a_click_on_a_card_of_a_job_that_is_gone_is_no_error(done: Run):
+    job = adapting(done)
+    shutil.rmtree(job.folder)
+    job.request_stop()
+    job.dismiss()
+    assert not job.folder.exists()
+    gone = importing()
+    shutil.rmtree(gone.folder)
+    gone.request_stop()
+    gone.dismiss()
+
+
+def test_what_was_stopped_is_no_error_and_what_failed_is(lab_home: Path):
+    stopped, failed = importing(), importing()
+    stopped.tell(state="stopped", reason="stopped on request: nothing of it was kept")
+    failed.tell(state="failed", reason="no <b>room</b>")
+    app = draw_page("pages/1_Browse.py")
+    assert "drawn: stopped on request: nothing of it was kept." in words(app)
+    assert [error.value for error in app.error] == ["drawn: no \\<b>room\\</b>"]
+
+
+@pytest.mark.parametrize("job_class", [ImportJob, AdaptationJob])
+def test_a_job_that_goes_while_they_are_listed_is_not_called_damaged(
+    done: Run, job_class: type[AskedJob], monkeypatch: pytest.MonkeyPatch
+):
+    job = importing() if job_class is ImportJob else adapting(done)
+    whole = background.Job.status
+
+    def goes(self: AskedJob) -> dict:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        return whole(self)
+
+    monkeypatch.setattr(background.Job, "status", goes)
+    assert job_class.readable() == ([], [])
