@@ -16,6 +16,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+# OpenCV computes in the thread that calls it, in the whole program: many pictures go over threads of our own
+# (data/parallel.py), with which its threads would fight for the cores, and on one small picture they cost more than
+# they bring.
+cv2.setNumThreads(1)
+
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in the picture's pixels; x1 and y1 are just outside."""
 
@@ -118,8 +123,12 @@ class _Stain(NamedTuple):
 class _Lobe(NamedTuple):
     outline: np.ndarray
     """int32 (N, 2), x and y."""
-    pixels: np.ndarray
-    """int64 (N, 2), x and y."""
+    corner: tuple[int, int]
+    """x and y of …"""
+    mask: np.ndarray
+    """uint8, 1 where it is, just as large as it."""
+    area: int
+    """In pixels."""
 
 
 def find_cells(picture: np.ndarray) -> list[Cell]:
@@ -140,15 +149,19 @@ def search(picture: np.ndarray) -> Found:
     stain = measured if by == shrunk else _stain(_shrink(picture, by))
     disc = np.pi * radius**2
     nuclei = _join(_lobes(stain, radius), radius, stain)
-    largest = max((len(pixels) for pixels in nuclei), default=0)
+    areas = [sum(lobe.area for lobe in nucleus) for nucleus in nuclei]
     if scale.seen:
         low = (MIN_NUCLEUS_AREA if scale.sure else MIN_NUCLEUS_AREA_UNSURE) * disc
         high = MAX_NUCLEUS_AREA * disc
     else:
         low, high = MIN_AREA * stain.nuclei.size, MAX_AREA * stain.nuclei.size
     if not scale.sure:
-        low = max(low, MIN_SHARE * largest)
-    found = [_cell(pixels, by, picture.shape) for pixels in nuclei if low <= len(pixels) <= high]
+        low = max(low, MIN_SHARE * max(areas, default=0))
+    found = [
+        _cell(nucleus, area, by, picture.shape)
+        for nucleus, area in zip(nuclei, areas, strict=True)
+        if low <= area <= high
+    ]
     return Found(sorted(found, key=lambda cell: -cell.area), scale.red_radius / shrunk if scale.sure else None)
 
 
@@ -173,15 +186,18 @@ def find_place(picture: np.ndarray) -> Place:
     return Place(found.cells[0].box if found.cells else None, found.red_radius)
 
 
-def _cell(pixels: np.ndarray, by: float, shape: tuple[int, ...]) -> Cell:
+def _cell(nucleus: list[_Lobe], area: int, by: float, shape: tuple[int, ...]) -> Cell:
     """A nucleus, found in a picture that was shrunk `by`, in the picture's own pixels."""
-    (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0) + 1
+    x0, y0 = (min(lobe.corner[axis] for lobe in nucleus) for axis in (0, 1))
+    x1, y1 = (max(lobe.corner[axis] + lobe.mask.shape[1 - axis] for lobe in nucleus) for axis in (0, 1))
     small = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    small[pixels[:, 1] - y0, pixels[:, 0] - x0] = 1
+    for lobe in nucleus:
+        x, y = lobe.corner[0] - x0, lobe.corner[1] - y0
+        small[y : y + lobe.mask.shape[0], x : x + lobe.mask.shape[1]] |= lobe.mask
     left, top = round(x0 / by), round(y0 / by)
     right, bottom = min(shape[1], round(x1 / by)), min(shape[0], round(y1 / by))
     mask = cv2.resize(small, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-    return Cell((left, top, right, bottom), len(pixels) / by**2, mask.astype(bool))
+    return Cell((left, top, right, bottom), area / by**2, mask.astype(bool))
 
 
 def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
@@ -192,15 +208,17 @@ def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
 
 def _stain(picture: np.ndarray) -> _Stain:
     smooth = cv2.GaussianBlur(picture, (0, 0), 1.2)
-    green, blue = smooth[:, :, 1].astype(np.float32), smooth[:, :, 2].astype(np.float32)
-    lit = green + blue >= BLACK
-    stain = np.where(lit, (blue - green) / (blue + green + 1), 0)
+    smooth_green = cv2.extractChannel(smooth, 1)
+    green, blue = smooth_green.astype(np.float32), cv2.extractChannel(smooth, 2).astype(np.float32)
+    both = green + blue
+    lit = both >= BLACK
+    stain = np.where(lit, (blue - green) / (both + 1), 0)
     level = np.clip(stain * 500, 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    mask = (stain > max(threshold / 500, MIN_STAIN)).astype(np.uint8)
+    mask = (stain > max(threshold / 500, MIN_STAIN)).view(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     _, labels, parts, _ = cv2.connectedComponentsWithStats(mask)
-    return _Stain(smooth[:, :, 1], lit, mask, labels, parts)
+    return _Stain(smooth_green, lit, mask, labels, parts)
 
 
 # The scale: how large red cells are
@@ -226,18 +244,19 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     Each steep place votes for the point that lies one radius downhill; red cells, also those that overlap, are the
     points of many votes (after Loy and Zelinsky's fast radial symmetry, 2003).
     """
-    green = stain.green.astype(np.float32)
-    slope_x = cv2.Sobel(green, cv2.CV_32F, 1, 0, scale=1 / 8)
-    slope_y = cv2.Sobel(green, cv2.CV_32F, 0, 1, scale=1 / 8)
+    slope_x = cv2.Sobel(stain.green, cv2.CV_32F, 1, 0, scale=1 / 8)
+    slope_y = cv2.Sobel(stain.green, cv2.CV_32F, 0, 1, scale=1 / 8)
     # Not cv2.magnitude: its last digit hangs on where the array lies in memory, and a vote on that digit.
     steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
     steep[cv2.dilate(stain.nuclei | ~stain.lit, np.ones((7, 7), np.uint8)) > 0] = 0
     steepest = _percentile(steep[::2, ::2], 85)  # a quarter of the pixels tells it as well
-    y, x = np.nonzero(steep > max(MIN_SLOPE, steepest))
-    if not len(x):
+    places = np.flatnonzero(steep > max(MIN_SLOPE, steepest))
+    if not len(places):
         return None
-    down_x, down_y = -slope_x[y, x] / steep[y, x], -slope_y[y, x] / steep[y, x]
-    x, y = x.astype(np.float32), y.astype(np.float32)
+    # In float64, as what is added to them: else each would be converted at each radius.
+    steep_there = steep.ravel()[places]
+    down_x, down_y = ((-slope.ravel()[places] / steep_there).astype(np.float64) for slope in (slope_x, slope_y))
+    y, x = (along.astype(np.float64) for along in np.divmod(places, steep.shape[1]))
     largest = np.sqrt(stain.parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
 
     @cache
@@ -254,7 +273,7 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
             return
         # Votes are counted in squares; for large circles in coarse ones: half the time, and the same radius.
         square = 1 if radius < 12 else 2
-        height, width = -(-green.shape[0] // square), -(-green.shape[1] // square)
+        height, width = (-(-side // square) for side in steep.shape)
         to_x = ((x + down_x * radius) / square).astype(np.int32)
         to_y = ((y + down_y * radius) / square).astype(np.int32)
         # Without a sign what is below 0 is beyond every border.
@@ -262,9 +281,10 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
         votes = np.bincount((to_y * width + to_x)[inside], minlength=height * width).reshape(height, width)
         # In shares of a whole circle: the votes that fall around a point, over the circle's length.
         spread = max(1.0, 0.1 * radius) / square
-        shares = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread) * (spread**2 / radius)
-        if shares.max() <= MIN_CIRCLE:
+        around = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread)
+        if around.max() * (spread**2 / radius) <= MIN_CIRCLE:
             return
+        shares = around * (spread**2 / radius)
         apart = int(radius / square) | 1
         peaks = (shares == cv2.dilate(shares, np.ones((apart, apart), np.uint8))) & (shares > MIN_CIRCLE)
         circles = np.sort(shares[peaks & (from_nucleus()[::square, ::square] > 0.6 * radius)])
@@ -274,11 +294,11 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     for place in range(1, len(RED_RADII), 2):
         look(place)
     best = int(scores.argmax())
+    if not scores[best]:
+        return None
     for place in {max(0, best - 1), min(len(RED_RADII) - 1, best + 1)} - {best}:
         look(place)
     best = int(scores.argmax())
-    if not scores[best]:
-        return None
     near = slice(max(0, best - 1), best + 2)
     radius = float((RED_RADII[near] * scores[near]).sum() / scores[near].sum())
     return _Scale(radius, sure=bool(bests[best] >= SURE_CIRCLE), seen=True)
@@ -292,13 +312,17 @@ def _lobes(stain: _Stain, radius: float) -> list[_Lobe]:
     lobes = []
     for label, (x, y, width, height, area) in enumerate(stain.parts):
         if label and area >= LOBE_AREA * np.pi * radius**2:
-            part = (stain.labels[y : y + height, x : x + width] == label).astype(np.uint8)
-            corner = np.array((x, y))
-            lobes += [
-                _Lobe(_outline(piece) + corner, np.argwhere(piece)[:, ::-1] + corner)
-                for piece in _cut_at_waists(part, radius)
-            ]
+            part = (stain.labels[y : y + height, x : x + width] == label).view(np.uint8)
+            lobes += [_lobe(piece, int(x), int(y)) for piece in _cut_at_waists(part, radius)]
     return lobes
+
+
+def _lobe(piece: np.ndarray, x: int, y: int) -> _Lobe:
+    """Of a piece of stain, uint8, 1 where it is, whose corner lies at x and y."""
+    outline = _outline(piece)
+    left, top, width, height = cv2.boundingRect(outline)
+    mask = piece[top : top + height, left : left + width]
+    return _Lobe(outline + np.array((x, y), np.int32), (x + left, y + top), mask, cv2.countNonZero(piece))
 
 
 def _outline(part: np.ndarray) -> np.ndarray:
@@ -308,8 +332,9 @@ def _outline(part: np.ndarray) -> np.ndarray:
 
 def _cut_at_waists(part: np.ndarray, radius: float) -> list[np.ndarray]:
     outline = _outline(part)
-    hull = cv2.contourArea(cv2.convexHull(outline))
-    if _extent(outline) <= MAX_EXTENT * radius or part.sum() > MAX_SOLIDITY * hull:
+    if _extent(outline) <= MAX_EXTENT * radius:
+        return [part]
+    if cv2.countNonZero(part) > MAX_SOLIDITY * cv2.contourArea(cv2.convexHull(outline)):
         return [part]
     depth = cv2.distanceTransform(cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)
     cores = (depth > max(0.3 * radius, 0.5 * float(depth.max()))).astype(np.uint8)
@@ -323,10 +348,10 @@ def _extent(outline: np.ndarray) -> float:
     return float(cv2.minEnclosingCircle(outline.astype(np.float32))[1])
 
 
-def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[np.ndarray]:
-    """Lobes that belong to one cell together, nearest first: the pixels of each nucleus, int64 (N, 2)."""
-    if not lobes:
-        return []
+def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[list[_Lobe]]:
+    """Lobes that belong to one cell together, nearest first: the lobes of each nucleus."""
+    if len(lobes) < 2:
+        return [lobes] if lobes else []
     low = np.array([lobe.outline.min(axis=0) for lobe in lobes])
     high = np.array([lobe.outline.max(axis=0) for lobe in lobes])
     brightness = MAX_GAP_BRIGHTNESS * _percentile(stain.green[stain.lit], 90)
@@ -344,7 +369,7 @@ def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[np.ndarray]:
             if _extent(np.concatenate([lobes[place].outline for place in members])) <= MAX_EXTENT * radius:
                 groups |= dict.fromkeys(members, members)
     whole = {id(members): members for members in groups.values()}.values()
-    return [np.concatenate([lobes[place].pixels for place in members]) for members in whole]
+    return [[lobes[place] for place in members] for members in whole]
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:

@@ -18,9 +18,9 @@ from bloodcell_core.device import Device, choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
-from bloodcell_core.models import MODELS
+from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.models.forward import predict_logits, predict_probabilities, to_input
-from bloodcell_core.models.network import Network, build_network
+from bloodcell_core.models.network import Network, build_network, quickest
 from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -68,6 +68,22 @@ def test_predicting_changes_no_weight_no_buffer_and_no_mode(model: str, training
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(layer.training is training for layer in net.modules())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_quickest_order_of_the_weights_gives_the_same_answers(model: str, count: int) -> None:
+    seen: list[Tensor] = []
+    net = network(model).eval()
+    pictures = random_pictures(count)
+    plain = predict_logits(net, pictures, CPU)
+    net = quickest(net, model)
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(predict_logits(net, pictures, CPU), plain, rtol=1e-5, atol=1e-5)
+    order = torch.channels_last if model_info(model).channels_last_on_cpu else torch.contiguous_format
+    assert seen[0].is_contiguous(memory_format=order)
+    weights = [weight for weight in net.parameters() if weight.dim() == 4]
+    assert all(weight.is_contiguous(memory_format=order) for weight in weights)
 
 
 def test_the_mode_comes_back_after_a_failure_too() -> None:

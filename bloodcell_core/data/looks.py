@@ -39,7 +39,7 @@ def look_of(pixels: np.ndarray, place: Place | None) -> np.ndarray:
         of a red cell, NaN where no red cell tells the scale.
     """
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # of 8 bits: an eighth of the time of floats, and exact enough
-    grey = np.ascontiguousarray(lab[:, :, 0])
+    grey = cv2.extractChannel(lab, 0)
     up_to = np.bincount(grey.ravel(), minlength=256).cumsum() / grey.size
     low, high = np.searchsorted(up_to, (0.25, 0.75))
     parts = (cv2.inRange(grey, 0, int(low)), cv2.inRange(grey, int(low), int(high)), cv2.inRange(grey, int(high), 255))

@@ -30,7 +30,7 @@ from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.models.forward import Tapped, softmax
-from bloodcell_core.models.network import Network, load_network
+from bloodcell_core.models.network import Network, load_network, quickest
 from bloodcell_core.runs import Run
 
 BATCH = 64  # pictures, or cells, that are held before their answers are given
@@ -51,7 +51,8 @@ class _Member:
         self.view = view_name(self.config.view, self.config.size, self.config.crop)
 
         def network() -> Network:
-            return load_network(run.config, len(run.classes), run.weights_file).to(self.device.device)
+            loaded = load_network(run.config, len(run.classes), run.weights_file)
+            return quickest(loaded, run.config.model).to(self.device.device)
 
         self.tapped = Tapped(network())
         self.likeness, self.why_unknown = likeness_of(run, network, self.device)

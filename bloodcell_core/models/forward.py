@@ -37,7 +37,8 @@ def predict_logits(network: nn.Module, pictures: np.ndarray | Tensor, device: De
     try:
         with precision(device):
             starts = range(0, len(pictures), batch_size)
-            batches = [network(to_input(_rows(pictures, at, batch_size), device)).float() for at in starts]
+            order = getattr(network, "channels_last", False)
+            batches = [network(to_input(_rows(pictures, at, batch_size), device, order)).float() for at in starts]
     finally:
         if was_training:
             network.train()

@@ -22,6 +22,8 @@ class Network(nn.Module):
 
     mean: Tensor
     std: Tensor
+    channels_last = False
+    """Whether the three values of a pixel are to lie side by side in what it is given."""
 
     def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -69,6 +71,16 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
     except (SafetensorError, OSError, RuntimeError) as error:
         raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
     return network.eval()
+
+
+def quickest(network: Network, model: str) -> Network:
+    """The network with its weights, and from now on its pictures, in the memory order that it is fastest in.
+
+    For predicting: a network that trains needs no such weights, and safetensors writes none. Answers differ in the
+    seventh digit at most.
+    """
+    network.channels_last = model_info(model).channels_last_on_cpu
+    return network.to(memory_format=torch.channels_last) if network.channels_last else network
 
 
 def head_of(network: nn.Module) -> nn.Module:
