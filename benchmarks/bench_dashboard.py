@@ -6,8 +6,8 @@ more all the while. Each figure is the median, least and most of the repeats; ai
 1. Memory of the server, and whether PyTorch is loaded: when it has started, and after each page that needs none.
 2. First paint: seconds from asking a warm server for a page until the page's title is drawn (1 s), and until its script
    has ended; in a browser that keeps nothing, as on a first visit, and in one with a profile on disk that has been
-   here before, which keeps Streamlit's own program. In the same rounds an *empty page*: an app whose pages are a title
-   and nothing else, which is what Streamlit takes by itself; and what the page takes more than that in its round.
+   here before, which keeps Streamlit's own program. After each an *empty page*: an app whose pages are a title and
+   nothing else, which is what Streamlit takes by itself; and what the page takes more than that.
 3. Page switch: from the click in the sidebar until the new title is drawn (0.5 s).
 4. A gallery of 300: from asking for the page until 300 pictures stand on it and those in the window are loaded (1.5 s),
    and what the server sent for it.
@@ -126,35 +126,35 @@ def memory(server: Server, when: str) -> None:
 
 
 def first_paints(browser: Browser, known: BrowserContext, server: Server, empty: Server, repeats: int) -> None:
-    """Every page and the empty ones, in turn, `repeats` times."""
+    """Every page and right after it an empty one at an address like its, in turn, `repeats` times."""
     ends = {path: [(lambda page, title=title: heading(page, title)), settled] for title, path in PAGES.items()}
     ends["Train"].pop()  # whose script is at work all the time
     nothing = [lambda page: heading(page, EMPTY)]
-    first: dict[str, list[list[float]]] = {path: [] for path in (*ends, "empty", "empty home")}
-    again: dict[str, list[list[float]]] = {path: [] for path in first}
-    for path in (*PAGES.values(), *PAGES.values(), *PAGES.values()):
-        timed(known, server.address, path, ends[path][0])
-        timed(known, empty.address, EMPTY if path else "", *nothing)
-    for _ in range(repeats):
+    visits = {
+        (path, who, which): []
+        for path in ends for who in ("first", "again") for which in ("ours", "empty")
+    }  # fmt: skip
+    for number in range(VISITS + repeats):
         for path in ends:
-            first[path].append(first_visit(browser, server.address, path, *ends[path]))
-            again[path].append(timed(known, server.address, path, *ends[path]))
-        for name, path in (("empty", EMPTY), ("empty home", "")):
-            first[name].append(first_visit(browser, empty.address, path, *nothing))
-            again[name].append(timed(known, empty.address, path, *nothing))
-    for name in ("empty home", "empty"):
-        told(f"first paint of {'an empty page' if name == 'empty' else 'an empty home page'}",
-             [each[0] for each in first[name]])  # fmt: skip
-        told("– of it until the browser first asked the server", [each[-1] for each in first[name]])
-        told("– in a browser that has been here before", [each[0] for each in again[name]])
-    for path in ends:
-        title, beside = path or "the home page", "empty" if path else "empty home"
-        for where, times in (("", first), ("– in a browser that has been here before", again)):
-            told(where or f"first paint of {title}", [each[0] for each in times[path]])
-            more = [1000 * (ours[0] - none[0]) for ours, none in zip(times[path], times[beside], strict=True)]
-            told("– more than the empty page in its round", more, "ms")
-        if len(ends[path]) > 1:
-            told(f"{title}, its script ended", [each[1] for each in first[path]])
+            for which, address, at, until in (
+                ("ours", server.address, path, ends[path]), ("empty", empty.address, EMPTY if path else "", nothing),
+            ):  # fmt: skip
+                times = timed(known, address, at, *until)
+                if number >= VISITS:
+                    visits[path, "again", which].append(times)
+                    visits[path, "first", which].append(first_visit(browser, address, at, *until))
+    for who, words in (("first", "on a first visit"), ("again", "in a browser that has been here before")):
+        for paths, at in (([""], "the front address"), ([path for path in ends if path], "another address")):
+            nothing_there = [each for path in paths for each in visits[path, who, "empty"]]
+            told(f"first paint of an empty page at {at}, {words}", [each[0] for each in nothing_there])
+            told("– of it until the browser first asked the server", [each[-1] for each in nothing_there])
+        for path in ends:
+            ours, none = visits[path, who, "ours"], visits[path, who, "empty"]
+            told(f"first paint of {path or 'the home page'}, {words}", [each[0] for each in ours])
+            more = [1000 * (one[0] - other[0]) for one, other in zip(ours, none, strict=True)]
+            told("– more than the empty page after it", more, "ms")
+            if len(ends[path]) > 1:
+                told("– until its script ended", [each[1] for each in ours])
 
 
 def gallery(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:

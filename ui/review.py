@@ -29,6 +29,7 @@ ORDERS = {
     "photo": "By photo",
 }
 WHICH = {"unreviewed": "Unreviewed only", "reviewed": "Reviewed", "disputed": "Reviewers differ", "all": "All"}
+FILTERS = ("which", "near", "training", "differ", "sure", "margin", "loss")  # in the address, where they are set
 HIGHEST_LOSS = 10  # that can be asked for: a label given 0.005%; what is higher is with it
 TEST_ONLY = (
     "Test pictures alone are ranked. The labels of training pictures are ranked best by a cross-validation: choose one "
@@ -143,6 +144,9 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
         loss = shell.bound_range(
             "Loss", (0, HIGHEST_LOSS), "loss", help=f"The less probable the label, the higher; {HIGHEST_LOSS} is any."
         )
+    if any(shell.address(param) for param in FILTERS) and st.button("Clear filters", icon=":material/close:"):
+        shell.set_address(**dict.fromkeys(FILTERS))
+        st.rerun()
     if training:
         st.caption(f":material/warning: {NO_FOLDS}")
     elif order == "issue" and not picked[0].pooled:

@@ -50,7 +50,7 @@ def chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool 
             line("curve", [(x, low), (x, high)], f"stroke:{colour};opacity:.5") for x, (low, high) in curve.whiskers
         ]
         drawn.append(line("curve", curve.points, f"stroke:{colour}"))
-        key += [tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name]
+        key.append(tag("span", {}, tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name))
     picture = tag("svg", {"viewBox": "0 0 360 278", "role": "img", "aria-label": title}, *drawn)
     return tag("figure", {}, tag("figcaption", {}, tag("strong", {}, title), *key), picture)
 

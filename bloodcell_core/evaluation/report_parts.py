@@ -49,9 +49,10 @@ def interval_words(limits: Sequence[float] | None) -> str:
 
 
 def with_interval(figures: Mapping[str, Any], metric: str) -> str:
-    """A figure and, where it has one, its interval."""
+    """A figure and, where it has one, its interval, which no line breaks."""
     limits = figures["intervals"].get(metric)
-    return figure_words(figures[metric]) + (f" ({interval_words(limits)})" if limits else "")
+    whole = interval_words(limits).replace(" ", "\N{NO-BREAK SPACE}")
+    return figure_words(figures[metric]) + (f" ({whole})" if limits else "")
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:

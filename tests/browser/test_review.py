@@ -194,7 +194,7 @@ def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, o
     expect(buttons.locator("kbd")).to_have_text([*"1234567890", "B", "D", "E"])
 
     # The class beyond the tenth is said by its letter.
-    label = page.locator(".says .true").inner_text()
+    label = page.locator(".says span.true").inner_text()
     last = len(classes) - (2 if label == "Kind 12" else 1)
     press(page, {11: "d", 12: "e"}[last])
     kept = events(Dataset("demo"))
@@ -213,6 +213,7 @@ def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, o
     expect(page.locator(".progress strong")).to_have_text(re.compile(rf"of {wanted}$"))
     expect(low).to_have_attribute("aria-valuenow", "52")
     expect(high).to_have_attribute("aria-valuenow", "100")
+    expect(page.get_by_role("button", name="Clear filters")).to_be_visible()
     other = open_page(f"Review?{page.url.split('?')[1]}")
     expect(other.locator(".progress strong")).to_have_text(re.compile(rf"of {wanted}$"))
 
@@ -220,3 +221,7 @@ def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, o
     empty = open_page("Review?loss=0..1")
     expect(empty.get_by_text("No picture is like that")).to_be_visible()
     expect(empty.locator(".desk")).to_have_count(0)
+    empty.get_by_role("button", name="Clear filters").click()
+    expect(empty.locator(".progress strong")).to_have_text(re.compile(rf"of {len(table)}$"))
+    expect(empty.get_by_role("button", name="Clear filters")).to_have_count(0)
+    assert "loss" not in empty.url
