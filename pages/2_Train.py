@@ -124,7 +124,7 @@ def live_panel() -> None:
     for line in damaged:
         shell.show_error(line)
     if not runs:
-        st.info("No run yet. Choose a network on the left and press **Train**: its curve appears here.")
+        st.info("No run yet. Choose a network and press **Train**: its curve appears here.")
         return
     statuses = {run.name: run.status() for run in runs}
     at_work = [run for run in runs if statuses[run.name]["state"] not in ENDED]

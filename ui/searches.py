@@ -96,7 +96,7 @@ def _searches() -> None:
     try:
         names = studies.names()
         if not names:
-            st.info("No search yet. Choose a network on the left and press **Search**: its trials appear here.")
+            st.info("No search yet. Choose a network and press **Search**: its trials appear here.")
             return
         name = shell.bound_selectbox("Search", names, "study")
         at_work = Study(name).status()["state"] not in (*ENDED, "elsewhere")
