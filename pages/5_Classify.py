@@ -18,6 +18,8 @@ if opened := shell.address("slide"):
         slide = slides.read_slide(opened)
     except LabError as error:
         shell.show_error(str(error))
+if slide:
+    classify_start.opened()
 if slide and st.session_state.get("classify_open") != slide.id:
     st.session_state["classify_open"] = slide.id
     st.session_state.pop(classify_slide.CHOSEN, None)

@@ -21,6 +21,7 @@ from bloodcell_core.inference.corrections import Correction
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from tests.training_fixtures import train_here
+from ui import classify_slide, classify_start
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -304,3 +305,39 @@ def test_the_table_that_is_taken_away_holds_every_cell(slide):
     pictures = counted_pictures(slide, SlideAnswers(slide, run.name), 0.5)
     rows = list(csv.DictReader(io.StringIO(csv_of(slide, pictures, run.classes, run.name))))
     assert len(rows) == sum(len(one.cells) for one in pictures) == 7
+
+
+def test_a_double_click_is_one_change_and_one_undoing_takes_it_back(run: Run):
+    handed = [("one.png", lambda: cell())]
+    slide = slides.create("One", run.name, handed)
+    out = [Correction(1, "out")]
+    st.session_state[classify_slide.SEEN] = slide
+    try:
+        for _ in range(2):
+            classify_slide.change_all(out)
+        assert [one.do for one in slides.read_slide(slide.id).corrections] == ["out"]
+        st.session_state[classify_slide.SEEN] = slides.undo(st.session_state[classify_slide.SEEN])
+        classify_slide.change_all(out)  # said again after it was taken back
+        assert [one.do for one in slides.read_slide(slide.id).corrections] == ["out", "undo", "out"]
+    finally:
+        del st.session_state[classify_slide.SEEN]
+
+
+def test_a_double_click_that_comes_while_a_slide_is_stored_makes_one_and_opens_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    """It ends the first click's run at its next call of Streamlit."""
+    whole = classify_start.open_slide
+
+    def ended(slide: Slide) -> None:
+        monkeypatch.setattr(classify_start, "open_slide", whole)
+        st.stop()
+
+    monkeypatch.setattr(classify_start, "open_slide", ended)
+    app = press(draw(), "Try two example cells")
+    assert "slide" not in app.query_params
+    app = press(app, "Try two example cells")
+    assert app.query_params["slide"] in (only_slide().id, [only_slide().id])
+    # Nor is it opened again when one goes back.
+    app = press(app, "All slides")
+    assert "slide" not in app.query_params

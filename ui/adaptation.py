@@ -39,7 +39,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
-    ):  # fmt: skip
+    ) and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
         try:
             adaptation_jobs.start(run, slide, data)
         except OSError as error:

@@ -135,13 +135,20 @@ def change(act: Act, number: int, classes: Sequence[str]) -> None:
 
 
 def change_all(changes: Sequence[Correction]) -> None:
-    """Makes several corrections as one, which one undoing takes back."""
+    """Makes several corrections as one, which one undoing takes back; those of a double click once."""
     st.session_state.pop(TOLD, None)
     seen: Slide = st.session_state[SEEN]
+    last = max((one.version for one in seen.corrections), default=0)
+    if [_said(one) for one in seen.corrections if one.version == last] == [_said(one) for one in changes]:
+        return
     try:
         st.session_state[SEEN] = slides.correct(seen, changes)
     except LabError as error:
         st.session_state[TOLD] = seen.id, str(error)
+
+
+def _said(one: Correction) -> tuple[int, str, str, str]:
+    return one.picture, one.do, one.cell, one.label
 
 
 def say_told(slide: Slide) -> None:

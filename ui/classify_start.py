@@ -20,17 +20,20 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
 from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
-from ui import shell
+from ui import classify, shell
 
 MANY = 16  # pictures from which on a bar tells how far storing them is
 MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
 # what is above 500 MB as "1GB".
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
 DROP = "classify_drop"  # session: how often the drop zone was emptied
+MADE = "classify_made"  # session: the slide that was stored last, until it is open
 
 
 def start(run: str) -> None:
     """Draws the drop zone, examples, and the slides there are. Opens the slide that a person makes or picks."""
+    if made := classify.spot(MADE).pop("slide", None):
+        open_slide(made)  # a second click ended the run that had stored it
     uploads = drop_zone()
     if uploads:
         _make(_name_of(uploads), run, uploads)
@@ -77,6 +80,7 @@ def _make(name: str, run: str, uploads: Sequence[Any], synthetic: bool = False) 
 
 def _stored(store: Any, count: int) -> None:
     """Stores what was handed in, with progress, and opens the slide; or says why not."""
+    made = classify.spot(MADE)
     bar = st.progress(0.0, "Keeping the pictures …") if count > MANY else None
 
     def tell(done: int, total: int) -> None:
@@ -84,15 +88,22 @@ def _stored(store: Any, count: int) -> None:
             bar.progress(done / total, f"{done:,} of {total:,} pictures kept")
 
     try:
-        slide = store(tell)
+        # No call of Streamlit here: a second click ends this run at the next one, and would have it all stored twice.
+        made["slide"] = store(tell)
     except LabError as error:
         shell.show_error(str(error))
         return
     finally:
         if bar:
             bar.empty()
-    st.session_state[DROP] = st.session_state.get(DROP, 0) + 1  # the files' memory is free again
-    open_slide(slide)
+    open_slide(made["slide"])
+
+
+def opened() -> None:
+    """Empties the drop zone once what was dropped is stored and open: the files' memory is free again."""
+    if classify.spot(MADE):
+        st.session_state[DROP] = st.session_state.get(DROP, 0) + 1
+        del st.session_state[MADE]
 
 
 def open_slide(slide: Slide | None) -> None:

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.inference import slides
+from bloodcell_core.runs import Run
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
@@ -172,3 +173,76 @@ def test_two_windows_on_one_cell(lab_with_run: Path, open_page):
     theirs.locator(".box").nth(0).focus()
     theirs.keyboard.press("2")  # said again, now that it is seen
     expect(theirs.locator(".box").nth(0)).to_contain_text("Lymphocyte ✓")
+
+
+def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_run: Path, open_page, monkeypatch):
+    """About a minute of a person's work: labelled by click, key and together; adapted; seen; used."""
+    page = open_page("Classify")
+    page.locator("input[type=file]").set_input_files([crowded(seed) for seed in range(4)])
+    page.get_by_role("radio", name="Your own microscope").click()
+    tiles = page.locator(".sheet .tile")
+    expect(tiles).to_have_count(4 * len(CROWD))
+    expect(page.get_by_text("0 labelled cells", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Adapt", exact=True)).to_be_disabled()
+
+    # A click says that it is what it is called, a second one takes that back.
+    tiles.nth(0).click()
+    expect(tiles.nth(0)).to_have_class("tile confirmed")
+    tiles.nth(0).click()
+    expect(tiles.nth(0)).to_have_class("tile guess")
+    # By key, faster than the page answers, and each goes on to the next: none is lost.
+    tiles.nth(0).focus()
+    for pressed in [*"1234" * 5, "c", "Delete"]:
+        page.keyboard.press(pressed)
+    expect(page.get_by_text("21 labelled cells", exact=True)).to_be_visible()
+    names = [name.capitalize() for name in demo.DEMO_CLASSES]
+    for place, name in enumerate(names * 5):
+        expect(tiles.nth(place)).to_contain_text(name)
+    expect(tiles.nth(21)).to_have_class("tile removed")
+    # What a click says is chosen, and undone by key.
+    page.locator(".tools button").filter(has_text=names[2]).click()
+    tiles.nth(22).click()
+    expect(tiles.nth(22)).to_contain_text(names[2])
+    expect(page.get_by_text("22 labelled cells", exact=True)).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.get_by_text("21 labelled cells", exact=True)).to_be_visible()
+    # All that are right at once.
+    page.get_by_role("button", name="others here are right").click()
+    expect(page.get_by_text(f"{4 * len(CROWD) - 1} labelled cells", exact=True)).to_be_visible()
+
+    # Adapted by a process of its own: the page is left and found again.
+    page.get_by_role("button", name="Adapt", exact=True).click()
+    expect(page.get_by_text("Adapting to")).to_be_visible()
+    address = page.url.split("/", 3)[3]
+    page.context.close()
+    again = open_page(address)
+    expect(again.get_by_text(re.compile("Adapted to"))).to_be_visible(timeout=10 * 60_000)  # busy cores
+    expect(again.get_by_text(f"On {4 * len(CROWD) - 1} cells (4 pictures)")).to_be_visible()
+    again.get_by_role("button", name="Use the adapted network").click()
+    expect(again).to_have_url(re.compile("run=[^&]*cnn"))
+    expect(again.get_by_text("What adapting brought this network")).to_be_visible()
+    (slide,) = in_workspace(monkeypatch, lab_with_run)
+    assert slide.run in again.url
+    assert "adaptation" in (Run(slide.run).summary() or {})
+    assert again.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+
+
+def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
+    page = open_page("Classify")
+    page.get_by_role("button", name="Try an example smear field").dblclick()
+    expect(page.locator(".box").first).to_be_visible()
+    settled(page)
+    assert len(in_workspace(monkeypatch, lab_with_run)) == 1
+    # Nor is what was made opened again when one goes back.
+    page.get_by_role("button", name="All slides").click()
+    expect(page.get_by_text("Pick a slide to open it")).to_be_visible()
+    settled(page)
+    assert "slide=" not in page.url
+
+
+CROWD = [*demo.DEMO_CLASSES] * 3
+
+
+def crowded(seed: int) -> dict:
+    pixels = demo.draw_field(np.random.default_rng(100 + seed), CROWD, (800, 640)).pixels
+    return {"name": f"crowd {seed}.png", "mimeType": "image/png", "buffer": encode(pixels)}
