@@ -1,10 +1,9 @@
-"""Puts a finished run into the program: `python -m benchmarks.bundle RUN NAME [--half] [--refuse DATA] [--notes FILE]`.
+"""Puts a finished run into the program: `python -m benchmarks.bundle RUN NAME [--half] [--notes FILE]`.
 
 The run's folder is copied to bloodcell_core/bundled/NAME without what only a training needs, and a model card is
 written from its figures. `--half` stores the weights as float16; the predictions are then made anew with those very
-weights, and the bundle is refused where one answer differs, or a probability by more than rounding. `--refuse` names a
-dataset whose training pictures of other classes teach what is to be called unlike. `--card` only writes the cards of
-all bundles anew.
+weights, and the bundle is refused where one answer differs, or a probability by more than rounding. `--card` only
+writes the cards of all bundles anew.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import match_classes, own_pictures, short_ids
+from bloodcell_core.evaluation.external import own_pictures, short_ids
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import Run
 
@@ -38,7 +37,7 @@ METRICS = {
 }  # fmt: skip
 
 
-def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str = "") -> Run:
+def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
     """The run as it comes with the program from now on; LabError where it can't be one."""
     if not run.trained_here or run.status()["state"] != "done":
         raise LabError(f"run {run.name!r} can't be bundled: it must be a finished training of this workspace")
@@ -56,13 +55,12 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "", refuse: str
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
-        refused = _teach_to_refuse(run, dataset, Dataset(refuse), folder) if refuse else None
         np.save(folder / "trained_on.npy", np.sort(short_ids(own_pictures(run, dataset, "train").image_id)))
         recorded = workspace.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
         recorded["bundle"] = {
             "run": run.name, "half": half, "notes": notes.strip(), "data": facts,
-            "parts": _parts(folder, dataset, run.classes), "refused": refused,
+            "parts": _parts(folder, dataset, run.classes), "refused": _unlike(run, dataset, folder),
         }  # fmt: skip
         workspace.write_json(folder / "config.json", recorded)
         size = (folder / "model.safetensors").stat().st_size
@@ -80,38 +78,29 @@ def _parts(folder: Path, dataset: Dataset, classes: list[str]) -> dict[str, Any]
     return {name: score(table[part == name].reset_index(drop=True), classes) for name in sorted(set(part) - {""})}
 
 
-def _teach_to_refuse(run: Run, dataset: Dataset, others: Dataset, folder: Path) -> dict[str, Any]:
-    """Lets likeness learn other kinds of cells too; {kind of test picture: pictures, photos, share called unlike}."""
+def _unlike(run: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """{laboratory, or refused class: pictures, photos, share called unlike} of the dataset's test pictures."""
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.run_likeness import fit_run, looks_of
+    from bloodcell_core.evaluation.likeness import Likeness
+    from bloodcell_core.evaluation.run_likeness import looks_of
     from bloodcell_core.models.forward import Tapped
     from bloodcell_core.models.network import load_network
 
     config, device = run.config, choose_device("cpu")
-
-    def network() -> Any:
-        return load_network(config, len(run.classes), folder / "model.safetensors")
-
-    views = {each.name: build_view(each, config.view, config.size, config.crop) for each in (dataset, others)}
-    likeness = fit_run(run, dataset, views[dataset.name], network(), device, others)
-    likeness.save(folder / "likeness.safetensors")
-    tapped, told = Tapped(network()), {}
-    known = match_classes(others.classes, run.classes)
-    kinds = [
-        (dataset, part_names(dataset)),
-        (others, others.pictures.label.where(others.pictures.label.map(known).isna())),
-    ]
-    for of, kind in kinds:
-        pictures = of.pictures.assign(kind=kind).query("split == 'test'")
-        for name, part in pictures.groupby("kind"):
-            rows = part.index.to_numpy()
-            looks = looks_of(views[of.name], rows, of.places)
-            beyond = likeness.distances(tapped.predict(views[of.name][rows], device)[1], looks).max(axis=1) > 1
-            told[str(name) or of.name] = {
-                "pictures": len(rows), "photos": int(part.photo.nunique()), "unlike": float(beyond.mean()),
-                "unlike_by_photo": float(pd.Series(beyond, part.index).groupby(part.photo).mean().mean()),
-            }  # fmt: skip
+    view = build_view(dataset, config.view, config.size, config.crop)
+    likeness = Likeness.load(folder / "likeness.safetensors")
+    tapped, told = Tapped(load_network(config, len(run.classes), folder / "model.safetensors")), {}
+    pictures = dataset.pictures.assign(kind=part_names(dataset)).query("split == 'test'")
+    kinds = pictures.kind.where(pictures.label.isin(run.classes), pictures.label)
+    for name, part in pictures.groupby(kinds):
+        rows = part.index.to_numpy()
+        looks = looks_of(view, rows, dataset.places)
+        beyond = likeness.distances(tapped.predict(view[rows], device)[1], looks).max(axis=1) > 1
+        told[str(name) or dataset.name] = {
+            "pictures": len(rows), "photos": int(part.photo.nunique()), "unlike": float(beyond.mean()),
+            "unlike_by_photo": float(pd.Series(beyond, part.index).groupby(part.photo).mean().mean()),
+        }  # fmt: skip
     return told
 
 
@@ -262,7 +251,6 @@ def main() -> None:
     parser.add_argument("run", nargs="?")
     parser.add_argument("name", nargs="?")
     parser.add_argument("--half", action="store_true", help="store the weights as float16")
-    parser.add_argument("--refuse", default="", metavar="DATA", help="a dataset with pictures of other kinds of cells")
     parser.add_argument("--notes", type=Path, metavar="FILE", help="Markdown for the end of the model card")
     parser.add_argument("--card", action="store_true", help="only write the model cards of all bundles anew")
     args = parser.parse_args()
@@ -273,7 +261,7 @@ def main() -> None:
                 (run.folder / CARD).write_text(model_card(run), encoding="utf-8")
         elif args.run and args.name:
             notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
-            made = [bundle(runs.find(args.run), args.name, args.half, notes, args.refuse)]
+            made = [bundle(runs.find(args.run), args.name, args.half, notes)]
         else:
             parser.error("give a run and a name, or --card")
     except LabError as error:

@@ -217,6 +217,12 @@ class TrainConfig:
         "NAME@VERSION; tested is on the dataset's own. Left empty: none.",
         group=RUN,
     )
+    refuse: str = _field(
+        "",
+        help="Classes of the dataset that are not to be named, comma-separated, such as other kinds of cells: the "
+        "network learns them as one, and what it takes for them is called unlike. Left empty: none.",
+        group=RUN,
+    )
     validation_fraction: float = _field(
         0.15,
         low=0.01,
@@ -277,6 +283,11 @@ class TrainConfig:
     def crop(self) -> Crop:
         """How a view is cut out, and in which colours."""
         return Crop(self.crop_scale, self.crop_margin, self.crop_border, self.colours)
+
+    @property
+    def refused(self) -> list[str]:
+        """The classes that are not to be named."""
+        return [name.strip() for name in self.refuse.split(",") if name.strip()]
 
     @property
     def fold_words(self) -> str:

@@ -79,16 +79,39 @@ def _photos_by_class(labels: Sequence[str], photos: Sequence[str]) -> list[list[
     return [by_class[label] for label in sorted(by_class)]
 
 
+REFUSED = "refused"
+"""The split of training pictures of the classes that a run is not to name."""
+
+
+def run_classes(config: TrainConfig, dataset: Dataset) -> list[str]:
+    """The classes that a run of `config` names; LabError where it refuses one that isn't there, or leaves too few."""
+    refused = config.refused
+    if unknown := sorted(set(refused) - set(dataset.classes)):
+        raise LabError(f"dataset {dataset.name!r} has no class {unknown[0]!r} to refuse: {', '.join(dataset.classes)}")
+    named = [name for name in dataset.classes if name not in refused]
+    if refused and len(named) < 2:
+        raise LabError(f"at least two classes must be named: of {dataset.name!r} all but {len(named)} are refused")
+    return named
+
+
 def run_pictures(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:
     """`dataset.pictures` with the splits that a run of `config` has; its validation pictures stand in `train` still.
 
     Without folds they are the dataset's own. With them `test` is the config's fold, `train` the other folds, and None
     what takes no part: the dataset's test split where the folds are cut over `train`. All photographs of one cell are
-    in one fold. LabError where such folds can't be cut.
+    in one fold. Of classes that are refused, training pictures are `REFUSED`, and the others take no part.
+    LabError where such folds can't be cut.
     """
-    pictures = dataset.pictures
-    if not config.folds:
+    pictures = _in_folds(config, dataset) if config.folds else dataset.pictures
+    if not config.refuse:
         return pictures
+    named = pictures.label.isin(run_classes(config, dataset))
+    apart = pictures.split.eq("train").map({True: REFUSED, False: None})
+    return pictures.assign(split=pictures.split.astype(object).where(named, apart))
+
+
+def _in_folds(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:
+    pictures = dataset.pictures
     if config.fold > config.folds:
         raise LabError(f"there is no fold {config.fold} of {config.folds} folds")
     pool = pictures if config.fold_over == "all" else pictures[pictures.split != "test"]

@@ -14,10 +14,10 @@ from bloodcell_core.cells import Place
 from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.looks import look_of
-from bloodcell_core.data.splits import photos_first, run_pictures
+from bloodcell_core.data.splits import REFUSED, photos_first, run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import match_classes, own_pictures
+from bloodcell_core.evaluation.external import own_pictures
 from bloodcell_core.evaluation.likeness import Cells, Floats, Likeness, OtherVersion, fit
 from bloodcell_core.runs import Run
 
@@ -36,15 +36,12 @@ def looks_of(view: np.ndarray, rows: np.ndarray, places: list[Place]) -> Floats:
         return np.stack(list(pool.map(lambda row: look_of(view[row], places[row]), rows.tolist())))
 
 
-def fit_run(
-    run: Run, dataset: Dataset, view: np.ndarray, network: Network, device: Device, others: Dataset | None = None
-) -> Likeness:
-    """What the training cells of a run are like to its trained network.
+def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, device: Device) -> Likeness:
+    """What the training cells of a run are like to its trained network; the classes it refuses teach what is unlike.
 
     Args:
         run: a run of `dataset`; `view` is the dataset's view that it trains on.
         network: with the run's weights, on the device; it is hooked on to.
-        others: a dataset whose training pictures of classes that the run doesn't have teach what to refuse.
 
     Raises:
         LabError: where there are too few pictures or photos to tell.
@@ -59,9 +56,10 @@ def fit_run(
     tapped = Tapped(network)
     laboratories = part_names(dataset)
 
-    def cells(of: Dataset, view: np.ndarray, rows: np.ndarray, laboratories: np.ndarray | None = None) -> Cells:
+    def cells(rows: np.ndarray) -> Cells:
         features = tapped.predict(view[rows], device)[1]
-        return Cells(features, looks_of(view, rows, of.places), of.pictures.photo[rows].to_numpy(), laboratories)
+        photos = pictures.photo[rows].to_numpy()
+        return Cells(features, looks_of(view, rows, dataset.places), photos, laboratories[rows])
 
     def sample(part: pd.DataFrame) -> np.ndarray:
         """Rows of `part`: as many of each laboratory."""
@@ -70,31 +68,15 @@ def fit_run(
         return np.concatenate([photos_first(part[names == name], most) for name in np.unique(names)])
 
     rows, held = sample(training), sample(pictures[aside])
-    outliers = None
-    if others is not None:
-        apart = _other_classes(run, others)
-        config = run.config
-        outliers = cells(others, build_view(others, config.view, config.size, config.crop), apart)
+    refused = pictures[pictures.split == REFUSED]
+    kinds = [photos_first(kind, MOST_PICTURES // refused.label.nunique()) for _, kind in refused.groupby("label")]
     return fit(
-        cells(dataset, view, rows, laboratories[rows]),
+        cells(rows),
         pictures.label[rows].to_numpy(),
-        cells(dataset, view, held, laboratories[held]),
+        cells(held),
         {str(name): float(share) for name, share in found.items()},
-        outliers=outliers,
+        outliers=cells(np.concatenate(kinds)) if kinds else None,
     )
-
-
-def _other_classes(run: Run, others: Dataset) -> np.ndarray:
-    """Rows of the training pictures of classes that a run doesn't have, as many of each; LabError where there are none.
-
-    Its test split stays unread, so that how often they are refused can be measured there.
-    """
-    known = match_classes(others.classes, run.classes)
-    part = others.pictures[(others.pictures.split == "train") & others.pictures.label.map(known).isna()]
-    if part.empty:
-        raise LabError(f"dataset {others.name!r} has no training pictures of classes that {run.name} lacks")
-    most = MOST_PICTURES // part.label.nunique()
-    return np.concatenate([photos_first(of_class, most) for _, of_class in part.groupby("label")])
 
 
 def _kept(file: Path) -> Likeness | None:

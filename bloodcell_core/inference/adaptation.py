@@ -142,7 +142,7 @@ def adapt(
     chosen = choose_device(device)
     own = own_cells(run, dataset, told)
     try:
-        config = replace(run.config, data=own.dataset.name, folds=0, fold=1, fold_over="all", device=device)
+        config = replace(run.config, data=own.dataset.name, refuse="", folds=0, fold=1, fold_over="all", device=device)
         return _adapted_run(run, own, config, chosen, progress)
     except BaseException:
         if own.dataset.name != dataset.name:  # made for this run alone
@@ -267,10 +267,10 @@ def _keep(
     """Writes the folder of the new run, which appears whole or not at all."""
     from safetensors.torch import save
 
-    from bloodcell_core.models.network import count_parameters
+    from bloodcell_core.models.network import count_parameters, weights_to_keep
 
     name = workspace.dated_name(config.model)
-    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    weights = weights_to_keep(network, len(run.classes))
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,

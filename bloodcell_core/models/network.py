@@ -92,6 +92,19 @@ def head_of(network: nn.Module) -> nn.Module:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 
+def weights_to_keep(network: nn.Module, classes: int) -> dict[str, Tensor]:
+    """The network's weights on the CPU, as `load_network` reads them for so many classes.
+
+    A network that learned to refuse has an output more than classes; what it decides that by is in the layer before.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    head = {id(parameter) for parameter in head_of(network).parameters()}
+    for name, parameter in network.named_parameters():
+        if id(parameter) in head and len(parameter) == classes + 1:
+            state[name] = state[name][:classes].contiguous()
+    return state
+
+
 def count_parameters(network: nn.Module) -> int:
     """How many weights a network has."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bloodcell_core.config import CHANGES, TrainConfig, fields
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import run_classes
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.runs import Run
 
@@ -51,7 +52,7 @@ def estimate(config: TrainConfig) -> Estimate:
     noise = torch.randint(0, 256, (count, config.size, config.size, 3), dtype=torch.uint8)
     pictures = LabelledPictures(noise.to(device.device), torch.zeros(count, dtype=torch.int64, device=device.device))
     shown = LabelledPictures(pictures.pictures[:MEASURED_PICTURES], pictures.labels[:MEASURED_PICTURES])
-    state = first_state(config, len(dataset.classes), device, "none")
+    state = first_state(config, len(run_classes(config, dataset)), device, "none")
 
     epochs: list[float] = []
 

@@ -19,6 +19,7 @@ from typing import Any
 from bloodcell_core import runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import run_classes
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import MODELS, model_info, network_settings
@@ -48,8 +49,8 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     name = workspace.dated_name(config.model)
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         write_config(
-            folder, config, classes=dataset.classes, data_hash=dataset.content_hash, synthetic=dataset.synthetic,
-            pretrained=model_info(config.model).pretrained and config.weights != "none",
+            folder, config, classes=run_classes(config, dataset), data_hash=dataset.content_hash,
+            synthetic=dataset.synthetic, pretrained=model_info(config.model).pretrained and config.weights != "none",
             validation_photos=validation_photos, group=group,
         )  # fmt: skip
         if overlay:
@@ -70,7 +71,7 @@ def checked(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     if from_file:  # the worker runs in another folder than who asks for it
         config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))
     if (info.pretrained and config.weights != "none") or from_file or config.model not in MODELS:
-        _check_network(config, len(dataset.classes))
+        _check_network(config, len(run_classes(config, dataset)))
     return config
 
 

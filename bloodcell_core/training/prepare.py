@@ -12,7 +12,7 @@ import numpy as np
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.splits import cut_by_photo, run_pictures
+from bloodcell_core.data.splits import REFUSED, cut_by_photo, run_classes, run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import Overlay
 
@@ -42,18 +42,18 @@ def split_rows(
     """Row numbers of the train, val and test pictures of a run; no photo is in both train and val.
 
     What the config's `overlay` leaves out is in neither of those two; the test pictures are the same with it.
-    ValueError where it isn't the one that the config names.
+    Pictures to be refused are trained on, and none of them is in the others.
+    ValueError where the overlay isn't the one that the config names.
     """
     pictures = run_pictures(config, dataset)
-    takes_part = np.ones(len(pictures), dtype=bool)
-    if reviewed := _reviewed(config, overlay):
-        takes_part = ~reviewed.laid_over(dataset)[1]
-    in_validation = (pictures.split == "val") | (
-        (pictures.split == "train") & pictures.photo.isin(set(validation_photos))
-    )
+    labels, takes_part = _labels(config, dataset, overlay)
+    of_validation = pictures.photo.isin(set(validation_photos))
+    in_validation = (pictures.split == "val") | ((pictures.split == "train") & of_validation)
+    in_training = pictures.split.isin(("train", REFUSED)) & ~of_validation
+    named = labels < len(run_classes(config, dataset))
     return {
-        "train": pictures.index[(pictures.split == "train") & ~in_validation & takes_part].to_numpy(),
-        "val": pictures.index[in_validation & takes_part].to_numpy(),
+        "train": pictures.index[in_training & takes_part].to_numpy(),
+        "val": pictures.index[in_validation & takes_part & named].to_numpy(),
         "test": pictures.index[pictures.split == "test"].to_numpy(),
     }
 
@@ -75,8 +75,7 @@ def load_pictures(
     from bloodcell_core.training.sampling import balanced_shares
 
     view = build_view(dataset, config.view, config.size, config.crop, progress)
-    reviewed = _reviewed(config, overlay)
-    labels = reviewed.laid_over(dataset)[0] if reviewed else dataset.class_indices()
+    labels, _ = _labels(config, dataset, overlay)
     training = resident(view, rows["train"], labels, device)
     training.shares = balanced_shares(
         config.balance, labels[rows["train"]], dataset.pictures.photo[rows["train"]].tolist()
@@ -84,22 +83,35 @@ def load_pictures(
     return view, training, resident(view, rows["val"], labels, device)
 
 
-def _reviewed(config: TrainConfig, overlay: Overlay | None) -> Overlay | None:
-    """`overlay`, which must be what the config names: one that was forgotten would be trained without."""
+def _labels(config: TrainConfig, dataset: Dataset, overlay: Overlay | None) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of `dataset.pictures` as a run learns them, int64 (N,), and bool (N,): may take part.
+
+    A label is a place in the classes that the run names, or the next one for all that it is to refuse. ValueError
+    where `overlay` isn't what the config names: one that was forgotten would be trained without.
+    """
     if config.labels != (overlay.reference if overlay else ""):
         raise ValueError(f"these settings are for the labels {config.labels!r}, not {overlay and overlay.reference!r}")
-    return overlay
+    labels = dataset.class_indices()
+    out = np.zeros(len(labels), dtype=bool)
+    if overlay:
+        labels, out = overlay.laid_over(dataset)
+    named = run_classes(config, dataset)
+    places = np.array([named.index(name) if name in named else len(named) for name in dataset.classes])
+    return places[labels], ~out
 
 
 def first_state(config: TrainConfig, classes: int, device: Device, weights: str) -> TrainState:
-    """The network on the device with its first weights, drawn from the config's seed, and its optimizer."""
+    """The network on the device with its first weights, drawn from the config's seed, and its optimizer.
+
+    Where classes are refused it has an output more than `classes`, which the weights that are kept don't have.
+    """
     import torch
 
     from bloodcell_core.models.network import network_of
     from bloodcell_core.training.loop import TrainState, make_optimizer
 
     torch.manual_seed(config.seed)
-    network = network_of(config, classes, weights).to(device.device)
+    network = network_of(config, classes + bool(config.refused), weights).to(device.device)
     if device.is_cuda:
         network = network.to(memory_format=torch.channels_last)
     return TrainState(network, make_optimizer(config, network, device))

@@ -22,6 +22,7 @@ from bloodcell_core import background, config, workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import run_classes
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import model_info
@@ -256,7 +257,7 @@ def create(
             "search": ranges(settings, fields or usual(settings.model)),
             "trials": trials,
             "minutes": minutes,
-            "classes": dataset.classes,
+            "classes": run_classes(settings, dataset),
             "data_hash": dataset.content_hash,
             "synthetic": dataset.synthetic,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

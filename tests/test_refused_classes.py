@@ -1,0 +1,108 @@
+"""Classes that a run is not to name: learned as one kind, left out of every figure, called unlike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import REFUSED, run_classes, run_pictures
+from bloodcell_core.data.views import build_view
+from bloodcell_core.device import choose_device
+from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.likeness import Likeness
+from bloodcell_core.evaluation.run_likeness import looks_of
+from bloodcell_core.models import MODELS
+from bloodcell_core.models.forward import Tapped, predict_logits
+from bloodcell_core.models.network import build_network, load_network, weights_to_keep
+from bloodcell_core.training import jobs
+from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
+from tests.training_fixtures import tiny, train_here
+
+pytest_plugins = ["tests.training_fixtures"]
+
+CPU = choose_device("cpu")
+NAMED = ["eosinophil", "lymphocyte", "neutrophil"]
+
+
+@pytest.mark.parametrize("folds", [{}, {"folds": 3}, {"folds": 3, "fold_over": "train"}], ids=str)
+def test_what_is_refused_is_trained_on_and_in_no_figure(lab: Path, folds: dict[str, Any]):
+    dataset = Dataset("demo")
+    plain, config = tiny(**folds), tiny(refuse="monocyte", **folds)
+    before, after = run_pictures(plain, dataset), run_pictures(config, dataset)
+    monocytes = before.label == "monocyte"
+    assert (after.split[~monocytes].fillna("") == before.split[~monocytes].fillna("")).all()
+    assert ((after.split == REFUSED) == (monocytes & (before.split == "train"))).all()
+    assert after.split[monocytes & (before.split != "train")].isna().all()
+
+    validation = sorted(set(before.photo[before.split == "train"]))[::4]
+    rows, plain_rows = (split_rows(each, dataset, validation) for each in (config, plain))
+    assert set(rows["train"]) == set(plain_rows["train"])  # a refused cell on a validation photo isn't trained on
+    assert {*before.label[rows["val"]], *before.label[rows["test"]]} == set(NAMED)
+
+
+def test_all_that_is_refused_is_one_kind(lab: Path):
+    dataset, config = Dataset("demo"), tiny(refuse="monocyte, eosinophil")
+    assert run_classes(config, dataset) == ["lymphocyte", "neutrophil"]
+    rows = split_rows(config, dataset, [])
+    _, training, _ = load_pictures(config, dataset, rows, CPU)
+    kinds = {"lymphocyte": 0, "neutrophil": 1, "monocyte": 2, "eosinophil": 2}
+    assert training.labels.tolist() == [kinds[label] for label in dataset.pictures.label[rows["train"]]]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "words"),
+    [("basophil", "no class 'basophil' to refuse"), ("eosinophil,lymphocyte,monocyte", "all but 1 are refused")],
+)
+def test_what_can_t_be_refused_is_told_before_anything_is_made(lab: Path, refuse: str, words: str):
+    before = sorted((lab / "runs").iterdir())
+    with pytest.raises(LabError, match=words):
+        jobs.create_run(tiny(refuse=refuse))
+    assert sorted((lab / "runs").iterdir()) == before
+
+
+@pytest.mark.parametrize("model", [name for name, info in MODELS.items() if not info.pretrained] + ["resnet18"])
+def test_the_weights_that_are_kept_answer_as_the_network_does_among_the_named(model: str, tmp_path: Path):
+    config = tiny(model=model, refuse="smudge", weights="none")
+    network = first_state(config, 3, CPU, "none").network.eval()
+    save_file(weights_to_keep(network, 3), tmp_path / "model.safetensors")
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    loaded = load_network(config, 3, tmp_path / "model.safetensors")
+    whole, kept = (predict_logits(each, pictures, CPU) for each in (network, loaded))
+    assert whole.shape == (5, 4)
+    assert kept.equal(whole[:, :3])
+
+
+def test_weights_of_a_run_that_refuses_nothing_are_kept_whole():
+    network = build_network("basic_cnn", 3, 32)
+    kept = weights_to_keep(network, 3)
+    assert all(kept[name].equal(value) for name, value in network.state_dict().items())
+
+
+def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):
+    settings = {"model": "cell_net", "view": "cell", "epochs": 12, "validation_fraction": 0.4}
+    run = train_here(refuse="monocyte", **settings)
+    assert run.status()["state"] == "done"
+    assert run.classes == NAMED
+    assert set(run.predictions().label) == set(NAMED)
+
+    likeness, dataset = Likeness.load(run.likeness_file), Dataset("demo")
+    view = build_view(dataset, "cell", 32, run.config.crop)
+    tapped = Tapped(load_network(run.config, 3, run.weights_file))
+
+    def unlike(rows: pd.Series) -> np.ndarray:
+        """What the refusal head alone says."""
+        places = np.flatnonzero(rows)
+        features = tapped.predict(view[places], CPU)[1]
+        return likeness.distances(features, looks_of(view, places, dataset.places))[:, 2]
+
+    pictures = dataset.pictures
+    testing = pictures.split == "test"
+    refused, named = (unlike(pictures.label.isin(names) & testing) for names in (["monocyte"], NAMED))
+    assert np.median(refused) > np.median(named)
+    assert "head_weights" not in Likeness.load(train_here(**settings).likeness_file).arrays
