@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.looks import LOOKS, look_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import likeness
-from bloodcell_core.evaluation.likeness import Cells, Likeness, fit, limit_of
+from bloodcell_core.evaluation.likeness import REFUSAL_RATE, Cells, LastLayer, Likeness, _highest_but, fit, limit_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 
@@ -112,18 +113,50 @@ def test_a_measure_that_isn_t_known_tells_nothing():
     assert np.isfinite(told.distances(held.features[:1], unknown)).all()
 
 
-def test_other_kinds_of_cells_teach_what_to_refuse():
+def last_layer(direction: np.ndarray) -> LastLayer:
+    """Of a network that names two classes by nothing, and takes for a third what lies in a direction."""
+    weights = np.vstack([np.zeros((2, len(direction))), direction]).astype(np.float32)
+    return LastLayer(weights, np.zeros(3, np.float32), 2)
+
+
+def test_what_the_network_learned_to_refuse_is_unlike():
     rng = np.random.default_rng(4)
     training, held = cells(rng, 80), cells(rng, 40)
-    direction = np.zeros(6, np.float32)
-    direction[0] = 4.0  # within what the cloud alone would pass in most cases
-    others = cells(rng, 80)._replace(features=cells(rng, 80).features + direction)
+    direction = np.array([2.5, -2.5, 0, 0, 0, 0], np.float32)  # as far as the cloud alone would pass in most cases
     alone = fit(training, labels(training), held, FOUND)
-    taught = fit(training, labels(training), held, FOUND, outliers=others)
+    taught = fit(training, labels(training), held, FOUND, last_layer=last_layer(direction))
     new = cells(rng, 100)
     asked = new.features + direction, new.looks
     assert (taught.distances(*asked).max(axis=1) > 1).mean() > (alone.distances(*asked).max(axis=1) > 1).mean() + 0.2
     assert (taught.distances(new.features, new.looks).max(axis=1) > 1).mean() < 0.12
+    assert taught.why(np.array([0.0, 0.5, 2.0]), new.looks[0]) == "it looks like a kind of cell that is not to be named"
+
+
+def test_the_odds_of_what_is_refused_are_the_networks_own():
+    rng = np.random.default_rng(5)
+    training, held = cells(rng, 60), cells(rng, 30)
+    layer = LastLayer(rng.normal(size=(5, 6)).astype(np.float32), rng.normal(size=5).astype(np.float32), 3)
+    likeness = fit(training, labels(training), held, FOUND, last_layer=layer)
+    logits = torch.from_numpy(held.features @ layer.weights.T + layer.biases)
+    shares = logits.softmax(1).numpy()
+    odds = shares[:, 3:].sum(axis=1) / shares[:, :3].sum(axis=1)
+    limit = likeness.facts["limits"][2]
+    assert likeness.distances(held.features, held.looks)[:, 2] == pytest.approx(odds / np.exp(limit), rel=1e-3)
+
+
+@given(st.integers(1, 200), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_at_most_two_in_a_hundred_held_back_cells_lie_beyond_the_limit_of_refusal(photos: int, seed: int):
+    rng = np.random.default_rng(seed)
+    names = np.repeat(np.arange(photos), rng.integers(1, 5, photos))
+    values = rng.normal(size=len(names))
+    limit = _highest_but(values, names)
+    assert limit in values
+    by_photo = [float((values[names == photo] > limit).mean()) for photo in range(photos)]
+    assert np.mean(by_photo) <= REFUSAL_RATE + 1e-9
+    lower = values[values < limit].max() if (values < limit).any() else -np.inf
+    below = [float((values[names == photo] > lower).mean()) for photo in range(photos)]
+    assert np.mean(below) > REFUSAL_RATE - 1e-9  # and it is the lowest of which that holds
 
 
 def test_a_laboratory_with_few_photos_is_let_in_beside_one_with_many():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from bloodcell_core.data.dataset import Dataset
@@ -19,7 +20,7 @@ from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.evaluation.run_likeness import looks_of
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import Tapped, predict_logits
-from bloodcell_core.models.network import build_network, load_network, weights_to_keep
+from bloodcell_core.models.network import last_layer, load_network
 from bloodcell_core.training import jobs
 from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
 from tests.training_fixtures import tiny, train_here
@@ -67,21 +68,17 @@ def test_what_can_t_be_refused_is_told_before_anything_is_made(lab: Path, refuse
 
 
 @pytest.mark.parametrize("model", [name for name, info in MODELS.items() if not info.pretrained] + ["resnet18"])
-def test_the_weights_that_are_kept_answer_as_the_network_does_among_the_named(model: str, tmp_path: Path):
+def test_a_network_is_read_without_its_outputs_for_what_it_refuses(model: str, tmp_path: Path):
     config = tiny(model=model, refuse="smudge", weights="none")
     network = first_state(config, 3, CPU, "none").network.eval()
-    save_file(weights_to_keep(network, 3), tmp_path / "model.safetensors")
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    loaded = load_network(config, 3, tmp_path / "model.safetensors")
-    whole, kept = (predict_logits(each, pictures, CPU) for each in (network, loaded))
+    tapped = Tapped(load_network(config, 3, tmp_path / "model.safetensors"))
+    whole, (named, features) = predict_logits(network, pictures, CPU), tapped.predict(pictures, CPU)
     assert whole.shape == (5, 4)
-    assert kept.equal(whole[:, :3])
-
-
-def test_weights_of_a_run_that_refuses_nothing_are_kept_whole():
-    network = build_network("basic_cnn", 3, 32)
-    kept = weights_to_keep(network, 3)
-    assert all(kept[name].equal(value) for name, value in network.state_dict().items())
+    torch.testing.assert_close(named, whole[:, :3])
+    weights, biases = last_layer(config, 3, tmp_path / "model.safetensors")
+    np.testing.assert_allclose(features @ weights.T + biases, whole.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):
@@ -95,14 +92,14 @@ def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):
     view = build_view(dataset, "cell", 32, run.config.crop)
     tapped = Tapped(load_network(run.config, 3, run.weights_file))
 
-    def unlike(rows: pd.Series) -> np.ndarray:
-        """What the refusal head alone says."""
+    def odds(rows: pd.Series) -> np.ndarray:
+        """Of being what is refused, over their limit."""
         places = np.flatnonzero(rows)
-        features = tapped.predict(view[places], CPU)[1]
-        return likeness.distances(features, looks_of(view, places, dataset.places))[:, 2]
+        features, looks = tapped.predict(view[places], CPU)[1], looks_of(view, places, dataset.places)
+        return likeness.distances(features, looks)[:, 2]
 
     pictures = dataset.pictures
-    testing = pictures.split == "test"
-    refused, named = (unlike(pictures.label.isin(names) & testing) for names in (["monocyte"], NAMED))
-    assert np.median(refused) > np.median(named)
-    assert "head_weights" not in Likeness.load(train_here(**settings).likeness_file).arrays
+    training = pictures.split == "train"
+    refused, named = (odds(pictures.label.isin(names) & training) for names in (["monocyte"], NAMED))
+    assert np.median(refused) > 10 * np.median(named)
+    assert Likeness.load(train_here(**settings).likeness_file).facts["refusal_rate"] is None

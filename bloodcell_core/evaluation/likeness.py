@@ -10,8 +10,8 @@ by mistake: that is measured on photos that had no part in the limits, which are
 once, however many copies it has; few photos give a wide limit (`limit_of`). Where a network learned from several
 laboratories, each has middles of its own and is to be let in: the wider limit holds.
 
-Other kinds of cells, where some are at hand, can teach what to refuse (`outliers`): a logistic regression tells them
-from the training cells by the same figures, with a limit of its own.
+A network that learned other kinds of cells to refuse them (`refuse` in its config) has outputs for these, too. How far
+the odds are theirs is a third figure, and its limit the one that 2% of validation cells lie beyond (`REFUSAL_RATE`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from bloodcell_core import workspace
 from bloodcell_core.data.looks import LOOKS
 from bloodcell_core.errors import LabError
 
-RATE = 0.01  # of cells like the training cells: as many are refused by mistake
+RATE = 0.01  # of cells like the training cells: as many are too far from them by mistake
+REFUSAL_RATE = 0.02  # of cells like the training cells that are taken for a kind to refuse
 AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than a normal distribution's
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
+DISTANCES = 2  # from the training cells: in features and in looks
 WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
-VERSION = 3
+VERSION = 4
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,14 +57,24 @@ class Cells(NamedTuple):
     """(N,) where they come from, where they come from several."""
 
 
+class LastLayer(NamedTuple):
+    """What a network decides by that learned to refuse."""
+
+    weights: npt.NDArray[np.float32]
+    """(outputs, D): the classes' first, then those of what is refused."""
+    biases: npt.NDArray[np.float32]
+    """(outputs,)"""
+    classes: int
+
+
 @dataclass(frozen=True)
 class Likeness:
     """What a run's training cells are like."""
 
     facts: dict[str, Any]
-    """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of the held-back cells,
-    by limits of the others, in the laboratory that has the most, None where too few photos tell; found: {class: share
-    of its training pictures that show a white cell}; limits."""
+    """JSON-ready: rate and refusal_rate, that were asked for; training, held: {pictures, photos}; refused: share of the
+    held-back cells, by limits of the others, in the laboratory that has the most, None where too few photos tell;
+    found: {class: share of its training pictures that show a white cell}; limits."""
     arrays: dict[str, np.ndarray]
 
     @property
@@ -73,7 +85,7 @@ class Likeness:
     def distances(self, features: np.ndarray, looks: np.ndarray) -> Floats:
         """(N, 2 or 3): how far cells lie from the training cells, each distance over its limit: above 1 is unlike.
 
-        The columns are the features', the looks' and, where outliers taught it, the refusal head's.
+        The columns are the features', the looks' and, where the network learned to refuse, the odds of that.
         """
         return _over_limits(self._ready, self.facts["limits"], features, looks)
 
@@ -87,7 +99,7 @@ class Likeness:
         if worst == 0:
             return "the network's own features are far from those of every class"
         if worst == 2:
-            return "it looks like a kind of cell that was not to be told apart"
+            return "it looks like a kind of cell that is not to be named"
         here = _in_spreads(_filled(looks, self.arrays), self.arrays)
         nearest = self.arrays["look_cells"][((self.arrays["look_cells"] - here) ** 2).sum(axis=1).argmin()]
         return f"its {LOOKS[int(np.abs(here - nearest).argmax())][1]} is far from the training cells'"
@@ -122,7 +134,7 @@ def fit(
     held: Cells,
     found: dict[str, float],
     rate: float = RATE,
-    outliers: Cells | None = None,
+    last_layer: LastLayer | None = None,
 ) -> Likeness:
     """What training cells are like, and how far from them a cell may be.
 
@@ -131,8 +143,8 @@ def fit(
         labels: (N,) their classes.
         held: cells of the same kinds that it wasn't trained on; they set the limits.
         found: {class: share of its training pictures that show a white cell}.
-        rate: of such cells that may be refused by mistake, shared by the distances.
-        outliers: cells of other kinds that are to be refused.
+        rate: of such cells that may be too far by mistake, shared by the two distances.
+        last_layer: of a network that learned to refuse.
 
     Raises:
         LabError: where there are too few pictures or photos to tell.
@@ -157,22 +169,25 @@ def fit(
     for own, mean in zip(classes, arrays["feature_means"], strict=True):
         residuals[own] = features[own] - mean
     arrays["feature_whitener"] = _whitener(residuals).astype(np.float32)
-    if outliers is not None:
-        arrays |= _refusal_head(training, outliers, arrays)
+    if last_layer is not None:
+        weights, biases, named = last_layer
+        arrays |= {"named_weights": weights[:named], "named_biases": biases[:named]}
+        arrays |= {"refused_weights": weights[named:], "refused_biases": biases[named:]}
     raw = _raw(_prepared(arrays), held.features, held.looks)
     laboratories = _laboratories(held)
     for aim in AIMS:
-        share = aim * rate / raw.shape[1]
-        refused = _refused_of_others(raw, held.photos, laboratories, share)
-        if refused is None or refused <= rate:
+        share = aim * rate / DISTANCES
+        too_far = _refused_of_others(raw[:, :DISTANCES], held.photos, laboratories, share)
+        if too_far is None or too_far <= rate:
             break
     return Likeness(
         {
             "version": VERSION,
             "rate": rate,
+            "refusal_rate": REFUSAL_RATE if last_layer is not None else None,
             "training": {"pictures": len(labels), "photos": training_photos},
             "held": {"pictures": len(held.photos), "photos": held_photos},
-            "refused": refused,
+            "refused": _refused_of_others(raw, held.photos, laboratories, share),
             "found": found,
             "limits": _limits(raw, held.photos, laboratories, share),
         },
@@ -201,10 +216,22 @@ def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> f
 
 
 def _limits(raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float) -> list[float]:
-    """`limit_of` of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs."""
+    """The limit of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs.
+
+    `share` may lie beyond a distance's, `REFUSAL_RATE` beyond the odds', which no distribution is known for.
+    """
     told = [np.equal(laboratories, name) for name in np.unique(laboratories)]
     enough = [own for own in told if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
-    return [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw.T]
+    limits = [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw[:, :DISTANCES].T]
+    return limits + [max(_highest_but(column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T]
+
+
+def _highest_but(values: npt.NDArray[Any], photos: npt.NDArray[Any], share: float = REFUSAL_RATE) -> float:
+    """The value that `share` of the cells lie beyond, each photo counting once; of fewer photos the highest."""
+    order = np.argsort(values)
+    reached = _photo_weights(photos)[order].cumsum()
+    place = np.searchsorted(reached, (1 - share) * reached[-1])
+    return float(values[order[min(int(place), len(order) - 1)]])
 
 
 def _laboratories(cells: Cells) -> npt.NDArray[Any]:
@@ -297,14 +324,17 @@ def _prepared(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray) -> Floats:
-    """(N, 2 or 3): the logarithms of the distances, and what the refusal head says; `arrays` are `_prepared`."""
-    filled, features = _filled(looks, arrays), _narrowed(features, arrays)
+    """(N, 2 or 3): the logarithms of the distances, and of the odds of what is refused; `arrays` are `_prepared`."""
+    told = np.asarray(features, np.float32)
+    filled, features = _filled(looks, arrays), _narrowed(told, arrays)
     columns = [
         _distance(features @ arrays["feature_whitener"], arrays["whitened_means"]),
         _nearest(_in_spreads(filled, arrays), arrays["look_cells"], arrays["look_squares"]),
     ]
-    if "head_weights" in arrays:
-        columns.append(_standing(features, filled, arrays) @ arrays["head_weights"] + arrays["head_bias"])
+    if "refused_weights" in arrays:
+        sides = (told @ arrays[f"{side}_weights"].T + arrays[f"{side}_biases"] for side in ("refused", "named"))
+        refused, named = (np.logaddexp.reduce(side, axis=1) for side in sides)
+        columns.append(refused - named)
     return np.column_stack(columns).astype(np.float64)
 
 
@@ -332,28 +362,3 @@ def _nearest(cells: np.ndarray, others: np.ndarray, squares: np.ndarray) -> np.n
     squared = (here**2).sum(axis=1)[:, None] - 2 * here @ others.T + squares
     logarithm: np.ndarray = 0.5 * np.log(np.maximum(squared.min(axis=1), 1e-6))
     return logarithm
-
-
-def _standing(features: np.ndarray, filled: Floats, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, K + 15): narrowed features and filled looks as the refusal head takes them, about even in size."""
-    from_middle = (features - arrays["feature_means"].mean(axis=0)) / arrays["head_scales"]
-    return np.hstack([from_middle, _in_spreads(filled, arrays)])
-
-
-def _refusal_head(training: Cells, outliers: Cells, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A logistic regression that tells outliers from training cells, each photo counting once and both sides evenly."""
-    from sklearn.linear_model import LogisticRegression
-
-    scales = np.maximum(_narrowed(training.features, arrays).std(axis=0), 1e-6)
-    head = {"head_scales": scales.astype(np.float32)}
-    own, others = (
-        _standing(_narrowed(cells.features, arrays), _filled(cells.looks, arrays), arrays | head)
-        for cells in (training, outliers)
-    )
-    weights = [_photo_weights(cells.photos) for cells in (training, outliers)]
-    told = LogisticRegression(C=0.1, max_iter=500).fit(
-        np.vstack([own, others]),
-        np.repeat([0, 1], [len(own), len(others)]),
-        np.concatenate([side / side.mean() / len(side) for side in weights]) * (len(own) + len(others)) / 2,
-    )
-    return head | {"head_weights": told.coef_[0].astype(np.float32), "head_bias": told.intercept_.astype(np.float32)}

@@ -14,11 +14,11 @@ from bloodcell_core.cells import Place
 from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.looks import look_of
-from bloodcell_core.data.splits import REFUSED, photos_first, run_pictures
+from bloodcell_core.data.splits import photos_first, run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import own_pictures
-from bloodcell_core.evaluation.likeness import Cells, Floats, Likeness, OtherVersion, fit
+from bloodcell_core.evaluation.likeness import Cells, Floats, LastLayer, Likeness, OtherVersion, fit
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def looks_of(view: np.ndarray, rows: np.ndarray, places: list[Place]) -> Floats:
 
 
 def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, device: Device) -> Likeness:
-    """What the training cells of a run are like to its trained network; the classes it refuses teach what is unlike.
+    """What the training cells of a run are like to its trained network.
 
     Args:
         run: a run of `dataset`; `view` is the dataset's view that it trains on.
@@ -47,6 +47,7 @@ def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, devi
         LabError: where there are too few pictures or photos to tell.
     """
     from bloodcell_core.models.forward import Tapped
+    from bloodcell_core.models.network import last_layer as last_layer_of
 
     training, pictures = own_pictures(run, dataset, "train"), run_pictures(run.config, dataset)
     aside = (pictures.split == "val") | ((pictures.split == "train") & pictures.photo.isin(set(run.validation_photos)))
@@ -68,14 +69,15 @@ def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, devi
         return np.concatenate([photos_first(part[names == name], most) for name in np.unique(names)])
 
     rows, held = sample(training), sample(pictures[aside])
-    refused = pictures[pictures.split == REFUSED]
-    kinds = [photos_first(kind, MOST_PICTURES // refused.label.nunique()) for _, kind in refused.groupby("label")]
+    last_layer = None
+    if run.config.refused:
+        last_layer = LastLayer(*last_layer_of(run.config, len(run.classes), run.weights_file), len(run.classes))
     return fit(
         cells(rows),
         pictures.label[rows].to_numpy(),
         cells(held),
         {str(name): float(share) for name, share in found.items()},
-        outliers=cells(np.concatenate(kinds)) if kinds else None,
+        last_layer=last_layer,
     )
 
 

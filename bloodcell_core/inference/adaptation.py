@@ -267,10 +267,10 @@ def _keep(
     """Writes the folder of the new run, which appears whole or not at all."""
     from safetensors.torch import save
 
-    from bloodcell_core.models.network import count_parameters, weights_to_keep
+    from bloodcell_core.models.network import count_parameters
 
     name = workspace.dated_name(config.model)
-    weights = weights_to_keep(network, len(run.classes))
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,

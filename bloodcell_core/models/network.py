@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -64,11 +65,16 @@ def network_of(config: TrainConfig, classes: int, weights: str = "none") -> Netw
 
 
 def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
-    """The network of a run's config with the run's trained weights; ready to predict."""
+    """The network of a run's config with the run's trained weights, without its outputs for classes that it refuses;
+    ready to predict."""
     network = network_of(config, classes)
+    weights = _read(file)
+    for name in _head_names(network):
+        if name in weights:
+            weights[name] = weights[name][:classes]
     try:
-        network.load_state_dict(load_file(file))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
     return network.eval()
 
@@ -83,6 +89,27 @@ def quickest(network: Network, model: str) -> Network:
     return network.to(memory_format=torch.channels_last) if network.channels_last else network
 
 
+def last_layer(config: TrainConfig, classes: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What a run decides by, its classes first and then what it refuses: weights (outputs, D), biases (outputs,)."""
+    weights = _read(file)
+    names = _head_names(network_of(config, classes))
+    layer, bias = (weights[next(name for name in names if name.endswith(kind))] for kind in ("weight", "bias"))
+    return layer.flatten(1).float().numpy(), bias.float().numpy()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
+
+
+def _head_names(network: nn.Module) -> list[str]:
+    """The names of the weights of the layer that decides."""
+    head = {id(parameter) for parameter in head_of(network).parameters()}
+    return [name for name, parameter in network.named_parameters() if id(parameter) in head]
+
+
 def head_of(network: nn.Module) -> nn.Module:
     """The layer that decides between the classes: the last linear one, or what timm says of its own networks."""
     body: Any = getattr(network, "body", network)
@@ -90,19 +117,6 @@ def head_of(network: nn.Module) -> nn.Module:
         found = body.get_classifier()  # several where a network was distilled from another
         return found if isinstance(found, nn.Module) else nn.ModuleList(found)
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
-
-
-def weights_to_keep(network: nn.Module, classes: int) -> dict[str, Tensor]:
-    """The network's weights on the CPU, as `load_network` reads them for so many classes.
-
-    A network that learned to refuse has an output more than classes; what it decides that by is in the layer before.
-    """
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    head = {id(parameter) for parameter in head_of(network).parameters()}
-    for name, parameter in network.named_parameters():
-        if id(parameter) in head and len(parameter) == classes + 1:
-            state[name] = state[name][:classes].contiguous()
-    return state
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -103,7 +103,7 @@ def _labels(config: TrainConfig, dataset: Dataset, overlay: Overlay | None) -> t
 def first_state(config: TrainConfig, classes: int, device: Device, weights: str) -> TrainState:
     """The network on the device with its first weights, drawn from the config's seed, and its optimizer.
 
-    Where classes are refused it has an output more than `classes`, which the weights that are kept don't have.
+    Where classes are refused it has outputs for them behind those of the `classes` that it names.
     """
     import torch
 

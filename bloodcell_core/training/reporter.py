@@ -15,7 +15,6 @@ from torch import nn
 
 from bloodcell_core import workspace
 from bloodcell_core.device import Device
-from bloodcell_core.models.network import weights_to_keep
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
 from bloodcell_core.training.jobs import write_status
@@ -103,9 +102,9 @@ class Reporter(Hooks):
 
         The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch.
         """
-        weights = weights_to_keep(network, len(self._run.classes))
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         with workspace.write_atomic(self._run.weights_file) as temporary:
-            temporary.write_bytes(save(weights, {"epoch": json.dumps(event)}))
+            temporary.write_bytes(save(state, {"epoch": json.dumps(event)}))
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
         """Writes one at an epoch's end, when asked to stop, and every CHECKPOINT_SECONDS."""
