@@ -19,7 +19,7 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.looks import LOOKS, look_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import likeness
-from bloodcell_core.evaluation.likeness import REFUSAL_RATE, Cells, LastLayer, Likeness, _highest_but, fit, limit_of
+from bloodcell_core.evaluation.likeness import RATE, Cells, LastLayer, Likeness, fit, highest_but, limit_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 
@@ -155,13 +155,13 @@ def test_at_most_two_in_a_hundred_held_back_cells_lie_beyond_the_limit_of_refusa
     rng = np.random.default_rng(seed)
     names = np.repeat(np.arange(photos), rng.integers(1, 5, photos))
     values = rng.normal(size=len(names))
-    limit = _highest_but(values, names)
+    limit = highest_but(RATE, values, names)
     assert limit in values
     by_photo = [float((values[names == photo] > limit).mean()) for photo in range(photos)]
-    assert np.mean(by_photo) <= REFUSAL_RATE + 1e-9
+    assert np.mean(by_photo) <= RATE + 1e-9
     lower = values[values < limit].max() if (values < limit).any() else -np.inf
     below = [float((values[names == photo] > lower).mean()) for photo in range(photos)]
-    assert np.mean(below) > REFUSAL_RATE - 1e-9  # and it is the lowest of which that holds
+    assert np.mean(below) > RATE - 1e-9  # and it is the lowest of which that holds
 
 
 def test_a_laboratory_with_few_photos_is_let_in_beside_one_with_many():

@@ -102,4 +102,4 @@ def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):
     training = pictures.split == "train"
     refused, named = (odds(pictures.label.isin(names) & training) for names in (["monocyte"], NAMED))
     assert np.median(refused) > 3 * np.median(named)
-    assert Likeness.load(train_here(**settings).likeness_file).facts["refusal_rate"] is None
+    assert Likeness.load(train_here(**settings).likeness_file).arrays.get("refused_weights") is None

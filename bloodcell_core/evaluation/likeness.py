@@ -11,7 +11,7 @@ once, however many copies it has; few photos give a wide limit (`limit_of`). Whe
 laboratories, each has middles of its own and is to be let in: the wider limit holds.
 
 A network that learned other kinds of cells to refuse them (`refuse` in its config) has outputs for these, too. How far
-the odds are theirs is a third figure, and its limit the one that 2% of validation cells lie beyond (`REFUSAL_RATE`).
+the odds are theirs is a third figure, and its limit the one that `RATE` of the validation cells lie beyond.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from bloodcell_core import workspace
 from bloodcell_core.data.looks import LOOKS
 from bloodcell_core.errors import LabError
 
-RATE = 0.01  # of cells like the training cells: as many are too far from them by mistake
-REFUSAL_RATE = 0.02  # of cells like the training cells that are taken for a kind to refuse
+RATE = 0.02  # of cells like the training cells: as many are too far by mistake, and as many taken for a kind to refuse
 AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than a normal distribution's
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
+HALVINGS = 20
 DISTANCES = 2  # from the training cells: in features and in looks
 WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
 VERSION = 4
@@ -72,7 +72,7 @@ class Likeness:
     """What a run's training cells are like."""
 
     facts: dict[str, Any]
-    """JSON-ready: rate and refusal_rate, that were asked for; training, held: {pictures, photos}; refused: share of the
+    """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of the
     held-back cells, by limits of the others, in the laboratory that has the most, None where too few photos tell;
     found: {class: share of its training pictures that show a white cell}; limits."""
     arrays: dict[str, np.ndarray]
@@ -143,7 +143,8 @@ def fit(
         labels: (N,) their classes.
         held: cells of the same kinds that it wasn't trained on; they set the limits.
         found: {class: share of its training pictures that show a white cell}.
-        rate: of such cells that may be too far by mistake, shared by the two distances.
+        rate: of such cells that may be too far by mistake, shared by the two distances, and of those that may be
+            taken for a kind to refuse.
         last_layer: of a network that learned to refuse.
 
     Raises:
@@ -170,26 +171,24 @@ def fit(
         residuals[own] = features[own] - mean
     arrays["feature_whitener"] = _whitener(residuals).astype(np.float32)
     if last_layer is not None:
-        weights, biases, named = last_layer
-        arrays |= {"named_weights": weights[:named], "named_biases": biases[:named]}
-        arrays |= {"refused_weights": weights[named:], "refused_biases": biases[named:]}
+        for side, outputs in (("named", slice(last_layer.classes)), ("refused", slice(last_layer.classes, None))):
+            arrays |= {f"{side}_weights": last_layer.weights[outputs], f"{side}_biases": last_layer.biases[outputs]}
     raw = _raw(_prepared(arrays), held.features, held.looks)
     laboratories = _laboratories(held)
     for aim in AIMS:
         share = aim * rate / DISTANCES
-        too_far = _refused_of_others(raw[:, :DISTANCES], held.photos, laboratories, share)
+        too_far = _refused_of_others(raw[:, :DISTANCES], held.photos, laboratories, share, rate)
         if too_far is None or too_far <= rate:
             break
     return Likeness(
         {
             "version": VERSION,
             "rate": rate,
-            "refusal_rate": REFUSAL_RATE if last_layer is not None else None,
             "training": {"pictures": len(labels), "photos": training_photos},
             "held": {"pictures": len(held.photos), "photos": held_photos},
-            "refused": _refused_of_others(raw, held.photos, laboratories, share),
+            "refused": _refused_of_others(raw, held.photos, laboratories, share, rate),
             "found": found,
-            "limits": _limits(raw, held.photos, laboratories, share),
+            "limits": _limits(raw, held.photos, laboratories, share, rate),
         },
         arrays,
     )
@@ -215,18 +214,22 @@ def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> f
     return float(mean + t.ppf(1 - rate, count - 1) * spread * np.sqrt(1 + 1 / count))
 
 
-def _limits(raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float) -> list[float]:
+def _limits(
+    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, rate: float
+) -> list[float]:
     """The limit of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs.
 
-    `share` may lie beyond a distance's, `REFUSAL_RATE` beyond the odds', which no distribution is known for.
+    `share` may lie beyond a distance's, `rate` beyond the odds', which no distribution is known for.
     """
     told = [np.equal(laboratories, name) for name in np.unique(laboratories)]
     enough = [own for own in told if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
     limits = [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw[:, :DISTANCES].T]
-    return limits + [max(_highest_but(column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T]
+    return limits + [
+        max(highest_but(rate, column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T
+    ]
 
 
-def _highest_but(values: npt.NDArray[Any], photos: npt.NDArray[Any], share: float = REFUSAL_RATE) -> float:
+def highest_but(share: float, values: npt.NDArray[Any], photos: npt.NDArray[Any]) -> float:
     """The value that `share` of the cells lie beyond, each photo counting once; of fewer photos the highest."""
     order = np.argsort(values)
     reached = _photo_weights(photos)[order].cumsum()
@@ -240,20 +243,20 @@ def _laboratories(cells: Cells) -> npt.NDArray[Any]:
 
 
 def _refused_of_others(
-    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, cuts: int = 20
+    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, rate: float
 ) -> float | None:
     """Share of held-back cells, each photo counting once, that limits set by the other half of the photos refuse.
 
-    The mean over `cuts` halvings, of the laboratory that has the most; None where there are too few photos to halve.
+    The mean over `HALVINGS`, of the laboratory that has the most; None where there are too few photos to halve.
     """
     known = np.unique(photos.astype(str))
     if len(known) < 4:
         return None
     rng = np.random.default_rng(0)
     shares: dict[str, list[float]] = {}
-    for _ in range(cuts):
+    for _ in range(HALVINGS):
         own = np.isin(photos.astype(str), rng.permutation(known)[: len(known) // 2])
-        limits = np.array(_limits(raw[own], photos[own], laboratories[own], share))
+        limits = np.array(_limits(raw[own], photos[own], laboratories[own], share, rate))
         refused = np.asarray((raw > limits).any(axis=1))
         for name in np.unique(laboratories[~own]):
             part = ~own & (laboratories == name)
