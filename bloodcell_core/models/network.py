@@ -65,11 +65,13 @@ def network_of(config: TrainConfig, classes: int, weights: str = "none") -> Netw
 
 
 def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
-    """The network of a run's config with the run's trained weights, without its outputs for classes that it refuses;
-    ready to predict."""
+    """The network of a run's config with the run's trained weights; ready to predict.
+
+    It has no output for classes that it refuses: `last_layer` tells of those.
+    """
     network = network_of(config, classes)
     weights = _read(file)
-    for name in _head_names(network):
+    for name in _head_names(network) if config.refused else ():
         if name in weights:
             weights[name] = weights[name][:classes]
     try:
