@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import mutation_score
-from benchmarks.mutation_score import ROOT, mutants_of, run_tests
+from benchmarks.mutation_score import ROOT, Runner, mutants_of
 
 SOURCE = '''"""Ein Maß."""
 LIMIT = 3
@@ -59,13 +59,24 @@ def test_the_tests_of_a_module_s_own_name_come_first() -> None:
     assert mutation_score.tests_of("bloodcell_core/review/queue.py", 3)[0] == "tests/test_queue.py"
     found = mutation_score.tests_of("bloodcell_core/evaluation/metrics.py", 2)
     assert found[0] == "tests/test_metrics.py"
+    assert mutation_score.tests_of("bloodcell_core/evaluation/limits.py", 1) == ["tests/test_intervals.py"]
     assert len(found) == 2
     assert all((ROOT / name).is_file() for name in found)
 
 
-@pytest.mark.parametrize(
-    ("body", "state"), [("assert True", "green"), ("assert False", "red"), ("while True: pass", "late")]
-)
-def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(tmp_path: Path, body: str, state: str) -> None:
-    (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n", encoding="utf-8")
-    assert run_tests(tmp_path, ["test_it.py"], 60 if state != "late" else 5) == state
+def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(tmp_path: Path) -> None:
+    runner = Runner()
+    for body, state in (("assert True", "green"), ("assert False", "red"), ("while True: pass", "late"),
+                        ("pass", "green")):  # fmt: skip
+        (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n", encoding="utf-8")
+        assert runner.run(tmp_path, ["test_it.py"], 60 if state != "late" else 5) == state, body
+    runner.close()
+
+
+def test_a_file_is_taken_as_it_is_when_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import judged\ndef test_it():\n    assert judged.WHAT\n", encoding="utf-8")
+    runner = Runner()
+    for what, state in (("1", "green"), ("0", "red"), ("2", "green")):
+        (tmp_path / "judged.py").write_text(f"WHAT = {what}\n", encoding="utf-8")
+        assert runner.run(tmp_path, ["test_it.py"], 60) == state
+    runner.close()
