@@ -19,9 +19,10 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from bloodcell_core.cells import find_cells
-from bloodcell_core.data.audit import NEAR_BITS, audit
+from bloodcell_core.data.audit import audit
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.facts import facts_of
+from bloodcell_core.data.findings import NEAR_BITS
 from bloodcell_core.data.lookalikes import near_groups
 
 BLURS = (0.003, 0.005, 0.006, 0.009)  # standard deviation over the picture's longer side: 1, 1.5, 2 and 3 of 320 pixels

@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
 
-from bloodcell_core.cells import Crop
+from bloodcell_core.crops import Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.views import make_view

@@ -82,11 +82,11 @@ def ways(a: Dataset, b: Dataset, labelled: int, seed: int) -> dict[str, Dataset]
 
 def judged(run: Any, targets: Sequence[Dataset]) -> dict[str, dict[str, Any]]:
     """{target: figures} on the targets' own test pictures of the classes that the run knows."""
-    from bloodcell_core.evaluation.scoring import evaluate_run
+    from bloodcell_core.evaluation.scoring import evaluated
 
     told = {}
     for target in targets:
-        scores = evaluate_run(run, target.name, "test")
+        scores = evaluated(run, target.name, "test")[0]
         told[target.name] = {
             "pictures": scores["pictures"], "photos": scores["photos"],
             **{metric: scores[metric] for metric in METRICS},

@@ -1,4 +1,4 @@
-"""Finds white cells by the stain of their nuclei and cuts them out.
+"""Finds white cells by the stain of their nuclei.
 
 A nucleus is blue-violet where everything else in a smear is pink, tan or white: blue stands well above green, and
 brightness cancels out of (B - G) / (B + G). How large a nucleus is and how far apart its lobes may lie is measured in
@@ -50,31 +50,6 @@ MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, where no red cell tells the s
 MIN_SHARE = 0.25  # of the largest nucleus, there and where the scale is unsure: specks of stain are smaller
 
 USUAL_NUCLEUS = 3.4  # its longer side, in radii of a red cell
-
-
-BORDERS = ("edge", "reflect", "background", "black")
-"""The picture's edge repeated, the picture mirrored, its background's colour, or black."""
-AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
-"""As photographed, or as `bloodcell_core.data.colours.balance` makes them."""
-
-
-class Crop(NamedTuple):
-    """How a picture becomes a view: how much is cut out around a nucleus, and in which colours.
-
-    The defaults were measured: docs/cell-finder.md.
-    """
-
-    scale: float = 2.0
-    """The square's side, in longer sides of the nucleus …"""
-    margin: float = 0.0
-    """… and so many radii of a red cell more."""
-    border: str = "background"
-    """What lies outside the picture, a row of BORDERS."""
-    colours: str = AS_THEY_ARE
-    """A row of COLOURS; of whole pictures too."""
-
-
-DEFAULT_CROP = Crop()
 
 
 class Cell(NamedTuple):
@@ -249,7 +224,7 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     # Not cv2.magnitude: its last digit hangs on where the array lies in memory, and a vote on that digit.
     steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
     steep[cv2.dilate(stain.nuclei | ~stain.lit, np.ones((7, 7), np.uint8)) > 0] = 0
-    steepest = _percentile(steep[::2, ::2], 85)  # a quarter of the pixels tells it as well
+    steepest = percentile(steep[::2, ::2], 85)  # a quarter of the pixels tells it as well
     places = np.flatnonzero(steep > max(MIN_SLOPE, steepest))
     if not len(places):
         return None
@@ -354,7 +329,7 @@ def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[list[_Lobe]]
         return [lobes] if lobes else []
     low = np.array([lobe.outline.min(axis=0) for lobe in lobes])
     high = np.array([lobe.outline.max(axis=0) for lobe in lobes])
-    brightness = MAX_GAP_BRIGHTNESS * _percentile(stain.green[stain.lit], 90)
+    brightness = MAX_GAP_BRIGHTNESS * percentile(stain.green[stain.lit], 90)
     close = []
     for one in range(len(lobes)):
         boxes_apart = np.maximum(low[one] - high[:one], low[:one] - high[one]).max(axis=1, initial=0)
@@ -380,52 +355,7 @@ def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
     return float(distances[a, b]), np.linspace(one[a], other[b], 12).round().astype(np.int64)
 
 
-# Squares
-
-
-def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
-    """The square around a nucleus that holds its whole cell; it may reach over the picture's border."""
-    x0, y0, x1, y1 = nucleus
-    longer = max(x1 - x0, y1 - y0)
-    side = max(1, round(crop.scale * longer + crop.margin * (red_radius or longer / USUAL_NUCLEUS)))
-    x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
-    return x, y, x + side, y + side
-
-
-def middle_square(width: int, height: int, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
-    """The square that is cut where no white cell is found: as large as a usual cell's, in the picture's middle."""
-    side = min(width, height)
-    if red_radius:
-        x0, _, x1, _ = cell_square((0, 0, round(USUAL_NUCLEUS * red_radius), 0), red_radius, crop)
-        side = min(side, x1 - x0)
-    x, y = (width - side) // 2, (height - side) // 2
-    return x, y, x + side, y + side
-
-
-def cut_square(picture: np.ndarray, square: Box, border: str = DEFAULT_CROP.border) -> np.ndarray:
-    """The pixels of a square (uint8 side×side×3 RGB); `border`, a row of BORDERS, fills what lies outside."""
-    x0, y0, x1, y1 = square
-    height, width = picture.shape[:2]
-    top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
-    inside = picture[max(0, y0) : min(y1, height), max(0, x0) : min(x1, width)]
-    if border == "edge":
-        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    if border == "reflect":
-        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT_101)
-    colour = _background(picture) if border == "background" and any((top, bottom, left, right)) else (0, 0, 0)
-    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
-
-
-def _background(picture: np.ndarray) -> tuple[float, ...]:
-    """The colour behind the cells: the median of the brightest quarter, black borders left out."""
-    colours = picture[::4, ::4].reshape(-1, 3)
-    green = colours[:, 1]
-    lit = green[green > BLACK / 2]
-    bright = colours[green >= _percentile(lit, 75)] if len(lit) else colours
-    return tuple(_percentile(channel, 50) for channel in bright.T)
-
-
-def _percentile(values: np.ndarray, percent: int) -> float:
+def percentile(values: np.ndarray, percent: int) -> float:
     """`np.percentile` of some numbers, the same to the last digit, in a part of its time: of one cell it is felt."""
     flat = values.ravel()
     place = (flat.size - 1) * (percent / 100)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bloodcell_core.cells import BORDERS, COLOURS, DEFAULT_CROP, Crop
+from bloodcell_core.crops import BORDERS, COLOURS, DEFAULT_CROP, Crop
 from bloodcell_core.errors import LabError
 
 

@@ -18,7 +18,7 @@ from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.inference import adaptation
 from bloodcell_core.inference.adaptation import adapt, adapted, own_cells
 from bloodcell_core.inference.handed_in import files_of
@@ -118,7 +118,7 @@ def test_what_was_gained_is_told_with_intervals_for_before_and_after(done: Run, 
         assert low <= facts[when]["accuracy"] <= high
     assert facts["compared"]["verdict"]
     assert summary["test"] == facts["after"]
-    assert facts["before"]["accuracy"] == evaluate_run(done, "own", "all", "cpu")["accuracy"]
+    assert facts["before"]["accuracy"] == evaluated(done, "own", "all", "cpu")[0]["accuracy"]
 
 
 def test_adapting_is_the_same_each_time(done: Run, own: Dataset) -> None:
@@ -129,7 +129,7 @@ def test_adapting_is_the_same_each_time(done: Run, own: Dataset) -> None:
 
 def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures: list[Path], capsys: Any) -> None:
     made = adapt(done, own, device="cpu")
-    assert evaluate_run(made)["pictures"] == 48
+    assert evaluated(made)[0]["pictures"] == 48
     answers = list(Predictor(made, "cpu").classify(files_of(pictures[:3])))
     assert all(answer.state in ("ok", "unsure", "unlike") for answer in answers)
     for verb in (["runs", "list"], ["runs", "show", made.name], ["evaluate", made.name]):

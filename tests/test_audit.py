@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bloodcell_core.cli import main
-from bloodcell_core.data.audit import FINDINGS, SEVERITIES, Audit, Finding, audit
+from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.data.findings import FINDINGS, SEVERITIES
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.lookalikes import near_groups
 from tests.conftest import encoded, write_class_folder, write_files

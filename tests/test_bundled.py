@@ -15,7 +15,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import evaluate_run, probabilities_of, score
+from bloodcell_core.evaluation.scoring import evaluated, probabilities_of, score
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words
@@ -161,7 +161,7 @@ def test_every_page_shows_it_beside_runs_of_one_s_own(done, tmp_path, monkeypatc
 def test_it_knows_what_it_was_trained_on_though_its_dataset_is_far_away(bundled, lab_home, monkeypatch):
     data = workspace.dataset_dir("elsewhere")
     shutil.copytree(lab_home / "datasets" / "demo", data)
-    told = evaluate_run(bundled, "elsewhere", "all", device="cpu")
+    told = evaluated(bundled, "elsewhere", "all", device="cpu")[0]
     trained = set(Dataset("elsewhere").pictures.query("split == 'train'").photo) - set(bundled.validation_photos)
     pictures = Dataset("elsewhere").pictures
     seen = (pictures.photo.isin(trained) & (pictures.split == "train")).sum()
@@ -186,7 +186,7 @@ def test_half_the_bytes_give_the_same_answers_or_none(done, tmp_path, monkeypatc
     assert mine.predicted.tolist() == kept.predicted.tolist()
     shares = [probabilities_of(table, done.classes) for table in (mine, kept)]
     assert 0 < np.abs(shares[0] - shares[1]).max() <= bundling.ROUNDING
-    assert evaluate_run(half)["accuracy"] == evaluate_run(done)["accuracy"]
+    assert evaluated(half)[0]["accuracy"] == evaluated(done)[0]["accuracy"]
     monkeypatch.setattr(bundling, "ROUNDING", 0.0)
     with pytest.raises(LabError, match="other answers"):
         bundling.bundle(done, "exact", half=True)

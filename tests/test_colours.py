@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core.cells import Crop
+from bloodcell_core.crops import Crop
 from bloodcell_core.data import colours
 from bloodcell_core.data.views import make_view, view_name, view_of_square
 

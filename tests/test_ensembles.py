@@ -9,7 +9,7 @@ from bloodcell_core import cli, runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
-from bloodcell_core.evaluation.scoring import evaluate_run, evaluated, probabilities_of
+from bloodcell_core.evaluation.scoring import evaluated, probabilities_of
 from bloodcell_core.training import ensembles, groups, worker
 from tests.test_pages import draw, words
 from tests.training_fixtures import tiny, train_here
@@ -78,7 +78,7 @@ def test_evaluating_anew_gives_what_was_kept(ensemble):
 
     shutil.copytree(workspace.dataset_dir("demo"), workspace.dataset_dir("again"))
     scores, table = evaluated(ensemble, "again", "test")
-    kept = evaluate_run(ensemble)
+    kept = evaluated(ensemble)[0]
     assert scores["accuracy"] == kept["accuracy"]
     anew = probabilities_of(table.set_index("image_id").sort_index(), ensemble.classes)
     assert np.allclose(anew, by_id(ensemble), atol=1e-5)

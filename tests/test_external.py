@@ -24,7 +24,7 @@ from bloodcell_core.evaluation.external import (
     match_lines,
     read_class_map,
 )
-from bloodcell_core.evaluation.scoring import evaluate_run, evaluated, write_predictions
+from bloodcell_core.evaluation.scoring import evaluated, write_predictions
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -179,7 +179,7 @@ def renamed(lab: Path, tmp_path: Path) -> Callable[..., Dataset]:
 def test_other_data_is_scored_whole_and_what_is_left_out_is_told(done: Run, renamed: Callable[..., Dataset]) -> None:
     other = renamed({"eosinophil": "EO", "lymphocyte": "Lymphocytes", "monocyte": "ig", "neutrophil": "band"})
     counts = other.pictures.label.value_counts()
-    scores = evaluate_run(done, "other", "all", "cpu")
+    scores = evaluated(done, "other", "all", "cpu")[0]
     assert scores["class_map"] == {
         "EO": "eosinophil", "Lymphocytes": "lymphocyte", "band": None, "ig": None
     }  # fmt: skip
@@ -193,25 +193,25 @@ def test_other_data_is_scored_whole_and_what_is_left_out_is_told(done: Run, rena
         ["none", "monocyte, 0 pictures"],
         ["none", "neutrophil, 0 pictures"],
     ]
-    assert match_lines(evaluate_run(done)) == []
+    assert match_lines(evaluated(done)[0]) == []
     words = "\n".join(scores["warnings"])
     assert f"ig ({counts['ig']} pictures)" in words
     assert "band may belong to neutrophil" in words
     assert "ig may" not in words
-    told = evaluate_run(done, "other", "all", "cpu", {"band": "neutrophil"})
+    told = evaluated(done, "other", "all", "cpu", {"band": "neutrophil"})[0]
     assert sum(told["confusion"][done.classes.index("neutrophil")]) == counts["band"]
     assert "band" not in "\n".join(told["warnings"])
-    test = evaluate_run(done, "other", "test", "cpu")
+    test = evaluated(done, "other", "test", "cpu")[0]
     assert test["pictures"] < scores["pictures"] == counts["EO"] + counts["Lymphocytes"]
 
 
 def test_the_distance_is_from_what_the_run_was_trained_on(done: Run, renamed: Callable[..., Dataset]) -> None:
     other = renamed({})
-    scores = evaluate_run(done, "other", "all", "cpu")
+    scores = evaluated(done, "other", "all", "cpu")[0]
     own = Dataset("demo").pictures
     training = own[(own.split == "train") & ~own.photo.isin(done.validation_photos)]
     assert scores["distance"] == distance(training, other.pictures)
-    assert evaluate_run(done)["distance"] is None
+    assert evaluated(done)[0]["distance"] is None
 
 
 def test_training_pictures_under_another_name_are_told(done: Run, pictures: list[Path], tmp_path: Path) -> None:
@@ -222,23 +222,23 @@ def test_training_pictures_under_another_name_are_told(done: Run, pictures: list
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(pictures[row].read_bytes())
     import_dataset(tmp_path / "twin", trace=False)
-    scores = evaluate_run(done, "twin", "all", "cpu")
+    scores = evaluated(done, "twin", "all", "cpu")[0]
     assert f"{trained} of these pictures were trained on: the figures are too good" in scores["warnings"]
 
 
 def test_without_the_training_data_the_distance_is_not_known(done: Run, renamed: Callable[..., Dataset]) -> None:
     renamed({})
     workspace.dataset_dir("demo").rename(workspace.dataset_dir("gone"))
-    scores = evaluate_run(done, "other", "all", "cpu")
+    scores = evaluated(done, "other", "all", "cpu")[0]
     assert scores["distance"] is None
     assert "'demo' isn't here as it was" in scores["warnings"][0]
 
 
 def test_all_pictures_of_the_runs_own_data_are_refused(done: Run) -> None:
     with pytest.raises(LabError, match="'demo' is the run's own"):
-        evaluate_run(done, split="all")
+        evaluated(done, split="all")[0]
     with pytest.raises(LabError, match="are for another dataset"):
-        evaluate_run(done, told={"neutrophil": "neutrophil"})
+        evaluated(done, told={"neutrophil": "neutrophil"})[0]
 
 
 # The predictions as a file

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bloodcell_core.cells import find_cells, red_cell_radius
-from bloodcell_core.data.audit import NEAR_BITS
 from bloodcell_core.data.facts import PictureFacts, facts_of
+from bloodcell_core.data.findings import NEAR_BITS
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, stored_mode
 from tests.conftest import class_files, encoded, write_files

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bloodcell_core import workspace
-from bloodcell_core.cells import Crop
+from bloodcell_core.crops import Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import VIEWS, make_view, view_name

@@ -20,7 +20,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import scoring
 from bloodcell_core.evaluation.external import own_pictures
 from bloodcell_core.evaluation.recommend import recommend
-from bloodcell_core.evaluation.scoring import evaluate_run, probabilities_of, score
+from bloodcell_core.evaluation.scoring import evaluated, probabilities_of, score
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group
@@ -171,12 +171,12 @@ def test_a_folds_run_keeps_predictions_of_its_fold_alone_and_is_repeated_from_it
 
 def test_evaluating_a_folds_run_gives_its_kept_figures_on_its_own_splits(crossed: Group) -> None:
     run, dataset = crossed.runs[1], Dataset("demo")
-    scores, summary = evaluate_run(run), run.summary()
+    scores, summary = evaluated(run)[0], run.summary()
     assert summary is not None
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
     assert scores["fold"] == "1 of 3"
     rows = split_rows(run.config, dataset, run.validation_photos)
-    counts = {split: evaluate_run(run, split=split, device="cpu")["pictures"] for split in rows}
+    counts = {split: evaluated(run, split=split, device="cpu")[0]["pictures"] for split in rows}
     assert counts == {split: len(rows[split]) for split in rows}
     # Predicted anew it is the same pictures and the same answers.
     anew = scoring._predict(run, dataset, own_pictures(run, dataset, "test"), "cpu")

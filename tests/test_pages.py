@@ -274,13 +274,13 @@ def figures_of(report):
 
 
 def test_the_report_is_that_of_the_command_line(pair):
-    from bloodcell_core.evaluation.scoring import evaluate_run
+    from bloodcell_core.evaluation.scoring import evaluated
     from bloodcell_core.evaluation.together import side_by_side
     from ui import compare
 
     runs = {run.name: run for run in pair}
     alone = figures_of(compare.report(compare.sides(pair[:1], False), runs, False))
-    assert alone == json.loads(json.dumps(evaluate_run(pair[0])))
+    assert alone == json.loads(json.dumps(evaluated(pair[0])[0]))
     for merge in (False, True):
         sides = compare.sides(pair, merge)
         assert figures_of(compare.report(sides, runs, merge)) == json.loads(json.dumps(side_by_side(sides)))

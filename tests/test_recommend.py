@@ -7,7 +7,7 @@ import pytest
 from bloodcell_core import runs
 from bloodcell_core.evaluation import recommend
 from bloodcell_core.evaluation.comparison import compare
-from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
@@ -23,7 +23,7 @@ def heavy(done: Run) -> Run:
 
 
 def test_what_speaks_for_a_run_is_told_as_it_was_measured(done: Run, heavy: Run) -> None:
-    told, scores = recommend.candidate(heavy), evaluate_run(heavy)
+    told, scores = recommend.candidate(heavy), evaluated(heavy)[0]
     assert (told["accuracy"], told["interval"]) == (scores["accuracy"], scores["intervals"]["accuracy"])
     assert (told["right"], told["photos"]) == (scores["by_photo"]["right"], scores["photos"])
     assert (told["parameters"], told["flops"]) == (MODELS["deep_cnn"].parameters, MODELS["deep_cnn"].flops)

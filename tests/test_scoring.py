@@ -23,7 +23,7 @@ from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
     FEW_PHOTOS,
-    evaluate_run,
+    evaluated,
     predictions_table,
     probabilities_of,
     score,
@@ -202,7 +202,7 @@ def pictures_to_test() -> int:
 
 
 def test_evaluating_a_run_tells_all_that_the_design_promises(done: Run) -> None:
-    scores = evaluate_run(done)
+    scores = evaluated(done)[0]
     assert scores.keys() >= SCORE_KEYS | {"run", "data", "split", "classes", "synthetic", "pretrained", "left_out"}
     assert (scores["run"], scores["data"], scores["split"]) == (done.name, "demo", "test")
     assert scores["classes"] == ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
@@ -216,17 +216,17 @@ def test_calibration_is_that_of_the_test_split_or_of_other_data_with_a_warning(
     test = done.predictions().query("split == 'test'")
     summary = done.summary()
     assert summary is not None
-    assert evaluate_run(done)["calibration"] == calibration(test, done.classes, summary)
-    assert evaluate_run(done, split="val")["calibration"] is None
+    assert evaluated(done)[0]["calibration"] == calibration(test, done.classes, summary)
+    assert evaluated(done, split="val")[0]["calibration"] is None
     other_data(str.upper)
-    elsewhere = evaluate_run(done, "other", device="cpu")
+    elsewhere = evaluated(done, "other", device="cpu")[0]
     assert elsewhere["calibration"]["pictures"] == elsewhere["pictures"]
     assert "another source" in elsewhere["calibration"]["warnings"][0]
 
 
 def test_each_split_is_scored_on_its_own_pictures(done: Run) -> None:
     pictures = Dataset("demo").pictures
-    counts = {split: evaluate_run(done, split=split, device="cpu")["pictures"] for split in ("train", "val", "test")}
+    counts = {split: evaluated(done, split=split, device="cpu")[0]["pictures"] for split in ("train", "val", "test")}
     in_validation = pictures.photo.isin(done.validation_photos)
     assert counts == {
         "train": ((pictures.split == "train") & ~in_validation).sum(),
@@ -240,15 +240,15 @@ def test_the_kept_probabilities_are_scored_and_nothing_is_predicted_anew(
     done: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done.weights_file.unlink()
-    assert evaluate_run(done)["pictures"] == pictures_to_test()
+    assert evaluated(done)[0]["pictures"] == pictures_to_test()
     with pytest.raises(LabError, match=r"model\.safetensors can't be used"):
-        evaluate_run(done, split="train", device="cpu")
+        evaluated(done, split="train", device="cpu")[0]
 
 
 def test_a_run_without_predictions_says_what_it_is(done: Run) -> None:
     (done.folder / "predictions.parquet").unlink()
     with pytest.raises(LabError, match=r"predictions\.parquet can't be read .*train it again"):
-        evaluate_run(done)
+        evaluated(done)[0]
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_another_dataset_is_matched_by_class_names_whatever_their_case(
 ) -> None:
     other = other_data(str.upper)
     assert other.classes == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    scores = evaluate_run(done, "other", device="cpu")
+    scores = evaluated(done, "other", device="cpu")[0]
     assert (scores["data"], scores["left_out"]) == ("other", 0)
     assert scores["classes"] == done.classes
     assert scores["pictures"] == (other.pictures.split == "test").sum()
@@ -285,7 +285,7 @@ def test_pictures_of_classes_that_the_run_does_not_know_are_left_out_and_counted
     other = other_data(lambda label: "basophil" if label == "monocyte" else label)
     test = other.pictures[other.pictures.split == "test"]
     unknown = (test.label == "basophil").sum()
-    scores = evaluate_run(done, "other", device="cpu")
+    scores = evaluated(done, "other", device="cpu")[0]
     assert scores["left_out"] == unknown > 0
     assert scores["pictures"] == len(test) - unknown
     assert sum(scores["confusion"][done.classes.index("monocyte")]) == 0
@@ -296,23 +296,23 @@ def test_a_dataset_without_a_known_class_is_refused_with_the_classes_there_are(
 ) -> None:
     other_data(lambda label: f"not-{label}")
     with pytest.raises(LabError, match=r"has no test pictures of the classes that .* knows .*eosinophil"):
-        evaluate_run(done, "other", device="cpu")
+        evaluated(done, "other", device="cpu")[0]
 
 
 def test_a_dataset_that_is_not_there_is_refused(done: Run) -> None:
     with pytest.raises(LabError, match="there is no dataset 'nothing'"):
-        evaluate_run(done, "nothing")
+        evaluated(done, "nothing")[0]
 
 
 def test_predicting_its_own_test_pictures_anew_gives_the_kept_figures(
     done: Run, lab: Path, other_data: Callable[..., Dataset]
 ) -> None:
-    kept = evaluate_run(done)
+    kept = evaluated(done)[0]
     dataset = workspace.dataset_dir("demo")
     dataset.rename(dataset.with_name("twin"))
     facts = workspace.read_json(dataset.with_name("twin") / "dataset.json") | {"name": "twin"}
     workspace.write_json(dataset.with_name("twin") / "dataset.json", facts)
-    anew = evaluate_run(done, "twin", device="cpu")
+    anew = evaluated(done, "twin", device="cpu")[0]
     assert anew["confusion"] == kept["confusion"]
     assert anew["log_loss"] == pytest.approx(kept["log_loss"], abs=1e-5)
 

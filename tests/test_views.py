@@ -1,5 +1,6 @@
 """What a network sees of a picture, and the file that keeps it for a whole dataset."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 from bloodcell_core import workspace
-from bloodcell_core.cells import BORDERS, Crop
+from bloodcell_core.crops import BORDERS, Crop
 from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.demo import DEMO_CLASSES, PICTURE_SIZE, draw_field
 from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.views import VIEWS, build_view, make_view, view_name
 from bloodcell_core.errors import LabError
 from tests.conftest import random_picture, tree, write_class_folder
@@ -271,3 +273,30 @@ def test_a_full_disk_is_an_error_and_no_killed_program(cells, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         build_view(cells, "frame", SIZE)
     assert tree(cells.folder / "views") == set()
+
+
+def test_room_is_taken_where_the_system_has_no_way_of_its_own(cells, monkeypatch):
+    """As on a Mac: the view is the same."""
+    expected = build_view(cells, "frame", 40)[:]
+    workspace.view_file(cells.name, "frame-40").unlink()
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(views, "PAGE", 1000)
+    assert np.array_equal(build_view(cells, "frame", 40), expected)
+
+
+def test_libraries_have_their_threads_back_after_pools_that_overlap():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        first, second = picture_threads(), picture_threads()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 3
+        with picture_threads():
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)

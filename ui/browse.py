@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core.data.audit import SEVERITIES, Audit
+from bloodcell_core.data.audit import Audit
 from bloodcell_core.data.dataset import SPLITS, Dataset
+from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
 from ui import charts, gallery, lab, naming, shell
 from ui.theme import pretty

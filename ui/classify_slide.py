@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from bloodcell_core.cells import Box, cut_square
+from bloodcell_core.cells import Box
+from bloodcell_core.crops import cut_square
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from bloodcell_core.cells import AS_THEY_ARE
+from bloodcell_core.crops import AS_THEY_ARE
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError

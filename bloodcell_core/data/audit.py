@@ -1,37 +1,18 @@
-"""What stands out in a dataset: its facts, and findings that each name their pictures.
+"""What there is to tell of a dataset, and what stands out in it: findings that each name their pictures.
 
-Everything is read from the dataset's table, in which `facts` put down at import what the pictures look like: no picture
-is opened. A new kind of finding is one function and one row of `FINDINGS`.
+Everything is read from the dataset's table: no picture is opened. What is looked for is in findings.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bloodcell_core.data.dataset import SPLITS, Dataset, describe
-from bloodcell_core.data.lookalikes import near_groups
+from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.data.findings import FINDINGS, Severity, Table, imbalance, missing
 
-Severity = Literal["alarm", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("alarm", "warning", "note")
-"""An alarm makes figures wrong, a warning makes them worse or doubtful, a note is good to know."""
-
-# Thresholds, each chosen by looking at what it finds in the public archive and in another laboratory's pictures
-NEAR_BITS = 24  # of 256: resized, recompressed and darkened copies lie within it, unrelated pictures from 56 on
-OUTLIER = 3.5  # robust standard deviations from the median (Iglewicz and Hoaglin 1993)
-BLURRED = 3.0  # the same for focus, which has a lower end that blurred pictures crowd at
-LEAST_SPREAD = {"focus": 0.02, "brightness": 6.0, "stain_a": 1.0, "stain_b": 1.0}
-"""Pictures that spread less count as spread by this, so that nobody is sent to differences that can't be seen."""
-CLIPPED = 0.05  # of the pixels more than in most: specks of glare stay below
-BORDER = 0.01  # of the picture: a dark corner stays below, the borders of turned copies begin at 0.016
-SIZE_FACTOR = 2.0  # of the usual side: cells are then seen at another scale
-FEW_PHOTOS = 20  # all of them right is still in keeping with a true share of 83%
-IMBALANCE = 3.0  # times as many photos in the largest class as in the smallest
 FAMILIES, SIZES = 10, 10  # that are listed: the largest, the commonest
 
 
@@ -62,7 +43,7 @@ class Audit:
 
 def audit(dataset: Dataset) -> Audit:
     """Looks for everything in `FINDINGS`; a moment for 10,000 pictures, most of a minute for 300,000."""
-    table = _Table(dataset)
+    table = Table(dataset)
     findings = []
     for kind in FINDINGS.values():
         seen = kind.look(table)
@@ -71,53 +52,17 @@ def audit(dataset: Dataset) -> Audit:
     return Audit(_facts(table), findings)
 
 
-class _Table:
-    """A dataset's table as the findings look at it."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self.images = dataset.images
-        """Every file."""
-        self.usable = dataset.pictures.set_index(np.flatnonzero(dataset.images.status == "ok"))
-        """The usable pictures, under their row numbers in `images`."""
-        self.traced = self.usable[self.usable.source_photo.notna()]
-        """Those whose source photo is known."""
-        self.unit = "photo" if dataset.photos_known else "picture"
-        """What counts as one: all copies of a photo tell no more than one does."""
-
-    @cached_property
-    def near(self) -> list[list[int]]:
-        """Groups of usable pictures that look alike."""
-        looks = np.frombuffer(b"".join(self.usable.look), np.uint8).reshape(len(self.usable), -1)
-        return [self.usable.index[group].tolist() for group in near_groups(looks, NEAR_BITS)]
-
-    @cached_property
-    def identical(self) -> list[list[int]]:
-        """Groups of byte-identical files, the one that was kept first."""
-        left_out = self.images[self.images.status == "duplicate"]
-        kept = pd.Series(self.usable.index, self.usable.image_id)[left_out.image_id]
-        groups: dict[int, list[int]] = {}
-        for first, row in zip(kept, left_out.index, strict=True):
-            groups.setdefault(first, [first]).append(row)
-        return list(groups.values())
-
-    def units_by_class(self, pictures: pd.DataFrame) -> dict[str, int]:
-        """How many photos of each class, or pictures where photos aren't known, are among some pictures."""
-        counts = pictures.groupby("label").photo.nunique()
-        return {name: int(counts.get(name, 0)) for name in self.dataset.classes}
-
-
-def _facts(table: _Table) -> dict[str, Any]:
+def _facts(table: Table) -> dict[str, Any]:
     usable = table.usable
     counts = table.units_by_class(usable)
     largest = table.traced.source_photo.value_counts().index[:FAMILIES]
     sizes = (usable.width.astype(str) + "×" + usable.height.astype(str)).value_counts()
     return describe(table.dataset) | {
         "largest_families": [_family(table.traced[table.traced.source_photo == photo]) for photo in largest],
-        "balance": {"of": f"{table.unit}s", "by_class": counts, "ratio": _imbalance(counts)},
+        "balance": {"of": f"{table.unit}s", "by_class": counts, "ratio": imbalance(counts)},
         "sizes": sizes.head(SIZES).to_dict(),
         "modes": usable["mode"].value_counts().to_dict(),
-        "missing": {column: int(_missing(usable[column]).sum()) for column in ("label", "source_photo", "box_x0")},
+        "missing": {column: int(missing(usable[column]).sum()) for column in ("label", "source_photo", "box_x0")},
     }
 
 
@@ -128,265 +73,3 @@ def _family(copies: pd.DataFrame) -> dict[str, Any]:
         "labels": sorted(copies.label.unique()),
         "splits": sorted(copies.split.unique()),
     }
-
-
-def _imbalance(counts: dict[str, int]) -> float:
-    """How many times more the largest class has than the smallest."""
-    return round(max(counts.values()) / min(counts.values()), 2)
-
-
-# The findings: each function tells what it saw, or None
-
-
-class _Seen(NamedTuple):
-    words: str
-    rows: list[int]
-    groups: list[list[int]]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def _pictures(chosen: pd.Series, words: str) -> _Seen | None:
-    """The rows where `chosen` is True; `words` follow their number."""
-    rows = chosen.index[chosen.to_numpy(bool)].tolist()
-    return _Seen(f"{_count(len(rows), 'picture')} {words}", rows, []) if rows else None
-
-
-def _groups(groups: list[list[int]], words: str) -> _Seen | None:
-    """`words` follow the number of pictures and of groups."""
-    rows = [row for group in groups for row in group]
-    number = f"{_count(len(rows), 'picture')} in {_count(len(groups), 'group')}"
-    return _Seen(f"{number} {words}", rows, groups) if groups else None
-
-
-def _leaks(table: _Table, groups: list[list[int]], what: str) -> _Seen | None:
-    """Those of the groups that stand in several splits."""
-    groups = _differing(table, groups, "split")
-    if not groups:
-        return None
-    rows = [row for group in groups for row in group]
-    counts = table.usable.split[rows].value_counts()
-    by_split = ", ".join(f"{counts[split]:,} in {split}" for split in SPLITS if split in counts)
-    return _Seen(
-        f"{_count(len(groups), what)} in several splits (of their pictures {by_split}): figures are too good where "
-        "training has seen the same cell.",
-        rows,
-        groups,
-    )
-
-
-def _groups_by(pictures: pd.DataFrame, column: str) -> list[list[int]]:
-    return [rows.tolist() for rows in pictures.groupby(column).groups.values()]
-
-
-def _differing(table: _Table, groups: list[list[int]], column: str) -> list[list[int]]:
-    """Those of the groups whose pictures differ in a column."""
-    values = table.images[column].to_numpy()
-    return [group for group in groups if len({values[row] for row in group}) > 1]
-
-
-def _photos_in_several_splits(table: _Table) -> _Seen | None:
-    return _leaks(table, _groups_by(table.traced, "source_photo"), "photo")
-
-
-def _scenes_in_several_splits(table: _Table) -> _Seen | None:
-    of_several_photos = table.traced.groupby("scene").photo.transform("nunique") > 1
-    return _leaks(table, _groups_by(table.traced[of_several_photos], "scene"), "cell")
-
-
-def _near_in_several_splits(table: _Table) -> _Seen | None:
-    return _leaks(table, table.near, "group")
-
-
-def _identical_of_two_labels(table: _Table) -> _Seen | None:
-    return _groups(
-        _differing(table, table.identical, "label"),
-        "that are byte for byte the same have different labels; one of each group is kept, with its own label.",
-    )
-
-
-def _near_of_two_labels(table: _Table) -> _Seen | None:
-    return _groups(_differing(table, table.near, "label"), "look alike and have different labels.")
-
-
-def _photos_of_two_labels(table: _Table) -> _Seen | None:
-    return _groups(
-        _differing(table, _groups_by(table.traced, "source_photo"), "label"),
-        "were made from one photo and have different labels: right only where it shows several white cells.",
-    )
-
-
-def _unreadable(table: _Table) -> _Seen | None:
-    bad = table.images.status == "unreadable"
-    first = table.images.reason[bad].iloc[0] if bad.any() else ""
-    return _pictures(bad, f"left out as unreadable; the first: {first}.")
-
-
-def _missing(values: pd.Series) -> pd.Series:
-    missing: pd.Series = values.isna() | (values.astype(str).str.strip() == "")
-    return missing
-
-
-def _label_missing(table: _Table) -> _Seen | None:
-    return _pictures(_missing(table.images.label), "without a label.")
-
-
-def _photo_missing(table: _Table) -> _Seen | None:
-    because = table.dataset.facts["photos_unknown_because"]
-    return _pictures(
-        table.usable.source_photo.isna(),
-        f"without a source photo{f' ({because})' if because else ''}: each counts as a photo of its own, so that "
-        "intervals are too narrow, and a copy of it may stand in another split.",
-    )
-
-
-def _few_photos(table: _Table) -> _Seen | None:
-    tested = table.usable[table.usable.split == "test"]
-    few = {label: count for label, count in table.units_by_class(tested).items() if count < FEW_PHOTOS}
-    if not few:
-        return None
-    # The least share that still gets all of them right once in 40 times (Clopper and Pearson 1934)
-    words = [
-        f"{label}: {_count(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
-        if count
-        else f"{label}: no {table.unit} in test, and so no figure"
-        for label, count in few.items()
-    ]
-    return _Seen("; ".join(words) + ".", tested.index[tested.label.isin(few)].tolist(), [])
-
-
-def _imbalanced(table: _Table) -> _Seen | None:
-    counts = table.units_by_class(table.usable)
-    if _imbalance(counts) < IMBALANCE:
-        return None
-    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    return _Seen(
-        f"{most} has {_imbalance(counts):.1f} times as many {table.unit}s ({counts[most]:,}) as {least} "
-        f"({counts[least]:,}).",
-        table.usable.index[table.usable.label == least].tolist(),
-        [],
-    )
-
-
-def _deviations(table: _Table, column: str) -> pd.Series:
-    """How far each usable picture lies from the median, in robust standard deviations."""
-    values = table.usable[column]
-    distance = values - values.median()
-    return distance / max(1.4826 * distance.abs().median(), LEAST_SPREAD[column])
-
-
-def _range(table: _Table, column: str, chosen: pd.Series, digits: int) -> str:
-    values = table.usable[column]
-    ends = dict.fromkeys(f"{end:.{digits}f}" for end in (values[chosen].min(), values[chosen].max()))
-    return f"{' to '.join(ends)}, the median of all is {values.median():.{digits}f}"
-
-
-def _stain(table: _Table) -> _Seen | None:
-    far = (_deviations(table, "stain_a").abs() > OUTLIER) | (_deviations(table, "stain_b").abs() > OUTLIER)
-    return _pictures(far, "with a background of another tint than the rest: another stain, lamp or camera.")
-
-
-def _dark(table: _Table) -> _Seen | None:
-    far = _deviations(table, "brightness") < -OUTLIER
-    return _pictures(far, f"darker than the rest (background {_range(table, 'brightness', far, 0)}).")
-
-
-def _bright(table: _Table) -> _Seen | None:
-    far = _deviations(table, "brightness") > OUTLIER
-    return _pictures(far, f"brighter than the rest (background {_range(table, 'brightness', far, 0)}).")
-
-
-def _clipped(table: _Table) -> _Seen | None:
-    far = table.usable.clipped > table.usable.clipped.median() + CLIPPED
-    return _pictures(far, f"with {CLIPPED:.0%} more pixels at full white or black than the rest: nothing shows there.")
-
-
-def _blurred(table: _Table) -> _Seen | None:
-    far = _deviations(table, "focus") < -BLURRED
-    return _pictures(far, f"with softer edges than the rest (focus {_range(table, 'focus', far, 2)}).")
-
-
-def _identical(table: _Table) -> _Seen | None:
-    return _groups(table.identical, "are byte for byte the same; one of each group is kept.")
-
-
-def _near(table: _Table) -> _Seen | None:
-    return _groups(table.near, "look alike: copies, or photographs of the same cell.")
-
-
-def _black_border(table: _Table) -> _Seen | None:
-    return _pictures(
-        table.usable.black_border > BORDER,
-        f"with a black border of more than {BORDER:.0%}, as turned and shifted copies have: nothing of the cell, but "
-        "something that a network can learn.",
-    )
-
-
-def _sizes(table: _Table) -> _Seen | None:
-    usual = {side: table.usable[side].median() for side in ("width", "height")}
-    factors = pd.concat([table.usable[side] / usual[side] for side in usual], axis=1)
-    far = (factors.max(axis=1) > SIZE_FACTOR) | (factors.min(axis=1) < 1 / SIZE_FACTOR)
-    return _pictures(
-        far,
-        f"more than {SIZE_FACTOR:g} times larger or smaller than the usual {usual['width']:.0f}×{usual['height']:.0f}.",
-    )
-
-
-def _modes(table: _Table) -> _Seen | None:
-    modes = table.usable["mode"]
-    usual, *others = modes.value_counts().index
-    return _pictures(modes != usual, f"stored as {', '.join(others)}, the others as {usual}.")
-
-
-def _no_cell(table: _Table) -> _Seen | None:
-    none = (table.usable.cells == 0) & ~table.usable.box_told.astype(bool)
-    return _pictures(none, "in which no white cell is found: the cell view shows the middle.")
-
-
-def _several_cells(table: _Table) -> _Seen | None:
-    several = (table.usable.cells > 1) & ~table.usable.box_told.astype(bool)
-    return _pictures(
-        several, "in which several white cells are found: the cell view shows the largest, the label may be another's."
-    )
-
-
-class Kind(NamedTuple):
-    """One kind of finding."""
-
-    name: str
-    title: str
-    severity: Severity
-    look: Callable[[_Table], _Seen | None]
-
-
-FINDINGS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("photos_in_several_splits", "Photos in several splits", "alarm", _photos_in_several_splits),
-        Kind("scenes_in_several_splits", "Photos of one cell in several splits", "alarm", _scenes_in_several_splits),
-        Kind("near_in_several_splits", "Look-alikes in several splits", "alarm", _near_in_several_splits),
-        Kind("identical_of_two_labels", "The same file under several labels", "alarm", _identical_of_two_labels),
-        Kind("near_of_two_labels", "Look-alikes under several labels", "warning", _near_of_two_labels),
-        Kind("photos_of_two_labels", "Copies of a photo under several labels", "warning", _photos_of_two_labels),
-        Kind("unreadable", "Unreadable files", "warning", _unreadable),
-        Kind("label_missing", "No label", "warning", _label_missing),
-        Kind("photo_missing", "No source photo", "warning", _photo_missing),
-        Kind("few_photos", "Few photos of a class in test", "warning", _few_photos),
-        Kind("imbalanced", "Uneven classes", "warning", _imbalanced),
-        Kind("stain", "Another stain", "warning", _stain),
-        Kind("dark", "Too dark", "warning", _dark),
-        Kind("bright", "Too bright", "warning", _bright),
-        Kind("clipped", "Clipped", "warning", _clipped),
-        Kind("blurred", "Blurred", "warning", _blurred),
-        Kind("identical", "The same file several times", "note", _identical),
-        Kind("near", "Look-alikes", "note", _near),
-        Kind("black_border", "Black border", "note", _black_border),
-        Kind("sizes", "Unusual size", "note", _sizes),
-        Kind("modes", "Stored in another mode", "note", _modes),
-        Kind("no_cell", "No white cell found", "note", _no_cell),
-        Kind("several_cells", "Several white cells found", "note", _several_cells),
-    )
-}
-"""By name, in the order in which they are told: the loudest first."""

@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import cv2
 from threadpoolctl import threadpool_limits
+
+_at_work = 0  # pools
+_alone: ExitStack | None = None  # what gives libraries their own threads back; None while no pool is at work
+_counting = threading.Lock()
 
 
 @contextmanager
 def picture_threads() -> Iterator[ThreadPoolExecutor]:
     """A pool of a thread a core, while OpenCV and BLAS compute in the thread that calls them.
 
-    Their own threads would fight with the pool's over the same cores: tracing took twice the processor time.
+    Their own threads would fight with the pool's over the same cores: tracing took twice the processor time. They have
+    them back once the last of several pools that work at once has ended.
     """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    _begin()
     try:
-        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield pool
     finally:
-        cv2.setNumThreads(before)
+        _end()
+
+
+def _begin() -> None:
+    global _at_work, _alone
+    with _counting:
+        _at_work += 1
+        if _alone is None:
+            _alone = ExitStack()
+            _alone.callback(cv2.setNumThreads, cv2.getNumThreads())
+            cv2.setNumThreads(1)
+            _alone.enter_context(threadpool_limits(1))
+
+
+def _end() -> None:
+    global _at_work, _alone
+    with _counting:
+        _at_work -= 1
+        if not _at_work and _alone is not None:
+            _alone.close()
+            _alone = None

@@ -10,24 +10,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from filelock import FileLock
 
 from bloodcell_core import workspace
-from bloodcell_core.cells import (
-    BALANCED,
-    DEFAULT_CROP,
-    Box,
-    Crop,
-    Place,
-    cell_square,
-    cut_square,
-    find_place,
-    middle_square,
-)
+from bloodcell_core.cells import Box, Place, find_place
+from bloodcell_core.crops import BALANCED, DEFAULT_CROP, Crop, cell_square, cut_square, middle_square
 from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
@@ -35,6 +26,7 @@ from bloodcell_core.errors import LabError
 
 VIEWS = ("frame", "cell")
 BATCH = 256
+PAGE = 2**20  # bytes that are written at once, to take room; more than the head of an array's file
 AROUND = 1.0  # sides of a cell's square to each side of it, within which its colours are measured
 
 
@@ -129,7 +121,7 @@ def _build(
         rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
         # Its blocks are taken now: a memory map that finds the disk full while it is written kills the program.
         with open(temporary, "r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, temporary.stat().st_size)
+            _take_room(opened, temporary.stat().st_size)
         with picture_threads() as pool:
             for start in range(0, total, BATCH):
                 batch = range(start, min(start + BATCH, total))
@@ -137,6 +129,20 @@ def _build(
                 if progress:
                     progress(batch.stop, total)
         rows.flush()
+
+
+def _take_room(file: BinaryIO, size: int) -> None:
+    """Takes the blocks of a new array's file on the disk; OSError where there is no room.
+
+    Where the system has no way to do it, by writing its zeros.
+    """
+    if hasattr(os, "posix_fallocate"):  # macOS and Windows have none
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    header = file.read(PAGE)
+    file.seek(0)
+    for at in range(0, size, PAGE):
+        file.write(header if at == 0 else bytes(min(PAGE, size - at)))
 
 
 def view_name(view: str, size: int, crop: Crop) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core.data.audit import LEAST_SPREAD
 from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.findings import LEAST_SPREAD
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run

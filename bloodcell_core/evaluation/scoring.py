@@ -130,15 +130,16 @@ def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None
     return {metric: json_limits(limits) for metric, limits in intervals.items()}
 
 
-def evaluate_run(
+def evaluated(
     run: Run,
     data: str | None = None,
     split: str = "test",
     device: str = "auto",
     told: Mapping[str, str] | None = None,
     overlay: Overlay | None = None,
-) -> dict[str, Any]:
-    """What `evaluate` prints: the scores of a run on a split of its own dataset, or of another (`data`).
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What `evaluate` prints, and the table of predictions that its figures are made of: the scores of a run on a
+    split of its own dataset, or of another (`data`).
 
     The splits of a fold's run are its own: its `test` is its fold, and is told by `fold`, as '2 of 5'.
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
@@ -148,18 +149,6 @@ def evaluate_run(
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
     with; None without.
     """
-    return evaluated(run, data, split, device, told, overlay)[0]
-
-
-def evaluated(
-    run: Run,
-    data: str | None = None,
-    split: str = "test",
-    device: str = "auto",
-    told: Mapping[str, str] | None = None,
-    overlay: Overlay | None = None,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """`evaluate_run`, and the table of predictions that its figures are made of."""
     # Imported here because it reads tables by this module's functions.
     from bloodcell_core.evaluation.calibration import calibration
 

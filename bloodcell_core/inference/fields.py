@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from bloodcell_core.cells import Box, Cell, Crop, Found, cell_square, middle_square
+from bloodcell_core.cells import Box, Cell, Found
+from bloodcell_core.crops import Crop, cell_square, middle_square
 from bloodcell_core.inference.answers import CELL, FIELD
 
 FIELD_BELOW = 1 / 3  # of the picture's shorter side: beside a smaller square around its largest cell are eight more

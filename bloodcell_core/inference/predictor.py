@@ -16,7 +16,8 @@ from itertools import chain, islice
 
 import numpy as np
 
-from bloodcell_core.cells import Box, Found, Place, cell_square, search
+from bloodcell_core.cells import Box, Found, Place, search
+from bloodcell_core.crops import cell_square
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.pictures import decode_rgb, stored_size
 from bloodcell_core.data.views import make_view, view_name, view_of_square

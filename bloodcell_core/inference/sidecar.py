@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import __version__
-from bloodcell_core.cells import BALANCED
+from bloodcell_core.crops import BALANCED
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import view_name
 from bloodcell_core.errors import LabError

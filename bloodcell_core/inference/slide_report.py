@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bloodcell_core.cells import cut_square
+from bloodcell_core.crops import cut_square
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report

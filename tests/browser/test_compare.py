@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from bloodcell_core import runs
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.evaluation.scoring import evaluate_run
+from bloodcell_core.evaluation.scoring import evaluated
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
@@ -48,7 +48,7 @@ def test_each_cell_of_the_matrix_opens_exactly_its_pictures(open_page, run: runs
 
 
 def test_the_report_is_downloaded_and_opens_alone(open_page, run: runs.Run, browser: Browser, tmp_path: Path):
-    scores = evaluate_run(run)
+    scores = evaluated(run)[0]
     page = open_page("Compare")
     settled(page)
     with page.expect_download() as download:

@@ -1,0 +1,76 @@
+"""The square around a white cell that a network sees: how large it is, how it is cut out, what lies outside."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from bloodcell_core.cells import BLACK, USUAL_NUCLEUS, Box, percentile
+
+BORDERS = ("edge", "reflect", "background", "black")
+"""The picture's edge repeated, the picture mirrored, its background's colour, or black."""
+AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
+"""As photographed, or as `bloodcell_core.data.colours.balance` makes them."""
+
+
+class Crop(NamedTuple):
+    """How a picture becomes a view: how much is cut out around a nucleus, and in which colours.
+
+    The defaults were measured: docs/cell-finder.md.
+    """
+
+    scale: float = 2.0
+    """The square's side, in longer sides of the nucleus …"""
+    margin: float = 0.0
+    """… and so many radii of a red cell more."""
+    border: str = "background"
+    """What lies outside the picture, a row of BORDERS."""
+    colours: str = AS_THEY_ARE
+    """A row of COLOURS; of whole pictures too."""
+
+
+DEFAULT_CROP = Crop()
+
+
+def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
+    """The square around a nucleus that holds its whole cell; it may reach over the picture's border."""
+    x0, y0, x1, y1 = nucleus
+    longer = max(x1 - x0, y1 - y0)
+    side = max(1, round(crop.scale * longer + crop.margin * (red_radius or longer / USUAL_NUCLEUS)))
+    x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return x, y, x + side, y + side
+
+
+def middle_square(width: int, height: int, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
+    """The square that is cut where no white cell is found: as large as a usual cell's, in the picture's middle."""
+    side = min(width, height)
+    if red_radius:
+        x0, _, x1, _ = cell_square((0, 0, round(USUAL_NUCLEUS * red_radius), 0), red_radius, crop)
+        side = min(side, x1 - x0)
+    x, y = (width - side) // 2, (height - side) // 2
+    return x, y, x + side, y + side
+
+
+def cut_square(picture: np.ndarray, square: Box, border: str = DEFAULT_CROP.border) -> np.ndarray:
+    """The pixels of a square (uint8 side×side×3 RGB); `border`, a row of BORDERS, fills what lies outside."""
+    x0, y0, x1, y1 = square
+    height, width = picture.shape[:2]
+    top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
+    inside = picture[max(0, y0) : min(y1, height), max(0, x0) : min(x1, width)]
+    if border == "edge":
+        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    if border == "reflect":
+        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    colour = _background(picture) if border == "background" and any((top, bottom, left, right)) else (0, 0, 0)
+    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
+
+
+def _background(picture: np.ndarray) -> tuple[float, ...]:
+    """The colour behind the cells: the median of the brightest quarter, black borders left out."""
+    colours = picture[::4, ::4].reshape(-1, 3)
+    green = colours[:, 1]
+    lit = green[green > BLACK / 2]
+    bright = colours[green >= percentile(lit, 75)] if len(lit) else colours
+    return tuple(percentile(channel, 50) for channel in bright.T)
