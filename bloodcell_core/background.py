@@ -14,6 +14,7 @@ import ctypes
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,12 +34,58 @@ ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
-"""Workers that this process started, kept to be reaped."""
+"""Workers that this process started, by the folder that they work in, kept to be reaped."""
+
+
+def start_worker(folder: Path, module: str, argument: str) -> None:
+    """Starts `python -m MODULE ARGUMENT`, which goes on whatever becomes of this process.
+
+    What it says is added to worker.log in `folder`.
+    """
+    for other, process in list(_workers.items()):
+        if process.poll() is not None:
+            _workers.pop(other, None)  # another thread may have found it ended, too
+    with open(folder / "worker.log", "ab") as log:
+        _workers[folder] = subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            cwd=Path(__file__).resolve().parents[1],
+            # Threads that wait for work sleep instead of spinning: the pages need the same cores.
+            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def exit_code(work: Callable[[], str]) -> int:
+    """Does the `work` of a process that was started for it, which returns the state it ended in; the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for it
+    try:
+        state = work()
+    except LabError as error:
+        print(error, flush=True)
+        return 2
+    return 0 if state in ("done", "stopped") else 1
 
 
 def starting() -> dict[str, Any]:
     """The status of a job whose worker is about to begin."""
     return {"state": "starting", "reason": "", "updated": time.time()}
+
+
+def merge_status(folder: Path, changes: dict[str, Any]) -> None:
+    """Merges `changes` into a job's or a run's status.json.
+
+    LabError where the file is damaged, or the folder gone: it isn't made anew.
+    """
+    if not folder.is_dir():
+        raise LabError(f"{folder} is gone: somebody deleted it")
+    file = folder / "status.json"
+    before = workspace.read_json(file) if file.exists() else {}
+    if not isinstance(before, dict):
+        raise LabError(f"{file} is damaged")
+    workspace.write_json(file, before | changes | {"updated": time.time()})
 
 
 class StopRequested(Exception):
@@ -68,15 +115,14 @@ class Job:
 
     def _recorded(self) -> dict[str, Any]:
         status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
-        if not (isinstance(status, dict) and isinstance(status.get("state"), str) and "updated" in status):
+        told = isinstance(status, dict) and (status.get("state"), status.get("updated"))
+        if not (told and isinstance(told[0], str) and isinstance(told[1], int | float)):
             raise LabError(f"{self.folder / 'status.json'} is damaged")
         return status
 
     def tell(self, **changes: Any) -> None:
         """Merges `changes` into status.json. Only the job's worker does so, and who starts it."""
-        file = self.folder / "status.json"
-        before = self._recorded() if file.exists() else {}
-        workspace.write_json(file, before | changes | {"updated": time.time()})
+        merge_status(self.folder, changes)
 
     def request_stop(self) -> None:
         """Asks the worker to end as soon as it can; of a job that was forgotten meanwhile there is nothing to ask."""
@@ -116,21 +162,9 @@ class Job:
 
     def start(self, module: str) -> None:
         """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""
-        for ended in [folder for folder, process in _workers.items() if process.poll() is not None]:
-            del _workers[ended]
         (self.folder / "stop").unlink(missing_ok=True)
         self.tell(**starting())
-        with open(self.folder / "worker.log", "ab") as log:
-            _workers[self.folder] = subprocess.Popen(
-                [sys.executable, "-m", module, self.folder.name],
-                cwd=Path(__file__).resolve().parents[1],
-                # Threads that wait for work sleep instead of spinning: the pages need the same cores.
-                env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        start_worker(self.folder, module, self.folder.name)
 
     def work(self, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Does the job in this process and returns its last status; `do` returns what a good end adds to it.

@@ -11,6 +11,7 @@ was interrupted: no process number is trusted.
 from __future__ import annotations
 
 import json
+import os
 import time
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +20,19 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from bloodcell_core import notes, workspace
+from bloodcell_core import background, notes, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
-ENDED = ("done", "stopped", "interrupted", "failed")
+ENDED, START_GRACE = background.ENDED, background.START_GRACE
 ENSEMBLE = "ensemble"
 """Stands for the network's name where a run is the mean of others."""
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The runs that come with the program, a folder each; read only."""
 LABELS_FILE = "labels.json"
-START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
+_NUMBER = int | float
+LOG_TAIL = 20_000  # bytes of a log, whose end alone is read
 
 
 class Run:
@@ -154,16 +156,22 @@ class Run:
         """status.json as it stands."""
         file = self.folder / "status.json"
         status: dict[str, Any] = workspace.read_json(file)
-        whole = isinstance(status, dict) and status.keys() >= {"updated", "queued", "queue"}
+        kinds: dict[str, Any] = {"updated": _NUMBER, "queued": _NUMBER, "queue": str}
+        whole = isinstance(status, dict) and all(isinstance(status.get(key), kind) for key, kind in kinds.items())
         if not whole or status.get("state") not in STATES:
             raise LabError(f"{file} is damaged: delete the folder")
         return status
 
     def turn(self) -> tuple[float, str]:
-        """Its place in the queue: the lower, the sooner. When it was queued, or what it was moved to since."""
+        """Its place in the queue: the lower, the sooner. When it was queued, or what it was moved to since.
+
+        LabError where that is damaged.
+        """
         file = self.folder / "turn.json"
-        moved = workspace.read_json(file) if file.exists() else None
-        return float(moved or self.recorded_status()["queued"]), self.name
+        moved = workspace.read_json(file) if file.exists() else self.recorded_status()["queued"]
+        if not isinstance(moved, _NUMBER):
+            raise LabError(f"{file} is damaged: delete it, and the run waits in the order in which it was queued")
+        return float(moved), self.name
 
     def summary(self) -> dict[str, Any] | None:
         """What the run found on its test split, or None before it has ended. LabError where the file is damaged."""
@@ -232,7 +240,9 @@ class Run:
         file = self.folder / "worker.log"
         if not file.exists():
             return ""
-        return "\n".join(file.read_bytes()[-20_000:].decode("utf-8", "replace").splitlines()[-lines:])
+        with open(file, "rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOG_TAIL))
+            return "\n".join(stream.read().decode("utf-8", "replace").splitlines()[-lines:])
 
     def describe(self) -> dict[str, Any]:
         """What `runs show` prints. JSON-ready."""
@@ -301,6 +311,8 @@ def readable_runs() -> tuple[list[Run], list[str]]:
             state = run.status()["state"]
             if run.summary() is None and state == "done":
                 raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
+            if state == "queued":
+                run.turn()
             good.append(run)
         except LabError as error:
             damaged.append(str(error))
@@ -309,15 +321,20 @@ def readable_runs() -> tuple[list[Run], list[str]]:
 
 
 def waiting(queue: str) -> list[Run]:
-    """The runs that wait for a device, next first."""
+    """The runs that wait for a device, next first. What can't be read waits for nothing.
+
+    Each worker that waits asks this twice a second: of all runs that ever were only the state is looked at.
+    """
     waits = []
-    for run in readable_runs()[0]:
+    for name in _names_in(workspace.runs_dir()):
         try:
-            status = run.status()
-            if status["state"] == "queued" and status["queue"] == queue:
-                waits.append((run.turn(), run))
+            recorded = workspace.read_json(workspace.run_dir(name) / "status.json")
+            if isinstance(recorded, dict) and (recorded.get("state"), recorded.get("queue")) == ("queued", queue):
+                run = Run(name)
+                if run.status()["state"] == "queued":
+                    waits.append((run.turn(), run))
         except LabError:
-            continue  # removed since
+            continue  # damaged, or removed since
     return [run for _, run in sorted(waits, key=lambda pair: pair[0])]
 
 

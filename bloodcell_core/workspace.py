@@ -20,7 +20,7 @@ flushed, then renamed, so that a reader never sees half a file.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 import re
@@ -179,6 +179,8 @@ def is_held(lock: FileLock) -> bool:
 
 def _is_locked(file: str) -> bool:
     """Whether a process holds a lock file that this one may only read."""
+    import fcntl  # here, because Windows has none, and this is asked of read-only workspaces alone
+
     try:
         handle = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -240,6 +242,8 @@ def new_folder(final: Path) -> Iterator[Path]:
         try:
             os.rename(temporary, final)
         except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
             raise LabError(f"{final.name} exists already: choose another name or remove it first") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -249,11 +253,15 @@ def new_folder(final: Path) -> Iterator[Path]:
 def discard(folder: Path) -> None:
     """Deletes a folder: gone at once for every reader, under a hidden name, and then piece by piece.
 
-    What a killed one leaves is swept with what is unfinished.
+    One that another person has just deleted is as gone as it should be. What a killed one leaves, or what somebody was
+    still writing there, is swept with what is unfinished.
     """
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    os.rename(folder, aside / folder.name)
-    shutil.rmtree(aside)
+    try:
+        with suppress(FileNotFoundError):
+            os.rename(folder, aside / folder.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sweep_unfinished(parent: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -309,6 +310,34 @@ def test_an_empty_workspace_says_what_to_do(cli: Callable[..., Outcome], lab: Pa
     assert cli("runs", "list", "--json").value == {"runs": []}
     cli("runs", "show", "latest").assert_refused("no run has finished yet")
     assert not lab.exists()
+
+
+def test_of_a_file_too_large_for_a_picture_no_more_is_read_than_tells_it(
+    cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloodcell_core.data.pictures.MAX_FILE_BYTES", 1000)
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(100_000_000)  # takes no disk
+    tracemalloc.start()
+    try:
+        outcome = cli("cells", str(tmp_path / "large.png"))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert outcome.code == 2
+    assert "larger than" in outcome.err
+
+
+def test_a_damaged_dataset_is_told_beside_the_list(cli: Callable[..., Outcome], done: Run) -> None:
+    folder = workspace.dataset_dir("dead")
+    folder.mkdir()
+    (folder / "dataset.json").write_text("{")
+    told = cli("data", "list", "--json")
+    assert [row["name"] for row in told.value["datasets"]] == ["demo"]
+    assert "left out: " in told.err
+    assert "dead" in told.err
+    assert cli("data", "remove", "dead").code == 0
+    assert not folder.exists()
 
 
 def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done: Run) -> None:

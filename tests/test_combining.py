@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from bloodcell_core import cli, workspace
+from bloodcell_core.data.audit import audit
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
@@ -112,6 +113,19 @@ def test_a_class_is_left_out_where_its_map_says_so(parts):
     assert not (both.images.label == "band").any()
     with pytest.raises(LabError, match="at least two classes"):
         combine("one", [(parts[0], {"band": None}), (parts[1], {"blast": "Blast", "platelet": None})])
+
+
+def test_a_copy_of_a_picture_that_stays_behind_stays_behind_too(tmp_path):
+    """Else it would be the copy of nothing, and whoever looks for the two side by side would find one."""
+    files = class_files(3, ("blast", "band", "seg"), seed=5)
+    files["seg/twin.png"] = files["band/0.png"]
+    part = import_dataset(write_files(tmp_path / "part", files), "part", trace=False)
+    assert part.images.set_index("file").duplicate_of["seg/twin.png"] == "band/0.png"
+    both = combine("both", [(part, {"band": None})])
+    assert both.classes == ["blast", "seg"]
+    assert "part/seg/twin.png" not in both.images.file.tolist()
+    assert [finding.name for finding in audit(both).findings if "identical" in finding.name] == []
+    assert [each.name for each in audit(part).findings if each.name == "identical_of_two_labels"] != []
 
 
 def test_named_pictures_alone_are_taken(parts):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from bloodcell_core.config import CHANGES, fields
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
-from bloodcell_core.training import jobs
+from bloodcell_core.training import jobs, loop
 from bloodcell_core.training.estimate import MATTERS, estimate, seen_before
 from tests.training_fixtures import losses, tiny
 
@@ -29,6 +32,22 @@ def test_twice_the_epochs_take_twice_the_steps(done: Run) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_network_can_be_measured_without_its_pretrained_weights(model: str, done: Run) -> None:
     assert estimate(tiny(model=model, batch_size=2)).step_seconds > 0
+
+
+def test_a_slow_look_at_the_validation_pictures_makes_no_step_negative(
+    done: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, measure = [], loop.measure
+
+    def slow(*given: Any) -> tuple[float, float]:
+        looks.append(1)
+        time.sleep(0.5 if len(looks) == 3 else 0)  # the one that is timed
+        return measure(*given)
+
+    monkeypatch.setattr(loop, "measure", slow)
+    told = estimate(done.config)
+    assert len(looks) == 3
+    assert 0 < told.step_seconds < 0.5 / 4
 
 
 def test_a_run_whose_steps_were_alike_gives_its_pace(done: Run) -> None:

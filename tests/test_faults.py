@@ -19,7 +19,7 @@ from threading import Barrier
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import cli, runs, workspace
 from bloodcell_core.data import import_jobs, views
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import import_dataset
@@ -29,7 +29,9 @@ from bloodcell_core.inference import slides
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record
 from bloodcell_core.runs import Run
+from bloodcell_core.training import studies
 from tests.conftest import class_files, tree, write_files
+from tests.training_fixtures import tiny
 from ui.shell import PAGES
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -154,6 +156,25 @@ def test_a_damaged_import_is_told(file: str, damage: str, lab: Path) -> None:
     assert folder.name in drawn_pages("Browse")
 
 
+@EVERY_DAMAGE
+def test_a_damaged_search_is_told_and_the_others_are_listed(
+    damage: str, lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, dead = (studies.create(tiny(), ["width"], name=name) for name in ("whole", "dead"))
+    DAMAGE[damage](dead.job.folder / "status.json")
+    app = AppTest.from_file("../streamlit_app.py", default_timeout=60)
+    app.query_params |= {"part": "search", "study": "dead"}
+    app.switch_page(PAGES["Train"][0])
+    app.run()
+    assert not app.exception
+    assert "searches/dead/status.json" in "\n".join(each.value for each in app.error).replace("\\", "")
+    assert cli.main(["tune", "list", "--json"]) == 0
+    told = capsys.readouterr()
+    assert [row["study"] for row in json.loads(told.out)["studies"]] == [whole.name]
+    assert "left out: " in told.err
+    assert "dead" in told.err
+
+
 def test_an_overlay_that_was_edited_in_the_database_is_refused(lab: Path) -> None:
     data = Dataset("demo")
     record(data, data.pictures.image_id[:1].tolist(), UNUSABLE, by="Ana")
@@ -163,6 +184,16 @@ def test_an_overlay_that_was_edited_in_the_database_is_refused(lab: Path) -> Non
         connection.execute("UPDATE lab_overlay_rows SET verdict = 'ambiguous'")
     with pytest.raises(LabError, match="day-one@1 was changed in the database"):
         overlays.load("day-one@1")
+
+
+def test_a_database_that_is_deleted_while_the_lab_runs_is_made_anew(lab: Path) -> None:
+    data = Dataset("demo")
+    record(data, data.pictures.image_id[:1].tolist(), UNUSABLE, by="Ana", token="before")
+    for file in lab.glob("lab.sqlite*"):
+        file.unlink()
+    assert events(data) == []
+    record(data, data.pictures.image_id[:1].tolist(), UNUSABLE, by="Ana", token="after")
+    assert [event.token for event in events(data)] == ["after"]
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
@@ -383,7 +414,6 @@ def test_a_read_only_workspace_is_shown_and_says_what_it_can_t_keep(
 ) -> None:
     from bloodcell_core.labels import database
     from bloodcell_core.training import jobs
-    from tests.training_fixtures import tiny
 
     place = disk("size=48m")
     home = filled(lab, place, monkeypatch)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bloodcell_core import workspace
 from bloodcell_core.data import demo, importing, photos, siblings
-from bloodcell_core.data.dataset import Dataset, describe, names, remove
+from bloodcell_core.data.dataset import Dataset, describe, names, readable, remove
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import FolderSource, ZipSource
@@ -651,6 +651,23 @@ def test_datasets_are_listed_by_name_and_removed_one_by_one(tmp_path, lab_home):
     assert not (lab_home / "datasets" / "b").exists()
     with pytest.raises(LabError, match=r"there is no dataset 'b' \(there are: a, c\)"):
         remove("b")
+
+
+@pytest.mark.parametrize("file", ["dataset.json", "images.parquet"])
+def test_a_dataset_that_cannot_be_read_can_be_removed_and_imported_again(tmp_path, lab_home, file):
+    source = write_class_folder(tmp_path / "cells")
+    for name in ("whole", "cells"):
+        import_dataset(source, name)
+    (lab_home / "datasets" / "cells" / file).write_bytes(b"")
+    good, damaged = readable()
+    assert [dataset.name for dataset in good] == ["whole"]
+    assert len(damaged) == 1
+    assert "cells" in damaged[0]
+    with pytest.raises(LabError, match=r"exists already: .*remove it with `data remove cells`"):
+        import_dataset(source, "cells")
+    remove("cells")
+    assert names() == ["whole"]
+    assert len(import_dataset(source, "cells").pictures) == 12
 
 
 def test_where_there_is_none_the_way_to_one_is_told():

@@ -176,7 +176,7 @@ def plain_losses(settings: TrainConfig) -> tuple[list[float], list[float], nn.Mo
         for rows in epoch_batches(settings, len(labels), epoch):
             optimizer.zero_grad()
             batch = inputs[rows].contiguous(memory_format=order)
-            loss = nn.CrossEntropyLoss()(network(batch), labels[rows])
+            loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)(network(batch), labels[rows])
             loss.backward()
             optimizer.step()
             steps.append(loss.item())
@@ -188,17 +188,17 @@ def plain_losses(settings: TrainConfig) -> tuple[list[float], list[float], nn.Mo
 
 
 @pytest.mark.parametrize(
-    ("model", "optimizer", "decay"),
+    ("model", "changes"),
     [
-        ("basic_cnn", "adam", 0.0),
-        ("basic_cnn", "adam", 0.1),
-        ("basic_cnn", "adamw", 0.1),
-        ("resnet18", "adam", 0.0),
+        ("basic_cnn", {}),
+        ("basic_cnn", {"weight_decay": 0.1}),
+        ("basic_cnn", {"optimizer": "adamw", "weight_decay": 0.1}),
+        ("basic_cnn", {"label_smoothing": 0.2}),
+        ("resnet18", {}),
     ],
 )
-def test_the_loop_has_the_losses_of_a_plain_one(model: str, optimizer: str, decay: float) -> None:
-    epochs = 1 if model == "resnet18" else 2
-    settings = config(model=model, learning_rate=1e-3, optimizer=optimizer, weight_decay=decay, epochs=epochs)
+def test_the_loop_has_the_losses_of_a_plain_one(model: str, changes: dict[str, Any]) -> None:
+    settings = config(model=model, learning_rate=1e-3, epochs=1 if model == "resnet18" else 2, **changes)
     recorder = Recorder()
     state = run(settings, recorder)
     steps, validation, network = plain_losses(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,3 +95,13 @@ def test_the_ranking_waits_for_no_cleanlab_until_it_is_asked() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False"
     assert np.isfinite(label_issues(table([("i", "p", "a", (6, 3, 1))]), CLASSES).quality).all()
+
+
+def test_folds_without_the_test_split_say_that_its_photos_are_missing(lab: Path) -> None:
+    group = groups.create_group(tiny(epochs=1), folds=2, over="train")
+    for run in groups.unfinished(group):
+        worker.work(run, say=lambda line: None)
+    issues = ranking.of_group(groups.find(group.name))
+    assert issues.warning == "the folds were cut without the test split: its photos are missing"
+    tested = Dataset("demo").pictures.query("split == 'test'").photo
+    assert not set(issues.photos.photo) & set(tested)

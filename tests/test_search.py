@@ -164,6 +164,11 @@ def test_importance_is_of_the_searched_fields_and_sums_to_one(monkeypatch: pytes
     assert shares == study.importance()
 
 
+def test_trials_of_one_loss_tell_nothing_of_what_mattered(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses_by(monkeypatch, lambda trial, epoch: 1.0)
+    assert searched(6).importance() == {}
+
+
 # What is broken off
 
 
@@ -314,7 +319,7 @@ def test_a_process_searches_whoever_looks_and_one_that_is_killed_was_interrupted
 def test_the_process_tells_by_its_code_how_it_ended(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(background.signal, "signal", lambda *_: None)
     losses_by(monkeypatch, lambda trial, epoch: 1.0)
     made(1)
     assert search.main(["mine"]) == 0
@@ -381,6 +386,16 @@ def test_a_name_is_given_once() -> None:
     made()
     with pytest.raises(LabError, match="the database has a study 'mine' already"):
         made()
+
+
+def test_a_study_whose_folder_cannot_have_its_name_leaves_nothing_in_the_database(lab: Path) -> None:
+    (lab / "searches" / "mine").mkdir(parents=True)
+    (lab / "searches" / "mine" / "something").touch()
+    with pytest.raises(LabError, match="mine exists already"):
+        made()
+    assert studies.names() == []
+    (lab / "searches" / "mine" / "something").unlink()
+    assert made().name == "mine"
 
 
 def test_a_study_with_nothing_left_to_do_says_so() -> None:

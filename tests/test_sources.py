@@ -1,5 +1,6 @@
 """Folders and zips, hostile ones among them: what is read, what is passed over, what is refused and in what words."""
 
+import errno
 import os
 import stat
 import struct
@@ -226,6 +227,20 @@ def test_hidden_links_are_passed_over_like_other_hidden_files(tmp_path):
     for name in (".link", ".venv/python", "a/.lock"):
         (folder / name).symlink_to(tmp_path)
     assert open_source(folder).files == ["a/1.png"]
+
+
+def test_a_folder_that_cannot_be_looked_into_refuses_all_of_it(tmp_path, monkeypatch):
+    write_files(tmp_path / "cells", {"a/1.png": b"1", "b/2.png": b"2"})
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("b"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(LabError, match="cells: the folder 'b' can't be read: Permission denied"):
+        open_source(tmp_path / "cells")
 
 
 def test_the_source_itself_may_be_a_link(tmp_path):

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,17 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import background, runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import fitted_temperature, uncalibrated
-from bloodcell_core.evaluation.scoring import evaluate_run, predictions_table, probabilities_of
+from bloodcell_core.evaluation.scoring import evaluated, predictions_table, probabilities_of
 from bloodcell_core.models.forward import predict_probabilities
 from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import ENDED, Run
-from bloodcell_core.training import jobs, loop, reporter, worker
+from bloodcell_core.training import jobs, loop, reporter, search, worker
 from bloodcell_core.training.prepare import split_rows
 from tests.training_fixtures import Killed, losses, tiny, train_here, wait_for
 
@@ -70,7 +71,7 @@ def wait_until(run: Run, *states: str) -> None:
 
 
 def process_of(run: Run) -> subprocess.Popen[bytes]:
-    return jobs._workers[run.name]
+    return background._workers[run.folder]
 
 
 def quiet(line: str) -> None:
@@ -123,7 +124,7 @@ def test_a_worker_process_trains_to_the_end_and_its_readers_never_see_half_a_fil
 
 
 def test_the_summary_is_what_evaluate_says_to_the_digit(done: Run) -> None:
-    summary, scores = done.summary(), evaluate_run(done)
+    summary, scores = done.summary(), evaluated(done)[0]
     assert summary is not None
     assert summary["test"].keys() >= {"accuracy", "confusion", "intervals", "by_photo"}
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
@@ -321,6 +322,18 @@ def test_a_run_stopped_in_mid_epoch_goes_on_from_that_very_step(done: Run, monke
     assert worker.work(run, quiet) == "done"
     assert losses(run) == losses(done)
     assert same_weights(run, done)
+
+
+def test_a_checkpoint_is_written_every_few_minutes_besides_at_each_epochs_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(reporter.checkpoint, "save", lambda file, state, size: saved.append(state.step))
+    monkeypatch.setattr(loop, "LOG_EVERY", 4)
+    train_here(epochs=2)
+    assert saved == [8, 16]
+    saved.clear()
+    monkeypatch.setattr(reporter, "CHECKPOINT_SECONDS", -1.0)  # they are over at each look
+    train_here(epochs=2)
+    assert saved == [4, 8, 8, 12, 16, 16]
 
 
 def test_a_run_stopped_before_its_first_epoch_has_no_weights_and_says_so() -> None:
@@ -581,7 +594,7 @@ def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopp
     summary = first.summary()
     assert summary is not None
     assert summary["epochs_trained"] < 1000
-    scores = evaluate_run(first)
+    scores = evaluated(first)[0]
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
     assert len(first.predictions()) == len(done.predictions())
     assert (first.folder / "checkpoint.pt").exists()
@@ -715,6 +728,64 @@ def test_a_run_taken_out_of_the_queue_is_gone_and_the_next_one_trains(done: Run)
 def test_each_device_has_a_queue(wanted: str, driver: str | None, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.ctypes.util, "find_library", lambda name: driver)
     assert jobs.device_queue(wanted) == queue
+
+
+def test_of_runs_that_do_not_wait_the_queue_reads_the_state_alone(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = jobs.create_run(tiny(epochs=1))
+    read, take = [], runs.Run._take
+    monkeypatch.setattr(runs.Run, "_take", lambda self, recorded: (read.append(self.name), take(self, recorded)))
+    assert names_of(runs.waiting("cpu")) == [waiting.name]
+    assert read == [waiting.name]
+
+
+def test_a_damaged_place_in_the_queue_fails_the_run_with_the_remedy_and_holds_up_nobody(done: Run) -> None:
+    damaged, other = (jobs.create_run(tiny(epochs=1, seed=seed)) for seed in range(2))
+    for content in ("", "{}", '"first"', "null"):
+        (damaged.folder / "turn.json").write_text(content)
+        with pytest.raises(LabError, match=r"turn\.json"):
+            damaged.turn()
+        assert names_of(line()) == [other.name]
+    assert worker.work(damaged, quiet) == "failed"
+    assert "turn.json is damaged: delete it" in damaged.status()["reason"]
+    jobs.requeue(damaged)
+    assert worker.work(other, quiet) == worker.work(damaged, quiet) == "done"
+
+
+def test_a_run_whose_folder_is_deleted_while_it_trains_is_not_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = jobs.create_run(tiny())
+    monkeypatch.setattr(reporter, "HEARTBEAT", 0.0)
+    log = reporter.Reporter.log
+
+    def deleted_before(self: reporter.Reporter, events: list[dict[str, Any]]) -> None:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        log(self, events)
+
+    monkeypatch.setattr(reporter.Reporter, "log", deleted_before)
+    with pytest.raises(LabError, match="is gone: somebody deleted it"):
+        worker.work(run, quiet)
+    assert not run.folder.exists()
+
+
+def test_two_threads_that_find_the_same_worker_ended_both_go_on(tmp_path: Path) -> None:
+    class Ended:
+        def poll(self) -> int:
+            background._workers.pop(tmp_path / "old", None)  # the other thread was quicker
+            return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "_workers", {tmp_path / "old": Ended()})
+        patch.setattr(background.subprocess, "Popen", lambda *_, **__: "started")
+        background.start_worker(tmp_path, "some.module", "argument")
+        assert background._workers == {tmp_path: "started"}
+
+
+@pytest.mark.parametrize("module", [worker, search])
+def test_a_process_that_trains_keeps_the_memory_that_it_frees(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.setattr(background.signal, "signal", lambda *_: None)
+    assert module.main(["no-such-thing"]) == 2
+    assert asked == [True]
 
 
 def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -976,6 +1047,18 @@ def test_the_end_of_the_log_is_told(empty_run: Run) -> None:
     assert empty_run.log_tail() == ""
     (empty_run.folder / "worker.log").write_bytes(b"\xff" * 30_000 + "\n".join(map(str, range(50))).encode())
     assert empty_run.log_tail(3) == "47\n48\n49"
+
+
+def test_a_long_log_is_read_from_its_end_alone(empty_run: Run) -> None:
+    with open(empty_run.folder / "worker.log", "wb") as log:
+        log.seek(100_000_000)  # takes no disk
+        log.write(b"\nthe end\n")
+    tracemalloc.start()
+    try:
+        assert empty_run.log_tail(1) == "the end"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # Finding and removing runs

@@ -1,8 +1,11 @@
 """Names that are safe as folders, files that are never half there, folders that appear whole or not at all."""
 
+import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -309,3 +312,37 @@ def test_what_another_writer_finishes_meanwhile_is_passed_over(tmp_path, monkeyp
     monkeypatch.setattr(workspace, "time", SimpleNamespace(time=now))
     sweep_unfinished(tmp_path)
     assert tree(tmp_path) == {"cells"}
+
+
+def test_a_folder_that_the_system_refuses_is_not_called_one_that_is_there(tmp_path, monkeypatch):
+    def full(old, new):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workspace.os, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_one(tmp_path / "cells")
+    assert tree(tmp_path) == set()
+
+
+def test_a_folder_that_two_delete_at_once_is_gone(tmp_path):
+    make_one(tmp_path / "cells")
+    workspace.discard(tmp_path / "cells")
+    workspace.discard(tmp_path / "cells")
+    assert tree(tmp_path) == set()
+
+
+def test_what_somebody_still_writes_into_a_deleted_folder_is_swept_later(tmp_path, monkeypatch):
+    make_one(tmp_path / "cells")
+    monkeypatch.setattr(workspace.shutil.os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("not empty")))
+    workspace.discard(tmp_path / "cells")
+    monkeypatch.undo()
+    assert not (tmp_path / "cells").exists()
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+    sweep_unfinished(tmp_path)
+    assert tree(tmp_path) == set()
+
+
+def test_the_program_begins_on_a_system_without_unix_locks():
+    code = "import sys; sys.modules['fcntl'] = None; import bloodcell_core.cli, bloodcell_core.workspace"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

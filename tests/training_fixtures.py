@@ -76,16 +76,16 @@ def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lab(lab_original: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The test's workspace, filled with that one's content; workers that the test started are ended with it."""
-    from bloodcell_core.training import jobs
+    from bloodcell_core import background
 
     shutil.copytree(lab_original / "datasets", lab_home / "datasets", copy_function=os.link)
     shutil.copytree(lab_original / "runs", lab_home / "runs")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for worker processes, as set_num_threads above
     yield lab_home
-    for process in jobs._workers.values():
+    for process in background._workers.values():
         process.kill()
         process.wait()
-    jobs._workers.clear()
+    background._workers.clear()
 
 
 @pytest.fixture

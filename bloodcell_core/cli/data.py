@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import notes
-from bloodcell_core.cli.output import progress, show, show_notes, show_removed, title_words
+from bloodcell_core.cli.output import progress, say, show, show_notes, show_removed, title_words
 from bloodcell_core.cli.parser import family, verb
 from bloodcell_core.data.download import DOWNLOADS
 
@@ -101,15 +101,18 @@ def _data_combine(args: argparse.Namespace) -> None:
 
 
 def _data_list(args: argparse.Namespace) -> None:
-    from bloodcell_core.data.dataset import Dataset, names
+    from bloodcell_core.data.dataset import readable
 
-    found = [(Dataset(name).facts, notes.read("dataset", name)) for name in names()]
+    good, damaged = readable()
+    found = [(dataset.facts, notes.read("dataset", dataset.name)) for dataset in good]
     keys = ("name", "format", "classes", "pictures", "synthetic")
     rows = [{key: facts[key] for key in keys} | {"title": told.title, "tags": list(told.tags)} for facts, told in found]
     lines = [
         f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes  {title_words(told)}".rstrip()
         for row, (_, told) in zip(rows, found, strict=True)
     ]
+    for line in damaged:
+        say(f"left out: {line}")
     show(
         {"datasets": rows},
         args.json,

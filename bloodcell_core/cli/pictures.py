@@ -142,14 +142,15 @@ def _line(answer: Answer) -> str:
 
 def _cells(args: argparse.Namespace) -> None:
     from bloodcell_core.cells import find_cells
-    from bloodcell_core.data.pictures import UnreadablePicture, decode_rgb
+    from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture, decode_rgb
 
     rows = []
     for path in args.paths:
         if not path.is_file():
             raise LabError(f"{path} is no file")
         try:
-            picture = decode_rgb(path.read_bytes())
+            with open(path, "rb") as file:
+                picture = decode_rgb(file.read(MAX_FILE_BYTES + 1))  # a longer one is refused
         except UnreadablePicture as error:
             raise LabError(f"{path}: {error}") from None
         boxes = [list(cell.box) for cell in find_cells(picture)]

@@ -201,7 +201,7 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
     """The dataset called so, or the only one of which something was said."""
     if name:
         return Dataset(name)
-    having = [each for each in map(Dataset, datasets.names()) if verdicts.events(each)]
+    having = [each for each in datasets.readable()[0] if verdicts.events(each)]
     if len({each.content_hash for each in having}) == 1:
         return having[0]
     if not having:

@@ -62,8 +62,10 @@ def _tune(args: argparse.Namespace) -> int:
     if args.detach:
         studies.start(study)
     else:
+        from bloodcell_core.background import keep_freed_memory
         from bloodcell_core.training import search
 
+        keep_freed_memory()
         with stopped_by_ctrl_c(study.job.request_stop):
             search.work(study, say)
     return _show_study(study, args.json, failure=1)
@@ -103,7 +105,8 @@ def _tune_list(args: argparse.Namespace) -> None:
     from bloodcell_core.training import studies
 
     rows = []
-    for study in map(studies.Study, studies.names()):
+    good, damaged = studies.readable()
+    for study in good:
         best = studies.best_of(study.trials())
         rows.append(
             {
@@ -117,6 +120,8 @@ def _tune_list(args: argparse.Namespace) -> None:
         f"{row['trials_wanted']} trials, validation loss {figure(row['val_loss'])}"
         for row in rows
     ]
+    for line in damaged:
+        say(f"left out: {line}")
     show({"studies": rows}, args.json, lines or ["no study yet: `tune --data N --model M` begins one"])
 
 

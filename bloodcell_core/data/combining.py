@@ -56,7 +56,10 @@ def combine(
     if not all((dataset.pictures.split == "val").any() for dataset, _ in parts):
         images.loc[images.split == "val", "split"] = "train"
     leaking = _join_scenes(images)
-    images = images[~leaking].reset_index(drop=True)
+    images = images[~leaking]
+    # A copy of a picture that stays behind has none that it would be the copy of.
+    copies = images.status == "duplicate"
+    images = images[~copies | images.image_id.isin(images.image_id[images.status == "ok"])].reset_index(drop=True)
     of_part = images.pop("part")
     mark_duplicates(images)
     with workspace.new_folder(final) as folder:

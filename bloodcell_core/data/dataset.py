@@ -131,6 +131,20 @@ def names() -> list[str]:
     )
 
 
+def readable() -> tuple[list[Dataset], list[str]]:
+    """The datasets whose facts and tables can be read, by name, and a line for each that can't."""
+    good: list[Dataset] = []
+    damaged: list[str] = []
+    for name in names():
+        try:
+            dataset = Dataset(name)
+            _ = dataset.images
+            good.append(dataset)
+        except LabError as error:
+            damaged.append(str(error))
+    return good, damaged
+
+
 def unused_name(text: str) -> str:
     """A name for a dataset that is made without asking for one: near to `text`, with a number where it is taken."""
     known, stem = names(), workspace.slug(text)[:60].rstrip("-._")
@@ -188,9 +202,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def remove(name: str) -> None:
     """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures.
 
-    LabError where a run is at work on it.
+    One whose files are damaged can be deleted like any other: that frees its name, to import it again. LabError where
+    there is none, or a run is at work on it.
     """
-    folder = Dataset(name).folder
+    if name not in names():
+        Dataset(name)  # tells which there are
+    folder = workspace.dataset_dir(name)
     for run in runs.readable_runs()[0]:
         if run.config.data == name and run.status()["state"] not in runs.ENDED:
             raise LabError(f"run {run.name!r} is at work on dataset {name!r}: stop it first")

@@ -85,7 +85,11 @@ class FolderSource:
 
     def _walk(self) -> list[str]:
         files: list[str] = []
-        for folder, subfolders, names in os.walk(self._top):  # links to folders are not followed
+        def refuse(error: OSError) -> None:
+            where = _short(Path(error.filename).relative_to(self._top))
+            raise LabError(f"{self.name}: the folder {where} can't be read: {error.strerror}")
+
+        for folder, subfolders, names in os.walk(self._top, onerror=refuse):  # links to folders are not followed
             subfolders[:] = [name for name in subfolders if not _hidden(name)]
             for name in [*names, *subfolders]:
                 full = Path(folder, name)

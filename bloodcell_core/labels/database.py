@@ -169,6 +169,8 @@ _making = threading.Lock()
 
 def _engine(url: str) -> Engine:
     with _making:  # a cache by itself lets two threads make one each
+        if not workspace.database_exists():
+            _cached_engine.cache_clear()  # the file was deleted: its tables must be made anew
         return _cached_engine(url)
 
 

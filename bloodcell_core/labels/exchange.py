@@ -131,12 +131,11 @@ def _check_header(header: list[str], file: str) -> None:
 def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
     """The one dataset of the workspace that has all pictures; LabError where there is none, or are several."""
     wanted = {row["image_id"] for row in lines}
-    lacking: dict[str, set[str]] = {}
-    for name in datasets.names():
-        lacking[name] = wanted - set(Dataset(name).pictures.image_id)
+    known = {dataset.name: dataset for dataset in datasets.readable()[0]}
+    lacking = {name: wanted - set(dataset.pictures.image_id) for name, dataset in known.items()}
     having = [name for name, missing in lacking.items() if not missing]
-    if len({Dataset(name).content_hash for name in having}) == 1:
-        return Dataset(having[0])
+    if len({known[name].content_hash for name in having}) == 1:
+        return known[having[0]]
     if having:
         raise LabError(f"the datasets {', '.join(having)} have these pictures: say which by --data")
     nearest = min(lacking, key=lambda name: len(lacking[name]), default=None)

@@ -94,10 +94,12 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
 def of_group(group: Group, overlay: Overlay | None = None) -> Issues:
     """Of the finished folds of a cross-validation; with an overlay, of the labels that it leaves."""
     folds, done = group.config.folds, len(group.finished)
-    warning = "" if done == folds else f"{done} of {folds} folds are finished: the photos of the others are missing"
+    limits = [f"{done} of {folds} folds are finished: the photos of the others are missing"] if done < folds else []
+    if group.config.fold_over == "train":
+        limits.append("the folds were cut without the test split: its photos are missing")
     table = pooled_predictions(group)
     table = overlay.relabelled(table) if overlay else table
-    return Issues(label_issues(table, group.finished[0].classes), group.name, warning)
+    return Issues(label_issues(table, group.finished[0].classes), group.name, "; ".join(limits))
 
 
 def of_run(run: Run, device: str = "auto") -> Issues:

@@ -54,17 +54,19 @@ def estimate(config: TrainConfig) -> Estimate:
     shown = LabelledPictures(pictures.pictures[:MEASURED_PICTURES], pictures.labels[:MEASURED_PICTURES])
     state = first_state(config, len(run_classes(config, dataset)), device, "none")
 
-    epochs: list[float] = []
+    told: dict[str, list[float]] = {"step": [], "epoch": []}
 
     class Clock(Hooks):
+        """When the steps of each epoch had been taken, and when the epoch had been judged, too."""
+
         def log(self, events: list[dict[str, Any]]) -> None:
-            epochs.extend(event["seconds"] for event in events if event["event"] == "epoch")
+            told[events[-1]["event"]].append(time.monotonic())
 
     train(few, state, pictures, shown, device, Clock())
     started = time.monotonic()
     measure(state.network, shown, device)
     forward = (time.monotonic() - started) / len(shown)
-    step = (epochs[1] - forward * len(shown)) / STEPS
+    step = (told["step"][-1] - told["epoch"][0]) / STEPS  # of the second epoch: the first warms up
     steps = config.epochs * steps_per_epoch(config, len(rows["train"]))
     judged = config.epochs * len(rows["val"]) + len(rows["val"]) + len(rows["test"])
     return Estimate(steps * step + judged * forward, step, steps, device.reason)

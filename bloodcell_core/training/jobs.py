@@ -7,16 +7,13 @@ earlier waits for the same one, so the queue lives as long as its workers and ne
 from __future__ import annotations
 
 import ctypes.util
-import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import background, runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_classes
@@ -27,9 +24,6 @@ from bloodcell_core.runs import ENDED, LABELS_FILE, Run
 from bloodcell_core.training.prepare import cut_validation, split_rows
 
 WITHDRAW_SECONDS = 5.0  # that a waiting worker has to see that it is no longer wanted
-
-_workers: dict[str, subprocess.Popen[bytes]] = {}
-"""Workers that this process started, kept to be reaped."""
 
 
 def create_run(config: TrainConfig, group: str = "") -> Run:
@@ -131,28 +125,16 @@ def write_config(
 
 
 def write_status(folder: Path, **changes: Any) -> None:
-    """Merges `changes` into status.json. Only the run's worker does so, and who queues it before there is one."""
-    file = folder / "status.json"
-    before = workspace.read_json(file) if file.exists() else {}
-    workspace.write_json(file, before | changes | {"updated": time.time()})
+    """Merges `changes` into status.json. Only the run's worker does so, and who queues it before there is one.
+
+    LabError where the run's folder is gone.
+    """
+    background.merge_status(folder, changes)
 
 
 def start(run: Run) -> None:
     """Starts the worker of a queued run; it goes on whatever becomes of this process."""
-    for name, process in list(_workers.items()):
-        if process.poll() is not None:
-            del _workers[name]
-    with open(run.folder / "worker.log", "ab") as log:
-        _workers[run.name] = subprocess.Popen(
-            [sys.executable, "-m", "bloodcell_core.training.worker", str(run.folder)],
-            cwd=Path(__file__).resolve().parents[2],
-            # Threads that wait for work sleep instead of spinning: the pages need the same cores.
-            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    background.start_worker(run.folder, "bloodcell_core.training.worker", str(run.folder))
 
 
 def request_stop(run: Run) -> None:

@@ -8,7 +8,6 @@ same as one that wasn't.
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from bloodcell_core import runs
-from bloodcell_core.background import StopRequested
+from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
@@ -178,13 +177,8 @@ class _TrialHooks(Hooks):
 
 def main(arguments: list[str]) -> int:
     """Runs the study that is named; the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the search
-    try:
-        state = work(Study(arguments[0]), say=lambda line: print(line, flush=True))
-    except LabError as error:
-        print(error, flush=True)
-        return 2
-    return 0 if state in ("done", "stopped") else 1
+    keep_freed_memory()
+    return exit_code(lambda: work(Study(arguments[0]), say=lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":

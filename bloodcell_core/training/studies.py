@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -168,9 +169,10 @@ class Study:
         """How much of the spread of the trials' losses, as logarithms, each field accounts for; the shares sum to 1.
 
         By fANOVA (Hutter et al. 2014) over the trials that went to their end, most first; {} while they are fewer
-        than IMPORTANCE_TRIALS. With as few as that the shares are no more than a hint.
+        than IMPORTANCE_TRIALS, or have all the same loss. With as few as that the shares are no more than a hint.
         """
-        if sum(trial["state"] == "done" for trial in self.trials()) < IMPORTANCE_TRIALS:
+        losses = [trial["val_loss"] for trial in self.trials() if trial["state"] == "done"]
+        if len(losses) < IMPORTANCE_TRIALS or len(set(losses)) == 1:
             return {}
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -246,27 +248,31 @@ def create(
     rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
     validation = dataset.pictures.loc[rows["val"]]
     name = name or workspace.dated_name(settings.model)
-    with workspace.new_folder(workspace.search_dir(name)) as folder:
-        background.Job(folder, "").tell(state="starting", reason="")
-        try:
-            stored = optuna.create_study(storage=_storage(), study_name=name, direction="minimize")
-        except optuna.exceptions.DuplicatedStudyError:
-            raise LabError(f"the database has a study {name!r} already: choose another name") from None
-        plan = {
-            "config": settings.to_json(),
-            "search": ranges(settings, fields or usual(settings.model)),
-            "trials": trials,
-            "minutes": minutes,
-            "classes": run_classes(settings, dataset),
-            "data_hash": dataset.content_hash,
-            "synthetic": dataset.synthetic,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "validation": {
-                "pictures": len(validation),
-                "photos": validation.photo.nunique() if dataset.photos_known else None,
-            },
-        }
-        stored.set_user_attr(PLAN, plan)
+    with ExitStack() as undo:
+        with workspace.new_folder(workspace.search_dir(name)) as folder:
+            background.Job(folder, "").tell(state="starting", reason="")
+            storage = _storage()
+            try:
+                stored = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+            except optuna.exceptions.DuplicatedStudyError:
+                raise LabError(f"the database has a study {name!r} already: choose another name") from None
+            undo.callback(optuna.delete_study, study_name=name, storage=storage)
+            plan = {
+                "config": settings.to_json(),
+                "search": ranges(settings, fields or usual(settings.model)),
+                "trials": trials,
+                "minutes": minutes,
+                "classes": run_classes(settings, dataset),
+                "data_hash": dataset.content_hash,
+                "synthetic": dataset.synthetic,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "validation": {
+                    "pictures": len(validation),
+                    "photos": validation.photo.nunique() if dataset.photos_known else None,
+                },
+            }
+            stored.set_user_attr(PLAN, plan)
+        undo.pop_all()  # its folder has its name: the study is there
     return Study(name)
 
 
@@ -308,6 +314,20 @@ def names() -> list[str]:
 
     found = [each for each in optuna.get_all_study_summaries(_storage()) if PLAN in each.user_attrs]
     return [each.study_name for each in sorted(found, key=lambda each: each.user_attrs[PLAN]["created"], reverse=True)]
+
+
+def readable() -> tuple[list[Study], list[str]]:
+    """The studies that can be read, newest first, and a line for each that can't."""
+    good: list[Study] = []
+    damaged: list[str] = []
+    for name in names():
+        try:
+            study = Study(name)
+            study.status()
+            good.append(study)
+        except LabError as error:
+            damaged.append(str(error))
+    return good, damaged
 
 
 def find(reference: str) -> Study:

@@ -7,7 +7,6 @@ with the best weights, and leaves everything in the run's folder. Whoever starte
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 import traceback
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import StopRequested, keep_freed_memory
+from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
@@ -75,7 +74,7 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
         if state in ENDED:
             raise LabError(f"run {run.name!r} is {state}: `runs resume` queues it anew unless it is done")
         for half_written in run.folder.glob(".*.*"):  # by a worker that was killed
-            half_written.unlink()
+            half_written.unlink(missing_ok=True)
         try:
             held.enter_context(_wait_for_turn(run, say))
             stopped = _train(run, say, team)
@@ -106,9 +105,14 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
 def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
     """The device's lock, once it is free and no earlier run waits for it."""
     queue = run.status()["queue"]
+
+    def is_next() -> bool:
+        run.turn()  # LabError where its place is damaged: it would wait for ever, as no place is its own
+        return [waiting.name for waiting in runs.waiting(queue)[:1]] == [run.name]
+
     return wait_for_device(
         queue,
-        is_next=lambda: runs.waiting(queue)[0].name == run.name,
+        is_next,
         stopped=lambda: (run.folder / "stop").exists(),
         say=lambda: say(f"{run.name}: waiting for {queue}, another run is using it"),
     )
@@ -271,15 +275,8 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 
 def main(arguments: list[str]) -> int:
     """Trains the run whose folder is given; the exit code."""
-    folder = Path(arguments[0])
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for the run
-    try:
-        state = work(Run(folder.name), say=lambda line: print(line, flush=True))
-    except LabError as error:
-        print(error, flush=True)
-        return 2
-    return 0 if state in ("done", "stopped") else 1
+    return exit_code(lambda: work(Run(Path(arguments[0]).name), say=lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":

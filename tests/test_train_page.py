@@ -1,0 +1,106 @@
+"""The Train page: presets and the form of every setting, what a card tells of a run at work, its buttons, its log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bloodcell_core import config, runs
+from bloodcell_core.config import PRESETS
+from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
+from tests.test_pages import draw, press, words
+from tests.training_fixtures import tiny, train_here
+from ui import curves
+from ui.config_form import STEP_BY_STEP
+
+pytest_plugins = ["tests.training_fixtures"]
+
+TRAIN = "pages/2_Train.py"
+
+
+def widgets(app: AppTest) -> dict[str, Any]:
+    """What the page asks, by its label."""
+    return {each.label: each for kind in (app.number_input, app.text_input, app.selectbox) for each in kind}
+
+
+def label(field: str) -> str:
+    return field.replace("_", " ").capitalize()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_the_form(preset: str, lab: object) -> None:
+    app = draw(TRAIN, preset=preset)
+    asked = widgets(app)
+    assert asked["Settings"].value == preset
+    for field, value in PRESETS[preset].items():
+        if field != "view":
+            told = asked[label(field)].value
+            assert config.parse(field, told) == value if isinstance(told, str) else told == value, field
+    (view,) = [each for each in app.button_group if each.label == "View"]
+    assert view.value == PRESETS[preset]["view"]
+
+
+def test_every_setting_stands_in_the_form_with_its_own_help(lab: object) -> None:
+    asked = widgets(draw(TRAIN))
+    for field, spec in config.fields().items():
+        if field not in STEP_BY_STEP:
+            assert asked[label(field)].help == spec.metadata["help"]
+
+
+def at_work(run: Run, **status: Any) -> None:
+    jobs.write_status(run.folder, state="running", phase="training", **status)
+
+
+def test_a_run_at_work_tells_how_far_it_is_and_can_be_stopped(lab: object) -> None:
+    run = jobs.create_run(tiny())
+    at_work(run, step=12, total_steps=24, epoch=1, pictures_per_second=123.4, seconds_left=65, memory_mb=1536)
+    with run.lock:
+        app = draw(TRAIN)
+        (progress,) = app.get("progress")
+        assert progress.proto.text == "epoch 2 of 3 · 123 pictures a second · 0:01:05 left · 1.5 GB"
+        assert progress.proto.value == 50
+        app = press(app, "Stop")
+        assert (run.folder / "stop").exists()
+        assert [button.label for button in app.button if button.disabled and "Stop" in button.label] == ["Stopping …"]
+
+
+def test_a_run_that_ended_early_is_resumed_by_a_click(lab: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = jobs.create_run(tiny())
+    jobs.write_status(run.folder, state="stopped", reason="stopped on request")
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda run: started.append(run.name))
+    press(draw(TRAIN), "Resume")
+    assert started == [run.name]
+    assert run.status()["state"] == "queued"
+
+
+def test_the_end_of_a_run_s_log_is_shown(done: Run) -> None:
+    (done.folder / "worker.log").write_text("first\nlast\n")
+    assert [code.value for code in draw(TRAIN).code] == ["first\nlast"]
+
+
+def test_several_runs_stand_in_one_plot(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = train_here(seed=5)
+    drawn = []
+    monkeypatch.setattr(curves, "_CHART", lambda **told: drawn.append(told["data"]))
+    draw(TRAIN)
+    (data,) = drawn
+    assert [run["id"] for run in data["runs"]] == [other.name, done.name]
+    for plot, splits in zip(data["plots"], (["step", "train", "validation"], ["train", "validation"]), strict=True):
+        assert [(line["run"], line["split"]) for line in plot["lines"]] == [
+            (place, split) for place in (0, 1) for split in splits
+        ]
+    app = draw(TRAIN)
+    next(box for box in app.multiselect if box.label == "Runs in the chart").set_value([done.name]).run()
+    assert [run["id"] for run in drawn[-1]["runs"]] == [done.name]
+
+
+def test_a_damaged_place_in_the_queue_is_told(lab: object) -> None:
+    waiting = jobs.create_run(tiny())
+    (waiting.folder / "turn.json").write_text("{}")
+    app = draw(TRAIN)
+    assert "turn.json is damaged" in words(app).replace("\\", "")
+    assert runs.readable_runs()[1][0].endswith("waits in the order in which it was queued")
