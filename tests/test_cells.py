@@ -225,7 +225,7 @@ def test_a_page_of_nothing_but_nucleus_stain_holds_no_cell():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(0, 100), st.sampled_from(["u1", "f4", "f8"]))
-def test_apercentile_is_numpy_s_to_the_last_digit(seed: int, size: int, percent: int, kind: str):
+def test_a_percentile_is_numpy_s_to_the_last_digit(seed: int, size: int, percent: int, kind: str):
     values = (255 * np.random.default_rng(seed).random((size, 3))).astype(kind)[:, 1]
     assert percentile(values, percent) == float(np.percentile(values, percent))
     assert kind != "u1" or percentile(values, 50) == float(np.median(values))
