@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.cli import main
+from bloodcell_core.crops import AS_THEY_ARE, BALANCED
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
@@ -308,8 +309,11 @@ def assert_alike(got: list[Any], wanted: list[Any]) -> None:
             assert here.distance == pytest.approx(there.distance, rel=1e-3)
 
 
-def test_predictions_with_the_file_are_those_of_the_run(done: Run, pictures: list[Path], tmp_path: Path) -> None:
-    run = train_here(view="cell", epochs=1)
+@pytest.mark.parametrize("colours", [AS_THEY_ARE, BALANCED])
+def test_predictions_with_the_file_are_those_of_the_run(
+    done: Run, pictures: list[Path], tmp_path: Path, colours: str
+) -> None:
+    run = train_here(view="cell", epochs=1, colours=colours)
     file = export_onnx(run, tmp_path / "it.onnx").file
     (tmp_path / "noise.png").write_bytes(encoded(random_picture(0, 200, 160)))
     handed = [*pictures[:12], tmp_path / "noise.png"]

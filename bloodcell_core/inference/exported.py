@@ -151,7 +151,7 @@ def _config_of(facts: dict[str, Any], member: dict[str, Any]) -> TrainConfig:
     """What a member sees, as its run's config says it; LabError where that can't be."""
     given = next(given for given in facts["inputs"] if given["name"] == member["input"])
     try:
-        seen = {"view": given["view"], "size": given["size"]} | {
+        seen = {name: given[name] for name in ("view", "size", "colours")} | {
             f"crop_{name}": given["crop"][name] for name in ("scale", "margin", "border")
         }
         return TrainConfig.from_json({"data": "exported", "model": str(member["model"])} | seen)
