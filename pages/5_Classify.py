@@ -52,10 +52,10 @@ def opened_slide(slide_id: str) -> None:
     offered += [OWN] if any(counted.cells for counted in pictures) else []
     left, right = shell.sides([9, 5], "classify")
     with left:
-        view = offered[0]
+        view = first = classify_slide.first_view(parts)
         if len(offered) > 1:
             view = shell.bound_segmented(
-                "Show", offered, "view", default=offered[0], label_visibility="collapsed",
+                "Show", offered, "view", default=first, label_visibility="collapsed",
                 format_func=lambda view: "Your own microscope" if view == OWN
                 else f"{VIEWS[view]} ({len(parts[view]):,})",
             )  # fmt: skip

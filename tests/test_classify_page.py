@@ -17,8 +17,10 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.inference import slides
+from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.corrections import Correction
-from bloodcell_core.inference.slides import Slide
+from bloodcell_core.inference.slide_cells import CountedPicture
+from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from tests.training_fixtures import train_here
 from ui import classify_slide, classify_start
@@ -175,6 +177,31 @@ def test_fields_and_cells_are_told_apart_and_counted_together(slide):
     (rows,) = components(draw(slide=slide.id, view="cells"), "lab_cell_rows")
     assert [row["file"] for row in rows["rows"]] == ["cell.png"]
     assert sum(bar["share"] for bar in rows["rows"][0]["bars"]) == pytest.approx(1)
+
+
+def seen_as(run: Run, kind: str, state: str) -> CountedPicture:
+    """A picture of that kind, whose only cell the network gave that state; of no state where nothing was found."""
+    cells = [CellAnswer((0, 0, 9, 9), state, None, {}, "")] if state != "refused" else []
+    answer = Answer("a.png", state, "", cells, kind)
+    return CountedPicture(SlidePicture(1, "a.png"), answer, kind, ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "cells", "first"),
+    [
+        (["unlike"], ["ok"], "cells"),
+        (["unlike"], ["unsure", "refused"], "cells"),
+        (["unlike", "unsure"], ["ok"], "fields"),
+        (["ok", "unlike"], ["ok", "unsure"], "cells"),
+        (["unlike"], ["unlike", "refused"], "fields"),
+        (["unlike"], [], "fields"),
+        ([], ["refused"], "cells"),
+    ],
+)
+def test_a_slide_opens_where_most_cells_are_that_the_network_knows(fields, cells, first, run):
+    parts = {"fields": [seen_as(run, "field", state) for state in fields],
+             "cells": [seen_as(run, "cell", state) for state in cells]}  # fmt: skip
+    assert classify_slide.first_view(parts) == first
 
 
 def test_a_correction_changes_the_count_and_the_table_at_once(slide):

@@ -70,6 +70,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         assert report.percent(row["percent"], row["interval"]) in text
         assert report.percent(row["corrected"], row["corrected_interval"]) in text
     assert "4 cells counted" in text
+    assert "50%: what is less sure is unsure" in text
     assert told["few"][1:] in text
     assert report.accuracy_words(done.summary()["test"]) in text
     assert "For research and teaching, not for diagnosis." in text

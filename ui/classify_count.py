@@ -64,7 +64,7 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
     """Draws the count: a bar a class with its exact limits and the reference range, and what was set aside."""
     aside = told["set_aside"]
     by_hand = f", {told['by_hand']:,} by hand" if told["by_hand"] else ""
-    st.markdown(f"**{told['cells']:,} cells counted** :small[:gray[{by_hand.removeprefix(', ')}]]")
+    st.markdown(f"**{shell.counted(told['cells'], 'cell')} counted** :small[:gray[{by_hand.removeprefix(', ')}]]")
     colours = css_colours(classes)
     st.html(
         STYLE
@@ -110,7 +110,7 @@ def share_bar(
         return tag("span", {"class": kind, "style": f"left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%;{style}"})
 
     bar = [across("usual", usual)] if usual else []
-    bar += [across("fill", (0, share), f"background:{colour}")] if share is not None else []
+    bar += [across("fill", (0, share), f"background:{colour}")] if share else []
     return bar + ([across("limits", limits)] if limits else [])
 
 

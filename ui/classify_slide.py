@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -57,6 +58,19 @@ def view_of(counted: CountedPicture) -> str:
     return "fields" if kind == "field" else "cells"
 
 
+def first_view(parts: Mapping[str, Sequence[CountedPicture]]) -> str:
+    """The view that a slide opens on: where most of the cells are that the network knows; of equals the first.
+
+    The threshold doesn't change it, nor does a class given by hand: a person's work must not turn the page over.
+    """
+    offered = [view for view, pictures in parts.items() if pictures]
+    return max(offered, key=lambda view: sum(_known_cells(counted) for counted in parts[view]))
+
+
+def _known_cells(counted: CountedPicture) -> int:
+    return sum(cell.state != "unlike" for cell in counted.answer.counted)
+
+
 def head(slide: Slide, run: Run) -> None:
     """Draws the slide's name, and what can be done with it as a whole."""
     if slide.run != run.name:
@@ -64,19 +78,22 @@ def head(slide: Slide, run: Run) -> None:
             slides.choose_run(slide, run.name)
         except LabError as error:
             shell.show_error(str(error))
-    with st.container(horizontal=True, vertical_alignment="center", key="classify_head"):
-        if st.button("All slides", icon=":material/arrow_back:"):
-            classify_start.open_slide(None)
-        st.subheader(shell.plain(slide.name), anchor=False, width="content")
-        if slide.synthetic:
-            shell.synthetic_badge()
-        st.space("stretch")
-        with st.popover("Add pictures", icon=":material/add_photo_alternate:"):
-            classify_start.take_more(slide)
-        with st.popover("Rename", icon=":material/edit:"):
-            _rename(slide)
-        with st.popover("Delete", icon=":material/delete:"):
-            _delete(slide)
+    row = partial(st.container, horizontal=True, vertical_alignment="center", width="content")
+    # Two rows in one: where both have no room beside each other, the second goes below the first as a whole.
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="classify_head"):
+        with row():
+            if st.button("All slides", icon=":material/arrow_back:"):
+                classify_start.open_slide(None)
+            st.subheader(shell.plain(slide.name), anchor=False, width="content")
+            if slide.synthetic:
+                shell.synthetic_badge()
+        with row():
+            with st.popover("Add pictures", icon=":material/add_photo_alternate:"):
+                classify_start.take_more(slide)
+            with st.popover("Rename", icon=":material/edit:"):
+                _rename(slide)
+            with st.popover("Delete", icon=":material/delete:"):
+                _delete(slide)
 
 
 def _rename(slide: Slide) -> None:

@@ -38,12 +38,13 @@ def start(run: str) -> None:
     if uploads:
         _make(_name_of(uploads), run, uploads)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Nothing at hand?", width="content")
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.caption("Nothing at hand?", width="content")
+            shell.synthetic_badge()
         if st.button("Try two example cells", icon=":material/image:"):
             _make("Two example cells", run, _example_cells(), synthetic=True)
         if st.button("Try an example smear field", icon=":material/grain:"):
             _make("Example smear field", run, [_example_field()], synthetic=True)
-        shell.synthetic_badge()
     _earlier()
 
 

@@ -150,8 +150,9 @@ def _too_few(total: int) -> str:
         return "no cell was counted"
     usual = max(1, round(0.05 * total))
     low, high = exact_binomial(usual, total)
+    few = "1 cell is" if total == 1 else f"{total} cells are"
     return (
-        f"{total} cells are too few for a differential count, for which {FEW_CELLS} to 200 are counted: a class with "
+        f"{few} too few for a differential count, for which {FEW_CELLS} to 200 are counted: a class with "
         f"{usual} of them may make up {low:.1%} to {high:.0%} of the blood's white cells"
     )
 
@@ -208,15 +209,20 @@ def _corrected(
 def differential_of(
     run: Run, count: Count, threshold: float, by_hand: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """`differential` of what a run answered at a review threshold, corrected by its validation and test predictions."""
-    return differential(count, run.classes, confusion_by_photo(run.predictions(), run.classes, threshold), by_hand)
+    """`differential` of what a run answered at a review threshold, corrected by its validation and test predictions.
+
+    `threshold` stands in it, too.
+    """
+    confusion = confusion_by_photo(run.predictions(), run.classes, threshold)
+    return differential(count, run.classes, confusion, by_hand) | {"threshold": threshold}
 
 
 def differential_lines(told: Mapping[str, Any]) -> list[str]:
     """A differential count for a person, a line a class."""
     aside = told["set_aside"]
+    read = told["pictures"] - told["refused"]
     lines = [
-        f"differential count: {told['cells']:,} cells in {told['pictures'] - told['refused']:,} pictures; set aside: "
+        f"differential count: {told['cells']:,} cells in {read:,} picture{'s' * (read != 1)}; set aside: "
         f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {told['at_border']:,} at a border"
     ]
     width = max(map(len, told["classes"]))

@@ -35,7 +35,9 @@ STYLE = """
 .cells img { width: 58px; height: 58px; border-radius: 4px; }
 .share { position: relative; min-width: 9rem; }
 .files { width: 100%; }
-.files th:first-child { overflow-wrap: anywhere; font-weight: 400; width: 45%; }
+.files th:first-child { overflow-wrap: anywhere; width: 34%; }
+.files tr + tr th { font-weight: 400; }
+.files .kind { white-space: nowrap; }
 .share i { position: absolute; top: 50%; height: .7em; margin-top: -.35em; border-radius: 2px; background: var(--hue);
   print-color-adjust: exact; }
 .share b { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: var(--ink);
@@ -43,8 +45,11 @@ STYLE = """
 .share u { position: absolute; top: 12%; height: 76%; border: 1px dashed var(--quiet); border-width: 0 1px; }
 td.number { text-align: right; white-space: nowrap; }
 h3 { font-size: .95rem; margin: 0 0 .1rem; break-after: avoid; }
-@media print { h2 { margin: 1rem 0 .25rem; } .cells img { width: 46px; height: 46px; }
-  table { overflow-wrap: break-word; } .files { break-inside: auto; } .files tr { break-inside: avoid; } }
+@media print { body { line-height: 1.4; } h2 { margin: .8rem 0 .2rem; } h3 { font-size: .85rem; }
+  .cells img { width: 46px; height: 46px; } .groups > div { padding-bottom: .25rem; } .scroll { margin: .3rem 0; }
+  table { overflow-wrap: break-word; } .files { break-inside: auto; font-size: 9.5px; line-height: 1.3; }
+  .files th, .files td { padding: .08rem .4rem; } .files tr { break-inside: avoid; }
+  .files tr:first-child { break-after: avoid; } }
 """
 
 Read = Callable[[], bytes]
@@ -167,7 +172,7 @@ def _count(told: Mapping[str, Any]) -> Html:
     head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
     correction = told["correction"] or {"warnings": []}
     notes = [
-        told["few"],
+        told["few"] and told["few"] + ".",
         "Corrected: for the mistakes that this network makes on its own validation and test pictures, the uncertainty "
         "of both taken together; unsure cells are shared out." if corrected else "",
         *correction["warnings"],
@@ -210,12 +215,15 @@ def _bar(row: Mapping[str, Any]) -> list[Html]:
 def _model(run: Run, told: Mapping[str, Any]) -> Html:
     test = (run.summary() or {}).get("test")
     photos = (told["correction"] or {}).get("photos")
+    threshold = told.get("threshold")
     rows = [
         ("Run", run.name),
         ("Network", f"{run.config.model}, {run.config.view} view, {run.config.size} pixels"),
         ("Trained on", run.config.data + (" (synthetic pictures, drawn by a program)" if run.synthetic else "")),
         ("Right on its test pictures", accuracy_words(test)),
     ]
+    if threshold is not None:
+        rows.append(("Review threshold", f"{threshold:.0%}: what is less sure is unsure, and set aside"))
     if photos:
         rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
     return section("What answered", table_of(("", ""), rows))
@@ -245,7 +253,7 @@ def _listing(gathered: Gathered) -> list[Html]:
         tag(
             "tr", {},
             tag("th", {}, name.removeprefix(folder)),
-            tag("td", {}, SHOWN.get(kind, kind)),
+            tag("td", {"class": "kind"} if kind in SHOWN else {}, SHOWN.get(kind, kind)),
             tag("td", {}, ", ".join(f"{group} {counts[group]:,}" for group in order if counts[group]) or "–"),
         )
         for name, kind, counts in gathered.rows
