@@ -194,6 +194,18 @@ def test_cells_of_one_photo_tell_nothing(done: Run, own: Dataset, monkeypatch: A
         adapt(done, own, device="cpu")
 
 
+def test_a_few_photos_with_another_class_most_frequent_in_each_are_adapted_to(
+    done: Run, own: Dataset, monkeypatch: Any
+) -> None:
+    """Four fields of a slide may be like that."""
+    photos = own.pictures.label.to_numpy()
+    monkeypatch.setattr(own, "pictures", own.pictures.assign(photo=photos, scene=photos, split="train"))
+    made = adapt(done, own, device="cpu")
+    assert made.status()["state"] == "done"
+    assert made.summary()["adaptation"]["folds"] == 4
+    assert len(made.validation_photos) == 1
+
+
 def test_other_names_and_other_classes_make_a_dataset_that_has_them_as_the_run_does(done: Run, own: Dataset) -> None:
     called = {"neutrophil": "Neutrophils", "lymphocyte": "LYM", "monocyte": "monocyte", "eosinophil": "smudge"}
     theirs = combine("theirs", [(own, called)])

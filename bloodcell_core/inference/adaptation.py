@@ -28,7 +28,7 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, unused_name
 from bloodcell_core.data.dataset import remove as remove_dataset
-from bloodcell_core.data.splits import folds_by_photo
+from bloodcell_core.data.splits import cut_by_photo, folds_by_photo, run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides
@@ -255,6 +255,21 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
     }
 
 
+def _set_apart(config: TrainConfig, dataset: Dataset) -> list[str]:
+    """The photos that tell how far a cell may be from the others: no epoch was chosen by them.
+
+    As a training keeps them back; where each class is the most frequent one of a single photo, of all photos alike.
+    """
+    try:
+        return cut_validation(config, dataset)
+    except LabError:
+        pictures = run_pictures(config, dataset)
+        training = pictures[pictures.split == "train"]
+        scenes = training.scene.tolist()
+        apart = cut_by_photo(["cell"] * len(scenes), scenes, config.validation_fraction, config.seed)
+        return sorted(set(training.photo[apart]))
+
+
 def _keep(
     run: Run,
     own: OwnCells,
@@ -275,8 +290,7 @@ def _keep(
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,
             synthetic=run.synthetic or own.dataset.synthetic, pretrained=run.pretrained,
-            # no epoch was chosen by them: they tell how far a cell may be from the others
-            validation_photos=cut_validation(config, own.dataset),
+            validation_photos=_set_apart(config, own.dataset),
             adapted={key: facts[key] for key in ("from", "cells", "by_class", "folds", "cells_used")},
         )  # fmt: skip
         with workspace.write_atomic(folder / "model.safetensors") as temporary:
