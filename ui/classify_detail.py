@@ -55,7 +55,11 @@ def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool)
             )  # fmt: skip
         with shares:
             if cell.answer:
-                charts.probability_bars(cell.answer.probabilities, classes=run.classes, bold=cell.answer.likeliest)
+                foreign = cell.answer.state == "unlike"
+                if foreign:
+                    st.caption("If it had to be one of these, which says little:")
+                bold = None if foreign else cell.answer.likeliest
+                charts.probability_bars(cell.answer.probabilities, classes=run.classes, bold=bold)
             if not editor:
                 number = counted.picture.number
                 _class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))
