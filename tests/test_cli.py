@@ -527,6 +527,7 @@ EXAMPLES: dict[str, str] = {
     "weight_decay": "0.5", "dropout": "0.3", "width": "0.5",
     "folds": "5", "fold": "2", "fold_over": "train", "compile": "yes", "too_large": "split",
     "validation_fraction": "0.25", "seed": "9", "weights": "none", "device": "cpu", "labels": "day-one@2",
+    "refuse": "monocyte,lymphocyte",
 }  # fmt: skip
 
 
