@@ -61,9 +61,9 @@ def render(results: Results, reads: Sequence[Mapping[str, Any]]) -> str:
         "",
         f"**TEST was read {counted[TEST]} {_times(counted[TEST])}**, once for each training or ensemble of the first "
         f"table, earlier recipes included; the cross-validation over all photos {counted[ALL]} {_times(counted[ALL])}. "
-        "`benchmarks/results/reads.json` lists them. The bundled model's figures and the benchmarks that are said to read "
-        "TEST ([RESULTS.md](../benchmarks/RESULTS.md)) come on top of that; they chose nothing either, but for one limit "
-        "that RESULTS.md tells of.",
+        "`benchmarks/results/reads.json` lists them. The bundled model's figures, and the benchmarks of which "
+        "[RESULTS.md](../benchmarks/RESULTS.md) says that they read TEST, come on top of that. They chose nothing "
+        "either, but for one limit that RESULTS.md tells of.",
         "",
         "Intervals are 95%, resampled by source photo: other photos would have changed a figure by so much. Where "
         "there are several seeds the figure is their mean, with the lowest and the highest in brackets, and the "
