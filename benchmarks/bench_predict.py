@@ -29,7 +29,7 @@ from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_picture
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.views import make_view
 from bloodcell_core.inference.exported import ExportedRun
-from bloodcell_core.inference.predictor import BATCH, Predictor
+from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import load_network
 
@@ -101,7 +101,7 @@ def main() -> None:
     if exported and by_onnx:
         parts |= {
             "answer with ONNX Runtime": lambda: list(by_onnx.classify([("cell.jpg", lambda: data)])),
-            "its forward pass": lambda: exported.loaded[0].predict(view, device, BATCH),
+            "its forward pass": lambda: exported.loaded[0].predict(view, device),
         }
     times = in_turns(parts, ROUNDS, clock)
     print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, "
@@ -136,12 +136,12 @@ def main() -> None:
             "answers": lambda: [None for _ in predictor.classify(handed)],
             "decoding": lambda: list(pool.map(decode_rgb, files)),
             "finding": lambda: list(pool.map(search, pictures)),
-            "forward pass": lambda: predict_logits(network, views, device, BATCH),
+            "forward pass": lambda: predict_logits(network, views, device),
         }
         if exported and by_onnx:
             parts |= {
                 "answers with ONNX Runtime": lambda: [None for _ in by_onnx.classify(handed)],
-                "its forward pass": lambda: exported.loaded[0].predict(views, device, BATCH),
+                "its forward pass": lambda: exported.loaded[0].predict(views, device),
             }
         times = in_turns(parts, chosen.rounds)
     implied = times["decoding"] + times["finding"] + times["forward pass"]

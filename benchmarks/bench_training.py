@@ -125,7 +125,7 @@ def limit(turns: Turns, config: TrainConfig, pictures: int, device: Device) -> N
     net: nn.Module = build_network(config.model, CLASSES, SIZE).to(device.device).train()
     if device.is_cuda:
         net = net.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(config, net, device)
+    optimizer = make_optimizer(config, net)
     drawn = torch.randint(0, 256, (config.batch_size, SIZE, SIZE, 3), dtype=torch.uint8)
     inputs = to_input(drawn, device, channels_last)
     labels = torch.randint(0, CLASSES, (config.batch_size,), device=device.device)

@@ -90,7 +90,7 @@ class _Stain(NamedTuple):
     nuclei: np.ndarray
     """uint8 H×W, 1 where nucleus stain is."""
     labels: np.ndarray
-    """int32 H×W, the connected part of the stain that a pixel belongs to; 0 where there is none."""
+    """uint16 or int32 H×W, the connected part of the stain that a pixel belongs to; 0 where there is none."""
     parts: np.ndarray
     """int32 (N, 5): x, y, width, height and area of each part; the first is of what is no stain."""
 
@@ -142,8 +142,8 @@ def search(picture: np.ndarray) -> Found:
 
 def stained(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a picture (uint8 H×W×3 RGB) has nucleus stain (uint8 H×W, 1 there) and no black border (bool H×W)."""
-    stain = _stain(picture)
-    return stain.nuclei, stain.lit
+    _, nuclei, lit = _masks(picture)
+    return nuclei, lit
 
 
 class Place(NamedTuple):
@@ -182,6 +182,15 @@ def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
 
 
 def _stain(picture: np.ndarray) -> _Stain:
+    green, nuclei, lit = _masks(picture)
+    # In 16 bits it takes a third of the time. Opened by a cross, a part and its gap to the next take 12 pixels.
+    numbers = cv2.CV_16U if nuclei.size < 12 * 65_000 else cv2.CV_32S
+    _, labels, parts, _ = cv2.connectedComponentsWithStats(nuclei, ltype=numbers)
+    return _Stain(green, lit, nuclei, labels, parts)
+
+
+def _masks(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`_Stain.green`, `nuclei` and `lit` of a picture."""
     smooth = cv2.GaussianBlur(picture, (0, 0), 1.2)
     smooth_green = cv2.extractChannel(smooth, 1)
     green, blue = smooth_green.astype(np.float32), cv2.extractChannel(smooth, 2).astype(np.float32)
@@ -190,10 +199,9 @@ def _stain(picture: np.ndarray) -> _Stain:
     stain = np.where(lit, (blue - green) / (both + 1), 0)
     level = np.clip(stain * 500, 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    mask = (stain > max(threshold / 500, MIN_STAIN)).view(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    _, labels, parts, _ = cv2.connectedComponentsWithStats(mask)
-    return _Stain(smooth_green, lit, mask, labels, parts)
+    nuclei = (stain > max(threshold / 500, MIN_STAIN)).view(np.uint8)
+    nuclei = cv2.morphologyEx(nuclei, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    return smooth_green, nuclei, lit
 
 
 # The scale: how large red cells are

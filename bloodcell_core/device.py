@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from bloodcell_core.errors import LabError
 
@@ -44,3 +45,12 @@ def choose_device(wanted: str = "auto") -> Device:
     precision = "bfloat16" if half else "float32"
     name = torch.cuda.get_device_name(index)
     return Device(torch.device("cuda", index), half, f"{name} (cuda:{index}, {precision}): {why}")
+
+
+def compute_in_this_thread() -> None:
+    """From now on PyTorch uses no thread beside this one for what this thread asks of it; others keep theirs.
+
+    For threads that work side by side: each with PyTorch's own helpers, they would fight for the same cores.
+    """
+    torch.get_num_threads()  # at a thread's first call PyTorch sets the number itself
+    threadpool_limits(1, user_api="openmp")

@@ -64,7 +64,7 @@ def step_losses(model: str, device: Device, data: LabelledPictures) -> list[floa
             layer.p = 0.0  # each device draws its own
     network = network.to(device.device)
     steps = Steps()
-    state = TrainState(network, make_optimizer(settings, network, device))
+    state = TrainState(network, make_optimizer(settings, network))
     assert train(settings, state, data, labelled(8), device, steps)
     return steps.losses
 

@@ -11,7 +11,7 @@ from bloodcell_core.data.importing import make_demo
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import METHODS, look_features, project, run_features, sample_rows
+from bloodcell_core.inference.embedding import METHODS, Embedder, look_features, project, sample_rows
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import load_network
@@ -54,7 +54,7 @@ def test_a_run_s_features_are_what_its_last_layer_decides_by(model: str, lab: Pa
     rows = np.arange(5)
     network = load_network(run.config, len(run.classes), run.weights_file)
     last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
-    features = run_features(run, dataset, rows, "cpu")
+    features = Embedder(run, "cpu").of_rows(dataset, rows)
     view = build_view(dataset, run.config.view, run.config.size, run.config.crop)
     logits = predict_logits(network, view[rows], choose_device("cpu"))
     with torch.inference_mode():

@@ -209,8 +209,8 @@ def test_pages_show_it_beside_its_members(ensemble, page):
 
 
 def test_a_member_s_map_becomes_the_ensemble_s(ensemble, members):
-    from bloodcell_core.inference.embedding import run_features
+    from bloodcell_core.inference.embedding import Embedder
 
     dataset, rows = Dataset("demo"), np.arange(4)
-    each = [run_features(member, dataset, rows) for member in members]
-    assert np.array_equal(run_features(ensemble, dataset, rows), np.hstack(each))
+    each = [Embedder(member).of_rows(dataset, rows) for member in members]
+    assert np.array_equal(Embedder(ensemble).of_rows(dataset, rows), np.hstack(each))

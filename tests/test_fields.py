@@ -7,7 +7,6 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from bloodcell_core.cli import main
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import fields, predictor
+from bloodcell_core.inference import fields
 from bloodcell_core.inference.answers import CELL, FIELD, csv_columns, csv_rows
 from bloodcell_core.inference.fields import cut_by_border, kind_of, square_around, square_at
 from bloodcell_core.inference.handed_in import files_of
@@ -142,20 +141,6 @@ def test_no_more_cells_than_can_be_looked_at(cells: Predictor, monkeypatch: pyte
     (answer,) = cells.classify([("field.png", field)])
     assert len(answer.cells) == 2
     assert answer.reason == "the 2 largest of 3 cells found are answered"
-
-
-def test_a_batch_of_fields_ends_with_its_cells(cells: Predictor, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(predictor, "READ_AHEAD", 2)
-    monkeypatch.setattr(predictor, "BATCH", 4)
-    read: list[int] = []
-
-    def reader(number: int) -> Callable[[], bytes]:
-        return lambda: read.append(number) or field()  # type: ignore[func-returns-value]
-
-    answers = cells.classify((str(number), reader(number)) for number in range(9))
-    next(answers)
-    assert {0, 1} <= set(read) <= {0, 1, 2, 3}
-    assert [answer.path for answer in answers] == [str(number) for number in range(1, 9)]
 
 
 def test_an_answer_below_the_threshold_is_unsure_and_names_nothing(cell_run: Run, cells: Predictor):

@@ -103,7 +103,7 @@ class Recorder(Hooks):
 def start(settings: TrainConfig) -> TrainState:
     torch.manual_seed(settings.seed)
     network = build_network(settings.model, 4, settings.size)
-    return TrainState(network, make_optimizer(settings, network, CPU))
+    return TrainState(network, make_optimizer(settings, network))
 
 
 def run(settings: TrainConfig, hooks: Hooks | None = None, training: LabelledPictures = TRAINING) -> TrainState:
@@ -141,7 +141,7 @@ def test_the_seed_and_the_step_decide_what_dropout_draws() -> None:
         settings = config(model="deep_cnn", epochs=1, batch_size=8, seed=seed, learning_rate=1e-7)
         torch.manual_seed(0)
         network = build_network("deep_cnn", 4, SIZE)
-        state, recorder = TrainState(network, make_optimizer(settings, network, CPU)), Recorder()
+        state, recorder = TrainState(network, make_optimizer(settings, network)), Recorder()
         train(settings, state, alike, VALIDATION, CPU, recorder)
         losses.append([event["loss"] for event in recorder.events[:2]])
     assert losses[0] == losses[1]
@@ -166,7 +166,8 @@ def plain_losses(settings: TrainConfig) -> tuple[list[float], list[float], nn.Mo
     torch.manual_seed(settings.seed)
     network = build_network(settings.model, 4, settings.size)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    optimizer = kind(network.parameters(), lr=settings.learning_rate or 0, weight_decay=settings.weight_decay)
+    rate, decay = settings.learning_rate or 0, settings.weight_decay
+    optimizer = kind(network.parameters(), lr=rate, weight_decay=decay, fused=True)  # the same sums in the same order
     # The order of numbers in memory is no part of the mathematics, but other sums round differently.
     order = torch.channels_last if MODELS[settings.model].channels_last_on_cpu else torch.contiguous_format
     inputs, labels = TRAINING.pictures.permute(0, 3, 1, 2).float() / 255, TRAINING.labels
@@ -211,8 +212,8 @@ def test_the_loop_has_the_losses_of_a_plain_one(model: str, changes: dict[str, A
 def test_the_networks_own_rate_is_taken_where_none_is_given() -> None:
     for model, row in MODELS.items():
         network = build_network(model, 4, SIZE)
-        assert make_optimizer(config(model=model), network, CPU).defaults["lr"] == row.learning_rate
-        given_rate = make_optimizer(config(model=model, learning_rate=0.25), network, CPU)
+        assert make_optimizer(config(model=model), network).defaults["lr"] == row.learning_rate
+        given_rate = make_optimizer(config(model=model, learning_rate=0.25), network)
         assert given_rate.defaults["lr"] == 0.25
 
 
@@ -483,7 +484,7 @@ def test_resident_pictures_are_the_rows_of_the_view(tmp_path: Path) -> None:
 def resumed(chosen: TrainConfig, broken: Recorder) -> tuple[TrainState, list[dict[str, Any]]]:
     """Goes on from the last checkpoint of a broken recorder, as a new process would."""
     torch.manual_seed(12345)
-    state = TrainState(network := build_network(chosen.model, 4, SIZE), make_optimizer(chosen, network, CPU))
+    state = TrainState(network := build_network(chosen.model, 4, SIZE), make_optimizer(chosen, network))
     kept = 0
     if broken.saved is not None:
         kept = checkpoint.restore(torch.load(io.BytesIO(broken.saved[0]), weights_only=True), state)
@@ -717,7 +718,7 @@ def train_small(most: int, hooks: Hooks | None = None, **settings: Any) -> Small
     chosen = config(epochs=1, batch_size=8, learning_rate=1e-3, **settings)
     torch.manual_seed(0)
     network = Small(most)
-    state = TrainState(network, make_optimizer(chosen, network, CPU))
+    state = TrainState(network, make_optimizer(chosen, network))
     train(chosen, state, TRAINING, VALIDATION, CPU, hooks or Hooks())
     return network
 
@@ -754,7 +755,7 @@ def test_another_failure_of_the_network_is_not_taken_for_lack_of_memory() -> Non
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     chosen = config(epochs=1)
-    state = TrainState(network := Broken(8), make_optimizer(chosen, network, CPU))
+    state = TrainState(network := Broken(8), make_optimizer(chosen, network))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         train(chosen, state, TRAINING, VALIDATION, CPU, Hooks())
 

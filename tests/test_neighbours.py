@@ -10,7 +10,7 @@ import pytest
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import neighbours
-from bloodcell_core.inference.embedding import run_features
+from bloodcell_core.inference.embedding import Embedder
 from bloodcell_core.inference.neighbours import Neighbours
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
@@ -29,7 +29,7 @@ def test_they_are_the_most_alike_of_the_training_pictures(done: Run, demo: Datas
     training = split_rows(done.config, demo, done.validation_photos)["train"]
     assert found.rows.tolist() == sorted(training)
     asked = demo.pictures.index[demo.pictures.split == "test"].to_numpy()
-    every = run_features(done, demo, np.arange(len(demo.pictures)), "cpu").astype(np.float64)
+    every = Embedder(done, "cpu").of_rows(demo, np.arange(len(demo.pictures))).astype(np.float64)
     seen = every - every[training].mean(axis=0)
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     for row, nearest in zip(asked, found.of(asked, 3), strict=True):

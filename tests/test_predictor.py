@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bloodcell_core import runs, workspace
@@ -19,7 +20,7 @@ from bloodcell_core.data.views import VIEWS
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer
 from bloodcell_core.inference.handed_in import files_of
-from bloodcell_core.inference.predictor import BATCH, Predictor
+from bloodcell_core.inference.predictor import TOGETHER, Predictor
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, train_here
@@ -109,8 +110,8 @@ def test_an_answer_names_the_most_probable_class_and_all_probabilities(
         assert sum(cell.probabilities.values()) == pytest.approx(1, abs=1e-9)
 
 
-def test_pictures_beyond_one_batch_keep_their_order(predictor: Predictor, pictures: list[Path]) -> None:
-    count = BATCH + 7
+def test_pictures_of_several_threads_keep_their_order(predictor: Predictor, pictures: list[Path]) -> None:
+    count = len(pictures) + TOGETHER + 5
     many = [handed(str(i), pictures[i % len(pictures)].read_bytes()) for i in range(count)]
     answers = list(predictor.classify(many))
     assert [answer.path for answer in answers] == [str(i) for i in range(count)]
@@ -120,7 +121,7 @@ def test_pictures_beyond_one_batch_keep_their_order(predictor: Predictor, pictur
     assert first.probabilities == pytest.approx(again.probabilities, abs=1e-6)
 
 
-def test_no_more_than_two_batches_are_read_before_the_first_answers_come(predictor: Predictor) -> None:
+def test_few_pictures_are_read_before_the_first_answers_come(predictor: Predictor) -> None:
     read: list[int] = []
 
     def reader(number: int) -> Callable[[], bytes]:
@@ -130,10 +131,29 @@ def test_no_more_than_two_batches_are_read_before_the_first_answers_come(predict
 
         return of_file
 
-    answers = predictor.classify((str(i), reader(i)) for i in range(3 * BATCH))
+    most = TOGETHER * ((os.cpu_count() or 1) + 1)
+    answers = predictor.classify((str(i), reader(i)) for i in range(3 * most))
     next(answers)
-    assert set(range(BATCH)) <= set(read) <= set(range(2 * BATCH))
+    assert set(range(TOGETHER)) <= set(read) <= set(range(most))
     answers.close()  # type: ignore[attr-defined]
+    assert len(read) <= most
+
+
+def test_each_thread_that_reads_pictures_computes_alone(done: Run, pictures: list[Path]) -> None:
+    predictor = Predictor(done, "cpu")
+    threads: dict[str, int] = {}
+
+    def note(network: object, inputs: object) -> None:
+        threads[threading.current_thread().name] = torch.get_num_threads()
+
+    (member,) = predictor._members
+    member.tapped.network.register_forward_pre_hook(note)
+    before = torch.get_num_threads()
+    list(predictor.classify(files_of(pictures[:12] * 4)))
+    assert threads
+    assert set(threads.values()) == {1}
+    assert threading.current_thread().name not in threads
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("view", VIEWS)

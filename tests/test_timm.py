@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import run_features
+from bloodcell_core.inference.embedding import Embedder
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import model_info, timm_networks
@@ -207,7 +207,7 @@ def test_it_is_trained_kept_and_used(model: str, lab: Path, pictures: list[Path]
     (answer,) = Predictor(run, "cpu", threshold=0).classify(files_of([pictures[row]]))
     wanted = {name: kept[f"p_{name}"][0] for name in run.classes}
     assert answer.cells[0].probabilities == pytest.approx(wanted, abs=1e-5)
-    features = run_features(run, dataset, dataset.pictures.index[:3].to_numpy(), "cpu")
+    features = Embedder(run, "cpu").of_rows(dataset, dataset.pictures.index[:3].to_numpy())
     assert features.shape == (3, timm.create_model(model.removeprefix("timm/")).num_features)
 
 
@@ -233,7 +233,7 @@ def test_the_head_is_what_timm_calls_the_classifier(model: str) -> None:
     network = build_network(model, 4, 64)
     head = head_of(network)
     assert head is network.body.get_classifier()
-    body, last = make_optimizer(tiny(model=model, learning_rate=1e-3, body_rate=0.1), network, CPU).param_groups
+    body, last = make_optimizer(tiny(model=model, learning_rate=1e-3, body_rate=0.1), network).param_groups
     assert {id(each) for each in last["params"]} == {id(each) for each in head.parameters()}
     assert len(body["params"]) + len(last["params"]) == len([*network.parameters()])
 

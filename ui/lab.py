@@ -75,10 +75,10 @@ def _finding_rows(folder: str, content_hash: str, name: str, _data: Dataset, _fi
 @st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
 def picture_map(content_hash: str, run_name: str | None, method: str, _data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `data.pictures` that are on the map and their places; by a run's features, or by colour and shape."""
-    from bloodcell_core.inference.embedding import look_features, project, run_features, sample_rows
+    from bloodcell_core.inference.embedding import Embedder, look_features, project, sample_rows
 
     rows = sample_rows(_data)
-    features = run_features(Run(run_name), _data, rows) if run_name else look_features(_data, rows)
+    features = Embedder(Run(run_name)).of_rows(_data, rows) if run_name else look_features(_data, rows)
     return rows, project(features, method)
 
 

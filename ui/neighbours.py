@@ -53,6 +53,9 @@ class Finder:
         threading.Thread(target=self._work, name="neighbours", daemon=True).start()
 
     def _work(self) -> None:
+        from bloodcell_core.device import compute_in_this_thread
+
+        compute_in_this_thread()  # pages are drawn beside it
         while True:
             with self._lock:
                 if not self._asked:

@@ -50,16 +50,17 @@ def measure(picture: np.ndarray) -> Colours | None:
     shrunk = min(1.0, MEASURED_SIDE / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA) if shrunk < 1 else picture
     nuclei, lit = stained(small)
-    border = cv2.dilate((~lit).astype(np.uint8), AROUND) > 0
-    smear = ~border & (cv2.dilate(nuclei, AROUND) == 0)
-    inside = ~border & (cv2.erode(nuclei, INSIDE) > 0)
-    if smear.sum() < 2 * MIN_PIXELS or inside.sum() < MIN_NUCLEUS_PIXELS:
+    # Masks are 1 and 0, as OpenCV wants them: this is done for each cell that is classified.
+    picture_proper = cv2.erode(lit.view(np.uint8), AROUND)
+    smear = cv2.bitwise_and(picture_proper, 1 - cv2.dilate(nuclei, AROUND))
+    inside = cv2.bitwise_and(picture_proper, cv2.erode(nuclei, INSIDE))
+    if cv2.countNonZero(smear) < 2 * MIN_PIXELS or cv2.countNonZero(inside) < MIN_NUCLEUS_PIXELS:
         return None
-    green = small[:, :, 1]
-    threshold, _ = cv2.threshold(green[smear][:, None], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    bright = smear & (green > threshold)
-    rest = smear & ~bright
-    if min(bright.sum(), rest.sum()) < MIN_PIXELS:
+    green = cv2.extractChannel(small, 1)
+    threshold, _ = cv2.threshold(green[smear.view(bool)], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    bright = smear & (green > threshold).view(np.uint8)
+    rest = smear - bright
+    if min(cv2.countNonZero(bright), cv2.countNonZero(rest)) < MIN_PIXELS:
         return None
     # Not the brightest of the glass, which is glare, nor its darker part, the edges of cells.
     glass = _quantile(small, bright, 0.6, np.arange(256.0)).clip(1)
@@ -78,17 +79,17 @@ def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
         return pixels
     usual = _directions(NUCLEUS, RED_CELLS)
     own = _directions(measured.nucleus, measured.red_cells)
-    absorbance = np.log(measured.glass) - LOGARITHMS[pixels.reshape(-1, 3)]
-    scaled = absorbance @ (usual @ np.linalg.inv(own)).T
-    balanced: np.ndarray = np.rint((GLASS * np.exp(-scaled)).clip(0, 255)).astype(np.uint8)
-    return balanced.reshape(pixels.shape)
+    absorbance = cv2.LUT(pixels, (np.log(measured.glass) - LOGARITHMS[:, None])[:, None])
+    # The logarithms of what is left of the usual glass's light.
+    left = cv2.transform(absorbance, np.column_stack([-usual @ np.linalg.inv(own), np.log(GLASS)]))
+    return cv2.convertScaleAbs(cv2.exp(left))
 
 
 def _quantile(pixels: np.ndarray, mask: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
-    """(3,): the quantile of `values` (256, ascending) of each channel where the mask is. Counted: sorting is slow."""
+    """(3,): the quantile of `values` (256, ascending) of each channel where the mask is 1. Counted: sorting is slow."""
     found = []
     for channel in range(3):
-        counts = cv2.calcHist([pixels], [channel], mask.astype(np.uint8), [256], [0, 256]).ravel().cumsum()
+        counts = cv2.calcHist([pixels], [channel], mask, [256], [0, 256]).ravel().cumsum()
         place = share * (counts[-1] - 1)
         low, high = (values[np.searchsorted(counts, rank, side="right")] for rank in (np.floor(place), np.ceil(place)))
         found.append(low + (high - low) * (place % 1))

@@ -206,7 +206,7 @@ def adapted(
         torch.from_numpy(labels).to(device.device),
         shares,
     )
-    state = TrainState(network, make_optimizer(config, network, device))
+    state = TrainState(network, make_optimizer(config, network))
     few = LabelledPictures(cells.pictures[:2], cells.labels[:2])  # no epoch is chosen: the last one's weights are kept
     train(config, state, cells, few, device, Heard())
     return cast("Network", state.average or network).eval()

@@ -51,36 +51,39 @@ def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def run_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str = "auto") -> np.ndarray:
-    """What a run decides by: float32 (N, D), the inputs of its last layer; of an ensemble those of all members."""
-    return np.hstack([_member_features(member, dataset, rows, device) for member in run.members])
+class Embedder:
+    """What a run decides by, of any pictures: its networks are loaded once. Nothing in it changes."""
 
+    def __init__(self, run: Run, device: str = "auto"):
+        from bloodcell_core.device import choose_device
+        from bloodcell_core.models.forward import Tapped
+        from bloodcell_core.models.network import load_network, quickest
 
-def square_features(run: Run, square: np.ndarray, device: str = "auto") -> np.ndarray:
-    """As `run_features`, of one cell as it was cut out of any picture (uint8 side×side×3): float32 (1, D)."""
-    from bloodcell_core.data.views import resize
+        self._device = chosen = choose_device(device)
+        self._members = []
+        for member in run.members:
+            network = load_network(member.config, len(member.classes), member.weights_file)
+            tapped = Tapped(quickest(network, member.config.model).to(chosen.device))
+            self._members.append((member.config, tapped))
 
-    return np.hstack(
-        [_features(member, resize(square, member.config.size)[None], device) for member in run.members]
-    )
+    def of_rows(self, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+        """The inputs of the last layer, float32 (N, D), of rows of a dataset's pictures; those of all members."""
+        from bloodcell_core.data.views import build_view
 
+        return np.hstack(
+            [
+                tapped.predict(build_view(dataset, config.view, config.size, config.crop)[rows], self._device)[1]
+                for config, tapped in self._members
+            ]
+        )
 
-def _member_features(run: Run, dataset: Dataset, rows: np.ndarray, device: str) -> np.ndarray:
-    from bloodcell_core.data.views import build_view
+    def of_square(self, square: np.ndarray) -> np.ndarray:
+        """As `of_rows`, of one cell as it was cut out of any picture (uint8 side×side×3): float32 (1, D)."""
+        from bloodcell_core.data.views import resize
 
-    view = build_view(dataset, run.config.view, run.config.size, run.config.crop)
-    return _features(run, view[rows], device)
-
-
-def _features(run: Run, pixels: np.ndarray, device: str) -> np.ndarray:
-    """The inputs of a trained run's last layer for pictures as it sees them (uint8 N×S×S×3)."""
-    from bloodcell_core.device import choose_device
-    from bloodcell_core.models.forward import Tapped
-    from bloodcell_core.models.network import load_network
-
-    chosen = choose_device(device)
-    network = load_network(run.config, len(run.classes), run.weights_file).to(chosen.device)
-    return Tapped(network).predict(pixels, chosen)[1]
+        return np.hstack(
+            [tapped.predict(resize(square, config.size)[None], self._device)[1] for config, tapped in self._members]
+        )
 
 
 def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from bloodcell_core.device import Device
 
+BATCH = 32  # pictures that go through the file together: a CPU takes no more than its caches hold
+
 
 class ExportedRun(Run):
     """The run that an exported file was made of, as far as predictions need one; LabError where the file is damaged."""
@@ -95,7 +97,9 @@ class ExportedMember:
         self.tapped = self
         self._session, self._place = session, place
 
-    def predict(self, pictures: np.ndarray | Tensor, device: Device, batch_size: int) -> tuple[Tensor, np.ndarray]:
+    def predict(
+        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int = BATCH
+    ) -> tuple[Tensor, np.ndarray]:
         """As `forward.Tapped.predict`: logits (N, C), and what the last layer is told, float32 (N, D)."""
         import torch
 

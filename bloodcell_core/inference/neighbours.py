@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import run_features, sample_rows, square_features
+from bloodcell_core.inference.embedding import Embedder, sample_rows
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
@@ -29,9 +29,9 @@ class Neighbours:
         first = run.members[0]
         training = split_rows(first.config, dataset, first.validation_photos, of_run(first))["train"]
         self.rows = sample_rows(dataset, most, among=training)
-        self._run, self._dataset, self._device = run, dataset, device
+        self._dataset, self._embedder = dataset, Embedder(run, device)
         self._scenes = dataset.pictures.scene.to_numpy()
-        features = run_features(run, dataset, self.rows, device)
+        features = self._embedder.of_rows(dataset, self.rows)
         self._mean = features.mean(axis=0)
         self._narrow = _narrowing(features.shape[1])
         self._features = self._directions(features)
@@ -43,7 +43,7 @@ class Neighbours:
         nearest and tell nothing.
         """
         asked = np.asarray(rows, dtype=np.int64)
-        features = self._directions(run_features(self._run, self._dataset, asked, self._device))
+        features = self._directions(self._embedder.of_rows(self._dataset, asked))
         alike = features @ self._features.T
         alike[self._scenes[asked][:, None] == self._scenes[self.rows][None]] = -np.inf
         order = np.argsort(-alike, axis=1, kind="stable")[:, :count]
@@ -56,7 +56,7 @@ class Neighbours:
 
         int64, at most `count`, the nearest first.
         """
-        (alike,) = self._directions(square_features(self._run, square, self._device)) @ self._features.T
+        (alike,) = self._directions(self._embedder.of_square(square)) @ self._features.T
         found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:count]]
         return found
 

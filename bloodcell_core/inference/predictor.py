@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -21,7 +22,7 @@ from bloodcell_core.crops import cell_square
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.pictures import decode_rgb, stored_size
 from bloodcell_core.data.views import make_view, view_name, view_of_square
-from bloodcell_core.device import choose_device
+from bloodcell_core.device import choose_device, compute_in_this_thread
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
@@ -34,8 +35,7 @@ from bloodcell_core.models.forward import Tapped, softmax
 from bloodcell_core.models.network import Network, load_network, quickest
 from bloodcell_core.runs import Run
 
-BATCH = 64  # pictures, or cells, that are held before their answers are given
-READ_AHEAD = 8  # pictures at a time: the cells of a batch of fields must not pile up
+TOGETHER = 8  # pictures that one thread reads and answers together
 LARGE_PICTURE = 6_000_000  # pixels: such pictures are decoded one at a time, or a few would fill the memory
 NO_CELL = "no white cell was found"
 
@@ -113,7 +113,7 @@ class Predictor:
         self._one_large = threading.Lock()
 
     def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
-        """An answer for each picture, in order, holding about two times BATCH of them.
+        """An answer for each picture, in order, holding no more than TOGETHER of them a core, and as many to come.
 
         Args:
             pictures: (path, function that reads its bytes).
@@ -130,28 +130,25 @@ class Predictor:
         return self._classify(iter(pictures), kind)
 
     def _classify(self, pictures: Iterator[Handed], kind: str | None) -> Iterator[Answer]:
-        first = list(islice(pictures, 2))
-        if len(first) < 2:  # one picture is answered in this thread: a pool costs more than it gains
-            yield from self._answers([self._see(handed, kind) for handed in first])
+        first = list(islice(pictures, TOGETHER + 1))
+        if len(first) == 1:  # it is answered in this thread: a pool costs more than it gains
+            yield from self._answer(first, kind)
             return
         pictures = chain(first, pictures)
-        with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self._batch, pool, pictures, kind)
-            while batch := coming.result():
-                # The next pictures are read while the networks look at these.
-                coming = ahead.submit(self._batch, pool, pictures, kind)
-                yield from self._answers(batch)
-
-    def _batch(self, pool: ThreadPoolExecutor, pictures: Iterator[Handed], kind: str | None) -> list[_Seen]:
-        batch: list[_Seen] = []
-        cells = 0
-        while len(batch) < BATCH and cells < BATCH:
-            some = list(islice(pictures, READ_AHEAD))
-            batch += pool.map(lambda handed: self._see(handed, kind), some)
-            if len(some) < READ_AHEAD:
-                break
-            cells = sum(len(seen.squares) for seen in batch)
-        return batch
+        cores = os.cpu_count() or 1
+        # A thread reads its pictures and runs the networks on them, too. Were the networks run beside the reading, with
+        # threads of PyTorch's own, these would fight for the same cores.
+        pool = ThreadPoolExecutor(cores, initializer=compute_in_this_thread)
+        coming: deque[Future[list[Answer]]] = deque()
+        try:
+            while some := list(islice(pictures, TOGETHER)):
+                coming.append(pool.submit(self._answer, some, kind))
+                if len(coming) > cores:
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+        finally:  # also where nobody wants the rest
+            pool.shutdown(cancel_futures=True)
 
     def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
         """Answers for places that a person marked in a picture (uint8 H×W×3 RGB), in their order.
@@ -229,6 +226,9 @@ class Predictor:
 
     # … and answered
 
+    def _answer(self, pictures: list[Handed], kind: str | None) -> list[Answer]:
+        return list(self._answers([self._see(handed, kind) for handed in pictures]))
+
     def _answers(self, batch: list[_Seen]) -> Iterator[Answer]:
         probabilities, distances, reasons = self._judge(batch)
         start = 0
@@ -271,10 +271,10 @@ class Predictor:
         shares, apart = [], []
         for member in self._members:
             pixels = np.stack([view for seen in batch for view in seen.views.get(member.view, [])])
-            logits, features = member.tapped.predict(pixels, member.device, BATCH)
+            logits, features = member.tapped.predict(pixels, member.device)
             own = softmax(logits, member.temperature)
             if self.average_turns:
-                turned = [member.tapped.predict(turn, member.device, BATCH)[0] for turn in _turns(pixels)]
+                turned = [member.tapped.predict(turn, member.device)[0] for turn in _turns(pixels)]
                 own = np.mean([own, *(softmax(logits, member.temperature) for logits in turned)], axis=0)
             shares.append(own)
             if member.likeness:

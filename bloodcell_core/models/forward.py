@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from bloodcell_core.device import Device
 from bloodcell_core.models.network import head_of
 
+CPU_BATCH, BATCH = 32, 256
+"""Pictures that go through a network together where nothing else is said. A CPU takes no more than its caches hold:
+256 at once cost it a third to two thirds more each (benchmarks/RESULTS.md)."""
+
 
 def to_input(pictures: Tensor, device: Device, channels_last: bool = False) -> Tensor:
     """uint8 (N, S, S, 3) anywhere → float32 0…1 (N, 3, S, S) on the device."""
@@ -26,11 +30,14 @@ def precision(device: Device) -> AbstractContextManager[object]:
 
 
 @torch.inference_mode()
-def predict_logits(network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256) -> Tensor:
+def predict_logits(
+    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int | None = None
+) -> Tensor:
     """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
 
     The network is left in the mode (training or not) in which it came.
     """
+    batch_size = batch_size or (BATCH if device.is_cuda else CPU_BATCH)
     was_training = network.training
     if was_training:  # a walk through all its layers, which takes as long as some of them
         network.eval()
@@ -55,7 +62,7 @@ def predict_probabilities(
     network: nn.Module,
     pictures: np.ndarray | Tensor,
     device: Device,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     temperature: float = 1.0,
 ) -> np.ndarray:
     """`softmax` of `predict_logits`; a finished run's answers are those at its own `Run.temperature`."""
@@ -84,7 +91,7 @@ class Tapped:
             self._told.parts.append(inputs[0].detach().flatten(1).float())
 
     def predict(
-        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int = 256
+        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int | None = None
     ) -> tuple[Tensor, np.ndarray]:
         """`predict_logits` of pictures uint8 (N, S, S, 3), and the inputs of the last layer, float32 (N, D)."""
         parts: list[Tensor] = []

@@ -114,4 +114,4 @@ def first_state(config: TrainConfig, classes: int, device: Device, weights: str)
     network = network_of(config, classes + bool(config.refused), weights).to(device.device)
     if device.is_cuda:
         network = network.to(memory_format=torch.channels_last)
-    return TrainState(network, make_optimizer(config, network, device))
+    return TrainState(network, make_optimizer(config, network))
