@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,18 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty workspace has no run: those that come with the program are shown to the tests that are about them."""
     monkeypatch.setattr(runs, "BUNDLED", tmp_path / "no-bundles")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _components_looked_for_once() -> Iterator[None]:
+    """Every `AppTest` reads what is told of each installed package, in search of components: five times the work of
+    drawing a page. What is installed stays the same, so one look does for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "streamlit.testing.v1" in sys.modules:  # a test of the core needs no Streamlit
+            from streamlit.components.v2 import manifest_scanner as scanner
+
+            patch.setattr(scanner, "scan_component_manifests", cache(scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="module")
