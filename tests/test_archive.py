@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bloodcell_core.data import importing
 from bloodcell_core.data.dataset import Dataset, describe
-from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.data.facts import facts_of
 
 ARCHIVE = os.environ.get("BLOODCELL_ARCHIVE", "")
 
@@ -20,8 +22,15 @@ PICTURES = {
 
 @pytest.fixture(scope="module")
 def archive(module_home: Path) -> Dataset:
-    """The archive, imported once for all tests of this file, which only read it; tracing it would take minutes."""
-    return import_dataset(Path(ARCHIVE).expanduser(), "archive", trace=False)
+    """The archive, imported once for all tests of this file, which only read it; tracing it would take minutes.
+
+    Every picture is read and decoded. No cell is looked for in it, which is most of the work: test_audit.py does so in
+    a sixtieth of the archive, and test_bundled.py in every test picture.
+    """
+    facts = facts_of("RGB", np.full((240, 320, 3), 200, np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "facts_of", lambda mode, pixels, box: facts)
+        return importing.import_dataset(Path(ARCHIVE).expanduser(), "archive", trace=False)
 
 
 def test_it_is_recognised_with_its_licence(archive):
