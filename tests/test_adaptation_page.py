@@ -19,7 +19,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import components, draw, press, ran, words
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 from ui import classify_slide, labelling
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -27,7 +27,7 @@ pytest_plugins = ["tests.training_fixtures"]
 
 @pytest.fixture
 def run(lab: Path) -> Run:
-    return train_here(view="cell", seed=2)
+    return trained(view="cell", seed=2)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_cells_of_one_picture_alone_are_not_enough(run: Run, monkeypatch: pytest
 
 
 def test_an_ensemble_is_not_adapted(run: Run):
-    together = create_ensemble([run, train_here(view="cell", seed=3, epochs=1)])
+    together = create_ensemble([run, trained(view="cell", seed=3, epochs=1)])
     app = own(labelled_slide(run, pictures=1), run=together.name)
     assert "choose one of them" in words(app)
     assert not [each for each in app.button if each.key == "adapt_go"]

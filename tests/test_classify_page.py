@@ -22,7 +22,7 @@ from bloodcell_core.inference.corrections import Correction
 from bloodcell_core.inference.slide_cells import CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 from ui import classify_slide, classify_start
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -76,7 +76,7 @@ def as_eosinophil(drawn: dict) -> Correction:
 @pytest.fixture
 def run(lab) -> Run:
     """A run with the cell view: the only kind that can count the cells of a field."""
-    return train_here(view="cell", seed=2)
+    return trained(view="cell", seed=2)
 
 
 def components(app: AppTest, kind: str) -> list[dict]:
@@ -258,7 +258,7 @@ def test_renamed_and_deleted_when_asked_twice(slide):
 
 
 def test_another_run_answers_under_the_same_corrections(slide, run):
-    other = train_here(view="cell", seed=5)
+    other = trained(view="cell", seed=5)
     first = components(draw(slide=slide.id), "lab_field")[0]["cells"][0]
     slides.correct(slides.read_slide(slide.id), [as_eosinophil(first)])
     app = draw(slide=slide.id, run=other.name)

@@ -12,7 +12,7 @@ from bloodcell_core.evaluation.averaging import mean_answer
 from bloodcell_core.evaluation.scoring import evaluated, probabilities_of
 from bloodcell_core.training import ensembles, groups, worker
 from tests.test_pages import draw, words
-from tests.training_fixtures import tiny, train_here
+from tests.training_fixtures import tiny, train_here, trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -20,7 +20,7 @@ pytest_plugins = ["tests.training_fixtures"]
 @pytest.fixture
 def members(done):
     """Two finished runs that see different things: the whole picture at one size, the cell at another."""
-    return [done, train_here(model="deep_cnn", view="cell", size=48, epochs=1)]
+    return [done, trained(model="deep_cnn", view="cell", size=48, epochs=1)]
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_members_that_share_their_validation_photos_give_it_a_temperature(ensemb
 
 
 def test_members_with_other_validation_photos_give_it_none_and_it_says_why(members):
-    trained = (train_here(seed=seed, epochs=1) for seed in range(1, 9))
-    other = next(run for run in trained if not validated(run) & validated(members[0]))
+    others = (trained(seed=seed, epochs=1) for seed in range(1, 9))
+    other = next(run for run in others if not validated(run) & validated(members[0]))
     made = ensembles.create_ensemble([members[0], other])
     assert made.temperature == 1
     assert "too few validation pictures in common" in made.summary()["temperature_reason"]

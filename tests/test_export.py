@@ -30,7 +30,7 @@ from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.conftest import encoded, random_picture
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -137,7 +137,7 @@ def test_the_sidecar_tells_all_that_the_file_does_not_hold(done: Run, tmp_path: 
 
 
 def test_an_ensemble_is_one_file_with_an_input_for_each_view(done: Run, tmp_path: Path) -> None:
-    ensemble = create_ensemble([done, train_here(view="cell", epochs=1), train_here(seed=3, epochs=1)], "together")
+    ensemble = create_ensemble([done, trained(view="cell", epochs=1), trained(seed=3, epochs=1)], "together")
     made = export_onnx(ensemble, tmp_path / "together.onnx")
     assert [given["name"] for given in made.facts["inputs"]] == ["pictures", "pictures_2"]
     assert [member["input"] for member in made.facts["members"]] == ["pictures", "pictures_2", "pictures"]
@@ -313,7 +313,7 @@ def assert_alike(got: list[Any], wanted: list[Any]) -> None:
 def test_predictions_with_the_file_are_those_of_the_run(
     done: Run, pictures: list[Path], tmp_path: Path, colours: str
 ) -> None:
-    run = train_here(view="cell", epochs=1, colours=colours)
+    run = trained(view="cell", epochs=1, colours=colours)
     file = export_onnx(run, tmp_path / "it.onnx").file
     (tmp_path / "noise.png").write_bytes(encoded(random_picture(0, 200, 160)))
     handed = [*pictures[:12], tmp_path / "noise.png"]
@@ -347,7 +347,7 @@ def test_the_file_needs_neither_the_run_nor_its_dataset(
 
 
 def test_an_ensemble_in_one_file_answers_as_the_ensemble_does(done: Run, pictures: list[Path], tmp_path: Path) -> None:
-    ensemble = create_ensemble([done, train_here(view="cell", epochs=1), train_here(seed=3, epochs=1)], "together")
+    ensemble = create_ensemble([done, trained(view="cell", epochs=1), trained(seed=3, epochs=1)], "together")
     file = export_onnx(ensemble, tmp_path / "together.onnx").file
     exported = ExportedRun(file)
     assert exported.is_ensemble

@@ -25,7 +25,7 @@ from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.runs import Run
 from tests.conftest import class_files, tree, write_files
 from tests.test_pages import EVERY_PAGE, draw
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 from ui.compare_panels import PANELS
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -75,7 +75,7 @@ def hostile(lab_home: Path, tmp_path: Path) -> Run:
     dataset = import_dataset(write_files(tmp_path / "source", files), "hostile", trace=False)
     assert dataset.classes == [*classes]
     notes.rename("dataset", "hostile", MARKUP)
-    run = train_here(data="hostile", epochs=1)
+    run = trained(data="hostile", epochs=1)
     notes.rename("run", run.name, MARKUP)
     notes.tag("run", run.name, [f"{MARKUP[:28]}"])
     record(dataset, [dataset.pictures.image_id[0]], LABEL_WRONG, label=classes[1], by=MARKUP, note=MARKUP)
@@ -109,7 +109,7 @@ def test_no_name_is_drawn_as_html_or_markdown_in_a_dataset_s_facts(show: str, ho
 @pytest.mark.parametrize("view", ["fields", "cells"])
 def test_no_name_is_drawn_as_html_or_markdown_on_a_slide(view: str, hostile: Run) -> None:
     (slide,), _ = slides.listed()
-    run = train_here(data="hostile", epochs=1, view="cell")  # which can answer for a field's cells
+    run = trained(data="hostile", epochs=1, view="cell")  # which can answer for a field's cells
     app = draw("pages/5_Classify.py", slide=slide.id, run=run.name, view=view, threshold="0")
     texts = sent(app)
     assert any(MARKUP[:9] in text for _, text in texts)

@@ -12,14 +12,14 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_pages import draw, words
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
 
 @pytest.fixture
 def heavy(done: Run) -> Run:
-    return train_here(model="deep_cnn", size=96, epochs=1)
+    return trained(model="deep_cnn", size=96, epochs=1)
 
 
 def test_what_speaks_for_a_run_is_told_as_it_was_measured(done: Run, heavy: Run) -> None:
@@ -40,8 +40,8 @@ def test_an_ensemble_costs_what_its_members_cost(done: Run, heavy: Run) -> None:
 
 
 def test_an_ensemble_without_common_validation_photos_is_told_and_not_chosen(done: Run) -> None:
-    trained = (train_here(seed=seed, epochs=1) for seed in range(1, 9))
-    other = next(run for run in trained if not set(run.validation_photos) & set(done.validation_photos))
+    others = (trained(seed=seed, epochs=1) for seed in range(1, 9))
+    other = next(run for run in others if not set(run.validation_photos) & set(done.validation_photos))
     create_ensemble([done, other], "together")
     every = [run.describe() for run in runs.readable_runs()[0]]
     said = recommend.recommend(every)
@@ -70,7 +70,7 @@ def test_the_sentence_says_what_the_paired_comparison_says(done: Run, heavy: Run
 
 
 def test_runs_that_were_tested_on_other_pictures_are_not_set_against_each_other(done: Run) -> None:
-    assert "can't be set against" in recommend.against(done, train_here(folds=3, epochs=1))
+    assert "can't be set against" in recommend.against(done, trained(folds=3, epochs=1))
 
 
 def test_the_home_page_tells_choice_cost_and_difference(heavy: Run, done: Run) -> None:
