@@ -74,7 +74,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
     assert told["few"][1:] in text
     assert report.accuracy_words(done.summary()["test"]) in text
     assert "For research and teaching, not for diagnosis." in text
-    assert "2 smear fields (1 more couldn't be read)" in text
+    assert "2 smear fields (1 more couldn't be taken)" in text
     pictures = [attributes["src"] for name, attributes in page.elements if name == "img"]
     assert len(pictures) == 4, "those of a picture that is gone are left out"
     assert all(src.startswith("data:image/jpeg;base64,") for src in pictures)
@@ -150,3 +150,25 @@ def test_predict_writes_the_report_of_what_it_answered(done: Run, field: bytes, 
     assert len(pictures) == sum(len(answer["cells"]) for answer in told["pictures"]), "also of what lies in a zip"
     assert main(["predict", done.name, str(packed), "--report", str(tmp_path / "report.pdf")]) == 2
     assert "written as .html" in capsys.readouterr().err
+
+
+def test_the_cells_of_a_picture_that_is_gone_are_counted_though_not_shown(field: bytes):
+    gathered = Gathered(["a", "b"])
+    gathered.add(answer("gone.png", ["a", "a", "b", None], ["a", "b"]))
+    gathered.add(answer("here.png", ["a"], ["a", "b"]), lambda: field)
+    assert [gathered.count(group) for group in ("a", "b", "unsure")] == [3, 1, 1]
+    assert {group: len(shown) for group, shown in gathered.cells.items()} == {"a": 1}
+
+
+def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: bytes):
+    gathered = Gathered(done.classes)
+    gathered.add(answer("a.png", ["neutrophil", "blast", "blast"], done.classes), lambda: field)
+    told = differential_of(done, count([answer("a.png", ["neutrophil"], done.classes)], done.classes), 0.5)
+    text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
+    assert "2 of classes that this run doesn't know" in text
+    assert "neutrophil 1, blast 2" in text
+
+
+def test_an_accuracy_without_an_interval_is_told_as_such():
+    test = {"accuracy": 0.5, "intervals": {"accuracy": None}, "pictures": 2, "photos": 1}
+    assert report.accuracy_words(test) == "50.0% (interval not known) of 2 pictures, 1 source photo"

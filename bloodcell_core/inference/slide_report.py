@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,17 @@ class Gathered:
         if len(self.rows) < MAX_ROWS:
             self.rows.append((answer.path, kind if answer.state != "refused" else answer.reason, counts))
         picture: np.ndarray | None = None
+        gone = False
         for cell in answer.counted:
-            place = self._place(cell.label or cell.state)
-            if place is None:
+            place = self._place(cell.label or cell.state)  # also where it can't be shown: it is counted here
+            if place is None or gone:
                 continue
             if picture is None:
                 try:
                     picture = decode_rgb(read() if read else Path(answer.path).read_bytes())
                 except (LabError, OSError):
-                    return
+                    gone = True
+                    continue
             shown = self.cells.setdefault(cell.label or cell.state, [])
             shown[place : place + 1] = [_picture(picture, answer, cell)]
 
@@ -103,6 +105,11 @@ class Gathered:
     def count(self, group: str) -> int:
         """How many cells of that group were seen, whether they are shown or not."""
         return self._seen[group]
+
+    @property
+    def foreign(self) -> int:
+        """How many cells a person gave a class that the run doesn't know: the differential count has none of them."""
+        return sum(n for group, n in self._seen.items() if group not in self.classes and group not in SET_ASIDE)
 
 
 def write_slide_report(
@@ -131,7 +138,7 @@ def slide_report(title: str, answers: Iterable[Answer] | Gathered, differential:
         title,
         f"White cells of {_pictures(gathered)}, classified by {run.config.model} (run {run.name})",
         [
-            _count(differential),
+            _count(differential, gathered.foreign),
             section("Cells", *_gallery(gathered)),
             _model(run, differential),
             section("Pictures", *_listing(gathered)),
@@ -145,18 +152,19 @@ def _pictures(gathered: Gathered) -> str:
     words = {"field": ("smear field", "smear fields"), "cell": ("picture of a cell", "pictures of a cell each")}
     told = [f"{n:,} {words[kind][n != 1]}" for kind, n in gathered.kinds.items() if kind in words and n]
     refused = gathered.kinds["refused"]
-    return " and ".join(told or ["no pictures"]) + (f" ({refused:,} more couldn't be read)" if refused else "")
+    return " and ".join(told or ["no pictures"]) + (f" ({refused:,} more couldn't be taken)" if refused else "")
 
 
 # The count
 
 
-def _count(told: Mapping[str, Any]) -> Html:
+def _count(told: Mapping[str, Any], foreign: int) -> Html:
     aside = told["set_aside"]
     words = (
         f"{told['cells']:,} cells counted, {told['by_hand']:,} of them classified by hand. Set aside: "
-        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells. {told['at_border']:,} cells are "
-        "cut by a picture's border."
+        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
+        + (f", {foreign:,} of classes that this run doesn't know" if foreign else "")
+        + f". {told['at_border']:,} cells are cut by a picture's border."
     )
     corrected = any(row["corrected"] is not None for row in told["classes"].values())
     heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
@@ -233,12 +241,11 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
     """A run's honest accuracy in words, from its summary's `test`."""
     if not test:
         return "not known: the run has not been scored"
-    low, high = test["intervals"]["accuracy"]
-    photos = "source photos not known" if test["photos"] is None else f"{test['photos']:,} source photos"
-    return (
-        f"{test['accuracy']:.1%} (95% interval {100 * low:.1f} to {100 * high:.1f}) of {test['pictures']:,} pictures, "
-        f"{photos}"
-    )
+    limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
+    interval = f"95% interval {100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "interval not known"
+    n = test["photos"]
+    photos = "source photos not known" if n is None else f"{n:,} source photo{'s' * (n != 1)}"
+    return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {photos}"
 
 
 # Pictures and cells
@@ -248,13 +255,13 @@ def _listing(gathered: Gathered) -> list[Html]:
     """The first pictures, a row each; the folder that they all come from stands above them once."""
     folders = {name[: name.rfind("/") + 1] for name, _, _ in gathered.rows}
     folder = folders.pop() if len(folders) == 1 else ""
-    order = [*gathered.classes, *SET_ASIDE]
+    known = [*gathered.classes, *SET_ASIDE]
     rows = [
         tag(
             "tr", {},
             tag("th", {}, name.removeprefix(folder)),
             tag("td", {"class": "kind"} if kind in SHOWN else {}, SHOWN.get(kind, kind)),
-            tag("td", {}, ", ".join(f"{group} {counts[group]:,}" for group in order if counts[group]) or "–"),
+            tag("td", {}, ", ".join(f"{group} {counts[group]:,}" for group in _in_order(known, counts)) or "–"),
         )
         for name, kind, counts in gathered.rows
     ]  # fmt: skip
@@ -265,9 +272,14 @@ def _listing(gathered: Gathered) -> list[Html]:
     return [*parts, tag("p", {"class": "quiet"}, f"… and {more:,} more.")] if more else parts
 
 
+def _in_order(known: Sequence[str], found: Collection[str]) -> list[str]:
+    """The groups that were found, those that are `known` first and as they stand there."""
+    return [*(group for group in known if group in found), *sorted({*found} - {*known})]
+
+
 def _gallery(gathered: Gathered) -> list[Html]:
     parts = []
-    for group in (*gathered.classes, *SET_ASIDE):
+    for group in _in_order([*gathered.classes, *SET_ASIDE], gathered.cells):
         shown, total = gathered.cells.get(group, []), gathered.count(group)
         if shown:
             some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
