@@ -119,6 +119,18 @@ def test_too_few_cells_are_said_plainly(cells: int, few: str):
     assert bool(told["few"]) == bool(few)
 
 
+@pytest.mark.parametrize(("named", "unsure", "hand"), [(1, 0, 0), (2, 0, 0), (19, 0, 0), (1, 300, 0), (10, 0, 9)])
+def test_a_handful_of_cells_is_not_corrected_and_says_so(named: int, unsure: int, hand: int):
+    told = differential(counted(0, named, 0, unsure=unsure), CLASSES, known(ROUGH), by_hand={"neutrophil": hand})
+    assert {row["corrected"] for row in told["classes"].values()} == {None}
+    assert {row["corrected_interval"] for row in told["classes"].values()} == {None}
+    assert "not corrected for the network's mistakes, for which at least 20 are needed" in told["few"]
+    enough = differential(counted(0, 20 - hand, 0, unsure=unsure), CLASSES, known(ROUGH), by_hand={"neutrophil": hand})
+    assert enough["classes"]["lymphocyte"]["corrected"] is not None
+    assert "corrected" not in enough["few"]
+    assert "corrected" not in differential(counted(0, named, 0), CLASSES, None)["few"], "nothing is known to correct by"
+
+
 def test_cells_by_hand_count_as_they_stand():
     told = differential(counted(0, 50, 50), CLASSES, known(ROUGH), by_hand={"eosinophil": 100})
     assert (told["cells"], told["by_hand"]) == (200, 100)

@@ -56,7 +56,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
     (tmp_path / "a.png").write_bytes(field)
     answers = [
         answer(str(tmp_path / "a.png"), ["neutrophil", "neutrophil", "monocyte", None], done.classes),
-        answer(str(tmp_path / "gone.png"), ["lymphocyte"], done.classes),
+        answer(str(tmp_path / "gone.png"), ["lymphocyte"] * 20, done.classes),
         Answer("text.png", "refused", "not a picture"),
     ]
     told = differential_of(done, count(answers, done.classes), 0.5)
@@ -69,7 +69,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         assert name in text
         assert report.percent(row["percent"], row["interval"]) in text
         assert report.percent(row["corrected"], row["corrected_interval"]) in text
-    assert "4 cells counted" in text
+    assert "23 cells counted" in text
     assert "50%: what is less sure is unsure" in text
     assert told["few"][1:] in text
     assert report.accuracy_words(done.summary()["test"]) in text

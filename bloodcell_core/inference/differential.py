@@ -31,6 +31,8 @@ from bloodcell_core.runs import Run
 Floats = npt.NDArray[np.float64]
 
 FEW_CELLS = 100  # a count by hand is of 100 to 200 cells
+LEAST_CORRECTED = 20  # counted cells. Of fewer, a class that wasn't seen at all may make up more than a sixth of the
+# blood's white cells (exact limit): what the network's mistakes add to that is nothing, and the figure looks exact.
 FEW_PHOTOS = 10  # of a class: its row of the confusion matrix is hardly known
 LEAST_APART = 0.2  # smallest singular value of the matrix: below it two classes are answered nearly alike
 DRAWS, STEPS = 1000, 300
@@ -102,8 +104,8 @@ def differential(
         - cells: that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures; refused; empty.
         - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}: percent of the counted
           cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its limits
-          where it can't be told; reference [low, high] or None.
-        - few: in words, where the cells are too few; '' otherwise.
+          where it can't be told, or fewer than `LEAST_CORRECTED` cells are counted; reference [low, high] or None.
+        - few: in words, where the cells are too few for a count, or for the correction; '' otherwise.
         - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
         - reference_source.
 
@@ -137,13 +139,13 @@ def differential(
         "refused": count.refused,
         "empty": count.empty,
         "classes": by_class,
-        "few": _too_few(total),
+        "few": _too_few(total, correction is not None),
         "correction": correction,
         "reference_source": REFERENCE_SOURCE,
     }
 
 
-def _too_few(total: int) -> str:
+def _too_few(total: int, correctable: bool) -> str:
     if total >= FEW_CELLS:
         return ""
     if not total:
@@ -154,7 +156,10 @@ def _too_few(total: int) -> str:
     return (
         f"{few} too few for a differential count, for which {FEW_CELLS} to 200 are counted: a class with "
         f"{usual} of them may make up {low:.1%} to {high:.0%} of the blood's white cells"
-    )
+    ) + (
+        f". They are not corrected for the network's mistakes, for which at least {LEAST_CORRECTED} are needed"
+        if correctable and total < LEAST_CORRECTED else ""
+    )  # fmt: skip
 
 
 def _corrected(
@@ -187,6 +192,8 @@ def _corrected(
     if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
         told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")
     by_hand = np.array([hand[name] for name in classes], np.float64)
+    if answered[:-1].sum() + by_hand.sum() < LEAST_CORRECTED:
+        return None, None, told
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
     point = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
