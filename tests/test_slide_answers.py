@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import make_demo
@@ -22,7 +24,7 @@ from bloodcell_core.inference import slide_answers, slides
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
 from bloodcell_core.inference.corrections import Correction, cell_id
 from bloodcell_core.inference.handed_in import Handed
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, unanswered, unanswered_squares
+from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
 from bloodcell_core.inference.slide_cells import (
     CountedPicture,
     confirm_all,
@@ -33,6 +35,7 @@ from bloodcell_core.inference.slide_cells import (
 )  # fmt: skip
 from bloodcell_core.inference.slide_dataset import outer_square, send_to_dataset
 from bloodcell_core.inference.slides import Slide
+from bloodcell_core.runs import Run
 
 CLASSES = ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
 RUN = "some-run"
@@ -154,7 +157,53 @@ def test_what_a_window_that_broke_off_leaves_is_asked_by_the_next(slide):
         counted(slide, network=Breaks())
     network = Stand()
     counted(slide, network=network)
-    assert [path for path, _ in network.asked][-1] == "text.png"
+    assert [path for path, _ in network.asked] == ["cell.png", "text.png"], "what it had answered is kept"
+
+
+def test_what_is_answered_is_there_for_other_windows_within_a_moment(slide, monkeypatch):
+    monkeypatch.setattr(slide_answers, "AT_LEAST_EACH", 0.0)
+    left = []
+
+    def tell(done: int, total: int) -> None:
+        left.append(len(unanswered(slide, SlideAnswers(slide, RUN))))
+
+    answer_missing(slide, SlideAnswers(slide, RUN), Stand(), tell)
+    assert left == [2, 1, 0]
+
+
+def test_answers_of_another_version_are_asked_again(slide):
+    counted(slide)
+    file = SlideAnswers(slide, RUN).file
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    told[0]["answer"]["mood"] = "good"
+    told[1]["answer"] = None
+    told[2]["answer"]["cells"] = [{}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in told))
+    network = Stand()
+    assert len(counted(slide, network=network)) == 3
+    assert len(network.asked) == 3
+
+
+def test_answers_of_a_bundled_network_do_not_outlast_an_update_of_it(lab_home):
+    class Bundled(Run):
+        def __init__(self, created: str, bundled: bool = True):
+            self.name, self.created, self.bundled = "cell-net", created, bundled
+
+    before, after = Bundled("2026-11-28T08:54:12+00:00"), Bundled("2027-01-02T03:04:05+00:00")
+    assert kept_as(before) != kept_as(after)
+    assert all(workspace.check_name(kept_as(run), "run") for run in (before, after))
+    assert kept_as(Bundled(before.created, bundled=False)) == "cell-net"
+
+
+def test_a_drawn_cell_of_a_picture_that_is_gone_costs_its_own_answer(slide):
+    counted(slide)
+    drawn = [Correction(number, "add", "new", box=(10, 10, 60, 60)) for number in (1, 2)]
+    slide = slides.correct(slide, drawn)
+    (slide.folder / "pictures" / slide.pictures[0].stored).unlink()
+    gone, there, _ = counted(slide)
+    assert gone.cells[-1].answer is None
+    assert "give the cell a class by hand" in gone.cells[-1].reason
+    assert there.cells[-1].answer.likeliest == "eosinophil"
 
 
 def test_answers_that_were_broken_off_are_gone_on_with(slide):
@@ -215,7 +264,7 @@ def test_a_run_that_sees_whole_pictures_leaves_drawn_cells_to_a_person(slide):
     assert not network.squares
     assert {kind for _, kind in network.asked} == {None}
     assert (field.cells[-1].state, field.cells[-1].label) == ("unsure", None)
-    assert "whole pictures" in field.cells[-1].reason
+    assert "give the cell a class by hand" in field.cells[-1].reason
     assert csv_of(slide, [field], CLASSES, RUN)
     slide = slides.correct(slide, [Correction(1, "label", field.cells[-1].id, "monocyte", (1, 1, 50, 50))])
     assert counts_of(counted(slide, network=network), CLASSES)[1]["monocyte"] == 1
@@ -310,6 +359,31 @@ def test_confirmed_cells_join_a_dataset_under_a_new_name_and_leave_its_test_spli
     again = send_to_dataset(slide, counted(slide), "again", made)
     assert len(again.pictures) == len(new)
     assert sorted(again.pictures[~again.pictures.image_id.isin(old.image_id)].label) == ["eosinophil", "neutrophil"]
+
+
+def test_more_cells_of_a_picture_go_where_its_others_are(slide):
+    """A picture of which some cells are tested on is not trained on."""
+    slide, pictures = confirmed(slide)
+    base = send_to_dataset(slide, pictures, "mine")
+    images = pd.read_parquet(base.folder / "images.parquet")
+    images["split"] = "test"
+    images.to_parquet(base.folder / "images.parquet", index=False)
+    other = slides.correct(slide, [Correction(2, "label", ids(pictures[1])[0], "neutrophil", SQUARES[0])])
+    other = slides.correct(other, [Correction(1, "label", ids(pictures[0])[2], "monocyte", SQUARES[2])])
+    made = send_to_dataset(other, counted(other), "more", Dataset("mine"))
+    assert len(made.pictures) == 4
+    assert dict(zip(made.pictures.source_photo, made.pictures.split, strict=True)) == {
+        f"{slide.id}/1": "test", f"{slide.id}/2": "train"
+    }  # fmt: skip
+    assert made.pictures.groupby("source_photo").split.nunique().max() == 1
+
+
+def test_a_cell_that_was_moved_off_its_picture_costs_itself(slide):
+    slide, _ = confirmed(slide)
+    slide = slides.correct(slide, [Correction(1, "add", "new", box=(-900, -900, -850, -850), label="eosinophil")])
+    made = send_to_dataset(slide, counted(slide), "mine")
+    assert len(made.pictures) == 2
+    assert "moved off its picture" in made.images.reason.dropna().iloc[0]
 
 
 def test_a_dataset_that_can_t_be_made_says_why(slide):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def test_what_the_disk_refuses_is_told_and_changes_nothing(code, words, lab_home
         lambda told: json.dumps(told | {"corrections": [{"do": "erase", "version": 2, "picture": 1}]}),
         lambda told: json.dumps(told | {"corrections": [label().to_json() | {"version": 2, "box": [1, 2, 0.5, "x"]}]}),
         lambda told: json.dumps(told | {"version": "two"}),
+        lambda told: json.dumps(told | {"created": "yesterday"}),
         lambda told: "[1]",
     ],
 )
@@ -148,6 +150,7 @@ def test_a_damaged_slide_is_told_the_others_are_listed_and_it_can_be_deleted(dam
     assert listed == [good]
     assert len(told) == 1
     assert bad.id in told[0]
+    assert f"delete {bad.folder}" in told[0]
     with pytest.raises(LabError):
         slides.correct(bad, [label()])
     slides.remove(bad.id)
@@ -165,6 +168,23 @@ def test_a_slide_is_renamed_on_one_line_and_deleted(lab_home):
             gone(slide.id)
     with pytest.raises(LabError, match="can't name a slide"):
         slides.read_slide("../runs")
+
+
+def test_a_slide_goes_whole_though_another_window_writes_into_it(lab_home, monkeypatch):
+    slide = made()
+    remove_folder = os.rmdir
+
+    def answered_meanwhile(path, **of):
+        folder = slide.folder / "answers"
+        if slide.folder.is_dir() and not folder.exists():
+            folder.mkdir()
+            (folder / "some-run.jsonl").write_text("{}")
+        remove_folder(path, **of)
+
+    monkeypatch.setattr(os, "rmdir", answered_meanwhile)
+    slides.remove(slide.id)
+    assert not slide.folder.exists()
+    assert slides.listed() == ([], [])
 
 
 # Changed by several

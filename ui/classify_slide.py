@@ -17,7 +17,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.corrections import Correction, is_box
 from bloodcell_core.inference.fields import square_around
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, unanswered, unanswered_squares
+from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
 from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all, counted_pictures
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
@@ -37,7 +37,7 @@ _drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in mem
 
 def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
     """The slide's pictures as they count, after the network has answered what was missing; with progress for many."""
-    answers = SlideAnswers(slide, chosen.run.name, chosen.average_turns)
+    answers = SlideAnswers(slide, kept_as(chosen.run), chosen.average_turns)
     waiting = len(unanswered(slide, answers))
     if waiting or unanswered_squares(slide, answers):
         bar = st.progress(0.0, f"{waiting:,} pictures …") if waiting > MANY else None

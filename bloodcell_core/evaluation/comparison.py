@@ -91,14 +91,16 @@ def p_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def compare_sides(a: Side, b: Side) -> dict[str, Any]:
+def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any]:
     """B set against A on the same photos, JSON-ready. All differences are B less A.
+
+    `pictures` is what people call the tables' rows: "cells" where each was cut out of a picture.
 
     Returns:
         - a, b, data, classes, pictures, photos (None where they aren't known).
         - metrics: {metric: {a, b, difference, interval}}; the interval of the difference at 95%, by source photo,
           paired. None where a figure is undefined.
-        - right: who is right on how many of `of` `unit`: photos, a photo's copies averaged; pictures where photos
+        - right: who is right on how many of `of` `unit`: photos, a photo's copies averaged; `pictures` where photos
           aren't known or a photo's pictures bear several labels. Keys unit, of, a, b, difference, interval, the four
           of `OUTCOMES`, and p: of McNemar's exact test, None where the units aren't independent.
         - by_picture: {outcome: pictures}; `picture_outcomes` tells which.
@@ -119,7 +121,7 @@ def compare_sides(a: Side, b: Side) -> dict[str, Any]:
     scores = [evaluate_predictions(labels, probabilities, classes) for probabilities in both]
     drawn = draw_photos(labels, photos, len(classes), RESAMPLES, level=LEVEL)
     confusions = [np.asarray(score["confusion"]) for score in scores]
-    right = _who_is_right(labels, both, photos, drawn, known)
+    right = _who_is_right(labels, both, photos, drawn, known, pictures)
     better, verdict = _verdict(right)
     return {
         "a": a.name,
@@ -192,6 +194,7 @@ def _who_is_right(
     photos: npt.NDArray[Any],
     drawn: Drawn | None,
     known: bool,
+    pictures: str,
 ) -> dict[str, Any]:
     """The `right` of `compare_sides`."""
     numbers, names = number_photos(photos, len(labels))
@@ -211,7 +214,7 @@ def _who_is_right(
     outcomes = _counts(right_a, right_b)
     independent = whole or not known
     return {
-        "unit": "photos" if whole else "pictures",
+        "unit": "photos" if whole else pictures,
         "of": len(right_a),
         "a": int(right_a.sum()),
         "b": int(right_b.sum()),

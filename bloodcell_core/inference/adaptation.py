@@ -249,7 +249,7 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
         "folds": own.folds,
         "before": score(before, run.classes),
         "after": score(after, run.classes),
-        "compared": compare_sides(*sides),
+        "compared": compare_sides(*sides, pictures="cells"),
         "warnings": own.warnings,
         "cells_used": own.dataset.pictures.image_id[own.rows].tolist(),
     }

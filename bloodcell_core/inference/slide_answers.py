@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +27,10 @@ from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.corrections import OUT, SlideCell, cell_id, corrected_cells, kind_by_hand
 from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.inference.slides import Progress, Slide, SlidePicture
+from bloodcell_core.runs import Run
 
-AT_ONCE = 32  # answers that are written together
+AT_ONCE = 32  # answers that are written together,
+AT_LEAST_EACH = 1.0  # seconds, whichever comes first: other windows tell by what is written how far it is
 LOOK_AGAIN = 1.0  # seconds between two looks at what another window has answered
 
 
@@ -44,8 +48,14 @@ class Answering(Protocol):
         ...
 
 
+def kept_as(run: Run) -> str:
+    """What a run's answers are kept under: its name. One that comes with the program is another one after an update,
+    and is told apart by its date."""
+    return f"{run.name}-{workspace.slug(run.created)}" if run.bundled else run.name
+
+
 class SlideAnswers:
-    """The answers of one run for a slide that are known so far."""
+    """The answers of one run, named as `kept_as` does, for a slide that are known so far."""
 
     def __init__(self, slide: Slide, run: str, average_turns: bool = False):
         name = workspace.check_name(run, "run") + (".turns" if average_turns else "")
@@ -55,9 +65,10 @@ class SlideAnswers:
         self.read()
 
     def read(self) -> None:
-        """Takes in what is kept on disk, of other windows too."""
+        """Takes in what is kept on disk, of other windows too; what can't be understood is asked again."""
         for line in _lines(self.file):
-            self._take(line)
+            with suppress(KeyError, TypeError, ValueError, AttributeError):  # another version's, or changed by hand
+                self._take(line)
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "square" in line:
@@ -186,15 +197,20 @@ def _answer_missing(
         # A run that looks at whole pictures gives one answer each, whatever a person says that they are.
         kind = (asked or None) if predictor.fields_possible else None
         lines: list[dict[str, Any]] = []
+        written = time.monotonic()
         handed = ((picture.file, _reader(slide, picture)) for picture in pictures)
-        for picture, answer in zip(pictures, predictor.classify(handed, kind), strict=True):
-            lines.append({"picture": picture.number, "asked": asked, "answer": answer.to_json()})
-            done += 1
-            if len(lines) == AT_ONCE or picture is pictures[-1]:
+        try:
+            for picture, answer in zip(pictures, predictor.classify(handed, kind), strict=True):
+                lines.append({"picture": picture.number, "asked": asked, "answer": answer.to_json()})
+                done += 1
+                if len(lines) == AT_ONCE or time.monotonic() - written > AT_LEAST_EACH:
+                    answers.append(lines)
+                    lines, written = [], time.monotonic()
+                if progress:
+                    progress(done, total)
+        finally:  # also where a person has left: what is known needn't be asked again
+            if lines:
                 answers.append(lines)
-                lines = []
-            if progress:
-                progress(done, total)
     if predictor.fields_possible:
         _answer_squares(slide, answers, predictor)
 
@@ -205,7 +221,11 @@ def _reader(slide: Slide, picture: SlidePicture) -> Callable[[], bytes]:
 
 def _answer_squares(slide: Slide, answers: SlideAnswers, predictor: Answering) -> None:
     for picture, missing in unanswered_squares(slide, answers):
-        told = predictor.classify_squares(decode_rgb(slide.read(picture)), missing)
+        try:
+            pixels = decode_rgb(slide.read(picture))
+        except LabError:  # a file that was taken away costs its own answers, not the slide
+            continue
+        told = predictor.classify_squares(pixels, missing)
         answers.append(
             [
                 {"picture": picture.number, "square": box, "answer": asdict(answer)}

@@ -21,7 +21,8 @@ class CountedCell:
 
     cell: SlideCell
     answer: CellAnswer | None
-    """At the slide's threshold; None for a square drawn by hand that the run can't answer."""
+    """At the slide's threshold; None for a square drawn by hand that the run has no answer for: it looks at whole
+    pictures, or the picture can't be read any more."""
 
     @property
     def id(self) -> str:
@@ -56,7 +57,7 @@ class CountedCell:
             return "taken out by hand"
         if self.cell.label:
             return "by hand"
-        return self.answer.reason if self.answer else "this run looks at whole pictures: give the cell a class by hand"
+        return self.answer.reason if self.answer else "the network has no answer for it: give the cell a class by hand"
 
 
 @dataclass(frozen=True)

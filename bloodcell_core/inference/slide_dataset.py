@@ -6,7 +6,7 @@ they never stand in training and test at once.
 
 A dataset is read-only once it is made. Cells are therefore added to one by building another under a new name: the
 pictures of the old one keep their splits, so that figures on its test split can still be compared, and the new cells go
-to training.
+to training, but for those of a picture that the old one has cells of: they go where those are.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def send_to_dataset(
         raise LabError(
             "no cell of this slide is confirmed yet: give some a class by hand, or confirm those that are right"
         )
-    new = list(_entries(slide, confirmed, "train" if base else None))
+    new = list(_entries(slide, confirmed, base))
     replaced = {entry.file for entry, _ in new}
     old = [(entry, read) for entry, read in (_entries_of(base) if base else ()) if entry.file not in replaced]
     told = f"{len(new):,} cells of slide {slide.name!r}" + (f", with the pictures of {base.name}" if base else "")
@@ -70,8 +70,9 @@ def send_to_dataset(
 
 
 def _entries(
-    slide: Slide, confirmed: Sequence[tuple[CountedPicture, CountedCell]], split: str | None
+    slide: Slide, confirmed: Sequence[tuple[CountedPicture, CountedCell]], base: Dataset | None
 ) -> Iterator[Listed]:
+    known = dict(zip(base.pictures.source_photo, base.pictures.split, strict=True)) if base else {}
     pictures = {counted.picture.number: counted.picture for counted, _ in confirmed}
 
     @lru_cache(maxsize=4)  # the cells of one picture follow each other
@@ -80,7 +81,10 @@ def _entries(
 
     def cut(number: int, square: Box) -> bytes:
         x0, y0, x1, y1 = square
-        return encode(np.ascontiguousarray(decoded(number)[y0:y1, x0:x1]))
+        part = decoded(number)[y0:y1, x0:x1]
+        if not part.size:
+            raise LabError("the cell was moved off its picture")
+        return encode(np.ascontiguousarray(part))
 
     for counted, cell in confirmed:
         number, square = counted.picture.number, outer_square(cell.box, counted.answer.width, counted.answer.height)
@@ -88,6 +92,7 @@ def _entries(
         told = nucleus or _middle(cell.box)
         box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
         group = f"{slide.id}/{number}"
+        split = known.get(group, "train") if base else None
         yield Entry(f"{group}/{cell.id}.png", str(cell.label), split, group, box), partial(cut, number, square)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -135,6 +134,7 @@ def _checked(slide: str, told: dict[str, Any]) -> Slide:
     pictures = tuple(SlidePicture(**picture) for picture in told["pictures"])
     texts = (told["name"], told["run"], told["created"])
     texts += tuple(text for picture in pictures for text in (picture.file, picture.stored, picture.reason))
+    datetime.fromisoformat(told["created"])  # ValueError: pages sort and tell by it
     numbers = (told["version"], *(number for picture in pictures for number in (picture.number, picture.bytes)))
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
         raise TypeError("a text or a number is none")
@@ -158,7 +158,8 @@ def listed() -> tuple[list[Slide], list[str]]:
         try:
             good.append(read_slide(path.name))
         except LabError as error:
-            damaged.append(str(error))
+            if path.exists():  # not deleted meanwhile
+                damaged.append(f"{error}. If nothing in it is needed, delete {path}")
     return good, damaged
 
 
@@ -173,7 +174,7 @@ def create(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     final = workspace.slide_dir(slide)
     with _told("the slide can't be kept"):
-        workspace.sweep_unfinished(final.parent) if final.parent.exists() else None
+        workspace.sweep_unfinished(final.parent)
         with workspace.new_folder(final) as folder:
             (folder / "pictures").mkdir()
             pictures = _take_in(folder / "pictures", (), handed, progress)
@@ -244,7 +245,7 @@ def remove(slide: str) -> None:
     """Deletes a slide, its pictures and all that was said of them, also one that can't be read."""
     folder = workspace.slide_dir(slide)
     with _told("the slide can't be deleted"), _locked(slide):
-        shutil.rmtree(folder)
+        workspace.discard(folder)  # at once: another window may be writing answers into it
 
 
 def tidy_name(name: str) -> str:
