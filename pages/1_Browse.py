@@ -1,5 +1,7 @@
 """Browse: look at a dataset's cells, what stands out in it, its counts and its map; import new pictures."""
 
+import re
+
 import streamlit as st
 
 from bloodcell_core.data.views import VIEWS
@@ -54,7 +56,7 @@ except LabError as error:
     st.stop()
 browse.head(data, audit)
 picked = shell.address("picture")
-row = int(picked) if picked and picked.isdecimal() and int(picked) in data.pictures.index else None
+row = int(picked) if picked and re.fullmatch(r"[0-9]{1,9}", picked) and int(picked) in data.pictures.index else None
 if section in ("pictures", "map"):
     middle, drawer = shell.sides([5, 2], "browse", "medium")
     with middle:

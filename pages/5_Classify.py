@@ -4,7 +4,17 @@ import streamlit as st
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
-from ui import adaptation, classify, classify_count, classify_detail, classify_slide, classify_start, lab, shell
+from ui import (
+    adaptation,
+    classify,
+    classify_answers,
+    classify_count,
+    classify_detail,
+    classify_slide,
+    classify_start,
+    lab,
+    shell,
+)
 
 VIEWS = {"fields": "Fields", "cells": "Cells"}
 OWN = "own"
@@ -30,8 +40,7 @@ except LabError as error:
     shell.show_error(str(error))
     st.stop()
 adaptation.cards(slide.id if slide else None)
-if slide is None:
-    classify_start.start(chosen.run.name)
+if not classify_start.start_or(slide, chosen.run.name):
     st.stop()
 
 
@@ -39,9 +48,10 @@ if slide is None:
 def opened_slide(slide_id: str) -> None:
     try:
         slide = slides.read_slide(slide_id)
-        pictures = classify_slide.completed(slide, chosen)
+        pictures = classify_answers.completed(slide, chosen)
     except (LabError, OSError) as error:
         shell.show_error(str(error))
+        classify_start.way_back()
         return
     st.session_state[classify_slide.SEEN] = slide
     classify_slide.head(slide, chosen.run)

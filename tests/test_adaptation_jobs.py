@@ -13,7 +13,7 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.cells import Box
 from bloodcell_core.data.dataset import Dataset, names, unused_name
 from bloodcell_core.data.importing import make_demo
-from bloodcell_core.inference import adaptation, slides
+from bloodcell_core.inference import adaptation, adaptation_jobs, slides
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes, start, work
 from bloodcell_core.inference.answers import CellAnswer
 from bloodcell_core.inference.corrections import Correction, cell_id
@@ -22,7 +22,7 @@ from bloodcell_core.inference.slide_cells import counted_pictures
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from tests.conftest import encoded, random_picture
-from tests.training_fixtures import wait_for
+from tests.training_fixtures import Killed, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -65,6 +65,7 @@ def test_a_run_is_adapted_to_a_slide_s_cells_by_a_process_of_its_own(done: Run):
     assert status["state"] == "done", (status, (job.folder / "worker.log").read_text())
     made = Run(status["run"])
     facts = (made.summary() or {})["adaptation"]
+    assert "of 48 cells" in facts["compared"]["verdict"], "a picture is what a cell was cut from"
     assert (facts["from"], facts["cells"], facts["photos"], facts["folds"]) == (done.name, 48, 12, 5)
     assert (status["done"], status["total"]) == (180, 180)
     assert made.config.data == "my-slide-cells"
@@ -126,6 +127,19 @@ def test_a_worker_that_is_gone_and_files_that_are_damaged_are_told(done: Run, he
     good, damaged = AdaptationJob.readable()
     assert good == []
     assert "request.json is damaged" in damaged[0]
+
+
+def test_a_job_that_is_killed_before_its_dataset_is_made_claims_none(done: Run, here: None, monkeypatch):
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    job = start(done, labelled_slide(done, pictures=1))
+    monkeypatch.setattr(adaptation_jobs, "send_to_dataset", killed)
+    with pytest.raises(Killed):
+        work(job)
+    make_demo("my-slide-cells", per_class=12, seed=21)  # somebody else's, of the same slide
+    job.dismiss()
+    assert "my-slide-cells" in names()
 
 
 def test_cells_of_another_run_s_classes_are_left_out(done: Run):

@@ -7,6 +7,8 @@ import io
 import json
 import re
 import zipfile
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,15 +17,18 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.demo import draw_field, draw_picture
-from bloodcell_core.data.pictures import encode
+from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.views import view_of_square
+from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.corrections import Correction
-from bloodcell_core.inference.slide_cells import CountedPicture
+from bloodcell_core.inference.slide_answers import SlideAnswers
+from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures, csv_of
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
-from tests.training_fixtures import trained
-from ui import classify_slide, classify_start
+from tests.training_fixtures import tiny, trained
+from ui import classify_answers, classify_detail, classify_slide, classify_start
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -129,6 +134,21 @@ def test_a_zip_is_unpacked_in_memory_and_its_parts_have_rows(run, lab_home):
     assert [picture.file for picture in slide.pictures] == ["my cells.zip/in/a.png", "my cells.zip/notes.txt"]
     assert slide.name == "my cells"
     assert {path.name for path in (lab_home / "slides").iterdir()} == {slide.id}, "the zip itself is not kept"
+
+
+def test_zips_of_one_name_are_each_read(run):
+    def zipped(name: str, content: bytes) -> tuple[str, bytes, str]:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(name, content)
+        return ("Cells.zip" if name == "a.png" else "cells.zip", packed.getvalue(), "application/zip")
+
+    app = draw()
+    app.file_uploader[0].set_value([zipped("a.png", cell(1)), zipped("b.png", cell(2))])
+    ran(app)
+    slide = only_slide()
+    assert [picture.file for picture in slide.pictures] == ["Cells.zip/a.png", "cells.zip/b.png"]
+    assert [slide.read(picture) for picture in slide.pictures] == [cell(1), cell(2)]
 
 
 @pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04broken"])
@@ -293,6 +313,76 @@ def test_a_picture_taken_away_by_hand_costs_its_own_place(slide):
     assert "cells counted" in words(app)
 
 
+@pytest.mark.parametrize("picture", ["²", "x", "9" * 5000, "-1"])
+def test_an_address_of_no_picture_opens_the_first(picture, slide):
+    assert "Field 1 of 2" in words(draw(slide=slide.id, picture=picture))
+
+
+def test_a_class_of_another_run_can_be_seen_and_taken_back(slide):
+    draw(slide=slide.id)
+    run = Run(slide.run)
+    counted = counted_pictures(slide, SlideAnswers(slide, run.name), 0.0)[1]
+    slides.correct(slide, [Correction(2, "label", counted.cells[0].id, "blast", counted.cells[0].box)])
+    app = draw(slide=slide.id, view="cells")
+    assert "1 of classes that this run doesn't know" in words(app)
+    (classes,) = [group for group in app.pills if group.label == "Class by hand"]
+    assert classes.value == "blast"
+    classes.set_value(None)
+    ran(app)
+    assert slides.read_slide(slide.id).corrections[-1].do == "unlabel"
+
+
+def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypatch):
+    seen = []
+    network = SimpleNamespace(heat_map=lambda pixels: seen.append(pixels) or np.zeros(pixels.shape[:2]))
+    monkeypatch.setattr(classify_detail, "explainer", lambda member: network)
+    config = tiny(view="cell", colours="balanced")
+    run = SimpleNamespace(members=[SimpleNamespace(config=config)], config=config)
+    nearest = SimpleNamespace(like=lambda run, data, pixels, count: seen.append(pixels) or [])
+    monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
+    box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
+    classify_detail._heat("", "balanced", slide.id, slide.pictures[0].stored, box, run, slide, counted)
+    classify_detail._alike(slide, counted, SimpleNamespace(box=box), run)
+    wanted = view_of_square(decode_rgb(field()), box, config.size, config.crop)
+    assert len(seen) == 2
+    for pixels in seen:
+        np.testing.assert_array_equal(pixels, wanted)
+
+
+def test_progress_goes_on_where_another_session_has_come(run, monkeypatch):
+    """Who loads the page anew while many pictures are answered sees how many of all are."""
+    slide = slides.create("Many", run.name, [(f"{place}.png", partial(cell, place)) for place in range(20)])
+    draw(slide=slide.id)
+    (file,) = (slide.folder / "answers").glob("*.jsonl")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:8]))
+    told = []
+    bar = SimpleNamespace(progress=lambda share, text: told.append((share, text)))
+    monkeypatch.setattr(classify_answers.st, "progress", lambda share, text: told.append((share, text)) or bar)
+    app = draw(slide=slide.id, threshold="0")
+    assert told[0] == (8 / 20, "8 of 20 pictures classified")
+    assert told[-1] == (1.0, "20 of 20 pictures classified")
+    assert "20 cells counted" in words(app)
+
+
+def test_what_the_page_began_with_is_out_of_sight_while_a_slide_is_open(slide):
+    def shown(app: AppTest) -> list[str]:
+        styles = "".join(element.proto.body for element in app.get("html"))
+        return re.findall(r"\.st-key-classify_start \{ display: (\w+)", styles)
+
+    assert shown(draw()) == ["flex"]
+    assert shown(draw(slide=slide.id)) == ["none"]
+
+
+def test_answers_that_cannot_be_kept_are_told_with_a_way_back(slide, monkeypatch):
+    def refused(*_: object) -> None:
+        raise LabError("the answers can't be kept: No space left on device")
+
+    monkeypatch.setattr(classify_answers, "answer_missing", refused)
+    app = draw(slide=slide.id)
+    assert "can't be kept" in app.error[0].value
+    assert "All slides" in [link.proto.label for link in app.get("page_link")]
+
+
 def test_a_disk_that_is_full_is_told(slide, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -324,9 +414,6 @@ def plain(grey: int) -> np.ndarray:
 
 
 def test_the_table_that_is_taken_away_holds_every_cell(slide):
-    from bloodcell_core.inference.slide_answers import SlideAnswers
-    from bloodcell_core.inference.slide_cells import counted_pictures, csv_of
-
     draw(slide=slide.id)
     run = Run(slide.run)
     pictures = counted_pictures(slide, SlideAnswers(slide, run.name), 0.5)

@@ -55,6 +55,14 @@ def test_an_address_that_means_nothing_is_passed_over(page, done):
     assert not app.error
 
 
+@pytest.mark.parametrize("picture", ["9" * 5000, "²", "٣"])
+def test_an_address_of_no_picture_opens_none_and_a_photo_s_name_stays_text(picture, done):
+    app = draw("pages/1_Browse.py", picture=picture, family="![x](https://example.org/x.png)")
+    assert "Click a picture to see it at full size." in words(app)
+    (photo,) = [button.label for button in app.button if button.label.startswith("Photo")]
+    assert photo.startswith(r"Photo !\[x\](")
+
+
 @EVERY_PAGE
 def test_a_damaged_run_is_told_and_the_others_are_shown(page, done):
     broken = workspace.run_dir("20200101-000000-basic_cnn-dead")

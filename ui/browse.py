@@ -46,7 +46,7 @@ def head(data: Dataset, audit: Audit) -> None:
             honest = f"{origin}. Honest figures count photos, not copies.{own}"
             st.badge(f"{facts['photos']:,} source photos", color="violet", help=honest)
         else:
-            st.badge("source photos not known", color="gray", help=facts["photos_unknown_because"] or "")
+            st.badge("source photos not known", color="gray", help=shell.plain(facts["photos_unknown_because"] or ""))
         st.badge(f"{len(facts['classes'])} classes", color="violet")
         if facts["unreadable"]:
             st.badge(f"{facts['unreadable']} unreadable", color="red")
@@ -74,7 +74,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
             format_func=lambda name: "All pictures" if name == "all" else found[name].title,
         )  # fmt: skip
         family = shell.address("family")
-        if family and st.button(f"Photo {family}", icon=":material/close:", help="Show all photos again"):
+        if family and st.button(f"Photo {shell.plain(family)}", icon=":material/close:", help="Show all photos again"):
             shell.set_address(family=None, page=None)
             st.rerun()
     chosen = data.pictures

@@ -68,12 +68,11 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
 
 def usual_threshold(run: Run) -> tuple[float, str]:
     """The run's own review threshold, and in words where it comes from."""
-    file = run.folder / "predictions.parquet"
-    return _usual_threshold(str(file), file.stat().st_mtime_ns if file.exists() else 0, run)
+    return _usual_threshold(str(run.folder), lab.predictions_changed(run), run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _usual_threshold(file: str, changed: int, _run: Run) -> tuple[float, str]:
+def _usual_threshold(folder: str, changed: int, _run: Run) -> tuple[float, str]:
     return review_threshold(lab.predictions(_run), _run.classes)
 
 

@@ -44,10 +44,9 @@ def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) ->
     """The differential count, and how many cells a person gave a class that this run doesn't know."""
     run = chosen.run
     count, by_hand, elsewhere = counts_of(pictures, run.classes)
-    changed = (run.folder / "predictions.parquet").stat().st_mtime_ns
     told = _differential(
-        str(workspace.home()), run.name, changed, chosen.threshold, (tuple(count.named.items()), *count[1:]),
-        tuple(by_hand.items()), run, count,
+        str(workspace.home()), run.name, lab.predictions_changed(run), chosen.threshold,
+        (tuple(count.named.items()), *count[1:]), tuple(by_hand.items()), run, count,
     )  # fmt: skip
     return told, elsewhere
 

@@ -10,11 +10,13 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core import workspace
+from bloodcell_core.cells import Box
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from ui import charts, classify_pictures, classify_slide, lab, shell
+from ui.classify_answers import as_seen
 from ui.neighbours import finder
 from ui.review_cards import explainer
 from ui.theme import pretty
@@ -62,11 +64,11 @@ def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool)
                 charts.probability_bars(cell.answer.probabilities, classes=run.classes, bold=bold)
             if not editor:
                 number = counted.picture.number
-                _class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))
+                class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))
         shown = _with_heat(slide, counted, cell, run, pixels) if "heat" in why and cell.answer else pixels
         picture.image(shown, width="stretch", alt=f"{classify_pictures.name_of(cell)}, as the network is shown it")
         if "alike" in why and cell.answer:
-            _alike(run, pixels)
+            _alike(slide, counted, cell, run)
 
 
 def _say(cell: CountedCell) -> None:
@@ -78,8 +80,11 @@ def _say(cell: CountedCell) -> None:
         st.caption(f"{cell.reason[:1].upper()}{shell.plain(cell.reason[1:])}.")
 
 
-def _class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[Any], None]) -> None:
+def class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[Any], None]) -> None:
+    """Draws the classes to give the cell one; `apply` hears what a person picks, and gives up."""
     now = NOT_A_CELL if cell.state == "removed" else (cell.label if cell.state == "confirmed" else None)
+    offered = [*classes, NOT_A_CELL]
+    offered += [now] if now and now not in offered else []  # a class of another run, which can be taken back
     key = f"classify_label_{cell.id}_{now}"
 
     def changed() -> None:
@@ -94,8 +99,9 @@ def _class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[A
             apply({"do": "unlabel", "cell": cell.id})
 
     st.pills(
-        "Class by hand", [*classes, NOT_A_CELL], default=now, format_func=pretty, key=key, on_change=changed
-    )
+        "Class by hand", offered, default=now, format_func=lambda name: shell.plain(pretty(name)), key=key,
+        on_change=changed,
+    )  # fmt: skip
 
 
 # Why
@@ -104,7 +110,7 @@ def _class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[A
 def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run, pixels: np.ndarray) -> np.ndarray:
     """The cell with what speaks for the network's answer laid over it; of an ensemble the mean of its maps."""
     try:
-        heat = _heat(str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, run, pixels)
+        heat = _heat(str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, run, slide, counted)
     except LabError as error:
         st.caption(shell.plain(str(error)))
         return pixels
@@ -116,18 +122,18 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
 
 @st.cache_data(max_entries=64, show_spinner="Looking where the network looks …")
 def _heat(
-    home: str, run: str, slide: str, stored: str, box: tuple[int, ...], _run: Run, _pixels: np.ndarray
+    home: str, run: str, slide: str, stored: str, box: Box, _run: Run, _slide: Slide, _counted: CountedPicture
 ) -> np.ndarray:
-    from bloodcell_core.data.views import resize
-
-    maps = [explainer(member).heat_map(resize(_pixels, member.config.size)) for member in _run.members]
+    picture = classify_slide.whole(_slide, _counted.picture)
+    maps = [explainer(member).heat_map(as_seen(picture, box, member.config)) for member in _run.members]
     size = max(len(heat) for heat in maps)
     return np.mean([cv2.resize(heat, (size, size)) for heat in maps], axis=0)
 
 
-def _alike(run: Run, pixels: np.ndarray) -> None:
+def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -> None:
     try:
         data = lab.dataset(run.config.data)
+        pixels = as_seen(classify_slide.whole(slide, counted.picture), cell.box, run.members[0].config)
         with st.spinner("Looking the training cells through …"):
             rows = finder().like(run, data, pixels, ALIKE)
     except LabError as error:

@@ -1,4 +1,4 @@
-"""One slide on the Classify page: its answers are completed, shown as fields or rows, and corrected."""
+"""One slide on the Classify page: shown as fields or rows, and corrected."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.corrections import Correction, is_box
 from bloodcell_core.inference.fields import square_around
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
-from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all, counted_pictures
+from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from ui import classify, classify_pictures, classify_start, gallery, shell
@@ -26,30 +25,12 @@ from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
 
 SHOWN_SIDE = 1600  # pixels of a field's longer side on the page
-MANY = 8  # pictures from which on a bar tells how far it is
 ROWS, FIELDS = 25, 24  # a page
 ROW_PX, FILM_PX = 96, 84
 SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
 TOLD = "classify_told"  # session: a slide's id, and what its last change met with
 CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
 _drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in memory at its full size, to be drawn
-
-
-def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
-    """The slide's pictures as they count, after the network has answered what was missing; with progress for many."""
-    answers = SlideAnswers(slide, kept_as(chosen.run), chosen.average_turns)
-    waiting = len(unanswered(slide, answers))
-    if waiting or unanswered_squares(slide, answers):
-        bar = st.progress(0.0, f"{waiting:,} pictures …") if waiting > MANY else None
-
-        def tell(done: int, total: int) -> None:
-            if bar and (done % MANY == 0 or done == total):
-                bar.progress(done / total, f"{done:,} of {total:,} pictures classified")
-
-        answer_missing(slide, answers, classify.predictor(chosen), tell)
-        if bar:
-            bar.empty()
-    return counted_pictures(slide, answers, chosen.threshold)
 
 
 def view_of(counted: CountedPicture) -> str:
@@ -183,7 +164,7 @@ def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[s
     """Draws the fields' film strip and the one that the address names, to be corrected; returns that one."""
     numbers = [counted.picture.number for counted in pictures]
     asked = shell.address("picture")
-    place = numbers.index(int(asked)) if asked and asked.isdigit() and int(asked) in numbers else 0
+    place = next((place for place, number in enumerate(numbers) if str(number) == asked), 0)
     counted = pictures[place]
     if len(pictures) > 1:
         _film(slide, pictures, place)
@@ -337,6 +318,12 @@ def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) 
         return _small(slide.id, counted.picture.stored, box, px, slide, counted.picture)
     except LabError:  # a file that was taken away by hand costs its own thumbnail
         return ""
+
+
+def whole(slide: Slide, picture: SlidePicture) -> np.ndarray:
+    """A picture at its full size, uint8 H×W×3; LabError where it can't be read. Not kept: let go of it soon."""
+    with _drawing:
+        return decode_rgb(slide.read(picture))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

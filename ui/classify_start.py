@@ -26,12 +26,34 @@ MANY = 16  # pictures from which on a bar tells how far storing them is
 MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
 # what is above 500 MB as "1GB".
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
+START = "classify_start"  # key of all that is drawn here
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 MADE = "classify_made"  # session: the slide that was stored last, until it is open
 
 
-def start(run: str) -> None:
-    """Draws the drop zone, examples, and the slides there are. Opens the slide that a person makes or picks."""
+def start_or(slide: Slide | None, run: str) -> bool:
+    """Draws what the page begins with where no slide is open; whether one is.
+
+    Where one is, what was drawn before it is taken out of sight at once: it would stand there, greyed, until the
+    network has answered, which can take minutes.
+    """
+    st.html(f"<style>.st-key-{START} {{ display: {'none' if slide else 'flex'}; }}</style>")
+    if slide is None:
+        with st.container(key=START):
+            _start(run)
+    return slide is not None
+
+
+def way_back(help: str | None = None) -> None:
+    """Draws the link to where a slide is chosen; unlike a button it is heard while the network is at work."""
+    query = {"run": run} if (run := shell.address("run")) else {}
+    st.page_link(
+        "pages/5_Classify.py", label="All slides", icon=":material/arrow_back:", query_params=query, help=help
+    )
+
+
+def _start(run: str) -> None:
+    """The drop zone, examples, and the slides there are. Opens the slide that a person makes or picks."""
     if made := classify.spot(MADE).pop("slide", None):
         open_slide(made)  # a second click ended the run that had stored it
     uploads = drop_zone()
@@ -120,6 +142,7 @@ class _opened:
     def __init__(self, uploads: Sequence[Any]):
         self._uploads = uploads
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._zips = 0
 
     def __enter__(self) -> Iterator[Handed]:
         return self._files()
@@ -142,8 +165,10 @@ class _opened:
             parent = workspace.slides_dir()
             parent.mkdir(parents=True, exist_ok=True)
             self._folder = tempfile.TemporaryDirectory(dir=parent, prefix=".zip.")
-        path = Path(self._folder.name, workspace.slug(PurePosixPath(upload.name).stem) + ".zip")
-        with open(path, "wb") as file:
+        # Numbered: several zips may have one name, and all are read only after the last of them is written.
+        self._zips += 1
+        path = Path(self._folder.name, f"{self._zips}.zip")
+        with open(path, "xb") as file:
             upload.seek(0)
             while part := upload.read(2**20):
                 file.write(part)

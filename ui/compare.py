@@ -119,16 +119,11 @@ def _columns() -> dict[str, Any]:
 
 def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
     """The test predictions of runs, their classes merged into granulocytes and the rest if asked."""
-    return [_side(str(run.folder), _stamp(run), merge, run) for run in runs]
+    return [_side(str(run.folder), lab.predictions_changed(run), merge, run) for run in runs]
 
 
 def can_merge(runs: Sequence[Run]) -> bool:
     return all(granulocytes(run.classes) for run in runs)
-
-
-def _stamp(run: Run) -> int:
-    file = run.folder / "predictions.parquet"
-    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

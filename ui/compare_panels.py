@@ -86,7 +86,11 @@ def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
 
 
 def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None:
-    name = shell.bound_selectbox("Class", _classes(sides), "class", format_func=pretty, width=320)
+    shared = _classes(sides)
+    if not shared:
+        st.caption("These runs have no class in common.")
+        return
+    name = shell.bound_selectbox("Class", shared, "class", format_func=pretty, width=320)
     curves, areas = {}, {}
     for side in sides:
         curve = figures.class_curve((side.table.label == name).to_numpy(), side.table[f"p_{name}"].to_numpy(), kind)

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
+from bloodcell_core.errors import LabError
 from bloodcell_core.training.estimate import seen_before
 from ui import lab, shell
 
@@ -29,12 +31,13 @@ def time_estimate(config: TrainConfig) -> None:
             return
     if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):
         with st.spinner("Measuring a few steps …"):
-            told, problem = _measured(json.dumps(config.to_json()), str(workspace.home()))
-        if told:
-            st.caption(f"About **{_words(round(told['seconds']))}**: {told['steps']:,} steps of "
-                       f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
-        else:
-            shell.show_error(problem)
+            try:
+                told = _measured(json.dumps(config.to_json()), str(workspace.home()))
+            except LabError as error:
+                shell.show_error(str(error))
+                return
+        st.caption(f"About **{_words(round(told['seconds']))}**: {told['steps']:,} steps of "
+                   f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
 
 
 def _words(seconds: int) -> str:
@@ -44,8 +47,8 @@ def _words(seconds: int) -> str:
 
 
 @st.cache_data(max_entries=64, ttl=600, show_spinner=False)
-def _measured(settings: str, home: str) -> tuple[dict[str, float] | None, str]:
-    """What `train --estimate` says: torch stays out of the server."""
+def _measured(settings: str, home: str) -> dict[str, Any]:
+    """What `train --estimate` says: torch stays out of the server. LabError, which isn't kept, where it fails."""
     flags = [f"--set={name}={value}" for name, value in json.loads(settings).items() if value is not None]
     try:
         done = subprocess.run(
@@ -53,5 +56,10 @@ def _measured(settings: str, home: str) -> tuple[dict[str, float] | None, str]:
             capture_output=True, text=True, timeout=PATIENCE, env=os.environ | {"BLOODCELL_HOME": home},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return None, f"a few steps took more than {PATIENCE:.0f} s: the machine is busy or the network too large"
-    return (json.loads(done.stdout), "") if done.returncode == 0 else (None, done.stderr.strip().splitlines()[-1])
+        words = f"a few steps took more than {PATIENCE:.0f} s: the machine is busy or the network too large"
+        raise LabError(words) from None
+    if done.returncode:
+        ended = f"the measurement ended without a word (code {done.returncode}): the memory may be full"
+        raise LabError((done.stderr.strip().splitlines() or [ended])[-1])
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told

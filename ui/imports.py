@@ -74,7 +74,7 @@ def import_cards() -> None:
 
 def _card(job: ImportJob, status: dict[str, Any]) -> None:
     options = job.request["options"]
-    what = options.get("name") or options.get("download") or options.get("source", "").rsplit("/", 1)[-1]
+    what = options.get("name") or options.get("download") or options.get("source", "").rstrip("/").rsplit("/", 1)[-1]
     with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"import_{job.name}"):
         if job_cards.progress(job, status, plain(what)):
             return

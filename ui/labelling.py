@@ -79,7 +79,7 @@ def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[st
     members = {key: [one for one in cells if key == ALL or classes[int(key[1:])] == one.guess] for key in kinds}
     shown = shell.bound_segmented(
         "Called", [key for key in kinds if members[key]], "called", default=ALL, label_visibility="collapsed",
-        format_func=lambda key: f"{kinds[key]} {_labelled(members[key]):,}/{len(members[key]):,}",
+        format_func=lambda key: f"{shell.plain(kinds[key])} {_labelled(members[key]):,}/{len(members[key]):,}",
         help="Cells by what the network calls them, whether or not it is sure: labelled, of all.",
     )  # fmt: skip
     above, below = st.container(), st.container()
@@ -112,7 +112,7 @@ def _labelled(cells: Sequence[Called]) -> int:
 def apply(act: Act, classes: Sequence[str]) -> None:
     """Does what a person did to a tile: its cell is told as `picture/cell`."""
     number, _, cell = str(act.get("cell", "")).partition("/")
-    classify_slide.change({**act, "cell": cell}, int(number) if number.isdigit() else 0, classes)
+    classify_slide.change({**act, "cell": cell}, int(number) if number.isdecimal() else 0, classes)
 
 
 def _classes(classes: Sequence[str]) -> list[dict[str, str]]:

@@ -182,6 +182,10 @@ def nothing_left(review: Review, standing: Standing) -> None:
                 st.rerun()
             mine = next((step for step in standing.steps if step[0].by == review.by), None)
             if mine and st.button("Undo the last verdict", icon=":material/undo:", shortcut="Backspace"):
-                _undo(review, {"of": mine[0].token, "token": f"last-{mine[0].id}"})
+                try:
+                    _undo(review, {"of": mine[0].token, "token": f"last-{mine[0].id}"})
+                except LabError as error:  # it was taken back in another window since
+                    shell.show_error(str(error))
+                    return
                 st.rerun()
         st.space("xsmall")

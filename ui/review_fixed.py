@@ -40,7 +40,7 @@ def fixed_part(review: Review) -> None:
             format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,
         )  # fmt: skip
     try:
-        stamps = tuple((runs[name].folder / "predictions.parquet").stat().st_mtime_ns for name in (before, after))
+        stamps = tuple(lab.predictions_changed(runs[name]) for name in (before, after))
         change = _change(before, after, labels, stamps)
     except LabError as error:
         shell.show_error(str(error))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core.labels.verdicts import Standing, events, undo
+from bloodcell_core.errors import LabError
+from bloodcell_core.labels.verdicts import Event, Standing, events, undo
 from bloodcell_core.review.queue import family
 from ui import gallery, lab, shell
 from ui.review import Review, told
@@ -82,5 +83,13 @@ def _history(review: Review, picture: pd.Series) -> None:
             note = f" · {shell.plain(each.note)}" if each.note and each.undoes is None else ""
             st.markdown(f"{each.at:%Y-%m-%d %H:%M} UTC · **{shell.plain(each.by)}** · {struck}{note}")
             if each.counts and st.button("Take back", key=f"take_back_{each.id}"):
-                undo([each.id], by=review.by, token=f"history-{each.id}")
-                shell.draw_again()
+                _take_back(review, each)
+
+
+def _take_back(review: Review, event: Event) -> None:
+    try:
+        undo([event.id], by=review.by, token=f"history-{event.id}")
+    except LabError as error:  # another person has taken it back since, or the database is gone
+        shell.show_error(str(error))
+        return
+    shell.draw_again()

@@ -67,7 +67,7 @@ def _result(run: Run) -> None:
     test = summary["test"]
     photos = f", {test['photos']:,} photos" if test["photos"] is not None else ""
     limits = test["intervals"]["accuracy"]
-    best = "" if run.is_ensemble else f"best epoch {summary['best_epoch']} · "
+    best = f"best epoch {summary['best_epoch']} · " if summary["best_epoch"] else ""  # where epochs were compared
     interval = f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "not known"
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "

@@ -45,7 +45,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train."""
     for name in FLAGGED:
         spec = config.fields()[name]
-        default = "" if spec.default in (None,) or name in ("data", "model") else f" Default: {spec.default}."
+        default = "" if spec.default is None or name in ("data", "model") else f" Default: {spec.default}."
         parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
     add_set_flag(parser)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")

@@ -87,7 +87,7 @@ def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
     """Prints what a run is and has found; `failure` is the exit code where it hasn't come to its end."""
     facts = run.describe()
     lines = [f"{run.name}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else "")]
-    epochs = "" if run.is_ensemble else f"epoch {facts['epoch']} of {facts['epochs']}, "
+    epochs = "" if run.is_ensemble or run.adapted else f"epoch {facts['epoch']} of {facts['epochs']}, "
     if named := title_words(run.notes):
         lines.append(f"  {named}")
     lines.append(

@@ -1,0 +1,59 @@
+"""Parts of pages by themselves: what they say where something is missing, or fails."""
+
+from __future__ import annotations
+
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bloodcell_core.errors import LabError
+from ui import compare_panels, estimates, review_more, run_cards
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the parts write on the page."""
+    words: list[str] = []
+    for module in (run_cards, compare_panels):
+        for kind in ("markdown", "caption"):
+            monkeypatch.setattr(module.st, kind, lambda text, **_: words.append(text))
+    return words
+
+
+def test_a_verdict_that_another_person_took_back_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undo(*_: Any, **__: Any) -> None:
+        raise LabError("event 3 was taken back before")
+
+    errors: list[str] = []
+    monkeypatch.setattr(review_more, "undo", undo)
+    monkeypatch.setattr(review_more.shell, "show_error", errors.append)
+    review_more._take_back(SimpleNamespace(by="me"), SimpleNamespace(id=3))  # type: ignore[arg-type]
+    assert errors == ["event 3 was taken back before"]
+
+
+def test_a_run_whose_epochs_were_not_compared_names_no_best_one(told: list[str]) -> None:
+    test = {"accuracy": 0.9, "intervals": {"accuracy": None}, "pictures": 48, "photos": 12}
+    summary = {"test": test, "best_epoch": None, "training_seconds": 60}
+    run_cards._result(SimpleNamespace(summary=lambda: summary, is_ensemble=False))  # type: ignore[arg-type]
+    assert "epoch" not in told[0]
+    summary["best_epoch"] = 3
+    run_cards._result(SimpleNamespace(summary=lambda: summary, is_ensemble=False))  # type: ignore[arg-type]
+    assert "best epoch 3" in told[1]
+
+
+def test_runs_without_a_class_in_common_have_no_curves_together(told: list[str]) -> None:
+    sides: Any = [SimpleNamespace(classes=["infected", "sound"]), SimpleNamespace(classes=["lymphocyte", "monocyte"])]
+    compare_panels._curves(sides, {}, "roc")
+    assert told == ["These runs have no class in common."]
+
+
+def test_a_measurement_that_fails_is_told_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [subprocess.CompletedProcess([], code, '{"seconds": 9}', words) for code, words in
+             ((2, "train: no room\n"), (-9, ""), (0, ""))]  # fmt: skip
+    monkeypatch.setattr(estimates.subprocess, "run", lambda *_, **__: ended.pop(0))
+    for words in ("train: no room", "ended without a word"):
+        with pytest.raises(LabError, match=words):
+            estimates._measured('{"seed": 987654}', "here")
+    assert estimates._measured('{"seed": 987654}', "here") == {"seconds": 9}

@@ -1,0 +1,68 @@
+"""The network's answers for a slide on the Classify page: what is missing is asked for, with progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import streamlit as st
+
+from bloodcell_core.cells import Box
+from bloodcell_core.config import TrainConfig
+from bloodcell_core.data.views import make_view, view_of_square
+from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
+from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
+from bloodcell_core.inference.slides import Progress, Slide
+from ui import classify, classify_start, shell
+
+MANY = 8  # pictures from which on a bar tells how far it is
+BEAT = 0.3  # seconds between two of its steps
+
+
+def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
+    """The slide's pictures as they count, after the network has answered what was missing; with progress for many."""
+    answers = SlideAnswers(slide, kept_as(chosen.run), chosen.average_turns)
+    waiting = len(unanswered(slide, answers))
+    if waiting:
+        with _progress(slide, waiting) as tell:
+            answer_missing(slide, answers, classify.predictor(chosen), tell)
+    elif unanswered_squares(slide, answers):
+        answer_missing(slide, answers, classify.predictor(chosen))
+    return counted_pictures(slide, answers, chosen.threshold)
+
+
+@contextmanager
+def _progress(slide: Slide, waiting: int) -> Iterator[Progress | None]:
+    """Draws how far the network is, of all the slide's pictures: who loads the page anew sees it go on, not begin."""
+    if waiting <= MANY:
+        with st.spinner(f"Classifying {shell.counted(waiting, 'picture')} …"):
+            yield None
+        return
+    total = sum(bool(picture.stored) for picture in slide.pictures)
+    place = st.empty()
+
+    def words(done: int) -> str:
+        return f"{done:,} of {total:,} pictures classified"
+
+    with place.container():
+        bar = st.progress((total - waiting) / total, words(total - waiting))
+        classify_start.way_back("What is classified by then is kept.")
+    last = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        nonlocal last
+        if done == of or time.monotonic() - last > BEAT:
+            last = time.monotonic()
+            bar.progress((total - of + done) / total, words(total - of + done))
+
+    yield tell
+    place.empty()
+
+
+def as_seen(picture: np.ndarray, box: Box, config: TrainConfig) -> np.ndarray:
+    """What a network with these settings is shown of the picture (uint8 H×W×3) for an answer at `box`."""
+    if config.view == "frame":
+        return make_view(picture, config.view, config.size, config.crop).pixels
+    return view_of_square(picture, box, config.size, config.crop)
