@@ -98,9 +98,7 @@ def test_fewer_photos_and_fewer_cells_give_wider_limits():
 def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_corrects_nothing():
     photos = np.array([[3.0, 0, 0, 0], [0, 90, 5, 5], [0, 0, 95, 5]])
     told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
-    assert any(
-        "eosinophil: how it is answered is known from 3 photos" in line for line in told["correction"]["warnings"]
-    )
+    assert [line for line in told["correction"]["warnings"] if line.endswith("wide for it: eosinophil (3)")]
     low, high = told["classes"]["eosinophil"]["corrected_interval"]
     assert low < 4 < high
     photos[0] = 0

@@ -207,6 +207,21 @@ def test_a_network_that_can_not_be_written_says_so(done: Run, tmp_path: Path, mo
     assert not list(tmp_path.glob("*.onnx"))
 
 
+@pytest.mark.parametrize("content", ['{"epochs": 3}', "no JSON", "[]"])
+def test_a_file_of_something_else_is_not_replaced_by_the_sidecar(done: Run, tmp_path: Path, content: str) -> None:
+    other = tmp_path / "out" / "results.json"
+    other.parent.mkdir()
+    other.write_text(content)
+    with pytest.raises(LabError, match=r"results\.json is there already and is of something else"):
+        export_onnx(done, other.with_name("results.onnx"))
+    assert [path.name for path in other.parent.iterdir()] == ["results.json"]
+    assert other.read_text() == content
+    workspace.write_json(other, {"format": "blood-cell-lab-onnx"})
+    export_onnx(done, other.with_name("results.onnx"))
+    other.write_text(content)  # its own by now, and damaged
+    assert read_sidecar(export_onnx(done, other.with_name("results.onnx")).file)["run"] == done.name
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -219,6 +234,8 @@ def test_a_network_that_can_not_be_written_says_so(done: Run, tmp_path: Path, mo
         (lambda facts: facts | {"classes": None}, "is damaged"),
         (lambda facts: facts | {"temperature": 0}, "is damaged"),
         (lambda facts: facts | {"members": []}, "is damaged"),
+        (lambda facts: facts | {"members": [{"input": "pictures", "temperature": 1.0}]}, "is damaged"),
+        (lambda facts: facts | {"inputs": [{"name": "pictures"}]}, "is damaged"),
         (lambda facts: {key: told for key, told in facts.items() if key != "inputs"}, "is damaged"),
     ],
 )

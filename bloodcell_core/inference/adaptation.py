@@ -237,10 +237,10 @@ def _out_of_fold(
 
 def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
     """What was gained, JSON-ready: before and after on the same cells, none of them seen by who answered."""
-    sides = [
+    as_it_was, adapted_one = (
         Side(name, own.dataset.name, own.dataset.content_hash, run.classes, table)
         for name, table in (("as it was", before), ("adapted", after))
-    ]
+    )
     return {
         "from": run.name,
         "cells": len(own.rows),
@@ -249,7 +249,7 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
         "folds": own.folds,
         "before": score(before, run.classes),
         "after": score(after, run.classes),
-        "compared": compare_sides(*sides, pictures="cells"),
+        "compared": compare_sides(as_it_was, adapted_one, pictures="cells"),
         "warnings": own.warnings,
         "cells_used": own.dataset.pictures.image_id[own.rows].tolist(),
     }

@@ -184,10 +184,11 @@ def _corrected(
     if lacking:
         told["warnings"].append(f"no correction: how {', '.join(lacking)} is answered was never seen")
         return None, None, told
-    told["warnings"] += [
-        f"{name}: how it is answered is known from {n:.0f} photos only, and the limits are wide for it"
-        for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS
-    ]  # fmt: skip
+    few = ", ".join(f"{name} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
+    if few:
+        told["warnings"].append(
+            f"how a class is answered is known from few photos only, and its limits are wide for it: {few}"
+        )
     matrix = confusion.counts / photos[:, None]
     if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
         told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")

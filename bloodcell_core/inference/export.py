@@ -26,7 +26,15 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.evaluation.run_likeness import likeness_of
-from bloodcell_core.inference.sidecar import describe, input_names, likeness_files, output_names, sidecar_of, view_of
+from bloodcell_core.inference.sidecar import (
+    check_free,
+    describe,
+    input_names,
+    likeness_files,
+    output_names,
+    sidecar_of,
+    view_of,
+)
 from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.runs import Run
 
@@ -60,15 +68,16 @@ def export_onnx(run: Run, file: Path, progress: Progress = lambda done, total: N
 
     Args:
         run: a trained run, or an ensemble.
-        file: must end in .onnx; what is there is replaced.
+        file: must end in .onnx; an exported run that is there is replaced.
         progress: hears (pictures checked, pictures in all).
 
     Raises:
-        LabError: where a package is missing, the network can't be written as ONNX, or ONNX Runtime's answers are not
-            those of PyTorch within `TOLERANCE`. Nothing is written then.
+        LabError: where the .json beside it is of something else, a package is missing, the network can't be written as
+            ONNX, or ONNX Runtime's answers are not those of PyTorch within `TOLERANCE`. Nothing is written then.
     """
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")
+    check_free(file)
     check_packages("onnx", "onnxscript", "onnxruntime")
     networks = _networks(run)
     inputs = input_names(run)

@@ -33,6 +33,19 @@ def sidecar_of(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
+def check_free(file: Path) -> None:
+    """LabError where a new exported file's sidecar would replace a file of something else: nobody asked for that."""
+    sidecar = sidecar_of(file)
+    if file.exists() or not sidecar.exists():  # an exported file's own is replaced, also where it is damaged
+        return
+    try:
+        told = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        told = None
+    if not (isinstance(told, dict) and told.get("format") == FORMAT):
+        raise LabError(f"{sidecar.name} is there already and is of something else: call the .onnx file otherwise")
+
+
 def likeness_files(file: Path, members: int) -> list[Path]:
     """Where what each member's training cells are like is kept, beside the exported file."""
     ends = [""] if members == 1 else [f"-{place}" for place in range(1, members + 1)]
@@ -180,8 +193,9 @@ def _is_whole(facts: dict[str, Any]) -> bool:
     """Whether all that predictions need is there and of the right kind."""
     try:
         numbers = [facts["temperature"], facts["review_threshold"], *(m["temperature"] for m in facts["members"])]
-        words = [facts["run"], *facts["classes"], *(m["input"] for m in facts["members"])]
-        known = {given["name"] for given in facts["inputs"]}
+        words = [facts["run"], *facts["classes"]]
+        words += [m[told] for m in facts["members"] for told in ("input", "logits", "features")]
+        known = {given["name"] for given in facts["inputs"] if type(given["size"]) is int}
         return (
             all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             and all(temperature > 0 for temperature in (numbers[0], *numbers[2:]))

@@ -45,9 +45,10 @@ STYLE = """
 .share u { position: absolute; top: 12%; height: 76%; border: 1px dashed var(--quiet); border-width: 0 1px; }
 td.number { text-align: right; white-space: nowrap; }
 h3 { font-size: .95rem; margin: 0 0 .1rem; break-after: avoid; }
-@media print { body { line-height: 1.4; } h2 { margin: .8rem 0 .2rem; } h3 { font-size: .85rem; }
-  .cells img { width: 46px; height: 46px; } .groups > div { padding-bottom: .25rem; } .scroll { margin: .3rem 0; }
-  table { overflow-wrap: break-word; } .files { break-inside: auto; font-size: 9.5px; line-height: 1.3; }
+@media print { body { line-height: 1.4; } h2 { margin: .8rem 0 .2rem; } h3 { font-size: .72rem; }
+  .groups { columns: 3; column-gap: 1rem; } .cells { gap: 3px; } .cells img { width: 37px; height: 37px; }
+  .groups > div { padding-bottom: .2rem; } .scroll { margin: .3rem 0; }
+  table { overflow-wrap: break-word; } .files { break-inside: auto; font-size: 8.5px; line-height: 1.25; }
   .files th, .files td { padding: .08rem .4rem; } .files tr { break-inside: avoid; }
   .files tr:first-child { break-after: avoid; } }
 """

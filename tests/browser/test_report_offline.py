@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from bloodcell_core import cli
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.demo import draw_field
+from bloodcell_core.data.pictures import encode
 from bloodcell_core.evaluation.document import write_report
 from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
+from bloodcell_core.inference.differential import Confusion, differential
+from bloodcell_core.inference.slide_report import Gathered, slide_report
 from bloodcell_core.labels.overlays import freeze, load
 from bloodcell_core.labels.verdicts import LABEL_WRONG, UNUSABLE, record
 from bloodcell_core.runs import Run
@@ -98,3 +106,30 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     assert row.first.get_by_role("cell").first.inner_text().startswith(f"{reviewed['reviewed']['accuracy']:.4f}")
     expect(page.get_by_role("heading", name="Figures", exact=True)).to_be_visible()
     assert fits(page)
+
+
+def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path: Path) -> None:
+    classes = ["basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte",
+               "neutrophil", "platelet"]  # fmt: skip
+    groups = [*((name, "ok") for name in classes), *((None, state) for state in ("unsure", "unlike"))]
+    cells = [
+        CellAnswer((20 * place, 20, 20 * place + 60, 80), state, label, dict.fromkeys(classes, 1 / 8), "")
+        for place, (label, state) in enumerate(groups)
+    ]
+    folder = "/data/slides/2026-11/patient-0031/"
+    answers = [Answer(f"{folder}field_{n:03}_40x_overview.tif", "ok", "", cells, FIELD, 320, 240) for n in range(24)]
+    picture = encode(draw_field(np.random.default_rng(1), ["neutrophil", "monocyte"], (320, 240)).pixels)
+    gathered = Gathered(classes)
+    for answer in answers:
+        gathered.add(answer, lambda: picture)
+    few_photos = Confusion(np.hstack([6 * np.eye(8) + 0.3, np.full((8, 1), 0.5)]), True)
+    told = differential(count(answers, classes), classes, few_photos) | {"threshold": 0.6}
+    test = {"accuracy": 0.9, "intervals": {"accuracy": [0.8, 0.95]}, "pictures": 2487, "photos": 71}
+    run: Any = SimpleNamespace(
+        name="20261128-085412-cell_net-f727", classes=classes, synthetic=False, summary=lambda: {"test": test},
+        config=SimpleNamespace(model="cell_net", view="cell", size=96, data="all-kinds"),
+    )  # fmt: skip
+    file = tmp_path / "slide.html"
+    file.write_text(slide_report("Patient 31, smear of 26 November", gathered, told, run), encoding="utf-8")
+    printed = alone(file).pdf(format="A4")
+    assert (printed.count(b"/Type /Page\n") or printed.count(b"/Type /Page ")) == 2
