@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,22 @@ from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
-from tests.training_fixtures import train_here
+from tests.training_fixtures import trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
 
+@pytest.fixture(scope="module")
+def own_original(module_home: Path) -> Path:
+    """Another microscope: 48 cells, drawn from another seed. Not to be written to."""
+    return make_demo("own", per_class=12, seed=21).folder
+
+
 @pytest.fixture
-def own(lab: Path) -> Dataset:
-    """Another microscope: 48 cells, drawn from another seed."""
-    return make_demo("own", per_class=12, seed=21)
+def own(lab: Path, own_original: Path) -> Dataset:
+    """That microscope's cells in the test's workspace."""
+    shutil.copytree(own_original, workspace.dataset_dir("own"))
+    return Dataset("own")
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +180,7 @@ def test_nothing_is_made_of_too_few_cells(done: Run) -> None:
 
 
 def test_ensembles_own_data_and_runs_without_weights_are_refused(done: Run, own: Dataset) -> None:
-    ensemble = create_ensemble([done, train_here(seed=4, epochs=1)])
+    ensemble = create_ensemble([done, trained(seed=4, epochs=1)])
     with pytest.raises(LabError, match="is an ensemble: adapt its members"):
         adapt(ensemble, own)
     with pytest.raises(LabError, match="was trained on 'demo': there is nothing to adapt to"):

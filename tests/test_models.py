@@ -146,7 +146,8 @@ def test_a_network_can_learn_sixteen_pictures_by_heart(model: str) -> None:
     network = build_network(model, 4, 32)
     pictures = random_pictures(16, 32)
     inputs, labels = to_input(pictures, CPU), torch.arange(16) % 4
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    # a deep network's weights run away from its batch statistics at the rate that suits the others
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-4 if model == "efficientnet_lite0" else 1e-3)
     for step in range(300):
         loss = nn.functional.cross_entropy(network(inputs), labels)
         optimizer.zero_grad()

@@ -4,6 +4,7 @@ Without Chromium they skip and say so; with BLOODCELL_REQUIRE_BROWSER set such a
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def app_server(tmp_path: Path) -> Iterator[Server]:
 def server(app_server: Server) -> str:
     """The address of the app, serving an empty workspace of its own."""
     return app_server.address
+
+
+@pytest.fixture
+def with_demo(lab_original: Path, tmp_path: Path) -> None:
+    """The server's workspace holds the dataset `demo`, small and without a run; for tests of something else, as
+    test_tour.py presses the button that draws one. Taken before `open_page`."""
+    shutil.copytree(lab_original / "datasets", tmp_path / "workspace" / "datasets")
 
 
 @pytest.fixture

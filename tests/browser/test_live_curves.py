@@ -6,6 +6,7 @@ import pytest
 from conftest import settled
 from playwright.sync_api import Page, expect
 
+pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
 
 EPOCHS = 1000
@@ -26,12 +27,8 @@ def marks(page: Page, plot: int = 0) -> list[str]:
     return page.locator(".st-key-curves svg").nth(plot).locator(".across text").all_text_contents()
 
 
-def test_the_curves_keep_their_zoom_and_their_nodes_while_a_run_goes_on(open_page):
-    page = open_page("Browse")
-    page.get_by_role("button", name="Make demo pictures").click()
-    expect(page.locator(".st-key-browse button").first).to_be_visible()
-    page.goto(page.url.split("/Browse")[0] + "/Train")
-    settled(page)
+def test_the_curves_keep_their_zoom_and_their_nodes_while_a_run_goes_on(with_demo, open_page):
+    page = open_page("Train")
     page.get_by_text("Advanced settings").click()
     for field, value in (("Epochs", str(EPOCHS)), ("Size", "32"), ("Pictures per epoch", "32")):
         page.get_by_role("spinbutton", name=field, exact=True).fill(value)

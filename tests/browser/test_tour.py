@@ -14,6 +14,7 @@ from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.views import make_view
 from tests.training_fixtures import wait_for
 
+pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
 
 EPOCHS = 12
@@ -128,12 +129,9 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     no_error(page)
 
 
-def test_stop_and_queue(open_page, tmp_path: Path):
+def test_stop_and_queue(with_demo, open_page):
     """Two runs on one device: the second waits; stopping the first lets it begin; both end."""
-    page = open_page("Browse")
-    page.get_by_role("button", name="Make demo pictures").click()
-    expect(page.locator(".st-key-browse button").first).to_be_visible()
-    go_to(page, "Train")
+    page = open_page("Train")
     train(page, 1000)
     expect(page.get_by_text("running", exact=True)).to_have_count(1)
     page.get_by_role("spinbutton", name="Epochs", exact=True).fill("2")
@@ -148,13 +146,9 @@ def test_stop_and_queue(open_page, tmp_path: Path):
     no_error(page)
 
 
-def test_a_run_that_cannot_start_says_why(open_page):
+def test_a_run_that_cannot_start_says_why(with_demo, open_page):
     """Pretrained weights that can't be had: one line with the remedies, and nothing is made."""
-    page = open_page("Browse")
-    page.get_by_role("button", name="Make demo pictures").click()
-    expect(page.locator(".st-key-browse button").first).to_be_visible()
-    page.goto(page.url.split("/Browse")[0] + "/Train?model=resnet18")
-    settled(page)
+    page = open_page("Train?model=resnet18")
     page.get_by_role("combobox", name=re.compile("First weights")).click()
     page.get_by_role("option", name="From a file").click()
     settled(page)
