@@ -40,6 +40,13 @@ def test_it_says_the_mean_of_its_members_at_its_temperature(ensemble, members):
     assert predicted.tolist() == [ensemble.classes[place] for place in mean.argmax(1)]
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0])
+def test_a_higher_temperature_is_less_sure(temperature):
+    found = mean_answer([[[0.9, 0.1]], [[0.7, 0.3]]], temperature)
+    odds = (0.8 / 0.2) ** (1 / temperature)
+    assert found == pytest.approx(np.array([[odds, 1]]) / (1 + odds))
+
+
 def test_its_figures_are_those_of_its_predictions_and_its_costs_the_sum(ensemble, members):
     summary, table = ensemble.summary(), ensemble.predictions().query("split == 'test'")
     assert summary["test"]["accuracy"] == pytest.approx((table.label == table.predicted).mean())

@@ -401,6 +401,16 @@ def test_a_difference_whose_middle_isnt_known_is_as_wide_as_what_moves() -> None
     assert np.ptp(known) < np.ptp(found) / 100, "with the middle known the same pair seems to differ for certain"
 
 
+def test_where_both_move_by_themselves_the_difference_moves_by_both_at_right_angles() -> None:
+    around = np.linspace(0, 2 * np.pi, 720, endpoint=False)  # both as much, and neither with the other
+    of_a, of_b, sizes = expit(2 + 0.02 * np.cos(around)), expit(2.5 + 0.03 * np.sin(around)), np.array([200])
+    a, b = expit(2.0), expit(2.5)
+    (low_a, high_a), (low_b, high_b) = share_interval(a, of_a, sizes), share_interval(b, of_b, sizes)
+    found = difference_interval(a, b, of_a, of_b, sizes, middle_known=False)
+    wanted = b - a - np.hypot(b - low_b, high_a - a), b - a + np.hypot(high_b - b, a - low_a)
+    assert found == pytest.approx(wanted, rel=0.02)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 2**32 - 1), st.floats(0.01, 0.999), st.floats(-1, 1), st.floats(0.01, 2), st.booleans()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from bloodcell_core import workspace
 from bloodcell_core.cells import Place
@@ -102,6 +103,52 @@ def test_few_photos_give_wide_limits_and_copies_don_t_count_as_photos():
     assert copied == pytest.approx(few)
     many = rng.normal(size=2000)
     assert limit_of(many, np.arange(2000), 0.02) == pytest.approx(np.quantile(many, 0.98), abs=0.15)
+
+
+def test_a_limit_is_the_prediction_limit_of_a_normal_distribution():
+    values = np.array([0.3, 1.1, -0.4, 2.0, 0.9])
+    reach = stats.t.ppf(0.98, 4) * np.sqrt(values.var(ddof=1) * (1 + 1 / 5))
+    assert limit_of(values, np.arange(5), 0.02) == pytest.approx(values.mean() + reach)
+
+
+def test_the_two_distances_share_the_rate_that_was_asked_for():
+    rng = np.random.default_rng(8)
+    training, held = cells(rng, 60), cells(rng, 20)
+    told = fit(training, labels(training), held, FOUND, rate=0.05)
+    raw = likeness._raw(told._ready, held.features, held.looks)
+    by_aim = [[limit_of(column, held.photos, aim * 0.05 / 2) for column in raw.T] for aim in likeness.AIMS]
+    assert told.facts["limits"] in by_aim
+
+
+def test_a_training_cell_itself_lies_at_hardly_any_distance():
+    rng = np.random.default_rng(8)
+    training = cells(rng, 60)
+    told = fit(training, labels(training), cells(rng, 20), FOUND)
+    nearest = likeness._raw(told._ready, training.features, training.looks)[:, 1]
+    assert np.exp(nearest.max()) < 0.05
+
+
+@pytest.mark.parametrize(("worst", "said"), [(0, "own features"), (1, "stain"), (2, "not to be named")])
+def test_the_reason_is_that_of_the_greatest_distance(worst: int, said: str):
+    rng = np.random.default_rng(8)
+    training = cells(rng, 60)
+    told = fit(training, labels(training), cells(rng, 20), FOUND)
+    distances, looks = np.full(3, 0.5), training.looks[0].copy()
+    distances[worst] = 2.0
+    looks[0] += 50
+    assert said in told.why(distances, looks)
+
+
+@pytest.mark.parametrize(("photos", "counts"), [(1, False), (2, True), (3, True)])
+def test_a_laboratory_has_a_say_from_two_photos_on(photos: int, counts: bool):
+    rng = np.random.default_rng(9)
+    raw = np.concatenate([rng.normal(size=(40, 2)), rng.normal(size=(photos, 2)) + 9])
+    names = np.arange(len(raw)).astype(str)
+    laboratories = np.repeat(["many", "few"], [40, photos])
+    limits = likeness._limits(raw, names, laboratories, 0.01, 0.02)
+    few = laboratories == "few"
+    wanted = [limit_of(column[few if counts else ~few], names[few if counts else ~few], 0.01) for column in raw.T]
+    assert limits == pytest.approx(wanted)
 
 
 @given(st.integers(2, 8), st.floats(0.005, 0.3), st.integers(0, 50))
