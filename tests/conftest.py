@@ -15,6 +15,19 @@ from PIL import Image
 
 from bloodcell_core import runs
 
+LONG = (
+    "browser/test_tour", "test_worker", "test_doc_commands", "browser/test_classify", "test_team", "test_cli",
+    "browser/test_review", "test_search", "test_export", "browser/test_hostile_uploads", "test_faults",
+)  # fmt: skip
+"""The files that take longest. Several processes begin with them, so that none is left with one when the others end.
+Those that open a browser, and wait for it, lie between those that don't."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the long files first; the order within a file stays."""
+    place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
 
 @pytest.fixture(autouse=True)
 def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -422,8 +422,10 @@ def test_the_best_starts_a_run_with_its_settings() -> None:
     with pytest.raises(LabError, match="has no finished trial yet"):
         study.best_config()
     search.work(study, say=quiet)
-    best = best_of(study.trials())
+    best, losses = best_of(study.trials()), {trial["val_loss"] for trial in study.trials() if trial["state"] == "done"}
     assert best is not None
+    assert len(losses) > 1, "any trial is the best, and nothing is shown"
+    assert best["val_loss"] == min(losses)
     run = jobs.create_run(study.best_config())
     assert run.config == replace(study.config, **best["settings"])
     worker.work(run, say=quiet)
