@@ -142,6 +142,11 @@ def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures
     assert all(answer.state in ("ok", "unsure", "unlike") for answer in answers)
     for verb in (["runs", "list"], ["runs", "show", made.name], ["evaluate", made.name]):
         assert main(verb) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["runs", "show", made.name]) == 0
+    told = capsys.readouterr().out
+    assert "cell view" in told or "frame view" in told
+    assert "epoch" not in told, "none of its own was counted"
     again = adapt(made, make_demo("third", per_class=12, seed=33), device="cpu")  # from an adapted one
     assert again.adapted is not None
     assert again.adapted["from"] == made.name
