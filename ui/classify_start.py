@@ -37,9 +37,11 @@ def start_or(slide: Slide | None, run: str) -> bool:
     Where one is, what was drawn before it is taken out of sight at once: it would stand there, greyed, until the
     network has answered, which can take minutes.
     """
-    st.html(f"<style>.st-key-{START} {{ display: {'none' if slide else 'flex'}; }}</style>")
+    st.html(f"<style>.st-key-{START} {{ display: {'none' if slide else 'flex'} !important; }}</style>")
+    # Drawn in either case: what is drawn in its place would take over, and show, what stands in it in the browser.
+    box = st.container(key=START)
     if slide is None:
-        with st.container(key=START):
+        with box:
             _start(run)
     return slide is not None
 

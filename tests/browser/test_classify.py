@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import settled
+from filelock import FileLock
 from playwright.sync_api import Page, expect
 
+from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.inference import slides
-from bloodcell_core.runs import Run
+from bloodcell_core.inference.answers import Answer
+from bloodcell_core.inference.slide_answers import SlideAnswers
+from bloodcell_core.runs import Run, readable_runs
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
@@ -225,6 +229,41 @@ def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_ru
     assert slide.run in again.url
     assert "adaptation" in (Run(slide.run).summary() or {})
     assert again.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+
+
+def test_progress_is_shown_to_who_comes_while_another_session_is_at_work(lab_with_run: Path, open_page, monkeypatch):
+    """This test stands for that session: it holds the lock of who asks the network, and writes answers itself."""
+    monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
+    (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
+    rng = np.random.default_rng(4)
+    handed = [(f"{n}.png", lambda: encode(demo.draw_picture("monocyte", rng))) for n in range(40)]
+    slide = slides.create("Many", run.name, handed)
+    answers = SlideAnswers(slide, run.name)
+
+    def answer(numbers: range) -> None:
+        lines = [Answer(f"{n}.png", "unlike", "no white cell was found", [], "cell", 80, 60).to_json() for n in numbers]
+        answers.append([{"picture": n, "asked": "", "answer": line} for n, line in zip(numbers, lines, strict=True)])
+
+    with FileLock(workspace.lock_file(f"answering-{slide.id}-{answers.file.stem}")):
+        answer(range(1, 11))
+        page = open_page("Classify")
+        expect(page.get_by_text("Nothing at hand?")).to_be_visible()
+        page.goto(f"{page.url.split('?')[0]}?slide={slide.id}&run={run.name}&threshold=0")
+        expect(page.get_by_text("10 of 40 pictures classified")).to_be_visible()
+        answer(range(11, 18))
+        expect(page.get_by_text("17 of 40 pictures classified")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("17 of 40 pictures classified")).to_be_visible()
+        # The way back is heard meanwhile; and what stands there is out of sight as soon as the slide is opened again.
+        page.get_by_role("link", name="All slides").click()
+        expect(page.get_by_text("Nothing at hand?")).to_be_visible()
+        settled(page)
+        page.locator(".dvn-scroller").click(position={"x": 16, "y": 52})
+        expect(page.get_by_text("17 of 40 pictures classified")).to_be_visible()
+        expect(page.get_by_text("Nothing at hand?")).not_to_be_visible()
+    settled(page)
+    expect(page.get_by_text("23 cells counted")).to_be_visible()
+    assert len(SlideAnswers(slide, run.name).file.read_text().splitlines()) == 40
 
 
 def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
