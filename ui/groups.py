@@ -118,15 +118,6 @@ def _buttons(group: Group, facts: dict[str, Any]) -> None:
         naming.button("run", [run.name for run in group.runs.values()], f"name-{group.name}")
         at_work = facts["state"] in ("running", "queued")
         if at_work and st.button("Stop", key=f"stop-{group.name}", icon=":material/stop:"):
-            _try(groups.stop, group)
+            shell.attempt(groups.stop, group)
         if not at_work and not facts["complete"] and st.button("Go on", key=f"go-on-{group.name}"):
-            _try(groups.go_on, group)
-
-
-def _try(action: Any, group: Group) -> None:
-    try:
-        action(group)
-    except (LabError, OSError) as error:
-        st.toast(shell.plain(str(error)), icon=":material/error:")
-        return
-    st.rerun(scope="app")
+            shell.attempt(groups.go_on, group)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
-from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.curves import learned_by_heart
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
@@ -85,9 +83,9 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
             asked = (run.folder / "stop").exists()
             if st.button("Stopping …" if asked else "Stop", disabled=asked, key=f"stop-{run.name}",
                          icon=":material/stop:"):  # fmt: skip
-                act(jobs.request_stop, run)
+                shell.attempt(jobs.request_stop, run)
         if state in ("interrupted", "stopped", "failed") and st.button("Resume", key=f"resume-{run.name}"):
-            act(jobs.resume, run)
+            shell.attempt(jobs.resume, run)
         if run.summary():
             for page, label, icon, query in (
                 ("3_Compare", "Compare", "compare_arrows", {"runs": run.name}),
@@ -115,15 +113,6 @@ def _in_line(run: Run, status: dict[str, Any]) -> None:
     for label, icon, to in (("Sooner", "arrow_upward", place - 1), ("Later", "arrow_downward", place + 1)):
         possible = place and 1 <= to <= len(line)
         if st.button(label, icon=f":material/{icon}:", key=f"{label}-{run.name}", disabled=not possible):
-            act(lambda run, to=to: jobs.move(run, to), run)
+            shell.attempt(lambda run, to=to: jobs.move(run, to), run)
     if st.button("Remove", icon=":material/delete:", key=f"withdraw-{run.name}", help="Takes it out of the queue."):
-        act(jobs.withdraw, run)
-
-
-def act(action: Callable[[Run], Any], run: Run) -> None:
-    """Does what a button says and draws the page anew; what can't be done is told."""
-    try:
-        action(run)
-    except (LabError, OSError) as error:
-        st.toast(shell.plain(str(error)), icon=":material/error:")
-    st.rerun(scope="app")
+        shell.attempt(jobs.withdraw, run)

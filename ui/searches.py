@@ -144,10 +144,10 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         if state in ("starting", "running"):
             asked = study.job.stop_requested()
             if st.button("Stopping …" if asked else "Stop", disabled=asked, icon=":material/stop:", key="search_stop"):
-                _try(studies.request_stop, study)
+                shell.attempt(studies.request_stop, study)
         unfinished = state in ENDED and finished < study.trials_wanted
         if unfinished and st.button("Go on", icon=":material/play_arrow:", key="search_go_on"):
-            _try(_go_on, study)
+            shell.attempt(_go_on, study)
     if state == "running":
         words = f"{finished} of {study.trials_wanted} trials"
         if status["phase"] == "training":
@@ -170,14 +170,6 @@ def _head(study: Study, status: dict[str, Any]) -> None:
 def _go_on(study: Study) -> None:
     studies.reopen(study)
     studies.start(study)
-
-
-def _try(action: Any, study: Study) -> None:
-    try:
-        action(study)
-    except (LabError, OSError) as error:
-        st.toast(shell.plain(str(error)), icon=":material/error:")
-    st.rerun(scope="app")
 
 
 @st.cache_data(max_entries=50, show_spinner="What mattered …")

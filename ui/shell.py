@@ -11,13 +11,16 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from bloodcell_core.errors import LabError
 from ui import sign_in
 from ui.theme import is_dark
+
+T = TypeVar("T")
 
 NAME = "Blood Cell Lab"
 PAGES = {
@@ -307,6 +310,15 @@ def counted(number: int, what: str) -> str:
 def show_error(message: str) -> None:
     """Show a person what went wrong and what would work, in the one line that the error carries."""
     st.error(plain(message), icon=":material/error:")
+
+
+def attempt(action: Callable[[T], Any], what: T) -> None:
+    """Does what a button says and draws the page anew; what can't be done is told."""
+    try:
+        action(what)
+    except (LabError, OSError) as error:
+        st.toast(plain(str(error)), icon=":material/error:")
+    st.rerun(scope="app")
 
 
 def synthetic_badge() -> None:
