@@ -30,9 +30,9 @@ LABELS = ["neutrophil", "lymphocyte", "monocyte", "neutrophil"]
 @pytest.fixture
 def lab_with_run(lab: Path, tmp_path: Path) -> Path:
     """The server's workspace with a run that has the cell view."""
-    from tests.training_fixtures import train_here
+    from tests.training_fixtures import trained
 
-    train_here(view="cell", epochs=8, seed=1)
+    trained(view="cell", epochs=8, seed=1)
     lab.rename(tmp_path / "workspace")
     return tmp_path / "workspace"
 
