@@ -46,6 +46,12 @@ def test_each_photo_comes_once_worst_first_and_all_copies_count(
         assert found.set_index("photo").quality.to_dict() == pytest.approx(worst.to_dict())
 
 
+def test_of_two_classes_that_are_as_likely_the_first_is_suggested_in_any_order_of_the_rows() -> None:
+    rows = [("i0", "p", "a", (1, 6, 3)), ("i1", "p", "a", (1, 6, 3)), ("i2", "p", "a", (2, 1, 7))]
+    for turn in range(3):
+        assert label_issues(table(rows[turn:] + rows[:turn]), CLASSES).suggested.tolist() == ["b"]
+
+
 def test_a_wrong_label_that_the_network_did_not_learn_stands_first() -> None:
     rows = [(f"i{place}", f"p{place // 3}", "a", (7, 2, 1)) for place in range(12)]
     rows += [("x0", "x", "b", (7, 2, 1)), ("x1", "x", "b", (6, 3, 1))]

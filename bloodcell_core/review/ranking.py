@@ -77,7 +77,8 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
     count = np.bincount(codes)
     summed = np.zeros((len(distinct), len(classes)))
     np.add.at(summed, codes, probabilities)
-    mean = summed / summed.sum(axis=1, keepdims=True)
+    # the order of the rows shows in the last digits of a sum: without them, what is equal is equal in any order
+    mean = (summed / summed.sum(axis=1, keepdims=True)).round(12)
     unit_labels = np.asarray(distinct.get_level_values(1), dtype=np.int64)
     found = pd.DataFrame(
         {
