@@ -1050,8 +1050,13 @@ def test_a_search_prints_one_object_and_its_best_starts_a_run(cli: Callable[...,
     assert cli("tune", "list", "--json").value == {"studies": []}
 
 
-def test_a_search_goes_on_by_its_name_and_with_its_own_settings(cli: Callable[..., Outcome]) -> None:
+def test_a_search_goes_on_by_its_name_and_with_its_own_settings(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr("bloodcell_core.background.keep_freed_memory", lambda: kept.append(True))
     cli("tune", *TINY_FLAGS, "--epochs=1", "--trials=1", "--study=mine")
+    assert kept == [True], "each step gives its memory back to the system"
     cli("tune", "--study=mine").assert_refused("has its 1 trials: --trials gives it more")
     cli("tune", "--study=mine", "--trials=2", "--epochs=3").assert_refused("goes on with the settings")
     assert len(cli("tune", "--study=mine", "--trials=2", "--json").value["trials"]) == 2

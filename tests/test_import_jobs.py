@@ -14,6 +14,7 @@ from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.download import DOWNLOADS, Missing
 from bloodcell_core.data.import_jobs import ImportJob, start
+from bloodcell_core.errors import LabError
 from tests.conftest import class_files, write_files, write_zip
 
 
@@ -114,6 +115,22 @@ def test_a_worker_that_is_gone_was_interrupted(
         assert job.folder.exists()  # not while it is at work
     job.dismiss()
     assert ImportJob.readable() == ([], [])
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "7"])
+def test_a_damaged_status_is_told_by_who_would_add_to_it(content: str, tmp_path: Path):
+    job = background.Job(tmp_path, "")
+    (tmp_path / "status.json").write_text(content)
+    with pytest.raises(LabError, match=r"status\.json is damaged"):
+        job.tell(state="running")
+    assert (tmp_path / "status.json").read_text() == content
+
+
+@pytest.mark.parametrize("updated", ["now", None])
+def test_a_status_without_a_time_is_damaged(updated: str | None, tmp_path: Path):
+    workspace.write_json(tmp_path / "status.json", {"state": "starting", "updated": updated})
+    with pytest.raises(LabError, match=r"status\.json is damaged"):
+        background.Job(tmp_path, "").status()
 
 
 def test_an_unforeseen_failure_is_told_in_one_line(lab_home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bloodcell_core import cli
+from bloodcell_core import cli, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.runs import Run
 from tests.training_fixtures import train_here
@@ -91,6 +91,16 @@ def test_from_verdicts_to_an_overlay_to_a_file_and_back(wrong: Any, say: Any, tm
     assert [(each["overlay"], each["version"]) for each in say("overlays")["overlays"]] == [
         ("day-one", 2), ("day-one", 1), ("other", 1),
     ]  # fmt: skip
+
+
+def test_a_damaged_dataset_keeps_nobody_from_the_verdicts_of_another(wrong: Any, say: Any, tmp_path: Path) -> None:
+    say("set", "latest", wrong.image_id.iloc[0], "ambiguous")
+    dead = workspace.dataset_dir("dead")
+    dead.mkdir()
+    (dead / "dataset.json").write_text("{")
+    assert say("overlay", "day-one")["dataset"] == "demo"
+    say("export", "day-one", "--csv", str(tmp_path / "a.csv"))
+    assert say("import", str(tmp_path / "a.csv"), "--overlay", "other")["dataset"] == "demo"
 
 
 def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> None:

@@ -512,6 +512,21 @@ def test_what_a_killed_worker_had_half_written_is_cleared_away() -> None:
     assert not list(run.folder.glob(".*"))
 
 
+def test_what_is_half_written_may_be_cleared_away_by_another_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = jobs.create_run(tiny(epochs=1))
+    half = run.folder / ".checkpoint.pt.abc123"
+    half.write_bytes(b"half")
+    unlink = Path.unlink
+
+    def second(path: Path, missing_ok: bool = False) -> None:
+        if path == half:
+            os.unlink(half)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", second)
+    assert worker.work(run, quiet) == "done"
+
+
 def test_a_log_shorter_than_its_checkpoint_knows_is_gone_on_with(done: Run) -> None:
     """After a loss of power the file system may have kept the checkpoint and lost the log's end."""
     run = jobs.create_run(tiny())
@@ -745,10 +760,23 @@ def test_a_damaged_place_in_the_queue_fails_the_run_with_the_remedy_and_holds_up
         with pytest.raises(LabError, match=r"turn\.json"):
             damaged.turn()
         assert names_of(line()) == [other.name]
-    assert worker.work(damaged, quiet) == "failed"
+
+    def give_up(line: str) -> None:
+        if "waiting" in line:  # it would for ever
+            jobs.request_stop(damaged)
+
+    assert worker.work(damaged, give_up) == "failed"
     assert "turn.json is damaged: delete it" in damaged.status()["reason"]
     jobs.requeue(damaged)
     assert worker.work(other, quiet) == worker.work(damaged, quiet) == "done"
+
+
+def test_a_run_that_a_look_at_the_queue_misses_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = jobs.create_run(tiny(epochs=1))
+    looks, waiting = [[]], runs.waiting
+    monkeypatch.setattr(runs, "waiting", lambda queue: looks.pop() if looks else waiting(queue))
+    assert worker.work(run, quiet) == "done"
+    assert not looks
 
 
 def test_a_run_whose_folder_is_deleted_while_it_trains_is_not_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1080,6 +1108,9 @@ def test_a_long_log_is_read_from_its_end_alone(empty_run: Run) -> None:
         ("status.json", "[]"),
         ("status.json", "{}"),
         ("status.json", '{"state": "dancing", "updated": 0, "queued": 0, "queue": "cpu"}'),
+        ("status.json", '{"state": "queued", "updated": "now", "queued": 0, "queue": "cpu"}'),
+        ("status.json", '{"state": "queued", "updated": 0, "queued": "now", "queue": "cpu"}'),
+        ("status.json", '{"state": "queued", "updated": 0, "queued": 0, "queue": 7}'),
     ],
 )
 def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, content: str | None, done: Run) -> None:

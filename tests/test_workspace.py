@@ -331,6 +331,17 @@ def test_a_folder_that_two_delete_at_once_is_gone(tmp_path):
     assert tree(tmp_path) == set()
 
 
+def test_a_folder_that_the_system_keeps_stays_as_it_is(tmp_path, monkeypatch):
+    def refused(old, new):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    make_one(tmp_path / "cells")
+    monkeypatch.setattr(workspace.os, "rename", refused)
+    with pytest.raises(PermissionError):
+        workspace.discard(tmp_path / "cells")
+    assert tree(tmp_path) == {"cells", "cells/new"}
+
+
 def test_what_somebody_still_writes_into_a_deleted_folder_is_swept_later(tmp_path, monkeypatch):
     make_one(tmp_path / "cells")
     monkeypatch.setattr(workspace.shutil.os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("not empty")))
