@@ -167,6 +167,7 @@ def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: 
     text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
     assert "2 of classes that this run doesn't know" in text
     assert "neutrophil 1, blast 2" in text
+    assert "neutrophil: 1 blast: 2" in text, "in the gallery"
 
 
 def test_an_accuracy_without_an_interval_is_told_as_such():
