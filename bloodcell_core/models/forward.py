@@ -14,7 +14,7 @@ from bloodcell_core.models.network import head_of
 
 CPU_BATCH, BATCH = 32, 256
 """Pictures that go through a network together where nothing else is said. A CPU takes no more than its caches hold:
-256 at once cost it a third to two thirds more each (benchmarks/RESULTS.md)."""
+256 at once take from a third more to three times as long each (benchmarks/RESULTS.md)."""
 
 
 def to_input(pictures: Tensor, device: Device, channels_last: bool = False) -> Tensor:
