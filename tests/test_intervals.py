@@ -295,6 +295,40 @@ def test_the_level_is_expanded_as_students_t_and_n_less_1_demand() -> None:
     assert 0.95 < expanded_level(np.full(4, 20)) < expanded_level(np.full(4, 5)) < 1
 
 
+def test_a_class_counts_by_its_weight() -> None:
+    sizes = np.array([4, 40])
+    assert expanded_level(sizes, weights=np.array([0, 3])) == expanded_level(np.array([40]))
+    assert expanded_level(sizes, weights=np.array([7, 7])) == expanded_level(sizes)
+    assert expanded_level(sizes, weights=np.array([0, 0])) == expanded_level(sizes), "no picture, as good as no weights"
+    # Satterthwaite's degrees of freedom of 0.25 of a mean of 4 and 0.75 of a mean of 40
+    of_few, of_many = 0.25**2 / 4, 0.75**2 / 40
+    freedom = (of_few + of_many) ** 2 / (of_few**2 / 3 + of_many**2 / 39)
+    spread = t.ppf(0.975, freedom) * np.sqrt((of_few + of_many) / (of_few * 3 / 4 + of_many * 39 / 40))
+    assert expanded_level(sizes, weights=np.array([50, 150])) == pytest.approx(2 * norm.cdf(spread) - 1)
+    assert share_interval(1.0, np.ones(9), sizes, weights=np.array([50, 150])) == pytest.approx(
+        exact_binomial(int(1 / (of_few + of_many)), int(1 / (of_few + of_many)))
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_classes_weigh_as_their_pictures_in_shares_of_pictures_alone(metric: str) -> None:
+    labels, probabilities, photos = clustered_predictions(photos=18, copies=2)
+    few = np.isin(photos, ["photo 0", "photo 3"]) | (labels > 0)  # two photos of class 0, six of each other class
+    kept = np.repeat(np.flatnonzero(few), np.where(labels[few] == 2, 5, 1))  # of class 2 five times as many pictures
+    labels, probabilities, photos = labels[kept], probabilities[kept], photos[kept]
+    found = cluster_bootstrap(labels, probabilities, photos, resamples=300)[metric]
+    drawn = draw_photos(labels, photos, 3, resamples=300)
+    assert drawn is not None
+    own = resampled_metrics(labels, probabilities, drawn.photo_numbers, np.ones((1, 14), dtype=int))[metric][0]
+    resampled = resampled_metrics(labels, probabilities, drawn.photo_numbers, drawn.multiplicities)[metric]
+    by_pictures = metric in ("accuracy", "kappa")
+    wanted, other = (
+        share_interval(own, resampled, np.array([2, 6, 6]), lowest=LOWEST.get(metric, 0), weights=weights)
+        for weights in (np.array([4, 12, 60]), None)[:: 1 if by_pictures else -1]
+    )
+    assert found == pytest.approx(wanted) != pytest.approx(other)
+
+
 @pytest.mark.parametrize("lowest", [0.0, -1.0])
 def test_a_share_has_students_interval_on_the_scale_of_log_odds(lowest: float) -> None:
     resampled = np.random.default_rng(0).uniform(0.6, 0.9, size=400)

@@ -210,7 +210,7 @@ def _who_is_right(
     limits = None
     if drawn is not None:
         gains = resampled_sums(gained[:, None], drawn.multiplicities)[:, 0]
-        limits = expanded_interval(gains, drawn.sizes, drawn.level)
+        limits = expanded_interval(gains, drawn.sizes, drawn.level, drawn.sizes if whole else drawn.pictures)
     outcomes = _counts(right_a, right_b)
     independent = whole or not known
     return {
@@ -275,8 +275,9 @@ def _metrics(
     of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities) for each in both)
     for metric, facts in told.items():
         limits = difference_interval(
-            facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level, metric not in OF_PAIRS
-        )
+            facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level,
+            middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
+        )  # fmt: skip
         facts["interval"] = json_limits(limits)
     return told
 

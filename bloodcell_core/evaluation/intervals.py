@@ -41,6 +41,9 @@ from bloodcell_core.evaluation.resampling import (
 LOWEST = {"kappa": -1.0}
 """The least that a metric can be, where that is not 0."""
 
+OF_PICTURES = ("accuracy", "kappa")
+"""The metrics in which a class has the weight of its pictures; in the others all classes have the same."""
+
 
 def cluster_bootstrap(
     labels: npt.ArrayLike,
@@ -100,14 +103,20 @@ def cluster_intervals(
     own, own_by_class = resampled_figures(labels, probabilities, drawn.photo_numbers, once)
     predicted = probabilities.argmax(axis=1)
 
-    def photos_behind(metric: str, index: int) -> npt.NDArray[np.intp]:
-        """The sizes of the classes whose photos a class's figure varies with."""
-        pictures = {"recall": labels == index, "specificity": labels != index, "precision": predicted == index}
-        return drawn.sizes_of(pictures[metric]) if metric in pictures else drawn.sizes
+    def behind(metric: str, index: int) -> dict[str, Any]:
+        """The sizes, and where they are known the weights, of the classes whose photos a class's figure varies with."""
+        if metric == "precision":  # hangs on the few that were taken for it, whatever weight their classes have
+            return {"sizes": drawn.sizes_of(predicted == index)}
+        pictures = {"recall": labels == index, "specificity": labels != index}
+        if metric not in pictures:
+            return {"sizes": drawn.sizes}
+        return {"sizes": drawn.sizes_of(pictures[metric]), "weights": drawn.pictures_of(pictures[metric])}
 
     return (
         {
-            metric: share_interval(float(own[metric][0]), values, drawn.sizes, level, LOWEST.get(metric, 0.0))
+            metric: share_interval(
+                float(own[metric][0]), values, drawn.sizes, level, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
+            )
             for metric, values in overall.items()
         },
         [
@@ -115,8 +124,8 @@ def cluster_intervals(
                 metric: share_interval(
                     float(own_by_class[metric][0, index]),
                     values[:, index],
-                    photos_behind(metric, index),
-                    level,
+                    level=level,
+                    **behind(metric, index),
                 )
                 for metric, values in by_class.items()
             }
@@ -133,6 +142,15 @@ class Drawn(NamedTuple):
     strata: npt.NDArray[np.intp]  # (P,) the class within which each photo is drawn, 0…C-1
     level: float  # how often intervals shall hold the truth
 
+    def weights_in(self, metric: str) -> npt.NDArray[np.intp] | None:
+        """(C,) how much of one of `METRICS` each class makes up; None where all weigh the same."""
+        return self.pictures if metric in OF_PICTURES else None
+
+    @property
+    def pictures(self) -> npt.NDArray[np.intp]:
+        """(C,) pictures of each class."""
+        return self.pictures_of(np.ones(len(self.photo_numbers), dtype=np.bool_))
+
     @property
     def sizes(self) -> npt.NDArray[np.intp]:
         """(C,) photos of each class."""
@@ -141,6 +159,10 @@ class Drawn(NamedTuple):
     def sizes_of(self, pictures: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         """(C,) photos of each class that have any of the pictures that an (N,) mask picks."""
         return np.bincount(self.strata[np.unique(self.photo_numbers[pictures])])
+
+    def pictures_of(self, pictures: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+        """(C,) pictures of each class that an (N,) mask picks."""
+        return np.bincount(self.strata[self.photo_numbers[pictures]])
 
 
 def draw_photos(

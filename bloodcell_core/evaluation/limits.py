@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Interval = tuple[float, float] | None
+Weights = npt.NDArray[np.intp] | npt.NDArray[np.float64] | None
 
 NEAREST_TO_THE_END = 0.1
 """A resample has at least this share of the data's own distance from a perfect figure (and from none at all).
@@ -37,11 +38,12 @@ def share_interval(
     sizes: npt.NDArray[np.intp],
     level: float = 0.95,
     lowest: float = 0.0,
+    weights: Weights = None,
 ) -> Interval:
     """The interval of a figure that runs from `lowest` to 1: Student's t on the scale of log odds.
 
     A figure at an end of its range, as of a network without a mistake, has the exact binomial interval of so many
-    right of as many photos as `sizes` are worth in a mean over classes.
+    right of as many photos as `sizes` are worth in a mean over classes so weighted.
 
     Args:
         figure: of the data; None or NaN where it is undefined.
@@ -49,6 +51,7 @@ def share_interval(
         sizes: photos of each class whose photos the figure varies with.
         level: between 0 and 1.
         lowest: the least that the figure can be.
+        weights: (C,) how much of the figure each class makes up, in any unit; a mean over classes where none are told.
 
     Returns:
         (low, high) around `figure`; None where it is undefined in the data or in a resample, whose rest would be a
@@ -57,7 +60,7 @@ def share_interval(
     if figure is None or np.isnan(figure) or np.isnan(resampled).any() or not (sizes > 1).any():
         return None
     share = (figure - lowest) / (1 - lowest)
-    low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, level)
+    low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, level, weights)
     return lowest + (1 - lowest) * low, lowest + (1 - lowest) * high
 
 
@@ -69,8 +72,10 @@ def difference_interval(
     sizes: npt.NDArray[np.intp],
     level: float = 0.95,
     middle_known: bool = True,
+    weights: Weights = None,
 ) -> Interval:
-    """The interval of b less a, two shares of the same photos, each resampled (R,) together with the other.
+    """The interval of b less a, two shares of the same photos, each resampled (R,) together with the other. The
+    arguments are those of `share_interval`.
 
     Student's t of the difference of their log odds, turned back into a difference around the middle of the two: what is
     the same in both cancels out, and two that never differ have an interval of no width.
@@ -91,13 +96,14 @@ def difference_interval(
         return None
     if not (_inside(a) and _inside(b)):
         (low_a, high_a), (low_b, high_b) = (
-            _of_share(share, each, sizes, level) for share, each in ((a, resampled_a), (b, resampled_b))
+            _of_share(share, each, sizes, level, weights) for share, each in ((a, resampled_a), (b, resampled_b))
         )
         return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
-    of_a, of_b = (_log_odds(share, each, sizes, level) for share, each in ((a, resampled_a), (b, resampled_b)))
+    times = _reach(sizes, level, weights)
+    of_a, of_b = (_log_odds(share, each, times) for share, each in ((a, resampled_a), (b, resampled_b)))
     if middle_known:
         middle, apart = (of_a.middle + of_b.middle) / 2, of_b.middle - of_a.middle
-        reach = _reach(sizes, level) * np.sqrt(np.mean((of_b.moved - of_a.moved) ** 2))
+        reach = times * np.sqrt(np.mean((of_b.moved - of_a.moved) ** 2))
         ends = np.array([apart - reach, apart + reach])
         low, high = (_share_of(middle + ends / 2) - _share_of(middle - ends / 2)).tolist()
     else:
@@ -121,13 +127,13 @@ class _LogOdds(NamedTuple):
 
 
 def _of_share(
-    share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float
+    share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float, weights: Weights
 ) -> tuple[float, float]:
     """`share_interval` of a share from 0 to 1 that is defined throughout."""
     if not _inside(share):
-        worth = int(max(1, (sizes > 0).sum() ** 2 / (1 / sizes[sizes > 0]).sum()))
+        worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum()))
         return exact_binomial(worth if share > 0.5 else 0, worth, level)
-    low, high = _log_odds(share, resampled, sizes, level).at(np.array([-1.0, 1.0]))
+    low, high = _log_odds(share, resampled, _reach(sizes, level, weights)).at(np.array([-1.0, 1.0]))
     return float(low), float(high)
 
 
@@ -135,13 +141,12 @@ def _inside(share: float) -> bool:
     return bool(_ROUNDING < share < 1 - _ROUNDING)
 
 
-def _log_odds(share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float) -> _LogOdds:
-    """A share between 0 and 1 as it reaches in `share_interval`."""
+def _log_odds(share: float, resampled: npt.NDArray[np.float64], times: float) -> _LogOdds:
+    """A share between 0 and 1 as it reaches in `share_interval`: `times` standard deviations to the near end."""
     least = NEAREST_TO_THE_END * min(share, 1 - share)
     shares = np.clip(resampled, least, 1 - least)
     middle = float(np.log(share / (1 - share)))
     moved = np.log(shares / (1 - shares)) - middle
-    times = _reach(sizes, level)
     near = float(times * np.sqrt(np.mean(moved**2)))
     far = near * (1 + _skewed(share, resampled, times) / times)
     return _LogOdds(middle, moved, *((far, near) if share > 0.5 else (near, far)))
@@ -174,15 +179,17 @@ def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def expanded_interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float = 0.95) -> Interval:
+def expanded_interval(
+    values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float = 0.95, weights: Weights = None
+) -> Interval:
     """The interval of any figure, from (R,) resampled ones: percentiles, taken further out where photos are few.
 
-    It is None if any is NaN. `sizes` as in `share_interval`, one of them at least 2.
+    It is None if any is NaN. `sizes`, one of them at least 2, and `weights` as in `share_interval`.
     """
-    return percentile_interval(values, expanded_level(sizes, level))
+    return percentile_interval(values, expanded_level(sizes, level, weights))
 
 
-def expanded_level(sizes: npt.NDArray[np.intp], level: float = 0.95) -> float:
+def expanded_level(sizes: npt.NDArray[np.intp], level: float = 0.95, weights: Weights = None) -> float:
     """The level that percentiles must have for their interval to hold the truth as often as `level` says.
 
     On few photos percentiles are too narrow, for two reasons: drawing n of n photos makes a variance too small by
@@ -190,20 +197,35 @@ def expanded_level(sizes: npt.NDArray[np.intp], level: float = 0.95) -> float:
     """
     from scipy.special import ndtr
 
-    return float(2 * ndtr(_reach(sizes, level)) - 1)
+    return float(2 * ndtr(_reach(sizes, level, weights)) - 1)
 
 
-def _reach(sizes: npt.NDArray[np.intp], level: float) -> float:
+def _reach(sizes: npt.NDArray[np.intp], level: float, weights: Weights) -> float:
     """How many standard deviations of resampled figures an interval of that level reaches to either side.
 
-    It is that of a mean over the classes whose photos vary alike, with Satterthwaite's degrees of freedom.
+    It is that of a weighted mean over the classes, whose photos vary alike, with Satterthwaite's degrees of freedom.
     """
     from scipy.special import stdtrit
 
-    photos = sizes[sizes > 1].astype(np.float64)
-    variance, drawn_variance = (1 / photos).sum(), ((photos - 1) / photos**2).sum()
-    freedom = variance**2 / (1 / (photos**2 * (photos - 1))).sum()
-    return float(-stdtrit(freedom, (1 - level) / 2) * np.sqrt(variance / drawn_variance))
+    photos, variances = _variances(sizes, weights, least=2)
+    freedom = variances.sum() ** 2 / (variances**2 / (photos - 1)).sum()
+    too_small = (variances * (photos - 1) / photos).sum() / variances.sum()
+    return float(-stdtrit(freedom, (1 - level) / 2) / np.sqrt(too_small))
+
+
+def _variances(
+    sizes: npt.NDArray[np.intp], weights: Weights, least: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of the classes with at least so many photos: their number, and what they add to a weighted mean's variance.
+
+    In units of the variance of one photo. Classes that have no weight are left out, unless none has any.
+    """
+    weighted = np.ones(len(sizes)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not weighted[sizes >= least].any():
+        weighted = np.ones(len(sizes))
+    taken = (sizes >= least) & (weighted > 0)
+    photos, shares = sizes[taken].astype(np.float64), weighted[taken] / weighted[taken].sum()
+    return photos, shares**2 / photos
 
 
 def exact_binomial(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:

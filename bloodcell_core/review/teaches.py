@@ -187,7 +187,7 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         of_photo = np.bincount(drawn.photo_numbers, minlength=count)
         wrong_of_photo = np.bincount(drawn.photo_numbers, weights=wrong, minlength=count)
         rates = (drawn.multiplicities @ wrong_of_photo) / (drawn.multiplicities @ of_photo)
-        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, drawn.level)
+        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, drawn.level, weights=drawn.pictures)
     one_label = bool(own.groupby("photo").label.nunique().max() == 1)
     return {
         "pictures": len(own),
