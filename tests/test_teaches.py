@@ -61,6 +61,7 @@ def test_the_parts_hold_every_picture_once_with_its_mistakes(photos: int, wrong_
 
 def test_the_interval_is_that_of_the_accuracy() -> None:
     table = predicted(30, {1, 2, 8, 21})
+    table = table[(table.label != CLASSES[0]) | (table.photo.rank(method="dense") <= 12)]  # fewer photos of one class
     [part] = error_rates(table.assign(edge=NO_EDGE), CLASSES)["edge"]
     limits = cluster_bootstrap(*arrays_of(table, CLASSES)[:3])["accuracy"]
     assert limits is not None
