@@ -25,6 +25,7 @@ from bloodcell_core.evaluation import comparison
 from bloodcell_core.evaluation.calibration import calibration, expected_calibration_error
 from bloodcell_core.evaluation.comparison import COMPARED, Side, compare_sides
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
+from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.scoring import predictions_table
 
@@ -118,6 +119,20 @@ def print_coverage(photos_by_class: tuple[int, ...], separation: float, trials: 
         shares = [held(limits[:, place], truth[name]) for limits in (photo_limits, picture_limits)]
         wider = np.ptp(photo_limits[:, place], axis=1).mean() / np.ptp(picture_limits[:, place], axis=1).mean()
         print(f"{name:30}{truth[name]:6.3f}{shares[0]:>18}{shares[1]:>18}{wider:15.1f}")
+    exact = exact_coverage(truth["accuracy"], sum(photos_by_class))
+    print(f"{'exact binomial of as many':30}{truth['accuracy']:6.3f}{exact:>18.1%}")
+
+
+def exact_coverage(truth: float, photos: int) -> float:
+    """How often the Clopper-Pearson interval holds a share of so many independent photos that weigh the same: what can
+    be had where few are wrong, as their number is a whole one.
+    """
+    from scipy.stats import binom
+
+    right = np.arange(photos + 1)
+    limits = np.array([exact_binomial(count, photos) for count in right])
+    holds = (limits[:, 0] <= truth) & (truth <= limits[:, 1])
+    return float(binom.pmf(right, photos, truth)[holds].sum())
 
 
 def print_paired_coverage(photos_by_class: tuple[int, ...], separation: float, trials: int) -> None:

@@ -1,9 +1,9 @@
 """Puts a finished run into the program: `python -m benchmarks.bundle RUN NAME [--half] [--notes FILE]`.
 
-The run's folder is copied to bloodcell_core/bundled/NAME without what only a training needs, and a model card is
-written from its figures. `--half` stores the weights as float16; the predictions are then made anew with those very
-weights, and the bundle is refused where one answer differs, or a probability by more than rounding. `--card` only
-writes the cards of all bundles anew.
+The run's folder is copied to bloodcell_core/bundled/NAME without what only a training needs, its kept predictions are
+scored anew, and a model card is written from its figures. `--half` stores the weights as float16; the predictions are
+then made anew with those very weights, and the bundle is refused where one answer differs, or a probability by more
+than rounding. `--card` only writes the cards of all bundles anew.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
+        test = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'").reset_index(drop=True)
+        workspace.write_json(folder / "summary.json", summary | {"test": score(test, run.classes)})
         np.save(folder / "trained_on.npy", np.sort(short_ids(own_pictures(run, dataset, "train").image_id)))
         recorded = workspace.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
@@ -105,7 +107,7 @@ def _unlike(run: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
 
 
 def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
-    """The weights of a bundle as float16, and its predictions and summary as those weights make them."""
+    """The weights of a bundle as float16, and its predictions as those weights make them."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
@@ -133,9 +135,6 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
     if changed or most > ROUNDING:
         raise LabError("float16 weights give other answers: leave out --half")
     table.to_parquet(folder / "predictions.parquet", index=False)
-    summary = workspace.read_json(folder / "summary.json")
-    test = table[table.split == "test"].reset_index(drop=True)
-    workspace.write_json(folder / "summary.json", summary | {"test": score(test, run.classes)})
 
 
 def model_card(run: Run) -> str:
