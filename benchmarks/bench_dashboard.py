@@ -47,7 +47,10 @@ GALLERY = """() => {
   const seen = images.filter((each) => each.getBoundingClientRect().top < innerHeight);
   return images.length >= 300 && seen.every((each) => each.complete && each.naturalWidth > 0);
 }"""
-SETTLED = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+TITLE = """(title) => [...document.querySelectorAll("h1")].some(
+  (each) => each.innerText.trim() === title && each.checkVisibility() && each.getBoundingClientRect().height > 0)"""
+SETTLED = """() => document.querySelector(
+  "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]")"""
 FRAMES = """() => {
   window.frames_ = [];
   const seen = (now) => { window.frames_.push(now); if (window.frames_.length) requestAnimationFrame(seen); };
@@ -84,11 +87,12 @@ def opened(context: BrowserContext) -> Page:
 
 
 def heading(page: Page, title: str) -> None:
-    page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+    """Returns in the frame that draws it: a locator waits up to half a second between two looks."""
+    page.wait_for_function(TITLE, arg=title, polling="raf")
 
 
 def settled(page: Page) -> None:
-    page.wait_for_selector(SETTLED)
+    page.wait_for_function(SETTLED, polling="raf")
 
 
 def timed(context: BrowserContext, address: str, path: str, *until: Callable[[Page], object]) -> list[float]:
