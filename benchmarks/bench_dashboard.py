@@ -5,9 +5,9 @@ more all the while. Each figure is the median, least and most of the repeats; ai
 
 1. Memory of the server, and whether PyTorch is loaded: when it has started, and after each page that needs none.
 2. First paint: seconds from asking a warm server for a page until the page's title is drawn (1 s), and until its script
-   has ended; in a browser that keeps nothing, as on a first visit, and in one with a profile on disk that has been
-   here before, which keeps Streamlit's own program. After each an *empty page*: an app whose pages are a title and
-   nothing else, which is what Streamlit takes by itself; and what the page takes more than that.
+   has ended, by the page's own clock; in a browser that keeps nothing, as on a first visit, and in one with a profile
+   on disk that has been here before, which keeps Streamlit's own program. After each an *empty page*: an app whose
+   pages are a title and nothing else, which is what Streamlit takes by itself; and what the page takes more than that.
 3. Page switch: from the click in the sidebar until the new title is drawn (0.5 s).
 4. A gallery of 300: from asking for the page until 300 pictures stand on it and those in the window are loaded (1.5 s),
    and what the server sent for it.
@@ -27,7 +27,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
@@ -41,16 +41,25 @@ PAGES = {"Blood Cell Lab": "", "Browse": "Browse", "Train": "Train", "Compare": 
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 VISITS = 3  # after which a browser keeps programs in the form that its machine runs
 SESSIONS, TICKS = 10, 20
-GALLERY = """() => {
-  const roots = [document, ...[...document.querySelectorAll("*")].map((each) => each.shadowRoot).filter(Boolean)];
-  const images = roots.flatMap((root) => [...root.querySelectorAll("img")]);
-  const seen = images.filter((each) => each.getBoundingClientRect().top < innerHeight);
-  return images.length >= 300 && seen.every((each) => each.complete && each.naturalWidth > 0);
-}"""
-TITLE = """(title) => [...document.querySelectorAll("h1")].some(
-  (each) => each.innerText.trim() === title && each.checkVisibility() && each.getBoundingClientRect().height > 0)"""
-SETTLED = """() => document.querySelector(
-  "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]")"""
+SETTLED, GALLERY = "settled", "gallery"
+MOMENTS = """
+window.moments = {};  // milliseconds since the page was asked for, by what could be seen then for the first time
+const moment = (name) => { window.moments[name] ??= performance.now(); };
+const look = () => {
+  for (const each of document.querySelectorAll("h1"))
+    if (each.checkVisibility() && each.getBoundingClientRect().height > 0) moment(each.innerText.trim());
+  if (document.querySelector("h1") && document.querySelector(
+    "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]")) moment("settled");
+  if (!window.moments.gallery) {
+    const grids = [...document.querySelectorAll("*")].map((each) => each.shadowRoot?.querySelector(".grid"));
+    const images = grids.flatMap((grid) => [...(grid?.querySelectorAll("img") ?? [])]);
+    const seen = images.filter((each) => each.getBoundingClientRect().top < innerHeight);
+    if (images.length >= 300 && seen.every((each) => each.complete && each.naturalWidth > 0)) moment("gallery");
+  }
+  requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
 FRAMES = """() => {
   window.frames_ = [];
   const seen = (now) => { window.frames_.push(now); if (window.frames_.length) requestAnimationFrame(seen); };
@@ -82,36 +91,37 @@ def known_visitor(playwright: Playwright, profile: Path) -> BrowserContext:
 def opened(context: BrowserContext) -> Page:
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.add_init_script(WATCH)
+    page.add_init_script(WATCH + MOMENTS)
     return page
 
 
 def heading(page: Page, title: str) -> None:
-    """Returns in the frame that draws it: a locator waits up to half a second between two looks."""
-    page.wait_for_function(TITLE, arg=title, polling="raf")
+    """Waits until the page bears that title."""
+    page.wait_for_function(
+        "(title) => [...document.querySelectorAll('h1')].some((each) => each.innerText.trim() === title)",
+        arg=title, polling="raf",
+    )  # fmt: skip
 
 
-def settled(page: Page) -> None:
-    page.wait_for_function(SETTLED, polling="raf")
-
-
-def timed(context: BrowserContext, address: str, path: str, *until: Callable[[Page], object]) -> list[float]:
-    """Seconds from asking for a page until each thing in turn is so; and last until the browser first spoke to the
-    server, for which it has to load and start Streamlit's own program."""
-    page, seconds = opened(context), []
-    start = time.perf_counter()
+def timed(context: BrowserContext, address: str, path: str, *moments: str) -> list[float]:
+    """Seconds from asking for a page until each title, SETTLED or GALLERY, by the page's own clock: who looks from
+    outside is up to half a second late. Last until the browser first spoke to the server, for which it has to load and
+    start Streamlit's own program.
+    """
+    page = opened(context)
     page.goto(f"{address}/{path}", wait_until="commit")
-    for each in until:
-        each(page)
-        seconds.append(time.perf_counter() - start)
-    seconds.append(page.evaluate("() => window.sent[0] / 1000"))
+    for each in moments:
+        page.wait_for_function("(name) => window.moments?.[name]", arg=each, polling=50)
+    seconds: list[float] = page.evaluate(
+        "(names) => [...names.map((name) => window.moments[name]), window.sent[0]].map((each) => each / 1000)", moments
+    )
     page.close()
     return seconds
 
 
-def first_visit(browser: Browser, address: str, path: str, *until: Callable[[Page], object]) -> list[float]:
+def first_visit(browser: Browser, address: str, path: str, *moments: str) -> list[float]:
     with visitor(browser) as context:
-        return timed(context, address, path, *until)
+        return timed(context, address, path, *moments)
 
 
 def told(what: str, values: Sequence[float], unit: str = "s") -> None:
@@ -131,9 +141,8 @@ def memory(server: Server, when: str) -> None:
 
 def first_paints(browser: Browser, known: BrowserContext, server: Server, empty: Server, repeats: int) -> None:
     """Every page and right after it an empty one at an address like its, in turn, `repeats` times."""
-    ends = {path: [(lambda page, title=title: heading(page, title)), settled] for title, path in PAGES.items()}
+    ends = {path: [title, SETTLED] for title, path in PAGES.items()}
     ends["Train"].pop()  # whose script is at work all the time
-    nothing = [lambda page: heading(page, EMPTY)]
     visits = {
         (path, who, which): []
         for path in ends for who in ("first", "again") for which in ("ours", "empty")
@@ -141,7 +150,7 @@ def first_paints(browser: Browser, known: BrowserContext, server: Server, empty:
     for number in range(VISITS + repeats):
         for path in ends:
             for which, address, at, until in (
-                ("ours", server.address, path, ends[path]), ("empty", empty.address, EMPTY if path else "", nothing),
+                ("ours", server.address, path, ends[path]), ("empty", empty.address, EMPTY if path else "", [EMPTY]),
             ):  # fmt: skip
                 times = timed(known, address, at, *until)
                 if number >= VISITS:
@@ -162,14 +171,15 @@ def first_paints(browser: Browser, known: BrowserContext, server: Server, empty:
 
 
 def gallery(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:
-    sent: list[float] = []
-    ends = [lambda page: page.wait_for_function(GALLERY, polling=20),
-            lambda page: sent.append(page.evaluate("() => window.bytes / 1000"))]  # fmt: skip
-    first = [first_visit(browser, server.address, "Browse", *ends)[0] for _ in range(repeats)]
+    first = [first_visit(browser, server.address, "Browse", GALLERY)[0] for _ in range(repeats)]
     told("a gallery of 300, asked for by its address", first)
     told("– in a browser that has been here before",
-         [timed(known, server.address, "Browse", *ends)[0] for _ in range(repeats)])  # fmt: skip
-    told("– sent for it over the socket", sent, "kB")
+         [timed(known, server.address, "Browse", GALLERY)[0] for _ in range(repeats)])  # fmt: skip
+    page = opened(known)
+    page.goto(f"{server.address}/Browse")
+    page.wait_for_function("() => window.moments?.gallery && window.moments.settled", polling=50)
+    print(f"| – sent for it over the socket | {page.evaluate('() => window.bytes / 1000'):,.0f} kB |", flush=True)
+    page.close()
 
 
 def switches(page: Page, rounds: int) -> list[float]:
@@ -255,10 +265,10 @@ def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Serv
     server, empty = servers
     memory(server, "that has started")
     for path in ("Browse", "Train", "Compare", "Review"):
-        timed(known, server.address, path, settled)
+        timed(known, server.address, path, SETTLED)
         memory(server, f"after {path}")
     for path in ("", "Classify"):
-        timed(known, server.address, path, settled)
+        timed(known, server.address, path, SETTLED)
     memory(server, "after every page")
     first_paints(browser, known, server, empty, repeats)
     gallery(browser, known, server, repeats)
@@ -282,8 +292,7 @@ def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Serv
         page.goto(f"{server.address}/Train", wait_until="commit")
     for page in pages:
         heading(page, "Train")
-    ends = [lambda page: heading(page, "Browse")]
-    crowded = [timed(known, server.address, "Browse", *ends)[0] for _ in range(repeats)]
+    crowded = [timed(known, server.address, "Browse", "Browse")[0] for _ in range(repeats)]
     told(f"first paint of Browse beside {SESSIONS} ticking sessions", crowded)
     page = opened(known)
     page.goto(f"{server.address}/Browse")
