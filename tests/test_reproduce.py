@@ -157,6 +157,16 @@ def test_the_command_goes_on_where_one_row_can_t_be_done(work, rows, monkeypatch
     assert {name for name, _ in results_page.read_results(work.results)} == {"net-frame"}
 
 
+def test_views_are_set_against_each_other_on_the_same_seeds(rows):
+    def kept(seed, accuracy):
+        return {"seed": seed, "figures": {"accuracy": accuracy, "intervals": {"accuracy": None}}}
+
+    results = {("net", 3): kept(3, 0.8), ("net", 4): kept(4, 0.2), ("net-frame", 3): kept(3, 0.5)}
+    assert results_page._views(results)[-2] == "| `net` | 0.5000 | – | 0.8000 | – | +30.0 |"
+    del results["net-frame", 3]
+    assert results_page._views(results)[-2].endswith("| 0.5000 (0.2000 to 0.8000) | – |  |")
+
+
 # ---- The repository's own ------------------------------------------------------------------------------
 
 
