@@ -177,7 +177,7 @@ def test_too_many_are_refused_in_words(run, monkeypatch):
     app.file_uploader[0].set_value([("a.png", cell(1), "image/png"), ("b.png", cell(2), "image/png")])
     ran(app)
     assert "2 pictures are more than the 1 that a slide may hold" in app.error[0].value
-    assert slides.listed() == ([], [])
+    assert slides.listed() == ([], {})
 
 
 # An opened slide
@@ -273,7 +273,7 @@ def test_renamed_and_deleted_when_asked_twice(slide):
     app.checkbox[0].check()
     ran(app)
     app = press(app, "Delete the slide")
-    assert slides.listed() == ([], [])
+    assert slides.listed() == ([], {})
     assert "slide" not in app.query_params
 
 
@@ -302,6 +302,39 @@ def test_a_damaged_or_deleted_slide_is_told_and_leads_back(slide):
     assert app.file_uploader
     slides.remove(slide.id)
     assert "may have been deleted" in draw(slide=slide.id).error[0].value
+
+
+def test_a_damaged_slide_is_deleted_on_the_page_once_that_is_confirmed(slide):
+    (slide.folder / "slide.json").write_text("{")
+    app = draw()
+    (told,) = app.error
+    assert "can't be read" in told.value
+    delete = f"classify_delete_{slide.id}"
+    assert app.button(key=delete).disabled
+    app.checkbox(key=f"classify_sure_{slide.id}").check().run()
+    app.button(key=delete).click()
+    ran(app)
+    assert not app.error
+    assert not slide.folder.exists()
+
+
+def test_what_can_t_be_stored_is_tried_once_and_again_where_it_is_dropped_anew(run, monkeypatch):
+    tried = []
+
+    def full(*arguments):
+        tried.append(arguments)
+        raise LabError("the disk is full")
+
+    monkeypatch.setattr(slides, "create", full)
+    app = draw()
+    app.file_uploader[0].upload("a.png", cell())
+    for _ in range(2):
+        ran(app)
+        assert [error.value for error in app.error] == ["the disk is full"]
+    assert len(tried) == 1
+    app.file_uploader[0].upload("a.png", cell())
+    ran(app)
+    assert len(tried) == 2
 
 
 def test_a_picture_taken_away_by_hand_costs_its_own_place(slide):

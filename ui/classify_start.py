@@ -29,6 +29,7 @@ EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocy
 START = "classify_start"  # key of all that is drawn here
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 MADE = "classify_made"  # session: the slide that was stored last, until it is open
+REFUSED = "classify_refused"  # session: files that couldn't be stored, and why; they are not tried at each redraw
 
 
 def start_or(slide: Slide | None, run: str) -> bool:
@@ -59,7 +60,7 @@ def _start(run: str) -> None:
     if made := classify.spot(MADE).pop("slide", None):
         open_slide(made)  # a second click ended the run that had stored it
     uploads = drop_zone()
-    if uploads:
+    if uploads and not _refused_before(uploads):
         _make(_name_of(uploads), run, uploads)
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
@@ -93,20 +94,33 @@ def drop_zone(key: str = "") -> list[Any]:
 def take_more(slide: Slide) -> None:
     """Lets a person add pictures to a slide."""
     uploads = drop_zone("_more")
-    if uploads:
+    if uploads and not _refused_before(uploads):
         with _opened(uploads) as handed:
-            _stored(lambda progress: slides.add_pictures(slide, handed, progress), len(uploads))
+            _stored(lambda progress: slides.add_pictures(slide, handed, progress), uploads)
 
 
 def _make(name: str, run: str, uploads: Sequence[Any], synthetic: bool = False) -> None:
     with _opened(uploads) as handed:
-        _stored(lambda progress: slides.create(name, run, handed, synthetic, progress), len(uploads))
+        _stored(lambda progress: slides.create(name, run, handed, synthetic, progress), uploads)
 
 
-def _stored(store: Any, count: int) -> None:
+def _refused_before(uploads: Sequence[Any]) -> bool:
+    """Whether these very files couldn't be stored the last time, which is told again; dropped anew they are tried."""
+    refused = classify.spot(REFUSED)
+    same: bool = refused.get("files") == _file_ids(uploads)
+    if same:
+        shell.show_error(refused["reason"])
+    return same
+
+
+def _file_ids(uploads: Sequence[Any]) -> list[str]:
+    return [upload.file_id for upload in uploads]
+
+
+def _stored(store: Any, uploads: Sequence[Any]) -> None:
     """Stores what was handed in, with progress, and opens the slide; or says why not."""
     made = classify.spot(MADE)
-    bar = st.progress(0.0, "Keeping the pictures …") if count > MANY else None
+    bar = st.progress(0.0, "Keeping the pictures …") if len(uploads) > MANY else None
 
     def tell(done: int, total: int) -> None:
         if bar and (done % MANY == 0 or done == total):
@@ -117,6 +131,7 @@ def _stored(store: Any, count: int) -> None:
         made["slide"] = store(tell)
     except LabError as error:
         shell.show_error(str(error))
+        classify.spot(REFUSED).update(files=_file_ids(uploads), reason=str(error))
         return
     finally:
         if bar:
@@ -193,7 +208,7 @@ class _Drawn:
     """A picture that this program drew, as if it had been handed in."""
 
     def __init__(self, name: str, pixels: np.ndarray):
-        self.name = name
+        self.name = self.file_id = name
         self.getvalue = lambda: encode(pixels)
 
 
@@ -209,10 +224,21 @@ def _example_field() -> _Drawn:
 # Slides of earlier
 
 
+def _tell_damaged(name: str, reason: str) -> None:
+    """Why a slide can't be read, and how to be rid of it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shell.show_error(reason)
+        with st.popover("Delete", icon=":material/delete:"):
+            st.markdown("This deletes the slide's pictures and corrections, which may be whole.")
+            sure = st.checkbox("I want that", key=f"classify_sure_{name}")
+            if st.button("Delete the slide", type="primary", disabled=not sure, key=f"classify_delete_{name}"):
+                shell.attempt(slides.remove, name)
+
+
 def _earlier() -> None:
     found, damaged = slides.listed()
-    for line in damaged:
-        shell.show_error(line)
+    for name, reason in damaged.items():
+        _tell_damaged(name, reason)
     if not found:
         return
     st.subheader("Slides", anchor=False)

@@ -147,11 +147,11 @@ def _checked(slide: str, told: dict[str, Any]) -> Slide:
     return Slide(slide, name, run, created, told["version"], pictures, corrections, bool(told["synthetic"]))
 
 
-def listed() -> tuple[list[Slide], list[str]]:
-    """The slides that can be read, newest first, and a line for each that can't."""
+def listed() -> tuple[list[Slide], dict[str, str]]:
+    """The slides that can be read, newest first, and of those that can't, by their id, why."""
     folder = workspace.slides_dir()
     good: list[Slide] = []
-    damaged: list[str] = []
+    damaged: dict[str, str] = {}
     for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
         if not workspace.NAME_PATTERN.fullmatch(path.name):
             continue  # one that is being made
@@ -159,7 +159,7 @@ def listed() -> tuple[list[Slide], list[str]]:
             good.append(read_slide(path.name))
         except LabError as error:
             if path.exists():  # not deleted meanwhile
-                damaged.append(f"{error}. If nothing in it is needed, delete {path}")
+                damaged[path.name] = str(error)
     return good, damaged
 
 
