@@ -12,10 +12,12 @@ export default function ({ data, parentElement, setStateValue }) {
   let chart = charts.get(parentElement)
   if (!chart) charts.set(parentElement, (chart = new Chart(parentElement.querySelector(".curves"), data.zoom)))
   chart.keep = (zoom) => setStateValue("zoom", zoom)
+  chart.observer.observe(chart.root.querySelector(".plots"))
   chart.show(data)
+  const call = (chart.calls += 1)
   return () => {
-    chart.observer.disconnect()
-    charts.delete(parentElement)
+    // On a slow machine Streamlit ends an earlier call after a later one: only the last one's end is the chart's.
+    if (chart.calls === call) chart.observer.disconnect()
   }
 }
 
@@ -24,6 +26,7 @@ class Chart {
     this.root = root
     this.zoom = zoom // [first, last] epoch, or null for all; what the server says of it later is older than this
     this.at = null // the epoch whose values are shown
+    this.calls = 0
     this.plots = []
     this.colours = new Map() // a run keeps its colour while it is in the chart
     this.values = root.querySelector(".values")
@@ -33,7 +36,6 @@ class Chart {
       this.setZoom(null)
     }
     this.observer = new ResizeObserver(() => this.draw())
-    this.observer.observe(root.querySelector(".plots"))
   }
 
   show(data) {

@@ -23,15 +23,16 @@ KEY = "curves"
 Zoom = tuple[float, float]
 
 SCRIPTS = ("curves.js", "curves_plot.js", "curves_figures.js")
-_CHART = st.components.v2.component(
-    "lab_curves",
-    html="""<div class="curves">
+HTML = """<div class="curves">
     <div class="head"><ul></ul><button type="button" disabled>Whole training</button></div>
     <p class="told"></p>
     <div class="plots">
       <div class="values" role="status" hidden><table><thead></thead><tbody></tbody></table></div>
     </div>
-    </div>""",
+    </div>"""
+_CHART = st.components.v2.component(
+    "lab_curves",
+    html=HTML,
     css=together("buttons.css", "curves.css"),
     js=together(*SCRIPTS),
 )

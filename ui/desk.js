@@ -24,19 +24,21 @@ export default function ({ data, parentElement, setStateValue }) {
   if (desk.outbox.length) desk.again = setTimeout(desk.send, desk.resume ? 0 : SEND_AGAIN)
   else if (data.waiting) desk.again = setTimeout(() => push(desk, { kind: "look", id: desk.shown?.id ?? "" }), ASK_AGAIN)
   desk.resume = false
+  // Before Streamlit's own keys, and before a button that has the focus.
+  document.addEventListener("keydown", desk.onkey, true)
+  const call = (desk.calls += 1)
   return () => {
+    // On a slow machine Streamlit ends an earlier call after a later one: only the last one's end is the desk's.
+    if (desk.calls !== call) return
     clearTimeout(desk.again)
     document.removeEventListener("keydown", desk.onkey, true)
-    desks.delete(parentElement)
   }
 }
 
 function open(root) {
   const find = (name) => root.querySelector(name)
-  const desk = { root, find, outbox: stored(), turn: 0, shown: null, since: 0, zoom: 0, resume: true }
+  const desk = { root, find, outbox: stored(), turn: 0, shown: null, since: 0, zoom: 0, calls: 0, resume: true }
   desk.onkey = (event) => keyed(desk, event)
-  // Before Streamlit's own keys, and before a button that has the focus.
-  document.addEventListener("keydown", desk.onkey, true)
   find(".desk").onclick = (event) => {
     const button = event.target.closest("button")
     if (button && event.detail < 2) act(desk, button.dataset)

@@ -1,0 +1,76 @@
+"""Components whose calls end late: on a slow machine Streamlit ends an earlier call after a later one has begun."""
+
+import pytest
+from playwright.sync_api import Page
+
+from ui import curves
+from ui.files import together
+
+pytestmark = pytest.mark.browser
+
+ORDERS = {
+    "in turn": ["begin", "end 0", "begin"],
+    "the first ends late": ["begin", "begin", "end 0"],
+    "twice, both late": ["begin", "begin", "begin", "end 0", "end 1"],
+}
+"""What is there afterwards is a component whose last call goes on."""
+
+CARD = {
+    "id": "a", "place": 1, "words": "One", "cell": "", "whole": "", "heat": "", "heat_on": "cell", "heat_words": "",
+    "cell_words": "", "label": "a", "answer": "b", "bars": [], "says_words": "", "like": [], "like_words": "",
+    "family": "", "said": "", "own": "a", "copies": False, "verdict": None, "to": None,
+}  # fmt: skip
+DESK = {"cards": [CARD], "classes": [], "total": 1, "decided": 0, "undoable": [], "last": "", "heat": False,
+        "waiting": False, "kept": [], "failures": []}  # fmt: skip
+LINE = {"run": 0, "split": "validation", "x": [1, 2, 3], "y": [1, 0.5, 0.2]}
+CURVES = {
+    "runs": [{"id": "r", "name": "Run"}], "words": "", "zoom": None,
+    "plots": [{"title": title, "log": False, "percent": False, "lines": [LINE]} for title in ("Loss", "Accuracy")],
+}  # fmt: skip
+
+BEGIN_AND_END = """async ({ script, html, css, data, steps }) => {
+  document.body.innerHTML = `<style>${css}</style><div id="parent" style="width: 600px">${html}</div>`
+  const begin = (await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })))).default
+  window.told = []
+  window.ends = []
+  for (const step of steps) {
+    const [what, number] = step.split(" ")
+    if (what === "end") window.ends[number]()
+    else window.ends.push(begin({ data: structuredClone(data), parentElement: document.querySelector("#parent"),
+                                  setStateValue: (name, value) => window.told.push(value) }))
+  }
+}"""
+
+
+@pytest.fixture
+def page(browser):
+    with browser.new_context(viewport={"width": 900, "height": 700}) as context:
+        yield context.new_page()
+
+
+def run(page: Page, script: str, html: str, css: str, data: dict, steps: list[str]) -> None:
+    page.evaluate(BEGIN_AND_END, {"script": script, "html": html, "css": css, "data": data, "steps": steps})
+
+
+@pytest.mark.parametrize("steps", ORDERS.values(), ids=ORDERS)
+def test_each_curve_is_drawn_once_and_follows_the_width(steps, page):
+    run(page, together(*curves.SCRIPTS), curves.HTML, together("curves.css"), CURVES, steps)
+    plots = page.locator("svg")
+    assert plots.count() == 2
+    paths = plots.first.locator("path.line").evaluate_all("lines => lines.map((line) => line.getAttribute('d'))")
+    page.evaluate("() => { document.querySelector('#parent').style.width = '400px' }")
+    page.wait_for_function(
+        "before => document.querySelector('svg path.line').getAttribute('d') !== before", arg=paths[0]
+    )
+
+
+@pytest.mark.parametrize("steps", ORDERS.values(), ids=ORDERS)
+def test_the_desk_hears_its_keys_until_its_last_call_ends(steps, page):
+    run(page, together("desk.js"), together("desk.html"), together("desk.css"), DESK, steps)
+    page.wait_for_timeout(300)  # a verdict that comes sooner is a key that bounced
+    page.keyboard.press("m")
+    (told,) = page.evaluate("() => window.told")
+    assert [event["verdict"] for event in told["events"]] == ["model-wrong"]
+    page.evaluate("() => { window.told.length = 0; window.ends.at(-1)() }")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => window.told") == []
