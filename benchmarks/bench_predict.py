@@ -8,8 +8,8 @@ RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runti
    apart over the same pictures, with as many threads as the predictor has, and added.
 
 Pictures are drawn by a program. The parts of a row are timed in turns, so that other work on the machine meets all of
-them alike; medians, with the middle half beside. With `--cpu` the first two rows are in processor time, which other
-work hardly touches: for ratios on a machine that isn't quiet, with one thread (OMP_NUM_THREADS=1).
+them alike; medians, with the middle half beside. With `--cpu` all is in processor time, of all threads together, which
+other work hardly touches: for ratios on a machine that isn't quiet, with one thread (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of the many pictures")
     parser.add_argument("--onnx", type=Path)
-    parser.add_argument("--cpu", action="store_true", help="one cell and one field in processor time")
+    parser.add_argument("--cpu", action="store_true", help="processor time in the place of wall clock")
     chosen = parser.parse_args()
     run = runs.find(chosen.run)
     config = run.config
@@ -143,13 +143,13 @@ def main() -> None:
                 "answers with ONNX Runtime": lambda: [None for _ in by_onnx.classify(handed)],
                 "its forward pass": lambda: exported.loaded[0].predict(views, device),
             }
-        times = in_turns(parts, chosen.rounds)
+        times = in_turns(parts, chosen.rounds, clock)
     implied = times["decoding"] + times["finding"] + times["forward pass"]
     print(
         f"{len(files):,} pictures of 320×240, s: "
         + ", ".join(f"{name} {told(spent, 1)}" for name, spent in times.items())
     )
-    print(f"  {told(len(files) / times['answers'], 1, 0)} pictures a second, "
+    print(f"  {told(len(files) / times['answers'], 1, 0)} pictures a second{' of a core' if chosen.cpu else ''}, "
           f"{told(implied / times['answers'], 1)} of the implied rate")  # fmt: skip
 
 

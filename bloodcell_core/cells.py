@@ -1,9 +1,8 @@
-"""Finds white cells by the stain of their nuclei.
+"""Finds white cells by the stain of their nuclei (bloodcell_core.stain).
 
-A nucleus is blue-violet where everything else in a smear is pink, tan or white: blue stands well above green, and
-brightness cancels out of (B - G) / (B + G). How large a nucleus is and how far apart its lobes may lie is measured in
-radii of the red cells beside it, which are of one size in every smear: so pictures of any magnification are searched
-alike, platelets are told from nuclei, and the lobes of one cell from two cells that touch.
+How large a nucleus is and how far apart its lobes may lie is measured in radii of the red cells beside it, which are of
+one size in every smear: so pictures of any magnification are searched alike, platelets are told from nuclei, and the
+lobes of one cell from two cells that touch.
 
 Measured in benchmarks/bench_cells.py; the figures and their limits are in docs/cell-finder.md.
 """
@@ -16,19 +15,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# OpenCV computes in the thread that calls it, in the whole program: many pictures go over threads of our own
-# (data/parallel.py), with which its threads would fight for the cores, and on one small picture they cost more than
-# they bring.
-cv2.setNumThreads(1)
+from bloodcell_core.stain import MEASURING_SIDE, Stain, shrinks_evenly, stain_of
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in the picture's pixels; x1 and y1 are just outside."""
 
-BLACK = 40  # of blue and green together: black borders of rotated copies carry no colour
-MIN_STAIN = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
-
 # The search for red cells
-MEASURING_SIDE, FINER_SIDE = 240, 960  # pixels; the finer one is for fields whose red cells are too small in the first
+FINER_SIDE = 960  # pixels, for fields whose red cells are too small in a picture of MEASURING_SIDE
 RED_RADII = np.geomspace(8, 36, 12)  # pixels that are tried, each 15% more than the last
 MIN_SLOPE = 2.0  # grey values a pixel, at a red cell's edge
 MIN_CIRCLE = 0.55  # of a circle's edge must be seen for a red cell
@@ -70,6 +63,8 @@ class Found(NamedTuple):
     """Largest nucleus first; empty where there is no white cell."""
     red_radius: float | None
     """Of the red cells, in the picture's pixels; None where none is seen clearly."""
+    stain: Stain | None = None
+    """`measured_stain` of the picture; None where the search looked at the least bit another size."""
 
 
 class _Scale(NamedTuple):
@@ -80,15 +75,10 @@ class _Scale(NamedTuple):
     """False where no red cell is seen and `red_radius` is a guess."""
 
 
-class _Stain(NamedTuple):
+class _Seen(NamedTuple):
     """A picture as the search sees it."""
 
-    green: np.ndarray
-    """uint8 H×W, smoothed."""
-    lit: np.ndarray
-    """bool H×W, False on black borders."""
-    nuclei: np.ndarray
-    """uint8 H×W, 1 where nucleus stain is."""
+    stain: Stain
     labels: np.ndarray
     """uint16 or int32 H×W, the connected part of the stain that a pixel belongs to; 0 where there is none."""
     parts: np.ndarray
@@ -118,18 +108,18 @@ def red_cell_radius(picture: np.ndarray) -> float | None:
 
 def search(picture: np.ndarray) -> Found:
     """The white cells of a picture or field (uint8 H×W×3 RGB) of any size, and how large its red cells are."""
-    shrunk, scale, measured = _scale_of(picture)
+    shrunk, scale, measured, first = _scale_of(picture)
     by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
     radius = scale.red_radius * by / shrunk
-    stain = measured if by == shrunk else _stain(_shrink(picture, by))
+    seen = measured if by == shrunk else _see(_shrink(picture, by))
     disc = np.pi * radius**2
-    nuclei = _join(_lobes(stain, radius), radius, stain)
+    nuclei = _join(_lobes(seen, radius), radius, seen.stain)
     areas = [sum(lobe.area for lobe in nucleus) for nucleus in nuclei]
     if scale.seen:
         low = (MIN_NUCLEUS_AREA if scale.sure else MIN_NUCLEUS_AREA_UNSURE) * disc
         high = MAX_NUCLEUS_AREA * disc
     else:
-        low, high = MIN_AREA * stain.nuclei.size, MAX_AREA * stain.nuclei.size
+        low, high = MIN_AREA * seen.labels.size, MAX_AREA * seen.labels.size
     if not scale.sure:
         low = max(low, MIN_SHARE * max(areas, default=0))
     found = [
@@ -137,13 +127,11 @@ def search(picture: np.ndarray) -> Found:
         for nucleus, area in zip(nuclei, areas, strict=True)
         if low <= area <= high
     ]
-    return Found(sorted(found, key=lambda cell: -cell.area), scale.red_radius / shrunk if scale.sure else None)
-
-
-def stained(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where a picture (uint8 H×W×3 RGB) has nucleus stain (uint8 H×W, 1 there) and no black border (bool H×W)."""
-    _, nuclei, lit = _masks(picture)
-    return nuclei, lit
+    return Found(
+        sorted(found, key=lambda cell: -cell.area),
+        scale.red_radius / shrunk if scale.sure else None,
+        first if shrinks_evenly(*picture.shape[:2]) else None,
+    )
 
 
 class Place(NamedTuple):
@@ -181,52 +169,42 @@ def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if by < 1 else picture
 
 
-def _stain(picture: np.ndarray) -> _Stain:
-    green, nuclei, lit = _masks(picture)
+def _see(picture: np.ndarray) -> _Seen:
+    stain = stain_of(picture)
     # In 16 bits it takes a third of the time. Opened by a cross, a part and its gap to the next take 12 pixels.
-    numbers = cv2.CV_16U if nuclei.size < 12 * 65_000 else cv2.CV_32S
-    _, labels, parts, _ = cv2.connectedComponentsWithStats(nuclei, ltype=numbers)
-    return _Stain(green, lit, nuclei, labels, parts)
-
-
-def _masks(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`_Stain.green`, `nuclei` and `lit` of a picture."""
-    smooth = cv2.GaussianBlur(picture, (0, 0), 1.2)
-    smooth_green = cv2.extractChannel(smooth, 1)
-    green, blue = smooth_green.astype(np.float32), cv2.extractChannel(smooth, 2).astype(np.float32)
-    both = green + blue
-    lit = both >= BLACK
-    stain = np.where(lit, (blue - green) / (both + 1), 0)
-    level = np.clip(stain * 500, 0, 255).astype(np.uint8)
-    threshold, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    nuclei = (stain > max(threshold / 500, MIN_STAIN)).view(np.uint8)
-    nuclei = cv2.morphologyEx(nuclei, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return smooth_green, nuclei, lit
+    numbers = cv2.CV_16U if stain.nuclei.size < 12 * 65_000 else cv2.CV_32S
+    _, labels, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei, ltype=numbers)
+    return _Seen(stain, labels, parts)
 
 
 # The scale: how large red cells are
 
 
-def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Stain]:
-    """By how much the picture was shrunk, the red cells' radius in the shrunk one, and its stain."""
+def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen, Stain]:
+    """By how much the picture was shrunk, the red cells' radius in the shrunk one, what it shows, and the first look's
+    stain.
+    """
     longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
     for side in (MEASURING_SIDE, FINER_SIDE):
         shrunk = min(1.0, side / longer)
-        stain = _stain(_shrink(picture, shrunk))
-        scale = _measure_red_cells(stain)
+        seen = _see(_shrink(picture, shrunk))
+        if side == MEASURING_SIDE:
+            first = seen.stain
+        scale = _measure_red_cells(seen)
         if scale and (scale.red_radius > RED_RADII[1] or shrunk == 1):
-            return shrunk, scale, stain
+            return shrunk, scale, seen, first
         if shrunk == 1:  # a finer look would be the same one
             break
-    return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False), stain
+    return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False), seen, first
 
 
-def _measure_red_cells(stain: _Stain) -> _Scale | None:
+def _measure_red_cells(seen: _Seen) -> _Scale | None:
     """The radius at which most edges lie on circles that are darker within.
 
     Each steep place votes for the point that lies one radius downhill; red cells, also those that overlap, are the
     points of many votes (after Loy and Zelinsky's fast radial symmetry, 2003).
     """
+    stain = seen.stain
     slope_x = cv2.Sobel(stain.green, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(stain.green, cv2.CV_32F, 0, 1, scale=1 / 8)
     # Not cv2.magnitude: its last digit hangs on where the array lies in memory, and a vote on that digit.
@@ -240,7 +218,7 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
     steep_there = steep.ravel()[places]
     down_x, down_y = ((-slope.ravel()[places] / steep_there).astype(np.float64) for slope in (slope_x, slope_y))
     y, x = (along.astype(np.float64) for along in np.divmod(places, steep.shape[1]))
-    largest = np.sqrt(stain.parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
+    largest = np.sqrt(seen.parts[1:, cv2.CC_STAT_AREA].max(initial=0) / np.pi)
 
     @cache
     def from_nucleus() -> np.ndarray:
@@ -290,12 +268,12 @@ def _measure_red_cells(stain: _Stain) -> _Scale | None:
 # From lobes to nuclei
 
 
-def _lobes(stain: _Stain, radius: float) -> list[_Lobe]:
+def _lobes(seen: _Seen, radius: float) -> list[_Lobe]:
     """The connected parts of the stain that are no specks; those too large for one nucleus are cut at their waists."""
     lobes = []
-    for label, (x, y, width, height, area) in enumerate(stain.parts):
+    for label, (x, y, width, height, area) in enumerate(seen.parts):
         if label and area >= LOBE_AREA * np.pi * radius**2:
-            part = (stain.labels[y : y + height, x : x + width] == label).view(np.uint8)
+            part = (seen.labels[y : y + height, x : x + width] == label).view(np.uint8)
             lobes += [_lobe(piece, int(x), int(y)) for piece in _cut_at_waists(part, radius)]
     return lobes
 
@@ -331,7 +309,7 @@ def _extent(outline: np.ndarray) -> float:
     return float(cv2.minEnclosingCircle(outline.astype(np.float32))[1])
 
 
-def _join(lobes: list[_Lobe], radius: float, stain: _Stain) -> list[list[_Lobe]]:
+def _join(lobes: list[_Lobe], radius: float, stain: Stain) -> list[list[_Lobe]]:
     """Lobes that belong to one cell together, nearest first: the lobes of each nucleus."""
     if len(lobes) < 2:
         return [lobes] if lobes else []

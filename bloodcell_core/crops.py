@@ -7,7 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from bloodcell_core.cells import BLACK, USUAL_NUCLEUS, Box, percentile
+from bloodcell_core.cells import USUAL_NUCLEUS, Box, percentile
+from bloodcell_core.stain import BLACK
 
 BORDERS = ("edge", "reflect", "background", "black")
 """The picture's edge repeated, the picture mirrored, its background's colour, or black."""

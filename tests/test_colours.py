@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bloodcell_core.crops import Crop
 from bloodcell_core.data import colours
 from bloodcell_core.data.views import make_view, view_name, view_of_square
+from bloodcell_core.stain import measured_stain
 
 GLASS, NUCLEUS, RED_CELLS = (212.0, 214.0, 209.0), (0.45, 0.75, 0.05), (0.10, 0.24, 0.17)
 BALANCED = Crop(colours="balanced")
@@ -111,3 +112,39 @@ def test_a_square_that_a_person_marks_has_the_colours_of_one_that_was_found():
 def test_views_of_other_colours_are_other_views():
     assert view_name("cell", 64, Crop()) != view_name("cell", 64, BALANCED)
     assert view_name("frame", 64, Crop()) == "frame-64" != view_name("frame", 64, BALANCED)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(100, 400))
+@settings(max_examples=25, deadline=None)
+def test_colours_are_the_quantiles_of_the_parts_they_are_of(seed, side):
+    noise = np.random.default_rng(seed).normal(0, 8, (side, side, 3))
+    picture = (smear(side=side, seed=seed) + noise).clip(0, 255).astype(np.uint8)
+    told, (small, _, nuclei, lit) = colours.measure(picture), measured_stain(picture)
+    proper = cv2.erode(lit.astype(np.uint8), np.ones((9, 9))) > 0
+    smeared = small[proper & (cv2.dilate(nuclei, np.ones((9, 9))) == 0)]
+    threshold, _ = cv2.threshold(smeared[:, 1], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    glass = np.quantile(smeared[smeared[:, 1] > threshold], 0.6, axis=0)
+    assert told.glass == pytest.approx(glass, abs=1e-4)
+    for absorbance, least, pixels in (
+        (told.red_cells, colours.MIN_RED, smeared[smeared[:, 1] <= threshold]),
+        (told.nucleus, colours.MIN_NUCLEUS, small[proper & (cv2.erode(nuclei, np.ones((3, 3))) > 0)]),
+    ):
+        middle = np.median(np.log(pixels.clip(1).astype(float)), axis=0)
+        assert absorbance == pytest.approx((np.log(glass) - middle).clip(least), abs=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_balanced_pixels_are_those_of_the_formula(seed):
+    random = np.random.default_rng(seed)
+    pixels = random.integers(40, 256, (12, 12, 3), dtype=np.uint8)
+    nucleus, red_cells = (usual * random.uniform(0.8, 1.2, 3) for usual in (colours.NUCLEUS, colours.RED_CELLS))
+    told = colours.Colours(random.uniform(195, 250, 3), nucleus, red_cells)
+
+    def directions(nucleus, red_cells):
+        across = np.cross(nucleus, red_cells)
+        return np.stack([nucleus, red_cells, across / np.linalg.norm(across)], axis=1)
+
+    amounts = np.log(told.glass / pixels) @ np.linalg.inv(directions(told.nucleus, told.red_cells)).T
+    left = colours.GLASS * np.exp(-amounts @ directions(colours.NUCLEUS, colours.RED_CELLS).T)
+    assert np.abs(colours.balance(pixels, told) - left.clip(0, 255)).max() < 0.501

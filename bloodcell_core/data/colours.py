@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from bloodcell_core.cells import stained
+from bloodcell_core.stain import Stain, measured_stain
 
 GLASS = np.array((235.0, 232.0, 236.0))
 """R, G, B of empty glass after balancing."""
@@ -25,7 +25,6 @@ RED_CELLS = np.array((0.15, 0.30, 0.20))
 NUCLEUS = np.array((1.00, 1.25, 0.35))
 """Absorbance of nuclei."""
 
-MEASURED_SIDE = 240  # pixels, to which a picture is shrunk before its colours are measured
 AROUND = np.ones((9, 9), np.uint8)  # around nuclei lies cytoplasm, around black borders their blur
 INSIDE = np.ones((3, 3), np.uint8)
 MIN_PIXELS, MIN_NUCLEUS_PIXELS = 100, 20  # of glass and red cells each, and of nuclei, or colours can't be told
@@ -45,27 +44,32 @@ class Colours(NamedTuple):
     """float (3,): absorbance."""
 
 
-def measure(picture: np.ndarray) -> Colours | None:
-    """The colours of glass, nuclei and red cells in a picture (uint8 H×W×3 RGB); None where one of them isn't seen."""
-    shrunk = min(1.0, MEASURED_SIDE / max(picture.shape[:2]))
-    small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA) if shrunk < 1 else picture
-    nuclei, lit = stained(small)
+def measure(picture: np.ndarray, stain: Stain | None = None) -> Colours | None:
+    """The colours of glass, nuclei and red cells in a picture (uint8 H×W×3 RGB); None where one of them isn't seen.
+
+    `stain`, its `measured_stain`, saves working it out again.
+    """
+    small, _, nuclei, lit = stain or measured_stain(picture)
     # Masks are 1 and 0, as OpenCV wants them: this is done for each cell that is classified.
     picture_proper = cv2.erode(lit.view(np.uint8), AROUND)
-    smear = cv2.bitwise_and(picture_proper, 1 - cv2.dilate(nuclei, AROUND))
+    smear = cv2.subtract(picture_proper, cv2.dilate(nuclei, AROUND))  # 0 - 1 is 0
     inside = cv2.bitwise_and(picture_proper, cv2.erode(nuclei, INSIDE))
     if cv2.countNonZero(smear) < 2 * MIN_PIXELS or cv2.countNonZero(inside) < MIN_NUCLEUS_PIXELS:
         return None
-    green = cv2.extractChannel(small, 1)
+    channels = cv2.split(small)
+    green = channels[1]
     threshold, _ = cv2.threshold(green[smear.view(bool)], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     bright = smear & (green > threshold).view(np.uint8)
-    rest = smear - bright
-    if min(cv2.countNonZero(bright), cv2.countNonZero(rest)) < MIN_PIXELS:
+    # Each pixel's part: 1 is the darker smear, 2 the bright one, 3 the nuclei's inside. All are counted at once.
+    parts = smear + bright + 3 * inside
+    counts = np.array([cv2.calcHist([channel, parts], [1, 0], None, [4, 256], [0, 4, 0, 256]) for channel in channels])
+    _, of_rest, of_bright, of_inside = counts.cumsum(axis=2).swapaxes(0, 1)
+    if min(of_bright[0, -1], of_rest[0, -1]) < MIN_PIXELS:
         return None
     # Not the brightest of the glass, which is glare, nor its darker part, the edges of cells.
-    glass = _quantile(small, bright, 0.6, np.arange(256.0)).clip(1)
-    red_cells = (np.log(glass) - _quantile(small, rest, 0.5, LOGARITHMS)).clip(MIN_RED)
-    nucleus = (np.log(glass) - _quantile(small, inside, 0.5, LOGARITHMS)).clip(MIN_NUCLEUS)
+    glass = _quantile(of_bright, 0.6, np.arange(256.0)).clip(1)
+    red_cells = (np.log(glass) - _quantile(of_rest, 0.5, LOGARITHMS)).clip(MIN_RED)
+    nucleus = (np.log(glass) - _quantile(of_inside, 0.5, LOGARITHMS)).clip(MIN_NUCLEUS)
     cosine = nucleus @ red_cells / np.linalg.norm(nucleus) / np.linalg.norm(red_cells)
     return Colours(glass, nucleus, red_cells) if cosine < np.cos(np.radians(MIN_ANGLE)) else None
 
@@ -77,26 +81,28 @@ def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
     """
     if measured is None:
         return pixels
-    usual = _directions(NUCLEUS, RED_CELLS)
     own = _directions(measured.nucleus, measured.red_cells)
     absorbance = cv2.LUT(pixels, (np.log(measured.glass) - LOGARITHMS[:, None])[:, None])
     # The logarithms of what is left of the usual glass's light.
-    left = cv2.transform(absorbance, np.column_stack([-usual @ np.linalg.inv(own), np.log(GLASS)]))
+    left = cv2.transform(absorbance, np.column_stack([-USUAL @ np.linalg.inv(own), np.log(GLASS)]))
     return cv2.convertScaleAbs(cv2.exp(left))
 
 
-def _quantile(pixels: np.ndarray, mask: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
-    """(3,): the quantile of `values` (256, ascending) of each channel where the mask is 1. Counted: sorting is slow."""
-    found = []
-    for channel in range(3):
-        counts = cv2.calcHist([pixels], [channel], mask, [256], [0, 256]).ravel().cumsum()
-        place = share * (counts[-1] - 1)
-        low, high = (values[np.searchsorted(counts, rank, side="right")] for rank in (np.floor(place), np.ceil(place)))
-        found.append(low + (high - low) * (place % 1))
-    return np.array(found)
+def _quantile(up_to: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
+    """(3,): the quantile of `values` (256, ascending) that the pixels have; `up_to` (3, 256) is how many have each
+    channel's value or a lower one. Sorting is slow.
+    """
+    place = share * (up_to[0, -1] - 1)
+    low, high = (values[(up_to <= rank).sum(axis=1)] for rank in (np.floor(place), np.ceil(place)))
+    between: np.ndarray = low + (high - low) * (place % 1)
+    return between
 
 
 def _directions(nucleus: np.ndarray, red_cells: np.ndarray) -> np.ndarray:
     """(3, 3): as columns the two stains, and across both, at length 1, what is neither."""
-    across = np.cross(nucleus, red_cells)
+    (a, b, c), (d, e, f) = nucleus.tolist(), red_cells.tolist()
+    across = np.array((b * f - c * e, c * d - a * f, a * e - b * d))  # np.cross takes longer than all else here
     return np.stack([nucleus, red_cells, across / np.linalg.norm(across)], axis=1)
+
+
+USUAL = _directions(NUCLEUS, RED_CELLS)

@@ -68,8 +68,8 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
     # One pixel of nine, unsmoothed, tells a median as well as all of them do.
     colours = cv2.resize(pixels, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)[background][::9]
     lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
-    cells, red_radius = search(pixels)
-    largest = cells[0] if cells else None
+    found = search(pixels)
+    largest = found.cells[0] if found.cells else None
     stain_a, stain_b = np.median(lab[:, 1:], axis=0)
     x0, y0, x1, y1 = box or (largest.box if largest else (None, None, None, None))
     return PictureFacts(
@@ -80,9 +80,9 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
         float(border.mean()),
         float(stain_a),
         float(stain_b),
-        len(cells),
+        len(found.cells),
         largest.area if largest else None,
-        red_radius,
+        found.red_radius,
         x0,
         y0,
         x1,

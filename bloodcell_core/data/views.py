@@ -23,6 +23,7 @@ from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
+from bloodcell_core.stain import Stain
 
 VIEWS = ("frame", "cell")
 BATCH = 256
@@ -41,29 +42,39 @@ class View(NamedTuple):
     """False where a cell view found no white cell and fell back to the picture's middle."""
 
 
-def make_view(picture: np.ndarray, view: str, size: int, crop: Crop = DEFAULT_CROP, place: Place | None = None) -> View:
+def make_view(
+    picture: np.ndarray,
+    view: str,
+    size: int,
+    crop: Crop = DEFAULT_CROP,
+    place: Place | None = None,
+    stain: Stain | None = None,
+) -> View:
     """The picture (uint8 H×W×3 RGB) as the network sees it.
 
     `frame`: the whole picture resized, its proportions not kept, as the original analysis did. `cell`: a square
-    around the largest white cell, or in the picture's middle where none is found; `place` saves finding it again.
+    around the largest white cell, or in the picture's middle where none is found; `place` saves finding it again, and
+    `stain`, the picture's `measured_stain`, working that out again where colours are measured in the whole picture.
     """
     height, width = picture.shape[:2]
     if view == "frame":
         whole = (0, 0, width, height)
-        return View(_coloured(resize(picture, size), picture, whole, crop), whole, True)
+        return View(_coloured(resize(picture, size), picture, whole, crop, stain), whole, True)
     if view != "cell":
         raise ValueError(f"no view is called {view!r}: use {' or '.join(VIEWS)}")
     box, red_radius = place or find_place(picture)
     square = cell_square(box, red_radius, crop) if box else middle_square(width, height, red_radius, crop)
-    return View(view_of_square(picture, square, size, crop), square, box is not None)
+    return View(view_of_square(picture, square, size, crop, stain), square, box is not None)
 
 
-def view_of_square(picture: np.ndarray, square: Box, size: int, crop: Crop = DEFAULT_CROP) -> np.ndarray:
-    """A square of the picture (uint8 H×W×3 RGB) as the network sees it: uint8 size×size×3."""
-    return _coloured(resize(cut_square(picture, square, crop.border), size), picture, square, crop)
+def view_of_square(
+    picture: np.ndarray, square: Box, size: int, crop: Crop = DEFAULT_CROP, stain: Stain | None = None
+) -> np.ndarray:
+    """A square of the picture (uint8 H×W×3 RGB) as the network sees it, uint8 size×size×3; `stain`: see `make_view`."""
+    return _coloured(resize(cut_square(picture, square, crop.border), size), picture, square, crop, stain)
 
 
-def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop) -> np.ndarray:
+def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop, stain: Stain | None) -> np.ndarray:
     """What was cut out of the picture at `box`, in the colours that are asked for."""
     if crop.colours != BALANCED:
         return pixels
@@ -71,7 +82,8 @@ def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop) -> 
     # The colours around the cell: lamps don't light a field evenly, and a large one is slow to measure.
     more_x, more_y = (round((end - start) * AROUND) for start, end in ((x0, x1), (y0, y1)))
     around = picture[max(0, y0 - more_y) : max(0, y1 + more_y), max(0, x0 - more_x) : max(0, x1 + more_x)]
-    return colours.balance(pixels, colours.measure(around) if around.size else None)
+    whole = around.shape == picture.shape
+    return colours.balance(pixels, colours.measure(around, stain if whole else None) if around.size else None)
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

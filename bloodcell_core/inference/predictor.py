@@ -203,7 +203,10 @@ class Predictor:
             if member.view not in seen.views:
                 config = member.config
                 places = [Place(cell.box, found.red_radius) for cell in cells]
-                views = [make_view(picture, config.view, config.size, config.crop, place).pixels for place in places]
+                views = [
+                    make_view(picture, config.view, config.size, config.crop, place, found.stain).pixels
+                    for place in places
+                ]
                 seen.views[member.view] = views
                 seen.looks[member.view] = [look_of(view, place) for view, place in zip(views, places, strict=True)]
         return seen
@@ -217,7 +220,7 @@ class Predictor:
                 seen.note = f"{len(found.cells)} white cells were found: this run answers for the picture as a whole"
         for member in self._members:
             config = member.config
-            view = make_view(picture, config.view, config.size, config.crop, place)
+            view = make_view(picture, config.view, config.size, config.crop, place, found.stain)
             if member.view not in seen.views:
                 seen.views[member.view] = [view.pixels]
                 seen.looks[member.view] = [look_of(view.pixels, place)]
