@@ -91,7 +91,7 @@ def known_visitor(playwright: Playwright, profile: Path) -> BrowserContext:
 def opened(context: BrowserContext) -> Page:
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.add_init_script(WATCH + MOMENTS)
+    page.add_init_script(WATCH)
     return page
 
 
@@ -109,6 +109,7 @@ def timed(context: BrowserContext, address: str, path: str, *moments: str) -> li
     start Streamlit's own program.
     """
     page = opened(context)
+    page.add_init_script(MOMENTS)  # here alone: it looks at each frame, which costs the processor something
     page.goto(f"{address}/{path}", wait_until="commit")
     for each in moments:
         page.wait_for_function("(name) => window.moments?.[name]", arg=each, polling=50)
@@ -176,6 +177,7 @@ def gallery(browser: Browser, known: BrowserContext, server: Server, repeats: in
     told("– in a browser that has been here before",
          [timed(known, server.address, "Browse", GALLERY)[0] for _ in range(repeats)])  # fmt: skip
     page = opened(known)
+    page.add_init_script(MOMENTS)
     page.goto(f"{server.address}/Browse")
     page.wait_for_function("() => window.moments?.gallery && window.moments.settled", polling=50)
     print(f"| – sent for it over the socket | {page.evaluate('() => window.bytes / 1000'):,.0f} kB |", flush=True)
@@ -286,12 +288,17 @@ def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Serv
     ticks(page, server, f"{MANY_STEPS:,}")
     long_curves(page)
     page.context.close()
+    crowd(browser, known, server, repeats)
 
+
+def crowd(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:
+    """One more visitor beside SESSIONS on the page that ticks."""
     pages = [opened(visitor(browser)) for _ in range(SESSIONS)]
     for page in pages:
         page.goto(f"{server.address}/Train", wait_until="commit")
     for page in pages:
         heading(page, "Train")
+    page.wait_for_timeout(10_000)  # until all ten have come to rest but for their ticks
     crowded = [timed(known, server.address, "Browse", "Browse")[0] for _ in range(repeats)]
     told(f"first paint of Browse beside {SESSIONS} ticking sessions", crowded)
     page = opened(known)
