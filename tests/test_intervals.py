@@ -352,6 +352,8 @@ def test_a_resample_without_a_mistake_counts_as_one_with_a_tenth_of_them() -> No
 def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
     assert share_interval(1.0, np.ones(9), np.array([30])) == pytest.approx(exact_binomial(30, 30))
     assert share_interval(0.0, np.zeros(9), np.array([30])) == pytest.approx(exact_binomial(0, 30))
+    for sizes in ([93], [31, 31, 31]):  # 1 / (1 / 93) is less than 93 to a computer
+        assert share_interval(1.0, np.ones(9), np.array(sizes)) == pytest.approx(exact_binomial(93, 93), rel=1e-9)
     # a mean over classes is worth no more photos than its poorest class allows: 4 and 400 are worth 16 in a mean
     assert int(4 / (1 / 4 + 1 / 400)) == 15
     assert share_interval(1.0, np.ones(9), np.array([4, 400])) == pytest.approx(exact_binomial(15, 15))

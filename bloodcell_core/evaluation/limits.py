@@ -28,7 +28,7 @@ One without any mistake has infinite log odds. It says that the mistakes seen ha
 none; measured: a fifth holds the truth too seldom on 20 photos a class, a twentieth too often on all few photos.
 """
 
-_ROUNDING = 1e-12  # a figure as near to an end of its range is there
+_ROUNDING = 1e-12  # a figure as near to an end of its range is there; and what reckoning loses of a number of photos
 _ANGLES = np.linspace(0, 2 * np.pi, 361)  # around an ellipse
 
 
@@ -131,7 +131,7 @@ def _of_share(
 ) -> tuple[float, float]:
     """`share_interval` of a share from 0 to 1 that is defined throughout."""
     if not _inside(share):
-        worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum()))
+        worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum() + _ROUNDING * sizes.sum()))
         return exact_binomial(worth if share > 0.5 else 0, worth, level)
     low, high = _log_odds(share, resampled, _reach(sizes, level, weights)).at(np.array([-1.0, 1.0]))
     return float(low), float(high)
