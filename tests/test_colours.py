@@ -124,13 +124,13 @@ def test_colours_are_the_quantiles_of_the_parts_they_are_of(seed, side):
     smeared = small[proper & (cv2.dilate(nuclei, np.ones((9, 9))) == 0)]
     threshold, _ = cv2.threshold(smeared[:, 1], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     glass = np.quantile(smeared[smeared[:, 1] > threshold], 0.6, axis=0)
-    assert told.glass == pytest.approx(glass, abs=1e-4)
+    assert told.glass == pytest.approx(glass, abs=2e-3)  # pixels are counted in 32 bits
     for absorbance, least, pixels in (
         (told.red_cells, colours.MIN_RED, smeared[smeared[:, 1] <= threshold]),
         (told.nucleus, colours.MIN_NUCLEUS, small[proper & (cv2.erode(nuclei, np.ones((3, 3))) > 0)]),
     ):
         middle = np.median(np.log(pixels.clip(1).astype(float)), axis=0)
-        assert absorbance == pytest.approx((np.log(glass) - middle).clip(least), abs=1e-6)
+        assert absorbance == pytest.approx((np.log(glass) - middle).clip(least), abs=1e-4)
 
 
 @given(st.integers(0, 2**32 - 1))

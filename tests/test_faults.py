@@ -326,7 +326,7 @@ def test_a_slide_that_is_killed_while_it_is_handed_in_isn_t_there(lab_home: Path
         """,
         lab_home,
     )
-    assert slides.listed() == ([], [])
+    assert slides.listed() == ([], {})
     assert len([*workspace.slides_dir().iterdir()]) == 1  # hidden, and swept after a day
     assert len(slides.create("Mine", "some-run", [("1.png", lambda: b"1")]).pictures) == 1
 
