@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation import calibration as calibration_module
 from bloodcell_core.evaluation.calibration import (
     BINS,
     TEMPERATURES,
@@ -234,6 +235,21 @@ def test_the_bins_are_those_of_the_error() -> None:
     limits = [(each["interval"], each["accuracy"]) for each in bins if each["interval"]]
     assert limits
     assert all(low <= accuracy <= high for (low, high), accuracy in limits)
+
+
+def test_classes_weigh_by_their_pictures_in_all_and_in_each_bin(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed: dict[str, list[int]] = {"share_interval": [], "expanded_interval": []}
+    for name, seen in weighed.items():
+        known = getattr(calibration_module, name)
+
+        def watched(*given: object, known: object = known, seen: list[int] = seen, **named: object) -> object:
+            seen.append(int(np.sum(named.get("weights", given[-1]))))
+            return known(*given, **named)  # type: ignore[operator]
+
+        monkeypatch.setattr(calibration_module, name, watched)
+    told = measured(raw_table())
+    assert weighed["share_interval"][:BINS] == [each["pictures"] for each in told["before"]["bins"]]
+    assert set(weighed["expanded_interval"]) == {600}
 
 
 def test_the_intervals_are_by_photo_and_hold_the_means() -> None:
