@@ -163,23 +163,26 @@ def lock_file(name: str) -> Path:
     return folder / f"{name}.lock"
 
 
-_one_reader = threading.Lock()
+_one_look = threading.Lock()
 
 
 def is_held(lock: FileLock) -> bool:
-    """Whether a worker has the lock. Another reader has it for a moment only, so a second look tells them apart."""
+    """Whether a worker has the lock. A page asks it of each run at work, many pages at once: no look waits."""
     try:
-        with _one_reader, lock.acquire(timeout=0.02, poll_interval=0.002):
+        return _is_taken(lock.lock_file)
+    except (ImportError, OSError):  # Windows, or a file system that shares no locks
+        pass
+    # There a look takes the lock for a moment, so a second one tells other looks from a worker.
+    try:
+        with _one_look, lock.acquire(timeout=0.02, poll_interval=0.002):
             return False
     except Timeout:
         return True
-    except OSError:  # nothing may be written here, which doesn't hinder a look
-        return _is_locked(lock.lock_file)
 
 
-def _is_locked(file: str) -> bool:
-    """Whether a process holds a lock file that this one may only read."""
-    import fcntl  # here, because Windows has none, and this is asked of read-only workspaces alone
+def _is_taken(file: str) -> bool:
+    """Whether a process has a lock file for itself. Looks share it, and need no right to write."""
+    import fcntl  # Windows has none
 
     try:
         handle = os.open(file, os.O_RDONLY)

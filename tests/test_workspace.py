@@ -1,15 +1,18 @@
 """Names that are safe as folders, files that are never half there, folders that appear whole or not at all."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -357,3 +360,27 @@ def test_what_somebody_still_writes_into_a_deleted_folder_is_swept_later(tmp_pat
 def test_the_program_begins_on_a_system_without_unix_locks():
     code = "import sys; sys.modules['fcntl'] = None; import bloodcell_core.cli, bloodcell_core.workspace"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+# Locks
+
+
+def test_a_lock_is_held_by_a_worker_and_by_nobody_who_only_looks(tmp_path: Path) -> None:
+    file = tmp_path / "worker.lock"
+    lock = FileLock(file)
+    assert not workspace.is_held(lock)
+    with FileLock(file):
+        assert workspace.is_held(lock)
+    with open(file) as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)  # another process, paused amid its look
+        assert not workspace.is_held(lock)
+    assert not workspace.is_held(lock)
+
+
+def test_without_shared_locks_looks_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    file = tmp_path / "worker.lock"
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(workspace.is_held, [FileLock(file) for _ in range(50)]))
+    with FileLock(file):
+        assert workspace.is_held(FileLock(file))
