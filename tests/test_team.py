@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed
+from filelock import FileLock
 from safetensors.torch import load_file
 from torch import nn
 
-from bloodcell_core import runs
+from bloodcell_core import runs, workspace
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
@@ -133,6 +135,25 @@ def test_a_team_has_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Team(1, 2).device("auto") == "cpu"
     with pytest.raises(LabError, match="several processes can't share cuda:0"):
         Team(0, 2).device("cuda:0")
+
+
+def test_a_gpu_is_its_processs_alone_until_the_team_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leader's is locked by its run's turn; the others lock theirs when they have been told what they train."""
+
+    def told(values: list[str | None]) -> None:
+        values[0] = "a-run"
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", told)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    team, lock = Team(1, 2), FileLock(workspace.lock_file("device-cuda-1"))
+    assert team.assemble("cuda") == "a-run"
+    assert workspace.is_held(lock)
+    team.part()
+    assert not workspace.is_held(lock)
 
 
 def test_a_batch_smaller_than_the_team_is_refused() -> None:

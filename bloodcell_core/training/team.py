@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PATIENCE = timedelta(days=7)  # the others wait as long as the leader stands in the queue; torchrun ends them if it dies
+_held: list[FileLock] = []
+"""The lock of this process's device, where it doesn't lead: one that nobody holds on to is given back at once."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Team:
         told = [run_name]
         torch.distributed.broadcast_object_list(told)
         if told[0] and on_cuda and not self.leads:
-            FileLock(workspace.lock_file(f"device-{device.replace(':', '-')}"), is_singleton=True).acquire()
+            lock = FileLock(workspace.lock_file(f"device-{device.replace(':', '-')}"))
+            lock.acquire()
+            _held.append(lock)
         return told[0]
 
     def met(self) -> bool:
@@ -121,6 +125,8 @@ class Team:
             import torch.distributed
 
             torch.distributed.destroy_process_group()
+            while _held:
+                _held.pop().release()
 
 
 ALONE = Team()
