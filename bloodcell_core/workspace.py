@@ -207,7 +207,7 @@ def write_atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

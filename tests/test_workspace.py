@@ -167,6 +167,14 @@ def test_a_write_that_fails_at_the_last_step_leaves_the_old_file(tmp_path, monke
     assert tree(tmp_path) == {"facts.json"}
 
 
+def test_what_is_flushed_is_open_for_writing(tmp_path, monkeypatch):
+    """Windows refuses to flush a file that may only be read, so that nothing could ever be written there."""
+    ways = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: ways.append(fcntl.fcntl(descriptor, fcntl.F_GETFL)))
+    write_json(tmp_path / "facts.json", "new")
+    assert [way & os.O_ACCMODE for way in ways] == [os.O_RDWR]
+
+
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "facts.json"
     path.write_text("old")
