@@ -85,9 +85,44 @@ def test_no_copy_of_a_test_picture_is_trained_on(parts, tmp_path):
     kept = both.pictures[both.pictures.image_id == tested.image_id]
     assert (kept.split.tolist(), kept.file.tolist()) == (["test"], [f"here/{tested.file}"])
     assert sibling not in set(both.pictures.image_id)
-    assert "1 training pictures of scenes that another part is tested on left out" in both.facts["split_origin"]
+    assert "1 training pictures of scenes that another part tests or validates left out" in both.facts["split_origin"]
     assert len(both.pictures) == len(parts[0].pictures) + len(images) - 2
     assert (both.images.status == "duplicate").sum() == 1
+
+
+def test_no_copy_of_a_validation_picture_is_trained_on(tmp_path):
+    """A picture chooses the best epoch here and is trained on there: it and the rest of its photo there go."""
+
+    def part(name: str, seed: int, more: dict[str, bytes]) -> Dataset:
+        files = {f"train/{file}": data for file, data in class_files(4, ("blast", "band"), seed=seed).items()}
+        files |= {f"val/{file}": data for file, data in class_files(1, ("blast", "band"), seed=seed + 10).items()}
+        return import_dataset(write_files(tmp_path / name, files | more), name, trace=False)
+
+    here = part("here", 0, {})
+    validated = here.pictures[here.pictures.split == "val"].iloc[0]
+    there = part("there", 1, {"train/blast/twin.png": (here.folder / "originals" / validated.stored).read_bytes()})
+    images = there.images
+    images.loc[images.split == "test", "split"] = "train"
+    images.loc[images.file.str.contains("twin|train/blast/0"), ["source_photo", "scene"]] = "same-cell"
+    images.to_parquet(there.folder / "images.parquet", index=False)
+    both = combine("all", [(here, {}), (Dataset("there"), {})])
+    assert {"train", "val"} not in both.pictures.groupby("scene").split.agg(set).tolist()
+    assert both.pictures.split[both.pictures.image_id == validated.image_id].tolist() == ["val"]
+    assert len(both.pictures) == len(here.pictures) + len(images) - 2
+
+
+def test_a_class_of_which_only_copies_are_left_is_none(parts, tmp_path):
+    """The same pictures under other names of their classes: each is kept once, and no class without a picture."""
+    files = class_files(4, ("Blast", "band"), seed=1)  # of parts[0], in the same splits
+    renamed = {f"{'test' if file.endswith('0.png') else 'train'}/my-{file}": data for file, data in files.items()}
+    again = import_dataset(write_files(tmp_path / "again", renamed), "again", trace=False)
+    both = combine("both", [(parts[0], {}), (again, {})])
+    assert both.classes == parts[0].classes
+    assert audit(both).facts["balance"]["by_class"].keys() == set(both.classes)
+    one = {label: "Blast" for label in parts[0].classes}
+    other = {label: "cell" for label in again.classes}
+    with pytest.raises(LabError, match="at least two classes are needed, not of Blast"):
+        combine("one", [(parts[0], one), (again, other)])
 
 
 def test_a_dataset_of_the_same_pictures_twice_keeps_each_once(parts):

@@ -39,8 +39,8 @@ def combine(
 
     Photographs and scenes are named after their dataset, so that those of two never count as one. A picture that two
     datasets hold byte by byte is kept once, in the test split if it is in one; its scenes in both count as one from
-    then on, and what of that scene stands in training is left out where another part of it is tested on. Where not
-    every dataset brings a validation split, none does: its pictures are training pictures then.
+    then on, and what of that scene stands in training is left out where another part of it is tested on or validates.
+    Where not every dataset brings a validation split, none does: its pictures are training pictures then.
 
     Raises:
         LabError: for a dataset that is named twice, a name that is taken, and fewer than two classes.
@@ -50,9 +50,6 @@ def combine(
     final = workspace.dataset_dir(free_name(name))
     wanted = take or [None] * len(parts)
     images = pd.concat([_renamed(*part, only) for part, only in zip(parts, wanted, strict=True)], ignore_index=True)
-    classes = sorted(images.label[images.status == "ok"].unique())
-    if len(classes) < 2:
-        raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
     if not all((dataset.pictures.split == "val").any() for dataset, _ in parts):
         images.loc[images.split == "val", "split"] = "train"
     leaking = _join_scenes(images)
@@ -62,6 +59,9 @@ def combine(
     images = images[~copies | images.image_id.isin(images.image_id[images.status == "ok"])].reset_index(drop=True)
     of_part = images.pop("part")
     mark_duplicates(images)
+    classes = sorted(images.label[images.status == "ok"].unique())
+    if len(classes) < 2:
+        raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
     with workspace.new_folder(final) as folder:
         rows = images.index[images.status == "ok"]
         for done, row in enumerate(rows, 1):
@@ -99,7 +99,8 @@ def _renamed(dataset: Dataset, class_map: Mapping[str, str | None], only: Collec
 def _join_scenes(images: pd.DataFrame) -> pd.Series:
     """Gives scenes that share a byte-identical picture one name; which rows leak: bool, by row.
 
-    A leaking row isn't in the test split, and its scene is there by another dataset's picture.
+    A leaking row isn't in the test split, and its scene is there by another dataset's picture; or it is a training
+    picture, and its scene is in the validation split.
     """
     usable = images[images.status == "ok"]
     scene = usable.scene.fillna(usable.source_photo).fillna(usable.part + "/" + usable.image_id)
@@ -119,10 +120,11 @@ def _join_scenes(images: pd.DataFrame) -> pd.Series:
     new = scene.map(root)
     touched = new.isin({root(name) for name in joined})
     images.loc[new.index[touched], "scene"] = new[touched]
-    tested = set(new[touched & (usable.split == "test")])
+    tested, validated = (set(new[touched & (usable.split == split)]) for split in ("test", "val"))
     # the picture itself is a duplicate of the tested one, and told as that
     twins = usable.image_id.isin(usable.image_id[usable.split == "test"])
-    leaking = touched & new.isin(tested) & (usable.split != "test") & ~twins
+    seen = (new.isin(tested) & (usable.split != "test")) | (new.isin(validated) & (usable.split == "train"))
+    leaking = touched & seen & ~twins
     leaks[leaking.index[leaking]] = True
     return leaks
 
@@ -148,7 +150,8 @@ def _facts(
     def each(key: str, unknown: str) -> str:
         return "; ".join(f"{dataset.name}: {dataset.facts[key] or unknown}" for dataset in datasets)
 
-    left_out = f"; {leaking} training pictures of scenes that another part is tested on left out" if leaking else ""
+    told = f"; {leaking} training pictures of scenes that another part tests or validates left out"
+    left_out = told if leaking else ""
     known = any(dataset.photos_known for dataset in datasets)
     return {
         "format": FORMAT,
