@@ -527,6 +527,11 @@ def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp
     assert words == "labels.csv: 1 of 2 rows have a path that leaves the folder (rows 3; the header is row 1)"
 
 
+def test_a_path_too_long_for_the_system_names_no_file(tmp_path):
+    folder = write("folder", tmp_path / "cells", csv_files(f"path,label\npics/1.png,x\n{'y' * 300}.png,y\n"))
+    assert "1 of 2 rows name a file that is not there, 'yyy" in refusal(folder / "labels.csv")
+
+
 def test_a_link_that_leaves_the_table_s_folder_is_not_followed(tmp_path):
     secret = write_files(tmp_path / "secret", {"1.png": b""})
     folder = write_files(tmp_path / "cells", csv_files("path,label\npics/0.png,x\nout/1.png,y\nlink.png,y\n"))

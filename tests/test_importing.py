@@ -318,6 +318,20 @@ def test_of_a_picture_in_test_and_elsewhere_the_test_one_is_kept(tmp_path, other
         assert pd.isna(images.split[copy])
 
 
+def test_a_file_that_a_table_names_twice_is_kept_once(tmp_path):
+    folder = write_files(tmp_path / "cells", class_files(2, ("blast", "band")))
+    rows = [f"{label}/{number}.png,{label},train" for label in ("blast", "band") for number in range(2)]
+    rows += ["blast/0.png,blast,test", "./band/1.png,band,train"]
+    (folder / "table.csv").write_text("path,label,split\n" + "\n".join(rows))
+    dataset = import_dataset(folder / "table.csv", trace=False)
+    assert dataset.pictures.image_id.is_unique
+    assert dataset.pictures.set_index("file").split["blast/0.png"] == "test"
+    copies = dataset.images[dataset.images.status == "duplicate"]
+    assert sorted(zip(copies.file, copies.duplicate_of, strict=True)) == [
+        ("band/1.png", "band/1.png"), ("blast/0.png", "blast/0.png")
+    ]  # fmt: skip
+
+
 def test_a_picture_twice_in_test_and_once_in_train_is_kept_once(tmp_path):
     files = split_files()
     files |= {"train/blast/copy.png": files["test/blast/0.png"], "test/blast/copy.png": files["test/blast/0.png"]}
@@ -443,10 +457,13 @@ def families(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return found
 
 
-def photos_of(dataset: Dataset) -> dict[str, str | None]:
-    photos = dataset.pictures.set_index("file").source_photo
-    assert photos.equals(dataset.images[dataset.images.status == "ok"].set_index("file").scene.rename("source_photo"))
-    return {file.removesuffix(".png"): photo for file, photo in photos.items()}
+def photos_of(dataset: Dataset, column: str = "source_photo") -> dict[str, str | None]:
+    told = dataset.images[dataset.images.status == "ok"].set_index("file")[column]
+    return {file.removesuffix(".png"): photo for file, photo in told.items()}
+
+
+def scenes_of(dataset: Dataset) -> dict[str, str | None]:
+    return photos_of(dataset, "scene")
 
 
 def origin_of(dataset: Dataset) -> tuple[str | None, str | None]:
@@ -458,6 +475,7 @@ def test_where_no_photograph_is_told_siblings_are_looked_for(tmp_path, families)
     seen = []
     dataset = import_dataset(write_class_folder(tmp_path / "cells", 3), trace_progress=lambda *told: seen.append(told))
     assert [*photos_of(dataset).values()] == [f"family-0000{family}" for family in (0, 1, 0, 2, 2, 1)]
+    assert scenes_of(dataset) == photos_of(dataset)
     assert origin_of(dataset) == ("siblings found among the pictures", None)
     assert seen == [(6, 6)]
     assert describe(dataset)["photos"] == 3
@@ -476,7 +494,7 @@ def test_a_duplicate_or_unreadable_picture_has_no_part_in_the_search(tmp_path, f
 def test_a_told_group_always_wins(tmp_path, families):
     table = write_table(tmp_path / "cells", {"a1": "p", "a2": "p", "b1": "q", "b2": "q"})
     dataset = import_dataset(table)
-    assert photos_of(dataset) == {"a1": "p", "a2": "p", "b1": "q", "b2": "q"}
+    assert photos_of(dataset) == scenes_of(dataset) == {"a1": "p", "a2": "p", "b1": "q", "b2": "q"}
     assert origin_of(dataset) == ("told by the source", None)
 
 
@@ -486,6 +504,18 @@ def test_a_picture_of_no_told_group_gets_that_of_its_one_told_sibling(tmp_path, 
     dataset = import_dataset(write_table(tmp_path / "cells", groups))
     assert photos_of(dataset) == groups | {"a2": "p", "b2": "family-00002", "b4": "family-00003", "b5": "family-00003"}
     assert origin_of(dataset) == ("siblings found among the pictures", None)
+
+
+def test_siblings_are_one_scene_whatever_groups_are_told_of_them(tmp_path, families):
+    """Else a copy of a picture could be tested on that is trained on under another group's name."""
+    groups = {"a1": "p", "a2": "p", "a3": None, "b1": "q", "b2": None, "b3": "r", "b4": "q"}
+    families.append([0, 1, 1, 2, 2, 2, 0])
+    scenes = scenes_of(import_dataset(write_table(tmp_path / "cells", groups)))
+    assert len(set(scenes.values())) == 1, "a1 and b4 are siblings, so are b1, b2 and b3; b4 is of b1's group"
+    families.append([0, 1, 1, 2, 2, 2, 3])
+    apart = scenes_of(import_dataset(tmp_path / "cells" / "table.csv", "apart"))
+    assert [name for name, scene in apart.items() if scene == apart["a1"]] == ["a1", "a2", "a3"]
+    assert [name for name, scene in apart.items() if scene == apart["b1"]] == ["b1", "b2", "b3", "b4"]
 
 
 @pytest.mark.parametrize("told", [None, "p"])
@@ -537,6 +567,15 @@ def test_where_the_source_holds_photographs_pictures_are_traced_to_them(tmp_path
     assert origin_of(dataset) == ("traced to its photographs", None)
 
 
+def test_a_photograph_s_name_that_is_no_utf8_is_no_hindrance(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "cells", archive_with({}))
+    (folder / "dataset" / "JPEGImages").mkdir(parents=True)
+    with open(os.fsencode(folder) + b"/dataset/JPEGImages/caf\xe9.png", "wb") as file:
+        file.write(encoded(random_picture(9, 48, 40)))
+    monkeypatch.setattr(photos, "trace_all", lambda index, count, *_: [photos.Trace(0, 0, 20, 0)] * count)
+    assert set(photos_of(import_dataset(folder)).values()) == {"caf\\udce9"}
+
+
 def test_where_no_photograph_of_the_source_can_be_read_siblings_are_looked_for(tmp_path, families):
     families.append([0] * 8)
     dataset = import_dataset(write_zip(tmp_path / "a.zip", archive_with({"bad.jpg": b"words"})))
@@ -563,6 +602,39 @@ def test_a_table_s_boxes_groups_and_splits_reach_the_dataset(tmp_path):
     assert images.box_told.to_dict() == {"a1.png": True, "a2.png": False, "b1.png": True}
     assert images.loc["a1.png", ["box_x0", "box_y0", "box_x1", "box_y1"]].tolist() == [1, 2, 9, 8]
     assert Dataset("told").facts["format"] == "table"
+
+
+BOXED = "path,label,split,x0,y0,x1,y1\n"
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ("500,500,510,510", "its box 500 500 510 510 lies outside of the picture's 24×20 pixels"),
+        ("-9,2,0,8", "its box -9 2 0 8 lies outside of"),
+        ("-100000,-100000,100000,100000", "larger than the picture's 24×20 pixels"),
+    ],
+)
+def test_a_box_that_can_not_be_in_its_picture_leaves_it_out(tmp_path, box, words):
+    """A square around it would show nothing, or fill the memory."""
+    folder = write_files(tmp_path / "cells", class_files(3, ("blast", "band")))
+    good = [f"{label}/{number}.png,{label},train,-2,3,12,21" for label in ("blast", "band") for number in range(2)]
+    (folder / "table.csv").write_text(BOXED + "\n".join([*good, f"blast/2.jpg,blast,train,{box}"]))
+    dataset = import_dataset(folder / "table.csv", trace=False)
+    assert len(dataset.pictures) == 4, "one that reaches over the border is where a cell may be"
+    (left_out,) = describe(dataset)["unreadable_files"]
+    assert left_out["file"] == "blast/2.jpg"
+    assert words in left_out["reason"]
+
+
+def test_a_picture_may_be_called_anything_at_any_length(tmp_path):
+    files = {f"{name}.{'x' * 240}{number}": data
+             for number, (name, data) in enumerate(zip("abcd", class_files(2, ("a", "b")).values(), strict=True))}
+    rows = [f"{file},{'blast' if place % 2 else 'band'}" for place, file in enumerate(files)]
+    folder = write_files(tmp_path / "cells", files | {"table.csv": ("path,label\n" + "\n".join(rows)).encode()})
+    dataset = import_dataset(folder, trace=False)
+    assert dataset.pictures.file.tolist() == list(files)
+    assert [dataset.read_original(row).shape for row in range(4)] == [(20, 24, 3)] * 4
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -22,13 +22,14 @@ import pandas as pd
 import pyarrow as pa
 
 from bloodcell_core import workspace
+from bloodcell_core.cells import Box
 from bloodcell_core.data import demo
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.parallel import picture_threads
-from bloodcell_core.data.pictures import decode_rgb, encode, stored_mode
+from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
@@ -241,16 +242,29 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
         row.bytes = len(data)
         row.image_id = hashlib.sha256(data).hexdigest()
         pixels = decode_rgb(data)
+        _check_box(entry.box, *pixels.shape[:2])
     except LabError as error:
         row.status, row.reason, row.split = "unreadable", str(error), None
         return row
     row.height, row.width = pixels.shape[:2]
     row.facts = facts_of(stored_mode(data), pixels, entry.box)
-    row.stored = f"{row.image_id[:2]}/{row.image_id}{PurePosixPath(entry.file).suffix.lower()}"
+    suffix = PurePosixPath(entry.file).suffix.lower()  # a table may name a file that ends in anything, however long
+    row.stored = f"{row.image_id[:2]}/{row.image_id}{suffix if suffix in SUFFIXES else ''}"
     target = originals / row.stored
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return row
+
+
+def _check_box(box: Box | None, height: int, width: int) -> None:
+    """LabError where a told box can't be where the white cell of a picture of that size is."""
+    if box is None:
+        return
+    x0, y0, x1, y1 = box
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        raise LabError(f"its box {x0} {y0} {x1} {y1} lies outside of the picture's {width}×{height} pixels")
+    if x1 - x0 > width or y1 - y0 > height:
+        raise LabError(f"its box {x0} {y0} {x1} {y1} is larger than the picture's {width}×{height} pixels")
 
 
 def _storable(text: str) -> str:
@@ -288,7 +302,9 @@ def _find_photos(
 
         if because := off_because(len(usable), min(int(usable.width.min()), int(usable.height.min()))):
             return _Origin(by_source, because)
-        photos = scenes = _photos_of_families(find_families(read, len(usable), progress), usable.source_photo)
+        families = find_families(read, len(usable), progress)
+        photos = _photos_of_families(families, usable.source_photo)
+        scenes = _scenes_of_families(families, photos)
         origin = "siblings found among the pictures"
     images.loc[usable.index, "source_photo"] = photos
     images.loc[usable.index, "scene"] = scenes
@@ -318,14 +334,14 @@ def _trace(
     """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
     from bloodcell_core.data.photos import PhotoIndex, trace_all
 
-    names, reads = list(photographs), list(photographs.values())
+    names, reads = [_storable(name) for name in photographs], list(photographs.values())
     index = PhotoIndex(lambda photo: decode_rgb(reads[photo]()), len(reads), width)
     found = [trace.photo for trace in trace_all(index, count, read, progress)]
     photos = [None if photo is None else names[photo] for photo in found]
     return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
 
 
-def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str | None]:
+def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str]:
     """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
     name of the family's own."""
     of_family: dict[int, set[str]] = {}
@@ -335,13 +351,33 @@ def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str | 
     return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
 
 
+def _scenes_of_families(families: Sequence[int], photos: Sequence[str]) -> list[str]:
+    """Each picture's scene, by the name of its first photo: those of one family or one photo show the same cell."""
+    joined: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in joined:
+            name = joined[name]
+        return name
+
+    first_of: dict[int, str] = {}
+    for family, photo in zip(families, photos, strict=True):
+        first, second = sorted((root(first_of.setdefault(family, photo)), root(photo)))
+        if first != second:
+            joined[second] = first
+    return [root(photo) for photo in photos]
+
+
 def mark_duplicates(images: pd.DataFrame) -> None:
-    """Of byte-identical files one is kept, one in the test split first: training must not see it."""
+    """Of byte-identical files one is kept, one in the test split first: training must not see it.
+
+    So it is with a file that a table names in several rows.
+    """
     usable = _usable(images, ["image_id", "file", "split"])
     test_first = usable.sort_values("split", key=lambda split: split != "test", kind="stable")
-    kept = test_first.drop_duplicates("image_id").set_index("image_id").file
-    copies = usable[usable.file != usable.image_id.map(kept)]
-    images.loc[copies.index, "duplicate_of"] = copies.image_id.map(kept)
+    kept = test_first.drop_duplicates("image_id")
+    copies = usable.drop(kept.index)
+    images.loc[copies.index, "duplicate_of"] = copies.image_id.map(kept.set_index("image_id").file)
     images.loc[copies.index, "status"] = "duplicate"
     images.loc[copies.index, "split"] = None
 

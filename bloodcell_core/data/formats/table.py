@@ -225,7 +225,7 @@ class _Inside:
             return place if place in self._files else None
         place = path if os.path.isabs(path) else self._place(path)
         full = self._alone.folder / place
-        if not full.is_file():
+        if not os.path.isfile(full):  # full.is_file() raises OSError where the name is too long for the system
             return None
         inside = os.path.isabs(path) or full.resolve().is_relative_to(self._alone.folder)
         return place if inside else None  # a link that leads out of the folder
