@@ -92,6 +92,13 @@ def test_a_path_that_no_system_takes_does_not_exist(tmp_path, name):
     assert "doesn't exist" in refusal(tmp_path / name)
 
 
+def test_a_pipe_or_a_device_is_not_read(tmp_path):
+    """One would keep us waiting, the other fill the memory."""
+    os.mkfifo(tmp_path / "pipe.zip")
+    for path in (tmp_path / "pipe.zip", Path("/dev/zero")):
+        assert refusal(path).startswith(f"{path} is no file: give a folder, a .zip file")
+
+
 @pytest.mark.parametrize("data", [b"", b"words, not a zip", b"PK\x03\x04" + bytes(100), bytes(1000)])
 def test_what_is_no_zip_is_refused(tmp_path, data):
     path = tmp_path / "cells.zip"

@@ -63,6 +63,8 @@ def open_source(path: Path) -> Source:
         return FolderSource(path)
     if not os.path.exists(path):
         raise LabError(f"{path} doesn't exist: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
+    if not os.path.isfile(path):  # a pipe would keep us waiting, and of a device there may be no end
+        raise LabError(f"{path} is no file: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
     return FileSource(path) if path.suffix.lower() in SINGLE_FILES else ZipSource(path)
 
 
