@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from bloodcell_core.config import CHANGES, fields
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop
 from bloodcell_core.training.estimate import MATTERS, estimate, seen_before
+from bloodcell_core.training.prepare import split_rows
 from tests.training_fixtures import losses, tiny
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -27,6 +29,21 @@ def test_the_steps_are_those_that_the_run_takes(done: Run) -> None:
 
 def test_twice_the_epochs_take_twice_the_steps(done: Run) -> None:
     assert estimate(tiny(epochs=6)).steps == 2 * estimate(tiny(epochs=3)).steps
+
+
+def test_a_step_is_measured_with_as_many_pictures_as_it_can_have(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    train = loop.train
+
+    def watched(config: Any, state: Any, training: Any, *others: Any) -> bool:
+        seen.extend([config.batch_size, len(training)])
+        return train(config, state, training, *others)
+
+    monkeypatch.setattr(loop, "train", watched)
+    shown = len(split_rows(done.config, Dataset("demo"), done.validation_photos)["train"])
+    estimate(tiny(batch_size=4096))
+    estimate(tiny(batch_size=4096, pictures_per_epoch=7))
+    assert seen == [shown, 4 * shown, 7, 4 * 7]
 
 
 @pytest.mark.parametrize("model", MODELS)

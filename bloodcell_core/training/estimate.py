@@ -46,9 +46,11 @@ def estimate(config: TrainConfig) -> Estimate:
     if overlay := of_config(config, dataset):
         config = replace(config, labels=overlay.reference)
     rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
-    few = replace(config, epochs=2, pictures_per_epoch=STEPS * config.batch_size, balance="none", patience=0,
+    shown_an_epoch = min(len(rows["train"]), config.pictures_per_epoch or len(rows["train"]))
+    batch = min(config.batch_size, max(shown_an_epoch, 2))  # a step has no more
+    few = replace(config, epochs=2, batch_size=batch, pictures_per_epoch=STEPS * batch, balance="none", patience=0,
                   frozen_epochs=0)  # fmt: skip
-    count = STEPS * config.batch_size
+    count = STEPS * batch
     noise = torch.randint(0, 256, (count, config.size, config.size, 3), dtype=torch.uint8)
     pictures = LabelledPictures(noise.to(device.device), torch.zeros(count, dtype=torch.int64, device=device.device))
     shown = LabelledPictures(pictures.pictures[:MEASURED_PICTURES], pictures.labels[:MEASURED_PICTURES])
