@@ -76,6 +76,16 @@ def test_an_adapted_run_is_a_new_finished_run_and_the_old_one_stays_as_it_was(do
     assert any(not torch.equal(old[name], new[name]) for name in old)
 
 
+def test_adapted_members_are_put_together(done: Run, own: Dataset) -> None:
+    """As is advised where an ensemble can't be adapted itself."""
+    made = [adapt(run, own, device="cpu") for run in (done, trained(seed=1))]
+    both = create_ensemble(made, "both")
+    summary = both.summary() or {}
+    assert summary["val_accuracy"] is None
+    assert (summary["temperature"], summary["temperature_reason"]) == (1.0, "there are no validation pictures")
+    assert summary["test"]["pictures"] == 48
+
+
 def test_every_cell_is_answered_by_a_network_that_was_not_adapted_to_its_photo(
     done: Run, own: Dataset, monkeypatch: Any
 ) -> None:

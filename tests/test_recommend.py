@@ -50,6 +50,16 @@ def test_an_ensemble_without_common_validation_photos_is_told_and_not_chosen(don
     assert "1 ensemble was not in the choice" in said.why
 
 
+def test_an_adapted_run_is_not_called_an_ensemble(done: Run) -> None:
+    told = done.describe()
+    adapted = told | {"run": "home", "adapted_from": "far", "summary": told["summary"] | {"val_accuracy": None}}
+    said = recommend.recommend([told, adapted, adapted | {"run": "home-2"}])
+    assert said is not None
+    assert said.run == done.name
+    assert "2 adapted runs were not in the choice: every cell of such a run is tested on" in said.why
+    assert "ensemble" not in said.why
+
+
 def test_it_is_set_against_cheaper_runs_and_ensembles_alone(done: Run, heavy: Run) -> None:
     both = create_ensemble([done, heavy], "both")
     every = [done, heavy, both]

@@ -30,8 +30,8 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
 
     The choice is made on validation pictures alone, so that the chosen run's test figure stays an honest one.
     Among runs whose validation accuracy is the same the one with fewer weights is taken. A fold's run is left out:
-    it was trained and tested on other pictures than the others. So is an ensemble whose members have no validation
-    pictures in common, for nothing but its test figure could speak for it.
+    it was trained and tested on other pictures than the others. So are an ensemble whose members have no validation
+    pictures in common and an adapted run, for nothing but its test figure could speak for it.
     """
     tested = [
         run for run in runs
@@ -45,12 +45,15 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."
     if len(finished) > 1:
         why = f"It has the best validation accuracy of {len(finished)} finished runs on {data} ({accuracy})."
-    if left := len(tested) - len(finished):
-        which = "ensemble was" if left == 1 else "ensembles were"
-        why += (
-            f" {left} {which} not in the choice: the members kept back different photos, so that only test figures "
-            "tell how good they are together."
-        )
+    aside = [run for run in tested if run["summary"]["val_accuracy"] is None]
+    adapted = sum(run["adapted_from"] is not None for run in aside)
+    for left, what, because in (
+        (len(aside) - adapted, "ensemble", "the members kept back different photos, so that only test figures tell how "
+         "good they are together"),
+        (adapted, "adapted run", "every cell of such a run is tested on, and none is left to choose by"),
+    ):  # fmt: skip
+        if left:
+            why += f" {left} {what}{' was' if left == 1 else 's were'} not in the choice: {because}."
     return Recommendation(best["run"], why)
 
 

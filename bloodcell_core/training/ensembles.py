@@ -145,7 +145,8 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
     """As of any run: costs are the members' sums, and what only a training has is None."""
     summaries = [member.summary() or {} for member in members]
     val = table[table.split == "val"]
-    common = temperature["temperature_reason"] != FEW_COMMON  # copies of a photo or two say nothing
+    # copies of a photo or two say nothing, and adapted runs have none
+    common = len(val) and temperature["temperature_reason"] != FEW_COMMON
     test = table[table.split == "test"].reset_index(drop=True)
     return {
         "best_epoch": None,
