@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import torch
 
 from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.cli import main
+from bloodcell_core.cli.output import print_lines
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
@@ -854,6 +856,26 @@ def test_references_to_runs(cli: Callable[..., Outcome], done: Run, stopped: Run
     assert shown == {
         "latest": done.name, done.name: done.name, done.name[:-1]: done.name, stopped.name: stopped.name
     }  # fmt: skip
+
+
+def test_a_sign_that_the_terminal_lacks_costs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows pipes to a file in its country's own encoding, which has no arrow and no other alphabet."""
+    piped = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", newline="\n")
+    monkeypatch.setattr("sys.stdout", piped)
+    print_lines(["“blast” → мелкий", "the next"])
+    piped.flush()
+    assert piped.buffer.getvalue().decode("cp1252") == (  # type: ignore[attr-defined]
+        "“blast” \\u2192 \\u043c\\u0435\\u043b\\u043a\\u0438\\u0439\nthe next\n"
+    )
+
+
+def test_predictions_that_can_not_be_written_are_told_before_anything_is_predicted(
+    cli: Callable[..., Outcome], done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloodcell_core.evaluation.scoring.evaluated", lambda *_: pytest.fail("it was scored"))
+    outcome = cli("evaluate", "latest", "--predictions", tmp_path / "table.xlsx")
+    assert outcome.code == 2
+    assert "predictions are written as .csv or .parquet, not as 'table.xlsx'" in outcome.err
 
 
 # The table of predictions

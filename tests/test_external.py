@@ -241,6 +241,20 @@ def test_all_pictures_of_the_runs_own_data_are_refused(done: Run) -> None:
         evaluated(done, told={"neutrophil": "neutrophil"})[0]
 
 
+def test_another_dataset_under_the_name_of_the_runs_own_is_another(done: Run) -> None:
+    kept = evaluated(done)[0]
+    workspace.dataset_dir("demo").rename(workspace.dataset_dir("was-demo"))
+    make_demo("demo", per_class=10, seed=3)
+    there, table = evaluated(done, "demo", "all", "cpu")
+    assert set(table.image_id) == set(Dataset("demo").pictures.image_id)
+    assert there["class_map"] == {name: name for name in done.classes}
+    assert evaluated(done)[0]["confusion"] == kept["confusion"], "what it kept is of its own"
+    with pytest.raises(LabError, match="'demo' is no longer the one that"):
+        evaluated(done, split="train", device="cpu")
+    workspace.dataset_dir("demo").rename(workspace.dataset_dir("other"))
+    assert evaluated(done, "demo")[0]["confusion"] == kept["confusion"]
+
+
 # The predictions as a file
 
 

@@ -49,6 +49,14 @@ def wrong(done: Run) -> Any:
     return found
 
 
+@pytest.mark.parametrize("words", [("list", "latest"), ("history", "latest"), ("issues", "latest")])
+def test_fewer_than_no_rows_are_refused(done: Run, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["review", *words, "--limit", "-5"])
+    assert ended.value.code == 2
+    assert "argument --limit: a whole number of rows, 0 for all, not '-5'" in capsys.readouterr().err
+
+
 def test_a_verdict_has_the_keys_that_are_promised_and_takes_the_photo_off_the_list(
     done: Run, wrong: Any, say: Any
 ) -> None:

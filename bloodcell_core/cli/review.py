@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--order", default="confidence", help="confidence, loss, margin, disagreement, photo, or issue (wrong labels)"
     )
-    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+    _add_limit(parser)
 
     parser = verb(words, "set", _set, "Keep a verdict of a picture, for all copies of its photo.")
     parser.add_argument("run")
@@ -56,7 +56,7 @@ def add(verbs: Any) -> None:
     parser = verb(words, "history", _history, "Tell what was said and taken back, the newest first.")
     parser.add_argument("run", help="a run on the dataset in question")
     parser.add_argument("image_id", nargs="?", metavar="IMAGE_ID", help="of this picture's photo alone")
-    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+    _add_limit(parser)
 
     parser = verb(words, "overlay", _overlay, "Freeze the verdicts that count now as the next version of an overlay.")
     parser.add_argument("name")
@@ -81,7 +81,7 @@ def add(verbs: Any) -> None:
 
     parser = verb(words, "issues", _issues, "Rank photos by how likely their labels are wrong.")
     parser.add_argument("run")
-    parser.add_argument("--limit", type=int, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+    _add_limit(parser)
     parser.add_argument("--device", default="auto")
 
     parser = verb(words, "fixed", _fixed, "Tell which mistakes went away from one run to another, and which came.")
@@ -96,6 +96,16 @@ def add(verbs: Any) -> None:
 
 def _add_by(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="who says so; by default who is logged in on this machine")
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=_rows, default=SHOWN, metavar="K", help=f"rows; by default {SHOWN}, 0 for all")
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal():  # of -5 rows Python makes all but the last five
+        raise argparse.ArgumentTypeError(f"a whole number of rows, 0 for all, not {text[:40]!r}")
+    return int(text)
 
 
 def _who(args: argparse.Namespace) -> str:

@@ -66,10 +66,17 @@ def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.external import distance_lines, match_lines, read_class_map
     from bloodcell_core.evaluation.report import run_report
-    from bloodcell_core.evaluation.scoring import evaluated, reviewed_words, write_predictions
+    from bloodcell_core.evaluation.scoring import (
+        check_predictions_file,
+        evaluated,
+        reviewed_words,
+        write_predictions,
+    )
 
     if args.report:
         check_report_file(args.report)  # before minutes are spent on what can't be written
+    if args.predictions:
+        check_predictions_file(args.predictions)
     run = runs.find(args.run)
     told = read_class_map(args.classes) if args.classes else None
     overlay = load(args.labels) if args.labels else None

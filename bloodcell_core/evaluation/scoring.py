@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import sheets, workspace
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
@@ -101,8 +101,8 @@ def costs_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     parameters; flops: multiplications and additions a picture; milliseconds a picture, and milliseconds_on: where that
     was measured; training_seconds. Each is None where the run didn't keep it.
     """
-    names = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
-    return {name: summary.get(name) for name in names}
+    told = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
+    return {name: summary.get(name) for name in told}
 
 
 def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay) -> dict[str, Any]:
@@ -143,7 +143,8 @@ def evaluated(
 
     The splits of a fold's run are its own: its `test` is its fold, and is told by `fold`, as '2 of 5'.
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
-    line can't differ. Elsewhere the run predicts anew. `calibration` is that of its own test split, or of another
+    line can't differ. Elsewhere the run predicts anew. A dataset that was given its own's name since is another one,
+    where it is asked for by `data`. `calibration` is that of its own test split, or of another
     dataset; None elsewhere. On another dataset `split` may be "all" and `told` what a mapping file says of its
     classes; the keys of `external.external_pictures` tell what was left out and how far that data is.
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
@@ -153,7 +154,7 @@ def evaluated(
     from bloodcell_core.evaluation.calibration import calibration
 
     name = data or run.config.data
-    own = name == run.config.data
+    own = name == run.config.data and not (data and _is_another(run))
     if own and (split == "all" or told):
         raise LabError(f"all pictures at once, and a mapping file, are for another dataset: {name!r} is the run's own")
     if overlay and not own:
@@ -170,6 +171,8 @@ def evaluated(
         table = table[table.split == split].reset_index(drop=True)
     elif own:
         dataset = Dataset(name)
+        if dataset.content_hash != run.data_hash:
+            raise LabError(f"dataset {name!r} is no longer the one that {run.name!r} was trained on")
         table = _predict(run, dataset, own_pictures(run, dataset, split), device)
     else:
         dataset = Dataset(name)
@@ -185,6 +188,11 @@ def evaluated(
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
         "cost": costs_of(summary), "reviewed": score_reviewed(table, run.classes, overlay) if overlay else None,
     }, table  # fmt: skip
+
+
+def _is_another(run: Run) -> bool:
+    """Whether a dataset that is here has the name of the run's own, and isn't it."""
+    return run.config.data in names() and Dataset(run.config.data).content_hash != run.data_hash
 
 
 def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -213,12 +221,17 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device)
     return predict_probabilities(network, view[rows], device, temperature=run.temperature)
 
 
+def check_predictions_file(file: Path) -> None:
+    """LabError unless predictions can have that name."""
+    if file.suffix.lower() not in (".csv", ".parquet"):
+        raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
+
+
 def write_predictions(table: pd.DataFrame, file: Path) -> None:
     """Writes a table of predictions as CSV or Parquet, by the file's ending; LabError for another ending."""
+    check_predictions_file(file)
     texts = table.select_dtypes(exclude="number")
     safe = table.assign(**{str(name): texts[name].map(sheets.harmless) for name in texts})
     writers = {".csv": partial(safe.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
-    if file.suffix.lower() not in writers:
-        raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
     with workspace.write_atomic(file) as temporary:
         writers[file.suffix.lower()](temporary)
