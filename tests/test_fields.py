@@ -19,7 +19,7 @@ from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import fields
 from bloodcell_core.inference.answers import CELL, FIELD, csv_columns, csv_rows
-from bloodcell_core.inference.fields import cut_by_border, kind_of, square_around, square_at
+from bloodcell_core.inference.fields import cut_by_border, kind_of, square_around
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
@@ -89,12 +89,7 @@ def test_a_nucleus_at_the_border_is_cut():
     assert not cut_by_border((5, 5, 90, 90), 100, 100)
 
 
-def test_a_place_that_somebody_points_at_gets_a_square():
-    seen = found((40, 40, 70, 70))
-    assert square_at(50, 50, seen, 300, 300) == (25, 25, 85, 85)  # that cell's own
-    assert square_at(200, 200, seen, 300, 300, others=[(0, 0, 60, 60), (0, 0, 80, 80)]) == (160, 160, 240, 240)
-    x0, y0, x1, y1 = square_at(200, 200, seen, 300, 300)
-    assert x1 - x0 == y1 - y0 > 60
+def test_a_box_that_somebody_drew_gets_the_square_around_it():
     assert square_around((0, 0, 10, 30)) == (-10, 0, 20, 30)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from bloodcell_core.cells import Box, Cell, Found
-from bloodcell_core.crops import Crop, cell_square, middle_square
+from bloodcell_core.crops import Crop, cell_square
 from bloodcell_core.inference.answers import CELL, FIELD
 
 FIELD_BELOW = 1 / 3  # of the picture's shorter side: beside a smaller square around its largest cell are eight more
@@ -53,26 +53,6 @@ def square_around(box: Box) -> Box:
     side = max(x1 - x0, y1 - y0, 1)
     x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
     return x, y, x + side, y + side
-
-
-def square_at(x: int, y: int, found: Found, width: int, height: int, others: Sequence[Box] = ()) -> Box:
-    """A square for a cell that somebody points at, of which the finder knows nothing.
-
-    Where the point lies in a nucleus that was found it is that cell's; otherwise as large as the others' usually are,
-    or as a usual cell beside the picture's red cells.
-    """
-    for cell in found.cells:
-        x0, y0, x1, y1 = cell.box
-        if x0 <= x < x1 and y0 <= y < y1:
-            return cell_square(cell.box, found.red_radius)
-    sides = sorted(x1 - x0 for x0, _, x1, _ in others)
-    side = sides[len(sides) // 2] if sides else _usual_side(found, width, height)
-    return x - side // 2, y - side // 2, x - side // 2 + side, y - side // 2 + side
-
-
-def _usual_side(found: Found, width: int, height: int) -> int:
-    x0, _, x1, _ = middle_square(width, height, found.red_radius)
-    return x1 - x0
 
 
 def largest(cells: Sequence[Cell]) -> tuple[list[Cell], str]:
