@@ -313,6 +313,8 @@ def test_a_label_stays_with_its_cell_when_the_finder_no_longer_sees_it():
         {"do": "move", "cell": "a", "box": (5, 5, 5, 9)}, {"do": "out", "cell": "a"},
         {"do": "remove"}, {"do": "undo"}, {"do": "label", "cell": "a", "label": "x" * 999, "box": BOX},
         {"do": "add", "cell": "h", "box": (0, 0, 10**9, 10**9)},
+        {"do": "add", "cell": "h", "box": (-20_000, 0, 20_000, 9)},
+        {"do": "move", "cell": "a", "box": (0, 0, 9, 10_001)},
     ],
 )  # fmt: skip
 def test_a_correction_that_means_nothing_is_refused(wrong):

@@ -19,6 +19,7 @@ OUT = "out"
 OF_PICTURES = ("cell", "field", OUT, "auto")
 """It shows one cell; it is a smear field; it is left out of the count; what the cell finder says."""
 MAX_BOX = 100_000  # pixels from the corner: no picture of this lab is larger
+MAX_SIDE = 10_000  # pixels: no cell is as large, and what is cut out around a larger one would fill the memory
 MAX_LABEL = 200  # characters
 WHOLE = "whole"  # the id of an answer for a picture in which no nucleus was found
 
@@ -94,10 +95,10 @@ def drawn_id(version: int, place: int) -> str:
 
 
 def is_box(box: Sequence[Any]) -> bool:
-    """Whether it is x0, y0, x1, y1 in whole pixels, of some size."""
+    """Whether it is x0, y0, x1, y1 in whole pixels, of some size and not of any."""
     if len(box) != 4 or not all(type(edge) is int and abs(edge) <= MAX_BOX for edge in box):
         return False
-    return bool(box[0] < box[2] and box[1] < box[3])
+    return bool(0 < box[2] - box[0] <= MAX_SIDE and 0 < box[3] - box[1] <= MAX_SIDE)
 
 
 def in_force(corrections: Iterable[Correction]) -> list[Correction]:
