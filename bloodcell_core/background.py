@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +157,7 @@ class Job:
     def dismiss(self) -> None:
         """Forgets a job that has ended; what it made stays. Somebody else may have done so before."""
         if self.folder.exists() and self.status()["state"] in ENDED:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            workspace.discard(self.folder)
 
     def start(self, module: str) -> None:
         """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""

@@ -16,6 +16,7 @@ from bloodcell_core.data.download import DOWNLOADS, Missing
 from bloodcell_core.data.import_jobs import ImportJob, start
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, write_files, write_zip
+from tests.training_fixtures import Killed
 
 
 def ended(job: ImportJob, seconds: float = 60) -> dict[str, Any]:
@@ -42,6 +43,20 @@ def test_a_folder_is_imported_by_a_process_of_its_own(tmp_path: Path, lab_home: 
     job.dismiss()
     assert ImportJob.readable() == ([], [])
     assert names() == ["mine"]
+
+
+def test_one_whose_dismissal_was_killed_is_forgotten_all_the_same(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    job = start("demo", name="drawn", per_class=10, seed=3)
+    ended(job)
+
+    def killed(folder: Path, *_: object, **__: object) -> None:
+        next(Path(folder).rglob("request.json")).unlink()
+        raise Killed
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(Killed):
+        job.dismiss()
+    assert ImportJob.readable() == ([], []), "nobody is told to delete half a folder by hand"
 
 
 def test_an_upload_is_imported_and_not_kept_twice(tmp_path: Path, lab_home: Path):

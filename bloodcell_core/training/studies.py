@@ -10,7 +10,6 @@ the validation loss, on one set of photos that is the same for all. The test spl
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -348,7 +347,7 @@ def remove(study: Study) -> None:
     if study.status()["state"] not in ENDED:
         raise LabError(f"study {study.name!r} can't be removed: it is {study.status()['state']}")
     optuna.delete_study(study_name=study.name, storage=_storage())
-    shutil.rmtree(study.job.folder)
+    workspace.discard(study.job.folder)
 
 
 def _check_limits(trials: int, minutes: float) -> None:
