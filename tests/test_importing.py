@@ -23,6 +23,7 @@ from bloodcell_core.data.dataset import Dataset, describe, names, readable, remo
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import FolderSource, ZipSource
+from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, encoded, random_picture, tree, write_class_folder, write_files, write_zip
 from tests.test_formats import PCAM_NAME, h5, npz, pcam_files, small_arrays
@@ -723,6 +724,19 @@ def test_datasets_are_listed_by_name_and_removed_one_by_one(tmp_path, lab_home):
     assert not (lab_home / "datasets" / "b").exists()
     with pytest.raises(LabError, match=r"there is no dataset 'b' \(there are: a, c\)"):
         remove("b")
+
+
+def test_a_name_is_free_again_whoever_still_looked_at_what_was_deleted(tmp_path, lab_home):
+    source = write_class_folder(tmp_path / "cells")
+    dataset = import_dataset(source, "cells")
+    assert len(dataset.pictures) == 12
+    remove("cells")
+    with pytest.raises(LabError, match="missing from originals"):
+        build_view(dataset, "frame", 32)  # by a page that was open meanwhile
+    assert len(import_dataset(source, "cells").pictures) == 12
+    (lab_home / "datasets" / "mine" / "notes").mkdir(parents=True)  # what else a folder holds isn't ours to delete
+    assert refusal(source, "mine").startswith("mine exists already")
+    assert (lab_home / "datasets" / "mine" / "notes").is_dir()
 
 
 @pytest.mark.parametrize("file", ["dataset.json", "images.parquet"])

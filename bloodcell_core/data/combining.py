@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.importing import content_hash, free_name, mark_duplicates
+from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
 from bloodcell_core.errors import LabError
 
 FORMAT = "combined"
@@ -47,7 +47,7 @@ def combine(
     """
     if len({dataset.name for dataset, _ in parts}) < max(len(parts), 1):
         raise LabError("different datasets are needed to make one of them")
-    final = workspace.dataset_dir(free_name(name))
+    final = free_folder(name)
     wanted = take or [None] * len(parts)
     images = pd.concat([_renamed(*part, only) for part, only in zip(parts, wanted, strict=True)], ignore_index=True)
     if not all((dataset.pictures.split == "val").any() for dataset, _ in parts):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -111,6 +113,19 @@ def free_name(name: str) -> str:
     return name
 
 
+def free_folder(name: str) -> Path:
+    """Where a new dataset goes, once its name is known to be free.
+
+    Whoever asks for a view of one that was deleted meanwhile leaves a folder that holds nothing else: it is taken away.
+    """
+    final = workspace.dataset_dir(free_name(name))
+    if final.is_dir() and {path.name for path in final.iterdir()} <= {"views"}:
+        shutil.rmtree(final / "views", ignore_errors=True)
+        with suppress(OSError):  # somebody was quicker: `new_folder` tells
+            final.rmdir()
+    return final
+
+
 @dataclass
 class _Row:
     """One row of images.parquet; the field names are its columns, with those of its facts in place of `facts`."""
@@ -140,7 +155,7 @@ def _write(
     trace: bool,
     trace_progress: Progress | None,
 ) -> Dataset:
-    final = workspace.dataset_dir(name)
+    final = free_folder(name)
     workspace.sweep_unfinished(final.parent) if final.parent.exists() else None
     with workspace.new_folder(final) as folder:
         images = _read_all(listing, folder / "originals", _beating(progress, folder))
