@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed
@@ -17,9 +19,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
+from bloodcell_core.training.loop import Hooks, LabelledPictures, train
+from bloodcell_core.training.prepare import first_state
 from bloodcell_core.training.team import ALONE, Team
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
 
@@ -154,6 +159,38 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(monkeypatch: pytest.Mo
     assert workspace.is_held(lock)
     team.part()
     assert not workspace.is_held(lock)
+
+
+class Told(Hooks):
+    """The events of a training."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def log(self, events: list[dict[str, Any]]) -> None:
+        self.events += events
+
+
+def test_a_last_batch_smaller_than_the_team_is_trained_on(lab: Path) -> None:
+    """The third of three processes has no picture of a batch of two: it adds nothing, and doesn't fail.
+
+    It is alone in its group here, so what is summed over the team is its own part.
+    """
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8))
+    data, told = LabelledPictures(pixels, torch.arange(8) % 4), Told()
+    config, device = tiny(batch_size=6, epochs=1), choose_device("cpu")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        state = first_state(config, 4, device, "none")
+        assert train(config, state, data, data, device, told, Team(2, 3))
+    finally:
+        torch.distributed.destroy_process_group()
+    whole, empty = (event["loss"] for event in told.events if event["event"] == "step")
+    assert whole > 0
+    assert empty == 0
+    assert all(bool(weights.isfinite().all()) for weights in state.network.parameters())
+    assert state.step == 2
 
 
 def test_a_batch_smaller_than_the_team_is_refused() -> None:

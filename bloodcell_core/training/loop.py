@@ -172,12 +172,15 @@ def train(
                 hooks.checkpoint(state, epoch_ended=False)
                 return False
             mine, draw = team.share(rows), team.draw(state.step)
+            share = len(mine) / len(rows)
+            if not share:  # a last batch smaller than the team: this process takes its part in the sums, at no weight
+                mine = rows[:1]
             pictures, labels = _take(training, mine, device)
             inputs = to_input(pictures, device, channels_last)
             if changed:
                 inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, draw)))
             state.optimizer.zero_grad(set_to_none=True)
-            loss, right = gradients.take(inputs, labels, draw, share=len(mine) / len(rows))
+            loss, right = gradients.take(inputs, labels, draw, share)
             if config.clip_norm:
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             for group in state.optimizer.param_groups:
@@ -186,7 +189,8 @@ def train(
             state.step += 1
             if state.average is not None:
                 _follow(state.average, network, min(config.averaging, state.step / (state.step + 9)))
-            pending.append(_Told(torch.stack([loss.double() * (len(mine) / len(rows)), right.double()]), len(rows)))
+            counted = right.double() if share else torch.zeros_like(loss, dtype=torch.float64)
+            pending.append(_Told(torch.stack([loss.double() * share, counted]), len(rows)))
             if len(pending) == LOG_EVERY:
                 stop = _settle(hooks, pending, state, team)
                 hooks.checkpoint(state, epoch_ended=False)
