@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.pictures import decode_rgb, encode
-from bloodcell_core.data.views import view_of_square
+from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
@@ -134,6 +134,15 @@ def test_a_zip_is_unpacked_in_memory_and_its_parts_have_rows(run, lab_home):
     assert [picture.file for picture in slide.pictures] == ["my cells.zip/in/a.png", "my cells.zip/notes.txt"]
     assert slide.name == "my cells"
     assert {path.name for path in (lab_home / "slides").iterdir()} == {slide.id}, "the zip itself is not kept"
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut off", b"PK\x05\x06" + bytes(18)], ids=["broken", "empty"])
+def test_a_zip_that_cannot_be_read_is_told_of_by_its_own_name(run, content):
+    app = draw()
+    app.file_uploader[0].upload("my cells.zip", content)
+    ran(app)
+    (row,) = components(app, "lab_cell_rows")[0]["rows"]
+    assert row["note"].startswith("my cells.zip is ")
 
 
 def test_zips_of_one_name_are_each_read(run):
@@ -367,19 +376,56 @@ def test_a_class_of_another_run_can_be_seen_and_taken_back(slide):
 
 def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypatch):
     seen = []
-    network = SimpleNamespace(heat_map=lambda pixels: seen.append(pixels) or np.zeros(pixels.shape[:2]))
+    network = SimpleNamespace(heat_map=lambda pixels, label: seen.append(pixels) or np.zeros(pixels.shape[:2]))
     monkeypatch.setattr(classify_detail, "explainer", lambda member: network)
     config = tiny(view="cell", colours="balanced")
     run = SimpleNamespace(members=[SimpleNamespace(config=config)], config=config)
     nearest = SimpleNamespace(like=lambda run, data, pixels, count: seen.append(pixels) or [])
     monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
     box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
-    classify_detail._heat("", "balanced", slide.id, slide.pictures[0].stored, box, run, slide, counted)
+    classify_detail._heat("", "balanced", slide.id, slide.pictures[0].stored, box, "a", run, slide, counted)
     classify_detail._alike(slide, counted, SimpleNamespace(box=box), run)
     wanted = view_of_square(decode_rgb(field()), box, config.size, config.crop)
     assert len(seen) == 2
     for pixels in seen:
         np.testing.assert_array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize("views", [["cell", "frame"], ["frame", "cell"]])
+def test_heat_maps_of_an_ensemble_s_views_lie_over_the_same_part_of_the_picture(slide, monkeypatch, views):
+    """Both members go by the darkest spot, and the maps are of the class that the ensemble answered."""
+    asked = []
+
+    def heat_map(pixels, label):
+        asked.append(label)
+        return (pixels.sum(2) == pixels.sum(2).min()).astype(np.float32)
+
+    monkeypatch.setattr(classify_detail, "explainer", lambda member: SimpleNamespace(heat_map=heat_map))
+    pixels = np.full((240, 320, 3), 230, np.uint8)
+    pixels[100:124, 200:224] = (90, 20, 130)  # a nucleus …
+    pixels[100:108, 200:208] = 0  # … and its darkest corner
+    monkeypatch.setattr(classify_slide, "whole", lambda slide, picture: pixels)
+    configs = {"cell": tiny(view="cell", size=96), "frame": tiny(view="frame", size=96)}
+    run = SimpleNamespace(members=[SimpleNamespace(config=configs[view]) for view in views])
+    box = make_view(pixels, views[0], 96, configs[views[0]].crop).box
+    counted = SimpleNamespace(picture=slide.pictures[0])
+    heat = classify_detail._heat("", "-".join(views), slide.id, "x", box, "monocyte", run, slide, counted)
+    down, across = np.unravel_index(heat.argmax(), heat.shape)
+    x, y = (start + (place + 0.5) * (end - start) / 96 for start, end, place in
+            ((box[0], box[2], across), (box[1], box[3], down)))  # fmt: skip
+    assert 199 <= x <= 209
+    assert 99 <= y <= 109
+    assert heat.max() > 0.6, "one lies over the other"
+    assert asked == ["monocyte", "monocyte"]
+
+
+def test_a_heat_map_is_moved_to_another_part_of_the_picture():
+    heat = np.zeros((4, 4), np.float32)
+    heat[1, 2] = 1
+    np.testing.assert_array_equal(classify_detail.moved(heat, (0, 0, 40, 40), (0, 0, 40, 40), 4), heat)
+    there = classify_detail.moved(heat, (0, 0, 40, 40), (20, 10, 40, 30), 2)
+    np.testing.assert_array_equal(there, [[1, 0], [0, 0]])
+    assert classify_detail.moved(heat, (0, 0, 40, 40), (50, 50, 60, 60), 4).max() == 0
 
 
 def test_progress_goes_on_where_another_session_has_come(run, monkeypatch):

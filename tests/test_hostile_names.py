@@ -59,6 +59,8 @@ def sent(app: AppTest) -> list[tuple[str, str]]:
         waiting += getattr(node, "children", {}).values()
         if isinstance(proto := getattr(node, "proto", None), Message):
             found += [(f"{node.type}{where}", text) for where, text in strings(proto)]
+    for table in (table.value for table in app.table):  # Streamlit reads Markdown in their cells and heads
+        found += [("table", str(text)) for text in (*table.index, *table.columns, *table.to_numpy().ravel())]
     return found
 
 

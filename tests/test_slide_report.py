@@ -156,8 +156,17 @@ def test_the_cells_of_a_picture_that_is_gone_are_counted_though_not_shown(field:
     gathered = Gathered(["a", "b"])
     gathered.add(answer("gone.png", ["a", "a", "b", None], ["a", "b"]))
     gathered.add(answer("here.png", ["a"], ["a", "b"]), lambda: field)
-    assert [gathered.count(group) for group in ("a", "b", "unsure")] == [3, 1, 1]
-    assert {group: len(shown) for group, shown in gathered.cells.items()} == {"a": 1}
+    assert [gathered.count(group) for group in (("a", ""), ("b", ""), ("", "unsure"))] == [3, 1, 1]
+    assert {group: len(shown) for group, shown in gathered.cells.items()} == {("a", ""): 1}
+
+
+def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
+    gathered = Gathered(["blast", "unsure"])
+    gathered.add(answer("a.png", ["unsure", "unsure", None], ["blast", "unsure"]), lambda: field)
+    text = " ".join(read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done)).texts)
+    assert "unsure 2, unsure 1" in text
+    assert "unsure: 2 Unsure: 1" in text, "in the gallery"
+    assert gathered.foreign == 0
 
 
 def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: bytes):

@@ -141,7 +141,7 @@ def counts(data: Dataset, audit: Audit) -> None:
     charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
     table = pd.DataFrame({
         SPLIT_WORDS[part]: {
-            pretty(name): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
+            shell.plain(pretty(name)): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
             for name, count in values["by_class"].items()
         } | {"All": photo_words(values["pictures"], values["photos"], unit=False)}
         for part, values in splits.items()

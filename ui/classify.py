@@ -51,9 +51,9 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
         run = by_name[name]
         usual, told = usual_threshold(run)
         default = round(100 * usual)
-        shell.follow_address("threshold", range(101), default)
+        shown = shell.follow_address("threshold", range(101), default)
         percent = st.slider(
-            "Review threshold", 0, 100, format="%d%%", width=260,
+            "Review threshold", 0, 100, shown, format="%d%%", width=260,
             help=f"An answer that is less sure than this is *unsure*, and not counted. This run's own: {default}%; "
             f"{shell.plain(told)}.", **shell.writing_back("threshold", default),
         )  # fmt: skip

@@ -11,6 +11,7 @@ import streamlit as st
 
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box
+from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
@@ -110,7 +111,10 @@ def class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[An
 def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run, pixels: np.ndarray) -> np.ndarray:
     """The cell with what speaks for the network's answer laid over it; of an ensemble the mean of its maps."""
     try:
-        heat = _heat(str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, run, slide, counted)
+        heat = _heat(
+            str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, cell.answer.likeliest,  # type: ignore[union-attr]
+            run, slide, counted,
+        )  # fmt: skip
     except LabError as error:
         st.caption(shell.plain(str(error)))
         return pixels
@@ -122,12 +126,28 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
 
 @st.cache_data(max_entries=64, show_spinner="Looking where the network looks …")
 def _heat(
-    home: str, run: str, slide: str, stored: str, box: Box, _run: Run, _slide: Slide, _counted: CountedPicture
-) -> np.ndarray:
+    home: str, run: str, slide: str, stored: str, box: Box, label: str, _run: Run, _slide: Slide,
+    _counted: CountedPicture,
+) -> np.ndarray:  # fmt: skip
     picture = classify_slide.whole(_slide, _counted.picture)
-    maps = [explainer(member).heat_map(as_seen(picture, box, member.config)) for member in _run.members]
-    size = max(len(heat) for heat in maps)
-    return np.mean([cv2.resize(heat, (size, size)) for heat in maps], axis=0)
+    mixed = len({member.config.view for member in _run.members}) > 1
+    size = max(member.config.size for member in _run.members)
+    maps = []
+    for member in _run.members:
+        config = member.config
+        view = make_view(picture, config.view, config.size, config.crop) if mixed else None
+        seen, at = (view.pixels, view.box) if view else (as_seen(picture, box, config), box)
+        maps.append(moved(explainer(member).heat_map(seen, label), at, box, size))
+    return np.mean(maps, axis=0)
+
+
+def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
+    """A heat map (S, S) of the part `at` of a picture as one of its part `to`, (size, size); 0 outside `at`."""
+    steps = [len(heat) / (at[end + 2] - at[end]) for end in (0, 1)]  # of the map, a pixel of the picture
+    scale = [step * (to[end + 2] - to[end]) / size for end, step in enumerate(steps)]
+    start = [step * (to[end] - at[end]) + (scale[end] - 1) / 2 for end, step in enumerate(steps)]
+    places = np.array([[scale[0], 0, start[0]], [0, scale[1], start[1]]])
+    return cv2.warpAffine(heat, places, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +16,7 @@ import streamlit as st
 
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
-from bloodcell_core.data.pictures import SUFFIXES, encode
+from bloodcell_core.data.pictures import SUFFIXES, UnreadablePicture, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
@@ -190,7 +191,18 @@ class _opened:
             while part := upload.read(2**20):
                 file.write(part)
         for file, read in files_of([path]):
-            yield upload.name + file.removeprefix(str(path)), read
+            yield upload.name + file.removeprefix(str(path)), partial(_read_as, upload.name, path.name, read)
+
+
+def _read_as(name: str, ours: str, read: Callable[[], bytes]) -> bytes:
+    """What `read` gives. A zip that can't be read is told of by the name that it was handed in with, not by ours."""
+    try:
+        return read()
+    except UnreadablePicture as error:
+        told = str(error)
+        if not told.startswith(f"{ours} "):
+            raise
+        raise UnreadablePicture(PurePosixPath(name).name + told.removeprefix(ours)) from error
 
 
 def _name_of(uploads: Sequence[Any]) -> str:

@@ -85,6 +85,6 @@ def pager(total: int, per_page: int) -> tuple[int, int]:
     start, stop = (page - 1) * per_page, min(page * per_page, total)
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.pagination(pages, width="stretch", **writing_back("page", default=1))
+            st.pagination(pages, default=page, width="stretch", **writing_back("page", default=1))
             st.caption(f"{start + 1:,}–{stop:,} of {total:,}", width="content")
     return start, stop

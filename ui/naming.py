@@ -29,12 +29,15 @@ def button(kind: str, names: Sequence[str], key: str) -> None:
 def dialog() -> None:
     """To be called once by each page that has the button, after `shell.page`: shows the dialog while it is open."""
     kind, names, page = st.session_state.get(ASKED) or ("", [], None)
-    known = {*(run_folders.names() if kind == "run" else datasets.names())}
-    there = [name for name in names if name in known]  # another person may have deleted one
+    there = [name for name in names if name in _known(kind)]  # another person may have deleted one
     if there and page == st.session_state.get("lab_page"):
         _dialog(kind, there)
     else:
         _close()
+
+
+def _known(kind: str) -> set[str]:
+    return {*(run_folders.names() if kind == "run" else datasets.names())}
 
 
 def _close() -> None:
@@ -43,6 +46,9 @@ def _close() -> None:
 
 @st.dialog("Name, tags, delete", on_dismiss=_close)
 def _dialog(kind: str, names: list[str]) -> None:
+    if not {*names} <= _known(kind):
+        st.toast(f"A {kind} was deleted in another window.", icon=":material/delete:")
+        st.rerun(scope="app")
     titles = {name: lab.run_title(name) if kind == "run" else lab.dataset_title(name) for name in names}
     name = names[0]
     if len(names) > 1:

@@ -125,8 +125,9 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
     which = shell.follow_address("which", WHICH, "unreviewed")
     with st.popover("Filters", icon=":material/tune:"):
         st.segmented_control(
-            "Show", list(WHICH), format_func=WHICH.get, required=True, **shell.writing_back("which", "unreviewed")
-        )
+            "Show", list(WHICH), default=which, format_func=WHICH.get, required=True,
+            **shell.writing_back("which", "unreviewed"),
+        )  # fmt: skip
         near = shell.bound_toggle(
             "Near-mistakes too", "near", help="Right, but by less than 20 points before the next class."
         )

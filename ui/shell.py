@@ -189,20 +189,23 @@ def bound_selectbox(
     to its first page, and takes out of the address what it makes meaningless: the parameters in `forget`.
     `widget` goes to `st.selectbox`.
     """
-    follow_address(param, options, default)
-    return st.selectbox(label, options, **writing_back(param, default, forget), **widget)
+    value = follow_address(param, options, default)
+    place = list(options).index(value) if value in options else None
+    return st.selectbox(label, options, index=place, **writing_back(param, default, forget), **widget)
 
 
 def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
     """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
-    follow_address(param, options, default)
-    return st.segmented_control(label, options, required=True, **writing_back(param, default), **widget)
+    value = follow_address(param, options, default)
+    return st.segmented_control(
+        label, options, default=value, required=True, **writing_back(param, default), **widget
+    )
 
 
 def bound_toggle(label: str, param: str, *, default: bool = False, **widget: Any) -> bool:
     """`st.toggle` that the address holds where it isn't at its default."""
-    follow_address(param, (False, True), default)
-    return st.toggle(label, **writing_back(param, default), **widget)
+    value = follow_address(param, (False, True), default)
+    return st.toggle(label, value, **writing_back(param, default), **widget)
 
 
 def bound_multiselect(
@@ -211,8 +214,9 @@ def bound_multiselect(
     """`st.multiselect` that the address holds as a repeated `param`; nothing picked means the default."""
     by_slug = {str(option): option for option in options}
     picked = [by_slug[slug] for slug in st.query_params.get_all(param) if slug in by_slug]
-    _show(param, picked or list(default))
-    return st.multiselect(label, options, **writing_back(param, list(default)), **widget)
+    picked = picked or list(default)
+    _show(param, picked)
+    return st.multiselect(label, options, picked, **writing_back(param, list(default)), **widget)
 
 
 def bound_range(label: str, whole: tuple[int, int], param: str, **widget: Any) -> tuple[int, int]:
@@ -221,7 +225,9 @@ def bound_range(label: str, whole: tuple[int, int], param: str, **widget: Any) -
     low, high = map(int, told.groups()) if told else whole
     asked = (low, high) if whole[0] <= low <= high <= whole[1] else whole
     _show(param, asked)
-    chosen: tuple[int, int] = st.slider(label, *whole, key=param, on_change=_write_range, args=(param, whole), **widget)
+    chosen: tuple[int, int] = st.slider(
+        label, *whole, asked, key=param, on_change=_write_range, args=(param, whole), **widget
+    )
     return chosen
 
 
@@ -255,7 +261,9 @@ def _unless_default(value: Any, default: Any) -> Any:
 
 
 def _show(key: str, value: Any) -> None:
-    # Only where it differs: an assignment is sent to the browser and could undo a click made meanwhile.
+    # Only where it differs: an assignment is sent to the browser and could undo a click made meanwhile. It is sent
+    # once, and lost where the page is drawn again before the browser has the widget's code: so each widget is given its
+    # value as its default too, else it would come up with another, and hand that in at the next click.
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 

@@ -54,6 +54,12 @@ h3 { font-size: .95rem; margin: 0 0 .1rem; break-after: avoid; }
 """
 
 Read = Callable[[], bytes]
+Group = tuple[str, str]
+"""Cells of a class, (name, ""), or those set aside, ("", state): a class may be called "unsure"."""
+
+
+def group_of(cell: CellAnswer) -> Group:
+    return (cell.label, "") if cell.label else ("", cell.state)
 
 
 class Gathered:
@@ -61,11 +67,11 @@ class Gathered:
 
     def __init__(self, classes: Sequence[str], seed: int = 0):
         self.classes = list(classes)
-        self.rows: list[tuple[str, str, Counter[str]]] = []
+        self.rows: list[tuple[str, str, Counter[Group]]] = []
         self.pictures = 0
         self.kinds: Counter[str] = Counter()
-        self.cells: dict[str, list[Html]] = {}
-        self._seen: Counter[str] = Counter()
+        self.cells: dict[Group, list[Html]] = {}
+        self._seen: Counter[Group] = Counter()
         self._lot = random.Random(seed)
 
     def add(self, answer: Answer, read: Read | None = None) -> None:
@@ -76,13 +82,13 @@ class Gathered:
         self.pictures += 1
         kind = "refused" if answer.state == "refused" else answer.kind
         self.kinds[kind] += 1
-        counts = Counter(cell.label or cell.state for cell in answer.counted)
+        counts = Counter(map(group_of, answer.counted))
         if len(self.rows) < MAX_ROWS:
             self.rows.append((answer.path, kind if answer.state != "refused" else answer.reason, counts))
         picture: np.ndarray | None = None
         gone = False
         for cell in answer.counted:
-            place = self._place(cell.label or cell.state)  # also where it can't be shown: it is counted here
+            place = self._place(group_of(cell))  # also where it can't be shown: it is counted here
             if place is None or gone:
                 continue
             if picture is None:
@@ -91,10 +97,10 @@ class Gathered:
                 except (LabError, OSError):
                     gone = True
                     continue
-            shown = self.cells.setdefault(cell.label or cell.state, [])
+            shown = self.cells.setdefault(group_of(cell), [])
             shown[place : place + 1] = [_picture(picture, answer, cell)]
 
-    def _place(self, group: str) -> int | None:
+    def _place(self, group: Group) -> int | None:
         """Where in its gallery the next cell of a group goes, so that each has the same chance to be shown."""
         seen = self._seen[group]
         self._seen[group] += 1
@@ -103,14 +109,14 @@ class Gathered:
         place = self._lot.randrange(seen + 1)
         return place if place < len(self.cells.get(group, ())) else None
 
-    def count(self, group: str) -> int:
+    def count(self, group: Group) -> int:
         """How many cells of that group were seen, whether they are shown or not."""
         return self._seen[group]
 
     @property
     def foreign(self) -> int:
         """How many cells a person gave a class that the run doesn't know: the differential count has none of them."""
-        return sum(n for group, n in self._seen.items() if group not in self.classes and group not in SET_ASIDE)
+        return sum(n for (name, _), n in self._seen.items() if name and name not in self.classes)
 
 
 def write_slide_report(
@@ -256,13 +262,17 @@ def _listing(gathered: Gathered) -> list[Html]:
     """The first pictures, a row each; the folder that they all come from stands above them once."""
     folders = {name[: name.rfind("/") + 1] for name, _, _ in gathered.rows}
     folder = folders.pop() if len(folders) == 1 else ""
-    known = [*gathered.classes, *SET_ASIDE]
+    known = _known(gathered)
+
+    def cells(counts: Counter[Group]) -> str:
+        return ", ".join(f"{name or state} {counts[name, state]:,}" for name, state in _in_order(known, counts))
+
     rows = [
         tag(
             "tr", {},
             tag("th", {}, name.removeprefix(folder)),
             tag("td", {"class": "kind"} if kind in SHOWN else {}, SHOWN.get(kind, kind)),
-            tag("td", {}, ", ".join(f"{group} {counts[group]:,}" for group in _in_order(known, counts)) or "–"),
+            tag("td", {}, cells(counts) or "–"),
         )
         for name, kind, counts in gathered.rows
     ]  # fmt: skip
@@ -273,18 +283,22 @@ def _listing(gathered: Gathered) -> list[Html]:
     return [*parts, tag("p", {"class": "quiet"}, f"… and {more:,} more.")] if more else parts
 
 
-def _in_order(known: Sequence[str], found: Collection[str]) -> list[str]:
+def _known(gathered: Gathered) -> list[Group]:
+    return [*((name, "") for name in gathered.classes), *(("", state) for state in SET_ASIDE)]
+
+
+def _in_order(known: Sequence[Group], found: Collection[Group]) -> list[Group]:
     """The groups that were found, those that are `known` first and as they stand there."""
     return [*(group for group in known if group in found), *sorted({*found} - {*known})]
 
 
 def _gallery(gathered: Gathered) -> list[Html]:
     parts = []
-    for group in _in_order([*gathered.classes, *SET_ASIDE], gathered.cells):
+    for group in _in_order(_known(gathered), gathered.cells):
         shown, total = gathered.cells.get(group, []), gathered.count(group)
         if shown:
             some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
-            head = tag("h3", {}, f"{SET_ASIDE.get(group, group)}: {total:,}{some}")
+            head = tag("h3", {}, f"{group[0] or SET_ASIDE.get(group[1], group[1])}: {total:,}{some}")
             parts.append(tag("div", {}, head, tag("div", {"class": "cells"}, *shown)))
     return [tag("div", {"class": "groups"}, *parts)] if parts else []
 

@@ -1,0 +1,60 @@
+"""What another window does, and what a slow browser does, while a page is open."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import settled
+from playwright.sync_api import Route, expect
+
+from bloodcell_core import runs
+from bloodcell_core.runs import Run, readable_runs
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.training_fixtures"]
+
+
+@pytest.fixture
+def two_runs(lab: Path, tmp_path: Path, monkeypatch) -> list[Run]:
+    """The server's workspace with two runs, the newest first."""
+    from tests.training_fixtures import trained
+
+    for seed in (1, 2):
+        trained(view="cell", seed=seed)
+    lab.rename(tmp_path / "workspace")
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "workspace"))
+    return [run for run in readable_runs()[0] if not run.bundled]
+
+
+def test_a_dialog_closes_when_its_run_is_deleted_in_another_window(two_runs: list[Run], open_page):
+    page = open_page("Train")
+    page.locator(f".st-key-name-{two_runs[0].name} button").click()
+    title = page.get_by_role("dialog").get_by_role("textbox", name="Title")
+    expect(title).to_be_visible()
+    runs.remove(two_runs[0])
+    title.fill("Too late")
+    title.press("Tab")
+    expect(page.get_by_text("A run was deleted in another window.")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_choice_that_the_browser_draws_late_is_the_one_in_the_address(two_runs: list[Run], open_page):
+    page = open_page()
+    held: list[Route] = []
+    page.route(re.compile(r"/Selectbox\.[^/]*\.js"), lambda route: held.append(route))
+    page.goto(f"{page.url}Classify?run={two_runs[1].name}")
+    page.get_by_text("A folder", exact=True).click()
+    expect(page.get_by_text("Drop a folder of pictures here")).to_be_visible()
+    settled(page)
+    for route in held:
+        route.continue_()
+    network = page.locator(".st-key-run input")
+    expect(network).to_have_value(re.compile(f"{two_runs[1].name[-4:]}$"))
+    # Nor does the next click hand in another.
+    page.get_by_role("button", name="Try an example smear field").click()
+    expect(page.locator(".box").first).to_be_visible()
+    expect(network).to_have_value(re.compile(f"{two_runs[1].name[-4:]}$"))
+    assert f"run={two_runs[1].name}" in page.url
