@@ -222,7 +222,6 @@ class AskedJob(Job):
         `lay` puts what it needs beside its request. OSError where there is no room.
         """
         final = cls.place() / name
-        workspace.sweep_unfinished(final.parent)  # what a server that was killed amid an upload left
         with workspace.new_folder(final) as folder:
             lay(folder)
             workspace.write_json(folder / "request.json", request)

@@ -238,6 +238,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     What a killed writer left behind is removed by the next writer beside it (`sweep_unfinished`).
     """
     final.parent.mkdir(parents=True, exist_ok=True)
+    sweep_unfinished(final.parent)
     temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
     os.chmod(temporary, 0o755)  # mkdtemp's 0o700 would hide a shared workspace from a colleague
     try:
@@ -268,7 +269,7 @@ def discard(folder: Path) -> None:
 
 
 def sweep_unfinished(parent: Path) -> None:
-    """Removes folders that a killed `new_folder` left behind: those untouched for a day."""
+    """Removes folders that a killed `new_folder` or `discard` left behind: those untouched for a day."""
     for folder in parent.glob(".*.*"):
         with suppress(FileNotFoundError):  # another writer's, which has its name by now
             if folder.is_dir() and time.time() - folder.stat().st_mtime > 24 * 3600:

@@ -309,6 +309,16 @@ def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {".cells.new", "cells", ".hidden", ".file.x"}
 
 
+@pytest.mark.parametrize("kind", [workspace.run_dir, workspace.dataset_dir, workspace.search_dir, workspace.slide_dir])
+def test_whoever_makes_a_folder_sweeps_what_was_left_beside_it(kind, lab_home):
+    """A run's deletion that is killed leaves its weights under a hidden name."""
+    left = kind("a").parent / ".20260101-run.xyz"
+    (left / "20260101-run").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    make_one(kind("b"))
+    assert sorted(path.name for path in kind("b").parent.iterdir()) == ["b"]
+
+
 def test_there_is_nothing_to_sweep_where_there_is_no_folder(tmp_path):
     sweep_unfinished(tmp_path / "nowhere")
 

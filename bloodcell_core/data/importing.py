@@ -156,7 +156,6 @@ def _write(
     trace_progress: Progress | None,
 ) -> Dataset:
     final = free_folder(name)
-    workspace.sweep_unfinished(final.parent) if final.parent.exists() else None
     with workspace.new_folder(final) as folder:
         images = _read_all(listing, folder / "originals", _beating(progress, folder))
         mark_duplicates(images)

@@ -174,7 +174,6 @@ def create(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     final = workspace.slide_dir(slide)
     with _told("the slide can't be kept"):
-        workspace.sweep_unfinished(final.parent)
         with workspace.new_folder(final) as folder:
             (folder / "pictures").mkdir()
             pictures = _take_in(folder / "pictures", (), handed, progress)
