@@ -31,6 +31,13 @@ ENSEMBLE = "ensemble"
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The runs that come with the program, a folder each; read only."""
 LABELS_FILE = "labels.json"
+CONFIG: dict[str, Any] = {
+    "config": dict, "classes": list, "data_hash": str, "created": str, "synthetic": bool, "pretrained": bool,
+    "validation_photos": list, "group": str, "adapted": dict | None, "members": list,
+}  # fmt: skip
+"""What config.json must tell, and the kind of each: a run that tells otherwise must not keep all others from view."""
+MEMBER = {"run", "model", "view", "size"}
+"""What it tells of each member of an ensemble."""
 _NUMBER = int | float
 LOG_TAIL = 20_000  # bytes of a log, whose end alone is read
 
@@ -56,6 +63,12 @@ class Run:
             raise LabError(f"run {name!r} can't be read, its config.json is damaged: {error}") from None
 
     def _take(self, recorded: dict[str, Any]) -> None:
+        told = {"group": "", "adapted": None, "members": []} | recorded
+        wrong = [key for key, kind in CONFIG.items() if not isinstance(told[key], kind)]
+        if not wrong and not all(isinstance(each, dict) and each.keys() >= MEMBER for each in told["members"]):
+            wrong = ["members"]
+        if wrong:
+            raise TypeError(f"{wrong[0]!r} isn't what it should be")
         self.config = TrainConfig.from_json(recorded["config"])
         """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
         no network of its own. `settings` is what people read."""
@@ -179,7 +192,9 @@ class Run:
         if not file.exists():
             return None
         summary = workspace.read_json(file)
-        if not (isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)):
+        whole = isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)
+        told = summary.get("temperature", 1.0) if whole else None
+        if not isinstance(told, _NUMBER) or not told > 0:
             raise LabError(f"{file} is damaged: delete the folder")
         return summary
 

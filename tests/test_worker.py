@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from bloodcell_core import background, runs, workspace
+from bloodcell_core import background, cli, runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
@@ -1125,6 +1125,28 @@ def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, conten
     assert damaged.name in told[0]
     assert "\n" not in told[0]
     assert runs.find("latest").name == done.name
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"created": 7}), ("config.json", {"members": [{}]}), ("config.json", {"members": ["a run"]}),
+        ("config.json", {"adapted": 3}), ("config.json", {"classes": None}), ("config.json", {"group": ["g"]}),
+        ("summary.json", {"temperature": "warm"}), ("summary.json", {"temperature": None}),
+        ("summary.json", {"temperature": 0}),
+    ],
+)  # fmt: skip
+def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
+    file: str, change: dict[str, Any], done: Run
+) -> None:
+    other = done.folder.with_name("20260101-000000-edited-0000")
+    shutil.copytree(done.folder, other)
+    workspace.write_json(other / file, workspace.read_json(other / file) | change)
+    good, told = runs.readable_runs()
+    assert [run.name for run in good] == [done.name]
+    assert len(told) == 1
+    assert "damaged" in told[0]
+    assert cli.main(["runs", "list"]) == 0
 
 
 def test_a_run_that_is_still_being_made_is_not_there_yet(done: Run) -> None:
