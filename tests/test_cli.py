@@ -342,6 +342,17 @@ def test_a_damaged_dataset_is_told_beside_the_list(cli: Callable[..., Outcome], 
     assert not folder.exists()
 
 
+def test_a_dataset_that_was_copied_by_hand_is_listed_by_its_own_name(cli: Callable[..., Outcome], done: Run) -> None:
+    copy = workspace.dataset_dir("copy")
+    shutil.copytree(workspace.dataset_dir("demo"), copy)
+    facts = workspace.read_json(copy / "dataset.json")
+    del facts["pictures"]
+    workspace.write_json(copy / "dataset.json", facts)
+    listed = {row["name"]: row["pictures"] for row in cli("data", "list", "--json").value["datasets"]}
+    shown = {name: cli("data", "show", name, "--json").value["pictures"] for name in ("copy", "demo")}
+    assert listed == shown
+
+
 def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done: Run) -> None:
     damaged = jobs.create_run(tiny())
     (damaged.folder / "status.json").write_text("{")

@@ -104,7 +104,11 @@ def _data_list(args: argparse.Namespace) -> None:
     from bloodcell_core.data.dataset import readable
 
     good, damaged = readable()
-    found = [(dataset.facts, notes.read("dataset", dataset.name)) for dataset in good]
+    # As `data show` tells it: the facts of one that somebody copied by hand still have its old name.
+    found = [
+        (dataset.facts | {"name": dataset.name, "pictures": len(dataset.pictures)}, notes.read("dataset", dataset.name))
+        for dataset in good
+    ]
     keys = ("name", "format", "classes", "pictures", "synthetic")
     rows = [{key: facts[key] for key in keys} | {"title": told.title, "tags": list(told.tags)} for facts, told in found]
     lines = [
