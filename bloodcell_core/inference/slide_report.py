@@ -59,6 +59,7 @@ Group = tuple[str, str]
 
 
 def group_of(cell: CellAnswer) -> Group:
+    """The group in which a cell is shown and counted."""
     return (cell.label, "") if cell.label else ("", cell.state)
 
 
