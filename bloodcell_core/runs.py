@@ -191,7 +191,7 @@ class Run:
         file = self.folder / "summary.json"
         if not file.exists():
             return None
-        summary = workspace.read_json(file)
+        summary: dict[str, Any] = workspace.read_json(file)
         whole = isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)
         told = summary.get("temperature", 1.0) if whole else None
         if not isinstance(told, _NUMBER) or not told > 0:
