@@ -44,7 +44,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "View", VIEWS, "view", default="frame", format_func={"frame": "Frame", "cell": "Cell"}.get,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
     )  # fmt: skip
-    section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
+    section = shell.bound_segmented(
+        "Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get, wrap=True
+    )  # fmt: skip
     import_button()
 naming.dialog()
 try:

@@ -18,6 +18,7 @@ from streamlit.errors import StreamlitAPIException
 
 from bloodcell_core.errors import LabError
 from ui import sign_in
+from ui.files import together
 from ui.theme import is_dark
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <circle cx="20.5" cy="20" r="4.8"/><path d="M12 10 19 8 23 19 18.5 21 17 13.5 12 15.5Z"/></g></svg>"""
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
 
+_HISTORY = st.components.v2.component("lab_history", js=together("history.js"))
+
 CSS = """<style>
 .lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
 .lab-wordmark img { width: 1.75rem; height: 1.75rem; }
@@ -49,6 +52,7 @@ CSS = """<style>
 }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
+.st-key-lab_history { display: none; }  /* it draws nothing, but would be seen to load */
 /* The desk shows the next picture before the server has answered: it must not fade while it waits. */
 .st-key-review_desk[data-stale="true"], .st-key-review_desk [data-stale="true"] { opacity: 1 !important; }
 @media (max-width: 1000px) {
@@ -111,6 +115,7 @@ def _sidebar() -> None:
                 st.page_link(path, label=name, icon=icon, width="stretch", query_params=query)
         with st.container(key="lab_foot"):
             sign_in.sign_out_button()
+            _HISTORY(key="lab_history")
             st.caption("For research and teaching, not for diagnosis.")
 
 
@@ -197,9 +202,7 @@ def bound_selectbox(
 def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
     """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
     value = follow_address(param, options, default)
-    return st.segmented_control(
-        label, options, default=value, required=True, **writing_back(param, default), **widget
-    )
+    return st.segmented_control(label, options, default=value, required=True, **writing_back(param, default), **widget)
 
 
 def bound_toggle(label: str, param: str, *, default: bool = False, **widget: Any) -> bool:

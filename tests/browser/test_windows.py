@@ -58,3 +58,20 @@ def test_a_choice_that_the_browser_draws_late_is_the_one_in_the_address(two_runs
     expect(page.locator(".box").first).to_be_visible()
     expect(network).to_have_value(re.compile(f"{two_runs[1].name[-4:]}$"))
     assert f"run={two_runs[1].name}" in page.url
+
+
+def test_back_leads_from_a_page_that_was_opened_first_to_the_slide_before_it(two_runs: list[Run], open_page):
+    page = open_page("Classify")
+    page.get_by_role("button", name="Try an example smear field").click()
+    expect(page.locator(".box").first).to_be_visible()
+    settled(page)
+    slide = page.url
+    page.get_by_role("link", name="Browse").click()
+    expect(page).to_have_url(re.compile("Browse.*dataset=demo"))
+    settled(page)
+    page.go_back()
+    expect(page.locator(".box").first).to_be_visible()
+    assert page.url == slide
+    page.go_forward()
+    expect(page).to_have_url(re.compile("Browse.*dataset=demo"))
+    expect(page.get_by_role("heading", name="Browse")).to_be_visible()
