@@ -55,6 +55,13 @@ def test_an_address_that_means_nothing_is_passed_over(page, done):
     assert not app.error
 
 
+def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):
+    app = draw("pages/1_Browse.py", dataset="gone", picture="3", label="blast")
+    assert "picture" not in app.query_params
+    assert app.query_params["dataset"] in ("demo", ["demo"])
+    assert "Click a picture to see it at full size." in words(app)
+
+
 @pytest.mark.parametrize("picture", ["9" * 5000, "²", "٣"])
 def test_an_address_of_no_picture_opens_none_and_a_photo_s_name_stays_text(picture, done):
     app = draw("pages/1_Browse.py", picture=picture, family="![x](https://example.org/x.png)")
