@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.dial import THRESHOLDS, accuracy_coverage, dial
+from bloodcell_core.evaluation.dial import THRESHOLDS, accuracy_coverage, dial, review_threshold
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.scoring import arrays_of, predictions_table, score
 
@@ -88,6 +88,13 @@ def test_at_0_all_stand_and_the_interval_is_that_of_the_accuracy() -> None:
     assert row["intervals"]["accuracy"] == pytest.approx(accuracy)
     assert row["intervals"]["share"] == [0, 0]
     assert row["accuracy"] == pytest.approx(score(made, CLASSES)["accuracy"])
+
+
+def test_no_higher_threshold_is_told_of_where_there_is_none() -> None:
+    wrong = table(copies=1).assign(split="val", label="a", predicted="b", p_a=0.005, p_b=0.995, p_c=0.0)
+    assert review_threshold(wrong, CLASSES) == (
+        THRESHOLDS[-1], "of 60 validation pictures that stand at it 0.0% are right",
+    )  # fmt: skip
 
 
 def test_an_answer_at_the_threshold_stands() -> None:

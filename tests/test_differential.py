@@ -123,6 +123,7 @@ def test_a_handful_of_cells_is_not_corrected_and_says_so(named: int, unsure: int
     assert {row["corrected"] for row in told["classes"].values()} == {None}
     assert {row["corrected_interval"] for row in told["classes"].values()} == {None}
     assert "not corrected for the network's mistakes, for which at least 20 are needed" in told["few"]
+    assert told["correction"]["warnings"] == [], "of what isn't done nothing is said"
     enough = differential(counted(0, 20 - hand, 0, unsure=unsure), CLASSES, known(ROUGH), by_hand={"neutrophil": hand})
     assert enough["classes"]["lymphocyte"]["corrected"] is not None
     assert "corrected" not in enough["few"]

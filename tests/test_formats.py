@@ -453,6 +453,7 @@ def test_a_table_handed_in_by_itself_leads_to_its_pictures(tmp_path):
     assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "blast"), (str(elsewhere), "band")]
     found = FORMATS["table"].read(open_source(folder / "labels.csv"), False)
     assert [data() for _, data in found.pictures] == [b"", b""]
+    assert found.ignored == 1  # the table
 
 
 @pytest.mark.parametrize("holds", table.COLUMNS)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 from scipy import stats
 
 from bloodcell_core import workspace
@@ -240,9 +241,10 @@ def test_it_is_kept_and_read_again(tmp_path: Path):
     again = Likeness.load(tmp_path / "kept.safetensors")
     assert json.dumps(again.facts) == json.dumps(told.facts)
     assert np.array_equal(again.distances(held.features, held.looks), told.distances(held.features, held.looks))
-    (tmp_path / "kept.safetensors").write_bytes(b"nothing")
-    with pytest.raises(LabError, match="can't be used"):
-        Likeness.load(tmp_path / "kept.safetensors")
+    for damaged in (b"nothing", save(told.arrays, {"likeness": "[7]"})):
+        (tmp_path / "kept.safetensors").write_bytes(damaged)
+        with pytest.raises(LabError, match="can't be used"):
+            Likeness.load(tmp_path / "kept.safetensors")
 
 
 def test_too_few_photos_can_t_tell():

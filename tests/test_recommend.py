@@ -79,6 +79,12 @@ def test_the_sentence_says_what_the_paired_comparison_says(done: Run, heavy: Run
     assert "times as many weights" in recommend.against(done, heavy)
 
 
+def test_an_interval_about_nothing_has_no_sign(done: Run, heavy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = {"a": 9, "b": 9, "of": 12, "unit": "photos", "interval": [-0.2, 0.3]}
+    monkeypatch.setattr(recommend, "compare", lambda *_: {"right": right, "better": None})
+    assert "(95% interval 0 to 0)" in recommend.against(done, heavy)
+
+
 def test_runs_that_were_tested_on_other_pictures_are_not_set_against_each_other(done: Run) -> None:
     assert "can't be set against" in recommend.against(done, trained(folds=3, epochs=1))
 

@@ -17,8 +17,10 @@ from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
 from bloodcell_core.inference.differential import differential, differential_of
 from bloodcell_core.inference.slide_report import Gathered, slide_report, write_slide_report
 from bloodcell_core.runs import Run
+from bloodcell_core.training.ensembles import create_ensemble
 from tests.conftest import write_zip
 from tests.test_report import HOSTILE, Read
+from tests.training_fixtures import trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -80,6 +82,15 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
     assert all(src.startswith("data:image/jpeg;base64,") for src in pictures)
     assert "default-src 'none'" in content
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+
+
+def test_one_cell_is_one_and_an_ensemble_tells_all_its_networks(done: Run, field: bytes):
+    three = create_ensemble([done, trained(seed=7), trained(view="cell", seed=7)])
+    one = answer("a.png", ["neutrophil"], done.classes)
+    told = differential_of(done, count([one], done.classes), 0.5)
+    text = " ".join(read(slide_report("One", [one], told, three)).texts)
+    assert "1 cell counted" in text
+    assert "2 × basic_cnn, frame view, 32 pixels; basic_cnn, cell view, 32 pixels" in text
 
 
 def test_hostile_names_stay_text(done: Run, field: bytes):

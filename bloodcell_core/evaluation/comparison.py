@@ -245,7 +245,7 @@ def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
     if limits is None:
         return None, f"{head}; too few photos for an interval: this data can't tell them apart."
     low, high = sorted(sign * limit for limit in limits)
-    head += f", 95% interval {_signed(low)} to {_signed(high)}"
+    head += f", 95% interval {signed(low)} to {signed(high)}"
     if low <= 0 <= high:
         return None, f"{head}: this data can't tell them apart."
     if p is not None and p >= 1 - LEVEL:
@@ -254,7 +254,8 @@ def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
     return leader.lower(), f"{head}: {leader} is better."
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A whole number with its sign; 0 without one."""
     return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 

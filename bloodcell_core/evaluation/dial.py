@@ -105,7 +105,7 @@ def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float
     place = int(np.flatnonzero(enough)[0]) if enough.any() else max(0, int(within.sum()) - 1)
     share = f"{well[place] / stand[place]:.1%}" if stand[place] else "none"
     words = f"{told} that stand at it {share} are right"
-    if not enough.any():
+    if not enough.any() and THRESHOLDS[place] < THRESHOLDS[-1]:
         words += f"; a higher one would set more than {MOST_SET_ASIDE:.0%} of them aside"
     return THRESHOLDS[place], words
 

@@ -119,7 +119,7 @@ class Likeness:
 
         try:
             with safe_open(file, "np") as stored:
-                facts = json.loads(stored.metadata()["likeness"])
+                facts = dict(json.loads(stored.metadata()["likeness"]))
                 arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise LabError(f"{file} can't be used: {str(error)[:120]}") from None

@@ -9,7 +9,7 @@ import numpy as np
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
-from bloodcell_core.evaluation.comparison import compare
+from bloodcell_core.evaluation.comparison import compare, signed
 from bloodcell_core.evaluation.scoring import costs_of, probabilities_of
 from bloodcell_core.runs import Run
 
@@ -104,7 +104,7 @@ def against(best: Run, other: Run) -> str:
     right, cost = told["right"], _cost_words(best, other)
     gain, of = right["a"] - right["b"], f"{right['of']:,} {right['unit']}"
     limits = sorted(-limit for limit in right["interval"]) if right["interval"] else None
-    span = f" (95% interval {limits[0]:+.0f} to {limits[1]:+.0f})".replace("-", "−") if limits else ""
+    span = f" (95% interval {signed(limits[0])} to {signed(limits[1])})" if limits else ""
     if gain:
         head = f"it is right on {abs(gain):,} {'more' if gain > 0 else 'fewer'} of {of}{span} than {OTHER}, {cost}"
     else:

@@ -194,7 +194,7 @@ def _corrected(
         told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")
     by_hand = np.array([hand[name] for name in classes], np.float64)
     if answered[:-1].sum() + by_hand.sum() < LEAST_CORRECTED:
-        return None, None, told
+        return None, None, told | {"warnings": []}
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
     point = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own

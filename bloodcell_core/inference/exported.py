@@ -47,8 +47,6 @@ class ExportedRun(Run):
         self.created: str = str(facts.get("created", ""))
         self.data_hash, self.group, self.pretrained, self.validation_photos = "", "", False, []
         self.synthetic = bool(facts.get("synthetic"))
-        # of an ensemble, as in its config.json; of a trained run none
-        self.member_facts: list[dict[str, Any]] = facts["members"] if len(facts["members"]) > 1 else []
         self.threshold = float(facts["review_threshold"]), str(facts.get("review_threshold_from", "as exported"))
         session = _Session(file, facts)
         likeness = likeness_files(file, len(facts["members"]))
@@ -57,6 +55,11 @@ class ExportedRun(Run):
             for place, member in enumerate(facts["members"])
         ]
         self.config = self.loaded[0].config
+        several = zip(facts["members"], self.loaded, strict=True) if len(self.loaded) > 1 else ()
+        # of an ensemble, as in its config.json; of a trained run none
+        self.member_facts: list[dict[str, Any]] = [
+            told | {"view": member.config.view, "size": member.config.size} for told, member in several
+        ]
 
     @cached_property
     def members(self) -> list[Run]:

@@ -169,10 +169,10 @@ def _pictures(gathered: Gathered) -> str:
 def _count(told: Mapping[str, Any], foreign: int) -> Html:
     aside = told["set_aside"]
     words = (
-        f"{told['cells']:,} cells counted, {told['by_hand']:,} of them classified by hand. Set aside: "
-        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
+        f"{told['cells']:,} cell{'s' * (told['cells'] != 1)} counted, {told['by_hand']:,} of them classified by hand. "
+        f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
         + (f", {foreign:,} of classes that this run doesn't know" if foreign else "")
-        + f". {told['at_border']:,} cells are cut by a picture's border."
+        + f". {told['at_border']:,} cell{' is' if told['at_border'] == 1 else 's are'} cut by a picture's border."
     )
     corrected = any(row["corrected"] is not None for row in told["classes"].values())
     heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
@@ -234,7 +234,7 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
     threshold = told.get("threshold")
     rows = [
         ("Run", run.name),
-        ("Network", f"{run.config.model}, {run.config.view} view, {run.config.size} pixels"),
+        ("Network", _networks(run)),
         ("Trained on", run.config.data + (" (synthetic pictures, drawn by a program)" if run.synthetic else "")),
         ("Right on its test pictures", accuracy_words(test)),
     ]
@@ -243,6 +243,12 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
     if photos:
         rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
     return section("What answered", table_of(("", ""), rows))
+
+
+def _networks(run: Run) -> str:
+    facts = run.member_facts or [{"model": run.config.model, "view": run.config.view, "size": run.config.size}]
+    each = Counter(f"{one['model']}, {one['view']} view, {one['size']} pixels" for one in facts)
+    return "; ".join(f"{n} × {words}" if n > 1 else words for words, n in each.items())
 
 
 def accuracy_words(test: Mapping[str, Any] | None) -> str:

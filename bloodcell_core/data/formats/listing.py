@@ -79,7 +79,9 @@ def is_picture(file: str) -> bool:
 def of_files(source: Source, entries: Sequence[Entry], **more: object) -> Listing:
     """The listing of pictures that are files of `source` each."""
     pictures = ((entry, partial(source.read, entry.file)) for entry in entries)
-    return Listing(len(entries), pictures, len(source.files) - len(entries), **more)  # type: ignore[arg-type]
+    # Not by number alone: a table may lie apart from its pictures, and name one twice.
+    ignored = len({*source.files}.difference(entry.file for entry in entries))
+    return Listing(len(entries), pictures, ignored, **more)  # type: ignore[arg-type]
 
 
 def on_disk(source: Source, file: str) -> Path:
