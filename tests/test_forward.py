@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -118,6 +119,25 @@ def test_a_read_only_memory_map_is_read(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "view.npy", mmap_mode="r")
     net = network("basic_cnn")
     assert torch.equal(predict_logits(net, mapped, CPU, 2), predict_logits(net, random_pictures(5), CPU, 2))
+
+
+class Watched(np.ndarray):
+    """Pictures that tell how many of them were taken at once."""
+
+    taken: ClassVar[list[int]] = []
+
+    def __getitem__(self, which):
+        part = super().__getitem__(which)
+        self.taken.append(len(part))
+        return part
+
+
+def test_of_a_view_only_the_rows_asked_for_are_read_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watched, "taken", [])
+    net, pictures, rows = network(), random_pictures(9), np.array([8, 1, 3, 3, 0])
+    told = predict_logits(net, pictures.view(Watched), CPU, 2, rows)
+    assert Watched.taken == [2, 2, 1]
+    assert torch.equal(told, predict_logits(net, pictures[rows], CPU, 2))
 
 
 def test_probabilities_are_the_softmax_in_double_precision() -> None:

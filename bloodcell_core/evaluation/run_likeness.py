@@ -58,7 +58,7 @@ def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, devi
     laboratories = part_names(dataset)
 
     def cells(rows: np.ndarray) -> Cells:
-        features = tapped.predict(view[rows], device)[1]
+        features = tapped.predict(view, device, rows=rows)[1]
         photos = pictures.photo[rows].to_numpy()
         return Cells(features, looks_of(view, rows, dataset.places), photos, laboratories[rows])
 

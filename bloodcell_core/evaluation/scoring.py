@@ -218,7 +218,7 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device)
     config = run.config
     network = load_network(config, len(run.classes), run.weights_file).to(device.device)
     view = build_view(dataset, config.view, config.size, config.crop)
-    return predict_probabilities(network, view[rows], device, temperature=run.temperature)
+    return predict_probabilities(network, view, device, temperature=run.temperature, rows=rows)
 
 
 def check_predictions_file(file: Path) -> None:

@@ -72,7 +72,7 @@ class Embedder:
 
         return np.hstack(
             [
-                tapped.predict(build_view(dataset, config.view, config.size, config.crop)[rows], self._device)[1]
+                tapped.predict(build_view(dataset, config.view, config.size, config.crop), self._device, rows=rows)[1]
                 for config, tapped in self._members
             ]
         )

@@ -31,10 +31,15 @@ def precision(device: Device) -> AbstractContextManager[object]:
 
 @torch.inference_mode()
 def predict_logits(
-    network: nn.Module, pictures: np.ndarray | Tensor, device: Device, batch_size: int | None = None
+    network: nn.Module,
+    pictures: np.ndarray | Tensor,
+    device: Device,
+    batch_size: int | None = None,
+    rows: np.ndarray | None = None,
 ) -> Tensor:
     """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
 
+    With `rows` of those pictures alone, in that order: of a view on disk a batch at a time is read.
     The network is left in the mode (training or not) in which it came.
     """
     batch_size = batch_size or (BATCH if device.is_cuda else CPU_BATCH)
@@ -43,19 +48,20 @@ def predict_logits(
         network.eval()
     try:
         with precision(device):
-            starts = range(0, len(pictures), batch_size)
             order = getattr(network, "channels_last", False)
-            batches = [network(to_input(_rows(pictures, at, batch_size), device, order)).float() for at in starts]
+            chosen = range(len(pictures)) if rows is None else rows
+            parts = (chosen[at : at + batch_size] for at in range(0, len(chosen), batch_size))
+            batches = [network(to_input(_taken(pictures, part), device, order)).float() for part in parts]
     finally:
         if was_training:
             network.train()
     return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
-def _rows(pictures: np.ndarray | Tensor, start: int, count: int) -> Tensor:
-    rows = pictures[start : start + count]
+def _taken(pictures: np.ndarray | Tensor, rows: range | np.ndarray) -> Tensor:
+    taken = pictures[rows.start : rows.stop] if isinstance(rows, range) else pictures[rows]
     # A copy of a batch at a time: a view's memory map is read-only, which torch can't borrow.
-    return rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    return taken if isinstance(taken, Tensor) else torch.from_numpy(np.array(taken))
 
 
 def predict_probabilities(
@@ -64,9 +70,10 @@ def predict_probabilities(
     device: Device,
     batch_size: int | None = None,
     temperature: float = 1.0,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """`softmax` of `predict_logits`; a finished run's answers are those at its own `Run.temperature`."""
-    return softmax(predict_logits(network, pictures, device, batch_size), temperature)
+    return softmax(predict_logits(network, pictures, device, batch_size, rows), temperature)
 
 
 def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
@@ -91,13 +98,17 @@ class Tapped:
             self._told.parts.append(inputs[0].detach().flatten(1).float())
 
     def predict(
-        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int | None = None
+        self,
+        pictures: np.ndarray | Tensor,
+        device: Device,
+        batch_size: int | None = None,
+        rows: np.ndarray | None = None,
     ) -> tuple[Tensor, np.ndarray]:
         """`predict_logits` of pictures uint8 (N, S, S, 3), and the inputs of the last layer, float32 (N, D)."""
         parts: list[Tensor] = []
         self._told.parts = parts
         try:
-            logits = predict_logits(self.network, pictures, device, batch_size)
+            logits = predict_logits(self.network, pictures, device, batch_size, rows)
         finally:
             del self._told.parts
         return logits, (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()

@@ -244,7 +244,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     pictures = run_pictures(run.config, dataset).loc[rows]
     # The run's own validation pictures stand in the train split there; here they are what they were used as.
     pictures = pictures.assign(split=pictures.split.replace("train", "val"))
-    logits = predict_logits(network, view[rows], device)
+    logits = predict_logits(network, view, device, rows=rows)
     raw = predictions_table(pictures, softmax(logits), run.classes)
     validation, overlay = raw[raw.split == "val"], of_run(run)
     fitted = fitted_temperature(overlay.relabelled(validation) if overlay else validation, run.classes)
