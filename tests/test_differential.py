@@ -119,14 +119,16 @@ def test_too_few_cells_are_said_plainly(cells: int, few: str):
 
 @pytest.mark.parametrize(("named", "unsure", "hand"), [(1, 0, 0), (2, 0, 0), (19, 0, 0), (1, 300, 0), (10, 0, 9)])
 def test_a_handful_of_cells_is_not_corrected_and_says_so(named: int, unsure: int, hand: int):
-    told = differential(counted(0, named, 0, unsure=unsure), CLASSES, known(ROUGH), by_hand={"neutrophil": hand})
+    rough, by_hand = known(ROUGH, photos=5), {"neutrophil": hand}
+    told = differential(counted(0, named, 0, unsure=unsure), CLASSES, rough, by_hand=by_hand)
     assert {row["corrected"] for row in told["classes"].values()} == {None}
     assert {row["corrected_interval"] for row in told["classes"].values()} == {None}
     assert "not corrected for the network's mistakes, for which at least 20 are needed" in told["few"]
     assert told["correction"]["warnings"] == [], "of what isn't done nothing is said"
-    enough = differential(counted(0, 20 - hand, 0, unsure=unsure), CLASSES, known(ROUGH), by_hand={"neutrophil": hand})
+    enough = differential(counted(0, 20 - hand, 0, unsure=unsure), CLASSES, rough, by_hand=by_hand)
     assert enough["classes"]["lymphocyte"]["corrected"] is not None
     assert "corrected" not in enough["few"]
+    assert any("few photos" in line for line in enough["correction"]["warnings"])
     assert "corrected" not in differential(counted(0, named, 0), CLASSES, None)["few"], "nothing is known to correct by"
 
 
