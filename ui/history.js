@@ -1,17 +1,23 @@
-// A page that puts something into its address as it opens does so before Streamlit has changed the path: that is a step
-// of the browser's own, the old page with the new page's address, to which Back would lead. The new path takes its place.
+// What a page puts into its address by itself as it opens is no step of the browser's own, to which Back would lead.
+// Streamlit changes the query before the path, or after it: in the first case the new path takes the place of the old
+// page with the new query, in the second the query that of the new page without one.
 export default function () {
   if (window.labHistory) return
   window.labHistory = true
-  let early = null // the query that was written last, if by no click since
-  const forget = () => (early = null)
-  for (const kind of ["pointerdown", "keydown", "popstate"]) window.addEventListener(kind, forget, true)
+  let opening = true // nobody has done anything since the page was opened
+  let early = null // the query that was written last, if nobody has done anything since
+  const opened = (state) => ([opening, early] = [state, null])
+  for (const kind of ["pointerdown", "keydown", "input", "change", "drop"]) {
+    window.addEventListener(kind, () => opened(false), true)
+  }
+  window.addEventListener("popstate", () => opened(true), true)
   const push = history.pushState.bind(history)
   history.pushState = (state, title, url) => {
     const { pathname, search } = new URL(url, location.href)
     const moves = pathname !== location.pathname
-    if (moves && search === early) history.replaceState(state, title, url)
+    if (moves ? search === early : opening) history.replaceState(state, title, url)
     else push(state, title, url)
-    early = moves ? null : search
+    if (moves) opened(true)
+    else early = search
   }
 }

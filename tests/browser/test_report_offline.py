@@ -127,7 +127,7 @@ def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path:
     test = {"accuracy": 0.9, "intervals": {"accuracy": [0.8, 0.95]}, "pictures": 2487, "photos": 71}
     run: Any = SimpleNamespace(
         name="20261128-085412-cell_net-f727", classes=classes, synthetic=False, summary=lambda: {"test": test},
-        config=SimpleNamespace(model="cell_net", view="cell", size=96, data="all-kinds"),
+        config=SimpleNamespace(model="cell_net", view="cell", size=96, data="all-kinds"), member_facts=[],
     )  # fmt: skip
     file = tmp_path / "slide.html"
     file.write_text(slide_report("Patient 31, smear of 26 November", gathered, told, run), encoding="utf-8")
