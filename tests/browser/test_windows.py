@@ -75,3 +75,27 @@ def test_back_leads_from_a_page_that_was_opened_first_to_the_slide_before_it(two
     page.go_forward()
     expect(page).to_have_url(re.compile("Browse.*dataset=demo"))
     expect(page.get_by_role("heading", name="Browse")).to_be_visible()
+
+
+@pytest.mark.parametrize("before_the_path", [True, False])
+def test_what_a_page_writes_as_it_opens_is_one_step_in_either_order(open_page, before_the_path: bool):
+    """Which of path and query Streamlit changes first hangs on how quick the server is: here it is told."""
+    page = open_page("Classify")
+    expect(page.locator(".st-key-lab_history")).to_be_attached()
+    page.wait_for_function("window.labHistory")
+    steps = page.evaluate(
+        """(queryFirst) => {
+          const before = history.length
+          const push = (url) => history.pushState(null, "", url)
+          window.dispatchEvent(new Event("pointerdown"))  // a click on the link
+          if (queryFirst) push("/Classify?dataset=demo")
+          else push("/Browse")
+          push("/Browse?dataset=demo")
+          const opened = history.length - before
+          window.dispatchEvent(new Event("pointerdown"))  // a click on the page
+          push("/Browse?dataset=demo&view=cell")
+          return [opened, history.length - before, location.pathname + location.search]
+        }""",
+        before_the_path,
+    )
+    assert steps == [1, 2, "/Browse?dataset=demo&view=cell"]
