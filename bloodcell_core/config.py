@@ -301,14 +301,26 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
         """A config of `values`; LabError names a field that isn't known, is missing, or has a wrong value."""
-        known = fields()
-        for name in values:
-            if name not in known:
-                raise LabError(f"no setting is called {name!r}: there are {', '.join(known)}")
-        missing = [name for name, spec in known.items() if spec.default is dataclasses.MISSING and name not in values]
+        unknown, missing = _amiss(values)
+        if unknown:
+            raise LabError(f"no setting is called {unknown[0]!r}: there are {', '.join(fields())}")
         if missing:
             raise LabError(f"settings are missing: {', '.join(missing)}")
         return cls(**values)
+
+
+def check_version(values: Any, what: str) -> None:
+    """LabError where the settings of `what`, such as "run 'x'", are by their names those of another version."""
+    unknown, missing = _amiss(values) if isinstance(values, dict) else ([], [])
+    if unknown or missing:
+        told = f"doesn't know its setting {unknown[0]!r}" if unknown else f"misses its setting {missing[0]!r}"
+        raise LabError(f"{what} was made by another version of this program and can't be read: this one {told}")
+
+
+def _amiss(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The names among `values` that no setting has, and the settings that are to be told and aren't."""
+    needed = (name for name, spec in fields().items() if spec.default is dataclasses.MISSING)
+    return [name for name in values if name not in fields()], [name for name in needed if name not in values]
 
 
 @functools.cache  # as below: a page reads hundreds of configs, and each is checked field by field

@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock
 
 from bloodcell_core import background, notes, workspace
-from bloodcell_core.config import TrainConfig
+from bloodcell_core.config import TrainConfig, check_version
 from bloodcell_core.errors import LabError
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
@@ -57,6 +57,7 @@ class Run:
         recorded = workspace.read_json(self.folder / "config.json")
         if not isinstance(recorded, dict) or recorded.get("schema_version") != workspace.SCHEMA_VERSION:
             raise LabError(f"run {name!r} was made by another version of this program and can't be read")
+        check_version(recorded.get("config"), f"run {name!r}")
         try:
             self._take(recorded)
         except (LabError, KeyError, TypeError) as error:

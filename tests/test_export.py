@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import export
 from bloodcell_core.inference.export import TOLERANCE, export_onnx, open_session
 from bloodcell_core.inference.exported import ExportedRun
-from bloodcell_core.inference.sidecar import read_sidecar, sidecar_of
+from bloodcell_core.inference.sidecar import check_free, read_sidecar, sidecar_of
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
@@ -260,6 +261,15 @@ def test_a_damaged_sidecar_says_so(done: Run, tmp_path: Path, change: Any, words
     sidecar_of(file).unlink()
     with pytest.raises(LabError, match=r"has no it\.json beside it"):
         read_sidecar(file)
+
+
+def test_a_sidecar_without_an_end_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "it.onnx"
+    os.mkfifo(sidecar_of(file))
+    with pytest.raises(LabError, match=r"it\.json can't be read: it is no file"):
+        read_sidecar(file)
+    with pytest.raises(LabError, match="is of something else"):
+        check_free(file)
 
 
 def test_what_is_no_onnx_file_says_so(tmp_path: Path) -> None:

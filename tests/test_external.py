@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,17 @@ def test_a_mapping_file_that_makes_no_sense_is_refused(content: bytes, said: str
         read_class_map(tmp_path / "classes.csv")
     with pytest.raises(LabError, match="can't be read"):
         read_class_map(tmp_path / "nothing.csv")
+
+
+def test_a_mapping_file_without_an_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path):
+        with pytest.raises(LabError, match="is no file"):
+            read_class_map(path)
+    with open(tmp_path / "long.csv", "wb") as file:
+        file.truncate(10**12)  # of which nothing lies on the disk
+    with pytest.raises(LabError, match="has more than 1 MB"):
+        read_class_map(tmp_path / "long.csv")
 
 
 # Distance

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -201,6 +202,24 @@ def test_a_run_of_another_schema_is_refused_with_a_word(version: object, done: R
     recorded = workspace.read_json(done.folder / "config.json")
     workspace.write_json(done.folder / "config.json", recorded | {"schema_version": version})
     assert "was made by another version of this program" in drawn_pages()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda settings: settings | {"moonlight": 0.3}, "doesn't know its setting 'moonlight'"),
+        (lambda settings: {name: settings[name] for name in settings if name != "model"}, "misses its setting 'model'"),
+    ],
+)
+def test_a_run_of_a_version_with_other_settings_is_not_called_damaged(
+    change: Callable[[dict[str, Any]], dict[str, Any]], told: str, done: Run
+) -> None:
+    recorded = workspace.read_json(done.folder / "config.json")
+    workspace.write_json(done.folder / "config.json", recorded | {"config": change(recorded["config"])})
+    with pytest.raises(LabError) as caught:
+        Run(done.name)
+    why = f"was made by another version of this program and can't be read: this one {told}"
+    assert str(caught.value) == f"run {done.name!r} {why}"
 
 
 # ---- Killed ---------------------------------------------------------------------------------------------

@@ -398,6 +398,50 @@ def test_a_study_whose_folder_cannot_have_its_name_leaves_nothing_in_the_databas
     assert made().name == "mine"
 
 
+@pytest.mark.parametrize("killed_at", ["optuna.create_study", "optuna.study.Study.set_user_attr"])
+@pytest.mark.parametrize("after", [False, True])
+def test_the_name_of_a_study_whose_maker_was_killed_is_free_again(killed_at: str, after: bool) -> None:
+    """And what was killed once it was whole is there."""
+    script = f"""
+import os
+from unittest.mock import patch
+import optuna
+from bloodcell_core.training import studies
+from tests.training_fixtures import tiny
+whole = {killed_at}
+def killed(*args, **more):
+    if {after}:
+        whole(*args, **more)
+    os._exit(9)
+with patch("{killed_at}", killed):
+    studies.create(tiny(epochs=2), {FIELDS!r}, 3, name="mine")
+"""
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1]).returncode == 9
+    whole = after and killed_at.endswith("set_user_attr")
+    assert studies.names() == (["mine"] if whole else [])
+    if whole:
+        assert Study("mine").status()["state"] == "starting"
+    else:
+        assert made().name == "mine"
+
+
+def test_making_a_study_takes_no_other_programs_away(lab: Path) -> None:
+    """One of another program's, of the same name in a shared database, and what a study's worker has written."""
+    import optuna
+
+    theirs = optuna.create_study(storage=studies._storage(), study_name="mine")
+    theirs.set_user_attr("of", "another program")
+    with pytest.raises(LabError, match="has a study 'mine' already"):
+        made()
+    assert theirs.user_attrs == {"of": "another program"}
+    assert not list((lab / "searches").glob("*"))
+    (lab / "searches" / "log").mkdir(parents=True)
+    for file in ("status.json", "worker.log"):
+        (lab / "searches" / "log" / file).write_text("{}")
+    with pytest.raises(LabError, match="log exists already"):
+        made(name="log")
+
+
 def test_a_study_with_nothing_left_to_do_says_so() -> None:
     study = searched(1)
     with pytest.raises(LabError, match="has its 1 trials"):

@@ -60,6 +60,14 @@ def test_more_classes_than_colours_still_get_one_each():
     assert len(theme.class_colours([f"class {number}" for number in range(30)], True)) == 30
 
 
+def test_classes_that_differ_in_capitals_have_colours_of_their_own():
+    names = ["Neutrophil", "neutrophil", "Blast", "blast", "MONOCYTE"]
+    colours = theme.class_colours(names, False)
+    assert len(set(colours.values())) == len(names)
+    assert theme.class_colours(reversed(names), False) == colours
+    assert (colours["Neutrophil"], colours["MONOCYTE"]) == ("#CC79A7", "#009E73")
+
+
 def test_css_colours_hold_both_themes():
     assert theme.css_colours(["Monocyte", "lymphocyte"])["lymphocyte"] == "light-dark(#D55E00, #E69F00)"
 

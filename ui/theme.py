@@ -47,9 +47,12 @@ def css_colours(classes: Iterable[str]) -> dict[str, str]:
 
 def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
     classes = list(classes)
-    further = sorted({name.lower() for name in classes} - CLASS_COLOURS.keys())
-    pairs = CLASS_COLOURS | {name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate(further)}
-    return {name: pairs[name.lower()] for name in classes}
+    in_order = sorted(set(classes), key=lambda name: (name.lower(), name))
+    first = {name.lower(): name for name in reversed(in_order)}  # the same word in other capitals is another class
+    named = {first[word]: pair for word, pair in CLASS_COLOURS.items() if word in first}
+    further = [name for name in in_order if name not in named]
+    pairs = named | {name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate(further)}
+    return {name: pairs[name] for name in classes}
 
 
 def pretty(label: str) -> str:

@@ -53,6 +53,7 @@ FACTS = {
 }
 """Columns of images.parquet that are compared: stain, light, scale, sharpness."""
 
+MOST_BYTES = 1_000_000  # of a mapping file
 LEAST_SHARE = 0.05  # of a size: training pictures that spread less count as spread by this
 NEAR, FAR = 1.0, 2.0  # times the spread: within the first nobody sees a difference, beyond the second few pictures lie
 
@@ -63,6 +64,10 @@ def read_class_map(file: Path) -> dict[str, str]:
     LabError where it can't be read, or names a class of theirs twice.
     """
     try:
+        if file.exists() and not file.is_file():  # a pipe would keep us waiting, and of a device there may be no end
+            raise LabError(f"the mapping file {file} is no file")
+        if file.stat().st_size > MOST_BYTES:
+            raise LabError(f"the mapping file {file} has more than {MOST_BYTES / 1e6:.0f} MB")
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, ValueError, csv.Error) as error:

@@ -21,6 +21,7 @@ from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
+MOST_BYTES = 10_000_000
 REFUSAL = (
     "Whether a cell is like the training cells is judged by `features` and by what is measured of the view. The "
     "statistics are in the .likeness.safetensors file beside this one; Blood Cell Lab's "
@@ -39,7 +40,7 @@ def check_free(file: Path) -> None:
     if file.exists() or not sidecar.exists():  # an exported file's own is replaced, also where it is damaged
         return
     try:
-        told = json.loads(sidecar.read_text(encoding="utf-8"))
+        told = _json(sidecar)
     except (OSError, ValueError, RecursionError):
         told = None
     if not (isinstance(told, dict) and told.get("format") == FORMAT):
@@ -173,7 +174,7 @@ def read_sidecar(file: Path) -> dict[str, Any]:
     """The sidecar of an exported file; LabError where it is missing, damaged, of another version or of another file."""
     sidecar = sidecar_of(file)
     try:
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        facts = _json(sidecar)
     except FileNotFoundError:
         raise LabError(f"{file.name} has no {sidecar.name} beside it: `export` writes both") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -187,6 +188,13 @@ def read_sidecar(file: Path) -> dict[str, Any]:
     if not _is_whole(facts):
         raise LabError(f"{sidecar.name} is damaged: export the run again")
     return facts
+
+
+def _json(sidecar: Path) -> Any:
+    """What the file holds. OSError where it is a pipe or a device, of which there may be no end, or too long for one."""
+    if sidecar.exists() and not (sidecar.is_file() and sidecar.stat().st_size <= MOST_BYTES):
+        raise OSError("it is no file, or too long for a sidecar")
+    return json.loads(sidecar.read_text(encoding="utf-8"))
 
 
 def _is_whole(facts: dict[str, Any]) -> bool:

@@ -108,6 +108,7 @@ class Study:
         plan = self.stored.user_attrs.get(PLAN)
         if plan is None:
             raise LabError(f"study {name!r} in the database isn't one of ours")
+        config.check_version(plan.get("config"), f"study {name!r}")
         try:
             self._take(plan)
         except (LabError, KeyError, TypeError) as error:
@@ -246,33 +247,49 @@ def create(
     overlay = of_config(settings, dataset)
     rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
     validation = dataset.pictures.loc[rows["val"]]
+    plan = {
+        "config": settings.to_json(),
+        "search": ranges(settings, fields or usual(settings.model)),
+        "trials": trials,
+        "minutes": minutes,
+        "classes": run_classes(settings, dataset),
+        "data_hash": dataset.content_hash,
+        "synthetic": dataset.synthetic,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "validation": {
+            "pictures": len(validation),
+            "photos": validation.photo.nunique() if dataset.photos_known else None,
+        },
+    }
     name = name or workspace.dated_name(settings.model)
-    with ExitStack() as undo:
-        with workspace.new_folder(workspace.search_dir(name)) as folder:
-            background.Job(folder, "").tell(state="starting", reason="")
-            storage = _storage()
-            try:
-                stored = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-            except optuna.exceptions.DuplicatedStudyError:
-                raise LabError(f"the database has a study {name!r} already: choose another name") from None
-            undo.callback(optuna.delete_study, study_name=name, storage=storage)
-            plan = {
-                "config": settings.to_json(),
-                "search": ranges(settings, fields or usual(settings.model)),
-                "trials": trials,
-                "minutes": minutes,
-                "classes": run_classes(settings, dataset),
-                "data_hash": dataset.content_hash,
-                "synthetic": dataset.synthetic,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "validation": {
-                    "pictures": len(validation),
-                    "photos": validation.photo.nunique() if dataset.photos_known else None,
-                },
-            }
-            stored.set_user_attr(PLAN, plan)
-        undo.pop_all()  # its folder has its name: the study is there
+    folder, storage = workspace.search_dir(name), _storage()
+    with FileLock(workspace.lock_file("studies")), ExitStack() as undo:
+        _sweep_unmade(name, storage)
+        try:
+            stored = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        except optuna.exceptions.DuplicatedStudyError:
+            raise LabError(f"the database has a study {name!r} already: choose another name") from None
+        undo.callback(optuna.delete_study, study_name=name, storage=storage)
+        with workspace.new_folder(folder) as aside:
+            background.Job(aside, "").tell(state="starting", reason="")
+        undo.callback(workspace.discard, folder)
+        stored.set_user_attr(PLAN, plan)
+        undo.pop_all()  # it has its plan, by which `names` knows it: the study is there
     return Study(name)
+
+
+def _sweep_unmade(name: str, storage: Any) -> None:
+    """Frees the name of a study whose maker was killed: of its folder and the database only what holds nothing goes."""
+    import optuna
+
+    kept = next((each for each in optuna.get_all_study_summaries(storage) if each.study_name == name), None)
+    if kept and (kept.user_attrs or kept.n_trials):
+        return
+    if kept:
+        optuna.delete_study(study_name=name, storage=storage)
+    folder = workspace.search_dir(name)
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == ["status.json"]:
+        workspace.discard(folder)
 
 
 def reopen(study: Study, trials: int | None = None, minutes: float | None = None) -> None:
