@@ -191,7 +191,7 @@ def read_sidecar(file: Path) -> dict[str, Any]:
 
 
 def _json(sidecar: Path) -> Any:
-    """What the file holds. OSError where it is a pipe or a device, of which there may be no end, or too long for one."""
+    """What the file holds; OSError where there may be no end of it, or it is too long."""
     if sidecar.exists() and not (sidecar.is_file() and sidecar.stat().st_size <= MOST_BYTES):
         raise OSError("it is no file, or too long for a sidecar")
     return json.loads(sidecar.read_text(encoding="utf-8"))
