@@ -286,6 +286,16 @@ def test_the_count_keeps_what_a_person_said_apart(slide):
     assert (sum(count.named.values()), sum(by_hand.values()), count.pictures) == (1, 0, 2)
 
 
+def test_a_class_by_hand_holds_for_a_run_that_writes_it_otherwise(slide):
+    _, second, third = ids(counted(slide)[0])
+    said = [Correction(1, "label", second, "MONOCYTE", SQUARES[1]), Correction(1, "label", third, "BLAST", SQUARES[2])]
+    slide = slides.correct(slide, said)
+    pictures = counted_pictures(slide, SlideAnswers(slide, RUN), 0.7, CLASSES)
+    assert [cell.label for cell in pictures[0].cells] == ["neutrophil", "monocyte", "BLAST"]
+    _, by_hand, elsewhere = counts_of(pictures, CLASSES)
+    assert (by_hand["monocyte"], elsewhere) == (1, 1)
+
+
 def test_all_named_cells_are_confirmed_at_once_and_undone_at_once(slide):
     told = counted(slide)
     changes = confirm_all(told)
@@ -359,6 +369,20 @@ def test_confirmed_cells_join_a_dataset_under_a_new_name_and_leave_its_test_spli
     again = send_to_dataset(slide, counted(slide), "again", made)
     assert len(again.pictures) == len(new)
     assert sorted(again.pictures[~again.pictures.image_id.isin(old.image_id)].label) == ["eosinophil", "neutrophil"]
+
+
+def test_a_cell_that_joins_a_dataset_is_called_as_there(slide):
+    """The network that comes with the program writes NEUTROPHIL, many a dataset neutrophil: trained on both, a network
+    would learn two classes of one cell."""
+    slide, _ = confirmed(slide)
+    third = ids(counted(slide)[0])[2]
+    slide = slides.correct(slide, [Correction(1, "label", third, "NEUTROPHILS", SQUARES[2])])
+    slide = slides.correct(slide, [Correction(2, "label", ids(counted(slide)[1])[0], "Blast", SQUARES[0])])
+    made = send_to_dataset(slide, counted(slide), "both", make_demo("base", per_class=10, seed=1))
+    assert made.classes == ["Blast", *CLASSES]
+    assert sorted(made.pictures.label[made.pictures.file.str.startswith(slide.id)]) == [
+        "Blast", "monocyte", "neutrophil", "neutrophil"
+    ]  # fmt: skip
 
 
 def test_more_cells_of_a_picture_go_where_its_others_are(slide):

@@ -30,7 +30,7 @@ def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
             answer_missing(slide, answers, classify.predictor(chosen), tell)
     elif unanswered_squares(slide, answers):
         answer_missing(slide, answers, classify.predictor(chosen))
-    return counted_pictures(slide, answers, chosen.threshold)
+    return counted_pictures(slide, answers, chosen.threshold, chosen.run.classes)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def _adapt(job: AdaptationJob, run: Run) -> dict[str, Any]:
 def _labelled(job: AdaptationJob, run: Run) -> Dataset:
     """The dataset of the slide's labelled cells."""
     slide = read_slide(job.request["slide"])
-    pictures = counted_pictures(slide, SlideAnswers(slide, kept_as(run)), 0.0)
+    pictures = counted_pictures(slide, SlideAnswers(slide, kept_as(run)), 0.0, run.classes)
     name = datasets.unused_name(f"{slide.name}-cells")
     made = send_to_dataset(slide, of_classes(pictures, run.classes), name, progress=job.phase("cutting out the cells"))
     job.tell(made=name)  # not before it is ours: another job may take the name meanwhile, and this one be killed

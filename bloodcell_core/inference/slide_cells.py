@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
+from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns
 from bloodcell_core.inference.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
 from bloodcell_core.inference.slide_answers import SlideAnswers, asked_of
@@ -77,21 +78,30 @@ class CountedPicture:
         return [] if self.kind == OUT else [cell for cell in self.cells if cell.state != "removed"]
 
 
-def counted_pictures(slide: Slide, answers: SlideAnswers, threshold: float) -> list[CountedPicture]:
-    """All pictures of a slide as they count; those without an answer yet are left out."""
+def counted_pictures(
+    slide: Slide, answers: SlideAnswers, threshold: float, classes: Sequence[str] = ()
+) -> list[CountedPicture]:
+    """All pictures of a slide as they count; those without an answer yet are left out.
+
+    A class given by hand is called as among `classes`, where it is one of them: another run, under which it was given,
+    may write it otherwise, as "NEUTROPHIL" for "neutrophil".
+    """
+    by_hand = sorted({one.label for one in slide.corrections if one.label})
+    called = {name: own for name, own in match_classes(by_hand, classes).items() if own}
     counted = []
     for picture in slide.pictures:
         answer = answers.of(picture.number, asked_of(slide, picture))
         if not picture.stored:
             answer = Answer(picture.file, "refused", picture.reason)
         if answer is not None:
-            counted.append(_counted(slide, picture, answers, answer, threshold))
+            counted.append(_counted(slide, picture, answers, answer, threshold, called))
     return counted
 
 
 def _counted(
-    slide: Slide, picture: SlidePicture, answers: SlideAnswers, answer: Answer, threshold: float
-) -> CountedPicture:
+    slide: Slide, picture: SlidePicture, answers: SlideAnswers, answer: Answer, threshold: float,
+    called: Mapping[str, str],
+) -> CountedPicture:  # fmt: skip
     by_id = {cell_id(cell.nucleus): at_threshold(cell, threshold) for cell in answer.cells}
     cells = []
     for cell in corrected_cells({key: told.box for key, told in by_id.items()}, slide.corrections_of(picture.number)):
@@ -99,7 +109,7 @@ def _counted(
         if cell.by_hand:
             drawn = answers.of_square(picture.number, cell.box)
             told = at_threshold(drawn, threshold) if drawn else None
-        cells.append(CountedCell(cell, told))
+        cells.append(CountedCell(replace(cell, label=called.get(cell.label, cell.label)), told))
     told_cells = [*by_id.values()]
     state = told_cells[0].state if told_cells else answer.state
     at = replace(answer, path=picture.file, cells=told_cells, state=state)

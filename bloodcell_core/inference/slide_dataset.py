@@ -23,6 +23,7 @@ from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.importing import Progress, build_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
 
@@ -45,7 +46,8 @@ def send_to_dataset(
 ) -> Dataset:
     """Makes the dataset `name` of the confirmed cells of a slide, with all the pictures of `base` where one is given.
 
-    A cell that `base` has from this slide already is replaced by what is said of it now. Raises LabError where no cell
+    A cell that `base` has from this slide already is replaced by what is said of it now. A class that `base` has is
+    called as there, also where the slide's run writes it otherwise. Raises LabError where no cell
     is confirmed, the name is taken, or there would be fewer than two classes.
     """
     confirmed = confirmed_cells(pictures)
@@ -86,6 +88,8 @@ def _entries(
             raise LabError("the cell was moved off its picture")
         return encode(np.ascontiguousarray(part))
 
+    labels = sorted({str(cell.label) for _, cell in confirmed})
+    called = match_classes(labels, base.classes) if base else {}
     for counted, cell in confirmed:
         number, square = counted.picture.number, outer_square(cell.box, counted.answer.width, counted.answer.height)
         nucleus = cell.answer.nucleus if cell.answer and not cell.cell.by_hand else None
@@ -93,7 +97,8 @@ def _entries(
         box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
         group = f"{slide.id}/{number}"
         split = known.get(group, "train") if base else None
-        yield Entry(f"{group}/{cell.id}.png", str(cell.label), split, group, box), partial(cut, number, square)
+        label = called.get(str(cell.label)) or str(cell.label)
+        yield Entry(f"{group}/{cell.id}.png", label, split, group, box), partial(cut, number, square)
 
 
 def outer_square(box: Box, width: int, height: int) -> Box:
