@@ -18,6 +18,7 @@ from PIL import Image
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, encode
 from bloodcell_core.data.views import VIEWS
+from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer
 from bloodcell_core.inference.handed_in import files_of
@@ -144,15 +145,19 @@ def test_few_pictures_are_read_before_the_first_answers_come(predictor: Predicto
     assert len(read) <= most
 
 
-def test_each_thread_that_reads_pictures_computes_alone(done: Run, pictures: list[Path]) -> None:
+def test_each_thread_that_reads_pictures_computes_alone(
+    done: Run, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor = Predictor(done, "cpu")
     threads: dict[str, int] = {}
-
-    def note(network: object, inputs: object) -> None:
-        threads[threading.current_thread().name] = torch.get_num_threads()
-
     (member,) = predictor._members
-    member.tapped.network.register_forward_pre_hook(note)
+    predict = member.tapped.predict
+
+    def noted(views: np.ndarray, device: Device) -> tuple[torch.Tensor, np.ndarray]:
+        threads[threading.current_thread().name] = torch.get_num_threads()
+        return predict(views, device)
+
+    monkeypatch.setattr(member.tapped, "predict", noted)
     before = torch.get_num_threads()
     torch.set_num_threads(3)  # where the environment gives one, each thread would have one anyhow
     try:
