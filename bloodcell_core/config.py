@@ -49,7 +49,7 @@ class TrainConfig:
 
     data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
     model: str = _field(
-        help="Network: a row of the MODELS table, or timm/<name> for one of timm's.", advanced=False, group=RUN
+        help="Network to train, by name, or timm/<name> for one of timm's.", advanced=False, group=RUN
     )
     view: str = _field(
         "frame",
@@ -89,7 +89,7 @@ class TrainConfig:
         group=SIGHT,
     )
     epochs: int = _field(
-        10, low=1, high=1000, advanced=False, help="How often each training picture is shown.", group=LEARNING
+        10, low=1, high=1000, advanced=False, help="Rounds through the training pictures, or through so many of them as pictures_per_epoch says.", group=LEARNING
     )
     pictures_per_epoch: int = _field(
         0,

@@ -25,8 +25,10 @@ from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.cli import main
 from bloodcell_core.cli.output import print_lines
 from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.data.formats import FORMATS
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
+from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, studies
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
@@ -450,6 +452,15 @@ def test_a_wrong_word_is_told_in_one_line_with_exit_code_2_and_changes_nothing(
     for json_too in ([], ["--json"] if arguments[1:] else []):
         cli(*arguments, *json_too).assert_refused(said)
     assert contents(lab) == before
+
+
+def test_help_tells_which_networks_and_formats_there_are_and_no_default_that_is_none(
+    cli: Callable[..., Outcome],
+) -> None:
+    told = " ".join(cli("train", "--help").out.split())
+    assert all(name in told for name in MODELS)
+    assert "Default: ." not in told
+    assert all(name in " ".join(cli("data", "import", "--help").out.split()) for name in FORMATS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "import", "--help"]])

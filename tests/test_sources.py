@@ -106,6 +106,17 @@ def test_what_is_no_zip_is_refused(tmp_path, data):
     assert refusal(path).startswith("cells.zip is not a zip file that can be read: ")
 
 
+@pytest.mark.parametrize("name", ["cell.png", "notes.txt", "cells"])
+def test_what_is_neither_a_zip_nor_called_one_is_refused_with_what_would_do(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"one picture by itself")
+    assert refusal(path).startswith(f"{name} is no zip: give a folder, a .zip file, or a ")
+
+
+def test_a_zip_needs_no_ending(tmp_path):
+    assert len(open_source(write_zip(tmp_path / "cells", FILES)).files) == len(FILES)
+
+
 @pytest.mark.parametrize("files", [{}, {"a/": b"", "b/": b""}])
 def test_an_empty_zip_is_refused(tmp_path, files):
     assert refusal(write_zip(tmp_path / "cells.zip", files)) == "cells.zip is an empty zip: there is nothing to import"

@@ -10,6 +10,7 @@ from bloodcell_core import notes
 from bloodcell_core.cli.output import progress, say, show, show_notes, show_removed, title_words
 from bloodcell_core.cli.parser import family, verb
 from bloodcell_core.data.download import DOWNLOADS
+from bloodcell_core.data.formats import FORMATS
 
 AUDIT_FILES = 50  # that a finding of an audit names at most
 
@@ -17,10 +18,10 @@ AUDIT_FILES = 50  # that a finding of an audit names at most
 def add(verbs: Any) -> None:
     """Adds the family `data`."""
     data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, rename, tag, remove")
-    parser = verb(data, "import", _data_import, "Import a zip, a folder, a table, or a file of pictures.")
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--name", help="by default after the source")
-    parser.add_argument("--format", default="auto", help="auto, or a format's name")
+    parser = verb(data, "import", _data_import, "Import labelled pictures: a zip, a folder, a table, or MedMNIST's or PatchCamelyon's files.")
+    parser.add_argument("source", type=Path, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file")
+    parser.add_argument("--name", help="what to call the dataset; by default after the source")
+    parser.add_argument("--format", default="auto", help=f"auto (the default), {', '.join(FORMATS)}")
     parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
     parser.add_argument(
         "--no-trace", action="store_true", help="don't look for each picture's photograph, which takes minutes"

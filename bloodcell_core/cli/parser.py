@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bloodcell_core import config
 from bloodcell_core.config import PRESETS
 from bloodcell_core.errors import LabError
+from bloodcell_core.models import MODELS
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,8 +47,9 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train."""
     for name in FLAGGED:
         spec = config.fields()[name]
-        default = "" if spec.default is None or name in ("data", "model") else f" Default: {spec.default}."
-        parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + default)
+        told = f" Default: {spec.default}." if spec.default not in (None, "", dataclasses.MISSING) else ""
+        told += f" The lab's own: {', '.join(MODELS)}." if name == "model" else ""
+        parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + told)
     add_set_flag(parser)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
     add_place_flags(parser)

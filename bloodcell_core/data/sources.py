@@ -65,7 +65,11 @@ def open_source(path: Path) -> Source:
         raise LabError(f"{path} doesn't exist: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
     if not os.path.isfile(path):  # a pipe would keep us waiting, and of a device there may be no end
         raise LabError(f"{path} is no file: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
-    return FileSource(path) if path.suffix.lower() in SINGLE_FILES else ZipSource(path)
+    if path.suffix.lower() in SINGLE_FILES:
+        return FileSource(path)
+    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):  # such as one picture by itself
+        raise LabError(f"{path.name} is no zip: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
+    return ZipSource(path)
 
 
 def _read_file(path: Path) -> bytes:
