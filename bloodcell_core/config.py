@@ -89,7 +89,12 @@ class TrainConfig:
         group=SIGHT,
     )
     epochs: int = _field(
-        10, low=1, high=1000, advanced=False, help="Rounds through the training pictures, or through so many of them as pictures_per_epoch says.", group=LEARNING
+        10,
+        low=1,
+        high=1000,
+        advanced=False,
+        help="Rounds through the training pictures, or through so many of them as pictures_per_epoch says.",
+        group=LEARNING,
     )
     pictures_per_epoch: int = _field(
         0,

@@ -18,7 +18,10 @@ AUDIT_FILES = 50  # that a finding of an audit names at most
 def add(verbs: Any) -> None:
     """Adds the family `data`."""
     data = family(verbs, "data", "datasets: import, download, demo, combine, list, show, audit, rename, tag, remove")
-    parser = verb(data, "import", _data_import, "Import labelled pictures: a zip, a folder, a table, or MedMNIST's or PatchCamelyon's files.")
+    parser = verb(
+        data, "import", _data_import,
+        "Import labelled pictures: a zip, a folder, a table, or MedMNIST's or PatchCamelyon's files.",
+    )  # fmt: skip
     parser.add_argument("source", type=Path, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file")
     parser.add_argument("--name", help="what to call the dataset; by default after the source")
     parser.add_argument("--format", default="auto", help=f"auto (the default), {', '.join(FORMATS)}")
