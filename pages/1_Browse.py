@@ -7,7 +7,7 @@ import streamlit as st
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.errors import LabError
 from ui import browse, lab, naming, shell
-from ui.imports import import_cards, import_dialog
+from ui.imports import import_button, import_cards
 
 SECTIONS = {
     "pictures": "Pictures",
@@ -18,13 +18,6 @@ SECTIONS = {
 }
 
 OF_A_DATASET = ("picture", "finding", "family", "label", "split", "by")
-
-
-
-def import_button() -> None:
-    if st.button("Import pictures", icon=":material/upload:"):
-        import_dialog()
-
 
 shell.page("Browse", "Look at the cells of a dataset before you train on them.")
 import_cards()

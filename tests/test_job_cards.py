@@ -97,3 +97,29 @@ def test_a_job_that_goes_while_they_are_listed_is_not_called_damaged(
 
     monkeypatch.setattr(background.Job, "status", goes)
     assert job_class.readable() == ([], [])
+
+
+def test_the_import_dialog_stays_when_another_import_ends(done: Run):
+    """Its end draws the page anew: what was typed and uploaded meanwhile was gone."""
+    job = importing()
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    app.text_input(key="upload_name").set_value("mine").run()
+    job.tell(state="done", dataset="demo")
+    app.run()
+    assert app.text_input(key="upload_name").value == "mine"
+    assert not app.exception
+
+
+def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    for name, why in (("demo", "exists already"), ("My Cells", "can't name a dataset")):
+        app.text_input(key="demo_name").set_value(name).run()
+        next(each for each in app.button if each.label == "Draw").click().run()
+        assert why in app.error[0].value.replace("\\", "")
+    assert ImportJob.readable() == ([], [])
+
+
+def dialog_of(app: AppTest) -> None:
+    next(each for each in app.button if each.label == "Import pictures").click().run()

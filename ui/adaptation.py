@@ -39,9 +39,10 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
-    ) and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
+    ):  # fmt: skip
         try:
-            adaptation_jobs.start(run, slide, data)
+            if not busy:  # else it was begun by a first click, or in another window: the page shows how far it is
+                adaptation_jobs.start(run, slide, data)
         except OSError as error:
             shell.show_error(f"The system refused: {error.strerror or error}")
             return

@@ -7,13 +7,30 @@ import streamlit as st
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
-from bloodcell_core.data.importing import DEMO_PER_CLASS
+from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
+from bloodcell_core.errors import LabError
 from ui import job_cards
 from ui.shell import plain, show_error
 
 
-@st.dialog("Import pictures", width="large")
-def import_dialog() -> None:
+OPEN = "import_open"  # in the session, until the dialog is closed
+
+
+def import_button() -> None:
+    """Draw the button that opens the dialog, and the dialog while it is open: also when the page is drawn anew because
+    an import of before has ended."""
+    if st.button("Import pictures", icon=":material/upload:"):
+        st.session_state[OPEN] = True
+    if OPEN in st.session_state:
+        _dialog()
+
+
+def _close() -> None:
+    st.session_state.pop(OPEN, None)
+
+
+@st.dialog("Import pictures", width="large", on_dismiss=_close)
+def _dialog() -> None:
     """Ask what to import and start it; the page may be left meanwhile."""
     tab_path, tab_upload, tab_download, tab_demo = st.tabs(
         ["From this machine", "Upload", "Download", "Draw demo pictures"]
@@ -59,11 +76,17 @@ def import_dialog() -> None:
 
 def _start(kind: str, **options: Any) -> None:
     try:
+        if name := options.get("name"):
+            free_name(name)  # here, where another can be given: the job would have to be asked for anew, upload and all
         with st.spinner("Starting …"):
             import_jobs.start(kind, **options)
+    except LabError as error:
+        show_error(str(error))
+        return
     except OSError as error:
         show_error(f"The system refused: {error.strerror or error}")
         return
+    _close()
     st.rerun()
 
 
