@@ -12,7 +12,6 @@ from bloodcell_core.errors import LabError
 from ui import job_cards
 from ui.shell import plain, show_error
 
-
 OPEN = "import_open"  # in the session, until the dialog is closed
 
 
