@@ -343,10 +343,15 @@ def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
 
 def percentile(values: np.ndarray, percent: int) -> float:
     """`np.percentile` of some numbers, the same to the last digit, in a part of its time: of one cell it is felt."""
-    flat = values.ravel()
-    place = (flat.size - 1) * (percent / 100)
-    low, high = int(place), min(int(place) + 1, flat.size - 1)
-    lower, upper = np.partition(flat, (low, high))[[low, high]]
+    return float(percentiles(values.ravel(), percent))
+
+
+def percentiles(rows: np.ndarray, percent: int) -> np.ndarray:
+    """`percentile` of each column of (N, K)."""
+    place = (len(rows) - 1) * (percent / 100)
+    low, high = int(place), min(int(place) + 1, len(rows) - 1)
+    lower, upper = np.partition(rows, (low, high), axis=0)[[low, high]]
     part = place - low
     # Whole numbers stay below 256, and floats in their own precision, as NumPy keeps them.
-    return float(lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part))
+    between: np.ndarray = lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part)
+    return between

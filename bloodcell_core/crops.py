@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from bloodcell_core.cells import USUAL_NUCLEUS, Box, percentile
+from bloodcell_core.cells import USUAL_NUCLEUS, Box, percentile, percentiles
 from bloodcell_core.stain import BLACK
 
 BORDERS = ("edge", "reflect", "background", "black")
@@ -74,4 +74,4 @@ def _background(picture: np.ndarray) -> tuple[float, ...]:
     green = colours[:, 1]
     lit = green[green > BLACK / 2]
     bright = colours[green >= percentile(lit, 75)] if len(lit) else colours
-    return tuple(percentile(channel, 50) for channel in bright.T)
+    return tuple(percentiles(bright, 50).tolist())

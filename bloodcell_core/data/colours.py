@@ -11,6 +11,7 @@ the picture itself. What it is worth: docs/experiments.md.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -30,7 +31,10 @@ INSIDE = np.ones((3, 3), np.uint8)
 MIN_PIXELS, MIN_NUCLEUS_PIXELS = 100, 20  # of glass and red cells each, and of nuclei, or colours can't be told
 MIN_RED, MIN_NUCLEUS = 0.03, 0.05  # less absorbance is no stain
 LOGARITHMS = np.log(np.arange(256).clip(1))  # of a pixel's values
-MIN_ANGLE = 5.0  # degrees between the two stains' directions: nearer ones can't be told apart
+VALUES = np.stack([LOGARITHMS, np.arange(256.0), LOGARITHMS])  # of red cells, glass and nuclei
+# Not the brightest of the glass, which is glare, nor its darker part, the edges of cells.
+SHARES = np.array((0.5, 0.6, 0.5))
+LARGEST_COSINE = math.cos(math.radians(5))  # of the angle between the two stains: nearer ones can't be told apart
 
 
 class Colours(NamedTuple):
@@ -63,15 +67,15 @@ def measure(picture: np.ndarray, stain: Stain | None = None) -> Colours | None:
     # Each pixel's part: 1 is the darker smear, 2 the bright one, 3 the nuclei's inside. All are counted at once.
     parts = smear + bright + 3 * inside
     counts = np.array([cv2.calcHist([channel, parts], [1, 0], None, [4, 256], [0, 4, 0, 256]) for channel in channels])
-    _, of_rest, of_bright, of_inside = counts.cumsum(axis=2).swapaxes(0, 1)
-    if min(of_bright[0, -1], of_rest[0, -1]) < MIN_PIXELS:
+    up_to = counts.cumsum(axis=2).swapaxes(0, 1)[1:]
+    if up_to[:2, 0, -1].min() < MIN_PIXELS:
         return None
-    # Not the brightest of the glass, which is glare, nor its darker part, the edges of cells.
-    glass = _quantile(of_bright, 0.6, np.arange(256.0)).clip(1)
-    red_cells = (np.log(glass) - _quantile(of_rest, 0.5, LOGARITHMS)).clip(MIN_RED)
-    nucleus = (np.log(glass) - _quantile(of_inside, 0.5, LOGARITHMS)).clip(MIN_NUCLEUS)
-    cosine = nucleus @ red_cells / np.linalg.norm(nucleus) / np.linalg.norm(red_cells)
-    return Colours(glass, nucleus, red_cells) if cosine < np.cos(np.radians(MIN_ANGLE)) else None
+    of_rest, of_bright, of_inside = _quantiles(up_to)
+    glass = of_bright.clip(1)
+    red_cells = (np.log(glass) - of_rest).clip(MIN_RED)
+    nucleus = (np.log(glass) - of_inside).clip(MIN_NUCLEUS)
+    cosine = nucleus @ red_cells / math.sqrt((nucleus @ nucleus) * (red_cells @ red_cells))
+    return Colours(glass, nucleus, red_cells) if cosine < LARGEST_COSINE else None
 
 
 def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
@@ -88,13 +92,16 @@ def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
     return cv2.convertScaleAbs(cv2.exp(left))
 
 
-def _quantile(up_to: np.ndarray, share: float, values: np.ndarray) -> np.ndarray:
-    """(3,): the quantile of `values` (256, ascending) that the pixels have; `up_to` (3, 256) is how many have each
-    channel's value or a lower one. Sorting is slow.
+def _quantiles(up_to: np.ndarray) -> np.ndarray:
+    """(parts, 3): of each part's pixels the quantile of `VALUES` at `SHARES`; sorting would be slow.
+
+    `up_to` (parts, 3, 256) is how many of a part's pixels have a channel's value or a lower one.
     """
-    place = share * (up_to[0, -1] - 1)
-    low, high = (values[(up_to <= rank).sum(axis=1)] for rank in (np.floor(place), np.ceil(place)))
-    between: np.ndarray = low + (high - low) * (place % 1)
+    place = SHARES * (up_to[:, 0, -1] - 1)
+    ranks = np.stack([np.floor(place), np.ceil(place)])
+    at = (up_to <= ranks[:, :, None, None]).sum(axis=3)
+    low, high = np.take_along_axis(VALUES[None], at, axis=2)
+    between: np.ndarray = low + (high - low) * (place % 1)[:, None]
     return between
 
 
@@ -102,7 +109,7 @@ def _directions(nucleus: np.ndarray, red_cells: np.ndarray) -> np.ndarray:
     """(3, 3): as columns the two stains, and across both, at length 1, what is neither."""
     (a, b, c), (d, e, f) = nucleus.tolist(), red_cells.tolist()
     across = np.array((b * f - c * e, c * d - a * f, a * e - b * d))  # np.cross takes longer than all else here
-    return np.stack([nucleus, red_cells, across / np.linalg.norm(across)], axis=1)
+    return np.array([nucleus, red_cells, across / math.sqrt(across @ across)]).T
 
 
 USUAL = _directions(NUCLEUS, RED_CELLS)

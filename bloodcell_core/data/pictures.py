@@ -64,8 +64,8 @@ class UnreadablePicture(LabError):
     """The bytes are not a picture that can be used; the message is the reason, fit for a list."""
 
 
-def decode_rgb(data: bytes) -> np.ndarray:
-    """The picture in `data` as uint8, H×W×3, RGB, upright.
+def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> np.ndarray:
+    """The picture in `data` as uint8, H×W×3, RGB, upright; `about_to` is told its pixels before any are decoded.
 
     The first frame of several is taken; EXIF orientation is applied; grey, palette and CMYK become RGB;
     transparency is laid over white, the background of a smear. Samples of more than 8 bits are scaled by the
@@ -82,6 +82,8 @@ def decode_rgb(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
+            if about_to:
+                about_to(image.width * image.height)
             with _decoding.take(image.width * image.height * _weight(image)):
                 return _decode(image, data)
     except UnreadablePicture:
@@ -142,15 +144,6 @@ def stored_mode(data: bytes) -> str:
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return "RGB;16" if _is_deep_colour(image) else image.mode
-
-
-def stored_size(data: bytes) -> int:
-    """The pixels of a picture by its header, before anything of it is decoded; 0 where it has none that can be read."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.width * image.height
-    except (Image.DecompressionBombError, *DAMAGED):  # `decode_rgb` tells why
-        return 0
 
 
 def _weight(image: ImageFile.ImageFile) -> int:

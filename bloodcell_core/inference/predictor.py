@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -20,7 +21,7 @@ import numpy as np
 from bloodcell_core.cells import Box, Found, Place, search
 from bloodcell_core.crops import cell_square
 from bloodcell_core.data.looks import look_of
-from bloodcell_core.data.pictures import decode_rgb, stored_size
+from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import make_view, view_name, view_of_square
 from bloodcell_core.device import choose_device, compute_in_this_thread
 from bloodcell_core.errors import LabError
@@ -172,14 +173,16 @@ class Predictor:
     def _see(self, handed: Handed, kind: str | None) -> _Seen:
         """What the networks need of a picture, or why it is refused."""
         path, read = handed
-        try:
-            data = read()
-            if stored_size(data) > LARGE_PICTURE:
-                with self._one_large:
-                    return self._look(path, decode_rgb(data), kind)
-            return self._look(path, decode_rgb(data), kind)
-        except (LabError, OSError, MemoryError) as error:
-            return _Seen(path, refused=str(error) or type(error).__name__)
+        with ExitStack() as alone:
+
+            def about_to(pixels: int) -> None:
+                if pixels > LARGE_PICTURE:
+                    alone.enter_context(self._one_large)
+
+            try:
+                return self._look(path, decode_rgb(read(), about_to), kind)
+            except (LabError, OSError, MemoryError) as error:
+                return _Seen(path, refused=str(error) or type(error).__name__)
 
     def _look(self, path: str, picture: np.ndarray, kind: str | None) -> _Seen:
         height, width = picture.shape[:2]
