@@ -260,6 +260,18 @@ def test_a_picture_is_told_to_be_of_another_kind_and_left_out(slide):
     assert {one.do for one in slides.read_slide(slide.id).corrections} == {"cell", "out"}
 
 
+def test_a_picture_of_one_cell_is_told_to_be_a_field_and_left_out(slide):
+    (number,) = (one.number for one in slide.pictures if "cell" in one.file)
+    app = draw(slide=slide.id, view="cells", picture=str(number))
+    app = press(app, "Leave it out of the count")
+    assert app.segmented_control(key="view").options == ["Fields (2)", "Cells (1)", "Your own microscope"]
+    app = press(draw(slide=slide.id, view="cells", picture=str(number)), "It is a smear field")
+    assert app.segmented_control(key="view").options == ["Fields (3)", "Your own microscope"]
+    assert [(one.picture, one.do) for one in slides.read_slide(slide.id).corrections] == [
+        (number, "out"), (number, "field"),
+    ]  # fmt: skip
+
+
 def test_all_named_cells_of_a_field_are_confirmed_and_go_to_a_dataset(slide):
     app = draw(slide=slide.id, threshold="0")
     (button,) = [button for button in app.button if button.label.startswith("Confirm its")]

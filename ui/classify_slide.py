@@ -92,7 +92,8 @@ def _keep_name(slide: Slide, name: str) -> None:
 
 def _delete(slide: Slide) -> None:
     st.markdown(
-        f"This deletes the slide's {len(slide.pictures):,} pictures and {len(slide.corrections):,} corrections."
+        f"This deletes the slide's {shell.counted(len(slide.pictures), 'picture')} and "
+        f"{shell.counted(len(slide.corrections), 'correction')}."
     )
     sure = st.checkbox("I want that", key=f"classify_sure_{slide.id}")
     if st.button("Delete the slide", type="primary", disabled=not sure):
@@ -233,7 +234,7 @@ def picture_menu(counted: CountedPicture, *, field: bool) -> None:
         if field:
             named = confirm_all([counted])
             st.button(
-                f"Confirm its {len(named)} named cells" if named else "No named cell to confirm",
+                f"Confirm its {shell.counted(len(named), 'named cell')}" if named else "No named cell to confirm",
                 on_click=change_all, args=(named,), disabled=not named, width="stretch", icon=":material/done_all:",
             )  # fmt: skip
         st.button(other[0], on_click=change_all, args=([Correction(number, other[1])],), width="stretch")
@@ -249,16 +250,21 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str
     kinds = {"all": "all", "aside": "set aside", "refused": "refused"} | {f"c{i}": c for i, c in enumerate(classes)}
     members = {key: [counted for counted in pictures if _belongs(counted, key, kinds[key])] for key in kinds}
     offered = [key for key in kinds if members[key]]
-    show = shell.bound_selectbox(
-        "Show", offered, "show", default="all", width=260,
-        format_func=lambda key: f"{kinds[key].capitalize()} ({len(members[key]):,})",
-    )  # fmt: skip
+    head = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
+    with head:
+        show = shell.bound_selectbox(
+            "Show", offered, "show", default="all", width=260,
+            format_func=lambda key: f"{kinds[key].capitalize()} ({len(members[key]):,})",
+        )  # fmt: skip
     wanted = members[show]
     above, below = st.container(), st.container()
     with below:
         start, stop = gallery.pager(len(wanted), ROWS)
     part = wanted[start:stop]
     chosen = next((one for one in part if str(one.picture.number) == shell.address("picture")), part[0])
+    if chosen.answer.state != "refused":
+        with head:
+            picture_menu(chosen, field=False)
 
     def apply(act: Act) -> None:
         number = int(act.get("cell") or chosen.picture.number)
