@@ -234,16 +234,15 @@ class AskedJob(Job):
     def readable(cls) -> tuple[list[Self], list[str]]:
         """Those that were asked for and not yet dismissed, newest first, and a line for each that can't be read."""
         folder = cls.place()
-        names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
         good: list[Self] = []
         damaged: list[str] = []
-        for name in filter(workspace.NAME_PATTERN.fullmatch, names):
+        for name in sorted(filter(workspace.NAME_PATTERN.fullmatch, workspace.entries(folder)), reverse=True):
             try:
                 job = cls(name)
                 job.status()
                 good.append(job)
             except LabError as error:
-                if (folder / name).exists():  # not dismissed meanwhile
+                if workspace.may_be_there(folder / name):  # not dismissed meanwhile
                     damaged.append(f"{error}: delete {folder / name}")
         return good, damaged
 

@@ -33,7 +33,7 @@ class Notes:
 def read(kind: str, name: str) -> Notes:
     """The notes of a "run" or "dataset"; a damaged file is told of in them and costs nobody the run."""
     file = workspace.notes_file(kind, name)
-    if not file.exists():
+    if not workspace.may_be_there(file):
         return Notes()
     try:
         kept = workspace.read_json(file)

@@ -48,11 +48,11 @@ class Run:
     def __init__(self, name: str):
         self.name = name
         self.folder = workspace.run_dir(name)
-        self.bundled = not self.folder.is_dir() and name in bundled_names()
+        self.bundled = not os.path.isdir(self.folder) and name in bundled_names()
         """It came with the program: it can be used, and not removed."""
         if self.bundled:
             self.folder = BUNDLED / name
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
         recorded = workspace.read_json(self.folder / "config.json")
         if not isinstance(recorded, dict) or recorded.get("schema_version") != workspace.SCHEMA_VERSION:
@@ -190,7 +190,7 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """What the run found on its test split, or None before it has ended. LabError where the file is damaged."""
         file = self.folder / "summary.json"
-        if not file.exists():
+        if not workspace.may_be_there(file):
             return None
         summary: dict[str, Any] = workspace.read_json(file)
         whole = isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)
@@ -231,17 +231,20 @@ class Run:
 
         An unfinished last line is left for the next call. Where the file has been cut back (a resumed run goes back
         to its checkpoint) and `offset` is no line's end any more it is read from its beginning, which the caller
-        sees by a first event of step 1. LabError where a whole line is no event.
+        sees by a first event of step 1. LabError where it can't be read, or a whole line is no event.
         """
         file = self.folder / "metrics.jsonl"
-        if not file.exists():
+        try:
+            with open(file, "rb") as stream:
+                stream.seek(max(offset - 1, 0))
+                if offset and stream.read(1) != b"\n":
+                    stream.seek(0)
+                whole = stream.read()
+                end = stream.tell() - (len(whole) - (whole.rfind(b"\n") + 1))
+        except FileNotFoundError:
             return [], 0
-        with open(file, "rb") as stream:
-            stream.seek(max(offset - 1, 0))
-            if offset and stream.read(1) != b"\n":
-                stream.seek(0)
-            whole = stream.read()
-            end = stream.tell() - (len(whole) - (whole.rfind(b"\n") + 1))
+        except OSError as error:
+            raise LabError(f"{file} can't be read: {error.strerror}") from None
         lines = whole[: whole.rfind(b"\n") + 1].splitlines()
         try:
             events = [json.loads(line) for line in lines]
@@ -252,13 +255,16 @@ class Run:
         return events, end
 
     def log_tail(self, lines: int = 20) -> str:
-        """The end of the worker's log."""
+        """The end of the worker's log, or why it can't be read."""
         file = self.folder / "worker.log"
-        if not file.exists():
+        try:
+            with open(file, "rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOG_TAIL))
+                return "\n".join(stream.read().decode("utf-8", "replace").splitlines()[-lines:])
+        except FileNotFoundError:
             return ""
-        with open(file, "rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOG_TAIL))
-            return "\n".join(stream.read().decode("utf-8", "replace").splitlines()[-lines:])
+        except OSError as error:
+            return f"{file} can't be read: {error.strerror}"
 
     def describe(self) -> dict[str, Any]:
         """What `runs show` prints. JSON-ready."""
@@ -302,16 +308,14 @@ def bundled_names() -> list[str]:
 
 
 def _names_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
     return sorted(
         # a folder that is still being made has a name that no run may have
         (
-            path.name
-            for path in folder.iterdir()
-            if workspace.NAME_PATTERN.fullmatch(path.name)
+            name
+            for name in workspace.entries(folder)
+            if workspace.NAME_PATTERN.fullmatch(name)
             # by either: one whose settings were lost is told of, not passed over
-            and ((path / "config.json").exists() or (path / "status.json").exists())
+            and any(workspace.may_be_there(folder / name / file) for file in ("config.json", "status.json"))
         ),
         reverse=True,
     )

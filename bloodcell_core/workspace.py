@@ -42,6 +42,11 @@ from bloodcell_core.errors import LabError
 SCHEMA_VERSION = 1  # of a run's config.json
 DATASET_VERSION = 2  # of dataset.json and images.parquet; 2 has the facts of each picture
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+FOLDERS = (
+    "datasets", "runs", "groups", "likeness", "notes", "notes/runs", "notes/datasets", "imports", "adaptations",
+    "searches", "slides", "downloads", "locks",
+)  # fmt: skip
+MOST_JSON = 2**28  # bytes of a file: many times what the largest that is written here has
 LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
 
 
@@ -49,7 +54,7 @@ def home() -> Path:
     """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written."""
     chosen = os.environ.get("BLOODCELL_HOME")
     return (
-        Path(chosen).expanduser().resolve()
+        Path(os.path.realpath(Path(chosen).expanduser()))  # `resolve` raises for links in a ring
         if chosen
         else Path(__file__).resolve().parent.parent / "workspace"
     )
@@ -153,7 +158,47 @@ def database_url() -> str:
 
 def database_exists() -> bool:
     """Whether there may be something in the database; asking it would make an empty one."""
-    return bool(os.environ.get("BLOODCELL_DB_URL")) or (home() / "lab.sqlite").exists()
+    return bool(os.environ.get("BLOODCELL_DB_URL")) or may_be_there(home() / "lab.sqlite")
+
+
+def may_be_there(path: Path) -> bool:
+    """Whether something is there, as far as can be told: where it can't, whoever opens it learns why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # its folder is closed to us, or links lead in a ring
+        return True
+    return True
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in a folder of the workspace; none where it isn't there. Where it can't be looked into `troubles`
+    tells so."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def troubles() -> list[str]:
+    """A line for each folder of the workspace that can't be looked into: what lies in it is in no list."""
+    found = []
+    for folder in (home(), *(home() / name for name in FOLDERS)):
+        try:
+            os.scandir(folder).close()
+            why = "" if os.access(folder, os.X_OK) else "Permission denied"
+        except OSError as error:
+            not_made = isinstance(error, FileNotFoundError) and not folder.is_symlink()
+            why = "" if not_made else error.strerror or str(error)
+        if why:
+            found.append(
+                f"{folder} can't be looked into ({why}), and what lies there isn't shown: open it to the account that "
+                "the lab runs under, or put the folder back in its place"
+            )
+            if folder == home():
+                break
+    return found
 
 
 def lock_file(name: str) -> Path:
@@ -224,10 +269,14 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The file's value; LabError that names the file where it is missing or damaged."""
     try:
+        if (size := path.stat().st_size) > MOST_JSON:
+            raise LabError(f"{path} can't be read: it has {size >> 20:,} MB, more than any file of its kind")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LabError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise LabError(f"{path} can't be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise LabError(f"{path} can't be read: {error}") from None
 
 

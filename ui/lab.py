@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ def dataset_title(name: str) -> str:
 def dataset(name: str) -> Dataset:
     """A dataset with its table of pictures, read once for all sessions."""
     file = workspace.dataset_dir(name) / "dataset.json"
-    return _dataset(str(workspace.home()), name, file.stat().st_mtime_ns if file.exists() else 0)
+    return _dataset(str(workspace.home()), name, file.stat().st_mtime_ns if os.path.exists(file) else 0)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
 from ui import sign_in
 from ui.files import together
@@ -86,6 +87,8 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     with st.container(gap=None):
         st.title(title, anchor=False, icon=icon)
         st.caption(purpose)
+    for line in workspace.troubles():
+        show_error(line)
 
 
 _MODULES = {"frozen": 0}  # how many were loaded when objects were last taken out of the collector's sight

@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bloodcell_core import __version__
+from bloodcell_core import __version__, workspace
 from bloodcell_core.cli import adapting, data, ensembles, export, pictures, review, runs, scoring, training, tune
-from bloodcell_core.cli.output import on_one_line
+from bloodcell_core.cli.output import on_one_line, say
 from bloodcell_core.cli.parser import Parser
 from bloodcell_core.errors import LabError
 
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code."""
     parsed = _parser().parse_args(arguments)
     try:
+        for line in workspace.troubles():
+            say(line)
         code = parsed.do(parsed) or 0
         if sys.stdout:  # None where it was closed before we began
             sys.stdout.flush()  # here and not at Python's end, where a failure would be told by a traceback

@@ -5,6 +5,7 @@ Read-only: only `importing` makes one and only `remove` unmakes it.
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -32,7 +33,7 @@ class Dataset:
 
     def __init__(self, name: str):
         self.folder = workspace.dataset_dir(name)
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             known = ", ".join(names()) or "none yet: `data import` or `data demo` makes one"
             raise LabError(f"there is no dataset {name!r} (there are: {known})")
         self.name = name
@@ -118,16 +119,12 @@ class Dataset:
 def names() -> list[str]:
     """The datasets of this workspace, by name; one that is still being imported isn't there yet."""
     folder = workspace.datasets_dir()
-    return (
-        sorted(
-            path.name
-            for path in folder.iterdir()
-            if workspace.NAME_PATTERN.fullmatch(path.name)
-            # by either: one whose facts were lost is told of, not passed over
-            and ((path / "dataset.json").exists() or (path / "images.parquet").exists())
-        )
-        if folder.is_dir()
-        else []
+    return sorted(
+        name
+        for name in workspace.entries(folder)
+        if workspace.NAME_PATTERN.fullmatch(name)
+        # by either: one whose facts were lost is told of, not passed over
+        and any(workspace.may_be_there(folder / name / file) for file in ("dataset.json", "images.parquet"))
     )
 
 

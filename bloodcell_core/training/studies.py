@@ -10,6 +10,7 @@ the validation loss, on one set of photos that is the same for all. The test spl
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -133,7 +134,7 @@ class Study:
 
         A study of a shared database that was begun in another workspace has the state `elsewhere`.
         """
-        if not self.job.folder.is_dir():
+        if not os.path.isdir(self.job.folder):
             return {"state": "elsewhere", "reason": "it was begun in another workspace, and goes on only there"}
         return self.job.status()
 
@@ -402,5 +403,5 @@ def _storage() -> Any:
         # back for hours.
         with FileLock(workspace.lock_file("database")):
             return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
-    except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.OptunaError) as error:
+    except (SQLAlchemyError, ImportError, RuntimeError, OSError, optuna.exceptions.OptunaError) as error:
         raise refused(error) from None
