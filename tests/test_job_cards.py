@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import background
+from bloodcell_core import background, workspace
 from bloodcell_core.background import AskedJob
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.import_jobs import ImportJob
@@ -123,3 +124,20 @@ def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
 
 def dialog_of(app: AppTest) -> None:
     next(each for each in app.button if each.label == "Import pictures").click().run()
+
+
+@pytest.mark.parametrize("button", ["close", "open"])
+def test_a_card_that_can_t_be_closed_says_why(done: Run, button: str, monkeypatch: pytest.MonkeyPatch):
+    """As in a workspace that may not be written to."""
+    job = importing()
+    job.tell(state="done", dataset="demo")
+
+    def refused(folder: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(workspace, "discard", refused)
+    app = draw_page("pages/1_Browse.py")
+    app.button(key=f"{button}_{job.name}").click().run()
+    assert not app.exception
+    assert job.folder.exists()
+    assert "Read-only file system" in app.toast[0].value

@@ -90,13 +90,11 @@ def say_why(status: Status, what: str) -> None:
 def close(job: AskedJob) -> None:
     """Draws the button that forgets a job that has ended."""
     if st.button("Close", key=f"close_{job.name}", help="What it made stays."):
-        job.dismiss()
-        st.rerun()
+        shell.attempt(lambda ended: ended.dismiss(), job)
 
 
 def close_and_go(job: AskedJob, label: str, **address: Any) -> None:
     """Draws the button that forgets a job and goes to what it made."""
     if st.button(label, type="primary", icon=":material/check:", key=f"open_{job.name}"):
-        job.dismiss()
         shell.set_address(**address)
-        st.rerun()
+        shell.attempt(lambda ended: ended.dismiss(), job)
