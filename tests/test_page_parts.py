@@ -6,10 +6,11 @@ import subprocess
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bloodcell_core.errors import LabError
-from ui import compare_panels, estimates, review_more, run_cards
+from ui import compare_panels, estimates, lab, review_more, run_cards
 
 
 @pytest.fixture
@@ -57,3 +58,15 @@ def test_a_measurement_that_fails_is_told_and_may_be_tried_again(monkeypatch: py
         with pytest.raises(LabError, match=words):
             estimates._measured('{"seed": 987654}', "here")
     assert estimates._measured('{"seed": 987654}', "here") == {"seconds": 9}
+
+
+def test_the_facts_of_a_picture_say_what_their_figures_mean() -> None:
+    row = {
+        "file": "a.png", "split": "test", "width": 320, "height": 240, "mode": "RGB", "source_photo": None, "cells": 1,
+        "box_told": False, "cell_area": 100.0, "red_radius": None, "focus": 1.3, "brightness": 221.2,
+        "stain_a": -0.3, "stain_b": -6.6, "black_border": 0.0, "image_id": "3950467fff4e99",
+    }  # fmt: skip
+    facts = lab.facts_of(SimpleNamespace(pictures=pd.DataFrame([row])), 0)  # type: ignore[arg-type]
+    assert facts["Focus"] == "1.30; 1 is flat, from 1.2 sharp"
+    assert facts["Its tint"] == "0 from green to red, −7 from blue to yellow"
+    assert facts["Id"] == "3950467fff4e"

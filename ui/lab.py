@@ -258,12 +258,17 @@ def facts_of(data: Dataset, row: int) -> dict[str, str]:
         "Source photo": f"{picture.source_photo}" if pd.notna(picture.source_photo) else "not known",
         "White cells": f"{picture.cells}" + (", the place was told" if picture.box_told else ""),
         "Nucleus": "–" if pd.isna(picture.cell_area) else f"{picture.cell_area:,.0f} px²" + _in_red_cells(picture),
-        "Focus": f"{picture.focus:.2f}",
-        "Background": f"{picture.brightness:.0f} of 255, tint a {picture.stain_a:+.0f}, b {picture.stain_b:+.0f}",
+        "Focus": f"{picture.focus:.2f}; 1 is flat, from 1.2 sharp",
+        "Background": f"{picture.brightness:.0f} of 255",
+        "Its tint": f"{_signed(picture.stain_a)} from green to red, {_signed(picture.stain_b)} from blue to yellow",
         "Black border": f"{picture.black_border:.1%}",
-        "Content": picture.image_id[:12],
+        "Id": picture.image_id[:12],  # as `review set` takes it
     }
     return told
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _in_red_cells(picture: pd.Series) -> str:
