@@ -15,6 +15,7 @@ session = onnxruntime.InferenceSession(str(file))
 size = facts["inputs"][0]["size"]
 if facts["inputs"][0]["colours"] != "as they are":
     sys.exit("this run wants its pictures' colours balanced first: see docs/onnx.md")
+print("each picture must be:", facts["inputs"][0]["words"], file=sys.stderr)  # it is resized here, and not cut out
 for path in sys.argv[2:]:
     picture = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
     way = cv2.INTER_AREA if min(picture.shape[:2]) >= size else cv2.INTER_CUBIC

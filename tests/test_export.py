@@ -297,10 +297,13 @@ def test_the_example_of_the_docs_answers_as_the_run_does(
     assert runs.find("latest").config.view == "frame"
     example = ROOT / "docs" / "onnx_example.py"
     assert len(example.read_text().splitlines()) <= 25
-    said = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-I", str(example), "it.onnx", *map(str, pictures[:3])],
         cwd=tmp_path, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
+    )  # fmt: skip
+    facts = json.loads((tmp_path / "it.json").read_text())
+    assert facts["inputs"][0]["words"] in ran.stderr  # of a cell view: that the cell must be cut out
+    said = ran.stdout.splitlines()
 
     from bloodcell_core.inference.handed_in import files_of
     from bloodcell_core.inference.predictor import Predictor
