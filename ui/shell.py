@@ -18,7 +18,7 @@ from streamlit.errors import StreamlitAPIException
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
-from ui import sign_in
+from ui import connections, sign_in
 from ui.files import together
 from ui.theme import is_dark
 
@@ -41,6 +41,8 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <g fill="#5B3FA6"><circle cx="11" cy="12.5" r="4.6"/><circle cx="19.8" cy="10.6" r="4.2"/>
 <circle cx="20.5" cy="20" r="4.8"/><path d="M12 10 19 8 23 19 18.5 21 17 13.5 12 15.5Z"/></g></svg>"""
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
+
+connections.send_at_once()
 
 _HISTORY = st.components.v2.component("lab_history", js=together("history.js"))
 
