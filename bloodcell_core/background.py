@@ -32,6 +32,10 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
+TOLD: dict[str, Any] = {
+    "reason": str, "phase": str, "done": int, "total": int, "seconds_left": int | float | None, "epoch": int,
+}  # fmt: skip
+"""What a job may tell besides its state and when, and the kind of each."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, by the folder that they work in, kept to be reaped."""
 
@@ -114,8 +118,9 @@ class Job:
 
     def _recorded(self) -> dict[str, Any]:
         status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
-        told = isinstance(status, dict) and (status.get("state"), status.get("updated"))
-        if not (told and isinstance(told[0], str) and isinstance(told[1], int | float)):
+        whole = isinstance(status, dict) and status.get("state") in ("starting", "running", *ENDED)
+        kinds = {"state": str, "updated": int | float} | {key: TOLD[key] for key in TOLD if whole and key in status}
+        if not whole or not all(isinstance(status.get(key), kind) for key, kind in kinds.items()):
             raise LabError(f"{self.folder / 'status.json'} is damaged")
         return status
 
@@ -204,6 +209,8 @@ class AskedJob(Job):
     remedy: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     """What a request holds at least."""
+    makes: ClassVar[str]
+    """What the status of one that is done names what it made by."""
     place: ClassVar[Callable[[], Path]]
     """Gives the folder of all of this kind."""
 
@@ -214,6 +221,12 @@ class AskedJob(Job):
         self.request: dict[str, Any] = workspace.read_json(file)
         if not (isinstance(self.request, dict) and set(self.keys) <= self.request.keys()):
             raise LabError(f"{file} is damaged")
+
+    def _recorded(self) -> dict[str, Any]:
+        status = super()._recorded()
+        if status["state"] == "done" and not isinstance(status.get(self.makes), str):
+            raise LabError(f"{self.folder / 'status.json'} is damaged: it doesn't tell what was made")
+        return status
 
     @classmethod
     def ask(cls, name: str, request: dict[str, Any], lay: Callable[[Path], None] = lambda folder: None) -> Self:

@@ -122,6 +122,22 @@ def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
     assert ImportJob.readable() == ([], [])
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"state": "done"}, {"state": "done", "dataset": 7}, {"state": "paused"}, {"total": "many"}, {"phase": None},
+     {"seconds_left": "long"}, {"state": "failed", "reason": 7}],
+)  # fmt: skip
+def test_a_status_that_lacks_what_a_card_shows_is_damaged(told: dict[str, object], done: Run):
+    """Of an import, an adapting, or a run's status that was put in its place."""
+    job = importing()
+    file = job.folder / "status.json"
+    workspace.write_json(file, workspace.read_json(file) | told)
+    app = draw_page("pages/1_Browse.py")
+    assert not app.exception
+    assert f"{file} is damaged" in app.error[0].value.replace("\\", "")
+    assert ImportJob.readable()[0] == []
+
+
 def dialog_of(app: AppTest) -> None:
     next(each for each in app.button if each.label == "Import pictures").click().run()
 

@@ -23,7 +23,7 @@ class ImportJob(AskedJob):
     """The import in folder `name` of imports/; LabError where there is none or its files are damaged."""
 
     kind, remedy = "import", "import it again"
-    keys = ("kind", "options")
+    keys, makes = ("kind", "options"), "dataset"
     place = staticmethod(workspace.imports_dir)
 
     def __init__(self, name: str):

@@ -30,7 +30,7 @@ class AdaptationJob(AskedJob):
     """The adapting in folder `name` of adaptations/; LabError where there is none or its files are damaged."""
 
     kind, remedy = "adaptation", "adapt once more"
-    keys = ("run", "slide", "slide_name", "data")
+    keys, makes = ("run", "slide", "slide_name", "data"), "run"
     place = staticmethod(workspace.adaptations_dir)
 
     def dismiss(self) -> None:
