@@ -27,15 +27,14 @@ from filelock import FileLock, Timeout
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
+from bloodcell_core.kinds import NUMBER, Kinds, wrong
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
-TOLD: dict[str, Any] = {
-    "reason": str, "phase": str, "done": int, "total": int, "seconds_left": int | float | None, "epoch": int,
-}  # fmt: skip
-"""What a job may tell besides its state and when, and the kind of each."""
+TOLD: Kinds = {"reason": str, "phase": str, "done": int, "total": int, "seconds_left": NUMBER | None, "epoch": int}
+"""What a job may tell besides its state and when."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, by the folder that they work in, kept to be reaped."""
 
@@ -118,9 +117,8 @@ class Job:
 
     def _recorded(self) -> dict[str, Any]:
         status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
-        whole = isinstance(status, dict) and status.get("state") in ("starting", "running", *ENDED)
-        kinds = {"state": str, "updated": int | float} | {key: TOLD[key] for key in TOLD if whole and key in status}
-        if not whole or not all(isinstance(status.get(key), kind) for key, kind in kinds.items()):
+        told = wrong(status, {"state": str, "updated": NUMBER}, TOLD)
+        if told or status["state"] not in ("starting", "running", *ENDED):
             raise LabError(f"{self.folder / 'status.json'} is damaged")
         return status
 

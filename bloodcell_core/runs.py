@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from bloodcell_core import background, notes, workspace
+from bloodcell_core import background, kinds, notes, workspace
 from bloodcell_core.config import TrainConfig, check_version
 from bloodcell_core.errors import LabError
 
@@ -31,14 +31,6 @@ ENSEMBLE = "ensemble"
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The runs that come with the program, a folder each; read only."""
 LABELS_FILE = "labels.json"
-CONFIG: dict[str, Any] = {
-    "config": dict, "classes": list, "data_hash": str, "created": str, "synthetic": bool, "pretrained": bool,
-    "validation_photos": list, "group": str, "adapted": dict | None, "members": list,
-}  # fmt: skip
-"""What config.json must tell, and the kind of each: a run that tells otherwise must not keep all others from view."""
-MEMBER = {"run", "model", "view", "size"}
-"""What it tells of each member of an ensemble."""
-_NUMBER = int | float
 LOG_TAIL = 20_000  # bytes of a log, whose end alone is read
 
 
@@ -65,12 +57,16 @@ class Run:
 
     def _take(self, recorded: dict[str, Any]) -> None:
         told = {"group": "", "adapted": None, "members": []} | recorded
-        wrong = [key for key, kind in CONFIG.items() if not isinstance(told[key], kind)]
-        if not wrong and not all(isinstance(each, dict) and each.keys() >= MEMBER for each in told["members"]):
-            wrong = ["members"]
+        wrong = kinds.wrong(told, kinds.CONFIG)
+        if not wrong and not all(isinstance(each, dict) and each.keys() >= kinds.MEMBER for each in told["members"]):
+            wrong = "members"
+        if not wrong and not (told["classes"] and all(isinstance(name, str) for name in told["classes"])):
+            wrong = "classes"
         if wrong:
-            raise TypeError(f"{wrong[0]!r} isn't what it should be")
+            raise TypeError(f"{wrong!r} isn't what it should be")
         self.config = TrainConfig.from_json(recorded["config"])
+        if told["group"] and not self.config.folds:
+            raise TypeError("it is of a cross-validation, and no fold of it")
         """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
         no network of its own. `settings` is what people read."""
         self.member_facts: list[dict[str, Any]] = recorded.get("members", [])
@@ -170,10 +166,9 @@ class Run:
         """status.json as it stands."""
         file = self.folder / "status.json"
         status: dict[str, Any] = workspace.read_json(file)
-        kinds: dict[str, Any] = {"updated": _NUMBER, "queued": _NUMBER, "queue": str}
-        whole = isinstance(status, dict) and all(isinstance(status.get(key), kind) for key, kind in kinds.items())
-        if not whole or status.get("state") not in STATES:
-            raise LabError(f"{file} is damaged: delete the folder")
+        wrong = kinds.wrong(status, kinds.STATUS, kinds.PROGRESS)
+        if wrong or status["state"] not in STATES:
+            raise LabError(f"{file} is damaged ({wrong or 'state'} isn't what it should be): delete the folder")
         return status
 
     def turn(self) -> tuple[float, str]:
@@ -183,7 +178,7 @@ class Run:
         """
         file = self.folder / "turn.json"
         moved = workspace.read_json(file) if file.exists() else self.recorded_status()["queued"]
-        if not isinstance(moved, _NUMBER):
+        if not isinstance(moved, kinds.NUMBER):
             raise LabError(f"{file} is damaged: delete it, and the run waits in the order in which it was queued")
         return float(moved), self.name
 
@@ -193,10 +188,8 @@ class Run:
         if not workspace.may_be_there(file):
             return None
         summary: dict[str, Any] = workspace.read_json(file)
-        whole = isinstance(summary, dict) and "test" in summary and isinstance(summary["test"], dict | None)
-        told = summary.get("temperature", 1.0) if whole else None
-        if not isinstance(told, _NUMBER) or not told > 0:
-            raise LabError(f"{file} is damaged: delete the folder")
+        if wrong := kinds.wrong_in_summary(summary):
+            raise LabError(f"{file} is damaged ({wrong} isn't what it should be): delete the folder")
         return summary
 
     @property

@@ -20,7 +20,10 @@ LAYERS = (
     {"evaluation"},
     {"models"},
     {"data", "labels"},
-    {"background", "cells", "crops", "runs", "notes", "sheets", "stain", "workspace", "config", "device", "errors"},
+    {
+        "background", "cells", "crops", "runs", "kinds", "notes", "sheets", "stain", "workspace", "config", "device",
+        "errors",
+    },
 )
 """Parts of the core, from the top: a part imports from its own layer and from those below it only."""
 

@@ -1134,6 +1134,10 @@ def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, conten
         ("config.json", {"adapted": 3}), ("config.json", {"classes": None}), ("config.json", {"group": ["g"]}),
         ("summary.json", {"temperature": "warm"}), ("summary.json", {"temperature": None}),
         ("summary.json", {"temperature": 0}),
+        ("config.json", {"classes": []}), ("config.json", {"classes": [1, 2]}), ("config.json", {"group": "none"}),
+        ("status.json", {"step": "many"}), ("status.json", {"phase": 7}), ("status.json", {"seconds_left": "long"}),
+        ("status.json", {"reason": None}), ("summary.json", {"test": {}}), ("summary.json", {"parameters": "few"}),
+        ("summary.json", {"training_seconds": None}),
     ],
 )  # fmt: skip
 def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
@@ -1147,6 +1151,22 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
     assert len(told) == 1
     assert "damaged" in told[0]
     assert cli.main(["runs", "list"]) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accuracy": "good"}, {"photos": "several"}, {"intervals": {"accuracy": [0.1]}}, {"by_photo": {}},
+        {"intervals": {"accuracy": [0.1, "high"]}}, {"warnings": None},
+    ],
+)  # fmt: skip
+def test_a_run_whose_figures_were_edited_is_told(change: dict[str, Any], done: Run) -> None:
+    file = done.folder / "summary.json"
+    summary = workspace.read_json(file)
+    workspace.write_json(file, summary | {"test": summary["test"] | change})
+    good, told = runs.readable_runs()
+    assert good == []
+    assert "isn't what it should be" in told[0]
 
 
 def test_a_run_that_is_still_being_made_is_not_there_yet(done: Run) -> None:

@@ -1,0 +1,64 @@
+"""What the JSON files of a run hold, and the kind of each value: one that was edited is told as damaged by who reads
+it, and not found out by a page that is half drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NUMBER = int | float
+Kinds = Mapping[str, Any]
+"""Key → the type, or union of types, that its value is of."""
+
+CONFIG: Kinds = {
+    "config": dict, "classes": list, "data_hash": str, "created": str, "synthetic": bool, "pretrained": bool,
+    "validation_photos": list, "group": str, "adapted": dict | None, "members": list,
+}  # fmt: skip
+"""What config.json must tell."""
+MEMBER = {"run", "model", "view", "size"}
+"""What it tells of each member of an ensemble."""
+STATUS: Kinds = {"state": str, "updated": NUMBER, "queued": NUMBER, "queue": str}
+"""What status.json must tell."""
+PROGRESS: Kinds = {
+    "reason": str, "note": str, "phase": str, "device": str, "step": int, "total_steps": int, "epoch": int,
+    "pictures_per_second": NUMBER | None, "seconds_left": NUMBER | None, "memory_mb": NUMBER | None,
+}  # fmt: skip
+"""What it may tell besides."""
+SUMMARY: Kinds = {"test": dict | None, "parameters": int, "training_seconds": NUMBER, "best_epoch": int | None}
+"""What summary.json must tell."""
+TEST: Kinds = {
+    "pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict, "by_photo": dict | None,
+    "per_class": dict, "warnings": list, "notes": list,
+} | {name: NUMBER | None for name in ("balanced_accuracy", "f1_macro", "auc_ovr")}  # fmt: skip
+"""What it tells of the test split."""
+BY_PHOTO: Kinds = {"photos": int, "right": int}
+INTERVALS = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
+"""The figures that have one, or None."""
+
+
+def wrong(told: Any, must: Kinds, may: Kinds | None = None) -> str:
+    """The first key of a file's value that is missing, or whose value isn't of its kind; "" where all is well."""
+    if not isinstance(told, dict):
+        return "all of it"
+    kinds = {**must, **{key: kind for key, kind in (may or {}).items() if key in told}}
+    return next((key for key, kind in kinds.items() if key not in told or not isinstance(told[key], kind)), "")
+
+
+def wrong_in_summary(summary: Any) -> str:
+    """As `wrong`, of the whole of summary.json."""
+    if key := wrong(summary, SUMMARY, {"temperature": NUMBER}):
+        return key
+    if not summary.get("temperature", 1.0) > 0:
+        return "temperature"
+    test = summary["test"]
+    if test is None:
+        return ""
+    if key := wrong(test, TEST) or (wrong(test["by_photo"], BY_PHOTO) if test["by_photo"] is not None else ""):
+        return key
+    return next((f"interval of {name}" for name in INTERVALS if not _interval(test["intervals"].get(name))), "")
+
+
+def _interval(limits: Any) -> bool:
+    return limits is None or (
+        isinstance(limits, list) and len(limits) == 2 and all(isinstance(limit, NUMBER) for limit in limits)
+    )
