@@ -159,7 +159,7 @@ def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixtu
         (["list", "latest"], "photos with mistakes are decided"),
         (["set", "latest", image_id, "ambiguous", "--by", "Ana", "--note", "two\nlines"], "Ana"),
         (["set", "latest", image_id, "model-wrong", "--by", "Ben"], "decides"),
-        (["history", "latest"], "people differ on 1 photos"),
+        (["history", "latest"], "people differ on 1 photo: "),
         (["undo", "2", "--by", "Ben"], "takes back 2 (model-wrong)"),
         (["overlay", "day-one"], "0 pictures of 0 photos relabelled"),
         (["overlays"], "day-one@1"),

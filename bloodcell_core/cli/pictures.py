@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bloodcell_core import runs, sheets, workspace
 from bloodcell_core.cli.output import print_lines, progress, show
 from bloodcell_core.cli.parser import verb
+from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--device", default="auto")
 
-    parser = verb(verbs, "cells", _cells, "Find the white cells of pictures, as boxes around their nuclei.")
+    parser = verb(verbs, "cells", _cells, "Find the white cells of pictures, as boxes around their nuclei: x0, y0, x1, y1 in pixels.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
 
 
@@ -158,5 +159,5 @@ def _cells(args: argparse.Namespace) -> None:
     show(
         {"pictures": rows},
         args.json,
-        [f"{row['path']}: {len(row['boxes'])} white cells {row['boxes']}" for row in rows],
+        [f"{row['path']}: {counted(len(row['boxes']), 'white cell')} {row['boxes'] or ''}".rstrip() for row in rows],
     )

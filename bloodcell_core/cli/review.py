@@ -13,6 +13,7 @@ from bloodcell_core.cli.output import show
 from bloodcell_core.cli.parser import family, verb
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import exchange, overlays, verdicts
 from bloodcell_core.labels.verdicts import VERDICTS, Event
@@ -141,7 +142,7 @@ def _list(args: argparse.Namespace) -> None:
     lines = [f"{progress['decided']:,} of {progress['total']:,} photos with mistakes are decided; {len(found):,} here"]
     lines += [
         f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {row['confidence']:.0%} sure; decides "
-        f"{row['pictures']:,} pictures" + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
+        + counted(row["pictures"], "picture") + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
         for row in rows
     ]
     if issues and issues.warning:
@@ -177,7 +178,8 @@ def _set(args: argparse.Namespace) -> None:
         picture_only=args.this_picture, token=args.token,
     )  # fmt: skip
     decided = 1 if event.picture_only else int((dataset.pictures.photo == event.photo).sum())
-    show(_event_json(event) | {"decides": decided}, args.json, [_event_line(event), f"decides {decided:,} pictures"])
+    lines = [_event_line(event), f"decides {counted(decided, 'picture')}"]
+    show(_event_json(event) | {"decides": decided}, args.json, lines)
 
 
 def _undo(args: argparse.Namespace) -> None:
@@ -194,7 +196,7 @@ def _history(args: argparse.Namespace) -> None:
     disputed = sorted(verdicts.current(dataset).disagreements)
     shown = found[: args.limit or len(found)]
     lines = [_event_line(event) for event in shown] or [f"nothing was said of {dataset.name} yet"]
-    lines += [f"people differ on {len(disputed):,} photos: {', '.join(disputed[:5])}"] if disputed else []
+    lines += [f"people differ on {counted(len(disputed), 'photo')}: {', '.join(disputed[:5])}"] if disputed else []
     told = {"data": dataset.name, "events": [_event_json(event) for event in shown], "disputed": disputed}
     show(told, args.json, lines)
 
@@ -222,9 +224,9 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
 def _overlay_line(told: dict[str, Any]) -> str:
     changed, excluded = told["changed"], told["excluded"]
     return (
-        f"{told['overlay']}@{told['version']}  {told['dataset']}: {changed['pictures']:,} pictures of "
-        f"{changed['photos']:,} photos relabelled, {excluded['pictures']:,} of {excluded['photos']:,} left out; by "
-        f"{told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
+        f"{told['overlay']}@{told['version']}  {told['dataset']}: {counted(changed['pictures'], 'picture')} of "
+        f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of {excluded['photos']:,} left out; "
+        f"by {told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
     )
 
 
@@ -279,7 +281,8 @@ def _issues(args: argparse.Namespace) -> None:
     rows = issues.photos.head(args.limit or len(issues.photos)).to_dict("records")
     lines = [f"{len(issues.photos):,} photos by {issues.source}, the likeliest wrong label first"]
     lines += [
-        f"  {row['quality']:.3f}  {row['photo']}  {row['label']}, rather {row['suggested']}; {row['pictures']:,} copies"
+        f"  {row['quality']:.3f}  {row['photo']}  {row['label']}, rather {row['suggested']}; "
+        + ("1 picture" if row["pictures"] == 1 else f"{row['pictures']:,} copies")
         for row in rows
     ]
     lines += [f"  note: {issues.warning}"] if issues.warning else []
@@ -298,7 +301,7 @@ def _fixed(args: argparse.Namespace) -> None:
     lines = [found.in_words()]
     for name, part in parts.items():
         pairs = part.groupby(["label", "before", "after"]).image_id.size().reset_index()
-        lines += [f"  {name.replace('_', ' ')}: {label}, {before} before, {after} after: {count:,} pictures"
+        lines += [f"  {name.replace('_', ' ')}: {label}, {before} before, {after} after: {counted(count, 'picture')}"
                   for label, before, after, count in pairs.itertuples(index=False)]  # fmt: skip
     show(told, args.json, lines)
 

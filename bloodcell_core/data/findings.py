@@ -76,20 +76,21 @@ class Seen(NamedTuple):
     groups: list[list[int]]
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """How many there are: "1 photo", "1,200 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _pictures(chosen: pd.Series, words: str) -> Seen | None:
     """The rows where `chosen` is True; `words` follow their number."""
     rows = chosen.index[chosen.to_numpy(bool)].tolist()
-    return Seen(f"{_count(len(rows), 'picture')} {words}", rows, []) if rows else None
+    return Seen(f"{counted(len(rows), 'picture')} {words}", rows, []) if rows else None
 
 
 def _groups(groups: list[list[int]], words: str) -> Seen | None:
     """`words` follow the number of pictures and of groups."""
     rows = [row for group in groups for row in group]
-    number = f"{_count(len(rows), 'picture')} in {_count(len(groups), 'group')}"
+    number = f"{counted(len(rows), 'picture')} in {counted(len(groups), 'group')}"
     return Seen(f"{number} {words}", rows, groups) if groups else None
 
 
@@ -102,7 +103,7 @@ def _leaks(table: Table, groups: list[list[int]], what: str) -> Seen | None:
     counts = table.usable.split[rows].value_counts()
     by_split = ", ".join(f"{counts[split]:,} in {split}" for split in SPLITS if split in counts)
     return Seen(
-        f"{_count(len(groups), what)} in several splits (of their pictures {by_split}): figures are too good where "
+        f"{counted(len(groups), what)} in several splits (of their pictures {by_split}): figures are too good where "
         "training has seen the same cell.",
         rows,
         groups,
@@ -190,7 +191,7 @@ def _few_photos(table: Table) -> Seen | None:
         return None
     # The least share that still gets all of them right once in 40 times (Clopper and Pearson 1934)
     words = [
-        f"{label}: {_count(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
+        f"{label}: {counted(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
         if count
         else f"{label}: no {table.unit} in test, and so no figure"
         for label, count in few.items()
