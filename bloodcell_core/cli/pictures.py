@@ -52,7 +52,10 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--device", default="auto")
 
-    parser = verb(verbs, "cells", _cells, "Find the white cells of pictures, as boxes around their nuclei: x0, y0, x1, y1 in pixels.")
+    parser = verb(
+        verbs, "cells", _cells,
+        "Find the white cells of pictures, as boxes around their nuclei: x0, y0, x1, y1 in pixels.",
+    )  # fmt: skip
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
 
 

@@ -225,8 +225,8 @@ def _overlay_line(told: dict[str, Any]) -> str:
     changed, excluded = told["changed"], told["excluded"]
     return (
         f"{told['overlay']}@{told['version']}  {told['dataset']}: {counted(changed['pictures'], 'picture')} of "
-        f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of {excluded['photos']:,} left out; "
-        f"by {told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
+        f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of "
+        f"{excluded['photos']:,} left out; by {told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
     )
 
 
