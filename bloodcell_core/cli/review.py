@@ -223,10 +223,11 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
 
 def _overlay_line(told: dict[str, Any]) -> str:
     changed, excluded = told["changed"], told["excluded"]
+    at = told["at"][:16].replace("T", " ")
     return (
         f"{told['overlay']}@{told['version']}  {told['dataset']}: {counted(changed['pictures'], 'picture')} of "
         f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of "
-        f"{excluded['photos']:,} left out; by {told['by']}, {told['at'][:16].replace('T', ' ')}, from {told['made_from']}"
+        f"{excluded['photos']:,} left out; by {told['by']}, {at}, from {told['made_from']}"
     )
 
 
