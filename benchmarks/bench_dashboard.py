@@ -15,20 +15,25 @@ more all the while. Each figure is the median, least and most of the repeats; ai
    (100 ms), and the bytes that it sends; with 2,000 steps told, and with 100,000.
 6. The chart of 100,000 steps: milliseconds between two pictures on the screen (16.7 is the screen's own rate) while one
    looks closer and wider, drags across and points along it, and the server ticks; and until a zoom is answered in full.
-7. Ten sessions on the ticking page at once: first paint of Browse for one more, its page switches, and how long the ten
+7. A program file over a connection that stays open, asked for after the one before it: milliseconds each, of ours and
+   of the empty app, in turns.
+8. Ten sessions on the ticking page at once: first paint of Browse for one more, its page switches, and how long the ten
    wait for their own ticks.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
+import re
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
@@ -288,7 +293,31 @@ def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Serv
     ticks(page, server, f"{MANY_STEPS:,}")
     long_curves(page)
     page.context.close()
+    files(server, empty, repeats)
     crowd(browser, known, server, repeats)
+
+
+def files(server: Server, empty: Server, repeats: int) -> None:
+    spent: dict[str, list[float]] = {"from Streamlit by itself": [], "from ours": []}
+    for _ in range(repeats):
+        for each, address in zip(spent.values(), (empty.address, server.address), strict=True):
+            each += program_files(address)
+    for who, each in spent.items():
+        told(f"a program file over an open connection, {who}", each, "ms")
+
+
+def program_files(address: str) -> list[float]:
+    """Milliseconds of each file that the empty page loads first, but for the first of the connection."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc)
+
+    def got(path: str) -> tuple[bytes, float]:
+        start = time.perf_counter()
+        connection.request("GET", path)
+        content = connection.getresponse().read()
+        return content, 1000 * (time.perf_counter() - start)
+
+    names = sorted(set(re.findall(r"static/js/[\w.-]+\.js", got("/")[0].decode())))
+    return [got("/" + name)[1] for name in names]
 
 
 def crowd(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:
