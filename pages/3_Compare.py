@@ -20,7 +20,10 @@ if not runs:
     st.stop()
 titles = {name: lab.run_title(run) for name, run in runs.items()}
 
-st.caption("Tick two or more runs. A column's head sorts; the magnifier above the table searches.")
+st.caption(
+    "Tick two or more runs. A column's head sorts; the magnifier above the table searches.",
+    help="By key: find a run by the magnifier and press Escape; then the arrows move and Shift and the space bar tick.",
+)
 picked = compare.pick(runs)
 about_figures(picked, titles)
 compare.seed_spread(seed_groups(picked), titles)
@@ -95,10 +98,9 @@ try:
         true, predicted = (opened.classes[place] for place in cell)
         shown = list(pair) if asked == DIFFERENCE else [opened]
         found = [compare.found_pictures(side, true, predicted) for side in shown]
-        of = " and ".join(f"{len(table):,}" for table in found)
-        st.subheader(
-            f"{of} pictures: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}", anchor=False
-        )
+        *first, last = (len(table) for table in found)
+        of = "".join(f"{count:,} and " for count in first) + shell.counted(last, "picture")
+        st.subheader(f"{of}: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}", anchor=False)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(shell.plain(titles[side.name]) for side in shown), width="content")
             lab.say_synthetic(runs[opened.name].synthetic)

@@ -46,6 +46,9 @@ if not classify_start.start_or(slide, chosen.run.name):
 
 @st.fragment
 def opened_slide(slide_id: str) -> None:
+    if not chosen.run.folder.is_dir():  # what is drawn by itself keeps what the page had chosen
+        st.toast("The network was deleted in another window: another one answers.", icon=":material/delete:")
+        st.rerun(scope="app")
     try:
         slide = slides.read_slide(slide_id)
         pictures = classify_answers.completed(slide, chosen)

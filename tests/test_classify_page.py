@@ -28,7 +28,7 @@ from bloodcell_core.inference.slide_cells import CountedPicture, counted_picture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from tests.training_fixtures import tiny, trained
-from ui import classify_answers, classify_detail, classify_slide, classify_start
+from ui import classify, classify_answers, classify_detail, classify_slide, classify_start
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -323,6 +323,24 @@ def test_a_damaged_or_deleted_slide_is_told_and_leads_back(slide):
     assert app.file_uploader
     slides.remove(slide.id)
     assert "may have been deleted" in draw(slide=slide.id).error[0].value
+
+
+def test_a_network_that_is_deleted_in_another_window_while_its_slide_is_open_is_told(slide, monkeypatch):
+    """The slide is drawn by itself when a cell is chosen: with the network that the page had found."""
+    choose, gone = classify.choose, []
+
+    def deleted_since(*args: object) -> classify.Chosen:
+        chosen = choose(*args)
+        if not gone:
+            gone.append(chosen.run.name)
+            runs.remove(chosen.run)
+        return chosen
+
+    monkeypatch.setattr(classify, "choose", deleted_since)
+    app = draw(slide=slide.id)
+    assert "deleted in another window" in app.toast[0].value
+    assert gone[0] not in str(app.query_params["run"])
+    assert not app.error
 
 
 def test_a_damaged_slide_is_deleted_on_the_page_once_that_is_confirmed(slide):

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.models import MODELS
-from ui.shell import PAGES
+from ui.shell import PAGES, counted
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -235,7 +235,7 @@ def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_lin
     buttons = {button.label: button for button in app.button}
     for title, outcome in (("Both right", "both"), ("Only A right", "only_a"), ("Both wrong", "neither")):
         count = facts["by_picture"][outcome]
-        assert buttons[f"{title}: {count:,} pictures"].disabled == (not count)
+        assert buttons[f"{title}: {counted(count, 'picture')}"].disabled == (not count)
 
 
 def test_the_address_says_which_runs_are_compared_and_which_is_a(pair):
@@ -257,7 +257,8 @@ def test_an_outcome_opens_its_pictures_and_no_others(pair):
     title = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
     for outcome, count in outcomes.items():
         next(button for button in app.button if button.label.startswith(title[outcome])).click().run()
-        assert f"{count:,} pictures: {title[outcome][0].lower()}{title[outcome][1:]}" in words(app)
+        of = counted(count, "picture")
+        assert f"{of}: {title[outcome][0].lower()}{title[outcome][1:]}" in words(app)
         assert not app.exception
         assert not app.error
 

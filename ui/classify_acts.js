@@ -17,6 +17,11 @@ function queueOf(parent, data, setTriggerValue) {
   return queue
 }
 
+// What was pressed, whether or not Caps Lock is on: keys are shown as capitals.
+function keyOf(event) {
+  return event.key.length === 1 ? event.key.toLowerCase() : event.key
+}
+
 // A class's key: 1 to 9 in the order of the classes.
 function classOfKey(key, classes) {
   return /^[1-9]$/.test(key) ? classes[Number(key) - 1] : undefined

@@ -135,7 +135,7 @@ function listen(view) {
   // Also where a tool has the focus: after a click on "Not a cell" the keys go on.
   view.parent.querySelector(".editor").onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return
-    if (key(view, event.key)) event.preventDefault()
+    if (key(view, keyOf(event))) event.preventDefault()
   }
 }
 

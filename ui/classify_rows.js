@@ -12,10 +12,10 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
     if (!row || event.ctrlKey || event.metaKey || event.altKey) return
     const cell = data.rows[rows.indexOf(row)]
     const next = { ArrowDown: row.nextSibling, ArrowUp: row.previousSibling }[event.key]
-    const cls = classOfKey(event.key, data.classes)?.name ?? (event.key === "c" ? cell.named : null)
+    const cls = classOfKey(event.key, data.classes)?.name ?? (keyOf(event) === "c" ? cell.named : null)
     if (next) focus(rows, next)
     else if (cls && cell.box) queue.send({ do: "label", cell: cell.id, label: cls, box: cell.box })
-    else if (event.key === "u" && data.can_undo) queue.send({ do: "undo" })
+    else if (keyOf(event) === "u" && data.can_undo) queue.send({ do: "undo" })
     else if (["Delete", "Backspace"].includes(event.key) && cell.box) {
       queue.send({ do: cell.state === "removed" ? "restore" : "remove", cell: cell.id })
     } else return

@@ -89,7 +89,7 @@ function listen(view) {
     const tile = event.target.closest(".tile")
     if (!tile || event.ctrlKey || event.metaKey || event.altKey) return
     const cell = cellOf(tile)
-    const cls = event.key === "c" ? cell.named : classOfKey(event.key, data.classes)?.name
+    const cls = keyOf(event) === "c" ? cell.named : classOfKey(event.key, data.classes)?.name
     const next = neighbour(sheet, tile, event.key)
     if (cls) {
       label(view, tile, cell, cls)
@@ -97,7 +97,7 @@ function listen(view) {
     } else if (["Delete", "Backspace"].includes(event.key)) {
       remove(view, tile, cell)
       go(sheet, tile.nextSibling)
-    } else if (event.key === "u") view.data.can_undo && view.queue.send({ do: "undo" })
+    } else if (keyOf(event) === "u") view.data.can_undo && view.queue.send({ do: "undo" })
     else if (next) go(sheet, next)
     else return
     event.preventDefault()

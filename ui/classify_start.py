@@ -268,6 +268,6 @@ def _earlier() -> None:
         table, hide_index=True, on_select="rerun", selection_mode="single-row", key="classify_slides",
         column_config={"made": st.column_config.DatetimeColumn(format="distance")},
     )  # fmt: skip
-    st.caption("Pick a slide to open it.")
+    st.caption("Pick a slide to open it.", help="By key: the arrows, then Shift and the space bar.")
     if rows := picked.selection.rows:
         open_slide(found[rows[0]])

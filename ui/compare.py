@@ -276,7 +276,8 @@ def outcome_buttons(facts: Mapping[str, Any]) -> None:
         for key, title in OUTCOMES.items():
             count = facts["by_picture"][key]
             kind = "primary" if shell.address("who") == key else "secondary"
-            if st.button(f"{title}: {count:,} pictures", key=f"who_{key}", type=kind, disabled=not count):
+            label = f"{title}: {shell.counted(count, 'picture')}"
+            if st.button(label, key=f"who_{key}", type=kind, disabled=not count):
                 shell.set_address(who=key, matrix=None, cell=None, page=None)
                 st.rerun()
 
@@ -294,7 +295,8 @@ def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
         " · ".join(f"{letter}: {pretty(name)}" for letter, name in (("A", one), ("B", two)) if name != label)
         for label, one, two in zip(table.label, table.predicted, other, strict=True)
     ]
-    st.subheader(f"{len(table):,} pictures: {OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}", anchor=False)
+    whose = f"{OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}"
+    st.subheader(f"{shell.counted(len(table), 'picture')}: {whose}", anchor=False)
     lab.say_synthetic(run.synthetic)
     pictures_of(run, {GALLERIES[0]: table.assign(caption=called)})
 

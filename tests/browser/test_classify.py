@@ -98,8 +98,8 @@ def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_pa
     assert drawn.get_attribute("style") != style
     (slide,) = in_workspace(monkeypatch, lab_with_run)
     assert [one.do for one in slide.corrections] == ["label", "label", "label", "remove", "add", "move"]
-    for _ in range(2):
-        page.keyboard.press("u")
+    for pressed in ("u", "U"):  # as with Caps Lock
+        page.keyboard.press(pressed)
         settled(page)
     expect(boxes).to_have_count(4)
 
@@ -196,7 +196,7 @@ def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_ru
     expect(tiles.nth(0)).to_have_class("tile guess")
     # By key, faster than the page answers, and each goes on to the next: none is lost.
     tiles.nth(0).focus()
-    for pressed in [*"1234" * 5, "c", "Delete"]:
+    for pressed in [*"1234" * 5, "C", "Delete"]:
         page.keyboard.press(pressed)
     expect(page.get_by_text("21 labelled cells", exact=True)).to_be_visible()
     names = [name.capitalize() for name in demo.DEMO_CLASSES]
