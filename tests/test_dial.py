@@ -93,8 +93,16 @@ def test_at_0_all_stand_and_the_interval_is_that_of_the_accuracy() -> None:
 def test_no_higher_threshold_is_told_of_where_there_is_none() -> None:
     wrong = table(copies=1).assign(split="val", label="a", predicted="b", p_a=0.005, p_b=0.995, p_c=0.0)
     assert review_threshold(wrong, CLASSES) == (
-        THRESHOLDS[-1], "of 60 validation pictures that stand at it 0.0% are right",
+        THRESHOLDS[-1], "60 of 60 validation pictures stand at it, and 0.0% of these are right",
     )  # fmt: skip
+
+
+def test_it_is_told_of_how_many_answers_that_stand_the_share_is() -> None:
+    shares = np.array([[0.9, 0.1, 0.0]] * 8 + [[0.55, 0.45, 0.0]] * 2)
+    pictures = pd.DataFrame({"image_id": list("abcdefghij"), "split": "val", "label": list("a" * 8 + "bb")})
+    made = predictions_table(pictures.assign(source_photo=pictures.image_id), shares, CLASSES)
+    told = "8 of 10 validation pictures stand at it, and 100.0% of these are right"
+    assert review_threshold(made, CLASSES) == (0.6, told)
 
 
 def test_an_answer_at_the_threshold_stands() -> None:

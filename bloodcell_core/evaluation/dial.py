@@ -99,12 +99,12 @@ def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float
     cuts, everything = np.array(THRESHOLDS), np.zeros(len(right), dtype=np.intp)
     stand = _standing(everything, 1, confidence, cuts)[0]
     well = _standing(everything[right], 1, confidence[right], cuts)[0]
-    told = f"of {len(right):,} validation pictures"
     within = stand >= (1 - MOST_SET_ASIDE) * len(right)
     enough = within & (well >= WANTED_ACCURACY * stand)
     place = int(np.flatnonzero(enough)[0]) if enough.any() else max(0, int(within.sum()) - 1)
-    share = f"{well[place] / stand[place]:.1%}" if stand[place] else "none"
-    words = f"{told} that stand at it {share} are right"
+    words = f"{stand[place]:,} of {len(right):,} validation pictures stand at it"
+    if stand[place]:
+        words += f", and {well[place] / stand[place]:.1%} of these are right"
     if not enough.any() and THRESHOLDS[place] < THRESHOLDS[-1]:
         words += f"; a higher one would set more than {MOST_SET_ASIDE:.0%} of them aside"
     return THRESHOLDS[place], words
