@@ -101,11 +101,6 @@ def find_cells(picture: np.ndarray) -> list[Cell]:
     return search(picture).cells
 
 
-def red_cell_radius(picture: np.ndarray) -> float | None:
-    """The radius of the red cells in a picture (uint8 H×W×3 RGB) in its pixels; None where none is seen clearly."""
-    return search(picture).red_radius
-
-
 def search(picture: np.ndarray) -> Found:
     """The white cells of a picture or field (uint8 H×W×3 RGB) of any size, and how large its red cells are."""
     shrunk, scale, measured, first = _scale_of(picture)

@@ -64,8 +64,8 @@ def check_name(name: str, what: str) -> str:
     """`name` where it is safe as a folder's name, else LabError."""
     if not NAME_PATTERN.fullmatch(name):
         raise LabError(
-            f"{name[:80]!r} can't name a {what}: use up to 64 lower-case letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit"
+            f"{name[:80]!r} can't name {'an' if what[0] in 'aeiou' else 'a'} {what}: "
+            "use up to 64 lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     return name
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloodcell_core.cells import Box, Cell, find_cells, find_place, percentile, red_cell_radius
+from bloodcell_core.cells import Box, Cell, find_cells, find_place, percentile, search
 from bloodcell_core.crops import BORDERS, Crop, cell_square, cut_square, middle_square
 from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_pictures
 from tests.conftest import random_picture
@@ -132,13 +132,13 @@ def test_the_radius_of_red_cells_is_measured(radius):
     for x in range(2, 16, 4):
         for y in range(2, 12, 4):
             cv2.circle(picture, (x * radius, y * radius), radius, RED_CELL, cv2.FILLED)
-    assert red_cell_radius(picture) == pytest.approx(radius, rel=0.15)
+    assert search(picture).red_radius == pytest.approx(radius, rel=0.15)
 
 
 def test_where_no_red_cell_is_seen_their_radius_is_not_known():
-    assert red_cell_radius(plain(BACKGROUND)) is None
-    assert red_cell_radius(random_picture(0, 320, 240)) is None
-    assert red_cell_radius(smear((100, 90, 30))) is None
+    assert search(plain(BACKGROUND)).red_radius is None
+    assert search(random_picture(0, 320, 240)).red_radius is None
+    assert search(smear((100, 90, 30))).red_radius is None
 
 
 def test_a_platelet_is_no_white_cell():
@@ -267,10 +267,10 @@ def test_where_no_cell_is_the_middle_is_cut_as_large_as_a_usual_cell():
 def test_the_place_of_a_picture_is_its_largest_cell_s():
     picture = in_one_cell((120, 100, 25))
     (cell,) = find_cells(picture)
-    assert find_place(picture) == (cell.box, red_cell_radius(picture))
-    assert red_cell_radius(picture) == pytest.approx(22, rel=0.1)
+    assert find_place(picture) == (cell.box, search(picture).red_radius)
+    assert search(picture).red_radius == pytest.approx(22, rel=0.1)
     empty = in_one_cell()
-    assert find_place(empty) == (None, red_cell_radius(empty))
+    assert find_place(empty) == (None, search(empty).red_radius)
 
 
 def test_a_square_inside_is_cut_as_it_is():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bloodcell_core.cells import find_cells, red_cell_radius
+from bloodcell_core.cells import find_cells, search
 from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.findings import NEAR_BITS
 from bloodcell_core.data.importing import import_dataset
@@ -123,7 +123,7 @@ def test_the_largest_nucleus_is_told_with_its_box():
     told = facts(picture)
     assert told.cells == len(found) == 2
     assert (told.box_x0, told.box_y0, told.box_x1, told.box_y1) == found[0].box
-    assert (told.cell_area, told.red_radius) == (found[0].area, red_cell_radius(picture))
+    assert (told.cell_area, told.red_radius) == (found[0].area, search(picture).red_radius)
     assert told.box_told is False
 
 

@@ -555,7 +555,7 @@ def test_where_the_source_holds_photographs_pictures_are_traced_to_them(tmp_path
 
     def trace_all(index, count, read, progress):
         progress(count, count)
-        return [photos.Trace(row % 3 if row % 3 < 2 else None, None, 0, 0) for row in range(count)]
+        return [photos.Trace(row % 3 if row % 3 < 2 else None, None, 0) for row in range(count)]
 
     monkeypatch.setattr(photos, "PhotoIndex", Index)
     monkeypatch.setattr(photos, "trace_all", trace_all)
@@ -573,7 +573,7 @@ def test_a_photograph_s_name_that_is_no_utf8_is_no_hindrance(tmp_path, monkeypat
     (folder / "dataset" / "JPEGImages").mkdir(parents=True)
     with open(os.fsencode(folder) + b"/dataset/JPEGImages/caf\xe9.png", "wb") as file:
         file.write(encoded(random_picture(9, 48, 40)))
-    monkeypatch.setattr(photos, "trace_all", lambda index, count, *_: [photos.Trace(0, 0, 20, 0)] * count)
+    monkeypatch.setattr(photos, "trace_all", lambda index, count, *_: [photos.Trace(0, 0, 20)] * count)
     assert set(photos_of(import_dataset(folder)).values()) == {"caf\\udce9"}
 
 

@@ -115,7 +115,7 @@ def test_an_overlay_that_is_not_there_is_told(day_one: Overlay, reference: str) 
 @pytest.mark.parametrize("name", ["../evil", "A", "x" * 65, "a@1", "", "a\x00"])
 def test_a_name_that_is_no_name_is_refused(demo: Dataset, name: str) -> None:
     record(demo, demo.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana")
-    with pytest.raises(LabError, match="can't name"):
+    with pytest.raises(LabError, match="can't name an overlay"):
         freeze(name, demo, by="Ana")
 
 

@@ -137,6 +137,19 @@ def test_the_order_holds_over_many_batches_and_each_is_told(cells, monkeypatch):
         assert np.array_equal(built[row], make_view(cells.read_original(row), "frame", SIZE).pixels)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is read from /proc")
+def test_a_view_is_renamed_when_it_is_no_longer_mapped(cells: Dataset, monkeypatch: pytest.MonkeyPatch):
+    replace, mapped = os.replace, []
+
+    def watched(source: Path, target: Path) -> None:
+        mapped.append(str(source) in Path("/proc/self/maps").read_text(encoding="utf-8"))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    build_view(cells, "frame", SIZE)
+    assert mapped == [False]
+
+
 def test_unreadable_pictures_and_duplicates_have_no_row(tmp_path):
     folder = write_class_folder(tmp_path / "odd", 5)
     (folder / "band" / "000.png").write_bytes(b"words")

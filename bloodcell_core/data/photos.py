@@ -37,8 +37,6 @@ class Trace(NamedTuple):
     """The photograph that agrees best, certain or not."""
     agreeing: int
     """Points that agree with the best photograph."""
-    runner_up: int
-    """Points that agree with the best photograph of another scene."""
 
 
 class PhotoIndex:
@@ -87,7 +85,7 @@ class PhotoIndex:
 
     def _trace(self, points: Points, leave_out: int | None = None) -> Trace:
         if len(points.places) < MIN_AGREEING or not len(self._owners):
-            return Trace(None, None, 0, 0)
+            return Trace(None, None, 0)
         fits = {turned: fit_points(points, self._points[turned]) for turned in self._candidates(points, leave_out)}
         agreeing: dict[int, int] = {}
         for turned, fit in fits.items():
@@ -104,7 +102,7 @@ class PhotoIndex:
         others = [count for photo, count in agreeing.items() if self.scenes[photo] != self.scenes[best]]
         second = max(others, default=0)
         certain = agreeing[best] >= MIN_AGREEING and agreeing[best] - second >= MIN_MARGIN
-        return Trace(best if certain else None, best, agreeing[best], second)
+        return Trace(best if certain else None, best, agreeing[best])
 
     def agreeing(self, picture: np.ndarray, photo: int) -> int:
         """How many points of a picture agree with one photograph, the better of the two ways round."""

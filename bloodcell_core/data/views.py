@@ -141,6 +141,7 @@ def _build(
                 if progress:
                     progress(batch.stop, total)
         rows.flush()
+        del rows  # Windows renames no file that is mapped
 
 
 def _take_room(file: BinaryIO, size: int) -> None:
