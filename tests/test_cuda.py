@@ -17,7 +17,7 @@ from bloodcell_core.device import Device, choose_device
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS
-from bloodcell_core.models.forward import predict_logits, predict_probabilities
+from bloodcell_core.models.forward import Tapped, predict_logits, predict_probabilities
 from bloodcell_core.models.network import build_network
 from bloodcell_core.training import jobs, worker
 from bloodcell_core.training.loop import Hooks, LabelledPictures, TrainState, make_optimizer, resident, train
@@ -142,6 +142,18 @@ def test_predicting_gives_the_cpus_answers() -> None:
     logits: Tensor = predict_logits(network, pictures, device)
     assert logits.dtype == torch.float32
     assert logits.is_cuda
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_as_one_function_gives_its_modules_answers(model: str) -> None:
+    device = choose_device("cuda")
+    torch.manual_seed(0)
+    network = build_network(model, 4, 32).eval().to(device.device)
+    pictures = labelled().pictures.numpy()
+    logits, features = Tapped(network).predict(pictures, device, batch_size=7)
+    torch.testing.assert_close(logits, predict_logits(network, pictures, device, batch_size=7), rtol=1e-2, atol=1e-2)
+    assert features.shape[0] == len(pictures)
+    assert features.dtype == np.float32
 
 
 def test_a_stopped_run_goes_on(lab: Path) -> None:

@@ -47,6 +47,18 @@ def test_every_network_answers_the_same_to_the_last_bit(model: str, count: int) 
     assert torch.equal(inputs, before)
 
 
+@pytest.mark.parametrize("model", ["basic_cnn", "cell_net"])  # by convolutions, sums and normalisations
+@torch.inference_mode()
+def test_in_half_precision_too(model: str) -> None:
+    network = network_of(model)
+    inputs = torch.from_numpy(pictures(2)).permute(0, 3, 1, 2).float() / 255
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = network(inputs)
+        logits, _ = straight(network, head_of(network))(inputs)
+    assert logits.dtype == torch.bfloat16
+    assert torch.equal(logits, wanted)
+
+
 @pytest.mark.parametrize("model", [*MODELS, "timm/test_vit.r160_in1k"])  # the last can't be followed
 def test_a_tapped_network_tells_what_its_last_layer_decides_by(model: str) -> None:
     network = network_of(model)
