@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bloodcell_core.errors import LabError
-from ui import compare_panels, estimates, lab, review_more, run_cards
+from ui import compare_panels, estimates, lab, review_more, run_cards, search_charts
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def test_the_facts_of_a_picture_say_what_their_figures_mean() -> None:
     assert facts["Focus"] == "1.30; 1 is flat, from 1.2 sharp"
     assert facts["Its tint"] == "0 from green to red, −7 from blue to yellow"
     assert facts["Id"] == "3950467fff4e"
+
+
+def test_a_trial_that_was_broken_off_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(search_charts.st, "altair_chart", lambda chart, **_: drawn.append(chart.to_dict()))
+    trial = {"val_loss": 1.0, "val_accuracy": 0.5, "epochs": 2}
+    rows = [{"number": 1, "state": "done"} | trial, {"number": 2, "state": "pruned"} | trial]
+    search_charts.losses(pd.DataFrame(rows))
+    told = json.dumps(drawn)
+    assert "broken off" in told
+    assert "pruned" not in told

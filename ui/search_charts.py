@@ -6,13 +6,14 @@ import streamlit as st
 
 from bloodcell_core.training import studies
 
-COLOURS = {"done": "#8B6CFF", "running": "#E69F00", "pruned": "#8A8796", "interrupted": "#8A8796"}
-SHAPES = {"done": "circle", "running": "diamond", "pruned": "cross", "interrupted": "triangle-down"}
+BROKEN_OFF = "broken off"  # Optuna says pruned
+COLOURS = {"done": "#8B6CFF", "running": "#E69F00", BROKEN_OFF: "#8A8796", "interrupted": "#8A8796"}
+SHAPES = {"done": "circle", "running": "diamond", BROKEN_OFF: "cross", "interrupted": "triangle-down"}
 
 
 def losses(rows: pd.DataFrame) -> None:
     """The validation loss of each trial, and the lowest so far as a line."""
-    frame = rows[["number", "state", "val_loss", "val_accuracy", "epochs"]].copy()
+    frame = rows[["number", "state", "val_loss", "val_accuracy", "epochs"]].replace({"state": {"pruned": BROKEN_OFF}})
     frame["best"] = frame.val_loss.where(frame.state == "done").cummin().ffill()
     loss = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X(

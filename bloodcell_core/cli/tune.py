@@ -82,12 +82,13 @@ def _show_study(study: Any, as_json: bool, failure: int = 0) -> int:
         f"{facts['study']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""),
         f"{facts['model']} on {facts['data']}{synthetic}, {facts['config']['view']} view, "
         f"{facts['config']['epochs']} epochs a trial; {counts['done'] + counts['pruned']} of {facts['trials_wanted']} "
-        f"trials, {counts['pruned']} of them pruned",
+        f"trials, {counts['pruned']} of them broken off",
         f"compared on {facts['validation']['pictures']:,} validation pictures{of_photos}; the test split is unread",
     ]
     for trial in trials:
+        state = "broken off" if trial["state"] == "pruned" else trial["state"]  # Optuna's word
         lines.append(
-            f"  trial {trial['number']:>3} {trial['state']:11} loss {figure(trial['val_loss'])}  "
+            f"  trial {trial['number']:>3} {state:11} loss {figure(trial['val_loss'])}  "
             f"accuracy {figure(trial['val_accuracy'])}  epochs {trial['epochs']:>3}  "
             + ", ".join(f"{field} {value:.3g}" for field, value in trial["settings"].items())
             + ("  ← best" if trial == best else "")
