@@ -1,4 +1,5 @@
-"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K] [--onnx FILE] [--cpu]`.
+"""How long an answer takes: `python -m benchmarks.bench_predict RUN [--pictures N] [--rounds K] [--onnx FILE] [--cpu]
+[--folder FOLDER]`.
 
 RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runtime's figures beside PyTorch's.
 
@@ -7,9 +8,10 @@ RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runti
 3. Many pictures of 320×240: pictures a second, and the rate that decoding, finding and forward pass imply, each timed
    apart over the same pictures, with as many threads as the predictor has, and added.
 
-Pictures are drawn by a program. The parts of a row are timed in turns, so that other work on the machine meets all of
-them alike; medians, with the middle half beside. With `--cpu` all is in processor time, of all threads together, which
-other work hardly touches: for ratios on a machine that isn't quiet, with one thread (OMP_NUM_THREADS=1).
+Pictures are drawn by a program; the many may be a folder's. The parts of a row are timed in turns, so that other work
+on the machine meets all of them alike; medians, with the middle half beside. With `--cpu` all is in processor time, of
+all threads together, which other work hardly touches: for ratios on a machine that isn't quiet, with one thread
+(OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 from bloodcell_core import runs
 from bloodcell_core.cells import find_place, search
 from bloodcell_core.data.demo import DEMO_CLASSES, draw_field, draw_picture
-from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode
 from bloodcell_core.data.views import make_view
 from bloodcell_core.inference.exported import ExportedRun
 from bloodcell_core.inference.predictor import Predictor
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of the many pictures")
+    parser.add_argument("--folder", type=Path, help="its pictures, by chance, as the many, and not drawn ones")
     parser.add_argument("--onnx", type=Path)
     parser.add_argument("--cpu", action="store_true", help="processor time in the place of wall clock")
     chosen = parser.parse_args()
@@ -127,7 +130,11 @@ def main() -> None:
           + ", ".join(f"{name} {told(spent, digits=1)}" for name, spent in times.items()))  # fmt: skip
 
     rng = np.random.default_rng(5)
-    files = [encode(draw_picture(DEMO_CLASSES[number % 4], rng), ".jpg") for number in range(chosen.pictures)]
+    if chosen.folder:
+        held = sorted(path for path in chosen.folder.rglob("*") if path.suffix in SUFFIXES)
+        files = [held[place].read_bytes() for place in rng.permutation(len(held))[: chosen.pictures].tolist()]
+    else:
+        files = [encode(draw_picture(DEMO_CLASSES[number % 4], rng), ".jpg") for number in range(chosen.pictures)]
     pictures = [decode_rgb(file) for file in files]
     views = np.stack([make_view(picture, config.view, config.size, config.crop).pixels for picture in pictures])
     handed = [(str(number), lambda file=file: file) for number, file in enumerate(files)]
@@ -146,7 +153,7 @@ def main() -> None:
         times = in_turns(parts, chosen.rounds, clock)
     implied = times["decoding"] + times["finding"] + times["forward pass"]
     print(
-        f"{len(files):,} pictures of 320×240, s: "
+        f"{len(files):,} pictures of {pictures[0].shape[1]}×{pictures[0].shape[0]}, s: "
         + ", ".join(f"{name} {told(spent, 1)}" for name, spent in times.items())
     )
     print(f"  {told(len(files) / times['answers'], 1, 0)} pictures a second{' of a core' if chosen.cpu else ''}, "
