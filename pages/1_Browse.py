@@ -30,8 +30,7 @@ if not lab.dataset_names():
     )
     st.stop()
 
-if shell.address("dataset") not in (None, *lab.dataset_names()):  # it was deleted: so is what was looked at in it
-    shell.set_address(dataset=lab.dataset_names()[0], **dict.fromkeys(OF_A_DATASET))
+lab.leave_deleted_dataset(lab.dataset_names(), OF_A_DATASET)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET,
                                 format_func=lab.dataset_title)  # fmt: skip

@@ -60,6 +60,21 @@ def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):
     assert "picture" not in app.query_params
     assert app.query_params["dataset"] in ("demo", ["demo"])
     assert "Click a picture to see it at full size." in words(app)
+    assert "no dataset gone" in app.toast[0].value
+
+
+def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(lab):
+    from bloodcell_core.data.dataset import remove
+    from bloodcell_core.data.importing import make_demo
+
+    make_demo("zebra", per_class=10)
+    app = draw("pages/2_Train.py", dataset="zebra")
+    remove("zebra")
+    before = runs.names()
+    next(button for button in app.button if button.label == "Train").click().run()
+    assert runs.names() == before
+    assert "no dataset zebra" in app.toast[0].value
+    assert app.query_params["dataset"] in ("demo", ["demo"])
 
 
 @pytest.mark.parametrize("picture", ["9" * 5000, "²", "٣"])

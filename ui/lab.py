@@ -22,7 +22,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from ui.gallery import Tile, thumbnail
-from ui.shell import empty_state, plain, set_address, show_error, synthetic_badge
+from ui.shell import address, empty_state, plain, set_address, show_error, synthetic_badge
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
@@ -166,7 +166,22 @@ def need_dataset() -> list[str]:
             lambda: st.page_link("pages/1_Browse.py", label="Import your own", icon=":material/upload:"),
         )
         st.stop()
+    leave_deleted_dataset(found)
     return found
+
+
+def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> None:
+    """Where the address tells a dataset that is gone, shows the first of `found` instead, and says so.
+
+    What was clicked meanwhile was meant for the one that is gone: it is dropped, and so are `of_it`, the parameters of
+    the address that tell what was looked at in it.
+    """
+    asked = address("dataset")
+    if asked is None or asked in found:
+        return
+    set_address(dataset=found[0], **dict.fromkeys(of_it))
+    st.toast(f"There is no dataset {plain(asked[:80])}: another one is shown.", icon=":material/delete:")
+    st.rerun()
 
 
 def need_networks() -> list[Run]:
