@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core.cells import Box, Cell, find_cells, find_place, percentile, search
@@ -311,3 +311,13 @@ def test_what_lies_outside_is_filled_as_asked():
     assert (filled["background"][:, :40] == BACKGROUND).all()
     assert np.array_equal(filled["edge"][:, :40], np.repeat(picture[80:180, :1], 40, axis=1))
     assert np.array_equal(filled["reflect"][:, :40], picture[80:180, 40:0:-1])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_the_background_is_the_median_of_the_brightest_quarter(seed: int):
+    picture = np.random.default_rng(seed).integers(60, 256, (40, 52, 3), dtype=np.uint8)
+    filled = cut_square(picture, (-8, 0, 2, 10), "background")[0, 0]
+    every_fourth = picture[::4, ::4].reshape(-1, 3)
+    bright = every_fourth[every_fourth[:, 1] >= np.percentile(every_fourth[:, 1], 75)]
+    assert np.abs(filled - np.median(bright, axis=0)).max() <= 0.5

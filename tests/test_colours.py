@@ -32,6 +32,15 @@ def smear(glass=GLASS, nucleus=NUCLEUS, red_cells=RED_CELLS, side=160, seed=0):
     return np.rint(np.asarray(glass) * np.exp(-absorbance)).clip(0, 255).astype(np.uint8)
 
 
+def with_little_glass():
+    """A smear in which red cells lie all over, but for a speck at the border."""
+    picture = smear(side=120)
+    away = np.hypot(*(np.mgrid[:120, :120] - 60)) > 19
+    picture[away] = np.rint(np.array(GLASS) * np.exp(-np.array(RED_CELLS)))
+    picture[50:58, 6:14] = GLASS
+    return picture
+
+
 def middle_of(pixels):
     return pixels[len(pixels) // 2, len(pixels) // 2].astype(float)
 
@@ -74,10 +83,12 @@ def test_laboratories_look_alike(glass, nucleus_share, red_share, hue):
         np.full((120, 120, 3), 200, np.uint8),
         np.zeros((120, 120, 3), np.uint8),
         smear(nucleus=(0.0, 0.0, 0.0)),
+        smear(nucleus=(0.34, 0.81, 0.57), red_cells=(0.10, 0.24, 0.17)),
+        with_little_glass(),
         np.full((1, 1, 3), 90, np.uint8),
         np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8),
     ],
-    ids=["one colour", "black", "no nucleus", "one pixel", "tiny"],
+    ids=["one colour", "black", "no nucleus", "one hue", "little glass", "one pixel", "tiny"],
 )
 def test_colours_stay_where_nothing_tells_them(picture):
     assert colours.measure(picture) is None
@@ -131,6 +142,17 @@ def test_colours_are_the_quantiles_of_the_parts_they_are_of(seed, side):
     ):
         middle = np.median(np.log(pixels.clip(1).astype(float)), axis=0)
         assert absorbance == pytest.approx((np.log(glass) - middle).clip(least), abs=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 40)] * 3))
+@settings(max_examples=50, deadline=None)
+def test_quantiles_are_numpy_s(seed, sizes):
+    random = np.random.default_rng(seed)
+    parts = [random.integers(0, 256, (3, size)) for size in sizes]
+    counts = [[np.bincount(channel, minlength=256) for channel in part] for part in parts]
+    told = colours._quantiles(np.cumsum(counts, axis=2))
+    for own, part, values, share in zip(told, parts, colours.VALUES, colours.SHARES, strict=True):
+        np.testing.assert_allclose(own, np.quantile(values[part], share, axis=1), rtol=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1))

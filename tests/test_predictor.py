@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.data.pictures import MAX_FILE_BYTES, encode
+from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
@@ -143,6 +143,37 @@ def test_few_pictures_are_read_before_the_first_answers_come(predictor: Predicto
     assert set(range(TOGETHER)) <= set(read) <= set(range(most))
     answers.close()  # type: ignore[attr-defined]
     assert len(read) <= most
+
+
+@pytest.mark.parametrize(("large", "most"), [(40 * 40 - 1, 1), (40 * 40, 2)])
+def test_large_pictures_are_decoded_and_looked_at_one_at_a_time(
+    large: int, most: int, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bloodcell_core.inference import predictor as module
+
+    at_once, together = [0], threading.Condition()
+
+    def decode(data: bytes, about_to: Callable[[int], object]) -> np.ndarray:
+        picture = decode_rgb(data, about_to)
+        with together:  # until another has come as far, or plainly doesn't
+            at_once.append(at_once[-1] + 1)
+            together.notify_all()
+            together.wait_for(lambda: max(at_once) > 1, timeout=0.3)
+        return picture
+
+    def look(*given: object) -> object:
+        seen = Predictor._look(predictor, *given)  # type: ignore[arg-type]
+        with together:
+            at_once.append(at_once[-1] - 1)
+        return seen
+
+    monkeypatch.setattr(module, "decode_rgb", decode)
+    monkeypatch.setattr(module, "LARGE_PICTURE", large)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(predictor, "_look", look, raising=False)
+    answers = list(predictor.classify([(str(number), lambda: noise(1, 40, 40)) for number in range(2 * TOGETHER)]))
+    assert [answer.state for answer in answers].count("refused") == 0
+    assert max(at_once) == most
 
 
 def test_each_thread_that_reads_pictures_computes_alone(
