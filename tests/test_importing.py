@@ -290,6 +290,14 @@ def test_two_readable_classes_are_needed_and_the_reasons_are_told(tmp_path):
     assert words.startswith("readable pictures of at least two classes are needed, found 1 (band/1.png: not a JPEG")
 
 
+def test_classes_that_differ_in_capitals_alone_are_refused(tmp_path):
+    """TRAIN/BLAST and TEST/blast would be two classes: one that is never tested, and one that is never trained on."""
+    files = {file.upper() if file.startswith("train") else file: data for file, data in split_files().items()}
+    words = refusal(write_files(tmp_path / "cells", files))
+    assert words == "the classes 'BAND' and 'band' differ in capitals alone: call them alike, or otherwise"
+    assert names() == []
+
+
 # Duplicates
 
 
