@@ -12,6 +12,7 @@ from ui import curves, lab, recommendation, review, shell
 from ui.device import device_reason
 from ui.theme import pretty
 
+SEED = 16  # draws four cells of which none lies at its picture's edge
 HINTS = {"Mistakes to review": "Photos of which the newest run got a picture wrong and nobody has judged it yet."}
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
@@ -29,7 +30,7 @@ scored = [facts for facts in described if facts["summary"] and facts["summary"][
 @st.cache_data(show_spinner=False)
 def _samples() -> list[np.ndarray]:
     """A drawn cell of each class, to show an empty lab's visitor what this is about."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(SEED)
     return [make_view(demo.draw_picture(name, rng), "cell", 240).pixels for name in demo.DEMO_CLASSES]
 
 
@@ -75,7 +76,8 @@ with st.grid(4, min_column_width=200):
         ("Mistakes to review", _to_review()),
     ):
         st.metric(title, value, border=True, height="stretch", help=HINTS.get(title))
-    device = st.empty()
+    device = st.empty()  # its tile stands from the start: it takes seconds to be filled
+    device.metric("Device", "…", "looking for a GPU", delta_color="off", delta_arrow="off", border=True, height="stretch")
 
 sentence, button, target = _next_step()
 with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -135,9 +137,10 @@ if own:
 # After all that is quick: it takes seconds the first time.
 with device:
     try:
-        with st.spinner("Looking for a GPU …"):
-            kind, _, why = device_reason().partition(":")
+        kind, _, why = device_reason().partition(":")
     except LabError as error:
         kind, why = "not known", shell.plain(str(error))
-    st.metric("Device", kind, why.strip(), delta_color="off", delta_arrow="off", border=True, height="stretch")
+    why = why.strip()
+    st.metric("Device", kind, why, delta_color="off", delta_arrow="off", border=True, height="stretch",
+              help=why if kind == "not known" else None)  # fmt: skip  (longer than the tile is wide)
 recommendation.fill(pending)

@@ -72,6 +72,44 @@ def test_css_colours_hold_both_themes():
     assert theme.css_colours(["Monocyte", "lymphocyte"])["lymphocyte"] == "light-dark(#D55E00, #E69F00)"
 
 
+DEFICIENCIES = {  # Machado, Oliveira and Fernandes (2009), whole: how linear light is seen
+    "none": np.eye(3),
+    "no red cones": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
+    "no green cones": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
+}
+
+
+def seen(colour: str, by: str) -> np.ndarray:
+    """A hex colour in CIE Lab, as seen with a deficiency."""
+    parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    light = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
+    xyz = to_xyz @ np.clip(DEFICIENCIES[by] @ light, 0, 1) / [0.9505, 1, 1.0888]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("by", DEFICIENCIES)
+@pytest.mark.parametrize("number", [4, 8, 12])
+@pytest.mark.parametrize("dark", [False, True])
+def test_class_colours_are_told_apart_by_the_colour_blind_too(dark: bool, number: int, by: str):
+    names = [*theme.CLASS_COLOURS, *(f"class {place:02}" for place in range(number - 4))]
+    colours = [*theme.class_colours(names, dark).values()]
+    places = [seen(colour, by) for colour in colours]
+    gaps = [np.linalg.norm(a - b) for place, a in enumerate(places) for b in places[:place]]
+    assert min(gaps) >= 17  # green and pink of the four without green cones; they had 2 with those of an eighth class
+    page = "#131219" if dark else "#FCFCFD"
+    assert min(contrast(colour, page) for colour in colours) >= 2.9  # the paler pink of the four has 2.97
+
+
+def test_a_long_class_name_takes_no_chart_s_room_and_stays_one_of_its_own():
+    names = [f"band neutrophil with toxic granulation {end}" for end in "ab"]
+    figure = charts.class_bars_figure({"train": dict.fromkeys(names, 3)}, "pictures", False)
+    assert len(set(figure.data[0].x)) == 2
+    assert [*figure.layout.xaxis.tickvals] == [*figure.data[0].x]
+    assert max(map(len, figure.layout.xaxis.ticktext)) <= theme.LONGEST_TICK
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_the_theme_is_legible(mode: str):
     colours = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"][mode]

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui.theme import class_colours, css_colours, is_dark, pretty, style
+from ui.theme import class_colours, class_ticks, css_colours, is_dark, pretty, style
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str, title: str = "pictures") -> None:
@@ -40,7 +40,8 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark:
         # The legend's own bar is grey, because the split has a pattern but no colour.
         grey = bar | {"color": "#8A8796"}
         figure.add_bar(x=[None], y=[None], name=split, legendgroup=split, offsetgroup=split, marker=grey)
-    figure.update_layout(barmode="group", yaxis_title=title)
+    figure.update_layout(barmode="group", yaxis_title=title, yaxis_tickformat=",")
+    class_ticks(figure, map(pretty, classes))
     return style(figure, height=300)
 
 

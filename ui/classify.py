@@ -82,7 +82,7 @@ def _say_accuracy(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         lab.say_synthetic(run.synthetic)
         st.caption(
-            f"Right on {shell.percent_markdown(test['accuracy'], test['intervals']['accuracy'])} of "
+            f"Right on {shell.percent(test['accuracy'], test['intervals']['accuracy'])} of "
             f"{test['pictures']:,} test pictures ({photos}) of the dataset {shell.plain(run.config.data)}, all classes "
             "named. For research and teaching, not for diagnosis.",
             help="In brackets the 95% interval, by source photo where photos are known.",

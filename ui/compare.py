@@ -22,7 +22,7 @@ from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from ui import gallery, lab, shell
-from ui.theme import pretty
+from ui.theme import is_dark, pretty
 
 T = TypeVar("T")
 
@@ -35,22 +35,26 @@ METRICS = {
 OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
 GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
 PER_PAGE = 120
-LIGHTER = "color: #8A8796"
+LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
 
 # ---- Picking runs --------------------------------------------------------------------------------------
 
 
 def pick(runs: Mapping[str, Run]) -> list[Run]:
-    """The table of all runs, to be sorted, searched and ticked; the runs ticked, which the address holds."""
+    """The table of all runs, to be sorted, searched and ticked; the runs ticked, which the address holds.
+
+    Those that are ticked as it is drawn stand first: further down, the table would look as if none were.
+    """
     asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
     picked = asked or _newest_two(list(runs.values()))
     if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
         # Changed from outside: the table is drawn anew, ticked so. It keeps ticks by row.
         st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)
         st.session_state["compare_version"] = st.session_state.get("compare_version", 0) + 1
+        st.session_state["compare_order"] = list(dict.fromkeys([*picked, *runs]))
     key = f"compare_runs_{st.session_state['compare_version']}"
-    names = list(runs)
+    names = st.session_state["compare_order"]
 
     def ticked() -> None:
         rows = [names[row] for row in st.session_state[key]["selection"]["rows"]]
@@ -59,7 +63,7 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
         shell.set_address(runs=now, matrix=None, cell=None, who=None, page=None)
 
     st.dataframe(
-        table(list(runs.values())), hide_index=True, key=key, on_select=ticked, selection_mode="multi-row",
+        table([runs[name] for name in names]), hide_index=True, key=key, on_select=ticked, selection_mode="multi-row",
         selection_default={"selection": {"rows": [names.index(name) for name in picked]}},
         column_config=_columns(), height=min(36 + 35 * len(names), 300), alt="Runs; tick those to compare",
     )  # fmt: skip
@@ -100,7 +104,7 @@ def table(runs: Sequence[Run]) -> Any:
     frame = pd.DataFrame(rows)
     if not frame.Tags.any():
         frame = frame.drop(columns="Tags")
-    return frame.style.map(lambda _: LIGHTER, subset=[name for name in frame if name.endswith(", 95%")])
+    return frame.style.map(lambda _: LIGHTER[is_dark()], subset=[name for name in frame if name.endswith(", 95%")])
 
 
 def _columns() -> dict[str, Any]:
@@ -192,7 +196,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
     ]  # fmt: skip
     number = st.column_config.NumberColumn(format="%.4f", width="small")
     with beside:
-        frame = pd.DataFrame(rows).style.map(lambda _: LIGHTER, subset=["95% interval"])
+        frame = pd.DataFrame(rows).style.map(lambda _: LIGHTER[is_dark()], subset=["95% interval"])
         columns = {"A": number, "B": number, "B less A": st.column_config.NumberColumn(format="%+.4f", width="small")}
         st.dataframe(frame, hide_index=True, column_config=columns, alt="Differences of the figures")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ui.theme import pretty, style
+from ui.theme import class_ticks, pretty, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
 RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))
@@ -18,6 +18,7 @@ PATTERNS = ("", "/", ".", "x", "-")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 CURVE_POINTS = 500
 GREY = "#8A8796"
+WHISKERS = ("#201D2B", "#E9E7F0")  # on light, on dark; over a bar
 
 
 def _colour(place: int, dark: bool) -> str:
@@ -43,13 +44,15 @@ def by_class(
             name=html.escape(name),
             marker={
                 "color": _colour(place, dark),
+                "opacity": 0.6,  # so that the lower half of the whiskers is seen
                 "pattern": {"shape": PATTERNS[place % 5], "solidity": 0.25, "fillmode": "overlay"},
             },
-            error_y=_error_bars(values, limits),
+            error_y=_error_bars(values, limits) | {"color": WHISKERS[dark]},
             customdata=[[*map(_percent, limit), word] for limit, word in zip(limits, words, strict=True)],
             hovertemplate="%{x}: %{y:.1%} (%{customdata[0]} to %{customdata[1]}), %{customdata[2]}<extra></extra>",
         )
     figure.update_layout(barmode="group", yaxis_title=title, yaxis_tickformat="~%", yaxis_range=[0, 1.02])
+    class_ticks(figure, map(pretty, classes))
     return style(figure, height=380)
 
 

@@ -35,7 +35,10 @@ function build(table, classes) {
   const corner = node("td", node("span", "predicted →"), node("span", "true ↓"))
   corner.className = "corner"
   const heads = classes.map((name) => node("th", node("span", name)))
-  heads.forEach((head) => (head.scope = "col"))
+  heads.forEach((head, column) => {
+    head.scope = "col"
+    head.title = classes[column]
+  })
   table.tHead.replaceChildren(node("tr", corner, ...heads))
   table.tBodies[0].replaceChildren(
     ...classes.map((name) => {

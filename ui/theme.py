@@ -1,5 +1,6 @@
 """Colours and names of the classes, the same on every page, and one look for all Plotly figures."""
 
+import html
 from collections.abc import Iterable
 
 import plotly.graph_objects as go
@@ -12,14 +13,18 @@ CLASS_COLOURS = {
     "monocyte": ("#009E73", "#009E73"),
     "neutrophil": ("#CC79A7", "#CC79A7"),
 }
+# Each the farthest from all before it, from the four and from the accent, as seen without red or green cones too.
 FURTHER_COLOURS = (
-    ("#332288", "#DDCC77"),
-    ("#8C510A", "#5B7FFF"),
-    ("#4D4D4D", "#F2F2F2"),
-    ("#882255", "#D55E00"),
-    ("#7A7A1F", "#A98B4A"),
-    ("#7B68C8", "#B39DDB"),
+    ("#0000FF", "#694BFF"),
+    ("#6969FF", "#F0F0A5"),
+    ("#87001E", "#C34B1E"),
+    ("#5A3C5A", "#A5FFF0"),
+    ("#FF005A", "#3C69C3"),
+    ("#5A00B4", "#E1FF00"),
+    ("#780078", "#F01E5A"),
+    ("#B40000", "#D2F069"),
 )
+LONGEST_TICK = 20  # letters of a class's name below an axis: a longer one would take the chart's room
 
 
 def is_dark() -> bool:
@@ -58,6 +63,13 @@ def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
 def pretty(label: str) -> str:
     """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"."""
     return " ".join(label.replace("_", " ").split()).capitalize()
+
+
+def class_ticks(figure: go.Figure, names: Iterable[str]) -> None:
+    """Cuts the names below the axis of classes that are too long; hovering tells them in full."""
+    names = list(names)
+    short = [name if len(name) <= LONGEST_TICK else f"{name[: LONGEST_TICK - 1].rstrip()}…" for name in names]
+    figure.update_xaxes(tickmode="array", tickvals=[*map(html.escape, names)], ticktext=[*map(html.escape, short)])
 
 
 def style(figure: go.Figure, *, height: int | None = None) -> go.Figure:
