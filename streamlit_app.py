@@ -77,7 +77,8 @@ with st.grid(4, min_column_width=200):
     ):
         st.metric(title, value, border=True, height="stretch", help=HINTS.get(title))
     device = st.empty()  # its tile stands from the start: it takes seconds to be filled
-    device.metric("Device", "…", "looking for a GPU", delta_color="off", delta_arrow="off", border=True, height="stretch")
+    device.metric("Device", "…", "looking for a GPU", delta_color="off", delta_arrow="off", border=True,
+                  height="stretch")  # fmt: skip
 
 sentence, button, target = _next_step()
 with st.container(border=True, horizontal=True, vertical_alignment="center"):

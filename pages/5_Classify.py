@@ -51,6 +51,8 @@ def opened_slide(slide_id: str) -> None:
         st.rerun(scope="app")
     try:
         slide = slides.read_slide(slide_id)
+        if not slide.pictures:  # none is made so
+            raise LabError(f"slide {slide.name!r} has no pictures: its slide.json is damaged")
         pictures = classify_answers.completed(slide, chosen)
     except (LabError, OSError) as error:
         shell.show_error(str(error))

@@ -325,6 +325,12 @@ def test_a_damaged_or_deleted_slide_is_told_and_leads_back(slide):
     assert "may have been deleted" in draw(slide=slide.id).error[0].value
 
 
+def test_a_slide_without_pictures_is_told(slide):
+    facts = workspace.read_json(slide.folder / "slide.json")
+    workspace.write_json(slide.folder / "slide.json", facts | {"pictures": [], "corrections": []})
+    assert "has no pictures: its slide.json is damaged" in draw(slide=slide.id).error[0].value
+
+
 def test_a_network_that_is_deleted_in_another_window_while_its_slide_is_open_is_told(slide, monkeypatch):
     """The slide is drawn by itself when a cell is chosen: with the network that the page had found."""
     choose, gone = classify.choose, []

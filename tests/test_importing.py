@@ -977,6 +977,15 @@ def test_a_damaged_table_is_named_with_the_remedy(cells, keep):
         describe(Dataset("cells"))
 
 
+@pytest.mark.parametrize("classes", [[], ["band"]])
+def test_facts_without_the_class_of_a_picture_are_told_with_the_remedy(cells, classes):
+    """The pages look each picture's class up among the dataset's: Browse and Review broke off."""
+    facts = workspace.read_json(cells / "dataset.json")
+    workspace.write_json(cells / "dataset.json", facts | {"classes": classes})
+    with pytest.raises(LabError, match=r"dataset\.json lacks the class '\w+' of its pictures: import it again"):
+        describe(Dataset("cells"))
+
+
 def test_a_missing_table_is_named_with_the_remedy(cells):
     (cells / "images.parquet").unlink()
     with pytest.raises(LabError, match=r"dataset 'cells': images\.parquet can't be read \(.*\): import it again"):

@@ -146,7 +146,8 @@ def counts(data: Dataset, audit: Audit) -> None:
         } | {"All": photo_words(values["pictures"], values["photos"], unit=False)}
         for part, values in splits.items()
     })  # fmt: skip
-    st.table(table)
+    with st.container(key="lab_figures"):
+        st.table(table)
     licence, citation = (shell.plain(facts[key] or "") for key in ("licence", "citation"))
     format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else "demo pictures"
     st.caption(

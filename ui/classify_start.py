@@ -248,7 +248,10 @@ def _tell_damaged(name: str, reason: str) -> None:
 
 
 def _earlier() -> None:
-    found, damaged = slides.listed()
+    try:
+        found, damaged = slides.listed()
+    except OSError:  # told of at the page's head
+        return
     for name, reason in damaged.items():
         _tell_damaged(name, reason)
     if not found:

@@ -56,11 +56,12 @@ CSS = """<style>
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
 /* Streamlit's own grey for these falls short of a contrast of 4.5. */
-.st-key-lab_foot [data-testid="stCaptionContainer"] { opacity: .8; }
+[data-testid="stCaptionContainer"] { opacity: .72; }
 [data-testid="stPlotlyChart"] :is(.xtick, .ytick, .g-xtitle, .g-ytitle) text {
   fill: light-dark(#5E5A6B, #B5B1C2) !important;
 }
 [data-testid="stTable"] td { overflow-wrap: anywhere; }
+.st-key-lab_figures :is(td, thead th) { text-align: right; }
 .st-key-lab_history { display: none; }  /* it draws nothing, but would be seen to load */
 /* The desk shows the next picture before the server has answered: it must not fade while it waits. */
 .st-key-review_desk[data-stale="true"], .st-key-review_desk [data-stale="true"] { opacity: 1 !important; }
