@@ -86,7 +86,9 @@ def test_json_without_a_bottom_or_an_end_is_told(tmp_path: Path) -> None:
         workspace.read_json(file)
 
 
-@pytest.mark.parametrize("place", ["run", "dataset", "runs", "datasets", "imports", "searches", "slides", "notes", "locks"])
+@pytest.mark.parametrize(
+    "place", ["run", "dataset", "runs", "datasets", "imports", "searches", "slides", "notes", "locks"]
+)
 def test_what_the_account_may_not_look_into_is_told(
     place: str, done: Run, lab: Path, closed: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,7 +74,8 @@ class Dataset:
             raise LabError(f"dataset {self.name!r}: images.parquet has no column {missing[0]!r}: import it again")
         if unknown := sorted({*map(str, table.label[table.status == "ok"])} - {*self.classes}):
             raise LabError(
-                f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it again"
+                f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it "
+                "again"
             )
         return table
 
