@@ -362,7 +362,8 @@ def find(reference: str) -> Run:
         finished = (run for run in whole if run.status()["state"] == "done")
         run = next(finished, None)
         if run is None:
-            raise LabError("no run has finished yet: `train` makes one")
+            bundled = "".join(f"; {name} comes with the program" for name in bundled_names())
+            raise LabError(f"no run has finished yet: `train` makes one{bundled}")
         return run
     matches = [name for name in names() if name.startswith(reference)] if reference else []
     if reference in matches or len(matches) == 1:

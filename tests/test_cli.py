@@ -316,6 +316,14 @@ def test_an_empty_workspace_says_what_to_do(cli: Callable[..., Outcome], lab: Pa
     assert not lab.exists()
 
 
+def test_who_has_no_run_is_told_of_the_one_that_comes_along(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "readable_runs", lambda: ([], []))
+    monkeypatch.setattr(runs, "bundled_names", lambda: ["cell-net"])
+    cli("runs", "show", "latest").assert_refused("`train` makes one; cell-net comes with the program")
+
+
 def test_of_a_file_too_large_for_a_picture_no_more_is_read_than_tells_it(
     cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,6 +469,11 @@ def test_help_tells_which_networks_and_formats_there_are_and_no_default_that_is_
     assert all(name in told for name in MODELS)
     assert "Default: ." not in told
     assert all(name in " ".join(cli("data", "import", "--help").out.split()) for name in FORMATS)
+
+
+@pytest.mark.parametrize("verb", ["runs show", "evaluate", "predict", "adapt", "export", "review list", "review fixed"])
+def test_help_tells_what_latest_is(verb: str, cli: Callable[..., Outcome]) -> None:
+    assert "latest: the newest that has finished" in " ".join(cli(*verb.split(), "--help").out.split())
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "import", "--help"]])

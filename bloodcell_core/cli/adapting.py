@@ -8,13 +8,13 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import METRIC_WORDS, progress, show
-from bloodcell_core.cli.parser import verb
+from bloodcell_core.cli.parser import RUN_HELP, verb
 
 
 def add(verbs: Any) -> None:
     """Adds the verb `adapt`."""
     parser = verb(verbs, "adapt", _adapt, "Adapt a run to labelled cells of your own microscope: a new run.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--data", required=True, help="a dataset of your labelled cells, about 100 of them")
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"

@@ -8,13 +8,13 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import progress, show
-from bloodcell_core.cli.parser import verb
+from bloodcell_core.cli.parser import RUN_HELP, verb
 
 
 def add(verbs: Any) -> None:
     """Adds the verb `export`."""
     parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with a JSON file beside it that says how.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("dest", type=Path, metavar="DEST", help="the file to write, ending in .onnx")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
 

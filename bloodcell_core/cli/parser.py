@@ -36,6 +36,8 @@ def family(parent: Any, name: str, help: str) -> Any:
     return parent.add_parser(name, help=help).add_subparsers(required=True, metavar="VERB", parser_class=Parser)
 
 
+RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that has finished"
+
 FLAGGED = [
     name for name, spec in config.fields().items()
     if not spec.metadata["advanced"] or name in ("labels", "weights", "seed", "device")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs, sheets, workspace
 from bloodcell_core.cli.output import print_lines, progress, show
-from bloodcell_core.cli.parser import verb
+from bloodcell_core.cli.parser import RUN_HELP, verb
 from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 
@@ -31,7 +31,7 @@ MANY = 64  # pictures from which on progress is told
 def add(verbs: Any) -> None:
     """Adds the verbs `predict` and `cells`."""
     parser = verb(verbs, "predict", _predict, "Classify the cells of pictures, fields, folders and zips with a run.")
-    parser.add_argument("run", help="a run, or the .onnx file that `export` wrote")
+    parser.add_argument("run", help=f"{RUN_HELP}; or the .onnx file that `export` wrote")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files, folders and zips")
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(

@@ -10,7 +10,7 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import show
-from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.cli.parser import RUN_HELP, family, verb
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.findings import counted
@@ -25,7 +25,7 @@ def add(verbs: Any) -> None:
     """Adds the family `review`."""
     words = family(verbs, "review", "mistakes and verdicts: list, set, undo, history, overlay, export, import, …")
     parser = verb(words, "list", _list, "List what is to be looked at, a source photo a row, nothing that is decided.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="one or more, of the same data")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN_HELP}; several of the same data")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--near", action="store_true", help="right answers by a narrow margin too")
     parser.add_argument("--label", help="only this label")
@@ -41,7 +41,7 @@ def add(verbs: Any) -> None:
     _add_limit(parser)
 
     parser = verb(words, "set", _set, "Keep a verdict of a picture, for all copies of its photo.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("image_id", metavar="IMAGE_ID", help="or a unique beginning of it")
     parser.add_argument("verdict", metavar="VERDICT", help=", ".join(VERDICTS))
     parser.add_argument("--label", metavar="C", help="the right class, with label-wrong")
@@ -81,17 +81,17 @@ def add(verbs: Any) -> None:
     _add_by(parser)
 
     parser = verb(words, "issues", _issues, "Rank photos by how likely their labels are wrong.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     _add_limit(parser)
     parser.add_argument("--device", default="auto")
 
     parser = verb(words, "fixed", _fixed, "Tell which mistakes went away from one run to another, and which came.")
-    parser.add_argument("before")
-    parser.add_argument("after")
+    parser.add_argument("before", help=RUN_HELP)
+    parser.add_argument("after", help=RUN_HELP)
     parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
 
     parser = verb(words, "teaches", _teaches, "Tell what the mistakes go with: blur, stain, size, edge, photo.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
 
 

@@ -20,7 +20,7 @@ from bloodcell_core.cli.output import (
     title_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.cli.parser import RUN_HELP, family, verb
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.notes import clean_tags
 
@@ -40,7 +40,7 @@ def add(verbs: Any) -> None:
         ("remove", _runs_remove, "Delete a run; one that waits is taken out of its queue."),
     ):
         parser = verb(run, name, do, help)
-        parser.add_argument("run", help="a run's name, a unique beginning of it, or latest")
+        parser.add_argument("run", help=RUN_HELP)
         if name == "rename":
             parser.add_argument("title", help="'' takes the title away")
         if name == "tag":

@@ -17,7 +17,7 @@ from bloodcell_core.cli.output import (
     split_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import verb
+from bloodcell_core.cli.parser import RUN_HELP, verb
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import load, of_runs
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def add(verbs: Any) -> None:
     """Adds the verbs `evaluate` and `compare`."""
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
-    parser.add_argument("run")
+    parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--data", help="another dataset; by default the run's own")
     parser.add_argument(
         "--split", default="test", choices=("train", "val", "test", "all"), help="all: of another dataset alone"
