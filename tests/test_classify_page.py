@@ -260,6 +260,12 @@ def test_a_picture_is_told_to_be_of_another_kind_and_left_out(slide):
     assert {one.do for one in slides.read_slide(slide.id).corrections} == {"cell", "out"}
 
 
+def test_a_network_that_learned_from_drawn_cells_is_no_judge_of_photographs(slide, run):
+    assert "learned from cells that a program drew" in words(draw(slide=slide.id))
+    drawn = slides.create("Drawn", run.name, [("cell.png", cell)], synthetic=True)
+    assert "say little" not in words(draw(slide=drawn.id))
+
+
 def test_a_picture_of_one_cell_is_told_to_be_a_field_and_left_out(slide):
     (number,) = (one.number for one in slide.pictures if "cell" in one.file)
     app = draw(slide=slide.id, view="cells", picture=str(number))

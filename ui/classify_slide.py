@@ -29,6 +29,10 @@ ROWS, FIELDS = 25, 24  # a page
 ROW_PX, FILM_PX = 96, 84
 SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
 TOLD = "classify_told"  # session: a slide's id, and what its last change met with
+STRANGE = {  # by whether the slide is synthetic, where the run's training pictures are the other kind
+    True: "A program drew these cells, and this network learned from photographs: its answers on them say little.",
+    False: "This network learned from cells that a program drew: on photographs its answers say little.",
+}
 CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
 _drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in memory at its full size, to be drawn
 
@@ -75,6 +79,8 @@ def head(slide: Slide, run: Run) -> None:
                 _rename(slide)
             with st.popover("Delete", icon=":material/delete:"):
                 _delete(slide)
+    if slide.synthetic != run.synthetic:
+        st.caption(f":material/info: {STRANGE[slide.synthetic]}")
 
 
 def _rename(slide: Slide) -> None:
