@@ -8,7 +8,7 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import METRIC_WORDS, progress, show
-from bloodcell_core.cli.parser import RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
 
 
 def add(verbs: Any) -> None:
@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
     )
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
 
 def _adapt(args: argparse.Namespace) -> None:

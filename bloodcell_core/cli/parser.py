@@ -38,6 +38,8 @@ def family(parent: Any, name: str, help: str) -> Any:
 
 RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that has finished"
 
+DEVICE_HELP = "auto (the default: CUDA where it is there), cpu, cuda or cuda:N"
+
 FLAGGED = [
     name for name, spec in config.fields().items()
     if not spec.metadata["advanced"] or name in ("labels", "weights", "seed", "device")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs, sheets, workspace
 from bloodcell_core.cli.output import print_lines, progress, show
-from bloodcell_core.cli.parser import RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
 from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 
@@ -50,7 +50,7 @@ def add(verbs: Any) -> None:
         action="store_true",
         help="average over eight turned and mirrored views (eight times the work)",
     )
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
     parser = verb(
         verbs, "cells", _cells,

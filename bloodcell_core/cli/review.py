@@ -10,7 +10,7 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import show
-from bloodcell_core.cli.parser import RUN_HELP, family, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, verb
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.findings import counted
@@ -83,7 +83,7 @@ def add(verbs: Any) -> None:
     parser = verb(words, "issues", _issues, "Rank photos by how likely their labels are wrong.")
     parser.add_argument("run", help=RUN_HELP)
     _add_limit(parser)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
     parser = verb(words, "fixed", _fixed, "Tell which mistakes went away from one run to another, and which came.")
     parser.add_argument("before", help=RUN_HELP)

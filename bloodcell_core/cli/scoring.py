@@ -17,7 +17,7 @@ from bloodcell_core.cli.output import (
     split_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import load, of_runs
 
@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
     parser = verb(
         verbs, "compare", _compare,

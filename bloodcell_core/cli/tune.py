@@ -23,7 +23,10 @@ def add(verbs: Any) -> None:
     parser.add_argument("--study", metavar="NAME", help="what to call it; one that there is goes on")
     parser.add_argument("--trials", type=int, metavar="K", help="how many settings are tried in all; by default 20")
     parser.add_argument("--minutes", type=float, metavar="T", help="begin no trial after so many; 0 for no limit")
-    parser.add_argument("--search", nargs="+", metavar="FIELD", default=[], help="what is varied; by default the usual")
+    parser.add_argument(
+        "--search", nargs="+", metavar="FIELD", default=[],
+        help="settings to vary, as learning_rate; by default the usual ones of the network",
+    )  # fmt: skip
     add_config_flags(parser)
     study = parser.add_subparsers(metavar="VERB", parser_class=Parser, help="list, show, train, stop, remove")
     verb(study, "list", _tune_list, "List the studies, newest first.")
