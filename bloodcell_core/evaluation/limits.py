@@ -55,11 +55,13 @@ def share_interval(
 
     Returns:
         (low, high) around `figure`; None where it is undefined in the data or in a resample, whose rest would be a
-        biased choice, and where no class has two photos.
+        biased choice, where no class has two photos, and where no resample moves it but from an end of its range.
     """
     if figure is None or np.isnan(figure) or np.isnan(resampled).any() or not (sizes > 1).any():
         return None
     share = (figure - lowest) / (1 - lowest)
+    if _inside(share) and np.ptp(resampled) < _ROUNDING:
+        return None  # a few photos happen to do alike: that tells nothing of others, and least of all that all do
     low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, level, weights)
     return lowest + (1 - lowest) * low, lowest + (1 - lowest) * high
 
