@@ -99,6 +99,31 @@ def test_every_page_is_told_of() -> None:
     assert {name for name in PAGES if name != "Home" and f"**{name}**" not in readme} == set()
 
 
+GUIDE = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in (
+    "first-start", "browse", "training", "compare", "how-to-read-the-numbers", "review", "classify", "your-own-data",
+    "your-microscope", "faults",
+))]  # fmt: skip
+NO_NAMES = ("All 31 others here are right", "What unlike doesn't mean", "What it can't do")  # a number; headings
+
+
+def quoted(text: str) -> set[str]:
+    """What a paper sets in italics and begins with a capital: the names of buttons, tabs, choices and pages."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`|\*\*.*?\*\*", "", text, flags=re.M | re.S)
+    return {" ".join(name.split()).rstrip(".:,?") for name in re.findall(r"\*([A-Z][^*]{1,45})\*", text)}
+
+
+@pytest.mark.parametrize("path", GUIDE, ids=named)
+def test_what_the_guide_calls_a_button_is_called_so_on_a_page(path: Path) -> None:
+    sources = [*(ROOT / "pages").glob("*.py"), *(ROOT / "ui").iterdir(), ROOT / "streamlit_app.py"]
+    drawn = "\n".join(file.read_text(encoding="utf-8") for file in sources if file.is_file())
+    assert {name for name in quoted(path.read_text("utf-8")) if name not in drawn and name not in NO_NAMES} == set()
+
+
+def test_a_button_that_is_gone_would_be_seen() -> None:
+    text = "press *Train*, then\n*Look at\nit*; **Not this**, `*Nor this*` and *not that*"
+    assert quoted(text) == {"Train", "Look at it"}
+
+
 def verbs(parser: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if before and not any(action.required for action in below):
