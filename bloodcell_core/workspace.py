@@ -46,6 +46,7 @@ FOLDERS = (
     "datasets", "runs", "groups", "likeness", "notes", "notes/runs", "notes/datasets", "imports", "adaptations",
     "searches", "slides", "downloads", "locks",
 )  # fmt: skip
+LEAST_ROOM = 2**20  # bytes free on a disk, below which it is called full: SQLite alone wants some of it
 MOST_JSON = 2**28  # bytes of a file: many times what the largest that is written here has
 LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
 
@@ -182,7 +183,8 @@ def entries(folder: Path) -> list[str]:
 
 
 def troubles() -> list[str]:
-    """A line for each folder of the workspace that can't be looked into: what lies in it is in no list."""
+    """What is wrong with the workspace as a whole, a line each: a folder that can't be looked into, since what lies
+    there is in no list; and that nothing can be kept."""
     found = []
     for folder in (home(), *(home() / name for name in FOLDERS)):
         try:
@@ -197,7 +199,12 @@ def troubles() -> list[str]:
                 "the lab runs under, or put the folder back in its place"
             )
             if folder == home():
-                break
+                return found
+    if home().is_dir():
+        if not os.access(home(), os.W_OK):
+            found.append(f"{home()} can't be written to: what is there is shown, and nothing new can be kept")
+        elif shutil.disk_usage(home()).free < LEAST_ROOM:
+            found.append(f"The disk of {home()} is full: what is there is shown, and nothing new can be kept")
     return found
 
 

@@ -58,6 +58,13 @@ def unlabelled(slide: Slide) -> Slide:
 # Labelling
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"), [(0, "Every cell here"), (1, "The other one here is"), (2, "All 2 others here are")]
+)
+def test_the_rest_is_counted_in_words(cells: int, words: str):
+    assert labelling._rest_in_words(cells).startswith(words)
+
+
 def test_all_cells_stand_on_the_sheet_and_are_confirmed_together(run: Run):
     slide = unlabelled(labelled_slide(run, pictures=3))
     app = own(slide)

@@ -417,7 +417,8 @@ def test_a_disk_that_is_really_full(
         build_view(data, "frame", 64)
     with pytest.raises(LabError, match=r"can't be used: .*is the disk full\?"):
         events(data)  # even to read SQLite wants a little room
-    drawn_pages()
+    told = drawn_pages()
+    assert all(f"{title}: The disk of {home} is full" in told for title in PAGES), told
     (home / "filling").unlink()
     assert [event.token for event in events(data)] == ["before"]
     assert {path for path in tree(home) if "lab.sqlite" not in path and not path.startswith("locks")} == {
@@ -451,6 +452,7 @@ def test_a_read_only_workspace_is_shown_and_says_what_it_can_t_keep(
         jobs.create_run(tiny())
     told = drawn_pages()
     assert "Read-only file system" in told
+    assert all(f"{title}: {home} can't be written to" in told for title in PAGES), told
     subprocess.run(["mount", "-o", "remount,rw", place], check=True)
     assert tree(home) == before
     assert [event.token for event in events(data)] == ["before"]

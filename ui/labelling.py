@@ -72,6 +72,12 @@ def confirm_shown(cells: Sequence[Called]) -> list[Correction]:
     ]
 
 
+def _rest_in_words(cells: int) -> str:
+    if cells == 1:
+        return "The other one here is right"
+    return f"All {cells:,} others here are right" if cells else "Every cell here is judged"
+
+
 def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> None:
     """Draws the sheet: a choice of what is shown, the button that confirms the rest, tiles, pages."""
     cells = called_cells(pictures)
@@ -89,7 +95,7 @@ def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[st
     rest = confirm_shown(part)
     with above:
         st.button(
-            f"All {len(rest)} others here are right" if rest else "Every cell here is judged",
+            _rest_in_words(len(rest)),
             icon=":material/done_all:", disabled=not rest, on_click=classify_slide.change_all, args=(rest,),
             key="sheet_rest",
             help="Each of the cells on this page that you have not judged gets the class that it is called. Give those "

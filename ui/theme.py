@@ -16,8 +16,8 @@ CLASS_COLOURS = {
 # Each the farthest from all before it, from the four and from the accent, as seen without red or green cones too.
 FURTHER_COLOURS = (
     ("#0000FF", "#694BFF"),
-    ("#6969FF", "#F0F0A5"),
-    ("#87001E", "#C34B1E"),
+    ("#87001E", "#F0F0A5"),
+    ("#6969FF", "#C34B1E"),
     ("#5A3C5A", "#A5FFF0"),
     ("#FF005A", "#3C69C3"),
     ("#5A00B4", "#E1FF00"),
