@@ -184,6 +184,22 @@ def test_an_ensemble_is_not_adapted(run: Run):
 # Adapting
 
 
+def test_one_that_was_begun_in_another_window_is_shown(run: Run, here: None, monkeypatch: pytest.MonkeyPatch):
+    """The panel is drawn by itself at each click: the page that draws the cards had looked before it was begun."""
+    slide, listed, looks = labelled_slide(run), AdaptationJob.readable, []
+
+    def begun_meanwhile() -> tuple[list[AdaptationJob], list[str]]:
+        looks.append(listed())
+        if len(looks) == 1:
+            adaptation_jobs.start(run, slide)
+        return looks[-1]
+
+    monkeypatch.setattr(AdaptationJob, "readable", begun_meanwhile)
+    app = own(slide)
+    assert "**Adapting to My slide**" in button_words(app)
+    assert button(app, "adapt_go").disabled
+
+
 def test_a_network_is_adapted_while_the_page_is_left_and_used_at_once(run: Run, here: None):
     slide = labelled_slide(run)
     app = own(slide)

@@ -21,6 +21,7 @@ from ui import classify_count, job_cards, lab, labelling, shell
 from ui.theme import css_colours, pretty
 
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
+SHOWN = "adapting_shown"  # session: whether the page shows one that is at work
 MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, classes counting alike"}
 
 
@@ -36,13 +37,14 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     data = _other_data()
     reason = "" if data else _too_few(counts, len({one.picture.number for one, _ in labelled}))
     busy = job_cards.at_work(_jobs_of(slide.id)[0])
+    if busy and not st.session_state[SHOWN]:
+        st.rerun(scope="app")  # it was begun in another window: without its card nothing says why one can't begin
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
-    ):  # fmt: skip
+    ) and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
         try:
-            if not busy:  # else it was begun by a first click, or in another window: the page shows how far it is
-                adaptation_jobs.start(run, slide, data)
+            adaptation_jobs.start(run, slide, data)
         except OSError as error:
             shell.show_error(f"The system refused: {error.strerror or error}")
             return
@@ -114,7 +116,9 @@ def _jobs_of(slide: str | None) -> tuple[list[AdaptationJob], list[str]]:
 
 def cards(slide: str | None) -> None:
     """Draws a card for each adapting that is at work or has ended and wasn't closed."""
-    job_cards.live_cards(*_jobs_of(slide), _card)
+    jobs, damaged = _jobs_of(slide)
+    st.session_state[SHOWN] = job_cards.at_work(jobs)
+    job_cards.live_cards(jobs, damaged, _card)
 
 
 def _card(job: AdaptationJob, status: dict[str, Any]) -> None:
