@@ -170,14 +170,15 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
 def cost(rows: Sequence[Mapping[str, Any]], title: str, dark: bool) -> go.Figure:
     """Accuracy with its interval against what a run costs; rows of name, cost, accuracy and interval."""
     figure = go.Figure()
+    digits = "~s" if min((row["cost"] for row in rows), default=1) >= 1 else "~g"  # 0.7 with a prefix would be 700m
     for place, row in enumerate(rows):
         limits = row["interval"] or (row["accuracy"], row["accuracy"])
         figure.add_scatter(
             x=[row["cost"]], y=[row["accuracy"]], name=html.escape(row["name"]), mode="markers",
             error_y=_error_bars([row["accuracy"]], [limits]),
             marker={"size": 11, "color": _colour(place, dark), "symbol": SYMBOLS[place % 5]},
-            hovertemplate=f"%{{y:.1%}} at %{{x:,.4~s}} {html.escape(title)}<extra></extra>",
+            hovertemplate=f"%{{y:.1%}} at %{{x:,.4{digits}}} {html.escape(title)}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(xaxis_title=title, yaxis_title="accuracy", yaxis_tickformat="~%")
-    figure.update_xaxes(type="log", tickformat="~s")
+    figure.update_xaxes(type="log", tickformat=digits)
     return style(figure, height=420)
