@@ -26,6 +26,8 @@ PROGRESS: Kinds = {
 """What it may tell besides."""
 SUMMARY: Kinds = {"test": dict | None, "parameters": int, "training_seconds": NUMBER, "best_epoch": int | None}
 """What summary.json must tell."""
+FITTED: Kinds = {"temperature": NUMBER, "val_accuracy": NUMBER | None, "val_loss": NUMBER | None}
+"""What it may tell of the validation split."""
 TEST: Kinds = {
     "pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict, "by_photo": dict | None,
     "per_class": dict, "warnings": list, "notes": list,
@@ -46,7 +48,7 @@ def wrong(told: Any, must: Kinds, may: Kinds | None = None) -> str:
 
 def wrong_in_summary(summary: Any) -> str:
     """As `wrong`, of the whole of summary.json."""
-    if key := wrong(summary, SUMMARY, {"temperature": NUMBER}):
+    if key := wrong(summary, SUMMARY, FITTED):
         return key
     if not summary.get("temperature", 1.0) > 0:
         return "temperature"

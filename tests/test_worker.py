@@ -1137,7 +1137,7 @@ def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, conten
         ("config.json", {"classes": []}), ("config.json", {"classes": [1, 2]}), ("config.json", {"group": "none"}),
         ("status.json", {"step": "many"}), ("status.json", {"phase": 7}), ("status.json", {"seconds_left": "long"}),
         ("status.json", {"reason": None}), ("summary.json", {"test": {}}), ("summary.json", {"parameters": "few"}),
-        ("summary.json", {"training_seconds": None}),
+        ("summary.json", {"training_seconds": None}), ("summary.json", {"val_accuracy": "good"}),
     ],
 )  # fmt: skip
 def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
