@@ -71,3 +71,11 @@ def test_cost_is_drawn_with_the_interval_of_the_accuracy():
     assert (one.x, one.y, two.x) == ((1000,), (0.8,), (9,))
     np.testing.assert_allclose([one.error_y.array[0], one.error_y.arrayminus[0]], [0.05, 0.1])
     assert two.error_y.array[0] == two.error_y.arrayminus[0] == 0
+
+
+def test_a_cost_below_one_is_no_number_of_thousandths():
+    rows = [{"name": "one", "cost": 0.7, "accuracy": 0.8, "interval": None}]
+    figure = figures.cost(rows, "ms", dark=False)
+    assert figure.layout.xaxis.tickformat == "~g"
+    assert "%{x:,.4~g}" in figure.data[0].hovertemplate
+    assert figures.cost([], "ms", dark=False).layout.xaxis.tickformat == "~s"
