@@ -181,6 +181,26 @@ def test_the_saved_normalisation_wins_over_the_tables(model: str, tmp_path: Path
     assert load_network(chosen(model), 4, tmp_path / "w.safetensors").mean.flatten().tolist() == [0.25] * 3
 
 
+def test_weights_that_training_replaces_amid_reading_are_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains puts its best weights in place of those before, which somebody may be reading."""
+    config = TrainConfig(data="cells", model="basic_cnn", size=32)
+    file, newer = tmp_path / "model.safetensors", tmp_path / "newer.safetensors"
+    weights = network_of(config, 4).state_dict()
+    save_file(weights, file, {"epoch": "9"})
+    save_file({name: value + 1 for name, value in weights.items()}, newer, {"epoch": "10, and its figures" * 9})
+    from_file = torch.UntypedStorage.from_file
+
+    def replaced_first(*given: Any, **named: Any) -> Any:
+        newer.replace(file)
+        return from_file(*given, **named)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", replaced_first)
+    found = load_network(config, 4, file).state_dict()
+    assert any(all(torch.equal(found[name], value + more) for name, value in weights.items()) for more in (0, 1))
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights", None], ids=["empty", "text", "missing"])
 def test_damaged_weights_of_a_run_are_told_in_one_line(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"

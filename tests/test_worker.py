@@ -101,7 +101,7 @@ def test_a_worker_process_trains_to_the_end_and_its_readers_never_see_half_a_fil
         seen += events
         states.append(run.describe()["state"])
         if run.weights_file.exists():
-            load_file(run.weights_file)
+            load_network(run.config, len(run.classes), run.weights_file)
     assert process_of(run).returncode == 0
     assert seen + run.events(offset)[0] == run.events()[0]
     states.append(state_of(run))

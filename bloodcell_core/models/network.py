@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from bloodcell_core.config import TrainConfig
@@ -101,7 +101,8 @@ def last_layer(config: TrainConfig, classes: int, file: Path) -> tuple[np.ndarra
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        # Opened once: `load_file` opens it twice, and a run that trains may put another in its place between.
+        return load(file.read_bytes())
     except (SafetensorError, OSError) as error:
         raise LabError(f"{file} can't be used: {str(error).splitlines()[0][:120]}") from None
 
