@@ -237,7 +237,11 @@ def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: 
     assert f"A is {done.name}, B is {other_seed.name}\n  {facts['verdict']}" in words
     assert f"B less A {facts['metrics']['accuracy']['difference']:+.4f}" in words
     assert "by seed alone differ" in words
-    assert words.count("95% interval") > 8
+    by_run = [row["intervals"]["auc_ovr"] for row in told["runs"]]
+    assert all(f"95% interval {low:.4f} to {high:.4f}" in words for low, high in by_run)
+    differences = [figure["interval"] for figure in facts["metrics"].values() if figure["interval"]]
+    assert differences
+    assert all(f"95% interval {low:+.4f} to {high:+.4f}" in words for low, high in differences)
     assert words.count("million operations a picture") == 2
 
 

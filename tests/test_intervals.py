@@ -364,6 +364,8 @@ def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
 def test_photos_that_happen_to_do_alike_make_no_figure_certain() -> None:
     """Three fields of ten cells, of which the two that can be drawn have five right each: it said 43.3% to 43.3%."""
     assert share_interval(13 / 30, np.full(9, 13 / 30), np.array([1, 2])) is None
+    alike = np.full(9, 13 / 30), np.full(9, 15 / 30)
+    assert difference_interval(13 / 30, 15 / 30, *alike, np.array([1, 2])) is None
     labels, probabilities = np.array([0, 1] * 10), np.tile([0.9, 0.1], (20, 1))
     assert cluster_bootstrap(labels, probabilities, ["a"] * 10 + ["b"] * 10)["accuracy"] is None
 

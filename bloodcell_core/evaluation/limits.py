@@ -92,7 +92,8 @@ def difference_interval(
     Where one of them is at an end of its range it has no log odds, and nothing tells how the two go together: their own
     intervals are put together as if they were independent (Zou & Donner, Statistics in Medicine 27, 2008).
 
-    None where a figure is undefined in the data or in a resample, and where no class has two photos.
+    None where a figure is undefined in the data or in a resample, where no class has two photos, and where the two
+    differ by as much in every resample.
     """
     if a is None or b is None or np.isnan(resampled_b - resampled_a).any() or not (sizes > 1).any():
         return None
@@ -101,6 +102,8 @@ def difference_interval(
             _of_share(share, each, sizes, level, weights) for share, each in ((a, resampled_a), (b, resampled_b))
         )
         return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
+    if abs(b - a) >= _ROUNDING and np.ptp(resampled_b - resampled_a) < _ROUNDING:
+        return None  # as of one share: a few photos happen to do alike
     times = _reach(sizes, level, weights)
     of_a, of_b = (_log_odds(share, each, times) for share, each in ((a, resampled_a), (b, resampled_b)))
     if middle_known:
