@@ -326,7 +326,7 @@ def described(name: str, val: float, test: float, parameters: int = 1000, **chan
         "parameters": parameters,
         "test": {"accuracy": test, "intervals": {"accuracy": [test - 0.05, test + 0.05]}},
     }
-    return {"run": name, "state": "done", "data": "demo", "fold": "", "summary": summary} | changes
+    return {"run": name, "state": "done", "data": "demo", "fold": "", "bundled": False, "summary": summary} | changes
 
 
 def test_the_run_with_the_best_validation_is_recommended_whatever_its_test_figure() -> None:
@@ -374,3 +374,6 @@ def test_the_reason_tells_on_what_the_choice_was_made(done: Run) -> None:
     assert said is not None
     assert said.run == done.name
     assert "the only finished run on the dataset demo" in said.why
+    said = recommend([done.describe() | {"bundled": True}])
+    assert said is not None
+    assert "It comes with the program, trained on the dataset demo" in said.why

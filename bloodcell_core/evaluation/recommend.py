@@ -43,6 +43,8 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
     data, accuracy = f"the dataset {best['data']}", f"{best['summary']['val_accuracy']:.1%}"
     why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."
+    if best["bundled"]:
+        why = f"It comes with the program, trained on {data}; its validation accuracy is {accuracy}."
     if len(finished) > 1:
         why = f"It has the best validation accuracy of {len(finished)} finished runs on {data} ({accuracy})."
     aside = [run for run in tested if run["summary"]["val_accuracy"] is None]
