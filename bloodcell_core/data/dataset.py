@@ -72,7 +72,8 @@ class Dataset:
             raise LabError(f"dataset {self.name!r}: images.parquet can't be read ({why}): import it again") from None
         if missing := [name for name in COLUMNS if name not in table]:
             raise LabError(f"dataset {self.name!r}: images.parquet has no column {missing[0]!r}: import it again")
-        if unknown := sorted({*map(str, table.label[table.status == "ok"])} - {*self.classes}):
+        labels = table.label[table.status == "ok"].dropna().astype(str)
+        if unknown := sorted({*labels[labels.str.strip() != ""]} - {*self.classes}):  # no label at all is a finding
             raise LabError(
                 f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it "
                 "again"

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from bloodcell_core import runs
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.findings import counted
 from bloodcell_core.evaluation.scoring import evaluated
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -37,7 +38,7 @@ def test_each_cell_of_the_matrix_opens_exactly_its_pictures(open_page, run: runs
         found = table[(table.label == true) & (table.predicted == predicted)]
         if len(found):
             cells.nth(place).click()
-            heading = f"{len(found)} pictures: truly {true.capitalize()}, called {predicted.capitalize()}"
+            heading = f"{counted(len(found), 'picture')}: truly {true.capitalize()}, called {predicted.capitalize()}"
             expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
             tiles = page.locator(".st-key-cell button")
             expect(tiles).to_have_count(len(found))
