@@ -1,7 +1,6 @@
-"""What a CPU gains in a network's passes and steps: `python -m benchmarks.bench_batches [--rounds N]`.
+"""What a CPU gains by small batches and by fused optimizers: `python -m benchmarks.bench_batches [--rounds N]`.
 
-1. Milliseconds a picture of 96×96 for a forward pass over 256 pictures, in batches of 1 to 256: as the modules call
-   each other, and as one function of their layers (models/straight.py).
+1. Milliseconds a picture of 96×96 for a forward pass over 256 pictures, in batches of 8 to 256.
 2. Milliseconds of one optimizer step, fused (one pass over the weights) and not.
 
 In turns and in processor time with one thread of PyTorch, so that other work on the machine hardly counts; the least
@@ -18,11 +17,11 @@ from functools import partial
 import torch
 
 from bloodcell_core.device import choose_device
-from bloodcell_core.models.forward import Tapped, predict_logits
+from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import build_network, quickest
 
 NETWORKS = ("basic_cnn", "deep_cnn", "cell_net", "efficientnet_lite0", "resnet18")
-BATCHES = (1, 8, 16, 32, 64, 256)
+BATCHES = (8, 16, 32, 64, 256)
 PICTURES, SIZE, CLASSES = 256, 96, 4
 
 
@@ -46,10 +45,8 @@ def main() -> None:
     pictures = torch.randint(0, 256, (PICTURES, SIZE, SIZE, 3), dtype=torch.uint8)
     for name in NETWORKS:
         network = quickest(build_network(name, CLASSES, SIZE), name).eval()
-        ways = {"by modules": partial(predict_logits, network), "as one function": Tapped(network).predict}
         passes = least(
-            {f"{size} {way}": partial(do, pictures, device, size) for size in BATCHES for way, do in ways.items()},
-            rounds,
+            {str(size): partial(predict_logits, network, pictures, device, size) for size in BATCHES}, rounds
         )
         print(f"{name}: ms a picture in batches of "
               + ", ".join(f"{size} {took / PICTURES:.2f}" for size, took in passes.items()), flush=True)  # fmt: skip

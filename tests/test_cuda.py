@@ -145,7 +145,7 @@ def test_predicting_gives_the_cpus_answers() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_network_as_one_function_gives_its_modules_answers(model: str) -> None:
+def test_a_tapped_network_gives_its_answers(model: str) -> None:
     device = choose_device("cuda")
     torch.manual_seed(0)
     network = build_network(model, 4, 32).eval().to(device.device)

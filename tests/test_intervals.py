@@ -366,6 +366,8 @@ def test_photos_that_happen_to_do_alike_make_no_figure_certain() -> None:
     assert share_interval(13 / 30, np.full(9, 13 / 30), np.array([1, 2])) is None
     alike = np.full(9, 13 / 30), np.full(9, 15 / 30)
     assert difference_interval(13 / 30, 15 / 30, *alike, np.array([1, 2])) is None
+    assert difference_interval(13 / 30, 1.0, alike[0], np.ones(9), np.array([1, 2])) is None
+    assert difference_interval(0.0, 13 / 30, np.zeros(9), alike[0], np.array([1, 2])) is None
     labels, probabilities = np.array([0, 1] * 10), np.tile([0.9, 0.1], (20, 1))
     assert cluster_bootstrap(labels, probabilities, ["a"] * 10 + ["b"] * 10)["accuracy"] is None
 

@@ -92,12 +92,14 @@ def difference_interval(
     Where one of them is at an end of its range it has no log odds, and nothing tells how the two go together: their own
     intervals are put together as if they were independent (Zou & Donner, Statistics in Medicine 27, 2008).
 
-    None where a figure is undefined in the data or in a resample, where no class has two photos, and where the two
-    differ by as much in every resample.
+    None where a figure is undefined in the data or in a resample, where no class has two photos, where the two differ
+    by as much in every resample, and beside a figure at an end of its range where the other has no interval of its own.
     """
     if a is None or b is None or np.isnan(resampled_b - resampled_a).any() or not (sizes > 1).any():
         return None
     if not (_inside(a) and _inside(b)):
+        if any(_inside(share) and np.ptp(each) < _ROUNDING for share, each in ((a, resampled_a), (b, resampled_b))):
+            return None
         (low_a, high_a), (low_b, high_b) = (
             _of_share(share, each, sizes, level, weights) for share, each in ((a, resampled_a), (b, resampled_b))
         )

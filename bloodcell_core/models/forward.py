@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +11,6 @@ from torch import Tensor, nn
 
 from bloodcell_core.device import Device
 from bloodcell_core.models.network import head_of
-from bloodcell_core.models.straight import straight
-
-Out = TypeVar("Out")
 
 CPU_BATCH, BATCH = 32, 256
 """Pictures that go through a network together where nothing else is said. A CPU takes no more than its caches hold:
@@ -47,36 +42,20 @@ def predict_logits(
     With `rows` of those pictures alone, in that order: of a view on disk a batch at a time is read.
     The network is left in the mode (training or not) in which it came.
     """
+    batch_size = batch_size or (BATCH if device.is_cuda else CPU_BATCH)
     was_training = network.training
     if was_training:  # a walk through all its layers, which takes as long as some of them
         network.eval()
     try:
-        order = getattr(network, "channels_last", False)
-        batches = [logits.float() for logits in _batches(network, pictures, device, order, batch_size, rows)]
+        with precision(device):
+            order = getattr(network, "channels_last", False)
+            chosen = range(len(pictures)) if rows is None else rows
+            parts = (chosen[at : at + batch_size] for at in range(0, len(chosen), batch_size))
+            batches = [network(to_input(_taken(pictures, part), device, order)).float() for part in parts]
     finally:
         if was_training:
             network.train()
-    return _joined(batches)
-
-
-def _batches(
-    answer: Callable[[Tensor], Out],
-    pictures: np.ndarray | Tensor,
-    device: Device,
-    channels_last: bool,
-    batch_size: int | None,
-    rows: np.ndarray | None,
-) -> list[Out]:
-    """What `answer` makes of the pictures, a batch at a time."""
-    batch_size = batch_size or (BATCH if device.is_cuda else CPU_BATCH)
-    chosen = range(len(pictures)) if rows is None else rows
-    parts = (chosen[at : at + batch_size] for at in range(0, len(chosen), batch_size))
-    with precision(device):
-        return [answer(to_input(_taken(pictures, part), device, channels_last)) for part in parts]
-
-
-def _joined(batches: Sequence[Tensor]) -> Tensor:
-    return batches[0] if len(batches) == 1 else torch.cat(tuple(batches))
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
 def _taken(pictures: np.ndarray | Tensor, rows: range | np.ndarray) -> Tensor:
@@ -105,19 +84,19 @@ def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
 class Tapped:
     """A network together with what its last layer decides by. Safe to use from several threads.
 
-    The network must be the caller's own, in predicting mode and where it is to stay: its layers are called without it
-    (models/straight.py), or, where it can't be followed, a hook stays on it.
+    The network must be the caller's own: the hook on it stays.
     """
 
     def __init__(self, network: nn.Module):
-        self._order = getattr(network, "channels_last", False)
+        self.network = network
+        self._told = threading.local()  # a forward pass is one thread's own
         last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-        try:
-            self._both = straight(network, last)
-        except Exception:  # what stops it depends on what somebody else's network does
-            self._both = _hooked(network, last)
+        last.register_forward_pre_hook(self._keep)
 
-    @torch.inference_mode()
+    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if hasattr(self._told, "parts"):
+            self._told.parts.append(inputs[0].detach().flatten(1).float())
+
     def predict(
         self,
         pictures: np.ndarray | Tensor,
@@ -126,20 +105,10 @@ class Tapped:
         rows: np.ndarray | None = None,
     ) -> tuple[Tensor, np.ndarray]:
         """`predict_logits` of pictures uint8 (N, S, S, 3), and the inputs of the last layer, float32 (N, D)."""
-        logits, features = zip(*_batches(self._both, pictures, device, self._order, batch_size, rows), strict=True)
-        return _joined(logits).float(), _joined(features).flatten(1).float().cpu().numpy()
-
-
-def _hooked(network: nn.Module, layer: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """pictures (N, 3, S, S) → what the network gives and what its `layer` was given; see `straight`."""
-    told = threading.local()  # a forward pass is one thread's own
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        told.given = inputs[0]
-
-    def both(pictures: Tensor) -> tuple[Tensor, Tensor]:
-        logits = network(pictures)
-        return logits, told.__dict__.pop("given")
-
-    layer.register_forward_pre_hook(keep)
-    return both
+        parts: list[Tensor] = []
+        self._told.parts = parts
+        try:
+            logits = predict_logits(self.network, pictures, device, batch_size, rows)
+        finally:
+            del self._told.parts
+        return logits, (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
