@@ -84,7 +84,7 @@ def merge_status(folder: Path, changes: dict[str, Any]) -> None:
     if not folder.is_dir():
         raise LabError(f"{folder} is gone: somebody deleted it")
     file = folder / "status.json"
-    before = workspace.read_json(file) if file.exists() else {}
+    before = workspace.read_json(file) if workspace.may_be_there(file) else {}
     if not isinstance(before, dict):
         raise LabError(f"{file} is damaged")
     workspace.write_json(file, before | changes | {"updated": time.time()})

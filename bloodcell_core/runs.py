@@ -65,10 +65,10 @@ class Run:
         if wrong:
             raise TypeError(f"{wrong!r} isn't what it should be")
         self.config = TrainConfig.from_json(recorded["config"])
-        if told["group"] and not self.config.folds:
-            raise TypeError("it is of a cross-validation, and no fold of it")
         """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
         no network of its own. `settings` is what people read."""
+        if told["group"] and not self.config.folds:
+            raise TypeError("it is of a cross-validation, and no fold of it")
         self.member_facts: list[dict[str, Any]] = recorded.get("members", [])
         """Of each member of an ensemble its run, model, view and size; empty for a trained run."""
         self.classes: list[str] = recorded["classes"]
@@ -177,7 +177,7 @@ class Run:
         LabError where that is damaged.
         """
         file = self.folder / "turn.json"
-        moved = workspace.read_json(file) if file.exists() else self.recorded_status()["queued"]
+        moved = workspace.read_json(file) if workspace.may_be_there(file) else self.recorded_status()["queued"]
         if not isinstance(moved, kinds.NUMBER):
             raise LabError(f"{file} is damaged: delete it, and the run waits in the order in which it was queued")
         return float(moved), self.name

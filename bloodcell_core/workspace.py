@@ -26,6 +26,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -157,9 +158,14 @@ def database_url() -> str:
     return os.environ.get("BLOODCELL_DB_URL") or f"sqlite:///{home() / 'lab.sqlite'}"
 
 
+def database_is_shared() -> bool:
+    """Whether other workspaces may keep things in the database, too."""
+    return bool(os.environ.get("BLOODCELL_DB_URL"))
+
+
 def database_exists() -> bool:
     """Whether there may be something in the database; asking it would make an empty one."""
-    return bool(os.environ.get("BLOODCELL_DB_URL")) or may_be_there(home() / "lab.sqlite")
+    return database_is_shared() or may_be_there(home() / "lab.sqlite")
 
 
 def may_be_there(path: Path) -> bool:
@@ -203,8 +209,10 @@ def troubles() -> list[str]:
     if home().is_dir():
         if not os.access(home(), os.W_OK):
             found.append(f"{home()} can't be written to: what is there is shown, and nothing new can be kept")
-        elif shutil.disk_usage(home()).free < LEAST_ROOM:
-            found.append(f"The disk of {home()} is full: what is there is shown, and nothing new can be kept")
+        else:
+            with suppress(OSError):  # deleted, or its disk gone, since we looked
+                if shutil.disk_usage(home()).free < LEAST_ROOM:
+                    found.append(f"The disk of {home()} is full: what is there is shown, and nothing new can be kept")
     return found
 
 
@@ -276,8 +284,11 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The file's value; LabError that names the file where it is missing or damaged."""
     try:
-        if (size := path.stat().st_size) > MOST_JSON:
-            raise LabError(f"{path} can't be read: it has {size >> 20:,} MB, more than any file of its kind")
+        told = path.stat()
+        if not (stat.S_ISREG(told.st_mode) or stat.S_ISDIR(told.st_mode)):  # a pipe would be waited for, for ever
+            raise LabError(f"{path} can't be read: it is no file")
+        if told.st_size > MOST_JSON:
+            raise LabError(f"{path} can't be read: it has {told.st_size >> 20:,} MB, more than any file of its kind")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LabError(f"{path} is missing") from None

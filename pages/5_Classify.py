@@ -1,5 +1,7 @@
 """Classify: from one cell to the differential count of a smear."""
 
+import os
+
 import streamlit as st
 
 from bloodcell_core.errors import LabError
@@ -46,7 +48,7 @@ if not classify_start.start_or(slide, chosen.run.name):
 
 @st.fragment
 def opened_slide(slide_id: str) -> None:
-    if not chosen.run.folder.is_dir():  # what is drawn by itself keeps what the page had chosen
+    if not os.path.isdir(chosen.run.folder):  # what is drawn by itself keeps what the page had chosen
         st.toast("The network was deleted in another window: another one answers.", icon=":material/delete:")
         st.rerun(scope="app")
     try:

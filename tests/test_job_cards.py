@@ -112,6 +112,17 @@ def test_the_import_dialog_stays_when_another_import_ends(done: Run):
     assert not app.exception
 
 
+def test_the_import_dialog_of_a_page_that_was_left_does_not_open_again(done: Run):
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    app.run()
+    assert any(each.key == "upload_name" for each in app.text_input)
+    app.switch_page("pages/3_Compare.py").run()
+    app.switch_page("pages/1_Browse.py").run()
+    assert not app.exception
+    assert not any(each.key == "upload_name" for each in app.text_input)
+
+
 def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
     app = draw_page("pages/1_Browse.py")
     dialog_of(app)

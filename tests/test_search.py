@@ -442,6 +442,33 @@ def test_making_a_study_takes_no_other_programs_away(lab: Path) -> None:
         made(name="log")
 
 
+def test_an_empty_study_of_a_shared_database_stays(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another workspace may be making it at this moment."""
+    import optuna
+
+    monkeypatch.setenv("BLOODCELL_DB_URL", f"sqlite:///{tmp_path}/shared.sqlite")
+    theirs = optuna.create_study(storage=studies._storage(), study_name="mine")
+    with pytest.raises(LabError, match="has a study 'mine' already"):
+        made()
+    assert theirs.trials == []
+
+
+def test_a_study_whose_removing_was_killed_halfway_is_removed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = made()
+    study.job.tell(state="done")
+    with monkeypatch.context() as killed:
+        killed.setattr("optuna.delete_study", lambda **of: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            studies.remove(study)
+    left = Study("mine")
+    assert left.status()["state"] == "interrupted"
+    studies.remove(left)
+    assert studies.names() == []
+    assert made().name == "mine"
+
+
 def test_a_study_with_nothing_left_to_do_says_so() -> None:
     study = searched(1)
     with pytest.raises(LabError, match="has its 1 trials"):
@@ -450,8 +477,11 @@ def test_a_study_with_nothing_left_to_do_says_so() -> None:
     assert Study("mine").trials_wanted == 2
 
 
-def test_a_study_of_another_workspace_can_be_read_and_used_but_not_gone_on_with(lab: Path) -> None:
+def test_a_study_of_another_workspace_can_be_read_and_used_but_not_gone_on_with(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = searched(1)
+    monkeypatch.setenv("BLOODCELL_DB_URL", workspace.database_url())
     (lab / "searches").rename(lab / "away")
     assert study.status()["state"] == "elsewhere"
     assert study.describe()["best"]["settings"]["width"] == 1.0

@@ -122,6 +122,22 @@ def test_asking_where_things_lie_makes_nothing(lab_home):
     assert not lab_home.exists()
 
 
+def test_a_workspace_that_goes_while_it_is_looked_at_breaks_no_page(lab_home, monkeypatch):
+    lab_home.mkdir(parents=True)
+
+    def gone(path):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(workspace.shutil, "disk_usage", gone)
+    assert workspace.troubles() == []
+
+
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "status.json")
+    with pytest.raises(LabError, match=r"status\.json can't be read: it is no file"):
+        read_json(tmp_path / "status.json")
+
+
 def test_a_lock_file_s_folder_is_made(lab_home):
     assert workspace.lock_file("cuda-0") == lab_home / "locks" / "cuda-0.lock"
     assert tree(lab_home) == {"locks"}

@@ -10,18 +10,20 @@ from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
 from bloodcell_core.errors import LabError
 from ui import job_cards
-from ui.shell import plain, show_error
+from ui.shell import plain, show_error, visit
 
-OPEN = "import_open"  # in the session, until the dialog is closed
+OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
 
 
 def import_button() -> None:
     """Draw the button that opens the dialog, and the dialog while it is open: also when the page is drawn anew because
     an import of before has ended."""
     if st.button("Import pictures", icon=":material/upload:"):
-        st.session_state[OPEN] = True
-    if OPEN in st.session_state:
+        st.session_state[OPEN] = visit()
+    if st.session_state.get(OPEN) == visit():
         _dialog()
+    else:
+        _close()
 
 
 def _close() -> None:

@@ -90,7 +90,10 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     # Dialogs and popovers lie outside the element that Streamlit gives this to, and `css_colours` needs it.
     st.html(f"<style>:root {{ color-scheme: {'dark' if is_dark() else 'light'}; }}</style>")
     sign_in.demand()
-    st.session_state["lab_page"] = "Home" if home else title
+    name = "Home" if home else title
+    if st.session_state.get("lab_page") != name:
+        st.session_state["lab_page"] = name
+        st.session_state["lab_visit"] = visit() + 1
     _remember_address()
     _sidebar()
     with st.container(gap=None):
@@ -98,6 +101,11 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
         st.caption(purpose)
     for line in workspace.troubles():
         show_error(line)
+
+
+def visit() -> int:
+    """Which visit of a page this is: it rises where another page was looked at, not where one is drawn anew."""
+    return int(st.session_state.get("lab_visit", 0))
 
 
 _MODULES = {"frozen": 0}  # how many were loaded when objects were last taken out of the collector's sight

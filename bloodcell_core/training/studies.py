@@ -135,6 +135,8 @@ class Study:
         A study of a shared database that was begun in another workspace has the state `elsewhere`.
         """
         if not os.path.isdir(self.job.folder):
+            if not workspace.database_is_shared():
+                return {"state": "interrupted", "reason": "its folder was deleted: it can't go on"}
             return {"state": "elsewhere", "reason": "it was begun in another workspace, and goes on only there"}
         return self.job.status()
 
@@ -280,14 +282,18 @@ def create(
 
 
 def _sweep_unmade(name: str, storage: Any) -> None:
-    """Frees the name of a study whose maker was killed: of its folder and the database only what holds nothing goes."""
+    """Frees the name of a study whose maker was killed: of its folder and the database only what holds nothing goes.
+
+    What stands without a plan in a shared database may be what another workspace makes at this moment.
+    """
     import optuna
 
-    kept = next((each for each in optuna.get_all_study_summaries(storage) if each.study_name == name), None)
-    if kept and (kept.user_attrs or kept.n_trials):
+    if workspace.database_is_shared():
         return
-    if kept:
-        optuna.delete_study(study_name=name, storage=storage)
+    kept = next((each for each in optuna.get_all_study_summaries(storage) if each.study_name == name), None)
+    if kept is None or kept.user_attrs or kept.n_trials:
+        return
+    optuna.delete_study(study_name=name, storage=storage)
     folder = workspace.search_dir(name)
     if folder.is_dir() and [path.name for path in folder.iterdir()] == ["status.json"]:
         workspace.discard(folder)
@@ -362,10 +368,11 @@ def remove(study: Study) -> None:
     """Deletes a study that isn't at work, its trials too; LabError where it is."""
     import optuna
 
-    if study.status()["state"] not in ENDED:
-        raise LabError(f"study {study.name!r} can't be removed: it is {study.status()['state']}")
-    optuna.delete_study(study_name=study.name, storage=_storage())
+    if (state := study.status()["state"]) not in ENDED:
+        raise LabError(f"study {study.name!r} can't be removed: it is {state}")
+    # The folder first: killed between the two it is still listed, and can be removed again.
     workspace.discard(study.job.folder)
+    optuna.delete_study(study_name=study.name, storage=_storage())
 
 
 def _check_limits(trials: int, minutes: float) -> None:
