@@ -1,36 +1,8 @@
 """The Compare page's charts: what they hold of the figures that they are given."""
 
 import numpy as np
-import pytest
-from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from ui import compare_figures as figures
-
-
-def chances(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    right = random.random(pictures) < 0.3
-    return right, np.clip(random.normal(0.4 + 0.2 * right, 0.2), 0, 1)
-
-
-@pytest.mark.parametrize("pictures", [20, 20_000])
-def test_a_curve_is_thinned_and_keeps_its_area(pictures):
-    right, share = chances(pictures)
-    across, up = figures.class_curve(right, share, "roc")
-    assert len(across) <= figures.CURVE_POINTS
-    assert (across[0], up[0], across[-1], up[-1]) == (0, 0, 1, 1)
-    assert auc(across, up) == pytest.approx(roc_auc_score(right, share), abs=1e-3)
-    recall, precision = figures.class_curve(right, share, "pr")
-    assert len(recall) <= figures.CURVE_POINTS
-    assert {recall[0], recall[-1]} == {0, 1}
-    if pictures > 100:
-        assert auc(recall, precision) == pytest.approx(average_precision_score(right, share), abs=5e-3)
-
-
-@pytest.mark.parametrize("right", [np.zeros(5, bool), np.ones(5, bool)])
-@pytest.mark.parametrize("kind", ["roc", "pr"])
-def test_a_class_that_all_or_none_bear_has_no_curve(right, kind):
-    assert figures.class_curve(right, np.linspace(0, 1, 5), kind) is None
 
 
 def of_class(value, limits, photos=3):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.metrics import class_curves, evaluate_predictions
 
 CLASSES = ("Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil")
 
@@ -214,6 +214,42 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     with pytest.raises(ValueError, match=message) as refusal:
         evaluate_predictions(labels, probabilities, tuple(classes))  # type: ignore[arg-type]
     assert "\n" not in str(refusal.value)
+
+
+@settings(max_examples=80, deadline=None)
+@given(predictions())
+def test_the_curves_of_a_class_are_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = case
+    for index in range(probabilities.shape[1]):
+        own, shares = labels == index, probabilities[:, index]
+        curves = class_curves(own, shares, points=1000)
+        assert (curves is None) == (own.all() or not own.any())
+        if curves is None:
+            continue
+        across, up, _ = sklearn_metrics.roc_curve(own, shares, drop_intermediate=False)
+        # Points on a straight line are left out.
+        assert set(zip(*curves.roc, strict=True)) <= set(zip(across, up, strict=True))
+        assert sklearn_metrics.auc(*curves.roc) == pytest.approx(sklearn_metrics.auc(across, up))
+        precision, recall, _ = sklearn_metrics.precision_recall_curve(own, shares)
+        np.testing.assert_allclose(curves.precision_recall, (recall[::-1], precision[::-1]))
+
+
+@pytest.mark.parametrize("pictures", [20, 20_000])
+def test_a_curve_is_thinned_and_keeps_its_area(pictures: int) -> None:
+    random = np.random.default_rng(0)
+    own = random.random(pictures) < 0.3
+    shares = np.clip(random.normal(0.4 + 0.2 * own, 0.2), 0, 1)
+    curves = class_curves(own, shares, points=500)
+    assert curves
+    (across, up), (recall, precision) = curves
+    assert len(across) <= 500
+    assert (across[0], up[0], across[-1], up[-1]) == (0, 0, 1, 1)
+    assert sklearn_metrics.auc(across, up) == pytest.approx(sklearn_metrics.roc_auc_score(own, shares), abs=1e-3)
+    assert len(recall) <= 500
+    assert (recall[0], recall[-1]) == (0, 1)
+    if pictures > 100:
+        wanted = sklearn_metrics.average_precision_score(own, shares)
+        assert sklearn_metrics.auc(recall, precision) == pytest.approx(wanted, abs=5e-3)
 
 
 def test_importing_the_evaluation_costs_no_scikit_learn_scipy_or_pandas() -> None:

@@ -1,7 +1,9 @@
 """Every page, drawn in an empty workspace and in one with a dataset and a run."""
 
+import base64
 import json
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -334,6 +336,20 @@ def test_every_panel_is_drawn_alone(panel, pair):
     app = draw(COMPARE, panel=panel)
     assert not app.error
     assert len(app.get("plotly_chart")) == 1
+
+
+@pytest.mark.parametrize(("panel", "ends"), [("roc", [(0, 0), (1, 1)]), ("pr", [(0, 1), (1, None)])])
+def test_a_panel_draws_the_curve_that_it_is_called_by(panel, ends, pair):
+    (chart,) = draw(COMPARE, panel=panel).get("plotly_chart")
+    x, y = (decoded(json.loads(chart.proto.spec)["data"][0][axis]) for axis in "xy")
+    for place, (across, up) in zip((0, -1), ends, strict=True):
+        assert x[place] == across
+        assert up is None or y[place] == up
+
+
+def decoded(values):
+    """An array as Plotly writes it."""
+    return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])
 
 
 def test_runs_are_compared_though_their_dataset_is_another_version_s(pair):

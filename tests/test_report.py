@@ -16,7 +16,7 @@ from sklearn.metrics import auc, average_precision_score, roc_auc_score
 from bloodcell_core import workspace
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.charts import class_curves
+from bloodcell_core.evaluation import charts
 from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
@@ -185,11 +185,11 @@ def test_a_curve_in_a_report_has_scikit_learns_area() -> None:
     table = hostile_side("a", 4).table
     for name in HOSTILE:
         own, shares = (table.label == name).to_numpy(), table[f"p_{name}"].to_numpy()
-        roc, precision = class_curves(table, name)
+        roc, precision = charts._curves_of(table, name)
         assert auc(*zip(*roc, strict=True)) == pytest.approx(roc_auc_score(own, shares))
         assert auc(*zip(*precision, strict=True)) == pytest.approx(average_precision_score(own, shares), abs=0.05)
-    assert class_curves(table[table.label == HOSTILE[0]], HOSTILE[0]) is None
-    assert class_curves(table[table.label == HOSTILE[0]], HOSTILE[1]) is None
+    assert charts._curves_of(table[table.label == HOSTILE[0]], HOSTILE[0]) is None
+    assert charts._curves_of(table[table.label == HOSTILE[0]], HOSTILE[1]) is None
 
 
 # The file

@@ -16,7 +16,7 @@ RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # five of each to four colours: 20 runs are told apart
 PATTERNS = ("", "/", ".", "x", "-")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
-CURVE_POINTS = 500
+CURVE_POINTS = 500  # of a curve
 GREY = "#8A8796"
 WHISKERS = ("#201D2B", "#E9E7F0")  # on light, on dark; over a bar
 
@@ -106,23 +106,6 @@ def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[
     figure.update_xaxes(range=[-0.01, 1.01], tickformat="~%")
     figure.update_yaxes(range=[-0.01, 1.02], tickformat="~%")
     return style(figure, height=440)
-
-
-def class_curve(right: np.ndarray, share: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The ROC ("roc") or precision-recall ("pr") curve of one class against the rest, of at most `CURVE_POINTS`.
-
-    `right` (N,) tells which pictures bear the class, `share` (N,) its probability. None where all or none bear it.
-    """
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    if right.all() or not right.any():
-        return None
-    if kind == "roc":
-        across, up, _ = roc_curve(right, share)
-    else:
-        up, across, _ = precision_recall_curve(right, share)
-    kept = np.unique(np.linspace(0, len(across) - 1, min(len(across), CURVE_POINTS)).astype(int))
-    return across[kept], up[kept]
 
 
 def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> go.Figure:

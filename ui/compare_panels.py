@@ -11,6 +11,7 @@ import streamlit as st
 
 from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
+from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.runs import Run
@@ -93,9 +94,9 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
     name = shell.bound_selectbox("Class", shared, "class", format_func=pretty, width=320)
     curves, areas = {}, {}
     for side in sides:
-        curve = figures.class_curve((side.table.label == name).to_numpy(), side.table[f"p_{name}"].to_numpy(), kind)
-        if curve is not None:
-            curves[titles[side.name]] = curve
+        own, shares = (side.table.label == name).to_numpy(), side.table[f"p_{name}"].to_numpy()
+        if both := class_curves(own, shares, figures.CURVE_POINTS):
+            curves[titles[side.name]] = both.roc if kind == "roc" else both.precision_recall
             one = compare.scores(side)["per_class"][name]
             areas[titles[side.name]] = one["auc" if kind == "roc" else "average_precision"]
     if not curves:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.dial import accuracy_coverage
 from bloodcell_core.evaluation.document import Html, tag
+from bloodcell_core.evaluation.metrics import class_curves
 
 COLOURS = 8  # of curves, in the style sheet
 CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
@@ -62,7 +63,7 @@ def charts(*drawn: Html) -> Html:
 
 def one_runs_curves(table: pd.DataFrame, classes: Sequence[str]) -> Html:
     """ROC and precision-recall of each class against the rest, and accuracy against coverage, of one run."""
-    lines = {name: class_curves(table, name) for name in classes}
+    lines = {name: _curves_of(table, name) for name in classes}
     cover = accuracy_coverage(table, classes)
     points = [(point["coverage"], point["accuracy"]) for point in cover]
     limits = [(point["coverage"], point["intervals"]["accuracy"]) for point in cover if point["intervals"]["accuracy"]]
@@ -80,7 +81,7 @@ def several_runs_curves(tables: Mapping[str, pd.DataFrame], classes: Sequence[st
     """For each class ROC and precision-recall of all runs in one chart; `tables` are predictions by run."""
     drawn = []
     for name in classes:
-        lines = {run: found for run, table in tables.items() if (found := class_curves(table, name))}
+        lines = {run: found for run, table in tables.items() if (found := _curves_of(table, name))}
         if lines:
             drawn.append(_roc(f"ROC, {name} against the rest", {run: each[0] for run, each in lines.items()}))
             drawn.append(_precision(f"Precision and recall, {name}", {run: each[1] for run, each in lines.items()}))
@@ -103,16 +104,10 @@ def reliability(told: Mapping[str, Mapping[str, Any]]) -> Html:
 Points = list[tuple[float, float]]
 
 
-def class_curves(table: pd.DataFrame, name: str) -> tuple[Points, Points] | None:
+def _curves_of(table: pd.DataFrame, name: str) -> tuple[Points, Points] | None:
     """The ROC and the precision-recall curve of a class against the rest; None where all bear it, or none does."""
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    own, shares = (table.label == name).to_numpy(), table[f"p_{name}"].to_numpy()
-    if own.all() or not own.any():
-        return None
-    false, true, _ = roc_curve(own, shares)
-    right, found, _ = precision_recall_curve(own, shares)
-    return _thinned(false, true), _thinned(found, right)
+    curves = class_curves((table.label == name).to_numpy(), table[f"p_{name}"].to_numpy(), CURVE_POINTS)
+    return curves and (_points(curves.roc), _points(curves.precision_recall))
 
 
 def _roc(title: str, lines: Mapping[str, Points]) -> Html:
@@ -124,7 +119,5 @@ def _precision(title: str, lines: Mapping[str, Points]) -> Html:
     return chart(title, "recall", "precision", [Curve(name, points) for name, points in lines.items()])
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> Points:
-    """At most `CURVE_POINTS` of a curve's points, both ends among them."""
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
-    return [(float(x[place]), float(y[place])) for place in kept]
+def _points(curve: Sequence[np.ndarray]) -> Points:
+    return [(float(x), float(y)) for x, y in zip(*curve, strict=True)]

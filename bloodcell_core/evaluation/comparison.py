@@ -227,9 +227,9 @@ def _who_is_right(
 
 def _mcnemar(only_a: int, only_b: int) -> float:
     """The exact two-sided p of as uneven a share of the units on which one alone is right; 1 where there is none."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr  # a fifth of the memory of scipy.stats
 
-    return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -1,7 +1,8 @@
 """Metrics of one set of predictions: pure functions on labels and class probabilities.
 
-Every figure comes from scikit-learn, or is a ratio of cells of its confusion matrix. What happens to a class
-that does not occur is decided here, once, and said in the result's `notes`:
+Every figure is scikit-learn's, to which tests hold it, or a ratio of cells of the confusion matrix; it is computed as
+in a resample (`resampling`), since scikit-learn in a server's memory takes 60 MB and its import most of a second. What
+happens to a class that does not occur is decided here, once, and said in the result's `notes`:
 
 - **Per class**: a ratio whose denominator is zero is None, never a made-up 0 or 1. A class that no picture
   bears has no recall, no AUC and no average precision; one that was never predicted has no precision.
@@ -21,12 +22,16 @@ multiclass AUC is nan or an error as soon as one class is absent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bloodcell_core.evaluation.resampling import CLASS_METRICS, METRICS, resampled_figures
+
+Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 ROW_SUM_TOLERANCE = 1e-3  # float16 and rounded CSV probabilities pass; unnormalised scores do not
+_LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # in the log loss, as in scikit-learn's
 
 
 def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, cl
         - kappa: Cohen's, -1…1, 0 being the agreement of chance; None if undefined.
         - brier: mean over pictures of the squared distance from the probabilities to the label, 0…2: summed over
           the classes, as Brier wrote it, also for two classes.
-        - log_loss: mean of -ln(probability of the true class), 0…36 nats (scikit-learn clips at 2.2e-16).
+        - log_loss: mean of -ln(probability of the true class), 0…36 nats (probabilities are clipped at 2.2e-16).
         - confusion: C lists of C counts; rows are the true class, columns the predicted.
         - per_class: {class: {support, precision, recall, specificity, f1, auc, average_precision}}; support
           counts the pictures that bear the class, the others are 0…1 or None.
@@ -55,45 +60,68 @@ def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, cl
     Raises:
         ValueError: in one line, for input that `checked_predictions` refuses, or class names that do not fit.
     """
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score, recall_score
-
     labels, probabilities = checked_predictions(labels, probabilities)
-    _check_class_names(classes, columns=probabilities.shape[1])
-    indices = np.arange(len(classes))
-    predicted = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(labels, predicted, labels=indices)
-    borne = confusion.sum(axis=1) > 0
-    aucs = _one_vs_rest_aucs(labels, probabilities)
-    average_precisions = _average_precisions(labels, probabilities)
+    pictures, columns = probabilities.shape
+    _check_class_names(classes, columns)
+    # A resample in which each picture, as a photo of its own, is once.
+    overall, by_class = resampled_figures(
+        labels, probabilities, np.arange(pictures, dtype=np.intp), np.ones((1, pictures), np.uint16)
+    )
+    confusion = np.bincount(labels * columns + probabilities.argmax(axis=1), minlength=columns**2)
+    confusion = confusion.reshape(columns, columns)
     per_class = {
-        name: {
-            **_one_class_figures(confusion, index),
-            "auc": aucs[index],
-            "average_precision": average_precisions[index],
-        }
+        name: {"support": int(confusion[index].sum())}
+        | {metric: _or_none(by_class[metric][0, index]) for metric in CLASS_METRICS}
         for index, name in enumerate(classes)
     }
-    occurring = [name for name, here in zip(classes, borne | (confusion.sum(axis=0) > 0), strict=True) if here]
-    # balanced_accuracy_score is this too, but warns of predicted classes that no picture bears
-    macro_recall = float(recall_score(labels, predicted, labels=indices[borne], average="macro"))
+    of_truth = probabilities[np.arange(pictures), labels] / probabilities.sum(axis=1)
+    certain = 1 - _LEAST_PROBABILITY
     return {
-        "pictures": len(labels),
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced_accuracy": macro_recall,
-        "f1_macro": float(f1_score(labels, predicted, average="macro", zero_division=0.0)),
-        "auc_ovr": _mean_of_defined(aucs),
-        "precision_macro": float(precision_score(labels, predicted, average="macro", zero_division=0.0)),
-        "recall_macro": macro_recall,
-        "specificity_macro": _mean_of_defined([per_class[name]["specificity"] for name in occurring]),
-        "average_precision_macro": _mean_of_defined(average_precisions),
-        "kappa": _kappa(labels, predicted),
+        "pictures": pictures,
+        **{metric: _or_none(overall[metric][0]) for metric in METRICS},
         "brier": float(squared_distances(labels, probabilities).mean()),
-        # scikit-learn takes rows that do not quite sum to 1 as they are, and then warns
-        "log_loss": float(log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=indices)),
+        "log_loss": float(-np.log(of_truth.clip(_LEAST_PROBABILITY, certain)).mean()),
         "confusion": confusion.tolist(),
         "per_class": per_class,
         "notes": _notes(confusion, classes),
     }
+
+
+class ClassCurves(NamedTuple):
+    """The curves of one class against the rest, whose areas are its AUC and its average precision."""
+
+    roc: Curve
+    """False and true positives, as shares of the others and of the class."""
+    precision_recall: Curve
+    """Recalls and precisions."""
+
+
+def class_curves(own: npt.NDArray[np.bool_], shares: npt.NDArray[np.float64], points: int) -> ClassCurves | None:
+    """Both curves of a class, of at most `points` each, both ends among them.
+
+    Args:
+        own: (N,) which pictures bear the class.
+        shares: (N,) its probability.
+
+    Returns:
+        None where all pictures bear the class, or none does.
+    """
+    if own.all() or not own.any():
+        return None
+    fall = np.argsort(-shares)
+    called = 1 + np.flatnonzero(np.append(np.diff(shares[fall]), 1))  # pictures down to each share that occurs
+    found = own[fall].cumsum()[called - 1]
+    across, up = np.append(0, called - found), np.append(0, found)
+    # A straight line needs no points between its ends.
+    corners = np.concatenate(([True], (np.diff(across, 2) != 0) | (np.diff(up, 2) != 0), [True]))
+    roc = across[corners] / across[-1], up[corners] / up[-1]
+    precision_recall = up / up[-1], np.append(1, found / called)
+    return ClassCurves(_thinned(roc, points), _thinned(precision_recall, points))
+
+
+def _thinned(curve: Curve, points: int) -> Curve:
+    kept = np.unique(np.linspace(0, len(curve[0]) - 1, min(len(curve[0]), points)).round().astype(int))
+    return curve[0][kept], curve[1][kept]
 
 
 def checked_predictions(
@@ -153,56 +181,8 @@ def _check_class_names(classes: Sequence[str], columns: int) -> None:
         raise ValueError(f"class names must be distinct: {', '.join(classes)}")
 
 
-def _one_vs_rest_aucs(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> list[float | None]:
-    """The AUC of each class against all others, 0…1; None for a class that no picture or every one bears."""
-    from sklearn.metrics import roc_auc_score
-
-    aucs: list[float | None] = []
-    for index in range(probabilities.shape[1]):
-        positive = labels == index
-        defined = positive.any() and not positive.all()
-        aucs.append(float(roc_auc_score(positive, probabilities[:, index])) if defined else None)
-    return aucs
-
-
-def _average_precisions(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> list[float | None]:
-    """The average precision of each class against all others, 0…1; None for a class that no picture bears."""
-    from sklearn.metrics import average_precision_score
-
-    return [
-        float(average_precision_score(labels == index, probabilities[:, index])) if (labels == index).any() else None
-        for index in range(probabilities.shape[1])
-    ]
-
-
-def _kappa(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.intp]) -> float | None:
-    from sklearn.metrics import cohen_kappa_score
-
-    return float(cohen_kappa_score(labels, predicted)) if len(np.union1d(labels, predicted)) > 1 else None
-
-
-def _mean_of_defined(figures: Sequence[float | None]) -> float | None:
-    defined = [figure for figure in figures if figure is not None]
-    return float(np.mean(defined)) if defined else None
-
-
-def _one_class_figures(confusion: npt.NDArray[np.int64], index: int) -> dict[str, Any]:
-    """Support, precision, recall, specificity and F1 of one class, from the (C, C) confusion matrix."""
-    right = int(confusion[index, index])
-    support = int(confusion[index].sum())
-    predicted = int(confusion[:, index].sum())
-    others = int(confusion.sum()) - support
-    return {
-        "support": support,
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, support),
-        "specificity": _ratio(others - (predicted - right), others),
-        "f1": _ratio(2 * right, support + predicted),
-    }
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _or_none(figure: float) -> float | None:
+    return None if np.isnan(figure) else float(figure)
 
 
 def _notes(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[str]:
