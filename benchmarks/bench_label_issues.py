@@ -92,7 +92,7 @@ def find_planted(config: TrainConfig, dataset: Dataset, seed: int) -> tuple[dict
     wrong = plant(dataset, seed)
     planted = overlay_of(dataset, f"planted-{seed}", wrong)
     group = cross_validated(replace(config, seed=seed, labels=planted.reference))
-    table = planted.relabelled(pooled_predictions(group))
+    table = planted.relabelled(pooled_predictions(group), group.finished[0].classes)
     found: dict[str, list[int]] = {}
     for method in METHODS:
         ranked = label_issues(table, dataset.classes, method)

@@ -91,7 +91,7 @@ def test_laid_over_its_dataset_it_changes_what_it_says_and_no_more(demo: Dataset
         label = wanted.get(row.image_id, row.label)
         assert bool(excluded[place]) == (label is None)
         assert demo.classes[labels[place]] == (label or row.label)
-    left = day_one.relabelled(demo.pictures[["image_id", "label"]])
+    left = day_one.relabelled(demo.pictures[["image_id", "label"]], demo.classes)
     assert left.label.tolist() == [demo.classes[place] for place in labels[~excluded]]
 
 

@@ -16,14 +16,18 @@ from bloodcell_core.data.splits import REFUSED, run_classes, run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.evaluation.run_likeness import looks_of
+from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.labels.overlays import freeze
+from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import Tapped, predict_logits
 from bloodcell_core.models.network import last_layer, load_network
 from bloodcell_core.training import jobs
 from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
-from tests.training_fixtures import tiny, train_here
+from tests.training_fixtures import tiny, train_here, trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -103,3 +107,19 @@ def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):
     refused, named = (odds(pictures.label.isin(names) & training) for names in (["monocyte"], NAMED))
     assert np.median(refused) > 3 * np.median(named)
     assert Likeness.load(train_here(**settings).likeness_file).arrays.get("refused_weights") is None
+
+
+def test_a_picture_that_was_reviewed_to_be_of_a_refused_class_takes_no_part_in_its_figures(lab: Path):
+    dataset = Dataset("demo")
+    run = trained(refuse="monocyte", validation_fraction=0.4)
+    table = run.predictions().query("split == 'test'")
+    relabelled = table.image_id.iloc[0]
+    record(dataset, [relabelled], LABEL_WRONG, label="monocyte", by="Ada")
+    overlay, _ = freeze("day-one", dataset, by="Ada")
+    changed = set(overlay.rows.image_id) & set(table.image_id)
+
+    left = overlay.relabelled(table, run.classes)
+    assert set(left.image_id) == set(table.image_id) - changed
+    reviewed = evaluated(run, overlay=overlay)[0]["reviewed"]
+    assert (reviewed["pictures"], reviewed["left_out"]) == (len(table) - len(changed), len(changed))
+    assert side_of(run).relabelled(overlay).table.image_id.tolist() == left.image_id.tolist()

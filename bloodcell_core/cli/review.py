@@ -315,7 +315,7 @@ def _teaches(args: argparse.Namespace) -> None:
     table = run.predictions().query("split == 'test'")
     if overlay:
         overlay.check_hash(run.data_hash, run.config.data)
-        table = overlay.relabelled(table)
+        table = overlay.relabelled(table, run.classes)
     table = teaches.with_facts(table, _dataset_of(run).pictures)
     words = teaches.in_words(table, run.classes)
     told = {

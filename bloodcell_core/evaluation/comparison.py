@@ -67,8 +67,8 @@ class Side:
     def relabelled(self, overlay: Overlay) -> Side:
         """The same predictions on reviewed labels, but for pictures that take no part; LabError for other data."""
         overlay.check_hash(self.data_hash, self.data)
-        before = None if self.before is None else overlay.relabelled(self.before)
-        return replace(self, table=overlay.relabelled(self.table), before=before)
+        before = None if self.before is None else overlay.relabelled(self.before, self.classes)
+        return replace(self, table=overlay.relabelled(self.table, self.classes), before=before)
 
 
 def side_of(run: Run) -> Side:

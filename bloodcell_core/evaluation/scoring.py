@@ -110,7 +110,7 @@ def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay
 
     The keys of `score`, and: overlay, version, and how many of the table's pictures it relabelled and left_out.
     """
-    reviewed = overlay.relabelled(table)
+    reviewed = overlay.relabelled(table, classes)
     return {
         "overlay": overlay.name,
         "version": overlay.version,

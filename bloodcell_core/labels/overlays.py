@@ -82,12 +82,15 @@ class Overlay:
         excluded[places[out]] = True
         return labels, excluded
 
-    def relabelled(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table with `image_id` and `label` as reviewed: labels changed, pictures that take no part left out."""
+    def relabelled(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+        """A run's table with `image_id` and `label` as reviewed: labels changed, pictures that take no part left out.
+
+        So are those whose label is none of the run's `classes` now: it refuses that one, and was never to name it.
+        """
         changed = dict(zip(self.rows.image_id, self.rows.label_to, strict=True))
         labels = [changed.get(image_id, label) for image_id, label in zip(table.image_id, table.label, strict=True)]
         table = table.assign(label=pd.Series(labels, index=table.index, dtype=object))
-        return table[table.label.notna()]
+        return table[table.label.isin(classes)]
 
     def check_fits(self, dataset: Dataset) -> None:
         """LabError unless it was made for this dataset."""

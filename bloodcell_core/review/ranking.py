@@ -99,8 +99,9 @@ def of_group(group: Group, overlay: Overlay | None = None) -> Issues:
     if group.config.fold_over == "train":
         limits.append("the folds were cut without the test split: its photos are missing")
     table = pooled_predictions(group)
-    table = overlay.relabelled(table) if overlay else table
-    return Issues(label_issues(table, group.finished[0].classes), group.name, "; ".join(limits))
+    classes = group.finished[0].classes
+    table = overlay.relabelled(table, classes) if overlay else table
+    return Issues(label_issues(table, classes), group.name, "; ".join(limits))
 
 
 def of_run(run: Run, device: str = "auto") -> Issues:

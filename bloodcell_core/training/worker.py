@@ -247,7 +247,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     logits = predict_logits(network, view, device, rows=rows)
     raw = predictions_table(pictures, softmax(logits), run.classes)
     validation, overlay = raw[raw.split == "val"], of_run(run)
-    fitted = fitted_temperature(overlay.relabelled(validation) if overlay else validation, run.classes)
+    fitted = fitted_temperature(overlay.relabelled(validation, run.classes) if overlay else validation, run.classes)
     table = predictions_table(pictures, softmax(logits, fitted["temperature"]), run.classes)
     with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
