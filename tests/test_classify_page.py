@@ -425,7 +425,7 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
     nearest = SimpleNamespace(like=lambda run, data, pixels, count: seen.append(pixels) or [])
     monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
     box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
-    classify_detail._heat("", "balanced", slide.id, slide.pictures[0].stored, box, "a", run, slide, counted)
+    classify_detail._heat("balanced", 0, slide.id, slide.pictures[0].stored, box, "a", run, slide, counted)
     classify_detail._alike(slide, counted, SimpleNamespace(box=box), run)
     wanted = view_of_square(decode_rgb(field()), box, config.size, config.crop)
     assert len(seen) == 2
@@ -451,7 +451,7 @@ def test_heat_maps_of_an_ensemble_s_views_lie_over_the_same_part_of_the_picture(
     run = SimpleNamespace(members=[SimpleNamespace(config=configs[view]) for view in views])
     box = make_view(pixels, views[0], 96, configs[views[0]].crop).box
     counted = SimpleNamespace(picture=slide.pictures[0])
-    heat = classify_detail._heat("", "-".join(views), slide.id, "x", box, "monocyte", run, slide, counted)
+    heat = classify_detail._heat("-".join(views), 0, slide.id, "x", box, "monocyte", run, slide, counted)
     down, across = np.unravel_index(heat.argmax(), heat.shape)
     x, y = (start + (place + 0.5) * (end - start) / 96 for start, end, place in
             ((box[0], box[2], across), (box[1], box[3], down)))  # fmt: skip

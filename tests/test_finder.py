@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from bloodcell_core.errors import LabError
 from tests.training_fixtures import wait_for
 from ui.neighbours import Finder
 
-RUN: Any = SimpleNamespace(name="run", folder=Path("run"))
+RUN: Any = SimpleNamespace(name="run")
 
 
 class Near:
@@ -32,8 +33,10 @@ class Near:
 
 
 @pytest.fixture
-def near(monkeypatch: pytest.MonkeyPatch) -> Near:
+def near(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Near:
     made = Near()
+    RUN.folder = tmp_path
+    (tmp_path / "predictions.parquet").touch()
     monkeypatch.setattr(Finder, "_neighbours", lambda self, run, data: made)
     return made
 
@@ -73,3 +76,14 @@ def test_the_answers_are_bounded(near: Near, monkeypatch: pytest.MonkeyPatch) ->
         finder.ask(RUN, None, [row])
         found(finder, row)
     assert [finder.known(RUN, row) is not None for row in range(6)] == [False] * 3 + [True] * 3
+
+
+def test_a_run_that_went_on_is_asked_anew(near: Near) -> None:
+    finder = Finder()
+    finder.ask(RUN, None, [7])
+    found(finder, 7)
+    os.utime(RUN.folder / "predictions.parquet", ns=(1, 1))
+    assert finder.known(RUN, 7) is None
+    finder.ask(RUN, None, [7])
+    found(finder, 7)
+    assert near.asked == [[7], [7]]

@@ -184,15 +184,35 @@ def test_answers_of_another_version_are_asked_again(slide):
     assert len(network.asked) == 3
 
 
-def test_answers_of_a_bundled_network_do_not_outlast_an_update_of_it(lab_home):
-    class Bundled(Run):
-        def __init__(self, created: str, bundled: bool = True):
-            self.name, self.created, self.bundled = "cell-net", created, bundled
+class Recorded(Run):
+    """A run as far as `kept_as` asks it."""
 
-    before, after = Bundled("2026-11-28T08:54:12+00:00"), Bundled("2027-01-02T03:04:05+00:00")
+    def __init__(self, created: str = "2026-11-28T08:54:12+00:00", bundled: bool = False, members: int = 0, **status):
+        self.name, self.created, self.bundled = "x" * 64, created, bundled
+        self.member_facts = [{"run": f"member-{place}"} for place in range(members)]
+        self.told = {"state": "done", "ended": 1764381234.5} | status
+
+    def status(self):
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Recorded(bundled=True), Recorded("2027-01-02T03:04:05+00:00", bundled=True)),
+        (Recorded(members=2), Recorded("2027-01-02T03:04:05+00:00", members=2)),
+        (Recorded(state="stopped"), Recorded()),
+        (Recorded(state="stopped"), Recorded(state="stopped", ended=1764381300.25)),
+    ],
+    ids=["a bundled run is updated", "an ensemble is made anew", "a stopped run goes on", "and is stopped again"],
+)
+def test_answers_do_not_outlast_the_network_that_gave_them(before, after):
     assert kept_as(before) != kept_as(after)
     assert all(workspace.check_name(kept_as(run), "run") for run in (before, after))
-    assert kept_as(Bundled(before.created, bundled=False)) == "cell-net"
+
+
+def test_answers_of_a_finished_run_are_kept_under_its_name():
+    assert kept_as(Recorded()) == Recorded().name
 
 
 def test_a_drawn_cell_of_a_picture_that_is_gone_costs_its_own_answer(slide):

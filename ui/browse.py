@@ -185,7 +185,7 @@ def picture_map(data: Dataset) -> None:
             "Map", ["pca", "t-sne"], "method", default="pca", format_func={"pca": "PCA", "t-sne": "t-SNE"}.get,
             help="PCA keeps distances. t-SNE keeps neighbours, and takes some seconds.",
         )  # fmt: skip
-    rows, places = lab.picture_map(data.content_hash, runs[by].name if by in runs else None, method, data)
+    rows, places = lab.picture_map(data, runs.get(by), method)
     part = data.pictures.loc[rows]
     titles = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
     number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)

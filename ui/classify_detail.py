@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from bloodcell_core import workspace
 from bloodcell_core.cells import Box
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
@@ -112,8 +111,8 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
     """The cell with what speaks for the network's answer laid over it; of an ensemble the mean of its maps."""
     try:
         heat = _heat(
-            str(workspace.home()), run.name, slide.id, counted.picture.stored, cell.box, cell.answer.likeliest,  # type: ignore[union-attr]
-            run, slide, counted,
+            str(run.folder), lab.predictions_changed(run), slide.id, counted.picture.stored, cell.box,
+            cell.answer.likeliest, run, slide, counted,  # type: ignore[union-attr]
         )  # fmt: skip
     except LabError as error:
         st.caption(shell.plain(str(error)))
@@ -126,7 +125,7 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
 
 @st.cache_data(max_entries=64, show_spinner="Looking where the network looks …")
 def _heat(
-    home: str, run: str, slide: str, stored: str, box: Box, label: str, _run: Run, _slide: Slide,
+    folder: str, changed: int, slide: str, stored: str, box: Box, label: str, _run: Run, _slide: Slide,
     _counted: CountedPicture,
 ) -> np.ndarray:  # fmt: skip
     picture = classify_slide.whole(_slide, _counted.picture)

@@ -73,13 +73,20 @@ def _finding_rows(folder: str, content_hash: str, name: str, _data: Dataset, _fi
     return [row for row in rows_of(_data, ids) if row is not None]
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
-def picture_map(content_hash: str, run_name: str | None, method: str, _data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def picture_map(data: Dataset, run: Run | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `data.pictures` that are on the map and their places; by a run's features, or by colour and shape."""
+    network = (str(run.folder), predictions_changed(run)) if run else None
+    return _picture_map(str(data.folder), data.content_hash, network, method, data, run)
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
+def _picture_map(
+    folder: str, content_hash: str, network: tuple[str, int] | None, method: str, _data: Dataset, _run: Run | None
+) -> tuple[np.ndarray, np.ndarray]:
     from bloodcell_core.inference.embedding import Embedder, look_features, project, sample_rows
 
     rows = sample_rows(_data)
-    features = Embedder(Run(run_name)).of_rows(_data, rows) if run_name else look_features(_data, rows)
+    features = Embedder(_run).of_rows(_data, rows) if _run else look_features(_data, rows)
     return rows, project(features, method)
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
+from ui import lab
 
 AT_ONCE = 32  # pictures: half a second's work
 MOST_ANSWERS = 50_000  # four numbers each
@@ -37,7 +38,7 @@ class Finder:
 
     def known(self, run: Run, row: int) -> Found | None:
         """What was found; None where it hasn't been looked for yet."""
-        return self._answers.get((str(run.folder), row))
+        return self._answers.get((_network(run), row))
 
     def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
         """Has these looked for, those that aren't known yet. Returns at once."""
@@ -84,7 +85,7 @@ class Finder:
     def _neighbours(self, run: Run, data: Dataset) -> Any:
         from bloodcell_core.inference.neighbours import Neighbours
 
-        name = str(run.folder)
+        name = _network(run)
         with self._making:
             if name not in self._runs:
                 self._runs[name] = Neighbours(run, data)
@@ -96,10 +97,16 @@ class Finder:
             return self._runs[name]
 
     def _keep(self, run: Run, rows: list[int], found: list[Found]) -> None:
+        name = _network(run)
         for row, each in zip(rows, found, strict=True):
-            self._answers[str(run.folder), row] = each
+            self._answers[name, row] = each
         while len(self._answers) > MOST_ANSWERS:
             self._answers.popitem(last=False)
+
+
+def _network(run: Run) -> str:
+    """What tells a run's network from another of the same name: one that was stopped and goes on has other weights."""
+    return f"{run.folder} {lab.predictions_changed(run)}"
 
 
 @st.cache_resource(show_spinner=False)

@@ -112,7 +112,10 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
     member = run.members[0]  # an ensemble is explained by its first member
     view = member.config.view
     try:
-        src = _heat_map(str(member.folder), picture.image_id, picture.answer, member, review.data, int(picture.row))
+        src = _heat_map(
+            str(member.folder), lab.predictions_changed(member), picture.image_id, picture.answer, member, review.data,
+            int(picture.row),
+        )  # fmt: skip
     except (LabError, OSError) as error:
         return {"heat_words": str(error)}
     whose = f" to {lab.network_title(member)}, its first member" if run.is_ensemble else ""
@@ -121,7 +124,9 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _heat_map(folder: str, image_id: str, label: str, _run: Run, _data: Dataset, _row: int) -> str:
+def _heat_map(
+    folder: str, changed: int, image_id: str, label: str, _run: Run, _data: Dataset, _row: int
+) -> str:
     """A heat map as a picture to lie over the view that the network saw: a data URI, PNG with alpha."""
     original, config = _data.read_original(_row), _run.config
     seen = make_view(original, config.view, config.size, config.crop, _data.places[_row])

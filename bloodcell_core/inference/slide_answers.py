@@ -31,6 +31,7 @@ from bloodcell_core.runs import Run
 
 AT_ONCE = 32  # answers that are written together,
 AT_LEAST_EACH = 1.0  # seconds, whichever comes first: other windows tell by what is written how far it is
+LONGEST_STEM = 38  # letters of a run's name, so that a date has room beside them
 LOOK_AGAIN = 1.0  # seconds between two looks at what another window has answered
 
 
@@ -49,9 +50,19 @@ class Answering(Protocol):
 
 
 def kept_as(run: Run) -> str:
-    """What a run's answers are kept under: its name. One that comes with the program is another one after an update,
-    and is told apart by its date."""
-    return f"{run.name}-{workspace.slug(run.created)}" if run.bundled else run.name
+    """What a run's answers are kept under: its name.
+
+    Where another network may answer by that name later it goes with a date: one that comes with the program is updated,
+    an ensemble is removed and made anew of others, a run that was stopped goes on.
+    """
+    status = run.status()
+    if run.bundled or run.is_ensemble:
+        made = run.created
+    elif status["state"] != "done":
+        made = str(status.get("ended", run.created))
+    else:
+        return run.name
+    return f"{run.name[:LONGEST_STEM]}-{workspace.slug(made)}"
 
 
 class SlideAnswers:
