@@ -244,6 +244,16 @@ def test_other_names_and_other_classes_make_a_dataset_that_has_them_as_the_run_d
     assert again.dataset.name == "theirs-as-demo-2"
 
 
+def test_a_class_that_is_told_to_be_another_of_the_run_s_is_that_in_every_figure(done: Run, own: Dataset) -> None:
+    """The dataset has all the run's class names, and one of them means something else there."""
+    made = adapt(done, own, {"monocyte": "lymphocyte"}, device="cpu")
+    labels = made.predictions().label.value_counts().to_dict()
+    assert labels == {"lymphocyte": 24, "eosinophil": 12, "neutrophil": 12}
+    summary = made.summary() or {}
+    assert summary["adaptation"]["by_class"] == {"eosinophil": 12, "lymphocyte": 24, "monocyte": 0, "neutrophil": 12}
+    assert summary["test"]["per_class"]["lymphocyte"]["support"] == 24
+
+
 def test_what_stops_it_leaves_neither_a_run_nor_a_dataset_of_its_own(done: Run, own: Dataset) -> None:
     theirs = combine("theirs", [(own, {"eosinophil": "EOS"})])
     before = runs.names(), names()

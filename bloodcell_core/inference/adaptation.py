@@ -103,7 +103,7 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
         )
     warnings = list(facts["warnings"])
     warnings += [f"{name}: none of these cells, what is said of that class isn't tested" for name in facts["lacking"]]
-    if not set(dataset.classes) <= set(run.classes):
+    if any(theirs != ours for theirs, ours in facts["class_map"].items()):
         name = unused_name(f"{dataset.name}-as-{run.config.data}")
         dataset = combine(name, [(dataset, facts["class_map"])])
         pictures = dataset.pictures
