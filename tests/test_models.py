@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import re
+import socket
 import sys
 from collections.abc import Callable
-from email.message import Message
 from http.client import IncompleteRead
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 
@@ -363,7 +365,7 @@ def test_offline_the_error_names_every_remedy(error: Exception, monkeypatch: pyt
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("torch.hub.urlopen", fail)
+    monkeypatch.setattr(resnet18, "urlopen", fail)
     with pytest.raises(LabError) as caught:
         build_network("resnet18", 4, 32, "default")
     said = str(caught.value)
@@ -375,19 +377,17 @@ def test_offline_the_error_names_every_remedy(error: Exception, monkeypatch: pyt
 
 
 def test_a_download_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
+    """Of its own: the default of all sockets, and where the process writes to, are other threads', too."""
+    seen = []
 
-    limits = []
-
-    def fail(*_: Any, **__: Any) -> None:
-        limits.append(socket.getdefaulttimeout())
+    def fail(*_: Any, timeout: float, **__: Any) -> None:
+        seen.append((timeout, socket.getdefaulttimeout(), sys.stdout))
         raise URLError("no route")
 
-    monkeypatch.setattr("torch.hub.urlopen", fail)
+    monkeypatch.setattr(resnet18, "urlopen", fail)
     with pytest.raises(LabError):
         build_network("resnet18", 4, 32, "default")
-    assert limits == [resnet18.DOWNLOAD_TIMEOUT]
-    assert socket.getdefaulttimeout() is None
+    assert seen == [(resnet18.DOWNLOAD_TIMEOUT, None, sys.stdout)]
 
 
 def test_a_download_that_is_not_torchvisions_file_is_refused_and_not_kept(
@@ -395,14 +395,23 @@ def test_a_download_that_is_not_torchvisions_file_is_refused_and_not_kept(
 ) -> None:
     """A captive portal, or worse, answers in torchvision's place."""
 
-    class Answer(io.BytesIO):
-        def info(self) -> Message:
-            return Message()
-
-    monkeypatch.setattr("torch.hub.urlopen", lambda request: Answer(saved(imagenet)))
+    monkeypatch.setattr(resnet18, "urlopen", lambda url, timeout: io.BytesIO(saved(imagenet)))
     with pytest.raises(LabError, match=r"can't be had .*hash"):
         build_network("resnet18", 4, 32, "default")
     assert not list(resnet18.cached_weights().parent.iterdir())
+
+
+def test_what_is_downloaded_is_used_and_kept_in_torchvision_s_cache(
+    imagenet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, asked = saved(imagenet), []
+    name = f"resnet18-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(resnet18, "PRETRAINED", SimpleNamespace(url=f"https://example.org/{name}"))
+    monkeypatch.setattr(resnet18, "urlopen", lambda url, timeout: asked.append(url) or io.BytesIO(data))
+    for _ in range(2):
+        assert_body_is(build_network("resnet18", 4, 32, "default"), imagenet)
+    assert asked == [f"https://example.org/{name}"]
+    assert [file.name for file in resnet18.cached_weights().parent.iterdir()] == [name]
 
 
 class Bomb:

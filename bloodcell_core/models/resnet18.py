@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+import hashlib
+import shutil
 from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
+from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.weights_file import first_line, put_body, read_weights
 
@@ -52,23 +52,25 @@ def _default_state() -> dict[str, Tensor]:
                 "downloaded anew; or give a file with weights=PATH; or train from scratch with weights=none"
             ) from None
     try:
-        # torchvision says on stdout that it downloads, where the command line's JSON belongs
-        with _timeout(DOWNLOAD_TIMEOUT), redirect_stdout(sys.stderr):
-            return dict(PRETRAINED.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError, HTTPException) as error:
+        _download()
+    except (OSError, HTTPException) as error:
         raise LabError(
             f"resnet18's ImageNet weights can't be had ({first_line(error)[:80]}): go online once so that torchvision "
             f"downloads them; or put {cached_weights().name} into torchvision's cache, {cached_weights().parent}; "
             "or give a file with weights=PATH; or train from scratch with weights=none"
         ) from None
+    return read_weights(cached_weights())
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision's download has no time limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _download() -> None:
+    """Puts torchvision's weights into its cache; OSError where they can't be had, or something else comes.
+
+    Not by torchvision: its download has the time limit of all sockets of the process and writes to its stdout, and
+    neither can be changed for one thread alone.
+    """
+    file = cached_weights()
+    with workspace.write_atomic(file) as temporary:
+        with urlopen(PRETRAINED.url, timeout=DOWNLOAD_TIMEOUT) as answer, open(temporary, "wb") as target:
+            shutil.copyfileobj(answer, target)
+        if not hashlib.sha256(temporary.read_bytes()).hexdigest().startswith(file.stem.rpartition("-")[2]):
+            raise OSError("what came has another hash than torchvision's weights")
