@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
+from bloodcell_core.progress import Progress
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
@@ -135,7 +136,7 @@ class Job:
         """Whether somebody has asked it to end."""
         return (self.folder / "stop").exists()
 
-    def phase(self, words: str) -> Callable[[int, int], None]:
+    def phase(self, words: str) -> Progress:
         """What hears (done, total) of a phase of the job: it tells how far that is, and ends it where that is asked.
 
         It raises StopRequested, which `work` takes for the end.

@@ -17,7 +17,7 @@ from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words
-from ui import shell
+from ui import review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -316,6 +316,28 @@ def test_the_most_doubtful_labels_come_first_also_where_the_network_agrees(done)
     own = test.assign(photo=photos[test.image_id].to_numpy(), own=[row[f"p_{row.label}"] for _, row in test.iterrows()])
     least = own.groupby("photo").own.mean().idxmin()
     assert photos[shown["cards"][0]["id"]] == least
+
+
+def test_the_network_is_asked_for_its_training_pictures_once_and_tells_how_far_it_is(done, monkeypatch):
+    asked, told = [], []
+    whole, drawn = review_sources.own_predictions, review_sources.st.progress
+
+    def counted(run, split, progress):
+        asked.append(split)
+        return whole(run, split, progress=progress)
+
+    def progress(value, words):
+        told.append(words)
+        return drawn(value, words)
+
+    monkeypatch.setattr(review_sources, "own_predictions", counted)
+    monkeypatch.setattr(review_sources.st, "progress", progress)
+    app = draw(REVIEW, training="True")
+    assert told == [review_sources.ASKING]
+    assert not app.get("progress"), "it is done"
+    app.run()
+    assert asked == ["train"]
+    assert not app.exception
 
 
 def test_training_pictures_come_with_a_warning(done):

@@ -17,6 +17,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation import scoring
 from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial
@@ -24,6 +25,7 @@ from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
     FEW_PHOTOS,
     evaluated,
+    own_predictions,
     predictions_table,
     probabilities_of,
     score,
@@ -234,6 +236,22 @@ def test_each_split_is_scored_on_its_own_pictures(done: Run) -> None:
         "test": (pictures.split == "test").sum(),
     }
     assert sum(counts.values()) == len(pictures)
+
+
+def test_training_pictures_are_answered_piece_by_piece_and_told(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    with monkeypatch.context() as pieces:
+        pieces.setattr(scoring, "TOLD_EVERY", 32)  # a CPU's batch
+        table = own_predictions(done, "train", "cpu", lambda *done_of: told.append(done_of))
+    assert told == [(min(end, len(table)), len(table)) for end in range(32, len(table) + 32, 32)]
+    assert len(told) > 1
+    pd.testing.assert_frame_equal(table, evaluated(done, split="train", device="cpu")[1])
+
+    def enough(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        own_predictions(done, "train", "cpu", enough)
 
 
 def test_the_kept_probabilities_are_scored_and_nothing_is_predicted_anew(

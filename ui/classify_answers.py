@@ -14,7 +14,8 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
 from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
-from bloodcell_core.inference.slides import Progress, Slide
+from bloodcell_core.inference.slides import Slide
+from bloodcell_core.progress import Progress
 from ui import classify, classify_start, shell
 
 MANY = 8  # pictures from which on a bar tells how far it is

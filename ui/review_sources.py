@@ -12,6 +12,7 @@ import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.scoring import own_predictions
 from bloodcell_core.review.queue import Wanted, candidates, pairs, queue
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups
@@ -22,6 +23,8 @@ NO_FOLDS = (
     "Only in-sample: the network was trained on these very labels, and agrees with many a wrong one that it learned by "
     "heart. Cross-validate on the Train page and choose that under Runs: its networks didn't see what they judge."
 )
+
+ASKING = "The network looks at its training pictures"
 
 Stamps = tuple[Any, ...]
 
@@ -51,16 +54,24 @@ class Source:
         return (self.name, *map(lab.predictions_changed, self.runs))
 
     def table(self, training: bool = False) -> pd.DataFrame:
-        """Its test predictions; those of its training pictures too if asked for, which takes a while."""
+        """Its test predictions; those of its training pictures too if asked for, which takes a while the first time."""
         tables = [lab.predictions(run).query("split == 'test'") for run in self.runs]
         if training:
-            tables += [lab.predictions(self.first).query("split == 'val'"), self._training()]
+            tables += [lab.predictions(self.first).query("split == 'val'"), self.training_table()]
         return pd.concat(tables, ignore_index=True)
 
-    def _training(self) -> pd.DataFrame:
-        from bloodcell_core.evaluation.scoring import evaluated
+    def training_table(self) -> pd.DataFrame:
+        """What its network says of its training pictures, kept; it is asked with progress, and ends at any click."""
+        kept = _training_kept(self.stamp)
+        if not kept:
+            bar = st.progress(0.0, ASKING)
 
-        return evaluated(self.first, split="train")[1]
+            def tell(done: int, total: int) -> None:
+                bar.progress(done / total, f"{ASKING}: {done:,} of {total:,}")
+
+            kept.append(own_predictions(self.first, "train", progress=tell))
+            bar.empty()
+        return kept[0]
 
 
 def sources() -> dict[str, Source]:
@@ -87,11 +98,14 @@ def check(source: Source, first: Source, data: Dataset) -> None:
 def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> tuple[Stamps, pd.DataFrame]:
     """`candidates` of the sources, with `row`, of the dataset's pictures; and what changes when they do."""
     stamps: Stamps = (training, *(source.stamp for source in sources))
-    make = _with_training if training else _candidates
-    return stamps, make(stamps, data.content_hash, sources, data, training)
+    if training:  # here, since what is drawn where it is kept would be drawn at each look
+        for source in sources:
+            source.training_table()
+    return stamps, _candidates(stamps, data.content_hash, sources, data, training)
 
 
-def _made(
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _candidates(
     stamps: Stamps, content_hash: str, _sources: Sequence[Source], _data: Dataset, training: bool
 ) -> pd.DataFrame:
     tables = {source.name: source.table(training) for source in _sources}
@@ -102,8 +116,10 @@ def _made(
     return found.assign(row=lab.rows_of(_data, found.image_id))
 
 
-_candidates = st.cache_resource(max_entries=4, show_spinner=False)(_made)
-_with_training = st.cache_resource(max_entries=2, show_spinner="Asking the network for its training pictures …")(_made)
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _training_kept(stamp: tuple[Any, ...]) -> list[pd.DataFrame]:
+    """Where what a source's network says of its training pictures is put, and then found."""
+    return []
 
 
 def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:

@@ -6,10 +6,11 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bloodcell_core import notes, runs
+from bloodcell_core.progress import Progress
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
@@ -44,7 +45,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def progress(what: str) -> Callable[[int, int], None]:
+def progress(what: str) -> Progress:
     """A line on stderr that counts, at most four times a second, with the time left."""
     first: tuple[float, int] | None = None
     last = 0.0

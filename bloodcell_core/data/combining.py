@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import Progress, untold
 
 FORMAT = "combined"
 Part = tuple[Dataset, Mapping[str, str | None]]
@@ -29,7 +30,7 @@ Part = tuple[Dataset, Mapping[str, str | None]]
 def combine(
     name: str,
     parts: Sequence[Part],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = untold,
     take: Sequence[Collection[str] | None] = (),
 ) -> Dataset:
     """The new dataset `name` of the pictures of these datasets, each with the split that it has there.

@@ -35,9 +35,8 @@ from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mo
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import Progress
 
-Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 WAITING = 32  # pictures that are in memory at once, at most

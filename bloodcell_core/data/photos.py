@@ -17,6 +17,7 @@ import numpy as np
 
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import Fit, Points, find_points, fit_points, rooted
+from bloodcell_core.progress import Progress
 
 WORKING_WIDTH = 160  # wider pictures are shrunk to it: two thirds of the time of 240, and as many traced right
 SCENE_WIDTH = 240  # of photographs that are compared with each other: at 160 two scenes fewer are found
@@ -142,7 +143,7 @@ def trace_all(
     index: PhotoIndex,
     count: int,
     read: Callable[[int], np.ndarray],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Trace]:
     """The source of pictures 0…count-1, each read by `read`, on all cores with few in memory at a time."""
     traces: list[Trace] = []

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points, rooted
+from bloodcell_core.progress import Progress, untold
 
 MOST_PICTURES = 20_000  # in about 860 MB of memory, the libraries included
 SMALLEST_SIDE = 96  # pixels
@@ -80,7 +81,7 @@ def off_because(count: int, smallest_side: int) -> str | None:
 
 
 def find_families(
-    read: Callable[[int], np.ndarray], count: int, progress: Callable[[int, int], None] | None = None
+    read: Callable[[int], np.ndarray], count: int, progress: Progress | None = None
 ) -> list[int]:
     """The family of each picture 0…count-1, numbered in order of first appearance.
 
@@ -89,7 +90,7 @@ def find_families(
     who shares a family with whom. `read(i)` gives uint8 H×W×3 RGB and is called from several threads, once for each
     picture. `progress` hears (pictures done, count).
     """
-    tell = progress or (lambda done, total: None)
+    tell = progress or untold
     seen: list[_Picture] = []
     with picture_threads() as pool:
         for start in range(0, count, 64):

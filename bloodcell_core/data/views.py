@@ -7,7 +7,6 @@ applies it to a picture that was handed in, so the two can't differ.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO, NamedTuple
@@ -23,6 +22,7 @@ from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import Progress
 from bloodcell_core.stain import Stain
 
 VIEWS = ("frame", "cell")
@@ -97,7 +97,7 @@ def build_view(
     view: str,
     size: int,
     crop: Crop = DEFAULT_CROP,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """All usable pictures of a dataset as a read-only memory map, uint8 (N, size, size, 3), RGB.
 
@@ -122,7 +122,7 @@ def build_view(
 
 
 def _build(
-    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Callable[[int, int], None] | None
+    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress | None
 ) -> None:
     total = len(dataset.pictures)
 

@@ -21,6 +21,7 @@ from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accurac
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay, of_run
+from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PHOTOS_UNKNOWN = (
     "source photos aren't known here: the intervals take each picture for an observation of its own, and are too "
     "narrow where pictures are copies of one photo"
 )
+TOLD_EVERY = 1024  # pictures that a network answers before it is told how far that is; whole batches of any device
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
 
 
@@ -166,14 +168,8 @@ def evaluated(
     facts: dict[str, Any] = {
         "class_map": None, "left_out": 0, "left_out_classes": {}, "lacking": [], "distance": None, "warnings": []
     }  # fmt: skip
-    if own and split in ("val", "test"):
-        table = run.predictions()
-        table = table[table.split == split].reset_index(drop=True)
-    elif own:
-        dataset = Dataset(name)
-        if dataset.content_hash != run.data_hash:
-            raise LabError(f"dataset {name!r} is no longer the one that {run.name!r} was trained on")
-        table = _predict(run, dataset, own_pictures(run, dataset, split), device)
+    if own:
+        table = own_predictions(run, split, device)
     else:
         dataset = Dataset(name)
         pictures, facts = external_pictures(run, dataset, split, told)
@@ -190,12 +186,28 @@ def evaluated(
     }, table  # fmt: skip
 
 
+def own_predictions(run: Run, split: str, device: str = "auto", progress: Progress = untold) -> pd.DataFrame:
+    """A run's predictions for a split of its own dataset: of validation and test pictures the kept, else made anew.
+
+    `progress` hears of pictures, of an ensemble's once for each member.
+    """
+    if split in ("val", "test"):
+        table = run.predictions()
+        return table[table.split == split].reset_index(drop=True)
+    dataset = Dataset(run.config.data)
+    if dataset.content_hash != run.data_hash:
+        raise LabError(f"dataset {dataset.name!r} is no longer the one that {run.name!r} was trained on")
+    return _predict(run, dataset, own_pictures(run, dataset, split), device, progress)
+
+
 def _is_another(run: Run) -> bool:
     """Whether a dataset that is here has the name of the run's own, and isn't it."""
     return run.config.data in names() and Dataset(run.config.data).content_hash != run.data_hash
 
 
-def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) -> pd.DataFrame:
+def _predict(
+    run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str, progress: Progress = untold
+) -> pd.DataFrame:
     """The run's predictions for some of a dataset's pictures, as the table of `predictions_table`."""
     # Imported here because torch takes seconds and most readers of this module never predict.
     from bloodcell_core.device import choose_device
@@ -205,11 +217,17 @@ def _predict(run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str) ->
     if pictures.empty:
         raise LabError(f"dataset {dataset.name!r} has no pictures in this split of run {run.name}")
     rows = pictures.index.to_numpy()
-    answers = [_member_answer(member, dataset, rows, chosen) for member in run.members]
+    answers = []
+    for before, member in enumerate(run.members):
+
+        def tell(done: int, _: int, before: int = before) -> None:
+            progress(before * len(rows) + done, len(run.members) * len(rows))
+
+        answers.append(_member_answer(member, dataset, rows, chosen, tell))
     return predictions_table(pictures, answer_of(run, answers), run.classes)
 
 
-def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device) -> np.ndarray:
+def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device, progress: Progress) -> np.ndarray:
     """(N, C) probabilities of a trained run for some rows of a dataset's pictures, at its temperature."""
     from bloodcell_core.data.views import build_view
     from bloodcell_core.models.forward import predict_probabilities
@@ -218,7 +236,12 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device)
     config = run.config
     network = load_network(config, len(run.classes), run.weights_file).to(device.device)
     view = build_view(dataset, config.view, config.size, config.crop)
-    return predict_probabilities(network, view, device, temperature=run.temperature, rows=rows)
+    answered = []
+    for start in range(0, len(rows), TOLD_EVERY):
+        some = rows[start : start + TOLD_EVERY]
+        answered.append(predict_probabilities(network, view, device, temperature=run.temperature, rows=some))
+        progress(start + len(some), len(rows))
+    return np.concatenate(answered)
 
 
 def check_predictions_file(file: Path) -> None:

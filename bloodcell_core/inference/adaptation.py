@@ -35,6 +35,7 @@ from bloodcell_core.evaluation.comparison import Side, compare_sides
 from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.evaluation.scoring import predictions_table, score
 from bloodcell_core.inference.limits import ONE_PICTURE, enough
+from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import write_config, write_status
 from bloodcell_core.training.prepare import cut_validation
@@ -54,7 +55,6 @@ SETTINGS: dict[str, Any] = {
 """How a network is trained on; how pictures are changed stays as it was in the run's own training."""
 MOST_CELLS = 2000  # beyond it a training of one's own is better, and this takes too long
 
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def adapt(
     dataset: Dataset,
     told: Mapping[str, str] | None = None,
     device: str = "auto",
-    progress: Progress = lambda done, total: None,
+    progress: Progress = untold,
 ) -> Run:
     """A new, finished run: `run` adapted to the labelled cells of a dataset. The old one stays as it is.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from bloodcell_core.inference.sidecar import (
     view_of,
 )
 from bloodcell_core.models.weights_file import first_line
+from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ RANDOM_PICTURES = 64  # that the file is checked on where the run's dataset isn'
 INSTALL = "pip install -r requirements-export.txt (onnx, onnxscript and onnxruntime)"
 LEAST = float(np.finfo(np.float32).tiny)  # where a probability's logarithm is taken
 
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Exported:
     """The sidecar's content."""
 
 
-def export_onnx(run: Run, file: Path, progress: Progress = lambda done, total: None) -> Exported:
+def export_onnx(run: Run, file: Path, progress: Progress = untold) -> Exported:
     """Writes a finished run as `file` (.onnx) and its sidecar (.json beside it), checked against PyTorch first.
 
     Args:

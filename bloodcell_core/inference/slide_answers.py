@@ -26,7 +26,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.corrections import OUT, SlideCell, cell_id, corrected_cells, kind_by_hand
 from bloodcell_core.inference.handed_in import Handed
-from bloodcell_core.inference.slides import Progress, Slide, SlidePicture
+from bloodcell_core.inference.slides import Slide, SlidePicture
+from bloodcell_core.progress import Progress
 from bloodcell_core.runs import Run
 
 AT_ONCE = 32  # answers that are written together,

@@ -20,12 +20,13 @@ import pandas as pd
 from bloodcell_core.cells import Box
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
-from bloodcell_core.data.importing import Progress, build_dataset
+from bloodcell_core.data.importing import build_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
+from bloodcell_core.progress import Progress
 
 Listed = tuple[Entry, Read]
 AROUND = 2.0  # sides of the square that the network is shown

@@ -29,6 +29,7 @@ from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.corrections import Correction, clash, drawn_id, in_force
 from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.progress import Progress
 
 SLIDE_VERSION = 1  # of slide.json
 MAX_PICTURES = 2000  # of a slide; the command line takes any number
@@ -36,7 +37,6 @@ MAX_BYTES = 2 * 2**30  # of a slide's pictures
 MAX_NAME, MAX_FILE_NAME = 80, 500  # characters
 WAIT = 20.0  # seconds for another window that is writing to the slide
 
-Progress = Callable[[int, int], None]
 
 
 class SlideChangedError(LabError):

@@ -5,7 +5,6 @@ Torch is imported only where a function needs it: pages cut validation pictures 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import REFUSED, cut_by_photo, run_classes, run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import Overlay
+from bloodcell_core.progress import Progress, untold
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -63,7 +63,7 @@ def load_pictures(
     dataset: Dataset,
     rows: dict[str, np.ndarray],
     device: Device,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = untold,
     overlay: Overlay | None = None,
 ) -> tuple[np.ndarray, LabelledPictures, LabelledPictures]:
     """The view (a memory map, built where it isn't there) and its training and validation pictures in memory.

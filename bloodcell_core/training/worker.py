@@ -23,6 +23,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_run
+from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.jobs import write_status
 from bloodcell_core.training.team import ALONE, Team
@@ -155,7 +156,7 @@ class _Begun(NamedTuple):
     """How long metrics.jsonl was at the checkpoint that it goes on from; 0 for a first start."""
 
 
-def _begin(run: Run, team: Team, progress: Callable[[int, int], None] = lambda done, total: None) -> _Begun:
+def _begin(run: Run, team: Team, progress: Progress = untold) -> _Begun:
     """Loads pictures, network and checkpoint; LabError where something isn't there any more. Writes nothing."""
     from bloodcell_core.device import choose_device
     from bloodcell_core.training import checkpoint
@@ -215,7 +216,7 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     return not finished
 
 
-def _phase(run: Run, what: str) -> Callable[[int, int], None]:
+def _phase(run: Run, what: str) -> Progress:
     def progress(done: int, total: int) -> None:
         if (run.folder / "stop").exists():
             raise StopRequested
