@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 from filelock import FileLock, Timeout
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.progress import Progress
 
@@ -186,7 +186,7 @@ class Job:
             except LabError as error:
                 end = {"state": "failed", "reason": str(error)}
             except OSError as error:
-                end = {"state": "failed", "reason": f"the system refused: {error.strerror or error}"}
+                end = {"state": "failed", "reason": refusal(error)}
             except Exception as error:
                 with open(self.folder / "worker.log", "a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)

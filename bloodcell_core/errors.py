@@ -1,4 +1,7 @@
-"""The one exception whose text is meant for a person."""
+"""What is told to a person: the one exception whose text is meant for them, and the system's refusals in words."""
+
+import errno
+import os
 
 
 class LabError(Exception):
@@ -7,3 +10,31 @@ class LabError(Exception):
     The command line prints it and ends with exit code 2; a page shows it in place. Anything else that is raised
     is a failure of the program itself.
     """
+
+
+_OTHER_PLACE = "name a place that this account may write to"
+_MORE_ROOM = "make room on the disk, or name a place on another"
+WHAT_TO_DO = {
+    errno.ENOSPC: _MORE_ROOM,
+    errno.EDQUOT: _MORE_ROOM,
+    errno.EFBIG: _MORE_ROOM,
+    errno.EROFS: _OTHER_PLACE,
+    errno.EACCES: "let this account read and write there, or name another place",
+    errno.EPERM: _OTHER_PLACE,
+    errno.EISDIR: "name a file in it",
+    errno.ENOTDIR: "a part of the path is a file: name another place",
+    errno.EEXIST: "name another place",
+    errno.ENAMETOOLONG: "give a shorter one",
+    errno.ENOENT: "name a place that is there",
+    errno.ELOOP: "mend the link, or name another place",
+}
+"""What helps where the system refuses, by its number: what the person who asked can change."""
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused and what helps, in words: without its number, which says nothing to a person."""
+    named = error.filename2 if error.filename2 is not None else error.filename
+    what = f" {os.fspath(named)!r}" if isinstance(named, (str, bytes, os.PathLike)) else ""
+    why = error.strerror or str(error)
+    helps = f": {WHAT_TO_DO[error.errno]}" if error.errno in WHAT_TO_DO else ""
+    return f"the system refused{what}: {why}{helps}"

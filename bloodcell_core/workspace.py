@@ -49,6 +49,7 @@ FOLDERS = (
 )  # fmt: skip
 LEAST_ROOM = 2**20  # bytes free on a disk, below which it is called full: SQLite alone wants some of it
 MOST_JSON = 2**28  # bytes of a file: many times what the largest that is written here has
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what writing is refused with, and no file named
 LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
 
 
@@ -261,7 +262,10 @@ def _is_taken(file: str) -> bool:
 def write_atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _refused(path, error) from error
     os.close(handle)
     os.chmod(name, 0o644)  # mkstemp's 0o600 would hide a shared workspace's files from a colleague
     temporary = Path(name)
@@ -270,9 +274,29 @@ def write_atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (str(error.filename) == name or error.errno in FULL):
+            raise _refused(path, error) from error
         raise
+
+
+def check_writable(path: Path) -> None:
+    """OSError or LabError where no file of that name can be written, before the work that it is to hold is done."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():  # the renaming would put a file in the place of /dev/null
+        raise LabError(f"{path} is a pipe or a device: name a file")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> OSError:
+    """The refusal, of the file that a person named and not of the one beside it that nobody knows."""
+    return OSError(error.errno, os.strerror(error.errno or 0), str(path))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,7 +7,6 @@ Exit code 0; 2 for a usage or input error, told in one line; 1 for a failure of 
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -16,15 +15,10 @@ from bloodcell_core import __version__, workspace
 from bloodcell_core.cli import adapting, data, ensembles, export, pictures, review, runs, scoring, training, tune
 from bloodcell_core.cli.output import on_one_line, say
 from bloodcell_core.cli.parser import Parser
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import WHAT_TO_DO, LabError, refusal
 
 FAMILIES = (data, training, runs, tune, ensembles, scoring, review, pictures, adapting, export)
 """A family of verbs a module, in the order of `--help`; each adds its own to the parser."""
-
-REFUSED_BY_SYSTEM = (  # what the person who asked can change: a place that is full, closed or no place for a file
-    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT,
-    errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG,
-)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0  # the reader of our output has seen enough
     except OSError as error:
         _discard_output()
-        refused = error.errno in REFUSED_BY_SYSTEM
-        return _fail(f"the system refused: {error}", 2 if refused else 1, parsed)
+        return _fail(refusal(error), 2 if error.errno in WHAT_TO_DO else 1, parsed)
     except Exception as error:
         return _fail(f"the program failed: {type(error).__name__}: {error} (--debug tells more)", 1, parsed)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import METRIC_WORDS, progress, show
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 
 
 def add(verbs: Any) -> None:
@@ -17,7 +16,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--data", required=True, help="a dataset of your labelled cells, about 100 of them")
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
+        "--classes", type=path_of, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from bloodcell_core import notes
 from bloodcell_core.cli.output import progress, say, show, show_notes, show_removed, title_words
-from bloodcell_core.cli.parser import family, verb
+from bloodcell_core.cli.parser import family, path_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
 
@@ -22,7 +21,9 @@ def add(verbs: Any) -> None:
         data, "import", _data_import,
         "Import labelled pictures: a zip, a folder, a table, or MedMNIST's or PatchCamelyon's files.",
     )  # fmt: skip
-    parser.add_argument("source", type=Path, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file")
+    parser.add_argument(
+        "source", type=path_of, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file"
+    )
     parser.add_argument("--name", help="what to call the dataset; by default after the source")
     parser.add_argument("--format", default="auto", help=f"auto (the default), {', '.join(FORMATS)}")
     parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
@@ -41,8 +42,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("name", help="what to call it")
     parser.add_argument("--from", dest="parts", nargs="+", required=True, metavar="DATASET", help="one or more")
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: what their classes are called, or nothing"
-    )
+        "--classes", type=path_of, metavar="FILE",
+        help="a CSV file theirs,ours: what their classes are called, or nothing",
+    )  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="keep only the classes that every one of them has")
     verb(data, "list", _data_list, "List the datasets.")
     verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import progress, show
-from bloodcell_core.cli.parser import RUN_HELP, verb
+from bloodcell_core.cli.parser import RUN_HELP, path_of, verb
 
 
 def add(verbs: Any) -> None:
     """Adds the verb `export`."""
     parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with a JSON file beside it that says how.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("dest", type=Path, metavar="DEST", help="the file to write, ending in .onnx")
+    parser.add_argument("dest", type=path_of, metavar="DEST", help="the file to write, ending in .onnx")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
 
 

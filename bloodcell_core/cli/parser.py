@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from bloodcell_core import config
@@ -34,6 +35,13 @@ def verb(parent: Any, name: str, do: Callable[[argparse.Namespace], int | None],
 def family(parent: Any, name: str, help: str) -> Any:
     """Adds a word that has verbs of its own, as `data` has `data import`; `verb` takes what this returns."""
     return parent.add_parser(name, help=help).add_subparsers(required=True, metavar="VERB", parser_class=Parser)
+
+
+def path_of(text: str) -> Path:
+    """A path as it was typed. An empty one, as of a shell's variable that isn't set, would be the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; the folder that you are in is .")
+    return Path(text)
 
 
 RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that has finished"

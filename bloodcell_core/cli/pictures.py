@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs, sheets, workspace
 from bloodcell_core.cli.output import print_lines, progress, show
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 
@@ -32,7 +30,7 @@ def add(verbs: Any) -> None:
     """Adds the verbs `predict` and `cells`."""
     parser = verb(verbs, "predict", _predict, "Classify the cells of pictures, fields, folders and zips with a run.")
     parser.add_argument("run", help=f"{RUN_HELP}; or the .onnx file that `export` wrote")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="picture files, folders and zips")
+    parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH", help="picture files, folders and zips")
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
         "--fields", action="store_const", const="field", dest="kind", help="all are smear fields: each cell counts"
@@ -40,8 +38,8 @@ def add(verbs: Any) -> None:
     kinds.add_argument(
         "--cells", action="store_const", const="cell", dest="kind", help="all are of one cell: the largest is meant"
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, a row a cell or picture")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the slide's report, one .html file")
+    parser.add_argument("--csv", type=path_of, metavar="FILE", help="write a table, a row a cell or picture")
+    parser.add_argument("--report", type=path_of, metavar="FILE", help="write the slide's report, one .html file")
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="less probable answers are unsure; by default the run's own"
     )
@@ -56,7 +54,7 @@ def add(verbs: Any) -> None:
         verbs, "cells", _cells,
         "Find the white cells of pictures, as boxes around their nuclei: x0, y0, x1, y1 in pixels.",
     )  # fmt: skip
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -74,8 +72,8 @@ def _predict(args: argparse.Namespace) -> None:
     missing = next((path for path in args.paths if not path.exists()), None)
     if missing is not None:
         raise LabError(f"{missing} doesn't exist")
-    if args.csv and args.csv.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(args.csv))
+    if args.csv:
+        workspace.check_writable(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
     reads: deque[Callable[[], bytes]] = deque()  # of the pictures that are being answered, in order

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from pathlib import Path
 from typing import Any
 
-from bloodcell_core import runs
+from bloodcell_core import runs, workspace
 from bloodcell_core.cli.output import show
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.findings import counted
@@ -70,12 +69,12 @@ def add(verbs: Any) -> None:
         "Write an overlay as CSV. NAME of verdicts is frozen as they are now; NAME@VERSION is written as it is.",
     )  # fmt: skip
     parser.add_argument("overlay", metavar="OVERLAY")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="by default it is printed")
+    parser.add_argument("--csv", type=path_of, metavar="FILE", help="by default it is printed")
     parser.add_argument("--data", help="the dataset; by default the overlay's, or the only one with verdicts")
     _add_by(parser)
 
     parser = verb(words, "import", _import, "Keep a CSV of labels as the next version of an overlay.")
-    parser.add_argument("csv", type=Path, metavar="CSV", help="columns image_id and label, or what an export has")
+    parser.add_argument("csv", type=path_of, metavar="CSV", help="columns image_id and label, or what an export has")
     parser.add_argument("--overlay", required=True, metavar="NAME")
     parser.add_argument("--data", help="the dataset; by default the one that has the pictures")
     _add_by(parser)
@@ -244,6 +243,8 @@ def _overlays(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    if args.csv:
+        workspace.check_writable(args.csv)
     overlay = _to_export(args)
     dataset = Dataset(args.data or overlay.dataset)
     told = overlay.describe() | {"rows": len(overlay.rows), "csv": str(args.csv) if args.csv else None}

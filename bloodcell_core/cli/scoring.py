@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs
@@ -17,7 +16,7 @@ from bloodcell_core.cli.output import (
     split_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import load, of_runs
 
@@ -34,7 +33,7 @@ def add(verbs: Any) -> None:
         "--split", default="test", choices=("train", "val", "test", "all"), help="all: of another dataset alone"
     )
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
+        "--classes", type=path_of, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
     )
     parser.add_argument(
         "--labels",
@@ -42,8 +41,8 @@ def add(verbs: Any) -> None:
         help="score on these reviewed labels too, beside the dataset's own; "
         "by default those that the run was trained with",
     )
-    parser.add_argument("--predictions", type=Path, metavar="FILE", help="write them as .csv or .parquet")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
+    parser.add_argument("--predictions", type=path_of, metavar="FILE", help="write them as .csv or .parquet")
+    parser.add_argument("--report", type=path_of, metavar="FILE", help="write all of it as one .html file")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
     parser = verb(
@@ -59,7 +58,7 @@ def add(verbs: Any) -> None:
         "--labels", metavar="OVERLAY",
         help="compare on these reviewed labels too; by default on those that any of the runs was trained with",
     )  # fmt: skip
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one .html file")
+    parser.add_argument("--report", type=path_of, metavar="FILE", help="write all of it as one .html file")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -41,9 +41,10 @@ def escaped(value: object) -> str:
 
 
 def check_report_file(file: Path) -> None:
-    """LabError unless a report can have that name."""
+    """LabError unless a report can have that name, OSError where it can't be written there."""
     if file.suffix.lower() != ".html":
         raise LabError(f"a report is written as .html, not as {file.name!r}")
+    workspace.check_writable(file)
 
 
 def write_report(content: str, file: Path) -> None:

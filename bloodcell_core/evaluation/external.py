@@ -70,7 +70,9 @@ def read_class_map(file: Path) -> dict[str, str]:
             raise LabError(f"the mapping file {file} has more than {MOST_BYTES / 1e6:.0f} MB")
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise LabError(f"the mapping file {file} can't be read: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
         raise LabError(f"the mapping file {file} can't be read: {error}") from None
     if not rows or not rows[0].keys() >= {"theirs", "ours"}:
         raise LabError(f"the mapping file {file} needs the columns theirs,ours and at least one row")

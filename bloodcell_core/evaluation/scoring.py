@@ -245,9 +245,10 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device,
 
 
 def check_predictions_file(file: Path) -> None:
-    """LabError unless predictions can have that name."""
+    """LabError unless predictions can have that name, OSError where they can't be written there."""
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
+    workspace.check_writable(file)
 
 
 def write_predictions(table: pd.DataFrame, file: Path) -> None:

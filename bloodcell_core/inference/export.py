@@ -78,6 +78,7 @@ def export_onnx(run: Run, file: Path, progress: Progress = untold) -> Exported:
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")
     check_free(file)
+    workspace.check_writable(file)
     check_packages("onnx", "onnxscript", "onnxruntime")
     networks = _networks(run)
     inputs = input_names(run)

@@ -21,7 +21,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import ENDED, Run
@@ -85,7 +85,7 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
         except LabError as error:
             state, reason = "failed", str(error)
         except OSError as error:
-            state, reason = "failed", f"the system refused: {error}"
+            state, reason = "failed", refusal(error)
         except Exception as error:
             with open(run.folder / "worker.log", "a", encoding="utf-8") as log:
                 traceback.print_exc(file=log)
@@ -96,7 +96,7 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
         try:
             write_status(run.folder, state=state, reason=reason, ended=time.time())
         except OSError as error:  # a workspace that can't be written at all: readers see an interrupted run
-            raise LabError(f"{run.name}: {reason or state}, and its state can't be kept: {error}") from None
+            raise LabError(f"{run.name}: {reason or state}, and its state can't be kept: {refusal(error)}") from None
         if state == "done":  # never resumed, and the checkpoint is thrice the weights
             (run.folder / "checkpoint.pt").unlink(missing_ok=True)
         say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
