@@ -468,10 +468,18 @@ def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
             assert read(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
 
 
+def test_a_class_called_as_no_label_is_told_so(tmp_path):
+    text = "path,label\npics/0.png,NA\npics/1.png,\npics/2.png,n/a\npics/3.png,x\n"
+    assert refusal(write_files(tmp_path / "cells", csv_files(text))).endswith(
+        "3 of 4 rows have no label: 'NA', 'n/a' says that there is none, a class is called otherwise "
+        "(rows 2, 3, 4; the header is row 1)"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label (rows 2, 4;"),
+        ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label: 'NaN' says"),
         ("path,label\n,x\npics/1.png,y\n", "1 of 2 rows have no path (rows 2; the header is row 1)"),
         ("path,label\npics/0.png,x\npics/1.png\n", "1 of 2 rows have no label (rows 3; the header is row 1)"),
         (
@@ -570,7 +578,9 @@ def test_missing_labels_of_any_type_are_found_in_parquet(tmp_path, labels):
     folder = write_files(tmp_path / "cells", PICTURES)
     pd.DataFrame({"path": sorted(PICTURES), "label": labels}).to_parquet(folder / "t.parquet")
     missing = sum(label is None or label != label or label == "nan" for label in labels)
-    assert refusal(folder / "t.parquet").startswith(f"t.parquet: {missing} of 4 rows have no label (rows 4")
+    told = refusal(folder / "t.parquet")
+    assert told.startswith(f"t.parquet: {missing} of 4 rows have no label")
+    assert told.endswith("(rows 4; the header is row 1)" if missing == 1 else "(rows 4, 5; the header is row 1)")
 
 
 @pytest.mark.parametrize(

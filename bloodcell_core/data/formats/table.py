@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -172,7 +172,8 @@ def _entries(source: Source, file: str) -> list[Entry]:
 
     paths, labels = columns["path"], columns["label"]
     refuse([row for row, path in enumerate(paths) if path is None], "have no path")
-    refuse([row for row, label in enumerate(labels) if label is None], "have no label")
+    none = _none_words(frame[places["label"]])
+    refuse([row for row, label in enumerate(labels) if label is None], f"have no label{none}")
     splits = columns.get("split", nothing)
     refuse(
         [row for row, split in enumerate(splits) if split and split.lower() not in SPLIT_NAMES],
@@ -200,6 +201,12 @@ def _entries(source: Source, file: str) -> list[Entry]:
 def _cell(text: object) -> str | None:
     plain = text.strip() if isinstance(text, str) else ""
     return None if plain.lower() in MISSING else plain
+
+
+def _none_words(texts: Iterable[object]) -> str:
+    """The words that were taken for no label: who has a class of that name would look for an empty cell."""
+    words = sorted({text.strip() for text in texts if isinstance(text, str) and text.strip() and not _cell(text)})
+    return f": {', '.join(map(repr, words))} says that there is none, a class is called otherwise" if words else ""
 
 
 class _Inside:
