@@ -43,6 +43,7 @@ from bloodcell_core.errors import LabError
 SCHEMA_VERSION = 1  # of a run's config.json
 DATASET_VERSION = 2  # of dataset.json and images.parquet; 2 has the facts of each picture
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+AFTER_THE_TIME = re.compile(r"\d{8}-\d{6}-")  # begins a `dated_name`
 FOLDERS = (
     "datasets", "runs", "groups", "likeness", "notes", "notes/runs", "notes/datasets", "imports", "adaptations",
     "searches", "slides", "downloads", "locks",
@@ -82,6 +83,11 @@ def dated_name(what: str = "") -> str:
     """A new name that tells when it was made and of what, '20260131-235959-cell_net-1f3a': they sort by age."""
     middle = f"{slug(what)[:LONGEST_MIDDLE]}-" if what else ""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{middle}{secrets.token_hex(2)}"
+
+
+def short_name(name: str) -> str:
+    """What tells a run from others of its kind: the end of a `dated_name`, or a name that a person gave."""
+    return name[-4:] if AFTER_THE_TIME.match(name) else name
 
 
 def datasets_dir() -> Path:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from bloodcell_core import workspace
+from bloodcell_core import notes, workspace
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import charts
@@ -130,6 +130,15 @@ def test_a_report_can_be_made_when_the_data_are_gone(done: Run) -> None:
     assert "there is no dataset 'demo'" in " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
 
 
+def test_a_report_calls_a_run_by_its_title_with_the_end_of_its_name(done: Run) -> None:
+    notes.rename("run", done.name, "larger crop")
+    notes.rename("dataset", "demo", "Drawn cells")
+    texts = assert_stands_alone(run_report(*evaluated(done), done)).texts
+    assert f"larger crop · {done.name[-4:]} on demo" in texts
+    assert "Drawn cells" in texts
+    assert texts.count(done.name) == 1  # among the settings, to find it by
+
+
 def test_hostile_names_stay_text(done: Run) -> None:
     side = hostile_side("run", 0)
     scores, _ = evaluated(done)
@@ -145,17 +154,22 @@ def test_hostile_names_stay_text(done: Run) -> None:
 
 
 def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_text(lab: Path) -> None:
-    sides = [hostile_side(HOSTILE[0], 0), hostile_side("b", 1), hostile_side("c", 2)]
+    notes.rename("run", "a", HOSTILE[0])
+    sides = [hostile_side("a", 0), hostile_side("b", 1), hostile_side("c", 2)]
     told = side_by_side(sides)
     read = assert_stands_alone(
-        comparison_report(told, {HOSTILE[0]: {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}}, sides)
+        comparison_report(told, {"a": {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}}, sides)
     )
     assert json.loads(read.json) == json.loads(json.dumps(told))
     text = " ".join(read.texts)
+    assert not any(re.search(r"(^|\s)-\d", part) for part in read.texts)  # one kind of minus, as on the pages
+    assert f"{HOSTILE[0]} · a against b" in text
+    assert f"tested on demo; {HOSTILE[0]} · a is the run a" in text
+    assert "a" not in read.texts  # everywhere by its title
     for facts in told["comparisons"]:
         assert facts["verdict"] in text
         for metric in facts["metrics"].values():
-            assert f"{metric['difference']:+.4f}" in read.texts
+            assert f"{metric['difference']:+.4f}".replace("-", "−") in read.texts
         assert f"{facts['right']['only_b']:,}" in read.texts
     for row in told["runs"]:
         assert f"{row['by_photo']['right']} of 24 " in text

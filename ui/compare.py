@@ -13,6 +13,7 @@ from bloodcell_core.evaluation.comparison import (
     Side,
     check_comparable,
     compare_sides,
+    difference_words,
     p_words,
     picture_outcomes,
     side_of,
@@ -191,7 +192,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
             st.caption(f":material/info: {shell.plain(note)}.")
     rows = [
         {"Figure": METRICS[key], "A": told["a"], "B": told["b"], "B less A": told["difference"],
-         "95% interval": " to ".join(map(_signed, told["interval"])) if told["interval"] else "–"}
+         "95% interval": " to ".join(map(difference_words, told["interval"])) if told["interval"] else "–"}
         for key, told in facts["metrics"].items()
     ]  # fmt: skip
     number = st.column_config.NumberColumn(format="%.4f", width="small")
@@ -214,10 +215,6 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
             f"seed alone: {told}.",
             help="Mean ± standard deviation over the seeds.",
         )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
 
 
 # ---- The report ----------------------------------------------------------------------------------------

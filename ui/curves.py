@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
+from bloodcell_core import workspace
 from bloodcell_core.evaluation.curves import Course, extremes, stretches
 from bloodcell_core.runs import Run
 from ui import lab, shell
@@ -189,4 +190,4 @@ def words(runs: Sequence[Run]) -> str:
 
 
 def _name(run: Run) -> str:
-    return f"{lab.network_title(run)} {lab.short_name(run)}"
+    return f"{lab.network_title(run)} {workspace.short_name(run.name)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -27,7 +26,6 @@ from ui.theme import css_colours, pretty
 
 TILE_PX = 96
 MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
-AFTER_THE_TIME = re.compile(r"\d{8}-\d{6}-")  # begins the names that runs have by themselves
 
 
 def dataset_names() -> list[str]:
@@ -127,12 +125,8 @@ def run_title(run: Run | str) -> str:
     told = run.notes
     own = f"{told.title or 'its title can’t be read'} · " if told.title or told.problem else ""
     # An ensemble may have a name that a person gave it; others end in four letters that tell them apart.
-    return f"{own}{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short_name(run)}"
-
-
-def short_name(run: Run) -> str:
-    """What tells a run from others of its kind: the end of a name after the time, or a name that a person gave."""
-    return run.name[-4:] if AFTER_THE_TIME.match(run.name) else run.name
+    short = workspace.short_name(run.name)
+    return f"{own}{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short}"
 
 
 def network_title(run: Run) -> str:

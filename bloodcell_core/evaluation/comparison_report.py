@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloodcell_core.evaluation.charts import reliability, several_runs_curves
-from bloodcell_core.evaluation.comparison import Side, p_words
+from bloodcell_core.evaluation.comparison import Side, difference_words, p_words
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
+    called,
     confusion,
     cost,
     counts,
@@ -33,6 +34,8 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
         sides: what was compared.
     """
     names = [row["run"] for row in told["runs"]]
+    shown = {name: called(name) for name in names}
+    whole_names = "".join(f"; {title} is the run {name}" for name, title in shown.items() if title != name)
     limits: dict[str, list[str]] = {}
     for row in told["runs"]:
         for limit in row["warnings"] + row["notes"]:
@@ -44,9 +47,10 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
         for field in every_field
         if len({repr(fields.get(field)) for fields in settings.values()}) > 1
     ]
+    heads = ("Setting", *map(called, settings))
     return document(
-        f"{' against '.join(names)}",
-        f"tested on {told['runs'][0]['data']}",
+        " against ".join(shown.values()),
+        f"tested on {told['runs'][0]['data']}{whole_names}",
         [
             *_figures(told, ""),
             *(part for labels, facts in told["reviewed"].items() for part in _figures(facts, labels)),
@@ -54,18 +58,18 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
             section(
                 "Limits",
                 *(
-                    tag("p", {}, limit if len(of) == len(names) else f"{', '.join(of)}: {limit}")
+                    tag("p", {}, limit if len(of) == len(names) else f"{', '.join(map(called, of))}: {limit}")
                     for limit, of in limits.items()
                 ),
             ),
             *(
-                section(f"Confusion of {row['run']}", confusion(row["confusion"], list(row["per_class"])))
+                section(f"Confusion of {shown[row['run']]}", confusion(row["confusion"], list(row["per_class"])))
                 for row in told["runs"]
             ),
-            section("Curves", several_runs_curves({side.name: side.table for side in sides}, sides[0].classes)),
-            *_calibrations({row["run"]: row["calibration"] for row in told["runs"] if row["calibration"]}),
+            section("Curves", several_runs_curves({shown[side.name]: side.table for side in sides}, sides[0].classes)),
+            *_calibrations({shown[row["run"]]: row["calibration"] for row in told["runs"] if row["calibration"]}),
             cost({row["run"]: row["cost"] for row in told["runs"] if row["cost"]}),
-            *([section("Settings that differ", table_of(("Setting", *settings), fields))] if fields else []),
+            *([section("Settings that differ", table_of(heads, fields))] if fields else []),
             data(told["runs"][0]["data"]),
         ],
         told,
@@ -78,7 +82,7 @@ def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
     runs = told["runs"]
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in runs)]
     table = table_of(
-        ("", *(row["run"] for row in runs)),
+        ("", *(called(row["run"]) for row in runs)),
         [
             *((METRIC_WORDS[metric], *(with_interval(row, metric) for row in runs)) for metric in shown),
             ("Photos right", *(photos_right(row) for row in runs)),
@@ -96,7 +100,7 @@ def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
         cells = [
             tag(
                 "td", {"style": f"--share:{abs(count) / largest:.3f}", "class": "less" if count < 0 else "more"},
-                f"{count:+,}" if count else "0",
+                f"{count:+,}".replace("-", "−") if count else "0",
             )
             for count in row
         ]  # fmt: skip
@@ -118,25 +122,21 @@ def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
 def _compared(facts: Mapping[str, Any], on: str) -> Html:
     right = facts["right"]
     rows = [
-        (METRIC_WORDS[metric], figure_words(told["a"]), figure_words(told["b"]), _signed(told["difference"]),
-         f"{told['interval'][0]:+.4f} to {told['interval'][1]:+.4f}" if told["interval"] else "–")
+        (METRIC_WORDS[metric], figure_words(told["a"]), figure_words(told["b"]), difference_words(told["difference"]),
+         " to ".join(map(difference_words, told["interval"])) if told["interval"] else "–")
         for metric, told in facts["metrics"].items()
     ]  # fmt: skip
     who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
     if right["p"] is not None:
         who.append(("McNemar's exact p", p_words(right["p"]).removeprefix("= ")))
     return section(
-        f"A: {facts['a']}, B: {facts['b']}{on}",
+        f"A: {called(facts['a'])}, B: {called(facts['b'])}{on}",
         tag("p", {}, tag("strong", {}, facts["verdict"])),
         table_of(("", "A", "B", "B less A", "95% interval, paired"), rows),
         table_of((f"Of {right['of']:,} {right['unit']}", ""), who),
         _changes(facts["confusion"]["difference"], facts["classes"]),
         *(tag("p", {}, f"{note[:1].upper()}{note[1:]}") for note in facts["notes"]),
     )
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
 
 
 def _by_seed(group: Mapping[str, Any]) -> Html:
@@ -147,6 +147,6 @@ def _by_seed(group: Mapping[str, Any]) -> Html:
     ]
     return section(
         "What a seed alone changes",
-        tag("p", {}, ", ".join(group["runs"])),
+        tag("p", {}, ", ".join(map(called, group["runs"]))),
         table_of(("", "Mean", "Standard deviation"), rows),
     )

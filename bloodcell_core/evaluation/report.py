@@ -17,6 +17,7 @@ from bloodcell_core.evaluation.external import figure
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
+    called,
     confusion,
     cost,
     counts,
@@ -52,7 +53,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
     )
     limits = [*scores["warnings"], *scores["notes"]]
     return document(
-        f"{scores['run']} on {scores['data']}",
+        f"{called(run.name)} on {scores['data']}",
         lead,
         [
             section(
@@ -68,8 +69,8 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             section("Curves", one_runs_curves(table, scores["classes"])),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             data(scores["data"]),
-            cost({scores["run"]: scores["cost"]}),
-            section("Settings", table_of(("Setting", "Value"), run.settings.items())),
+            cost({run.name: scores["cost"]}),
+            section("Settings", table_of(("Setting", "Value"), [("run", run.name), *run.settings.items()])),
         ],
         scores,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bloodcell_core import notes, workspace
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, section, table_of, tag
@@ -15,6 +16,13 @@ METRIC_WORDS = {
     "specificity_macro": "Macro specificity", "average_precision_macro": "Average precision",
     "kappa": "Cohen's kappa", "brier": "Brier score", "log_loss": "Log loss",
 }  # fmt: skip
+
+
+def called(run: str) -> str:
+    """A run by the title that somebody gave it and, so that no title passes for another run, the end of its name; or by
+    its name."""
+    title = notes.read("run", run).title
+    return f"{title} · {workspace.short_name(run)}" if title else run
 
 
 def counts(scores: Mapping[str, Any]) -> str:
@@ -87,7 +95,7 @@ def cost(told: Mapping[str, Mapping[str, Any]]) -> Html:
     """What each run costs; a dash where it was not measured."""
     rows = [
         (
-            name, _number(facts["parameters"]), _number(facts["flops"]),
+            called(name), _number(facts["parameters"]), _number(facts["flops"]),
             "–" if facts["milliseconds"] is None else f"{facts['milliseconds']:.3g} ({facts['milliseconds_on']})",
             "–" if facts["training_seconds"] is None else f"{facts['training_seconds']:,.0f}",
         )
@@ -114,7 +122,8 @@ def data(name: str) -> Html:
     except LabError as error:
         return section("Data", tag("p", {}, str(error)))
     rows = [
-        ("Name", name), ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
+        ("Name", name), ("Title", notes.read("dataset", name).title),
+        ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
         ("Pictures", f"{facts['pictures']:,}"),
         ("Source photos", "not known" if facts["photos"] is None else f"{facts['photos']:,}"),
         ("Unreadable, left out", facts["unreadable"]), ("Byte-identical, left out", facts["duplicates"]),
