@@ -58,7 +58,7 @@ def _discard_output() -> None:
 def _fail(message: str, code: int, parsed: argparse.Namespace) -> int:
     if parsed.debug:
         raise  # noqa: PLE0704  called from an except block alone
-    print(on_one_line(f"bloodcell_core: {' '.join(message.split())}"), file=sys.stderr)
+    say(on_one_line(f"bloodcell_core: {' '.join(message.split())}"))
     return code
 
 

@@ -41,25 +41,38 @@ def on_one_line(line: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line of progress, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """A line of progress or of an error, on stderr."""
+    global _counting
+    print(f"{chr(10) * _counting}{line}", file=sys.stderr, flush=True)
+    _counting = False
+
+
+_counting = False  # whether the last line of stderr is a count that isn't at its end yet
+COUNT_EVERY = {True: 0.25, False: 30.0}  # seconds between two counts on a terminal, and in a file that keeps each
 
 
 def progress(what: str) -> Progress:
-    """A line on stderr that counts, at most four times a second, with the time left."""
+    """Counts on stderr, with the time left: on a terminal in one line that changes, elsewhere a line now and then."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     first: tuple[float, int] | None = None
-    last = 0.0
+    last = 0.0 if terminal else time.monotonic()
+    width = 0
 
     def show(done: int, total: int) -> None:
-        nonlocal first, last
+        global _counting
+        nonlocal first, last, width
         now = time.monotonic()
         first = first or (now, done)
-        if now - last > 0.25 or done == total:
+        if now - last > COUNT_EVERY[terminal] or done == total:
             last = now
             seconds = (now - first[0]) / max(done - first[1], 1) * (total - done)
-            left = f", {seconds:.0f} s left " if done > first[1] else " "
-            end = "\n" if done == total else ""
-            print(f"\r{what}: {done:,} of {total:,}{left}", end=end, file=sys.stderr, flush=True)
+            left = f", {seconds:.0f} s left" if first[1] < done < total else ""
+            text = f"{what}: {done:,} of {total:,}{left}"
+            if terminal:
+                print(f"\r{text:{width}}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+                width, _counting = len(text), done < total
+            else:
+                say(text)
 
     return show
 

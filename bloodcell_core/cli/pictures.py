@@ -79,7 +79,8 @@ def _predict(args: argparse.Namespace) -> None:
     reads: deque[Callable[[], bytes]] = deque()  # of the pictures that are being answered, in order
     answers = predictor.classify(_remembered(files_of(args.paths), reads), args.kind)
     total = sum(1 for _ in files_of(args.paths))
-    counted = progress("classified") if total >= MANY else None
+    listed = not args.json and sys.stdout and sys.stdout.isatty()  # a count would run into the answers' lines
+    counted = progress("classified") if total >= MANY and not listed else None
     tally = Tally(run.classes)
     with ExitStack() as opened:
         # What goes to stdout as one JSON object waits on disk until it is whole: memory stays bounded, and a failure

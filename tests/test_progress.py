@@ -1,0 +1,97 @@
+"""What stands on stderr while a verb is at work: a count, and an error on a line of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bloodcell_core import cli
+from bloodcell_core.cli import output
+from bloodcell_core.errors import LabError
+
+ROOT = Path(__file__).parents[1]
+
+
+class Terminal(io.StringIO):
+    """Stderr as a terminal has it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def lines(self) -> list[str]:
+        """What a person sees in the end: what stands behind a return goes over what was there."""
+        shown = []
+        for line in self.getvalue().split("\n"):
+            seen = ""
+            for part in line.split("\r"):
+                seen = part + seen[len(part) :]
+            shown.append(seen.rstrip())
+        return shown
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    now = [1000.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_on_a_terminal_the_count_leaves_nothing_of_a_longer_one(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    count = output.progress("pictures")
+    for done, seconds in ((0, 0.0), (1, 1000.0), (6, 1010.0)):
+        clock[0] = 1000 + seconds
+        count(done, 9)
+    assert "1 of 9, 8000 s left" in terminal.getvalue()
+    assert terminal.lines() == ["pictures: 6 of 9, 505 s left"]
+    count(9, 9)
+    output.say("done")
+    assert terminal.lines() == ["pictures: 9 of 9", "done", ""]
+
+
+def test_an_error_in_the_middle_of_a_count_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+
+    def fails(*_: object) -> None:
+        output.progress("read")(3, 9)
+        raise LabError("the picture is gone")
+
+    monkeypatch.setattr("bloodcell_core.cli.data._data_import", fails)
+    assert cli.main(["data", "import", "x"]) == 2
+    assert terminal.lines() == ["read: 3 of 9", "bloodcell_core: the picture is gone", ""]
+
+
+def test_in_a_file_the_count_is_whole_lines_now_and_then(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = output.progress("pictures")
+    for done in range(101):
+        clock[0] += 1
+        count(done, 100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "pictures: 30 of 100, 70 s left", "pictures: 61 of 100, 39 s left", "pictures: 92 of 100, 8 s left",
+        "pictures: 100 of 100",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_while_the_libraries_load_is_told_in_one_line(tmp_path: Path) -> None:
+    """The command line stands still in its first import, until it is interrupted."""
+    (tmp_path / "numpy.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bloodcell_core", "runs", "list"], cwd=ROOT, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("bloodcell_core: interrupted\n", 1)
