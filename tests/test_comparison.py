@@ -16,6 +16,7 @@ from scipy.stats import binom
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.comparison import (
     COMPARED,
     OUTCOMES,
@@ -51,6 +52,15 @@ def made(name: str, skill: float = 1.2, seed: int = 0, photos_a_class: int = 10,
 
 def changed(one: Side, **columns: object) -> Side:
     return replace(one, table=one.table.assign(**columns))
+
+
+def test_what_a_run_said_before_its_temperature_is_known_where_it_has_one(done: Run) -> None:
+    before = side_of(done).before
+    assert before is not None
+    pd.testing.assert_frame_equal(before, uncalibrated(side_of(done).table, done.classes, done.temperature))
+    file = done.folder / "summary.json"
+    workspace.write_json(file, workspace.read_json(file) | {"temperature_reason": "too few photos"})
+    assert side_of(Run(done.name)).before is None
 
 
 # The paired interval

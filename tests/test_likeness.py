@@ -21,7 +21,16 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.looks import LOOKS, look_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import likeness
-from bloodcell_core.evaluation.likeness import RATE, Cells, LastLayer, Likeness, fit, highest_but, limit_of
+from bloodcell_core.evaluation.likeness import (
+    RATE,
+    Cells,
+    LastLayer,
+    Likeness,
+    _whitener,
+    fit,
+    highest_but,
+    limit_of,
+)
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 
@@ -93,6 +102,13 @@ def test_distances_are_those_of_their_formulas_to_the_last_digit(width: int):
     found = told.distances(one, held.looks[:1])
     assert (found[:, :2] == expected[:, :2]).all()
     assert found[:, 2] == pytest.approx(expected[:, 2], rel=1e-4)  # a sum of exponentials
+
+
+def test_whitened_cells_vary_alike_in_all_directions_whatever_the_scale_of_a_feature():
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(4000, 4)) @ (np.eye(4) + 0.3 * rng.normal(size=(4, 4))) * [1e-3, 1, 1, 1e3]
+    whitened = mixed @ _whitener(mixed.astype(np.float32))
+    np.testing.assert_allclose(np.cov(whitened.T), np.eye(4), atol=0.15)
 
 
 def test_few_photos_give_wide_limits_and_copies_don_t_count_as_photos():

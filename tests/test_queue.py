@@ -146,6 +146,22 @@ def test_the_pairs_count_the_queues_that_they_open(tables: dict[str, pd.DataFram
     assert bool(len(counted)) == bool(pictures.mistake.any())
 
 
+def test_the_pairs_with_most_photos_come_first_then_those_with_most_pictures() -> None:
+    a, b, c = (6, 3, 1), (1, 6, 3), (3, 1, 6)
+    rows = [("1", "p", "a", b), ("2", "p", "a", b), ("3", "q", "c", a), ("4", "r", "b", c), ("5", "s", "b", c)]
+    rows += [("6", "t", "b", a), ("7", "u", "c", b), ("8", "u", "c", b), ("9", "q", "c", a)]
+    counted = pairs(candidates({"run": table(rows)}, CLASSES))
+    assert counted.to_numpy().tolist() == [
+        ["b", "c", 2, 2], ["a", "b", 2, 1], ["c", "a", 2, 1], ["c", "b", 2, 1], ["b", "a", 1, 1],
+    ]  # fmt: skip
+
+
+def test_of_runs_that_are_wrong_in_several_ways_the_surest_is_shown() -> None:
+    one, other = table([("1", "p", "a", (1, 6, 3))]), table([("1", "p", "a", (1, 2, 7))])
+    (found,) = candidates({"one": one, "other": other}, CLASSES).to_dict("records")
+    assert found["answer"] == "c"
+
+
 def test_the_filters() -> None:
     runs = {
         "one": table([("i0", "p", "a", (1, 6, 3)), ("i1", "q", "a", (6, 3, 1)), ("i2", "r", "b", (5, 4, 1))]),

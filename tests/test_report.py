@@ -21,7 +21,7 @@ from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import METRIC_WORDS
+from bloodcell_core.evaluation.report_parts import METRIC_WORDS, with_interval
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
@@ -183,6 +183,8 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
 
 
 def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> None:
+    file = done.folder / "summary.json"
+    workspace.write_json(file, workspace.read_json(file) | {"training_seconds": 4321.4})
     other = done.folder.with_name("other")
     shutil.copytree(done.folder, other)
     sides = [side_of(run) for run in (done, Run("other"))]
@@ -191,6 +193,10 @@ def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> No
     assert "Reliability" in read.texts
     for row in told["runs"]:
         assert f"{row['calibration']['temperature']:.4f}" in read.texts
+        after, before = (with_interval(row["calibration"][when], "log_loss") for when in ("after", "before"))
+        assert after in read.texts
+        assert before not in read.texts, "or the line above says nothing"
+        assert "4,321" in read.texts
         assert f"{row['cost']['flops']:,}" in read.texts
         assert f"{row['cost']['milliseconds']:.3g} ({row['cost']['milliseconds_on']})" in read.texts
 
