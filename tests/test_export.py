@@ -288,6 +288,8 @@ def test_the_command_line_tells_what_was_compared(done: Run, tmp_path: Path, cap
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == str(file)
     assert told["checked"]["same_class"] == told["checked"]["pictures"]
+    assert {told["file"], told["sidecar"], *told["likeness"]} == {str(path) for path in tmp_path.glob("it.*")}
+    assert all(f"{path}: " in said.out for path in tmp_path.glob("it.*"))  # who takes it elsewhere takes all of it
 
 
 def test_the_example_of_the_docs_answers_as_the_run_does(
@@ -398,6 +400,17 @@ def test_predict_takes_an_exported_file_in_place_of_a_run(
     assert labels[0] == labels[1]
     assert main(["predict", str(tmp_path / "nowhere.onnx"), str(pictures[0])]) == 2
     assert "nowhere.onnx doesn't exist" in capsys.readouterr().err
+    (tmp_path / "folder.onnx").mkdir()
+    assert main(["predict", str(tmp_path / "folder.onnx"), str(pictures[0])]) == 2
+    assert "folder.onnx is no file" in capsys.readouterr().err
+
+
+def test_an_exported_file_is_computed_on_no_other_device_than_is_said(
+    done: Run, pictures: list[Path], exported: Path, capsys: Any
+) -> None:
+    assert main(["predict", str(exported), str(pictures[0]), "--device", "cuda"]) == 2
+    assert "an exported file is computed on the CPU, not on cuda" in capsys.readouterr().err
+    assert main(["predict", str(exported), str(pictures[0]), "--device", "cpu"]) == 0
 
 
 def test_a_file_that_is_another_than_its_sidecar_says_is_refused(exported: Path) -> None:

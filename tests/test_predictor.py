@@ -20,9 +20,10 @@ from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.answers import Answer
+from bloodcell_core.inference.answers import Answer, CellAnswer, unsure_because
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import TOGETHER, Predictor
+from bloodcell_core.inference.slide_cells import at_threshold
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, train_here
@@ -346,3 +347,19 @@ def test_an_answer_in_json_has_the_designs_keys(predictor: Predictor, pictures: 
     assert said.keys() >= {"path", "state", "reason", "cells"}
     assert said["cells"][0].keys() >= {"box", "state", "label", "probabilities"}
     assert runs.find("latest").classes == list(said["cells"][0]["probabilities"])
+
+
+@pytest.mark.parametrize(
+    ("share", "threshold", "words"),
+    [
+        (0.58, 0.8, "0.58 is below the review threshold of 0.80"),
+        (0.4972, 0.5, "0.497 is below the review threshold of 0.500"),
+        (0.9741, 0.975, "0.974 is below the review threshold of 0.975"),
+    ],
+)
+def test_an_unsure_answer_is_told_in_digits_that_differ_from_its_threshold(
+    share: float, threshold: float, words: str
+) -> None:
+    assert unsure_because(share, threshold) == words
+    cell = CellAnswer((0, 0, 9, 9), "ok", "a", {"a": share, "b": 0.1})
+    assert at_threshold(cell, threshold).reason == words

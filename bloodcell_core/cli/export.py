@@ -12,7 +12,7 @@ from bloodcell_core.cli.parser import RUN_HELP, path_of, verb
 
 def add(verbs: Any) -> None:
     """Adds the verb `export`."""
-    parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with a JSON file beside it that says how.")
+    parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with what else its answers need beside it.")
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("dest", type=path_of, metavar="DEST", help="the file to write, ending in .onnx")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
@@ -28,7 +28,9 @@ def _export(args: argparse.Namespace) -> None:
         f"{made.file}: {run.name}{' (trained on synthetic pictures)' if run.synthetic else ''}, "
         f"{made.file.stat().st_size / 1e6:.1f} MB",
         f"{made.sidecar}: classes, input, normalisation, temperature, review threshold",
+        *(f"{file}: what the training cells are like, by which others are refused" for file in made.likeness),
         f"  the same class as PyTorch on all {checked['pictures']:,} {checked['what']}, "
         f"probabilities at most {checked['largest_difference']:.1e} apart",
     ]
-    show({"file": str(made.file), "sidecar": str(made.sidecar), **made.facts}, args.json, lines)
+    files = {"file": str(made.file), "sidecar": str(made.sidecar), "likeness": [*map(str, made.likeness)]}
+    show(files | made.facts, args.json, lines)

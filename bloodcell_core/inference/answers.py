@@ -45,6 +45,13 @@ class CellAnswer:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
+def unsure_because(share: float, threshold: float) -> str:
+    """Why an answer with a smaller share than the review threshold doesn't stand, in so many digits as tell the two
+    apart."""
+    digits = next((n for n in range(2, 17) if f"{share:.{n}f}" != f"{threshold:.{n}f}"), 17)
+    return f"{share:.{digits}f} is below the review threshold of {threshold:.{digits}f}"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is said of one picture."""

@@ -59,6 +59,8 @@ class Exported:
 
     file: Path
     sidecar: Path
+    likeness: list[Path]
+    """What the training cells of each member are like, where that is known."""
     facts: dict[str, Any]
     """The sidecar's content."""
 
@@ -87,14 +89,16 @@ def export_onnx(run: Run, file: Path, progress: Progress = untold) -> Exported:
         checked = _check(run, networks, open_session(temporary), inputs, progress)
         likeness = [_likeness(member, network) for member, network in zip(run.members, networks, strict=True)]
         facts = describe(run, inputs, checked, likeness, hashlib.sha256(temporary.read_bytes()).hexdigest())
+    written = []
     for known, beside in zip(likeness, likeness_files(file, len(networks)), strict=True):
         if isinstance(known, Likeness):
             known.save(beside)
+            written.append(beside)
         else:
             beside.unlink(missing_ok=True)
     sidecar = sidecar_of(file)
     workspace.write_json(sidecar, facts)
-    return Exported(file, sidecar, facts)
+    return Exported(file, sidecar, written, facts)
 
 
 def check_packages(*packages: str) -> None:

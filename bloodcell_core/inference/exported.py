@@ -37,7 +37,8 @@ class ExportedRun(Run):
 
     def __init__(self, file: Path):
         if not file.is_file():
-            raise LabError(f"{file} doesn't exist: give an exported .onnx file, or the name of a run")
+            why = "is no file" if file.exists() else "doesn't exist"
+            raise LabError(f"{file} {why}: give an exported .onnx file, or the name of a run")
         facts = read_sidecar(file)
         self.facts = facts
         self.name: str = facts["run"]

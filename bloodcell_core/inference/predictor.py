@@ -28,7 +28,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.run_likeness import likeness_of
-from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, unsure_because
 from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import Handed
@@ -92,6 +92,8 @@ class Predictor:
         self.run = run
         self._members: Sequence[_Member | ExportedMember]
         if isinstance(run, ExportedRun):
+            if device not in ("auto", "cpu"):
+                raise LabError(f"an exported file is computed on the CPU, not on {device}: use --device cpu or auto")
             self._members = run.loaded
         else:
             self._members = [_Member(member, device) for member in run.members]
@@ -266,7 +268,7 @@ class Predictor:
             state, label = "unlike", None
         elif shares.max() < self.threshold:
             state, label = "unsure", None
-            reason = f"{shares.max():.2f} is below the review threshold of {self.threshold:.2f}"
+            reason = unsure_because(float(shares.max()), self.threshold)
         return CellAnswer(square, state, label, by_class, reason, nucleus, border, distance)
 
     def _judge(self, batch: list[_Seen]) -> tuple[np.ndarray, np.ndarray | None, dict[int, str]]:

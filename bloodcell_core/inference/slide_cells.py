@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.evaluation.external import match_classes
-from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns, unsure_because
 from bloodcell_core.inference.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
 from bloodcell_core.inference.slide_answers import SlideAnswers, asked_of
 from bloodcell_core.inference.slides import Slide, SlidePicture
@@ -127,8 +127,7 @@ def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
     sure = max(cell.probabilities.values())
     if sure >= threshold:
         return replace(cell, state="ok", label=cell.likeliest, reason="")
-    reason = f"{sure:.2f} is below the review threshold of {threshold:.2f}"
-    return replace(cell, state="unsure", label=None, reason=reason)
+    return replace(cell, state="unsure", label=None, reason=unsure_because(sure, threshold))
 
 
 def confirm_all(pictures: Iterable[CountedPicture]) -> list[Correction]:

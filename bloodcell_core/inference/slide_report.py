@@ -239,7 +239,7 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
         ("Right on its test pictures", accuracy_words(test)),
     ]
     if threshold is not None:
-        rows.append(("Review threshold", f"{threshold:.0%}: what is less sure is unsure, and set aside"))
+        rows.append(("Review threshold", f"{100 * threshold:g}%: what is less sure is unsure, and set aside"))
     if photos:
         rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
     return section("What answered", table_of(("", ""), rows))
