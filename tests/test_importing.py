@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from bloodcell_core import workspace
-from bloodcell_core.data import demo, importing, photos, siblings
+from bloodcell_core.data import dataset, demo, importing, photos, siblings
 from bloodcell_core.data.dataset import Dataset, describe, names, readable, remove
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.pictures import decode_rgb
@@ -294,7 +294,29 @@ def test_classes_that_differ_in_capitals_alone_are_refused(tmp_path):
     """TRAIN/BLAST and TEST/blast would be two classes: one that is never tested, and one that is never trained on."""
     files = {file.upper() if file.startswith("train") else file: data for file, data in split_files().items()}
     words = refusal(write_files(tmp_path / "cells", files))
-    assert words == "the classes 'BAND' and 'band' differ in capitals alone: call them alike, or otherwise"
+    assert words == "the classes 'BAND' and 'band' look alike, and are two: call them alike, or otherwise"
+    assert names() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["m\u00e9ta band ", "m\u00e9ta  band", "m\u00e9ta\u00a0band", "m\u00e9ta ba\u200bnd", "me\u0301ta band"],
+    ids=["a blank behind it", "two blanks", "another blank", "an unseen character", "letters stored otherwise"],
+)
+def test_classes_that_look_alike_are_refused(tmp_path, other):
+    spelt = {"train": "m\u00e9ta band", "test": other}
+    files = {f"{split}/{name}/0.png": encoded(random_picture(n)) for n, (split, name) in enumerate(spelt.items())}
+    words = refusal(write_files(tmp_path / "cells", files | {"train/blast/0.png": encoded(random_picture(9))}))
+    assert "look alike, and are two" in words
+    assert names() == []
+
+
+def test_a_table_whose_labels_are_names_of_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "MOST_CLASSES", 5)
+    files = {f"class-{n}/{n}.png": encoded(random_picture(n)) for n in range(6)}
+    assert refusal(write_files(tmp_path / "cells", files)) == (
+        "6 classes are more than the 5 that are taken: is that what the labels are, and not names of files or patients?"
+    )
     assert names() == []
 
 

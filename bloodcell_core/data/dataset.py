@@ -6,6 +6,8 @@ Read-only: only `importing` makes one and only `remove` unmakes it.
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -26,6 +28,31 @@ FACTS: dict[str, Any] = {
 """What dataset.json must tell, and the kind of each."""
 COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "status", "stored")
 """What images.parquet can't be without."""
+
+
+MOST_CLASSES = 1000  # each is a row and a column of every confusion matrix
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """LabError where classes of a new dataset are too many, or nobody could tell two of them apart.
+
+    As train/MONOCYTE and test/monocyte: what is tested on would never be trained on.
+    """
+    if len(classes) > MOST_CLASSES:
+        raise LabError(
+            f"{len(classes):,} classes are more than the {MOST_CLASSES:,} that are taken: is that what the labels are, "
+            "and not names of files or patients?"
+        )
+    first: dict[str, str] = {}
+    for name in classes:
+        if (twin := first.setdefault(_as_seen(name), name)) != name:
+            raise LabError(f"the classes {twin!r} and {name!r} look alike, and are two: call them alike, or otherwise")
+
+
+def _as_seen(name: str) -> str:
+    """A name without what hardly shows: capitals, how many blanks there are, how letters are stored, unseen signs."""
+    seen = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(seen.casefold().split())
 
 
 class Dataset:

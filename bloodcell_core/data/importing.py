@@ -26,7 +26,7 @@ import pyarrow as pa
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box
 from bloodcell_core.data import demo
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset, check_classes, names
 from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
@@ -163,10 +163,7 @@ def _write(
             bad = images[images.reason.notna()].head(3)
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
             raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
-        first = {name.casefold(): name for name in reversed(classes)}
-        if twins := [(first[name.casefold()], name) for name in classes if first[name.casefold()] != name]:
-            one, other = twins[0]  # as train/MONOCYTE and test/monocyte: what is tested on would never be trained on
-            raise LabError(f"the classes {one!r} and {other!r} differ in capitals alone: call them alike, or otherwise")
+        check_classes(classes)
         if (images.split[images.status == "ok"] == "val").all():
             raise LabError("all pictures are in the split val: call it train, or test to evaluate on it")
         beat = _beating(trace_progress, folder)
