@@ -493,8 +493,21 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
         ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
         (
             "path,label\npics/0.png,x\npics/../pics/0.png,y\n",
-            "1 of 2 rows name a file that another row gives another label (rows 3;",
+            "1 of 2 rows name a file that another row gives another label, group or box (rows 3;",
         ),
+        (
+            "path,label,group\npics/0.png,x,1\npics/1.png,x,1\npics/0.png,x,2\n",
+            "1 of 3 rows name a file that another row gives another label, group or box (rows 4;",
+        ),
+        (
+            "path,label,box\npics/0.png,x,1 2 3 4\npics/0.png,x,5 6 7 8\npics/1.png,y,\n",
+            "1 of 3 rows name a file that another row gives another label, group or box (rows 3;",
+        ),
+        (
+            'path,label\npics/0.png,"x\npics/1.png,"x\npics/2.png,y\n',
+            "1 of 2 rows have a line break or control character in them: is a quotation mark not closed? (rows 2;",
+        ),
+        ("path,label\npics/0.png,x\0\npics/1.png,y\n", "1 of 2 rows have a line break or control character in them"),
         ("path,label,split\npics/0.png,x,dev\npics/1.png,y,\n", "1 of 2 rows have a split that is none of train"),
         ("path,label,box\npics/0.png,x,1 2 3\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1 with"),
         ("path,label,box\npics/0.png,x,3 2 1 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
@@ -561,6 +574,22 @@ def test_a_table_without_its_columns_hides_no_class_folders(tmp_path):
     files = class_folder_files() | {"labels.csv": b"id,category\n1,x\n", "notes.tsv": b"\xff\xfe"}
     assert choose_format(open_source(write_files(tmp_path / "cells", files))).name == "class-folders"
     assert refusal(tmp_path / "cells", "table").startswith("cells holds no table with a column path and a column label")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("path;label\npics/0.png;Zyt\xe9\n".encode("latin-1"), "t.csv is not UTF-8 text: save it as CSV UTF-8"),
+        ("path\tlabel\npics/0.png\tx\n".encode("utf-16"), "t.csv is not UTF-8 text: save it as CSV UTF-8"),
+        (b"path,label,class\npics/0.png,x,y\n", "t.csv has several columns for the label (label, class): keep one"),
+        (b"path,label,x0\npics/0.png,x,1\n", "t.csv tells boxes by x0: give either x0, y0, x1, y1 or one column box"),
+    ],
+    ids=["Excel's own encoding", "Excel's Unicode text", "two labels", "half a box"],
+)
+def test_a_table_that_is_meant_and_can_t_be_used_is_told_and_not_passed_over(tmp_path, data, words):
+    """Its folders, one a slide or patient, would be taken for the classes."""
+    folder = write_files(tmp_path / "cells", class_folder_files() | {"t.csv": data})
+    assert refusal(folder) == words
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):

@@ -7,9 +7,12 @@ Paths begin at the table's own folder. The table decides alone: folders' names m
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import posixpath
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -34,6 +37,8 @@ COLUMNS = {
     **{corner: (corner,) for corner in CORNERS},
 }
 """What a column may be called, by what it holds."""
+NEEDED = ("path", "label")
+GLANCE = 2**16  # bytes of a text, in which its first line ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
 """What a cell holds, in any case, that holds nothing."""
@@ -51,11 +56,22 @@ def _tables(source: Source) -> list[str]:
 
 
 def _has_columns(source: Source, file: str) -> bool:
+    """Whether it is meant for a table of pictures, also where it can't be read as one: passed over, its folders, one a
+    slide or patient, would be taken for the classes."""
     try:
-        _columns(file, _open(file, source.read(file))[0])
+        data = source.read(file)
+        names = _open(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
     except LabError:
         return False
-    return True
+    plain = {name.strip(' "\'').lower() for name in names}
+    return all(plain.intersection(COLUMNS[needed]) for needed in NEEDED)
+
+
+def _names_at_a_glance(data: bytes) -> list[str]:
+    """What the columns of a text are called, whatever its encoding."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    head = data[:GLANCE].decode(encoding, "replace").lstrip("\r\n")
+    return re.split("[,;\t]", head.splitlines()[0]) if head else []
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
@@ -141,7 +157,7 @@ def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
             raise LabError(f"{file} has several columns for the {holds} ({several}): keep one")
         if places:
             found[holds] = places[0]
-    for needed in ("path", "label"):
+    for needed in NEEDED:
         if needed not in found:
             have = ", ".join(str(name)[:40] for name in names[:12]) or "no column"
             raise LabError(f"{file} has no column {' or '.join(COLUMNS[needed])}: it has {have}")
@@ -170,6 +186,8 @@ def _entries(source: Source, file: str) -> list[Entry]:
             rows = ", ".join(str(row + 2) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
             raise LabError(f"{file}: {len(bad):,} of {len(frame):,} rows {what} (rows {rows}; the header is row 1)")
 
+    broken = {row for cells in columns.values() for row, cell in enumerate(cells) if _has_control(cell)}
+    refuse(sorted(broken), "have a line break or control character in them: is a quotation mark not closed?")
     paths, labels = columns["path"], columns["label"]
     refuse([row for row, path in enumerate(paths) if path is None], "have no path")
     none = _none_words(frame[places["label"]])
@@ -184,18 +202,21 @@ def _entries(source: Source, file: str) -> list[Entry]:
     files = [inside.find(str(path)) for path in paths]
     missing = [row for row, found in enumerate(files) if found is None]
     refuse(missing, f"name a file that is not there, {paths[missing[0]]!r:.80} first" if missing else "")
-    first_label: dict[str | None, str | None] = {}
-    twice = [row for row, f in enumerate(files) if first_label.setdefault(f, labels[row]) != labels[row]]
-    refuse(twice, "name a file that another row gives another label")
-    boxes = _boxes(columns, nothing)
+    boxes, groups = _boxes(columns, nothing), columns.get("group", nothing)
     wrong = [row for row, box in enumerate(boxes) if box == ()]
     refuse(wrong, "have a box that is not x0 y0 x1 y1 with x0 < x1 and y0 < y1")
+    told = [*zip(labels, groups, boxes, strict=True)]
+    first_told = dict(zip(reversed(files), reversed(told), strict=True))
+    twice = [row for row, found in enumerate(files) if first_told[found] != told[row]]
+    refuse(twice, "name a file that another row gives another label, group or box")  # one picture is one cell
     return [
         Entry(str(found), str(label), SPLIT_NAMES[split.lower()] if split else None, group, box or None)
-        for found, label, split, group, box in zip(
-            files, labels, splits, columns.get("group", nothing), boxes, strict=True
-        )
+        for found, split, (label, group, box) in zip(files, splits, told, strict=True)
     ]
+
+
+def _has_control(cell: str | None) -> bool:
+    return any(unicodedata.category(sign) == "Cc" for sign in cell or "")
 
 
 def _cell(text: object) -> str | None:
