@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,13 +18,15 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
     """Every file of the given files, folders and zips, as `Predictor.classify` takes them.
 
     A file inside a zip is told as `archive.zip/folder/file`. A zip that can't be read, or that is refused as a whole,
-    is one file that can't be read. Raises LabError where a path is missing.
+    is one file that can't be read, and so is a folder. Raises LabError where a path is missing.
     """
     for path in paths:
         if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    yield from _of_file(file)
+            for place, closed in sorted(_walk(path).items()):
+                if closed:
+                    yield _told(place), _refusal(f"this folder can't be read: {closed}")
+                else:
+                    yield from _of_file(place)
         elif path.is_file():
             yield from _of_file(path)
         elif path.exists():  # a pipe would keep us waiting, a device never end
@@ -32,14 +35,29 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
             raise LabError(f"{path} doesn't exist")
 
 
+def _walk(top: Path) -> dict[Path, str]:
+    """Every file of a folder, links to folders not followed; and each folder that can't be looked into, with the
+    reason: what lies there must not be missed without a word."""
+    closed: dict[Path, str] = {}
+
+    def keep(error: OSError) -> None:
+        closed[Path(error.filename)] = error.strerror or str(error)
+
+    files = [Path(folder, name) for folder, _, names in os.walk(top, onerror=keep) for name in names]
+    return {file: "" for file in files if file.is_file()} | closed
+
+
 def _of_file(file: Path) -> Iterator[Handed]:
     if file.suffix.lower() != ".zip":
         yield _told(file), _reader(file)
         return
     try:
         source = open_source(file)
-    except (LabError, OSError) as error:
+    except LabError as error:
         yield _told(file), _refusal(str(error))
+        return
+    except OSError as error:
+        yield _told(file), _refusal(f"can't be read: {error.strerror or error}")
         return
     # Not closed here: its files are read later. It goes with the last function that reads from it.
     for inside in source.files:

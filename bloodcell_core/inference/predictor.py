@@ -183,7 +183,9 @@ class Predictor:
 
             try:
                 return self._look(path, decode_rgb(read(), about_to), kind)
-            except (LabError, OSError, MemoryError) as error:
+            except OSError as error:
+                return _Seen(path, refused=f"can't be read: {error.strerror or error}")
+            except (LabError, MemoryError) as error:
                 return _Seen(path, refused=str(error) or type(error).__name__)
 
     def _look(self, path: str, picture: np.ndarray, kind: str | None) -> _Seen:

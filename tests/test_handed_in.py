@@ -1,0 +1,64 @@
+"""inference.handed_in: of what lies in a folder nothing is missed without a word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloodcell_core.data.pictures import UnreadablePicture
+from bloodcell_core.inference.handed_in import files_of
+from bloodcell_core.inference.predictor import Predictor
+from bloodcell_core.runs import Run
+
+pytest_plugins = ["tests.training_fixtures"]
+
+
+def told(folder: Path) -> dict[str, str]:
+    """Each file's path below a folder, and why it can't be read, in the order in which it is answered."""
+    found = {}
+    for path, read in files_of([folder]):
+        try:
+            read()
+            why = ""
+        except UnreadablePicture as error:
+            why = str(error)
+        found[os.path.relpath(path, folder)] = why
+    return found
+
+
+def test_a_folder_that_can_not_be_looked_into_is_a_row_and_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.png", "shut/2.png", "z/3.png", "z/deep/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
+    really = os.scandir
+
+    def scandir(folder: Any = ".") -> Any:  # root, who may run this, is shut out of nothing
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return really(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list(told(tmp_path).items()) == [
+        ("a/1.png", ""),
+        ("shut", "this folder can't be read: Permission denied"),
+        ("z/3.png", ""),
+        ("z/deep/4.png", ""),
+    ]
+
+
+def test_a_file_that_the_system_keeps_shut_is_told_in_words_without_a_number(done: Run) -> None:
+    def shut() -> bytes:
+        raise PermissionError(13, "Permission denied", "a.png")
+
+    def handed() -> Iterator[Any]:
+        yield "a.png", shut
+
+    (answer,) = Predictor(done, "cpu").classify(handed())
+    assert (answer.state, answer.reason) == ("refused", "can't be read: Permission denied")
