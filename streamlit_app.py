@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
+from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
@@ -116,7 +117,7 @@ if own:
         limits = test["intervals"]["accuracy"] if test else None
         rows.append(
             {
-                "Run": f"{facts['title']} · {lab.short_name(run)}" if facts["title"] else facts["run"],
+                "Run": f"{facts['title']} · {workspace.short_name(run.name)}" if facts["title"] else facts["run"],
                 "Network": lab.network_title(run),
                 "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
                 "State": facts["state"],
