@@ -199,6 +199,7 @@ def troubles() -> list[str]:
     """What is wrong with the workspace as a whole, a line each: a folder that can't be looked into, since what lies
     there is in no list; and that nothing can be kept."""
     found = []
+    open_ones = []
     for folder in (home(), *(home() / name for name in FOLDERS)):
         try:
             os.scandir(folder).close()
@@ -213,10 +214,17 @@ def troubles() -> list[str]:
             )
             if folder == home():
                 return found
+        elif os.access(folder, os.F_OK):
+            open_ones.append(folder)
     if home().is_dir():
         if not os.access(home(), os.W_OK):
             found.append(f"{home()} can't be written to: what is there is shown, and nothing new can be kept")
         else:
+            found += [
+                f"{folder} can't be written to: what is there is shown, and nothing new can be kept there"
+                for folder in open_ones
+                if not os.access(folder, os.W_OK)
+            ]
             with suppress(OSError):  # deleted, or its disk gone, since we looked
                 if shutil.disk_usage(home()).free < LEAST_ROOM:
                     found.append(f"The disk of {home()} is full: what is there is shown, and nothing new can be kept")

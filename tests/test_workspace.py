@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import inspect
 import json
 import os
 import stat
@@ -120,6 +121,32 @@ def test_asking_where_things_lie_makes_nothing(lab_home):
     for path in (workspace.dataset_dir("a"), workspace.run_dir("b"), workspace.view_file("a", "frame-96")):
         assert path.is_relative_to(lab_home)
     assert not lab_home.exists()
+
+
+def test_each_folder_that_something_is_kept_in_is_looked_into(lab_home):
+    """`troubles` goes by a list of its own: it holds all that functions of the module make paths below."""
+    below = set()
+    for name, function in inspect.getmembers(workspace, inspect.isfunction):
+        if name.endswith(("_dir", "_file")):
+            wanted = list(inspect.signature(function).parameters)
+            for kind in ("run", "dataset") if "kind" in wanted else ("",):
+                made = function(*(kind if each == "kind" else "a" for each in wanted)).relative_to(lab_home)
+                below |= {"/".join(made.parts[:2] if made.parts[0] == "notes" else made.parts[:1])}
+    assert below | {"notes"} == {*workspace.FOLDERS}
+
+
+@pytest.mark.parametrize("closed", ["", "runs", "locks", "notes/runs"])
+def test_a_folder_that_can_t_be_written_to_is_told(lab_home, monkeypatch, closed):
+    for name in workspace.FOLDERS:
+        (lab_home / name).mkdir(parents=True, exist_ok=True)
+    told_by_the_system = os.access
+
+    def access(path, mode):
+        return told_by_the_system(path, mode) and (path, mode) != (lab_home / closed, os.W_OK)
+
+    monkeypatch.setattr(os, "access", access)
+    kept = "nothing new can be kept" + (" there" if closed else "")
+    assert workspace.troubles() == [f"{lab_home / closed} can't be written to: what is there is shown, and {kept}"]
 
 
 def test_a_workspace_that_goes_while_it_is_looked_at_breaks_no_page(lab_home, monkeypatch):
