@@ -3,10 +3,14 @@ it, and not found out by a page that is half drawn."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 NUMBER = int | float
+WHOLE = 2**53  # a count that a table and a browser hold exactly
+CENTURY = 100 * 366 * 86_400  # in seconds, more than any training takes
+ROUNDING = 1e-6  # a share that was summed up may be this far beyond 1
 Kinds = Mapping[str, Any]
 """Key → the type, or union of types, that its value is of."""
 
@@ -36,6 +40,12 @@ TEST: Kinds = {
 BY_PHOTO: Kinds = {"photos": int, "right": int}
 INTERVALS = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 """The figures that have one, or None."""
+LIMITS = (
+    dict.fromkeys(("training_seconds", "seconds_left"), (0, CENTURY))
+    | dict.fromkeys(("step", "total_steps", "epoch", "parameters", "pictures", "photos", "right"), (0, WHOLE))
+    | dict.fromkeys(("val_accuracy", *INTERVALS), (-ROUNDING, 1 + ROUNDING))
+)
+"""Between what a figure can be, both included; others are any number that is finite."""
 
 
 def wrong(told: Any, must: Kinds, may: Kinds | None = None) -> str:
@@ -43,7 +53,14 @@ def wrong(told: Any, must: Kinds, may: Kinds | None = None) -> str:
     if not isinstance(told, dict):
         return "all of it"
     kinds = {**must, **{key: kind for key, kind in (may or {}).items() if key in told}}
-    return next((key for key, kind in kinds.items() if key not in told or not isinstance(told[key], kind)), "")
+    return next((key for key, kind in kinds.items() if key not in told or not _can_be(key, told[key], kind)), "")
+
+
+def _can_be(key: str, value: Any, kind: Any) -> bool:
+    if not isinstance(value, kind):
+        return False
+    low, high = LIMITS.get(key, (-math.inf, math.inf))
+    return not isinstance(value, NUMBER) or (low <= value <= high and abs(value) != math.inf)  # NaN isn't between any
 
 
 def wrong_in_summary(summary: Any) -> str:
@@ -62,5 +79,5 @@ def wrong_in_summary(summary: Any) -> str:
 
 def _interval(limits: Any) -> bool:
     return limits is None or (
-        isinstance(limits, list) and len(limits) == 2 and all(isinstance(limit, NUMBER) for limit in limits)
+        isinstance(limits, list) and len(limits) == 2 and all(_can_be("", limit, NUMBER) for limit in limits)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
 import resource
@@ -1139,6 +1140,10 @@ def test_a_damaged_run_is_told_and_the_others_are_still_listed(file: str, conten
         ("status.json", {"step": "many"}), ("status.json", {"phase": 7}), ("status.json", {"seconds_left": "long"}),
         ("status.json", {"reason": None}), ("summary.json", {"test": {}}), ("summary.json", {"parameters": "few"}),
         ("summary.json", {"training_seconds": None}), ("summary.json", {"val_accuracy": "good"}),
+        ("summary.json", {"training_seconds": -1e308}), ("summary.json", {"training_seconds": 1e308}),
+        ("summary.json", {"training_seconds": math.nan}), ("summary.json", {"val_loss": math.inf}),
+        ("summary.json", {"parameters": 10**400}), ("status.json", {"seconds_left": 1e308}),
+        ("status.json", {"seconds_left": -1}), ("status.json", {"updated": math.nan}),
     ],
 )  # fmt: skip
 def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
@@ -1146,7 +1151,8 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
 ) -> None:
     other = done.folder.with_name("20260101-000000-edited-0000")
     shutil.copytree(done.folder, other)
-    workspace.write_json(other / file, workspace.read_json(other / file) | change)
+    edited = workspace.read_json(other / file) | change
+    (other / file).write_text(json.dumps(edited))  # `write_json` refuses NaN, which an editor doesn't
     good, told = runs.readable_runs()
     assert [run.name for run in good] == [done.name]
     assert len(told) == 1
@@ -1158,13 +1164,14 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
     "change",
     [
         {"accuracy": "good"}, {"photos": "several"}, {"intervals": {"accuracy": [0.1]}}, {"by_photo": {}},
-        {"intervals": {"accuracy": [0.1, "high"]}}, {"warnings": None},
+        {"intervals": {"accuracy": [0.1, "high"]}}, {"warnings": None}, {"accuracy": math.nan}, {"accuracy": 77.05},
+        {"intervals": {"accuracy": [0.1, math.nan]}},
     ],
 )  # fmt: skip
 def test_a_run_whose_figures_were_edited_is_told(change: dict[str, Any], done: Run) -> None:
     file = done.folder / "summary.json"
     summary = workspace.read_json(file)
-    workspace.write_json(file, summary | {"test": summary["test"] | change})
+    file.write_text(json.dumps(summary | {"test": summary["test"] | change}))
     good, told = runs.readable_runs()
     assert good == []
     assert "isn't what it should be" in told[0]
