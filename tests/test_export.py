@@ -22,10 +22,11 @@ from bloodcell_core.crops import AS_THEY_ARE, BALANCED
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.inference import export
 from bloodcell_core.inference.export import TOLERANCE, export_onnx, open_session
 from bloodcell_core.inference.exported import ExportedRun
-from bloodcell_core.inference.sidecar import check_free, read_sidecar, sidecar_of
+from bloodcell_core.inference.sidecar import check_free, likeness_files, read_sidecar, sidecar_of
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
@@ -233,6 +234,10 @@ def test_a_file_of_something_else_is_not_replaced_by_the_sidecar(done: Run, tmp_
         (lambda facts: facts | {"version": 99}, "another version"),
         (lambda facts: facts | {"sha256": "0"}, "belongs to another file"),
         (lambda facts: facts | {"classes": None}, "is damaged"),
+        (lambda facts: facts | {"classes": ["a", "a"]}, "is damaged"),
+        (lambda facts: facts | {"review_threshold": 5}, "is damaged"),
+        (lambda facts: facts | {"test": {"pictures": 3}}, "is damaged"),
+        (lambda facts: facts | {"test": [1]}, "is damaged"),
         (lambda facts: facts | {"temperature": 0}, "is damaged"),
         (lambda facts: facts | {"members": []}, "is damaged"),
         (lambda facts: facts | {"members": [{"input": "pictures", "temperature": 1.0}]}, "is damaged"),
@@ -419,9 +424,25 @@ def test_a_file_that_is_another_than_its_sidecar_says_is_refused(exported: Path)
     workspace.write_json(sidecar_of(exported), facts | {"inputs": [given]})
     with pytest.raises(LabError, match="isn't what its sidecar says"):
         ExportedRun(exported)
+    for classes in (facts["classes"][1:], [*facts["classes"], "another"]):
+        workspace.write_json(sidecar_of(exported), facts | {"classes": classes})
+        with pytest.raises(LabError, match="isn't what its sidecar says"):
+            ExportedRun(exported)
     workspace.write_json(sidecar_of(exported), facts | {"inputs": [{"name": "pictures", "size": 32}]})
     with pytest.raises(LabError, match="the sidecar is damaged"):
         ExportedRun(exported)
+
+
+def test_what_another_file_s_training_cells_are_like_is_not_taken_for_this_one_s(exported: Path) -> None:
+    """Copied over an older export without it: cells would be refused by another network's limits."""
+    (beside,) = likeness_files(exported, 1)
+    other = Likeness.load(beside)
+    limits = [each + 1 for each in other.facts["limits"]]
+    dataclasses.replace(other, facts=other.facts | {"limits": limits}).save(beside)
+    with pytest.raises(LabError, match=r"it\.likeness\.safetensors belongs to another exported file"):
+        ExportedRun(exported)
+    beside.unlink()
+    assert "isn't beside the exported file" in ExportedRun(exported).loaded[0].why_unknown
 
 
 def test_the_docs_show_the_example_that_is_tested() -> None:

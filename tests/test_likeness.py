@@ -261,6 +261,14 @@ def test_it_is_kept_and_read_again(tmp_path: Path):
         (tmp_path / "kept.safetensors").write_bytes(damaged)
         with pytest.raises(LabError, match="can't be used"):
             Likeness.load(tmp_path / "kept.safetensors")
+    facts = {"likeness": json.dumps(told.facts)}
+    lacking = {name: array for name, array in told.arrays.items() if name != "look_cells"}
+    narrower = told.arrays | {"feature_means": told.arrays["feature_means"][:, :1].copy()}
+    no_limits = {"likeness": json.dumps({key: value for key, value in told.facts.items() if key != "limits"})}
+    for arrays, metadata in ((lacking, facts), (narrower, facts), (told.arrays, no_limits)):
+        (tmp_path / "kept.safetensors").write_bytes(save(arrays, metadata))
+        with pytest.raises(LabError, match="is damaged"):
+            Likeness.load(tmp_path / "kept.safetensors")
 
 
 def test_too_few_photos_can_t_tell():

@@ -125,7 +125,12 @@ class Likeness:
             raise LabError(f"{file} can't be used: {str(error)[:120]}") from None
         if facts.get("version") != VERSION:
             raise OtherVersion(f"{file} was made by another version of this program")
-        return cls(facts, arrays)
+        likeness = cls(facts, arrays)
+        try:
+            _ = likeness._ready, likeness.asks_for_cell, facts["limits"]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise LabError(f"{file} is damaged: {str(error)[:120]}") from None
+        return likeness
 
 
 def fit(

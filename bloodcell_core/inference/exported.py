@@ -97,6 +97,8 @@ class ExportedMember:
         self.whole = config.view == "frame"
         self.view = view_name(config.view, config.size, config.crop)
         self.likeness = Likeness.load(likeness) if likeness.exists() else None
+        if self.likeness and self.likeness.facts != facts.get("likeness"):
+            raise LabError(f"{likeness.name} belongs to another exported file: copy all of one, or export it again")
         self.why_unknown = "" if self.likeness else f"{likeness.name} isn't beside the exported file"
         self.tapped = self
         self._session, self._place = session, place
@@ -123,9 +125,12 @@ class _Session:
         self._sizes = {given["name"]: int(given["size"]) for given in facts["inputs"]}
         wanted = {name for member in self._members for name in (member["logits"], member["features"])}
         held = {given.name: given.shape[1:] for given in self._session.get_inputs()}
-        if held != {name: [size, size, 3] for name, size in self._sizes.items()} or not wanted <= {
-            given.name for given in self._session.get_outputs()
-        }:
+        widths = {given.name: given.shape[-1] for given in self._session.get_outputs()}
+        if (
+            held != {name: [size, size, 3] for name, size in self._sizes.items()}
+            or not wanted <= widths.keys()
+            or any(widths[member["logits"]] != len(facts["classes"]) for member in self._members)
+        ):
             raise LabError(f"{file.name} isn't what its sidecar says: export the run again")
         self._last = threading.local()
 

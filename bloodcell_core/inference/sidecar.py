@@ -16,12 +16,15 @@ from bloodcell_core.data.views import view_name
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.likeness import Likeness
+from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.models import model_info
 from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
 MOST_BYTES = 10_000_000
+TEST: Kinds = {"pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict}
+"""What must be told of the test split, where anything is."""
 REFUSAL = (
     "Whether a cell is like the training cells is judged by `features` and by what is measured of the view. The "
     "statistics are in the .likeness.safetensors file beside this one; Blood Cell Lab's "
@@ -208,7 +211,9 @@ def _is_whole(facts: dict[str, Any]) -> bool:
             all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             and all(temperature > 0 for temperature in (numbers[0], *numbers[2:]))
             and all(isinstance(word, str) for word in words)
-            and len(facts["classes"]) >= 2
+            and len(set(facts["classes"])) == len(facts["classes"]) >= 2
+            and 0 <= numbers[1] <= 1
+            and (facts.get("test") is None or not wrong(facts["test"], TEST))
             and bool(facts["members"])
             and all(m["input"] in known for m in facts["members"])
         )
