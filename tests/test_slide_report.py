@@ -142,6 +142,17 @@ def test_a_folder_that_all_pictures_come_from_is_told_once(done: Run, field: byt
     assert page.texts.count("neutrophil 1, unsure 1") == len(paths)
 
 
+def test_a_long_name_loses_its_middle_in_the_list_and_is_whole_beside_it(done: Run, field: bytes):
+    names = ["a" * 60, "b" * 30 + "c" * 31]
+    gathered = Gathered(done.classes)
+    for name in names:
+        gathered.add(answer(name, [None], done.classes), lambda: field)
+    page = read(slide_report("s", gathered, differential_of(done, count([], done.classes), 0.5), done))
+    assert names[0] in page.texts
+    assert "b" * 20 + "…" + "b" * 9 + "c" * 31 in page.texts
+    assert [told["title"] for kind, told in page.elements if kind == "th" and "title" in told] == names
+
+
 def test_a_report_has_a_page_s_ending(done: Run, tmp_path: Path):
     told = differential_of(done, count([], done.classes), 0.5)
     with pytest.raises(LabError, match=r"written as \.html"):

@@ -26,6 +26,7 @@ from bloodcell_core.runs import Run
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
 CELL_PX = 72
 MAX_ROWS = 24  # pictures that are listed one by one: more would fill pages
+LONGEST_NAME = 60  # letters of a picture's name, on two lines of the list
 SET_ASIDE = {"unsure": "Unsure", "unlike": "Unlike the training cells"}
 SHOWN = {"field": "a smear field", "cell": "one cell"}
 STYLE = """
@@ -277,7 +278,7 @@ def _listing(gathered: Gathered) -> list[Html]:
     rows = [
         tag(
             "tr", {},
-            tag("th", {}, name.removeprefix(folder)),
+            tag("th", {"title": name}, _shortened(name.removeprefix(folder))),
             tag("td", {"class": "kind"} if kind in SHOWN else {}, SHOWN.get(kind, kind)),
             tag("td", {}, cells(counts) or "–"),
         )
@@ -288,6 +289,11 @@ def _listing(gathered: Gathered) -> list[Html]:
     parts.append(tag("table", {"class": "files"}, head, *rows))
     more = gathered.pictures - len(rows)
     return [*parts, tag("p", {"class": "quiet"}, f"… and {more:,} more.")] if more else parts
+
+
+def _shortened(name: str) -> str:
+    """A name without its middle where it would fill lines; its end tells files apart better than its beginning."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 3]}…{name[-(LONGEST_NAME * 2 // 3) :]}"
 
 
 def _known(gathered: Gathered) -> list[Group]:

@@ -108,7 +108,12 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     assert fits(page)
 
 
-def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["patient-0031/field_{:03}_40x_overview.tif", "patient-{:04}/" + 3 * "smear of 26 November 2026, field at 40x, "],
+    ids=["names", "long names"],
+)
+def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path: Path, name: str) -> None:
     classes = ["basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte",
                "neutrophil", "platelet"]  # fmt: skip
     groups = [*((name, "ok") for name in classes), *((None, state) for state in ("unsure", "unlike"))]
@@ -116,8 +121,8 @@ def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path:
         CellAnswer((20 * place, 20, 20 * place + 60, 80), state, label, dict.fromkeys(classes, 1 / 8), "")
         for place, (label, state) in enumerate(groups)
     ]
-    folder = "/data/slides/2026-11/patient-0031/"
-    answers = [Answer(f"{folder}field_{n:03}_40x_overview.tif", "ok", "", cells, FIELD, 320, 240) for n in range(24)]
+    names = [f"/data/slides/2026-11/{name.format(n)}" for n in range(24)]
+    answers = [Answer(each, "ok", "", cells, FIELD, 320, 240) for each in names]
     picture = encode(draw_field(np.random.default_rng(1), ["neutrophil", "monocyte"], (320, 240)).pixels)
     gathered = Gathered(classes)
     for answer in answers:
