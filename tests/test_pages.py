@@ -8,7 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.models import MODELS
+from tests.conftest import class_files, write_files
 from ui.shell import PAGES, counted
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -55,6 +57,17 @@ def test_an_address_that_means_nothing_is_passed_over(page, done):
     nonsense = {"dataset": "nowhere", "run": "../..", "picture": "99999", "pair": "7-9", "margin": "9..x"}
     app = draw(page, **nonsense, matrix="x", cell="1", page="12")
     assert not app.error
+
+
+def test_a_class_called_all_can_be_looked_at_alone(lab_home, tmp_path):
+    """As the pictures of the C-NMC challenge have one, of acute lymphoblastic leukaemia."""
+    files = class_files(4, ("all", "hem"))
+    import_dataset(write_files(tmp_path / "cells", files), "cells", trace=False)
+    assert "8 pictures" in words(draw("pages/1_Browse.py", dataset="cells"))
+    alone = draw("pages/1_Browse.py", dataset="cells", label="all")
+    assert "4 pictures" in words(alone)
+    (classes,) = [box for box in alone.selectbox if box.label == "Class"]
+    assert classes.options == ["All classes", "All", "Hem"]
 
 
 def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):

@@ -12,6 +12,7 @@ from ui import charts, gallery, lab, naming, shell
 from ui.theme import pretty
 
 PER_PAGE = 300
+EVERY = ""  # class: none is called so, and one may be called "all"
 SPLIT_WORDS = {"all": "All", "train": "Train", "val": "Validation", "test": "Test"}
 LOUD = {"alarm": (":material/error:", "red"), "warning": (":material/warning:", "orange"), "note": ("", "gray")}
 MEASURES = {
@@ -64,8 +65,8 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     found = {finding.name: finding for finding in audit.findings if lab.finding_rows(data, finding)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         label = shell.bound_selectbox(
-            "Class", ["all", *data.classes], "label", default="all", width=180,
-            format_func=lambda value: "All classes" if value == "all" else pretty(value),
+            "Class", [EVERY, *data.classes], "label", default=EVERY, width=180,
+            format_func=lambda value: "All classes" if value == EVERY else pretty(value),
         )  # fmt: skip
         present = ["all", *(split for split in SPLITS if split in audit.facts["splits"])]
         split = shell.bound_segmented("Split", present, "split", default="all", format_func=SPLIT_WORDS.get)
@@ -81,8 +82,8 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     if finding != "all":
         chosen = chosen.loc[lab.finding_rows(data, found[finding])]
         st.caption(f"**{found[finding].title}**: {shell.plain(found[finding].words)}")
-    for column, value in (("label", label), ("split", split), ("photo", family or "all")):
-        if value != "all":
+    for column, value in (("label", label), ("split", EVERY if split == "all" else split), ("photo", family or EVERY)):
+        if value != EVERY:
             chosen = chosen[chosen[column] == value]
     if finding == "all" and not family:
         # A fixed shuffle: in file order a page would show copies of one photo after another.
