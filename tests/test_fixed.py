@@ -12,6 +12,7 @@ from bloodcell_core.labels.overlays import freeze
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.review.fixed import change, fixed_and_broken
 from bloodcell_core.runs import Run
+from tests.test_comparison import answers
 from tests.test_queue import CLASSES, table
 from tests.training_fixtures import train_here
 
@@ -38,6 +39,11 @@ def test_what_went_away_what_came_and_what_stayed() -> None:
     words = told.in_words()
     assert words.startswith("Of 5 photos 1 were fixed and 0 broken: +1, 95% interval")
     assert words.endswith("this data can't tell them apart.")
+
+
+def test_an_interval_without_0_that_tells_nothing_says_why() -> None:
+    words = change(answers("old", 25), answers("new", 27)).in_words()
+    assert words.endswith(", but they differ on 4 photos only; this data can't tell them apart.")
 
 
 def test_other_pictures_are_refused() -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from bloodcell_core import runs
 from bloodcell_core.evaluation import recommend
-from bloodcell_core.evaluation.comparison import compare
+from bloodcell_core.evaluation.comparison import compare, compare_sides
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
+from tests.test_comparison import answers
 from tests.test_pages import draw, words
 from tests.training_fixtures import trained
 
@@ -77,6 +78,15 @@ def test_the_sentence_says_what_the_paired_comparison_says(done: Run, heavy: Run
         assert ("can't tell them apart" in said) == (told["better"] is None)
     assert "times fewer weights" in recommend.against(heavy, done)
     assert "times as many weights" in recommend.against(done, heavy)
+
+
+def test_an_interval_without_0_that_tells_nothing_says_why(
+    done: Run, heavy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = compare_sides(answers("one", 27), answers("two", 25))
+    monkeypatch.setattr(recommend, "compare", lambda best, other: told)
+    said = recommend.against(heavy, done)
+    assert said.endswith(", but they differ on 4 photos only: this data can't tell them apart.")
 
 
 def test_an_interval_about_nothing_has_no_sign(done: Run, heavy: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,7 +239,7 @@ def _mcnemar(only_a: int, only_b: int) -> float:
 
 def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
     """Which of the two is better, if that can be told, and the sentence for people. Told from the leader's side."""
-    gain, limits, p = right["difference"], right["interval"], right["p"]
+    gain, limits = right["difference"], right["interval"]
     of = f"{right['of']:,} {right['unit']}"
     if not right["only_a"] and not right["only_b"]:
         return None, f"A and B are right on the same {right['a']:,} of {of}: this data can't tell them apart."
@@ -253,10 +253,18 @@ def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
     head += f", 95% interval {signed(low)} to {signed(high)}"
     if low <= 0 <= high:
         return None, f"{head}: this data can't tell them apart."
-    if p is not None and p >= 1 - LEVEL:
-        few = right["only_a"] + right["only_b"]
-        return None, f"{head}, but they differ on {few} {right['unit']} only: this data can't tell them apart."
+    if why := why_not(right):
+        return None, f"{head}, {why}: this data can't tell them apart."
     return leader.lower(), f"{head}: {leader} is better."
+
+
+def why_not(right: Mapping[str, Any]) -> str:
+    """Why nothing is told though the interval of `right` leaves 0 out; "" where it doesn't, or all is told."""
+    if right["interval"] is None or min(right["interval"]) <= 0 <= max(right["interval"]):
+        return ""
+    if right["p"] is None or right["p"] < 1 - LEVEL:
+        return ""
+    return f"but they differ on {right['only_a'] + right['only_b']:,} {right['unit']} only"
 
 
 def signed(value: float) -> str:

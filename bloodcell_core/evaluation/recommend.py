@@ -9,7 +9,7 @@ import numpy as np
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
-from bloodcell_core.evaluation.comparison import compare, signed
+from bloodcell_core.evaluation.comparison import compare, signed, why_not
 from bloodcell_core.evaluation.scoring import costs_of, probabilities_of
 from bloodcell_core.runs import Run
 
@@ -116,6 +116,8 @@ def against(best: Run, other: Run) -> str:
         "b": "the other is better",
         None: "this data can't tell them apart",
     }[told["better"]]
+    if why := why_not(right):
+        head += f", {why}"
     return f"{head}: {verdict}."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of
+from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
@@ -40,7 +40,8 @@ class Change:
             self.comparison["better"], "this data can't tell them apart"
         )
         figures = f"{right['difference']:+,}, 95% interval {low:+,} to {high:+,}".replace("-", "−")
-        return f"{head}: {figures}; {told}."
+        why = why_not(right)
+        return f"{head}: {figures}{f', {why}' if why else ''}; {told}."
 
 
 def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) -> Change:
