@@ -11,6 +11,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.test_pages import COMPARE, draw, words
 from tests.training_fixtures import tiny, train_here
+from ui import lab, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -38,6 +39,8 @@ def test_a_run_is_named_tagged_and_found_by_its_tag(done: Run) -> None:
 
 def test_a_delete_is_asked_twice_and_says_what_goes(done: Run) -> None:
     app = opened("pages/2_Train.py", f"name-{done.name}")
+    title = f"**{shell.plain(lab.run_title(done))}**"
+    assert [text.value for text in app.markdown].count(title) == 2  # on the run's card, and in the dialog
     assert "weights, predictions, curves and log go" in words(app)
     assert app.button(key="naming_delete").disabled
     app.checkbox(key=f"sure_of_{done.name}").check().run()

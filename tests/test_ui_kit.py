@@ -397,6 +397,17 @@ def test_few_whole_numbers_and_equal_ones_have_a_bin_each(values: list[float], b
     assert [line.x.tolist() for line in figure.data] == ([bins] if bins else [])
 
 
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([1, 1], (1,)), ([0, 2], (0, 1, 2)), ([0, 20], (0, 3, 6, 9, 12, 15, 18)), ([0.5, 1], None), ([0.5], None)],
+)
+def test_counts_have_no_tick_between_two_whole_numbers_and_none_below_them(
+    values: list[float], ticks: tuple[int, ...] | None
+):
+    figure = charts.spread_figure(pd.Series(values, dtype=float), pd.Series(["a"] * len(values)), "cells", ["a"], False)
+    assert figure.layout.xaxis.tickvals == ticks
+
+
 def test_many_values_have_the_bins_that_were_asked_for():
     values = pd.Series(np.linspace(0, 1, 500))
     figure = charts.spread_figure(values, pd.Series(["a"] * 500), "focus", ["a"], False, bins=40)

@@ -10,6 +10,8 @@ import streamlit as st
 
 from ui.theme import class_colours, class_ticks, css_colours, is_dark, pretty, style
 
+MOST_TICKS = 8  # below an axis of whole numbers
+
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str, title: str = "pictures") -> None:
     """Draw how many pictures each class has in each split: `counts[split][class]`."""
@@ -137,7 +139,15 @@ def spread_figure(
     figure.update_layout(
         xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%", showlegend=False
     )
+    if len(values) and _few_whole(values.to_numpy(), bins):  # between two of them, and outside, nothing is
+        low, high = int(values.min()), int(values.max())
+        ticks = list(range(low, high + 1, -(-(high - low + 1) // MOST_TICKS)))
+        figure.update_xaxes(tickmode="array", tickvals=ticks)
     return style(figure, height=260)
+
+
+def _few_whole(values: np.ndarray, bins: int) -> bool:
+    return bool(values.max() - values.min() < bins and (values == values.round()).all())
 
 
 def _edges(values: np.ndarray, bins: int) -> np.ndarray:
@@ -145,7 +155,7 @@ def _edges(values: np.ndarray, bins: int) -> np.ndarray:
     if not len(values):
         return np.arange(2)
     low, high = values.min(), values.max()
-    if low == high or (high - low < bins and (values == values.round()).all()):
+    if low == high or _few_whole(values, bins):
         return np.arange(low - 1.5, high + 2.5)  # with an empty one on either side, between which the line rises
     return np.linspace(low, high, bins + 1)
 

@@ -53,6 +53,8 @@ def _dialog(kind: str, names: list[str]) -> None:
     name = names[0]
     if len(names) > 1:
         name = st.selectbox(kind.capitalize(), names, format_func=titles.get, key="naming_of")
+    else:
+        st.markdown(f"**{shell.plain(titles[name])}**")  # of several cards alike on the page, whose button it was
     told = notes.read(kind, name)
     if told.problem:
         shell.show_error(told.problem)

@@ -42,10 +42,10 @@ def _runs(review: Review, picture: pd.Series) -> None:
             said = found.iloc[0]
             rows.append({
                 "Run": lab.run_title(run), "Says": pretty(said.predicted), "Right": said.predicted == said.label,
-                "Probability of it": float(said[f"p_{said.predicted}"]),
-                "Probability of the label": float(said[f"p_{said.label}"]),
+                "Probability of it": 100 * float(said[f"p_{said.predicted}"]),
+                "Probability of the label": 100 * float(said[f"p_{said.label}"]),
             })  # fmt: skip
-    share = st.column_config.NumberColumn(format="percent", width="small")
+    share = st.column_config.NumberColumn(format="%.1f%%", width="small")
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, alt="What each run says of this picture",
         column_config={"Probability of it": share, "Probability of the label": share},

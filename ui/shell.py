@@ -53,6 +53,8 @@ CSS = """<style>
 :is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"], button[aria-pressed="true"]) {
   color: light-dark(#5B3FA6, #B7A8FF) !important;
 }
+/* Streamlit marks a link that has the focus by the grey of the page at hand, or not at all. */
+[data-testid="stPageLink"] a:focus-visible { outline: 2px solid light-dark(#5B3FA6, #B7A8FF); outline-offset: -2px; }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
 /* Streamlit's own grey for these falls short of a contrast of 4.5. */

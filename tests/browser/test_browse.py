@@ -35,6 +35,16 @@ def start_import(page: Page, path: str, name: str) -> None:
     page.get_by_role("button", name="Import", exact=True).first.click()
 
 
+def test_by_the_keyboard_a_link_is_seen_to_have_the_focus(with_demo, open_page):
+    page = open_page("Browse")
+    link = page.get_by_role("link", name="Train")
+    page.get_by_role("link", name="Browse").focus()
+    assert link.evaluate("link => getComputedStyle(link).outlineStyle") == "none"
+    page.keyboard.press("Tab")
+    expect(link).to_be_focused()
+    assert link.evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
+
+
 def test_import_look_and_find(open_page, tmp_path: Path):
     # An import that can't be says why; one that can goes on while its page is closed, and is found by another.
     page = open_page("Browse")

@@ -44,6 +44,19 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+def test_on_a_phone_the_heat_map_s_button_is_read_in_full(wrong: Run, open_page):
+    page = open_page("Review")
+    page.set_viewport_size({"width": 390, "height": 844})
+    words = page.get_by_role("button", name="Heat map").locator("span")
+    expect(words).to_be_visible()
+    shown = """span => {
+        const text = document.createRange();
+        text.selectNodeContents(span);
+        return {lines: text.getClientRects().length, cut: span.scrollWidth > span.clientWidth};
+    }"""
+    assert words.evaluate(shown) == {"lines": 1, "cut": False}
+
+
 def place(page: Page) -> int:
     return int(re.match(r"(\d+) of", page.locator(".progress strong").inner_text()).group(1))
 
