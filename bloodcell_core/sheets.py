@@ -26,6 +26,12 @@ def as_it_was(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
+def delimiter_of(text: str) -> str:
+    """What stands between the cells of a CSV: a semicolon from a spreadsheet set to another country's habit."""
+    first = text.split("\n", 1)[0]
+    return ";" if ";" in first and "," not in first else ","
+
+
 class Writer:
     """Writes rows of CSV to an open text file, each cell harmless."""
 

@@ -127,6 +127,31 @@ def test_a_mapping_file_without_an_end_is_not_read(tmp_path: Path) -> None:
         read_class_map(tmp_path / "long.csv")
 
 
+@pytest.mark.parametrize(
+    "text", ["Theirs;Ours\r\nband;NEUTROPHIL\r\nig;\r\n", " theirs , ours \nband,NEUTROPHIL\n,\nig,\n\n"],
+    ids=["Excel's in some countries", "blanks and empty rows"],
+)  # fmt: skip
+def test_a_mapping_file_is_read_as_spreadsheets_write_it(tmp_path, text):
+    (tmp_path / "classes.csv").write_text(text, newline="")
+    assert read_class_map(tmp_path / "classes.csv") == {"band": "NEUTROPHIL", "ig": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("theirs,ours\nband\n", "1 cell in the line of 'band', and 2 in its first"),
+        ("theirs,ours\nband,NEUTROPHIL,x\n", "3 cells in the line of 'band', and 2 in its first"),
+        ("theirs,ours,ours\nband,x,y\n", "needs the columns theirs,ours"),
+        ('theirs,ours\n"band,NEUTROPHIL\nig,\n', "can't be read"),
+    ],
+    ids=["no comma", "a comma too many", "a column twice", "a quotation mark that isn't closed"],
+)
+def test_a_line_of_a_mapping_file_that_says_nothing_leaves_no_class_out(tmp_path, text, words):
+    (tmp_path / "classes.csv").write_text(text)
+    with pytest.raises(LabError, match=words):
+        read_class_map(tmp_path / "classes.csv")
+
+
 # Distance
 
 

@@ -8,6 +8,7 @@ with its count; a class that may be a part of one of the run's (`MAY_BE`) is nam
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bloodcell_core import sheets
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.findings import LEAST_SPREAD
 from bloodcell_core.data.splits import run_pictures
@@ -68,20 +70,25 @@ def read_class_map(file: Path) -> dict[str, str]:
             raise LabError(f"the mapping file {file} is no file")
         if file.stat().st_size > MOST_BYTES:
             raise LabError(f"the mapping file {file} has more than {MOST_BYTES / 1e6:.0f} MB")
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+        text = file.read_bytes().decode("utf-8-sig")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=sheets.delimiter_of(text), strict=True)
+        head, *lines = [[cell.strip() for cell in row] for row in rows if any(row)] or [[]]
     except OSError as error:
         raise LabError(f"the mapping file {file} can't be read: {error.strerror}") from None
     except (ValueError, csv.Error) as error:
         raise LabError(f"the mapping file {file} can't be read: {error}") from None
-    if not rows or not rows[0].keys() >= {"theirs", "ours"}:
+    head = [name.lower() for name in head]
+    if (head.count("theirs"), head.count("ours")) != (1, 1) or not lines:
         raise LabError(f"the mapping file {file} needs the columns theirs,ours and at least one row")
     told: dict[str, str] = {}
-    for row in rows:
-        theirs = (row["theirs"] or "").strip()
+    for line in lines:
+        if len(line) != len(head):  # without its comma a class would be left out, and nobody would have said so
+            cells = f"{len(line)} cell{'s' * (len(line) != 1)} in the line of {line[0]!r}, and {len(head)} in its first"
+            raise LabError(f"the mapping file {file} has {cells}")
+        theirs = line[head.index("theirs")]
         if theirs in told:
             raise LabError(f"the mapping file {file} names {theirs!r} twice")
-        told[theirs] = (row["ours"] or "").strip()
+        told[theirs] = line[head.index("ours")]
     return told
 
 

@@ -95,9 +95,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         raise LabError(f"{file.name!r} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
     except OSError as error:
         raise LabError(f"{file} can't be read: {error.strerror}") from None
-    first = text.split("\n", 1)[0]
-    delimiter = ";" if ";" in first and "," not in first else ","  # a spreadsheet set to another country's habit
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sheets.delimiter_of(text), strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         _check_header(header, file.name)
