@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bloodcell_core.cli import main
 from bloodcell_core.data.pictures import UnreadablePicture
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
@@ -17,7 +20,7 @@ from bloodcell_core.runs import Run
 pytest_plugins = ["tests.training_fixtures"]
 
 
-def told(folder: Path) -> dict[str, str]:
+def answered(folder: Path) -> dict[str, str]:
     """Each file's path below a folder, and why it can't be read, in the order in which it is answered."""
     found = {}
     for path, read in files_of([folder]):
@@ -45,7 +48,7 @@ def test_a_folder_that_can_not_be_looked_into_is_a_row_and_not_nothing(
         return really(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert list(told(tmp_path).items()) == [
+    assert list(answered(tmp_path).items()) == [
         ("a/1.png", ""),
         ("shut", "this folder can't be read: Permission denied"),
         ("z/3.png", ""),
@@ -62,3 +65,22 @@ def test_a_file_that_the_system_keeps_shut_is_told_in_words_without_a_number(don
 
     (answer,) = Predictor(done, "cpu").classify(handed())
     assert (answer.state, answer.reason) == ("refused", "can't be read: Permission denied")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="its file names are text")
+def test_a_name_that_is_no_text_is_told_as_text_by_every_verb(
+    done: Run, pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a character in JSON is refused by most programs but Python."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.png"))
+    odd.write_bytes(pictures[0].read_bytes())
+    for words, where in (
+        (["cells", str(odd)], ("pictures", 0, "path")),
+        (["predict", "latest", str(odd)], ("pictures", 0, "path")),
+        (["export", "latest", str(odd.with_suffix(".onnx"))], ("file",)),
+    ):
+        assert main([*words, "--json"]) == 0
+        value = json.loads(capsys.readouterr().out)
+        for key in where:
+            value = value[key]
+        assert value.encode().startswith(os.fsencode(tmp_path) + rb"/x\udcff")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.inference import slides
+from bloodcell_core.inference.answers import Answer, CellAnswer, csv_columns, csv_rows
 from bloodcell_core.inference.corrections import Correction
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing
@@ -27,6 +29,7 @@ from bloodcell_core.labels.exchange import import_csv, write_csv
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.runs import Run
 from tests.conftest import class_files, write_files
+from tests.test_architecture import ROOT
 from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -126,3 +129,20 @@ def test_an_overlay_of_such_classes_comes_back_the_same(run: Run, tmp_path: Path
     assert (made, unchanged) == (True, 0)
     assert back.rows.equals(overlay.rows)
     assert {*back.rows.label_to} == {CLASSES[1]}
+
+
+def test_what_the_docs_say_to_pandas_gives_back_any_class_and_keeps_figures(tmp_path: Path) -> None:
+    """Classes that pandas takes by itself for nothing, and for numbers."""
+    (call,) = re.findall(r"`(pandas\.read_csv\(FILE, .*\))`", (ROOT / "docs/classify.md").read_text(encoding="utf-8"))
+    for classes in (["NA", "None"], ["001", "002"]):
+        cell = CellAnswer((0, 0, 9, 9), "ok", classes[0], dict(zip(classes, (0.75, 0.25), strict=True)))
+        answers = [Answer("a.png", "ok", "", [cell]), Answer("b.png", "refused", "no picture")]
+        with open(tmp_path / "answers.csv", "w", newline="", encoding="utf-8") as file:
+            writer = sheets.Writer(file)
+            writer.row(csv_columns(classes))
+            for answer in answers:
+                writer.rows(csv_rows(answer, classes))
+        table = eval(call, {"pandas": pd, "FILE": tmp_path / "answers.csv"})  # our own paper
+        assert table.label[0] == classes[0]
+        assert pd.isna(table.label[1])
+        assert table[f"p_{classes[0]}"].tolist() == [0.75, pytest.approx(float("nan"), nan_ok=True)]

@@ -146,6 +146,7 @@ def _line(answer: Answer) -> str:
 def _cells(args: argparse.Namespace) -> None:
     from bloodcell_core.cells import find_cells
     from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture, decode_rgb
+    from bloodcell_core.inference.handed_in import told
 
     rows = []
     for path in args.paths:
@@ -157,7 +158,7 @@ def _cells(args: argparse.Namespace) -> None:
         except UnreadablePicture as error:
             raise LabError(f"{path}: {error}") from None
         boxes = [list(cell.box) for cell in find_cells(picture)]
-        rows.append({"path": str(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
+        rows.append({"path": told(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
     show(
         {"pictures": rows},
         args.json,

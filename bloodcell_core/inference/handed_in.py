@@ -24,7 +24,7 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
         if path.is_dir():
             for place, closed in sorted(_walk(path).items()):
                 if closed:
-                    yield _told(place), _refusal(f"this folder can't be read: {closed}")
+                    yield told(place), _refusal(f"this folder can't be read: {closed}")
                 else:
                     yield from _of_file(place)
         elif path.is_file():
@@ -49,22 +49,22 @@ def _walk(top: Path) -> dict[Path, str]:
 
 def _of_file(file: Path) -> Iterator[Handed]:
     if file.suffix.lower() != ".zip":
-        yield _told(file), _reader(file)
+        yield told(file), _reader(file)
         return
     try:
         source = open_source(file)
     except LabError as error:
-        yield _told(file), _refusal(str(error))
+        yield told(file), _refusal(str(error))
         return
     except OSError as error:
-        yield _told(file), _refusal(f"can't be read: {error.strerror or error}")
+        yield told(file), _refusal(f"can't be read: {error.strerror or error}")
         return
     # Not closed here: its files are read later. It goes with the last function that reads from it.
     for inside in source.files:
-        yield _told(f"{file}/{inside}"), _member(source, inside)
+        yield told(f"{file}/{inside}"), _member(source, inside)
 
 
-def _told(path: object) -> str:
+def told(path: object) -> str:
     """A path fit to be written as text, whatever bytes its name on disk is of."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
