@@ -16,7 +16,7 @@ from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.views import VIEWS, build_view, make_view, view_name
 from bloodcell_core.errors import LabError
-from tests.conftest import random_picture, tree, write_class_folder
+from tests.conftest import class_files, random_picture, tree, write_class_folder, write_files
 
 SIZE = 32
 
@@ -313,3 +313,22 @@ def test_libraries_have_their_threads_back_after_pools_that_overlap():
         assert cv2.getNumThreads() == 3
     finally:
         cv2.setNumThreads(before)
+
+
+def test_a_view_of_a_dataset_that_was_replaced_is_not_built_into_the_new_one(lab_home, tmp_path):
+    """The same pictures under other names stand in another order: each row would be another picture's."""
+    files = class_files(3)
+    import_dataset(write_files(tmp_path / "one", files), "cells", trace=False)
+    before = Dataset("cells")
+    assert len(before.pictures) == 6
+    remove("cells")
+    turned = {0: 2, 1: 1, 2: 0}
+    renamed = {f"{Path(file).parent}/{turned[int(Path(file).stem)]}.png": data for file, data in files.items()}
+    import_dataset(write_files(tmp_path / "other", renamed), "cells", trace=False)
+    after = Dataset("cells")
+    assert after.content_hash == before.content_hash
+    assert after.pictures.image_id.tolist() != before.pictures.image_id.tolist()
+    with pytest.raises(LabError, match="'cells' was replaced"):
+        build_view(before, "frame", 16)
+    view = build_view(after, "frame", 16)
+    assert all((view[row] == make_view(after.read_original(row), "frame", 16).pixels).all() for row in range(6))
