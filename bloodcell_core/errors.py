@@ -38,3 +38,8 @@ def refusal(error: OSError) -> str:
     why = error.strerror or str(error)
     helps = f": {WHAT_TO_DO[error.errno]}" if error.errno in WHAT_TO_DO else ""
     return f"the system refused{what}: {why}{helps}"
+
+
+def in_words(error: LabError | OSError) -> str:
+    """What a person is told of an error that isn't the program's own."""
+    return refusal(error) if isinstance(error, OSError) else str(error)

@@ -10,7 +10,7 @@ import streamlit as st
 from bloodcell_core import runs as run_folders
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.data.views import VIEWS
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.runs import ENDED
 from bloodcell_core.training import groups, jobs
@@ -41,7 +41,7 @@ def start(configs: list[TrainConfig]) -> None:
             try:
                 started.append(jobs.train_detached(config))
             except (LabError, OSError) as error:
-                refused.append(f"{model_info(config.model).title}: {error}")
+                refused.append(f"{model_info(config.model).title}: {in_words(error)}")
             last |= {"what": configs, "at": time.monotonic()}
     for line in refused:
         shell.show_error(line)

@@ -4,7 +4,7 @@ import os
 
 import streamlit as st
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference import slides
 from ui import (
     adaptation,
@@ -57,7 +57,7 @@ def opened_slide(slide_id: str) -> None:
             raise LabError(f"slide {slide.name!r} has no pictures: its slide.json is damaged")
         pictures = classify_answers.completed(slide, chosen)
     except (LabError, OSError) as error:
-        shell.show_error(str(error))
+        shell.show_error(in_words(error))
         classify_start.way_back()
         return
     st.session_state[classify_slide.SEEN] = slide

@@ -504,6 +504,16 @@ def test_answers_that_cannot_be_kept_are_told_with_a_way_back(slide, monkeypatch
     assert "All slides" in [link.proto.label for link in app.get("page_link")]
 
 
+def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):
+    def refused(*_: object) -> None:
+        raise OSError(30, "Read-only file system", "answers.jsonl")
+
+    monkeypatch.setattr(classify_answers, "answer_missing", refused)
+    told = draw(slide=slide.id).error[0].value
+    assert "the system refused 'answers.jsonl': Read-only file system: name a place" in told
+    assert "Errno" not in told
+
+
 def test_a_disk_that_is_full_is_told(slide, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

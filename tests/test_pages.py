@@ -118,6 +118,32 @@ def test_a_deleted_dataset_costs_no_page(page, done):
     draw(page)
 
 
+def refused(*_: object, **__: object) -> None:
+    raise OSError(30, "Read-only file system", "/lab/runs")
+
+
+def test_train_tells_in_words_what_the_system_refuses(lab, monkeypatch):
+    from bloodcell_core.training import jobs
+
+    monkeypatch.setattr(jobs, "train_detached", refused)
+    app = draw("pages/2_Train.py")
+    app = next(button for button in app.button if button.label == "Train").click().run()
+    (told,) = [error.value for error in app.error]
+    assert "the system refused '/lab/runs': Read-only file system: name a place" in told
+    assert "Errno" not in told
+
+
+def test_a_button_tells_in_words_what_the_system_refuses(done, monkeypatch):
+    from bloodcell_core import notes
+
+    monkeypatch.setattr(notes, "rename", refused)
+    app = draw("pages/2_Train.py")
+    app = app.button(key=f"name-{done.name}").click().run()
+    app = app.button(key="naming_save").click().run()
+    (told,) = [error.value for error in app.error]
+    assert "the system refused '/lab/runs': Read-only file system: name a place" in told
+
+
 def test_train_starts_a_run_with_the_form_s_settings(lab, monkeypatch):
     from bloodcell_core.training import jobs
 

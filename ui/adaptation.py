@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.evaluation.document import tag
 from bloodcell_core.inference import adaptation_jobs
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
@@ -46,7 +46,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         try:
             adaptation_jobs.start(run, slide, data)
         except OSError as error:
-            shell.show_error(f"The system refused: {error.strerror or error}")
+            shell.show_error(refusal(error))
             return
         st.rerun()
     if reason:

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.document import Html, tag
 from bloodcell_core.inference.differential import differential_of
 from bloodcell_core.inference.slide_cells import CountedPicture, counts_of, csv_of, final_answer
@@ -184,7 +184,7 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
         )  # fmt: skip
     except (LabError, OSError) as error:
         bar.empty()
-        shell.show_error(str(error))
+        shell.show_error(in_words(error))
         return
     bar.empty()
     st.success(f"**{shell.plain(made.name)}** holds {len(made.pictures):,} pictures.", icon=":material/check_circle:")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
 from ui import lab, naming, shell
@@ -41,7 +41,7 @@ def cross_validation_button(config: TrainConfig | None, *, key: str = "cross_val
         with st.spinner("Starting …"):
             name = groups.start_cross_validation(config, int(folds), over)
     except (LabError, OSError) as error:
-        shell.show_error(str(error))
+        shell.show_error(in_words(error))
         return None
     st.toast(f"{folds} runs started, one a fold")
     return name

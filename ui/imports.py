@@ -8,7 +8,7 @@ from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from ui import job_cards
 from ui.shell import plain, show_error, visit
 
@@ -81,11 +81,8 @@ def _start(kind: str, **options: Any) -> None:
             free_name(name)  # here, where another can be given: the job would have to be asked for anew, upload and all
         with st.spinner("Starting …"):
             import_jobs.start(kind, **options)
-    except LabError as error:
-        show_error(str(error))
-        return
-    except OSError as error:
-        show_error(f"The system refused: {error.strerror or error}")
+    except (LabError, OSError) as error:
+        show_error(in_words(error))
         return
     _close()
     st.rerun()

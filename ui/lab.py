@@ -17,7 +17,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import View, make_view
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from ui.gallery import Tile, thumbnail
@@ -150,7 +150,7 @@ def demo_dialog() -> None:
     try:
         made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
     except (LabError, OSError) as error:  # no room, or nothing may be written
-        show_error(str(error))
+        show_error(in_words(error))
         return
     bar.empty()
     st.switch_page("pages/1_Browse.py", query_params={"dataset": made.name})

@@ -10,7 +10,7 @@ import streamlit as st
 from bloodcell_core import notes
 from bloodcell_core import runs as run_folders
 from bloodcell_core.data import dataset as datasets
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from ui import lab, shell
@@ -79,11 +79,8 @@ def _do(action: Callable[[], Any]) -> None:
     """Does it and draws the page anew; what can't be done is told in the dialog, which stays."""
     try:
         action()
-    except LabError as error:
-        shell.show_error(str(error))
-        return
-    except OSError as error:
-        shell.show_error(f"The system refused: {error.strerror or error}")
+    except (LabError, OSError) as error:
+        shell.show_error(in_words(error))
         return
     _close()
     st.rerun(scope="app")

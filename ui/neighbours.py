@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.runs import Run
 from ui import lab
 
@@ -72,7 +72,7 @@ class Finder:
             found = self._neighbours(run, data).of(rows)
             return [[row for row in each if row >= 0] for each in found.tolist()]
         except (LabError, OSError) as error:
-            return [str(error)] * len(rows)
+            return [in_words(error)] * len(rows)
         except Exception:  # told on the page; the thread must go on for the next request
             st.logger.get_logger(__name__).exception("the neighbours of %s", run.name)
             return ["they can't be found: the server's log tells why"] * len(rows)

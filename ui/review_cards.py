@@ -13,7 +13,7 @@ import streamlit as st
 from bloodcell_core.crops import AS_THEY_ARE
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
 from ui import lab
@@ -117,7 +117,7 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
             int(picture.row),
         )  # fmt: skip
     except (LabError, OSError) as error:
-        return {"heat_words": str(error)}
+        return {"heat_words": in_words(error)}
     whose = f" to {lab.network_title(member)}, its first member" if run.is_ensemble else ""
     return {"heat": src, "heat_on": view if view == "cell" else "whole",
             "heat_words": f"What speaks for {pretty(picture.answer)}{whose}"}  # fmt: skip

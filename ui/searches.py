@@ -12,7 +12,7 @@ import streamlit as st
 
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS
 from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.studies import Study
@@ -85,7 +85,7 @@ def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) 
             study = studies.create(settings, fields, trials, minutes)
             studies.start(study)
     except (LabError, OSError) as error:
-        shell.show_error(str(error))
+        shell.show_error(in_words(error))
         return
     st.session_state["search_started"] = time.monotonic()
     shell.set_address(study=study.name)
@@ -206,6 +206,6 @@ def _train_button(study: Study) -> None:
         settings = replace(study.best_config(), epochs=int(epochs))
         run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
     except (LabError, OSError) as error:
-        shell.show_error(str(error))
+        shell.show_error(in_words(error))
         return
     st.toast(f"Run {run.name} started")

@@ -17,7 +17,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from ui import connections, sign_in
 from ui.files import together
 from ui.theme import is_dark
@@ -350,7 +350,7 @@ def attempt(action: Callable[[T], Any], what: T) -> None:
     try:
         action(what)
     except (LabError, OSError) as error:
-        st.toast(plain(str(error)), icon=":material/error:")
+        st.toast(plain(in_words(error)), icon=":material/error:")
     st.rerun(scope="app")
 
 
