@@ -378,7 +378,9 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if limits["choices"] and value not in limits["choices"]:
         raise LabError(f"{spec.name} is {' or '.join(limits['choices'])}, not {value!r}")
     if limits["low"] is not None and not limits["low"] <= value <= limits["high"]:  # NaN fails this too
-        raise LabError(f"{spec.name} must lie between {limits['low']:g} and {limits['high']:g}, not {value!r}")
+        ends = limits["low"], limits["high"]
+        low, high = (f"{limit:,}" if isinstance(limit, int) else f"{limit:g}" for limit in ends)
+        raise LabError(f"{spec.name} must lie between {low} and {high}, not {value!r}")
 
 
 PLAIN: dict[str, Any] = {

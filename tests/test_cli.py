@@ -401,7 +401,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "nothing", "--model", "basic_cnn"], "there is no dataset 'nothing'"),
         (["train", "--data", "demo", "--model", "vgg"], "there are basic_cnn, deep_cnn, cell_net"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--view", "side"], "view is frame or cell"),
-        (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "0"], "between 1 and 1000"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "0"], "between 1 and 1,000"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "few"], "epochs takes a whole number"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "colour=red"], "no setting is called 'colour'"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "epochs"], "--set takes FIELD=VALUE"),

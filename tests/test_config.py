@@ -95,7 +95,12 @@ def test_the_limits_themselves_are_taken(name):
 def test_just_outside_of_the_limits_is_refused_with_the_limits(name):
     low, high = fields()[name].metadata["low"], fields()[name].metadata["high"]
     for value in just_outside(name):
-        assert refusal(name, value) == f"{name} must lie between {low:g} and {high:g}, not {value!r}"
+        words = [f"{limit:,}" if isinstance(limit, int) else f"{limit:g}" for limit in (low, high)]
+        assert refusal(name, value) == f"{name} must lie between {words[0]} and {words[1]}, not {value!r}"
+
+
+def test_a_large_limit_is_told_to_its_last_digit():
+    assert refusal("seed", -1) == "seed must lie between 0 and 2,147,483,647, not -1"
 
 
 @pytest.mark.parametrize("name", CHOSEN)
@@ -215,7 +220,7 @@ def test_what_json_leaves_out_has_its_default():
 
 
 def test_a_wrong_value_in_json_is_named():
-    with pytest.raises(LabError, match="epochs must lie between 1 and 1000, not 0"):
+    with pytest.raises(LabError, match="epochs must lie between 1 and 1,000, not 0"):
         TrainConfig.from_json(NEEDED | {"epochs": 0})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core import cli, workspace
+from bloodcell_core import cli, notes, workspace
 from bloodcell_core.errors import WHAT_TO_DO, LabError, refusal
 from bloodcell_core.runs import Run
 
@@ -137,3 +137,12 @@ def test_a_mapping_file_that_is_missing_is_told_without_a_number(
 ) -> None:
     told = said(["evaluate", "latest", "--classes", str(tmp_path / "none.csv")], capsys)
     assert told == f"bloodcell_core: the mapping file {tmp_path}/none.csv can't be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["runs", "tag", "latest", ""], ["data", "tag", "demo", "a", " "], ["runs", "list", "--tag", ""]]
+)
+def test_an_empty_tag_takes_no_tags_away(words: list[str], done: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    notes.tag("run", done.name, ["kept"])
+    assert "an empty tag" in said(words, capsys)
+    assert done.notes.tags == ("kept",)

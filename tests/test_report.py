@@ -21,7 +21,7 @@ from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import METRIC_WORDS, with_interval
+from bloodcell_core.evaluation.report_parts import METRIC_WORDS, setting_words, with_interval
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
@@ -136,7 +136,13 @@ def test_a_report_calls_a_run_by_its_title_with_the_end_of_its_name(done: Run) -
     texts = assert_stands_alone(run_report(*evaluated(done), done)).texts
     assert f"larger crop · {done.name[-4:]} on demo" in texts
     assert "Drawn cells" in texts
+    assert "the network's own" in texts  # its rate, which nobody set
+    assert "None" not in texts
     assert texts.count(done.name) == 1  # among the settings, to find it by
+
+
+def test_a_setting_is_words_and_no_value_of_python(lab: Path) -> None:
+    assert [setting_words(value) for value in (None, ["a", "b"], 0.5, "")] == ["the network's own", "a, b", "0.5", ""]
 
 
 def test_hostile_names_stay_text(done: Run) -> None:

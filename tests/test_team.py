@@ -111,7 +111,7 @@ def test_a_team_that_cannot_begin_ends(stop: bool, monkeypatch: pytest.MonkeyPat
         (run.folder / "stop").touch()
     _, errors = finish(process)
     assert process.returncode == (0 if stop else 1), errors
-    assert ("stopped while it waited" if stop else "epochs must lie between 1 and 1000, not 0") in errors
+    assert ("stopped while it waited" if stop else "epochs must lie between 1 and 1,000, not 0") in errors
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -34,7 +34,7 @@ def _adapt(args: argparse.Namespace) -> None:
 
 def adaptation_lines(facts: dict[str, Any]) -> list[str]:
     """What adapting has brought, for a person."""
-    photos = f" of {facts['photos']} photos" if facts["photos"] is not None else ", photos not known"
+    photos = f" of {facts['photos']:,} photos" if facts["photos"] is not None else ", photos not known"
     by_class = ", ".join(f"{name} {count}" for name, count in facts["by_class"].items())
     lines = [
         f"  {facts['cells']} cells{photos} ({by_class}); each answered by a network that was adapted without its fold, "

@@ -7,7 +7,7 @@ from typing import Any
 
 from bloodcell_core import notes
 from bloodcell_core.cli.output import progress, say, show, show_notes, show_removed, title_words
-from bloodcell_core.cli.parser import family, path_of, verb
+from bloodcell_core.cli.parser import family, path_of, tag_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
 
@@ -54,7 +54,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("title", help="'' takes the title away")
     parser = verb(data, "tag", _data_tag, "Set a dataset's tags, in the place of those it has.")
     parser.add_argument("name")
-    parser.add_argument("tags", nargs="*", metavar="TAG", help="none takes all tags away")
+    parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none takes all tags away")
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
 
 

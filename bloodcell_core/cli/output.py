@@ -124,7 +124,7 @@ METRIC_WORDS = {
 
 def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     """The figures of a `score` with their intervals, a line each."""
-    photos = f"{scores['photos']} source photos" if scores["photos"] is not None else "source photos not known"
+    photos = f"{scores['photos']:,} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
     for key, title in METRIC_WORDS.items():
         if scores.get(key) is not None:  # the summary of an older run has no kappa
@@ -133,7 +133,7 @@ def score_lines(scores: dict[str, Any], title: str) -> list[str]:
             lines.append(f"  {title:18} {scores[key]:.4f}{interval}")
     if scores["by_photo"]:
         photo = scores["by_photo"]
-        lines.append(f"  photos right       {photo['right']} of {photo['photos']}")
+        lines.append(f"  photos right       {photo['right']:,} of {photo['photos']:,}")
     return lines + [f"  note: {note}" for note in scores["warnings"] + scores["notes"]]
 
 

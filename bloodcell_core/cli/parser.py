@@ -44,6 +44,13 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
+def tag_of(text: str) -> str:
+    """A tag as it was typed. An empty one, as of a shell's variable that isn't set, would take all tags away."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty tag")
+    return text
+
+
 RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that has finished"
 
 DEVICE_HELP = "auto (the default: CUDA where it is there), cpu, cuda or cuda:N"

@@ -20,7 +20,7 @@ from bloodcell_core.cli.output import (
     title_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import RUN_HELP, family, verb
+from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.notes import clean_tags
 
@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
     """Adds the family `runs`."""
     run = family(verbs, "runs", "runs: list, show, group, rename, tag, stop, resume, move, remove")
     parser = verb(run, "list", _runs_list, "List the runs, newest first.")
-    parser.add_argument("--tag", help="those alone that bear it")
+    parser.add_argument("--tag", type=tag_of, help="those alone that bear it")
     for name, do, help in (
         ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
         ("rename", _runs_rename, "Give a run a title; its name stays what it is."),
@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
         if name == "rename":
             parser.add_argument("title", help="'' takes the title away")
         if name == "tag":
-            parser.add_argument("tags", nargs="*", metavar="TAG", help="none takes all tags away")
+            parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none takes all tags away")
         if name == "move":
             parser.add_argument("place", type=int, help="1 is next")
     parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
@@ -69,7 +69,7 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
     for fold in facts["runs"]:
         figures = ""
         if fold["accuracy"] is not None:
-            photos = f" of {fold['photos']} photos" if fold["photos"] is not None else ""
+            photos = f" of {fold['photos']:,} photos" if fold["photos"] is not None else ""
             figures = f"accuracy {fold['accuracy']:.4f}, {fold['pictures']:,} pictures{photos}, {fold['seconds']:.0f} s"
         told = figures or fold["reason"]
         lines.append(f"  fold {fold['fold']}  {fold['state']:12} {fold['run'] or '':40} {told}".rstrip())

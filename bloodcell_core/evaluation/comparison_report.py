@@ -19,6 +19,7 @@ from bloodcell_core.evaluation.report_parts import (
     figure_words,
     matrix,
     photos_right,
+    setting_words,
     with_interval,
 )
 
@@ -43,7 +44,7 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
     # an ensemble has members where a trained run has the fields of TrainConfig
     every_field = dict.fromkeys(field for fields in settings.values() for field in fields)
     fields = [
-        (field, *(settings[name].get(field, "–") for name in settings))
+        (field, *(setting_words(of[field]) if field in of else "–" for of in settings.values()))
         for field in every_field
         if len({repr(fields.get(field)) for fields in settings.values()}) > 1
     ]

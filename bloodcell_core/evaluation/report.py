@@ -25,6 +25,7 @@ from bloodcell_core.evaluation.report_parts import (
     figure_words,
     interval_words,
     right_and_limits,
+    setting_words,
     with_interval,
 )
 from bloodcell_core.evaluation.scoring import reviewed_words
@@ -52,6 +53,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
         + f"; {what} of {scores['data']}"
     )
     limits = [*scores["warnings"], *scores["notes"]]
+    settings = [("run", run.name), *((field, setting_words(value)) for field, value in run.settings.items())]
     return document(
         f"{called(run.name)} on {scores['data']}",
         lead,
@@ -70,7 +72,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             data(scores["data"]),
             cost({run.name: scores["cost"]}),
-            section("Settings", table_of(("Setting", "Value"), [("run", run.name), *run.settings.items()])),
+            section("Settings", table_of(("Setting", "Value"), settings)),
         ],
         scores,
     )

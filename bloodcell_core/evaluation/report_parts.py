@@ -25,6 +25,13 @@ def called(run: str) -> str:
     return f"{title} · {workspace.short_name(run)}" if title else run
 
 
+def setting_words(value: object) -> str:
+    """A setting's value for a person: what is left to the network, and the members of an ensemble, in words."""
+    if value is None:
+        return "the network's own"
+    return ", ".join(map(called, value)) if isinstance(value, list) else str(value)
+
+
 def counts(scores: Mapping[str, Any]) -> str:
     """How many pictures and photos stand behind figures, and what their intervals are by."""
     photos = scores["photos"]

@@ -85,7 +85,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         if by_photo and by_photo["photos"] < FEW_PHOTOS:
             low, high = by_photo["interval"]
             warnings.append(
-                f"{name}: {own.sum()} pictures from {by_photo['photos']} photos, {by_photo['right']} of them right: "
+                f"{name}: {own.sum():,} pictures from {by_photo['photos']} photos, {by_photo['right']} of them right: "
                 f"its figures can't tell {low:.0%} from {high:.0%}"
             )
     one_label_a_photo = table.groupby(photos).label.nunique().max() == 1

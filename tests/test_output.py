@@ -1,4 +1,4 @@
-"""What stands on stderr while a verb is at work: a count, and an error on a line of its own."""
+"""cli.output: a count on stderr while a verb is at work, an error on a line of its own, figures in words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from bloodcell_core import cli
 from bloodcell_core.cli import output
 from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,3 +96,8 @@ def test_ctrl_c_while_the_libraries_load_is_told_in_one_line(tmp_path: Path) -> 
     assert process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
     assert (process.communicate(timeout=60)[1], process.returncode) == ("bloodcell_core: interrupted\n", 1)
+
+
+def test_thousands_of_photos_are_told_as_thousands_of_pictures_are() -> None:
+    test = (Run("cell-net").summary() or {})["test"]
+    assert output.score_lines(test, "test")[0] == "test: 3,945 pictures, 1,523 source photos"
