@@ -504,6 +504,18 @@ def test_answers_that_cannot_be_kept_are_told_with_a_way_back(slide, monkeypatch
     assert "All slides" in [link.proto.label for link in app.get("page_link")]
 
 
+def test_the_dialog_of_a_dataset_stays_open_where_the_page_is_drawn_anew_behind_it(slide):
+    (drawn,) = components(draw(slide=slide.id), "lab_field")
+    slides.correct(slides.read_slide(slide.id), [as_eosinophil(drawn["cells"][0])])
+    app = press(draw(slide=slide.id), "To a dataset")
+    app.text_input[-1].set_value("half-typed")
+    ran(app)
+    app = ran(app)  # as an adapting does that has ended
+    assert "Make it" in [button.label for button in app.button]
+    assert "half-typed" in [field.value for field in app.text_input]
+    assert "Make it" not in [button.label for button in draw(slide=slide.id).button]
+
+
 def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):
     def refused(*_: object) -> None:
         raise OSError(30, "Read-only file system", "answers.jsonl")

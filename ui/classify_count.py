@@ -20,6 +20,7 @@ from bloodcell_core.runs import Run
 from ui import classify, lab, shell
 from ui.theme import css_colours, pretty
 
+SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
 STYLE = """<style>
 .lab-count { font-size: .86rem; font-variant-numeric: tabular-nums; }
 .lab-count .line { display: grid; grid-template-columns: minmax(0, 1fr) auto minmax(9.2em, auto); gap: .6em; }
@@ -147,6 +148,9 @@ def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
             help=f"The {confirmed:,} cells with a class given or confirmed by hand, to train on."
             if confirmed else "Confirm some cells first, or give them a class.",
         ):  # fmt: skip
+            st.session_state[SENDING] = (slide.id, shell.visit())
+        if confirmed and st.session_state.get(SENDING) == (slide.id, shell.visit()):
+            # On and on, until it is dismissed: an adapting that ends meanwhile draws the whole page anew.
             _send_dialog(slide, pictures)
 
 
@@ -158,7 +162,11 @@ def _report(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
     return slide_report(slide.name, gathered, told, run)
 
 
-@st.dialog("Confirmed cells to a dataset")
+def _sent() -> None:
+    st.session_state.pop(SENDING, None)
+
+
+@st.dialog("Confirmed cells to a dataset", on_dismiss=_sent)
 def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
     cells = confirmed_cells(pictures)
     counts = {name: sum(cell.label == name for _, cell in cells) for name in sorted({str(c.label) for _, c in cells})}
