@@ -274,6 +274,19 @@ def test_a_class_without_cells_is_said_to_be_untested(done: Run) -> None:
     assert [line for line in cells.warnings if line.startswith("monocyte: none of these cells")]
 
 
+def test_a_run_is_adapted_to_cells_that_lack_one_of_its_classes(done: Run) -> None:
+    three = combine("three", [(make_demo("big", per_class=15, seed=5), {"monocyte": None})])
+    made = adapt(done, three, device="cpu")
+    assert made.classes == done.classes
+    told = (made.summary() or {})["adaptation"]
+    assert told["after"]["per_class"]["monocyte"]["support"] == 0
+    assert told["after"]["per_class"]["monocyte"]["recall"] is None
+    assert told["after"]["pictures"] == 45
+    assert [line for line in told["warnings"] if line.startswith("monocyte: none of these cells")]
+    shares = Predictor(made, "cpu").classify(files_of([three.folder / "originals"]))
+    assert all(cell.probabilities.keys() == set(done.classes) for answer in shares for cell in answer.cells)
+
+
 def test_the_command_line_tells_before_and_after(done: Run, own: Dataset, capsys: Any) -> None:
     assert main(["adapt", "latest", "--data", "own", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
