@@ -761,7 +761,7 @@ def test_a_name_is_free_again_whoever_still_looked_at_what_was_deleted(tmp_path,
     dataset = import_dataset(source, "cells")
     assert len(dataset.pictures) == 12
     remove("cells")
-    with pytest.raises(LabError, match="missing from originals"):
+    with pytest.raises(LabError, match="there is no dataset 'cells'"):
         build_view(dataset, "frame", 32)  # by a page that was open meanwhile
     assert len(import_dataset(source, "cells").pictures) == 12
     (lab_home / "datasets" / "mine" / "notes").mkdir(parents=True)  # what else a folder holds isn't ours to delete

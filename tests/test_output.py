@@ -90,6 +90,8 @@ def test_ctrl_c_while_the_libraries_load_is_told_in_one_line(tmp_path: Path) -> 
     process = subprocess.Popen(
         [sys.executable, "-m", "bloodcell_core", "runs", "list"], cwd=ROOT, text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell lets what it begins in the background ignore Ctrl-C, the tests too, and so on to their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "loading\n"
