@@ -44,7 +44,7 @@ ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode
 
 connections.send_at_once()
 
-_HISTORY = st.components.v2.component("lab_history", js=together("history.js"))
+_HISTORY = st.components.v2.component("lab_history", js=together("recover.js", "history.js"))
 
 CSS = """<style>
 .lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
