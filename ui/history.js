@@ -2,7 +2,6 @@
 // Streamlit changes the query before the path, or after it: in the first case the new path takes the place of the old
 // page with the new query, in the second the query that of the new page without one.
 export default function () {
-  recover()
   if (window.labHistory) return
   window.labHistory = true
   let opening = true // nobody has done anything since the page was opened

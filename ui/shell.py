@@ -18,7 +18,7 @@ from streamlit.errors import StreamlitAPIException
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
-from ui import connections, sign_in
+from ui import mends, sign_in
 from ui.files import together
 from ui.theme import is_dark
 
@@ -42,9 +42,10 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <circle cx="20.5" cy="20" r="4.8"/><path d="M12 10 19 8 23 19 18.5 21 17 13.5 12 15.5Z"/></g></svg>"""
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
 
-connections.send_at_once()
+mends.send_at_once()
+mends.leave_pages_behind()
 
-_HISTORY = st.components.v2.component("lab_history", js=together("recover.js", "history.js"))
+_HISTORY = st.components.v2.component("lab_history", js=together("history.js"))
 
 CSS = """<style>
 .lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }

@@ -35,24 +35,6 @@ def start_import(page: Page, path: str, name: str) -> None:
     page.get_by_role("button", name="Import", exact=True).first.click()
 
 
-def test_a_page_that_streamlit_lost_is_loaded_again_once(open_page):
-    """By an error of its own it takes its whole page away, and leaves it white."""
-    lost = "() => setTimeout(() => { throw new Error('Bad delta path index 2 (should be between [0, 0])') })"
-    page = open_page("Browse")
-    page.evaluate("() => { window.before = true }")
-    page.evaluate("() => setTimeout(() => { throw new Error('something else') })")
-    page.wait_for_timeout(500)
-    assert page.evaluate("() => window.before"), "other errors take nothing away"
-    with page.expect_event("load"):
-        page.evaluate(lost)
-    expect(page.get_by_role("heading", name="Browse", exact=True)).to_be_visible()
-    settled(page)
-    page.evaluate("() => { window.before = true }")
-    page.evaluate(lost)
-    page.wait_for_timeout(1000)
-    assert page.evaluate("() => window.before"), "it is not loaded again and again"
-
-
 def test_by_the_keyboard_a_link_is_seen_to_have_the_focus(open_page):
     page = open_page("Browse")
     link = page.get_by_role("link", name="Train")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import Server, settled
 from playwright.sync_api import Page, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.labels.verdicts import events
@@ -20,6 +21,16 @@ pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
 
 VERDICTS = 30
+ASK_LATE = """() => {
+  window.sent = [];
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (bytes) {
+    send.call(this, bytes);
+    const desk = window.sent.at(-1);
+    window.sent.push([...bytes]);
+    if (window.sent.length == 2) this.send(new Uint8Array(desk));
+  };
+}"""  # keeps what the browser asks the server for, and asks the first of it again just after the second
 CLASSES = 13
 
 
@@ -90,6 +101,25 @@ def at_least(page: Page, number: int) -> None:
 def class_key(page: Page) -> str:
     """The key of a class that isn't the picture's label."""
     return page.locator(".classes button:enabled").first.get_attribute("data-key")
+
+
+def test_what_the_desk_asks_as_its_page_is_left_takes_nothing_away(wrong: Run, open_page):
+    """Streamlit went back to the desk for it once the next page was drawn, and the window stayed white."""
+    page = open_page("Review")
+    at(page, 1)
+    page.evaluate(ASK_LATE)
+    press(page, "a")
+    sidebar = page.get_by_test_id("stSidebar")
+    sidebar.get_by_role("link", name="Train").click()
+    expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
+    settled(page)
+    sent = [BackMsg.FromString(bytes(each)).rerun_script for each in page.evaluate("() => window.sent")]
+    assert [bool(each.fragment_id) for each in sent[-2:]] == [False, True]
+    assert sent[-1].page_script_hash != sent[-2].page_script_hash
+    assert "dataset=demo" in page.url
+    assert "picture" not in page.url
+    sidebar.get_by_role("link", name="Review").click()
+    expect(page.locator(".progress small")).to_have_text("1 reviewed")
 
 
 def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Server) -> None:

@@ -1,4 +1,4 @@
-"""ui.connections: what the server sends isn't held back."""
+"""ui.mends: what the server sends isn't held back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from streamlit.web.server.starlette.starlette_server import _bind_socket
 
-from ui import connections
+from ui import mends
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_a_connection_to_streamlit_s_own_socket_sends_at_once(
     as_streamlit_listens: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_events, "_set_nodelay", base_events._set_nodelay)  # put back afterwards
-    connections.send_at_once()
+    mends.send_at_once()
     at_once: list[bool] = []
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ def test_a_connection_to_streamlit_s_own_socket_sends_at_once(
 
 def test_sockets_that_know_no_such_waiting_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_events, "_set_nodelay", base_events._set_nodelay)
-    connections.send_at_once()
+    mends.send_at_once()
     for one in socket.socketpair():  # of the machine itself, where there are such
         with one:
             base_events._set_nodelay(one)
@@ -57,4 +57,4 @@ def test_the_app_sends_at_once() -> None:
     """Each page's frame sees to it."""
     import ui.shell  # noqa: F401
 
-    assert base_events._set_nodelay is connections._send_at_once
+    assert base_events._set_nodelay is mends._send_at_once
