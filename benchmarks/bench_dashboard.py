@@ -17,21 +17,24 @@ more all the while. Each figure is the median, least and most of the repeats; ai
    looks closer and wider, drags across and points along it, and the server ticks; and until a zoom is answered in full.
 7. A program file over a connection that stays open, asked for after the one before it: milliseconds each, of ours and
    of the empty app, in turns.
-8. Ten sessions on the ticking page at once: first paint of Browse for one more, its page switches, and how long the ten
-   wait for their own ticks.
+8. Ten sessions on the ticking page at once, of browsers on other machines: first paint of Browse for one more, its page
+   switches, and how long the ten wait for their own ticks.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import os
 import re
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,6 +43,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 from benchmarks.bench_review import WATCH
 from benchmarks.pages_workspace import EMPTY, MANY_STEPS, STEPS, Training, empty_app, filled
 from benchmarks.server import Server, chromium
+from benchmarks.sessions import Person
 
 PAGES = {"Blood Cell Lab": "", "Browse": "Browse", "Train": "Train", "Compare": "Compare", "Review": "Review",
          "Classify": "Classify"}  # fmt: skip
@@ -294,7 +298,7 @@ def measure(browser: Browser, known: BrowserContext, servers: tuple[Server, Serv
     long_curves(page)
     page.context.close()
     files(server, empty, repeats)
-    crowd(browser, known, server, repeats)
+    crowd(known, server, repeats)
 
 
 def files(server: Server, empty: Server, repeats: int) -> None:
@@ -320,22 +324,52 @@ def program_files(address: str) -> list[float]:
     return [got("/" + name)[1] for name in names]
 
 
-def crowd(browser: Browser, known: BrowserContext, server: Server, repeats: int) -> None:
+class Crowd:
+    """SESSIONS people with the page that ticks open, at browsers of other machines: none draws here what it is sent."""
+
+    def __init__(self, server: Server):
+        self._address = server.address
+        self.waits: list[float] = []
+        """Seconds that each tick took."""
+        self._ended = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Crowd:
+        """Once all have come to rest but for their ticks."""
+        self._people = self._thread.submit(asyncio.run, self._all())
+        while len(self.waits) < 5 * SESSIONS and not self._people.done():
+            time.sleep(0.1)
+        self.waits.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._people.result()
+        self._thread.shutdown()
+
+    async def _all(self) -> None:
+        await asyncio.gather(*(self._one() for _ in range(SESSIONS)))
+
+    async def _one(self) -> None:
+        async with Person(self._address, page="Train") as person:
+            while not self._ended.is_set():
+                await asyncio.sleep(person.clock.interval)
+                begun = time.perf_counter()
+                await person.tick()
+                self.waits.append(time.perf_counter() - begun)
+
+
+def crowd(known: BrowserContext, server: Server, repeats: int) -> None:
     """One more visitor beside SESSIONS on the page that ticks."""
-    pages = [opened(visitor(browser)) for _ in range(SESSIONS)]
-    for page in pages:
-        page.goto(f"{server.address}/Train", wait_until="commit")
-    for page in pages:
-        heading(page, "Train")
-    page.wait_for_timeout(10_000)  # until all ten have come to rest but for their ticks
-    crowded = [timed(known, server.address, "Browse", "Browse")[0] for _ in range(repeats)]
-    told(f"first paint of Browse beside {SESSIONS} ticking sessions", crowded)
-    page = opened(known)
-    page.goto(f"{server.address}/Browse")
-    heading(page, "Browse")
-    told("– page switch beside them", switches(page, 2))
-    page.close()
-    told("– a tick of each of them", [tick(page)[0] for page in pages], "ms")
+    with Crowd(server) as beside:
+        crowded = [timed(known, server.address, "Browse", "Browse")[0] for _ in range(repeats)]
+        told(f"first paint of Browse beside {SESSIONS} ticking sessions", crowded)
+        page = opened(known)
+        page.goto(f"{server.address}/Browse")
+        heading(page, "Browse")
+        told("– page switch beside them", switches(page, 2))
+        page.close()
+        told("– a tick of each of them", [1000 * wait for wait in beside.waits], "ms")
     memory(server, f"after {SESSIONS} sessions")
 
 

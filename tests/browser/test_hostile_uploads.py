@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.sessions import Person, as_sent, is_healthy, most_memory, run_apart
 from bloodcell_core import runs
 from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.inference.slides import Slide
 from tests import hostile
-from tests.browser.sessions import Person, as_sent, is_healthy, most_memory, run_apart
 from tests.hostile.kit import ALLOWED, Hostile, cell, encoded, snapshot
 
 MOST_MEMORY = 1.5e9  # bytes

@@ -1,4 +1,5 @@
-"""A session of the app as a browser has one, over the protocol that a browser speaks, and without its weight."""
+"""A session of the app as a browser has one, over the protocol that a browser speaks, and without its weight: for what
+measures or tests many of them at once."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import requests
+from streamlit.proto.AutoRerun_pb2 import AutoRerun
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Common_pb2 import FileURLsRequest, UploadedFileInfo
@@ -27,12 +29,15 @@ def run_apart(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Person:
-    """One of many who have the Classify page open, each in a session of their own."""
+    """One of many who have a page open, each in a session of their own."""
 
-    def __init__(self, address: str, query: str = ""):
-        self.address, self.query = address, query
+    def __init__(self, address: str, query: str = "", page: str = "Classify"):
+        self.address, self.query, self.page = address, query, page
         self.drawn: list[Element] = []
         """What the server sent to be drawn since its last run began."""
+        self.clock = AutoRerun()
+        """The fragment of the page that is to be drawn again and again, and after how many seconds."""
+        self._page_hash = ""
         self._session = ""
         self._http = requests.Session()
 
@@ -61,11 +66,19 @@ class Person:
             )
         await self._run(widget_states=WidgetStates(widgets=[state]))
 
+    async def tick(self) -> None:
+        """Has the fragment of the page's clock drawn again."""
+        await self._send(rerun_script=ClientState(page_script_hash=self._page_hash, query_string=self.query,
+                                                  fragment_id=self.clock.fragment_id, is_auto_rerun=True))  # fmt: skip
+        await self._ended(ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
+
     async def _run(self, **state: Any) -> None:
         """Has the page's script run, to its end and not to where it begins anew."""
-        await self._send(rerun_script=ClientState(page_name="Classify", query_string=self.query, **state))
-        await self._until(lambda message: message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
-                          and message.HasField("script_finished"))  # fmt: skip
+        await self._send(rerun_script=ClientState(page_name=self.page, query_string=self.query, **state))
+        await self._ended(ForwardMsg.FINISHED_SUCCESSFULLY)
+
+    async def _ended(self, how: ForwardMsg.ScriptFinishedStatus.ValueType) -> None:
+        await self._until(lambda message: message.HasField("script_finished") and message.script_finished == how)
 
     async def _send(self, **what: Any) -> None:
         await self._socket.send(BackMsg(**what).SerializeToString())
@@ -76,6 +89,10 @@ class Person:
             if message.HasField("new_session"):
                 self._session = message.new_session.initialize.session_id
                 self.drawn = []
+            if message.HasField("navigation"):
+                self._page_hash = message.navigation.page_script_hash
+            if message.HasField("auto_rerun"):
+                self.clock = message.auto_rerun
             if message.delta.HasField("new_element"):
                 element = message.delta.new_element
                 assert not element.HasField("exception"), element.exception.message
