@@ -123,7 +123,7 @@ if own:
                 "State": facts["state"],
                 "Validation loss": _losses(run),
                 "Test accuracy": 100 * test["accuracy"] if test else None,
-                "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
+                "95% interval": shell.percent_interval(limits),
             }
         )
     st.dataframe(

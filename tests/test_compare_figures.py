@@ -15,9 +15,16 @@ def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
     assert bar.y == (0.8, None)
     np.testing.assert_allclose(bar.error_y.array, [0.1, 0])
     np.testing.assert_allclose(bar.error_y.arrayminus, [0.3, 0])
-    assert bar.customdata[0] == ["50.0%", "90.0%", "9 pictures of 3 photos"]
-    assert bar.customdata[1] == ["–", "–", "9 pictures"]
+    assert bar.customdata[0] == ["80.0% (50.0 to 90.0)", "9 pictures of 3 photos"]
+    assert bar.customdata[1] == ["–", "9 pictures"]
     assert bar.name == "&lt;b&gt;one&lt;/b&gt;", "a run's title is text"
+
+
+def test_only_shares_are_drawn_in_percent():
+    told = {"support": 9, "auc": 0.8, "intervals": {"auc": [0.5, 0.9]}, "by_photo": None}
+    figure = figures.by_class({"one": {"per_class": {"a": told}}}, ["a"], "auc", "AUC", dark=False)
+    assert figure.data[0].customdata[0][0] == "0.800 (0.500 to 0.900)"
+    assert "%" not in figure.layout.yaxis.tickformat
 
 
 def test_more_runs_than_colours_are_still_told_apart():

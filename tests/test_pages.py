@@ -279,6 +279,7 @@ COMPARE = "pages/3_Compare.py"
 
 def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_line(pair):
     from bloodcell_core.evaluation.comparison import compare
+    from bloodcell_core.evaluation.figures import difference_words, figure_words, interval_words
 
     facts = compare(*pair)
     app = draw(COMPARE)
@@ -286,8 +287,14 @@ def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_lin
     assert facts["verdict"] in said
     assert "differ by their seed alone" in said
     differences = next(table.value for table in app.dataframe if "B less A" in table.value)
-    assert differences["B less A"].tolist() == [told["difference"] for told in facts["metrics"].values()]
-    assert differences["A"].tolist() == [told["a"] for told in facts["metrics"].values()]
+    metrics = facts["metrics"].items()
+    assert differences["B less A"].tolist() == [difference_words(key, told["difference"]) for key, told in metrics]
+    assert differences["A"].tolist() == [figure_words(key, told["a"]) for key, told in metrics]
+    shown = next(table.value for table in app.dataframe if "Photos right" in table.value)
+    for run, row in zip(pair, shown.itertuples(index=False), strict=False):
+        test = run.summary()["test"]
+        assert list(row[1:3]) == [100 * test["accuracy"], interval_words("accuracy", test["intervals"]["accuracy"])]
+        assert list(row[7:9]) == [test["auc_ovr"], interval_words("auc_ovr", test["intervals"]["auc_ovr"])]
     buttons = {button.label: button for button in app.button}
     for title, outcome in (("Both right", "both"), ("Only A right", "only_a"), ("Both wrong", "neither")):
         count = facts["by_picture"][outcome]
@@ -375,6 +382,15 @@ def test_every_panel_is_drawn_alone(panel, pair):
     app = draw(COMPARE, panel=panel)
     assert not app.error
     assert len(app.get("plotly_chart")) == 1
+
+
+def test_a_threshold_is_a_percent_as_on_the_classify_page(pair):
+    app = draw(COMPARE, panel="dial")
+    chosen = app.selectbox(key="threshold")
+    assert chosen.value == 0.9
+    assert chosen.options == ["50%", "60%", "70%", "80%", "90%", "95%", "99%"]
+    (shown,) = (table.value for table in app.dataframe if "Threshold" in table.value)
+    assert shown.Threshold.tolist() == chosen.options
 
 
 @pytest.mark.parametrize(("panel", "ends"), [("roc", [(0, 0), (1, 1)]), ("pr", [(0, 1), (1, None)])])

@@ -20,8 +20,9 @@ from bloodcell_core.evaluation import charts
 from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
+from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import METRIC_WORDS, setting_words, with_interval
+from bloodcell_core.evaluation.report_parts import METRIC_WORDS, figure_and_limits, setting_words
 from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
@@ -93,7 +94,7 @@ def hostile_side(name: str, seed: int) -> Side:
 # A run
 
 
-def test_the_report_of_a_run_holds_evaluates_figures_to_the_digit(done: Run) -> None:
+def test_the_report_of_a_run_shows_evaluates_figures_and_holds_them_to_the_digit(done: Run) -> None:
     scores, table = evaluated(done)
     content = run_report(scores, table, done)
     read = assert_stands_alone(content)
@@ -101,7 +102,7 @@ def test_the_report_of_a_run_holds_evaluates_figures_to_the_digit(done: Run) -> 
     text = " ".join(read.texts)
     for metric, words in METRIC_WORDS.items():
         assert words in text
-        assert scores[metric] is None or f"{scores[metric]:.4f}" in read.texts
+        assert scores[metric] is None or figure_words(metric, scores[metric]) in read.texts
     for row in scores["confusion"]:
         for count in row:
             assert f"{count:,}" in read.texts
@@ -174,8 +175,8 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
     assert "a" not in read.texts  # everywhere by its title
     for facts in told["comparisons"]:
         assert facts["verdict"] in text
-        for metric in facts["metrics"].values():
-            assert f"{metric['difference']:+.4f}".replace("-", "−") in read.texts
+        for metric, compared in facts["metrics"].items():
+            assert difference_words(metric, compared["difference"]) in read.texts
         assert f"{facts['right']['only_b']:,}" in read.texts
     for row in told["runs"]:
         assert f"{row['by_photo']['right']} of 24 " in text
@@ -198,13 +199,13 @@ def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> No
     read = assert_stands_alone(comparison_report(told, {}, sides))
     assert "Reliability" in read.texts
     for row in told["runs"]:
-        assert f"{row['calibration']['temperature']:.4f}" in read.texts
-        after, before = (with_interval(row["calibration"][when], "log_loss") for when in ("after", "before"))
+        assert f"{row['calibration']['temperature']:.3f}" in read.texts
+        after, before = (figure_and_limits(row["calibration"][when], "log_loss") for when in ("after", "before"))
         assert after in read.texts
         assert before not in read.texts, "or the line above says nothing"
         assert "4,321" in read.texts
         assert f"{row['cost']['flops']:,}" in read.texts
-        assert f"{row['cost']['milliseconds']:.3g} ({row['cost']['milliseconds_on']})" in read.texts
+        assert f"{row['cost']['milliseconds']:.3g} ({device_words(row['cost']['milliseconds_on'])})" in read.texts
 
 
 def test_a_curve_in_a_report_has_scikit_learns_area() -> None:

@@ -13,10 +13,17 @@ from bloodcell_core.evaluation.comparison import (
     Side,
     check_comparable,
     compare_sides,
-    difference_words,
     p_words,
     picture_outcomes,
     side_of,
+)
+from bloodcell_core.evaluation.figures import (
+    SHARES,
+    difference_interval_words,
+    difference_words,
+    figure_words,
+    interval_words,
+    spread_words,
 )
 from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.scoring import score
@@ -86,8 +93,8 @@ def table(runs: Sequence[Run]) -> Any:
         figures: dict[str, Any] = {}
         for key, title in METRICS.items():
             limits = test["intervals"][key]
-            figures[title] = test[key]
-            figures[f"{title}, 95%"] = f"{limits[0]:.3f} to {limits[1]:.3f}" if limits else "–"
+            figures[title] = 100 * test[key] if key in SHARES and test[key] is not None else test[key]
+            figures[f"{title}, 95%"] = interval_words(key, limits)
         by_photo = test["by_photo"]
         rows.append(
             {"Run": lab.run_title(run) + (" · synthetic pictures" if run.synthetic else "")}
@@ -112,7 +119,10 @@ def _columns() -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return (
         {"Run": text(width=310, pinned=True)}
-        | {title: number(format="%.4f", width=90 if len(title) < 12 else 140) for title in METRICS.values()}
+        | {
+            title: number(format="%.1f%%" if key in SHARES else "%.3f", width=90 if len(title) < 12 else 140)
+            for key, title in METRICS.items()
+        }
         | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
         | {"Training": number(format="%.0f s"), "Weights": number(format="localized")}
         | {"Test pictures": number(format="localized")}
@@ -191,14 +201,15 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
         for note in facts["notes"]:
             st.caption(f":material/info: {shell.plain(note)}.")
     rows = [
-        {"Figure": METRICS[key], "A": told["a"], "B": told["b"], "B less A": told["difference"],
-         "95% interval": " to ".join(map(difference_words, told["interval"])) if told["interval"] else "–"}
+        {"Figure": METRICS[key], "A": figure_words(key, told["a"]), "B": figure_words(key, told["b"]),
+         "B less A": difference_words(key, told["difference"]),
+         "95% interval": difference_interval_words(key, told["interval"])}
         for key, told in facts["metrics"].items()
     ]  # fmt: skip
-    number = st.column_config.NumberColumn(format="%.4f", width="small")
     with beside:
         frame = pd.DataFrame(rows).style.map(lambda _: LIGHTER[is_dark()], subset=["95% interval"])
-        columns = {"A": number, "B": number, "B less A": st.column_config.NumberColumn(format="%+.4f", width="small")}
+        number = st.column_config.TextColumn(width="small", alignment="right")
+        columns = dict.fromkeys(("A", "B", "B less A"), number)
         st.dataframe(frame, hide_index=True, column_config=columns, alt="Differences of the figures")
 
 
@@ -206,7 +217,7 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
     """What the seed alone changes, for each group of runs that differ by nothing else."""
     for group in groups:
         told = ", ".join(
-            f"{METRICS[key]} {figure['mean']:.4f} ± {figure['spread']:.4f}"
+            f"{METRICS[key]} {figure_words(key, figure['mean'])} ± {spread_words(key, figure['spread'])}"
             for key, figure in group["metrics"].items()
             if figure
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.figures import figure_words
 from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
 from bloodcell_core.runs import Run
 from ui import lab, shell
@@ -19,7 +20,8 @@ def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
         for name, notes in warned.items():
             st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(notes))}.")
         published = "; ".join(
-            f"{row.title} (published): accuracy {row.accuracy:.4f}, macro F1 {row.f1_macro:.4f}, AUC {row.auc_ovr:.4f}"
+            f"{row.title} (published): accuracy {shell.percent(row.accuracy)}, macro F1 "
+            f"{figure_words('f1_macro', row.f1_macro)}, AUC {figure_words('auc_ovr', row.auc_ovr)}"
             for row in PUBLISHED
         )
         st.caption(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
 from ui.theme import class_ticks, pretty, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
@@ -48,10 +49,12 @@ def by_class(
                 "pattern": {"shape": PATTERNS[place % 5], "solidity": 0.25, "fillmode": "overlay"},
             },
             error_y=_error_bars(values, limits) | {"color": WHISKERS[dark]},
-            customdata=[[*map(_percent, limit), word] for limit, word in zip(limits, words, strict=True)],
-            hovertemplate="%{x}: %{y:.1%} (%{customdata[0]} to %{customdata[1]}), %{customdata[2]}<extra></extra>",
-        )
-    figure.update_layout(barmode="group", yaxis_title=title, yaxis_tickformat="~%", yaxis_range=[0, 1.02])
+            customdata=[[with_interval(metric, row[metric], row["intervals"][metric]), word]
+                        for row, word in zip(rows, words, strict=True)],
+            hovertemplate="%{x}: %{customdata[0]}, %{customdata[1]}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="group", yaxis_title=title, yaxis_range=[0, 1.02])
+    figure.update_yaxes(tickformat="~%" if metric in SHARES else "~g")
     class_ticks(figure, map(pretty, classes))
     return style(figure, height=380)
 
@@ -66,10 +69,6 @@ def _error_bars(values: Sequence[float | None], limits: Sequence[Sequence[float 
         "color": GREY,
         "thickness": 1.5,
     }
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
 
 
 def roc(
@@ -125,8 +124,9 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
 
 
 def _limits_in_words(point: Mapping[str, Any]) -> str:
-    limits, threshold = point["intervals"]["accuracy"], f", at a threshold of {point['threshold']:.3f}"
-    return (f" ({limits[0]:.1%} to {limits[1]:.1%})" if limits else "") + threshold
+    limits = point["intervals"]["accuracy"]
+    words = f" ({interval_words('accuracy', limits)})" if limits else ""
+    return f"{words}, at a threshold of {threshold_words(point['threshold'])}"
 
 
 def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
+from bloodcell_core.evaluation.figures import device_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
@@ -129,8 +130,7 @@ def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
 
 
 def _with_limits(facts: Mapping[str, Any], key: str) -> str:
-    limits = facts["intervals"][key]
-    return f"{facts[key]:.4f}" + (f"  ({limits[0]:.4f} to {limits[1]:.4f})" if limits else "")
+    return with_interval(key, facts[key], facts["intervals"][key])
 
 
 @compare.kept("Drawing photos 2,000 times for the intervals …")
@@ -148,10 +148,10 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         facts = told[name][0]
         threshold = shell.bound_selectbox(
             "By class, at a threshold of", [row["threshold"] for row in facts["thresholds"]], "threshold",
-            default=DIAL_AT, width=220,
+            default=DIAL_AT, format_func=threshold_words, width=220,
         )  # fmt: skip
     rows = [
-        {"Threshold": row["threshold"]} | _set_aside(row, facts["pictures"])
+        {"Threshold": threshold_words(row["threshold"])} | _set_aside(row, facts["pictures"])
         | {"Right of those that stand": shell.percent(row["accuracy"], row["intervals"]["accuracy"])}
         for row in facts["thresholds"]
     ]  # fmt: skip
@@ -165,7 +165,7 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
 
 
 def _set_aside(row: Mapping[str, Any], pictures: int) -> dict[str, Any]:
-    share = f" ({row['set_aside'] / pictures:.1%})" if pictures else ""
+    share = f" ({shell.percent(row['set_aside'] / pictures)})" if pictures else ""
     told = {"Set aside": f"{row['set_aside']:,}{share}", "Mistakes caught": row["caught"]}
     return told | {"Mistakes missed": row["missed"]}
 
@@ -185,7 +185,7 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
         if costs[kind]:
             told = {"name": titles[run.name], "cost": costs[kind], "accuracy": test["accuracy"]}
             rows.append(told | {"interval": test["intervals"]["accuracy"]})
-            places[costs["milliseconds_on"]] = None
+            places[device_words(costs["milliseconds_on"])] = None
         else:
             left_out.append(titles[run.name])
     _draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")

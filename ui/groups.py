@@ -10,6 +10,7 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.evaluation.figures import spread_words
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
 from ui import lab, naming, shell
@@ -80,7 +81,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
     if not scores:
         return
     limits = scores["intervals"]["accuracy"]
-    interval = f"95% interval {100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "interval not known"
+    interval = f"95% interval {shell.percent_interval(limits)}" if limits else "interval not known"
     photos = f"{scores['photos']:,} photos" if scores["photos"] is not None else "source photos not known"
     so_far = "" if facts["complete"] else f" of {facts['folds_done']} of {facts['folds']} folds"
     st.markdown(
@@ -91,8 +92,9 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         spread = facts["accuracy_by_fold"]
         if spread["spread"] is not None:
             st.caption(
-                f"{shell.percent(spread['mean'])} on average, standard deviation {100 * spread['spread']:.1f} points: "
-                "how much it hangs on which photos were trained on and tested."
+                f"{shell.percent(spread['mean'])} on average, standard deviation "
+                f"{spread_words('accuracy', spread['spread'])}: how much it hangs on which photos were trained "
+                "on and tested."
             )
         rows = [
             {

@@ -103,7 +103,7 @@ def _row(run: Run, best: bool) -> dict[str, Any]:
     return {
         "Run": lab.run_title(run) + (" ✓" if best else ""),
         "Accuracy": 100 * told["accuracy"],
-        "95% interval": f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "–",
+        "95% interval": shell.percent_interval(limits),
         "Photos right": f"{told['right']:,} of {told['photos']:,}" if told["right"] is not None else "not known",
         "Calibration error": told["ece"],
         "Weights": told["parameters"],

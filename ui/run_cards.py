@@ -66,7 +66,7 @@ def _result(run: Run) -> None:
     photos = f", {test['photos']:,} photos" if test["photos"] is not None else ""
     limits = test["intervals"]["accuracy"]
     best = f"best epoch {summary['best_epoch']} · " if summary["best_epoch"] else ""  # where epochs were compared
-    interval = f"{100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "not known"
+    interval = shell.percent_interval(limits) if limits else "not known"
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
         + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "

@@ -33,7 +33,7 @@ def losses(rows: pd.DataFrame) -> None:
             alt.Shape("state:N", scale=shape, legend=legend),
             tooltip=[
                 alt.Tooltip("number:Q", title="trial"),
-                alt.Tooltip("val_loss:Q", title="validation loss", format=".4f"),
+                alt.Tooltip("val_loss:Q", title="validation loss", format=".3f"),
                 alt.Tooltip("val_accuracy:Q", title="accuracy", format=".1%"),
                 alt.Tooltip("epochs:Q", title="epochs"),
                 alt.Tooltip("state:N"),

@@ -182,10 +182,11 @@ def _table(rows: pd.DataFrame, fields: list[str]) -> None:
     best = rows[rows.state == "done"].nsmallest(SHOWN_TRIALS, "val_loss")
     columns = {
         "number": st.column_config.NumberColumn("Trial", width="small"),
-        "val_loss": st.column_config.NumberColumn("Validation loss", format="%.4f"),
-        "val_accuracy": st.column_config.NumberColumn("Accuracy", format="percent"),
+        "val_loss": st.column_config.NumberColumn("Validation loss", format="%.3f"),
+        "val_accuracy": st.column_config.NumberColumn("Accuracy", format="%.1f%%"),
     }
     columns |= {field: st.column_config.NumberColumn(pretty(field), format="%.3g") for field in fields}
+    best = best.assign(val_accuracy=100 * best.val_accuracy)
     st.dataframe(best[[*columns]], hide_index=True, column_config=columns)
     st.caption(
         "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it; and "

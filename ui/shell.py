@@ -7,7 +7,6 @@ all give the same view. The sidebar's links carry each page's last address, and 
 
 import base64
 import gc
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from streamlit.errors import StreamlitAPIException
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.evaluation.figures import interval_words, percent
 from ui import mends, sign_in
 from ui.files import together
 from ui.theme import is_dark
@@ -314,21 +314,14 @@ def _remember_address() -> None:
 # ---- Words and figures ---------------------------------------------------------------------------------
 
 
-def percent(value: float | None, interval: tuple[float, float] | None = None) -> str:
-    """A share as people read it: "81.2%", with an interval "81.2% (78.0 to 84.1)"; "–" for no value."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{100 * value:.1f}%" + (f" ({_span(interval)})" if interval else "")
-
-
 def percent_markdown(value: float | None, interval: tuple[float, float] | None = None) -> str:
     """As `percent`, as Markdown with the interval in a lighter tone; fits `st.markdown` and `st.metric`."""
-    return percent(value) + (f" :gray[:small[({_span(interval)})]]" if interval else "")
+    return percent(value) + (f" :gray[:small[({percent_interval(interval)})]]" if interval else "")
 
 
-def _span(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{100 * low:.1f} to {100 * high:.1f}"
+def percent_interval(interval: Sequence[float] | None) -> str:
+    """The ends of a share's interval: "78.0 to 84.1"; "–" for none."""
+    return interval_words("accuracy", interval)
 
 
 def plain(text: str) -> str:

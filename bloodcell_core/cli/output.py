@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bloodcell_core import notes, runs
+from bloodcell_core.evaluation.figures import device_words
 from bloodcell_core.progress import Progress
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
@@ -159,7 +160,7 @@ def cost_lines(facts: dict[str, Any] | None) -> list[str]:
     operations = f"{facts['flops'] / 1e6:,.0f} million operations a picture"
     line = f"  cost               {facts['parameters']:,} weights, {operations}"
     if facts["milliseconds"] is not None:
-        line += f", {facts['milliseconds']:.3g} ms ({facts['milliseconds_on']})"
+        line += f", {facts['milliseconds']:.3g} ms ({device_words(facts['milliseconds_on'])})"
     return [line]
 
 

@@ -38,8 +38,9 @@ def chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool 
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         drawn += [line("axis", [(share, 0), (share, 1)]), line("axis", [(0, share), (1, share)])]
         x, y = at(share, share).split(",")
-        drawn.append(tag("text", {"x": x, "y": 250, "text-anchor": "middle"}, f"{share:g}"))
-        drawn.append(tag("text", {"x": 40, "y": y, "text-anchor": "end", "dominant-baseline": "middle"}, f"{share:g}"))
+        words = f"{share:.0%}"
+        drawn.append(tag("text", {"x": x, "y": 250, "text-anchor": "middle"}, words))
+        drawn.append(tag("text", {"x": 40, "y": y, "text-anchor": "end", "dominant-baseline": "middle"}, words))
     drawn.append(tag("text", {"x": 195, "y": 270, "text-anchor": "middle"}, across))
     drawn.append(tag("text", {"x": 12, "y": 125, "text-anchor": "middle", "transform": "rotate(-90 12 125)"}, up))
     if even:
@@ -71,7 +72,7 @@ def one_runs_curves(table: pd.DataFrame, classes: Sequence[str]) -> Html:
         _roc("ROC, each class against the rest", {name: each[0] for name, each in lines.items() if each}),
         _precision("Precision and recall", {name: each[1] for name, each in lines.items() if each}),
         chart(
-            "If only the surest answers stand", "answers that stand, share", "right among them, share",
+            "If only the surest answers stand", "answers that stand", "right among them",
             [Curve("accuracy with 95% interval", points, limits)],
         ),
     )  # fmt: skip
@@ -98,7 +99,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]]) -> Html:
         )
         for name, figures in told.items()
     ]
-    return charts(chart("Reliability", "certainty of the answer", "right, share", curves, even=True))
+    return charts(chart("Reliability", "certainty of the answer", "right", curves, even=True))
 
 
 Points = list[tuple[float, float]]
@@ -112,7 +113,7 @@ def _curves_of(table: pd.DataFrame, name: str) -> tuple[Points, Points] | None:
 
 def _roc(title: str, lines: Mapping[str, Points]) -> Html:
     curves = [Curve(name, points) for name, points in lines.items()]
-    return chart(title, "false positives, share", "found, share", curves, even=True)
+    return chart(title, "false positives", "found", curves, even=True)
 
 
 def _precision(title: str, lines: Mapping[str, Points]) -> Html:

@@ -86,11 +86,6 @@ def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
     return compare_sides(side_of(run_a), side_of(run_b))
 
 
-def difference_words(value: float | None) -> str:
-    """A difference with four decimals and its sign, or a dash for none."""
-    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
-
-
 def p_words(p: float) -> str:
     """A p value as it is printed: '= 0.012', or '< 0.001' where its digits tell nothing."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"

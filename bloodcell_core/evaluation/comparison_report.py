@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloodcell_core.evaluation.charts import reliability, several_runs_curves
-from bloodcell_core.evaluation.comparison import Side, difference_words, p_words
+from bloodcell_core.evaluation.comparison import Side, p_words
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
+from bloodcell_core.evaluation.figures import (
+    difference_interval_words,
+    difference_words,
+    figure_words,
+    spread_words,
+)
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
@@ -16,11 +22,10 @@ from bloodcell_core.evaluation.report_parts import (
     cost,
     counts,
     data,
-    figure_words,
+    figure_and_limits,
     matrix,
     photos_right,
     setting_words,
-    with_interval,
 )
 
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
@@ -85,7 +90,7 @@ def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
     table = table_of(
         ("", *(called(row["run"]) for row in runs)),
         [
-            *((METRIC_WORDS[metric], *(with_interval(row, metric) for row in runs)) for metric in shown),
+            *((METRIC_WORDS[metric], *(figure_and_limits(row, metric) for row in runs)) for metric in shown),
             ("Photos right", *(photos_right(row) for row in runs)),
         ],
     )
@@ -115,7 +120,7 @@ def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
         return []
     shown = {name: facts["after"] or facts["before"] for name, facts in told.items()}
     warnings = [f"{name}: {warning}" for name, facts in told.items() for warning in facts["warnings"]]
-    temperatures = ("Temperature", *(figure_words(facts["temperature"]) for facts in told.values()))
+    temperatures = ("Temperature", *(figure_words("temperature", facts["temperature"]) for facts in told.values()))
     figures = calibration_figures(shown, [temperatures])
     return [section("Calibration", *(tag("p", {}, each) for each in warnings), figures, reliability(shown))]
 
@@ -123,8 +128,8 @@ def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
 def _compared(facts: Mapping[str, Any], on: str) -> Html:
     right = facts["right"]
     rows = [
-        (METRIC_WORDS[metric], figure_words(told["a"]), figure_words(told["b"]), difference_words(told["difference"]),
-         " to ".join(map(difference_words, told["interval"])) if told["interval"] else "–")
+        (METRIC_WORDS[metric], figure_words(metric, told["a"]), figure_words(metric, told["b"]),
+         difference_words(metric, told["difference"]), difference_interval_words(metric, told["interval"]))
         for metric, told in facts["metrics"].items()
     ]  # fmt: skip
     who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
@@ -142,7 +147,7 @@ def _compared(facts: Mapping[str, Any], on: str) -> Html:
 
 def _by_seed(group: Mapping[str, Any]) -> Html:
     rows = [
-        (METRIC_WORDS[metric], figure_words(told["mean"]), figure_words(told["spread"]))
+        (METRIC_WORDS[metric], figure_words(metric, told["mean"]), spread_words(metric, told["spread"]))
         for metric, told in group["metrics"].items()
         if told
     ]

@@ -14,6 +14,7 @@ import pandas as pd
 from bloodcell_core.evaluation.charts import one_runs_curves, reliability
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.external import figure
+from bloodcell_core.evaluation.figures import figure_words, interval_words
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
@@ -22,11 +23,9 @@ from bloodcell_core.evaluation.report_parts import (
     cost,
     counts,
     data,
-    figure_words,
-    interval_words,
+    figure_and_limits,
     right_and_limits,
     setting_words,
-    with_interval,
 )
 from bloodcell_core.evaluation.scoring import reviewed_words
 from bloodcell_core.runs import Run
@@ -89,8 +88,9 @@ def _figures(scores: Mapping[str, Any]) -> Html:
         if told:
             right, limits = right_and_limits(told)
             heads += [head, "95% interval"]
-            columns.append([*(figure_words(told[metric]) for metric in METRIC_WORDS), right])
-            columns.append([*(interval_words(told["intervals"].get(metric)) for metric in METRIC_WORDS), limits])
+            columns.append([*(figure_words(metric, told[metric]) for metric in METRIC_WORDS), right])
+            intervals = told["intervals"]
+            columns.append([*(interval_words(metric, intervals.get(metric)) for metric in METRIC_WORDS), limits])
     return table_of(heads, zip(*columns, strict=True))
 
 
@@ -99,7 +99,7 @@ def _classes(scores: Mapping[str, Any]) -> Html:
     for name, figures in scores["per_class"].items():
         photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
         rows.append(
-            (name, f"{figures['support']:,}", photos, *(with_interval(figures, metric) for metric in CLASS_WORDS))
+            (name, f"{figures['support']:,}", photos, *(figure_and_limits(figures, metric) for metric in CLASS_WORDS))
         )
     return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
 
@@ -107,7 +107,8 @@ def _classes(scores: Mapping[str, Any]) -> Html:
 def _calibration(facts: Mapping[str, Any]) -> Html:
     shown = {"not calibrated": facts["before"]}
     if facts["after"]:
-        shown = {f"calibrated, temperature {facts['temperature']:.2f}": facts["after"], "before": facts["before"]}
+        temperature = figure_words("temperature", facts["temperature"])
+        shown = {f"calibrated, temperature {temperature}": facts["after"], "before": facts["before"]}
     return section(
         "Calibration",
         *(tag("p", {}, f"{warning[:1].upper()}{warning[1:]}") for warning in facts["warnings"]),

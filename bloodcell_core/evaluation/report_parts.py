@@ -9,6 +9,7 @@ from bloodcell_core import notes, workspace
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, section, table_of, tag
+from bloodcell_core.evaluation.figures import device_words, figure_words, interval_words, percent, with_interval
 
 METRIC_WORDS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
@@ -44,7 +45,9 @@ def counts(scores: Mapping[str, Any]) -> str:
 def right_and_limits(scores: Mapping[str, Any]) -> tuple[str, str]:
     """Photos right, a photo's copies averaged, and the exact limits of their share."""
     told = scores["by_photo"]
-    return (f"{told['right']:,} of {told['photos']:,}", interval_words(told["interval"])) if told else ("–", "–")
+    if not told:
+        return "–", "–"
+    return f"{told['right']:,} of {told['photos']:,}", f"{interval_words('accuracy', told['interval'])}%"
 
 
 def photos_right(scores: Mapping[str, Any]) -> str:
@@ -53,21 +56,10 @@ def photos_right(scores: Mapping[str, Any]) -> str:
     return f"{right} ({limits})" if scores["by_photo"] else right
 
 
-def figure_words(value: float | None) -> str:
-    """Four decimals, or a dash."""
-    return "–" if value is None else f"{value:.4f}"
-
-
-def interval_words(limits: Sequence[float] | None) -> str:
-    """Both ends, or a dash."""
-    return f"{limits[0]:.4f} to {limits[1]:.4f}" if limits else "–"
-
-
-def with_interval(figures: Mapping[str, Any], metric: str) -> str:
+def figure_and_limits(figures: Mapping[str, Any], metric: str) -> str:
     """A figure and, where it has one, its interval, which no line breaks."""
-    limits = figures["intervals"].get(metric)
-    whole = interval_words(limits).replace(" ", "\N{NO-BREAK SPACE}")
-    return figure_words(figures[metric]) + (f" ({whole})" if limits else "")
+    figure, *limits = with_interval(metric, figures[metric], figures["intervals"].get(metric)).split(" ")
+    return " ".join([figure, "\N{NO-BREAK SPACE}".join(limits)]).strip()
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
@@ -76,7 +68,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
     for name, row in zip(classes, counts, strict=True):
         shares = [count / max(sum(row), 1) for count in row]
         cells = [
-            tag("td", {"style": f"--share:{share:.3f}"}, f"{count:,}", tag("small", {}, f"{share:.1%}"))
+            tag("td", {"style": f"--share:{share:.3f}"}, f"{count:,}", tag("small", {}, percent(share)))
             for count, share in zip(row, shares, strict=True)
         ]
         rows.append(tag("tr", {}, tag("th", {}, name), *cells))
@@ -92,8 +84,8 @@ def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
 def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
     """The calibration of each of `shown` in a column, and `more` rows below."""
     words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
-    rows = [(text, *(with_interval(figures, metric) for figures in shown.values())) for metric, text in words.items()]
-    by_chance = (figure_words(figures["ece_by_chance"]) for figures in shown.values())
+    rows = [(text, *(figure_and_limits(each, metric) for each in shown.values())) for metric, text in words.items()]
+    by_chance = (figure_words("ece", figures["ece_by_chance"]) for figures in shown.values())
     rows.insert(1, ("Calibration error by chance alone", *by_chance))
     return table_of(("", *shown), [*rows, *more])
 
@@ -103,7 +95,8 @@ def cost(told: Mapping[str, Mapping[str, Any]]) -> Html:
     rows = [
         (
             called(name), _number(facts["parameters"]), _number(facts["flops"]),
-            "–" if facts["milliseconds"] is None else f"{facts['milliseconds']:.3g} ({facts['milliseconds_on']})",
+            "–" if facts["milliseconds"] is None
+            else f"{facts['milliseconds']:.3g} ({device_words(facts['milliseconds_on'])})",
             "–" if facts["training_seconds"] is None else f"{facts['training_seconds']:,.0f}",
         )
         for name, facts in told.items()

@@ -19,6 +19,7 @@ from bloodcell_core.crops import cut_square
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report
+from bloodcell_core.evaluation.figures import interval_words, threshold_words
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
@@ -240,7 +241,7 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
         ("Right on its test pictures", accuracy_words(test)),
     ]
     if threshold is not None:
-        rows.append(("Review threshold", f"{100 * threshold:g}%: what is less sure is unsure, and set aside"))
+        rows.append(("Review threshold", f"{threshold_words(threshold)}: what is less sure is unsure, and set aside"))
     if photos:
         rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
     return section("What answered", table_of(("", ""), rows))
@@ -257,7 +258,7 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
     if not test:
         return "not known: the run has not been scored"
     limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
-    interval = f"95% interval {100 * limits[0]:.1f} to {100 * limits[1]:.1f}" if limits else "interval not known"
+    interval = f"95% interval {interval_words('accuracy', limits)}" if limits else "interval not known"
     n = test["photos"]
     photos = "source photos not known" if n is None else f"{n:,} source photo{'s' * (n != 1)}"
     return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {photos}"

@@ -69,7 +69,7 @@ def test_the_report_opens_alone_and_offline(alone, done: Run, tmp_path: Path, sc
     file = tmp_path / "report.html"
     write_report(run_report(scores, table, done), file)
     page = alone(file, scheme)
-    assert row_of(page, "Accuracy")[0].startswith(f"{scores['accuracy']:.4f}")
+    assert row_of(page, "Accuracy")[0].startswith(f"{100 * scores['accuracy']:.1f}%")
     assert page.locator("svg").count() == 4
     first = page.locator(".matrix td").first
     assert first.evaluate("cell => getComputedStyle(cell).backgroundColor") != "rgba(0, 0, 0, 0)"
@@ -93,8 +93,8 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     assert cli.main(["evaluate", done.name, "--labels", "day-one", "--report", str(file)]) == 0
     page = alone(file)
     told = row_of(page, "Accuracy")
-    assert told[0].startswith(f"{own['accuracy']:.4f}")
-    assert told[2] == f"{reviewed['reviewed']['accuracy']:.4f}"  # the interval is between them
+    assert told[0].startswith(f"{100 * own['accuracy']:.1f}%")
+    assert told[2] == f"{100 * reviewed['reviewed']['accuracy']:.1f}%"  # the interval is between them
     expect(page.get_by_text("the reviewed labels day-one@1")).to_be_visible()
     assert fits(page)
 
@@ -103,7 +103,7 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     page = alone(file, "dark")
     figures = page.locator("section").filter(has=page.get_by_role("heading", name="Figures on the reviewed labels"))
     row = figures.first.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Accuracy", exact=True))
-    assert row.first.get_by_role("cell").first.inner_text().startswith(f"{reviewed['reviewed']['accuracy']:.4f}")
+    assert row.first.get_by_role("cell").first.inner_text().startswith(f"{100 * reviewed['reviewed']['accuracy']:.1f}%")
     expect(page.get_by_role("heading", name="Figures", exact=True)).to_be_visible()
     assert fits(page)
 

@@ -1,0 +1,76 @@
+"""Figures as people read them, on pages and in reports: shares are percents, all others have three decimals.
+
+The command line and the JSON write every figure as it is, from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+# Shares of pictures. F1, AUC, average precision, kappa and the calibration's errors are no share of anything counted.
+SHARES = {
+    "accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "specificity_macro",
+    "recall", "precision", "specificity", "confidence",
+}  # fmt: skip
+
+
+def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A share as people read it: "81.2%", with an interval "81.2% (78.0 to 84.1)"; "–" for no value."""
+    return with_interval("accuracy", value, interval)
+
+
+def figure_words(metric: str, value: float | None) -> str:
+    """A figure: "81.2%" or "0.912"; "–" for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{_number(metric, value)}%" if metric in SHARES else _number(metric, value)
+
+
+def interval_words(metric: str, limits: Sequence[float] | None) -> str:
+    """Both ends: "78.0 to 84.1" or "0.881 to 0.934"; "–" for none."""
+    return " to ".join(_number(metric, limit) for limit in limits) if limits else "–"
+
+
+def with_interval(metric: str, value: float | None, limits: Sequence[float] | None) -> str:
+    """A figure and, where it has one, its interval: "81.2% (78.0 to 84.1)"."""
+    known = limits and value is not None and not math.isnan(value)
+    return figure_words(metric, value) + (f" ({interval_words(metric, limits)})" if known else "")
+
+
+def difference_words(metric: str, value: float | None) -> str:
+    """A difference with its sign: "+1.2 points" or "−0.012"; "–" for none."""
+    return "–" if value is None else _signed(metric, value) + _points(metric)
+
+
+def difference_interval_words(metric: str, limits: Sequence[float] | None) -> str:
+    """Both ends of a difference's interval: "−0.5 to +2.9"; "–" for none."""
+    return " to ".join(_signed(metric, limit) for limit in limits) if limits else "–"
+
+
+def spread_words(metric: str, value: float | None) -> str:
+    """A standard deviation: "1.3 points" or "0.013"; "–" for none."""
+    return "–" if value is None else _number(metric, value) + _points(metric)
+
+
+def threshold_words(threshold: float) -> str:
+    """How sure an answer must be to stand: "95%"."""
+    return f"{100 * threshold:.3g}%"
+
+
+def device_words(told: str) -> str:
+    """Where something was measured, as a run's summary tells it: "CPU, 1 thread", or a GPU's name."""
+    return f"CPU{told[3:]}" if told.startswith("cpu") else told
+
+
+def _number(metric: str, value: float) -> str:
+    return (f"{100 * value:.1f}" if metric in SHARES else f"{value:.3f}").replace("-", "−")
+
+
+def _signed(metric: str, value: float) -> str:
+    told = _number(metric, abs(value))
+    return told if not float(told) else f"{'−' if value < 0 else '+'}{told}"
+
+
+def _points(metric: str) -> str:
+    return " points" if metric in SHARES else ""
