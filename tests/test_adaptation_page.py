@@ -236,7 +236,7 @@ def test_it_can_be_stopped_and_closed(run: Run, here: None):
     job.tell(state="running", phase="adapting", done=30, total=180, seconds_left=75)
     with job.lock:
         app = own(slide)
-        assert "adapting, 30 of 180, about 0:01:15 left" in button_words(app)
+        assert "adapting, 30 of 180, about 75 s left" in button_words(app)
         app = press(app, "Stop")
         assert button(app, f"stop_{job.name}").disabled
     assert job.stop_requested()

@@ -51,8 +51,8 @@ def test_on_a_terminal_the_count_leaves_nothing_of_a_longer_one(
     for done, seconds in ((0, 0.0), (1, 1000.0), (6, 1010.0)):
         clock[0] = 1000 + seconds
         count(done, 9)
-    assert "1 of 9, 8000 s left" in terminal.getvalue()
-    assert terminal.lines() == ["pictures: 6 of 9, 505 s left"]
+    assert "1 of 9, 2.2 h left" in terminal.getvalue()
+    assert terminal.lines() == ["pictures: 6 of 9, 8 min left"]
     count(9, 9)
     output.say("done")
     assert terminal.lines() == ["pictures: 9 of 9", "done", ""]

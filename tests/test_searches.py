@@ -129,7 +129,7 @@ def test_a_study_at_work_shows_how_far_it_is_and_can_be_stopped(panel: AppTest) 
         panel.run()
         assert not panel.exception
         (progress,) = panel.get("progress")
-        assert progress.proto.text == "1 of 3 trials, epoch 1 of 1, about 0:01:05 left"
+        assert progress.proto.text == "1 of 3 trials, epoch 1 of 1, about 65 s left"
         panel.button("search_stop").click().run()
         assert study.job.stop_requested()
         assert panel.button("search_stop").disabled

@@ -60,7 +60,7 @@ def test_a_run_at_work_tells_how_far_it_is_and_can_be_stopped(lab: object) -> No
     with run.lock:
         app = draw(TRAIN)
         (progress,) = app.get("progress")
-        assert progress.proto.text == "epoch 2 of 3 · 123 pictures a second · 0:01:05 left · 1.5 GB"
+        assert progress.proto.text == "epoch 2 of 3 · 123 pictures a second · 65 s left · 1.5 GB"
         assert progress.proto.value == 50
         app = press(app, "Stop")
         assert (run.folder / "stop").exists()

@@ -124,7 +124,7 @@ def _columns() -> dict[str, Any]:
             for key, title in METRICS.items()
         }
         | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
-        | {"Training": number(format="%.0f s"), "Weights": number(format="localized")}
+        | {"Training": number("Seconds of training", format="localized"), "Weights": number(format="localized")}
         | {"Test pictures": number(format="localized")}
     )
 

@@ -14,6 +14,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import duration
 from bloodcell_core.training.estimate import seen_before
 from ui import lab, shell
 
@@ -26,8 +27,8 @@ def time_estimate(config: TrainConfig) -> None:
     shown = config.epochs * min(config.pictures_per_epoch or pictures, pictures)
     for run in run_folders.readable_runs()[0]:
         if rate := seen_before(config, run):
-            seconds = round(shown / rate)
-            st.caption(f":material/timer: About **{_words(seconds)}**, by the pace of run {run.name[-4:]}.")
+            title = shell.plain(lab.run_title(run))
+            st.caption(f":material/timer: About **{duration(shown / rate)}**, by the pace of {title}.")
             return
     if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):
         with st.spinner("Measuring a few steps …"):
@@ -36,14 +37,8 @@ def time_estimate(config: TrainConfig) -> None:
             except LabError as error:
                 shell.show_error(str(error))
                 return
-        st.caption(f"About **{_words(round(told['seconds']))}**: {told['steps']:,} steps of "
+        st.caption(f"About **{duration(told['seconds'])}**: {told['steps']:,} steps of "
                    f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
-
-
-def _words(seconds: int) -> str:
-    if seconds < 90:
-        return f"{seconds} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @st.cache_data(max_entries=64, ttl=600, show_spinner=False)

@@ -11,6 +11,7 @@ from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import spread_words
+from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
 from ui import lab, naming, shell
@@ -65,7 +66,7 @@ def group_card(group: Group) -> None:
         left_out = "" if facts["over"] == "all" else ", the test split left unread"
         words = f"Cross-validation, {facts['folds']} folds: {facts['folds_done']} of {facts['folds']} done{left_out}"
         if facts["complete"]:
-            st.caption(f"{words}, {facts['seconds']:,.0f} s of training.")
+            st.caption(f"{words}, {duration(facts['seconds'])} of training.")
         else:
             st.progress(sum(fold["progress"] for fold in facts["runs"]) / facts["folds"], words)
         for fold in facts["runs"]:
@@ -103,7 +104,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
                 "Accuracy": shell.percent(fold["accuracy"]),
                 "Pictures": f"{fold['pictures']:,}" if fold["pictures"] else "–",
                 "Photos": f"{fold['photos']:,}" if fold["photos"] else "–",
-                "Training": f"{fold['seconds']:,.0f} s" if fold["seconds"] is not None else "–",
+                "Training": duration(fold["seconds"]) if fold["seconds"] is not None else "–",
             }
             for fold in facts["runs"]
         ]

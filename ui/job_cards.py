@@ -6,13 +6,13 @@ A job may be closed in another window between any two looks at it: then its card
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import streamlit as st
 
 from bloodcell_core.background import ENDED, AskedJob
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import duration
 from ui import shell
 
 TICK = 1.0  # seconds between two looks at the jobs
@@ -69,7 +69,7 @@ def progress(job: AskedJob, status: Status, what: str) -> bool:
     total, left = status.get("total", 0), status.get("seconds_left")
     words = f"**{what}**: {status.get('phase', 'starting')}"
     words += f", {status['done']:,} of {total:,}" if total else ""
-    words += f", about {timedelta(seconds=left)} left" if left is not None else ""
+    words += f", about {duration(left)} left" if left is not None else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(status["done"] / total if total else 0.0, words)
         asked = job.stop_requested()

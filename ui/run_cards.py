@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
 from bloodcell_core.evaluation.curves import learned_by_heart
+from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
 from ui import curves, lab, naming, shell
@@ -53,7 +53,7 @@ def _progress(run: Run, status: dict[str, Any]) -> tuple[float, str]:
     rate, left, memory = (status.get(key) for key in ("pictures_per_second", "seconds_left", "memory_mb"))
     words = f"epoch {min(status.get('epoch', 0) + 1, run.config.epochs)} of {run.config.epochs}"
     words += f" · {rate:,.0f} pictures a second" if rate else ""
-    words += f" · {timedelta(seconds=left)} left" if left is not None else ""
+    words += f" · {duration(left)} left" if left is not None else ""
     words += f" · {memory / 1024:.1f} GB" if memory else ""
     return min(done / total, 1.0), words
 
@@ -70,7 +70,7 @@ def _result(run: Run) -> None:
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
         + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "
-        f"{best}{timedelta(seconds=round(summary['training_seconds']))} of training]]"
+        f"{best}{duration(summary['training_seconds'])} of training]]"
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS
+from bloodcell_core.progress import duration
 from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.studies import Study
 from ui import lab, shell
@@ -155,7 +155,7 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         else:
             words += f", {status['phase']}"
         if status["seconds_left"] is not None:
-            words += f", about {timedelta(seconds=status['seconds_left'])} left"
+            words += f", about {duration(status['seconds_left'])} left"
         st.progress(min(finished / study.trials_wanted, 1.0), words)
     elif status["reason"]:
         st.caption(shell.plain(status["reason"]))

@@ -11,7 +11,7 @@ from typing import Any
 
 from bloodcell_core import notes, runs
 from bloodcell_core.evaluation.figures import device_words
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, duration
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
@@ -67,7 +67,7 @@ def progress(what: str) -> Progress:
         if now - last > COUNT_EVERY[terminal] or done == total:
             last = now
             seconds = (now - first[0]) / max(done - first[1], 1) * (total - done)
-            left = f", {seconds:.0f} s left" if first[1] < done < total else ""
+            left = f", {duration(seconds)} left" if first[1] < done < total else ""
             text = f"{what}: {done:,} of {total:,}{left}"
             if terminal:
                 print(f"\r{text:{width}}", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
 from typing import Any
 
 from bloodcell_core.cli.output import say, show
@@ -11,6 +10,7 @@ from bloodcell_core.cli.parser import add_config_flags, settings_of, verb
 from bloodcell_core.cli.runs import show_group, train_and_show, work_here
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
+from bloodcell_core.progress import duration
 
 
 def add(verbs: Any) -> None:
@@ -41,7 +41,7 @@ def _train(args: argparse.Namespace) -> int:
         from bloodcell_core.training.estimate import estimate
 
         told = estimate(wanted)
-        show(told._asdict(), args.json, [f"about {timedelta(seconds=round(told.seconds))}: {told.steps:,} steps of "
+        show(told._asdict(), args.json, [f"about {duration(told.seconds)}: {told.steps:,} steps of "
                                           f"{1000 * told.step_seconds:.1f} ms on {told.device}"])  # fmt: skip
         return 0
     if not this_process().leads:
