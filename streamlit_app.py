@@ -5,7 +5,6 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core import runs as run_folders
-from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
@@ -117,9 +116,7 @@ if own:
         limits = test["intervals"]["accuracy"] if test else None
         rows.append(
             {
-                "Run": f"{facts['title']} · {workspace.short_name(run.name)}" if facts["title"] else facts["run"],
-                "Network": lab.network_title(run),
-                "Dataset": facts["data"] + (" (synthetic)" if facts["synthetic"] else ""),
+                "Run": lab.listed_title(run),
                 "State": facts["state"],
                 "Validation loss": _losses(run),
                 "Test accuracy": 100 * test["accuracy"] if test else None,
@@ -130,6 +127,7 @@ if own:
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
+            "Run": st.column_config.TextColumn(width=420),
             "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better."),
             "Test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
             "95% interval": st.column_config.TextColumn(help="Of the accuracy, in percent; by source photo if known."),

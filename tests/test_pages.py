@@ -52,6 +52,13 @@ def test_a_filled_lab_is_drawn(page, done):
     assert "synthetic" in words(app)
 
 
+def test_the_home_page_calls_runs_as_the_other_pages_do(done):
+    from ui.lab import run_title
+
+    (last,) = (table.value for table in draw("streamlit_app.py").dataframe if "Validation loss" in table.value)
+    assert last.Run.tolist() == [f"{run_title(done)} · synthetic pictures"]
+
+
 @EVERY_PAGE
 def test_an_address_that_means_nothing_is_passed_over(page, done):
     nonsense = {"dataset": "nowhere", "run": "../..", "picture": "99999", "pair": "7-9", "margin": "9..x"}
@@ -254,7 +261,7 @@ def test_how_long_it_will_take_is_told_by_the_pace_of_a_like_run_or_measured(don
     assert " ms on CPU: " in words(app)
     jobs.write_status(done.folder, pictures_per_second=2.0)
     app = press(draw("pages/2_Train.py"), "Duplicate")
-    assert f"by the pace of run {done.name[-4:]}" in words(app)
+    assert f"by the pace of Basic CNN {done.name[-4:]}." in words(app)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bloodcell_core import notes
 from bloodcell_core.cli import main
 from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.pictures import encode
@@ -62,6 +63,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         Answer("text.png", "refused", "not a picture"),
     ]
     told = differential_of(done, count(answers, done.classes), 0.5)
+    notes.rename("run", done.name, "larger crop")
     write_slide_report(tmp_path / "slide.html", "Slide 7", answers, told, done)
     content = (tmp_path / "slide.html").read_text(encoding="utf-8")
     page = read(content)
@@ -71,6 +73,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         assert name in text
         assert report.percent(row["percent"], row["interval"]) in text
         assert report.percent(row["corrected"], row["corrected_interval"]) in text
+    assert {f"larger crop · {done.name[-4:]}", done.name} <= {*page.texts}  # as pages call it, and to find it by
     assert "23 cells counted" in text
     assert "50%: what is less sure is unsure" in text
     assert told["few"][1:] in text

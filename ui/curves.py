@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from bloodcell_core import workspace
 from bloodcell_core.evaluation.curves import Course, extremes, stretches
 from bloodcell_core.runs import Run
 from ui import lab, shell
@@ -79,7 +78,7 @@ def draw(runs: Sequence[Run], log: bool) -> None:
     _CHART(
         key=KEY,
         data={
-            "runs": [{"id": run.name, "name": _name(run)} for run in runs],
+            "runs": [{"id": run.name, "name": lab.short_title(run)} for run in runs],
             "plots": [
                 {"title": "Loss", "log": log, "percent": False, "lines": loss},
                 {"title": "Accuracy", "log": False, "percent": True, "lines": accuracy},
@@ -180,14 +179,10 @@ def words(runs: Sequence[Run]) -> str:
         if epochs := course(run).epochs:
             last = epochs[-1]
             told.append(
-                f"{_name(run)}, epoch {last['epoch']}: loss {last['train_loss']:.3f} in training, "
+                f"{lab.short_title(run)}, epoch {last['epoch']}: loss {last['train_loss']:.3f} in training, "
                 f"{last['val_loss']:.3f} in validation; accuracy {shell.percent(last['train_accuracy'])} and "
                 f"{shell.percent(last['val_accuracy'])}."
             )
         else:
-            told.append(f"{_name(run)}: no epoch has ended yet.")
+            told.append(f"{lab.short_title(run)}: no epoch has ended yet.")
     return "Loss and accuracy over the epochs. " + " ".join(told)
-
-
-def _name(run: Run) -> str:
-    return f"{lab.network_title(run)} {workspace.short_name(run.name)}"

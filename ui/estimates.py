@@ -27,7 +27,7 @@ def time_estimate(config: TrainConfig) -> None:
     shown = config.epochs * min(config.pictures_per_epoch or pictures, pictures)
     for run in run_folders.readable_runs()[0]:
         if rate := seen_before(config, run):
-            title = shell.plain(lab.run_title(run))
+            title = shell.plain(lab.short_title(run))
             st.caption(f":material/timer: About **{duration(shown / rate)}**, by the pace of {title}.")
             return
     if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):

@@ -129,6 +129,16 @@ def run_title(run: Run | str) -> str:
     return f"{own}{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short}"
 
 
+def listed_title(run: Run) -> str:
+    """A run's title in a table, whose cells bear no badge: synthetic pictures are told in words."""
+    return run_title(run) + (" · synthetic pictures" if run.synthetic else "")
+
+
+def short_title(run: Run) -> str:
+    """A run where there is no room for more: its network and the end of its name."""
+    return f"{network_title(run)} {workspace.short_name(run.name)}"
+
+
 def network_title(run: Run) -> str:
     """A run's network, and that it started from scratch where it could have been pretrained; or of how many it is."""
     if run.is_ensemble:

@@ -20,6 +20,7 @@ from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report
 from bloodcell_core.evaluation.figures import interval_words, threshold_words
+from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
@@ -235,7 +236,8 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
     photos = (told["correction"] or {}).get("photos")
     threshold = told.get("threshold")
     rows = [
-        ("Run", run.name),
+        ("Run", called(run.name)),
+        *([("Its folder", run.name)] if called(run.name) != run.name else []),
         ("Network", _networks(run)),
         ("Trained on", run.config.data + (" (synthetic pictures, drawn by a program)" if run.synthetic else "")),
         ("Right on its test pictures", accuracy_words(test)),
