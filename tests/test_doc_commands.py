@@ -213,7 +213,7 @@ def test_the_commands_of_a_paper_do_what_it_says(
 def outside(arguments: list[str]) -> None:
     """Runs Python on a paper's command in a process of its own."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
 
 
 def test_what_is_not_run_is_shown_somewhere_and_needs_what_is_there() -> None:
