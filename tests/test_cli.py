@@ -310,6 +310,24 @@ def test_what_cells_tells(cli: Callable[..., Outcome], pictures: list[Path]) -> 
     assert row["boxes"]
 
 
+def test_cells_tells_a_bad_picture_and_goes_on(
+    cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.png").write_text("no picture")
+    shutil.copy(pictures[0], folder / "b.png")
+    outcome = cli("cells", folder, pictures[1], "--json")
+    bad, good, other = outcome.value["pictures"]
+    assert (bad["path"], bad["boxes"], bool(bad["reason"])) == (str(folder / "a.png"), [], True)
+    assert [bool(row["boxes"]) and row["reason"] == "" for row in (good, other)] == [True, True]
+    assert "1 of 3 files can't be read as a picture" in outcome.err
+    assert outcome.code == 2
+    assert f"a.png: refused ({bad['reason']})" in cli("cells", folder).out
+    assert cli("cells", folder / "b.png").code == 0
+    cli("cells", folder, tmp_path / "none.png").assert_refused("none.png doesn't exist")
+
+
 def test_an_empty_workspace_says_what_to_do(cli: Callable[..., Outcome], lab: Path) -> None:
     shutil.rmtree(lab)
     assert "data demo" in cli("data", "list").out
@@ -331,7 +349,7 @@ def test_who_has_no_run_is_told_of_the_one_that_comes_along(
 def test_of_a_file_too_large_for_a_picture_no_more_is_read_than_tells_it(
     cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bloodcell_core.data.pictures.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("bloodcell_core.inference.handed_in.MAX_FILE_BYTES", 1000)
     with open(tmp_path / "large.png", "wb") as file:
         file.truncate(100_000_000)  # takes no disk
     tracemalloc.start()
@@ -341,7 +359,7 @@ def test_of_a_file_too_large_for_a_picture_no_more_is_read_than_tells_it(
     finally:
         tracemalloc.stop()
     assert outcome.code == 2
-    assert "larger than" in outcome.err
+    assert "larger than" in outcome.out
 
 
 def test_a_damaged_dataset_is_told_beside_the_list(cli: Callable[..., Outcome], done: Run) -> None:

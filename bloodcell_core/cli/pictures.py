@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs, sheets, workspace
-from bloodcell_core.cli.output import print_lines, progress, show
+from bloodcell_core.cli.output import print_lines, progress, say, show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
@@ -52,9 +52,9 @@ def add(verbs: Any) -> None:
 
     parser = verb(
         verbs, "cells", _cells,
-        "Find the white cells of pictures, as boxes around their nuclei: x0, y0, x1, y1 in pixels.",
+        "Find the white cells of pictures, folders and zips, as boxes around their nuclei: x0, y0, x1, y1 in pixels.",
     )  # fmt: skip
-    parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH")
+    parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH", help="picture files, folders and zips")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -69,9 +69,7 @@ def _predict(args: argparse.Namespace) -> None:
     run = ExportedRun(Path(args.run)) if args.run.lower().endswith(".onnx") else runs.find(args.run)
     if args.report:
         check_report_file(args.report)
-    missing = next((path for path in args.paths if not path.exists()), None)
-    if missing is not None:
-        raise LabError(f"{missing} doesn't exist")
+    _check_there(args.paths)
     if args.csv:
         workspace.check_writable(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
@@ -120,6 +118,13 @@ def _predict(args: argparse.Namespace) -> None:
             print_lines(differential_lines(told["differential"]))
 
 
+def _check_there(paths: Iterable[Path]) -> None:
+    """LabError where a path is missing: better than after the work on those before it."""
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise LabError(f"{missing} doesn't exist")
+
+
 def _remembered(handed: Iterable[Handed], reads: deque[Callable[[], bytes]]) -> Iterator[Handed]:
     """What is handed in, the function that reads each picture kept until its answer is there."""
     for path, read in handed:
@@ -143,24 +148,30 @@ def _line(answer: Answer) -> str:
     return f"{answer.path}: {', '.join(said) or answer.state}" + (f" ({answer.reason})" if answer.reason else "")
 
 
-def _cells(args: argparse.Namespace) -> None:
+def _cells(args: argparse.Namespace) -> int:
     from bloodcell_core.cells import find_cells
-    from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture, decode_rgb
-    from bloodcell_core.inference.handed_in import told
+    from bloodcell_core.data.pictures import decode_rgb
+    from bloodcell_core.inference.handed_in import UNREADABLE, files_of, why_unreadable
 
-    rows = []
-    for path in args.paths:
-        if not path.is_file():
-            raise LabError(f"{path} is no file")
+    _check_there(args.paths)
+    rows: list[dict[str, Any]] = []
+    for path, read in files_of(args.paths):
+        row: dict[str, Any] = {"path": path, "width": None, "height": None, "boxes": [], "reason": ""}
         try:
-            with open(path, "rb") as file:
-                picture = decode_rgb(file.read(MAX_FILE_BYTES + 1))  # a longer one is refused
-        except UnreadablePicture as error:
-            raise LabError(f"{path}: {error}") from None
-        boxes = [list(cell.box) for cell in find_cells(picture)]
-        rows.append({"path": told(path), "width": picture.shape[1], "height": picture.shape[0], "boxes": boxes})
-    show(
-        {"pictures": rows},
-        args.json,
-        [f"{row['path']}: {counted(len(row['boxes']), 'white cell')} {row['boxes'] or ''}".rstrip() for row in rows],
-    )
+            picture = decode_rgb(read())
+            row |= {"width": picture.shape[1], "height": picture.shape[0]}
+            row["boxes"] = [list(cell.box) for cell in find_cells(picture)]
+        except UNREADABLE as error:
+            row["reason"] = why_unreadable(error)
+        rows.append(row)
+    show({"pictures": rows}, args.json, [f"{row['path']}: {_boxes_words(row)}" for row in rows])
+    if failed := sum(bool(row["reason"]) for row in rows):
+        say(f"bloodcell_core: {failed:,} of {counted(len(rows), 'file')} can't be read as a picture")
+    return 2 if failed else 0
+
+
+def _boxes_words(row: dict[str, Any]) -> str:
+    """What is said of a picture's cells in one line."""
+    if row["reason"]:
+        return f"refused ({row['reason']})"
+    return f"{counted(len(row['boxes']), 'white cell')} {row['boxes'] or ''}".rstrip()

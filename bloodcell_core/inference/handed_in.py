@@ -13,6 +13,16 @@ from bloodcell_core.errors import LabError
 Handed = tuple[str, Callable[[], bytes]]
 """A picture's path, as it is told in its answer, and what reads its bytes; that raises LabError or OSError."""
 
+UNREADABLE = (OSError, LabError, MemoryError)
+"""What a picture that was handed in can raise as it is read and looked at: it is refused, and the others go on."""
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Why a picture is refused that raised one of UNREADABLE."""
+    if isinstance(error, OSError):
+        return f"can't be read: {error.strerror or error}"
+    return str(error) or type(error).__name__
+
 
 def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
     """Every file of the given files, folders and zips, as `Predictor.classify` takes them.

@@ -31,7 +31,7 @@ from bloodcell_core.evaluation.run_likeness import likeness_of
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, unsure_because
 from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
-from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.inference.handed_in import UNREADABLE, Handed, why_unreadable
 from bloodcell_core.models.forward import Tapped, softmax
 from bloodcell_core.models.network import Network, load_network, quickest
 from bloodcell_core.runs import Run
@@ -183,10 +183,8 @@ class Predictor:
 
             try:
                 return self._look(path, decode_rgb(read(), about_to), kind)
-            except OSError as error:
-                return _Seen(path, refused=f"can't be read: {error.strerror or error}")
-            except (LabError, MemoryError) as error:
-                return _Seen(path, refused=str(error) or type(error).__name__)
+            except UNREADABLE as error:
+                return _Seen(path, refused=why_unreadable(error))
 
     def _look(self, path: str, picture: np.ndarray, kind: str | None) -> _Seen:
         height, width = picture.shape[:2]
