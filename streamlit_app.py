@@ -116,7 +116,7 @@ if own:
         limits = test["intervals"]["accuracy"] if test else None
         rows.append(
             {
-                "Run": lab.listed_title(run),
+                "Run": lab.run_cell(run),
                 "State": facts["state"],
                 "Validation loss": _losses(run),
                 "Test accuracy": 100 * test["accuracy"] if test else None,
@@ -127,7 +127,6 @@ if own:
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "Run": st.column_config.TextColumn(width=420),
             "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better."),
             "Test accuracy": st.column_config.NumberColumn(format="%.1f%%"),
             "95% interval": st.column_config.TextColumn(help="Of the accuracy, in percent; by source photo if known."),

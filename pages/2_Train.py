@@ -157,7 +157,7 @@ else:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.multiselect(
                 "Runs in the chart", [name for name, run in recent.items() if run.trained_here], key="curve_runs",
-                format_func=lambda name: lab.run_title(recent[name]), placeholder="those at work, or the newest",
+                format_func=lambda name: lab.run_choice(recent[name]), placeholder="those at work, or the newest",
                 max_selections=curves.MOST_RUNS,
             )  # fmt: skip
             st.toggle("Logarithmic loss", key="log_scale")

@@ -19,6 +19,7 @@ if not runs:
     st.caption("No run bears all of these tags: take one away above.")
     st.stop()
 titles = {name: lab.run_title(run) for name, run in runs.items()}
+choices = {name: lab.run_choice(run) for name, run in runs.items()}
 
 st.caption(
     "Tick two or more runs. A column's head sorts; the magnifier above the table searches.",
@@ -49,7 +50,7 @@ if len(sides) > 1:
     if len(sides) > 2:
         name = shell.bound_selectbox(
             "B, to be set against A, the first", [side.name for side in sides[1:]], "b",
-            default=sides[1].name, format_func=titles.get, forget=("matrix", "cell", "who"),
+            default=sides[1].name, format_func=choices.get, forget=("matrix", "cell", "who"),
         )  # fmt: skip
         against = next(side for side in sides if side.name == name)
     try:
@@ -111,4 +112,4 @@ except LabError as error:
     shell.show_error(str(error))
 
 st.subheader("Figures", anchor=False)
-compare_panels.panels(sides, [runs[side.name] for side in sides], titles)
+compare_panels.panels(sides, [runs[side.name] for side in sides], choices)

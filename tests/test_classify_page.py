@@ -105,6 +105,8 @@ def test_two_cells_and_a_text_are_handed_in_answered_and_found_again_by_their_ad
     again = draw(slide=slide.id)
     assert "cells counted" in words(again)
     assert "Refused (1)" in again.selectbox(key="show").options
+    (listed,) = (table.value for table in draw().dataframe)
+    assert listed["Answered by"].tolist() == [f"Basic CNN · demo, cell view · {run.name[-4:]}"]
 
 
 ODD_NAMES = {" .png": "1 picture, .*", "\u202e.png": "1 picture, .*", "a\x1b[31m.png": r"a \[31m", "<b>.png": "<b>"}

@@ -59,6 +59,23 @@ def test_the_home_page_calls_runs_as_the_other_pages_do(done):
     assert last.Run.tolist() == [f"{run_title(done)} · synthetic pictures"]
 
 
+def test_of_a_long_title_and_a_long_dataset_the_end_is_seen_where_a_run_must_fit_a_line(done):
+    from bloodcell_core import notes
+    from ui import lab
+
+    recorded = workspace.read_json(done.folder / "config.json")
+    config = recorded["config"] | {"data": "hospital-of-somewhere-haematology-lab-smears-2026-v2"}
+    workspace.write_json(done.folder / "config.json", recorded | {"config": config})
+    notes.rename("run", done.name, "Second trial, larger crop, November's labels")
+    run = runs.Run(done.name)
+    short = f"Second t…vember's labels · Basic CNN · hospital…-smears-2026-v2, frame view · {done.name[-4:]}"
+    assert lab.run_choice(run) == short
+    assert "Second trial, larger crop, November's labels · Basic CNN · hospital-of-somewhere" in lab.run_title(run)
+    for page in ("streamlit_app.py", COMPARE):
+        assert f"{short} · synthetic pictures" in words(draw(page))
+    assert short in words(draw("pages/5_Classify.py"))
+
+
 @EVERY_PAGE
 def test_an_address_that_means_nothing_is_passed_over(page, done):
     nonsense = {"dataset": "nowhere", "run": "../..", "picture": "99999", "pair": "7-9", "margin": "9..x"}

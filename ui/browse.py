@@ -179,7 +179,7 @@ def picture_map(data: Dataset) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = shell.bound_selectbox(
             "Alike", [*runs, "looks"], "by", default=next(iter(runs), "looks"), width=380,
-            format_func=lambda name: lab.run_title(runs[name]) if name in runs else "By colour and shape",
+            format_func=lambda name: lab.run_choice(runs[name]) if name in runs else "By colour and shape",
             help="To a trained network: by the features that its last layer decides by.",
         )  # fmt: skip
         method = shell.bound_segmented(

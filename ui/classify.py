@@ -45,7 +45,7 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
     names = sorted(by_name, key=lambda name: name != first)
     with st.container(horizontal=True, vertical_alignment="bottom", key="classify_network"):
         name = shell.bound_selectbox(
-            "Network", names, "run", format_func=lambda name: lab.run_title(by_name[name]), forget=("threshold",),
+            "Network", names, "run", format_func=lambda name: lab.run_choice(by_name[name]), forget=("threshold",),
             width=420,
         )  # fmt: skip
         run = by_name[name]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import SUFFIXES, UnreadablePicture, encode
@@ -21,7 +22,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
 from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
-from ui import classify, shell
+from ui import classify, lab, shell
 
 MANY = 16  # pictures from which on a bar tells how far storing them is
 MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
@@ -257,19 +258,20 @@ def _earlier() -> None:
     if not found:
         return
     st.subheader("Slides", anchor=False)
+    runs = {run.name: run for run in run_folders.readable_runs()[0]}
     table = pd.DataFrame(
         {
-            "slide": slide.name + (" (synthetic)" if slide.synthetic else ""),
-            "pictures": len(slide.pictures),
-            "corrections": len(slide.corrections),
-            "made": pd.Timestamp(slide.created),
-            "answered by": slide.run,
+            "Slide": slide.name + (" (synthetic)" if slide.synthetic else ""),
+            "Pictures": len(slide.pictures),
+            "Corrections": len(slide.corrections),
+            "Made": pd.Timestamp(slide.created),
+            "Answered by": lab.run_choice(runs[slide.run]) if slide.run in runs else slide.run,
         }
         for slide in found
     )
     picked = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="single-row", key="classify_slides",
-        column_config={"made": st.column_config.DatetimeColumn(format="distance")},
+        column_config={"Made": st.column_config.DatetimeColumn(format="distance")},
     )  # fmt: skip
     st.caption("Pick a slide to open it.", help="By key: the arrows, then Shift and the space bar.")
     if rows := picked.selection.rows:

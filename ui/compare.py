@@ -97,7 +97,7 @@ def table(runs: Sequence[Run]) -> Any:
             figures[f"{title}, 95%"] = interval_words(key, limits)
         by_photo = test["by_photo"]
         rows.append(
-            {"Run": lab.listed_title(run)}
+            {"Run": lab.run_cell(run)}
             | figures
             | {
                 "Photos right": f"{by_photo['right']:,} of {by_photo['photos']:,}" if by_photo else "not known",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from threading import Lock
@@ -25,6 +25,7 @@ from ui.shell import address, empty_state, plain, set_address, show_error, synth
 from ui.theme import css_colours, pretty
 
 TILE_PX = 96
+LONGEST_NAME = 24  # letters of a name where it must fit a line
 MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
 
 
@@ -120,18 +121,32 @@ def scored_runs() -> list[Run]:
 def run_title(run: Run | str) -> str:
     """A run as people tell it from others: its own title if it has one, network, dataset, view, fold if it is one, and
     the end of its name, so that no title passes for another run."""
-    run = run if isinstance(run, Run) else Run(run)
+    return _run_title(run if isinstance(run, Run) else Run(run), str)
+
+
+def run_choice(run: Run) -> str:
+    """A run's title where it must fit a line, as in choices and legends: without the middle of long names, so that the
+    end is seen, which tells runs apart."""
+    return _run_title(run, _without_middle)
+
+
+def run_cell(run: Run) -> str:
+    """As `run_choice`, in a table, whose cells bear no badge: synthetic pictures are told in words."""
+    return run_choice(run) + (" · synthetic pictures" if run.synthetic else "")
+
+
+def _run_title(run: Run, cut: Callable[[str], str]) -> str:
     fold = f" · fold {run.config.fold_words}" if run.config.folds else ""
     told = run.notes
-    own = f"{told.title or 'its title can’t be read'} · " if told.title or told.problem else ""
+    own = f"{cut(told.title) or 'its title can’t be read'} · " if told.title or told.problem else ""
     # An ensemble may have a name that a person gave it; others end in four letters that tell them apart.
     short = workspace.short_name(run.name)
-    return f"{own}{network_title(run)} · {run.config.data}, {run.view_words} view{fold} · {short}"
+    return f"{own}{network_title(run)} · {cut(run.config.data)}, {run.view_words} view{fold} · {cut(short)}"
 
 
-def listed_title(run: Run) -> str:
-    """A run's title in a table, whose cells bear no badge: synthetic pictures are told in words."""
-    return run_title(run) + (" · synthetic pictures" if run.synthetic else "")
+def _without_middle(name: str) -> str:
+    kept = LONGEST_NAME - 1
+    return name if len(name) <= LONGEST_NAME else f"{name[: kept - 2 * kept // 3]}…{name[-(2 * kept // 3) :]}"
 
 
 def short_title(run: Run) -> str:

@@ -101,7 +101,7 @@ def _row(run: Run, best: bool) -> dict[str, Any]:
     told = _candidate(_stamps(run), run)
     limits = told["interval"]
     return {
-        "Run": lab.run_title(run) + (" ✓" if best else ""),
+        "Run": lab.run_choice(run) + (" ✓" if best else ""),
         "Accuracy": 100 * told["accuracy"],
         "95% interval": shell.percent_interval(limits),
         "Photos right": f"{told['right']:,} of {told['photos']:,}" if told["right"] is not None else "not known",

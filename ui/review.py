@@ -195,7 +195,7 @@ def _read(database: str) -> dict[str, tuple[list[Event], Standing]]:
 
 def left_to_review(run: Run) -> int:
     """How many photos with mistakes of a run wait for a verdict. LabError where they can't be reviewed."""
-    source, data = Source(name=run.name, title=lab.run_title(run), runs=[run]), lab.dataset(run.config.data)
+    source, data = Source(name=run.name, title=lab.run_choice(run), runs=[run]), lab.dataset(run.config.data)
     check(source, source, data)
     stamps, pictures = pictures_of([source], data, training=False)
     rows = queue_of(stamps, data, Wanted(), pictures[pictures.row.notna()], source)

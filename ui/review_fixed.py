@@ -29,10 +29,10 @@ def fixed_part(review: Review) -> None:
     newest = next(iter(runs))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         after = shell.bound_selectbox("After", list(runs), "after", default=newest, width=330,
-                                      format_func=lambda name: lab.run_title(runs[name]))  # fmt: skip
+                                      format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         others = [name for name in runs if name != after]
         before = shell.bound_selectbox("Before", others, "before", default=others[0], width=330,
-                                       format_func=lambda name: lab.run_title(runs[name]))  # fmt: skip
+                                       format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
         references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions)]
         labels = shell.bound_selectbox(

@@ -41,7 +41,7 @@ def _runs(review: Review, picture: pd.Series) -> None:
         if len(found):
             said = found.iloc[0]
             rows.append({
-                "Run": lab.run_title(run), "Says": pretty(said.predicted), "Right": said.predicted == said.label,
+                "Run": lab.run_choice(run), "Says": pretty(said.predicted), "Right": said.predicted == said.label,
                 "Probability of it": 100 * float(said[f"p_{said.predicted}"]),
                 "Probability of the label": 100 * float(said[f"p_{said.label}"]),
             })  # fmt: skip

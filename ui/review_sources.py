@@ -76,7 +76,7 @@ class Source:
 
 def sources() -> dict[str, Source]:
     """All that can be reviewed, newest first; where there is nothing the page says so, leads on, and ends here."""
-    found = [Source(name=run.name, title=lab.run_title(run), runs=[run]) for run in lab.need_runs()]
+    found = [Source(name=run.name, title=lab.run_choice(run), runs=[run]) for run in lab.need_runs()]
     for group in groups.groups():
         if len(group.finished) == group.config.folds:
             title = f"Cross-validation: {group_title(group)}"
