@@ -185,6 +185,28 @@ def test_the_content_hash_follows_pictures_labels_and_splits_and_nothing_else(tm
     assert len(set(hashes)) == 4
 
 
+def test_boxes_that_a_source_tells_count_and_those_that_were_found_do_not(tmp_path):
+    pictures = class_files(3, ("blast", "band"))
+
+    def imported(name, boxes):
+        rows = "".join(f"{file},{Path(file).parent}{box}\n" for file, box in zip(pictures, boxes, strict=True))
+        folder = write_files(tmp_path / name, pictures | {"cells.csv": f"path,label,x0,y0,x1,y1\n{rows}".encode()})
+        return import_dataset(folder, name, trace=False)
+
+    none, some = [",,,,"] * 6, [",1,2,9,10"] + [",,,,"] * 5
+    one, other, moved, untold = (
+        imported(name, boxes)
+        for name, boxes in [("one", some), ("other", some), ("moved", [",2,2,9,10", *none[1:]]), ("untold", none)]
+    )
+    assert one.content_hash == other.content_hash
+    assert len({each.content_hash for each in (one, moved, untold)}) == 3
+    # As it always was: runs that were trained on such a dataset find it again where it is imported anew.
+    told = ["image_id", "label", "split", "source_photo", "scene"]
+    rows = untold.images[told].sort_values("image_id").itertuples(index=False)
+    lines = "".join(" ".join(map(str, row)) + "\n" for row in rows)
+    assert untold.content_hash == hashlib.sha256(lines.encode()).hexdigest()
+
+
 def test_test_simple_comes_only_when_asked_for(tmp_path):
     labels = ("EOSINOPHIL", "MONOCYTE")
     files = {

@@ -332,3 +332,18 @@ def test_a_view_of_a_dataset_that_was_replaced_is_not_built_into_the_new_one(lab
         build_view(before, "frame", 16)
     view = build_view(after, "frame", 16)
     assert all((view[row] == make_view(after.read_original(row), "frame", 16).pixels).all() for row in range(6))
+
+
+def test_a_view_of_cells_is_not_built_into_a_dataset_with_other_boxes(lab_home, tmp_path):
+    def imported(box):
+        files = class_files(3)
+        rows = "".join(f"{file},{Path(file).parent},{box}\n" for file in files)
+        folder = write_files(tmp_path / box, files | {"cells.csv": f"path,label,box\n{rows}".encode()})
+        return import_dataset(folder, "cells", trace=False)
+
+    before = imported("1 2 9 10")
+    assert len(before.pictures) == 6
+    remove("cells")
+    imported("3 2 9 10")
+    with pytest.raises(LabError, match="'cells' was replaced"):
+        build_view(before, "cell", 16)

@@ -227,11 +227,18 @@ def _as_columns(rows: list[_Row]) -> pa.Table:
 
 
 def content_hash(images: pd.DataFrame) -> str:
-    """sha256 over all that a training depends on, in no order that a source could tell."""
+    """sha256 over all that a training depends on, in no order that a source could tell.
+
+    A box counts where the source tells it; one that was found follows from the picture.
+    """
     told = ["image_id", "label", "split", "source_photo", "scene"]
+    box = ["box_x0", "box_y0", "box_x1", "box_y1"]
     digest = hashlib.sha256()
-    for row in _usable(images, told).sort_values("image_id").itertuples(index=False):
-        digest.update(" ".join(map(str, row)).encode() + b"\n")
+    rows = _usable(images, [*told, *box, "box_told"]).sort_values("image_id")
+    boxes = rows[box].to_numpy("float64")
+    for row, place, is_told in zip(rows[told].itertuples(index=False), boxes, rows.box_told, strict=True):
+        words = [*map(str, row), *(f"{corner:.0f}" for corner in place if is_told)]
+        digest.update(" ".join(words).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -109,8 +109,9 @@ def build_view(
     if not file.exists():
         with FileLock(workspace.lock_file(f"views-{dataset.name}")):
             if not file.exists():  # not built by another process meanwhile
-                # Else its rows would be other pictures than those of the dataset that has its name now.
-                if not Dataset(dataset.name).pictures.image_id.equals(dataset.pictures.image_id):
+                # Else its rows would be other pictures or cells than those of the dataset that has its name now.
+                now = Dataset(dataset.name)
+                if not now.pictures.image_id.equals(dataset.pictures.image_id) or now.places != dataset.places:
                     raise LabError(f"dataset {dataset.name!r} was replaced by another meanwhile: look at it again")
                 for left_by_a_killed_build in file.parent.glob(".*"):
                     left_by_a_killed_build.unlink()
