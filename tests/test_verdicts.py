@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import verdicts
+from bloodcell_core.labels.database import writing
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, Event, current, record, undo
 
 
@@ -208,6 +211,43 @@ def test_what_came_since_is_all_that_is_read_and_none_of_it_is_missed(demo: Data
     # A row that was kept after one with a later number, as PostgreSQL may show them
     late = [each for each in verdicts.events(demo) if each.id != given[2].id]
     assert verdicts.events(demo, late) == verdicts.events(demo)
+
+
+def delete_database(home: Path) -> None:
+    for file in home.glob("lab.sqlite*"):
+        file.unlink()
+
+
+def test_where_the_database_was_deleted_the_next_verdict_is_kept_and_the_others_are_told_no_more(
+    demo: Dataset, ids: list[str], lab_home: Path
+) -> None:
+    known = [record(demo, [ids[0]], AMBIGUOUS, by="Ana")[0]]
+    delete_database(lab_home)
+    made = record(demo, [ids[1]], AMBIGUOUS, by="Ana")
+    assert made[0].id == known[0].id
+    assert verdicts.events(demo, known) == verdicts.events(demo) == made
+
+
+def test_where_others_made_the_deleted_database_anew_it_has_our_tables_again(
+    demo: Dataset, ids: list[str], lab_home: Path
+) -> None:
+    record(demo, [ids[0]], AMBIGUOUS, by="Ana")
+    delete_database(lab_home)
+    with closing(sqlite3.connect(lab_home / "lab.sqlite")) as other:  # as a search does for its trials
+        other.execute("CREATE TABLE trials (id INTEGER)")
+    assert verdicts.events(demo) == []
+    made = record(demo, [ids[1]], AMBIGUOUS, by="Ana")
+    assert verdicts.events(demo) == made
+
+
+def test_a_verdict_that_went_with_its_deleted_database_is_not_told_as_kept(
+    demo: Dataset, ids: list[str], lab_home: Path
+) -> None:
+    record(demo, [ids[0]], AMBIGUOUS, by="Ana")
+    with pytest.raises(LabError, match="was deleted or replaced meanwhile: nothing was kept"):
+        with writing():
+            delete_database(lab_home)
+    assert record(demo, [ids[1]], AMBIGUOUS, by="Ana") == verdicts.events(demo)
 
 
 @st.composite

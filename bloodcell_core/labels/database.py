@@ -6,10 +6,11 @@ Rows are added and never changed or deleted, so two people at work at once can't
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -128,17 +129,25 @@ def reading() -> Iterator[Connection | None]:
     if not workspace.database_exists():
         yield None
         return
-    with _told(), _engine(workspace.database_url()).connect() as connection:
+    with _told(), _engine().connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing() -> Iterator[Connection]:
-    """A transaction: what is written in it is there as a whole, and on disk, once the block has ended."""
-    with _told(), _engine(workspace.database_url()).connect() as plain:
-        connection = plain.execution_options(writes=True)
-        with connection.begin():
-            yield connection
+    """A transaction: what is written in it is there as a whole, and on disk, once the block has ended.
+
+    LabError where SQLite's file was deleted or replaced meanwhile: what was written has gone with it.
+    """
+    with _told():
+        engine = _engine()
+        before = _file_of(engine)
+        with engine.connect() as plain:
+            connection = plain.execution_options(writes=True)
+            with connection.begin():
+                yield connection
+            if engine.dialect.name == "sqlite" and (before is None or _file_of(engine) != before):
+                raise LabError(f"{engine.url.database} was deleted or replaced meanwhile: nothing was kept, try again")
 
 
 @contextmanager
@@ -167,11 +176,34 @@ def refused(error: Exception) -> LabError:
 _making = threading.Lock()
 
 
-def _engine(url: str) -> Engine:
+def _engine() -> Engine:
+    """The engine of the database, which has our tables."""
+    url = workspace.database_url()
     with _making:  # a cache by itself lets two threads make one each
-        if not workspace.database_exists():
-            _cached_engine.cache_clear()  # the file was deleted: its tables must be made anew
-        return _cached_engine(url)
+        engine = _cached_engine(url)
+        if engine.dialect.name == "sqlite" and not _has_tables(engine):
+            _cached_engine.cache_clear()
+            engine = _cached_engine(url)
+        return engine
+
+
+def _has_tables(engine: Engine) -> bool:
+    """Whether a file of SQLite has our tables: it may have been deleted, and even made anew by somebody, since."""
+    if _file_of(engine) is None:
+        return False
+    with closing(sqlite3.connect(str(engine.url.database))) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (schema.name,))
+        return found.fetchone() is not None
+
+
+def _file_of(engine: Engine) -> tuple[int, int] | None:
+    """What tells SQLite's file from another in its place; None where there is none."""
+    try:
+        told = os.stat(str(engine.url.database))
+    except OSError:
+        return None
+    return told.st_dev, told.st_ino
 
 
 @functools.lru_cache(maxsize=8)

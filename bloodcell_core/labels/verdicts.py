@@ -195,14 +195,16 @@ def events(dataset: Dataset, known: Sequence[Event] = ()) -> list[Event]:
             return []
         ours = verdicts.c.data_hash == dataset.content_hash
         query = select(verdicts).where(ours).order_by(verdicts.c.id)
-        last = known[-1].id if known else 0
-        rows = connection.execute(query.where(verdicts.c.id > last)).mappings().all()
+        last = known[-1] if known else None
+        rows = connection.execute(query.where(verdicts.c.id >= last.id) if last else query).mappings().all()
         count = connection.scalar(select(func.count()).where(ours))
-        if len(known) + len(rows) != count:
-            # PostgreSQL gives a number when a row is written, and others see it when it is kept: in another order
+        # SQLite's file may have been deleted, and others have the numbers of those that it held
+        still = not last or (bool(rows) and (rows[0]["id"], rows[0]["token"]) == (last.id, last.token))
+        # PostgreSQL gives a number when a row is written, and others see it when it is kept: in another order
+        if not still or len(known[:-1]) + len(rows) != count:
             known, rows = (), connection.execute(query).mappings().all()
     taken_back = {row["undoes"] for row in rows}
-    before = [replace(each, undone=True) if each.id in taken_back else each for each in known]
+    before = [replace(each, undone=True) if each.id in taken_back else each for each in known[:-1]]
     return before + [Event(**row, undone=row["id"] in taken_back) for row in rows]
 
 
