@@ -177,6 +177,14 @@ def test_what_can_t_be_combined_is_refused_and_leaves_nothing(parts, doubled, na
     assert sorted(workspace.datasets_dir().iterdir()) == before
 
 
+@pytest.mark.parametrize("platelet", ["BLAST", "Blast ", "Bla\u200bst"])
+def test_a_map_that_makes_classes_alike_is_refused_and_leaves_nothing(parts, platelet):
+    before = sorted(workspace.datasets_dir().iterdir())
+    with pytest.raises(LabError, match="look alike, and are two"):
+        combine("both", [(part, SAME | {"platelet": platelet}) for part in parts])
+    assert sorted(workspace.datasets_dir().iterdir()) == before
+
+
 def test_classes_are_the_same_where_their_names_are_of_one_cell():
     each = [["EOSINOPHIL", "NEUTROPHIL"], ["eosinophil", "ig", "platelet"], ["Thrombocytes", "ne"]]
     assert common_classes(each) == [

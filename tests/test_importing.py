@@ -333,6 +333,18 @@ def test_classes_that_look_alike_are_refused(tmp_path, other):
     assert names() == []
 
 
+def test_a_class_whose_name_is_a_text_is_refused(tmp_path):
+    pictures = class_files(2, ("blast", "band"))
+
+    def imported(name, letters):
+        rows = "".join(f"{file},{str(Path(file).parent).ljust(letters, 'x')}\n" for file in pictures)
+        return write_files(tmp_path / name, pictures | {"cells.csv": f"path,label\n{rows}".encode()})
+
+    words = refusal(imported("long", 201))
+    assert words == f"a class's name may have 200 letters, not 201 as {'band'.ljust(40, 'x')!r}…: shorten it"
+    assert len(import_dataset(imported("fits", 200)).classes) == 2
+
+
 def test_a_table_whose_labels_are_names_of_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "MOST_CLASSES", 5)
     files = {f"class-{n}/{n}.png": encoded(random_picture(n)) for n in range(6)}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bloodcell_core import cli, sheets, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.figures import figure_words
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.exchange import HEADER, import_csv, to_csv, write_csv
 from bloodcell_core.labels.overlays import Overlay, freeze, load, of_run, versions
@@ -390,7 +391,7 @@ def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(
     assert reviewed["relabelled"] > 0
     report = file.read_text(encoding="utf-8")
     assert "On reviewed labels" in report
-    assert f"{reviewed['log_loss']:.4f}" in report
+    assert figure_words("log_loss", reviewed["log_loss"]) in report
     assert cli.main(["compare", done.name, run.name, "--json", "--report", str(file)]) == 0
     told = json.loads(capsys.readouterr().out)
     both, facts = told["reviewed"]["day-one@1"]["runs"], told["reviewed"]["day-one@1"]["comparisons"][0]
@@ -398,6 +399,6 @@ def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(
     assert [facts["metrics"]["accuracy"][side] for side in "ab"] == [row["accuracy"] for row in both]
     report = file.read_text(encoding="utf-8")
     assert "Figures on the reviewed labels day-one@1" in report
-    assert f"{both[0]['log_loss']:.4f}" in report
+    assert figure_words("log_loss", both[0]["log_loss"]) in report
     assert cli.main(["compare", done.name, run.name, "--merge", "granulocytes"]) == 0
     assert f"{run.name} on the reviewed labels day-one@1" in capsys.readouterr().out

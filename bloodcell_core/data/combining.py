@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, check_classes
 from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, untold
@@ -44,7 +44,8 @@ def combine(
     Where not every dataset brings a validation split, none does: its pictures are training pictures then.
 
     Raises:
-        LabError: for a dataset that is named twice, a name that is taken, and fewer than two classes.
+        LabError: for a dataset that is named twice, a name that is taken, fewer than two classes, and classes that
+            look alike.
     """
     if len({dataset.name for dataset, _ in parts}) < max(len(parts), 1):
         raise LabError("different datasets are needed to make one of them")
@@ -63,6 +64,7 @@ def combine(
     classes = sorted(images.label[images.status == "ok"].unique())
     if len(classes) < 2:
         raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
+    check_classes(classes)
     with workspace.new_folder(final) as folder:
         rows = images.index[images.status == "ok"]
         for done, row in enumerate(rows, 1):

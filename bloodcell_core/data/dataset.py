@@ -31,10 +31,11 @@ COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "statu
 
 
 MOST_CLASSES = 1000  # each is a row and a column of every confusion matrix
+LONGEST_CLASS = 200  # letters; it stands in every line, table and axis that tells of the class
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """LabError where classes of a new dataset are too many, or nobody could tell two of them apart.
+    """LabError where classes of a new dataset are too many or too long, or nobody could tell two of them apart.
 
     As train/MONOCYTE and test/monocyte: what is tested on would never be trained on.
     """
@@ -45,6 +46,10 @@ def check_classes(classes: Sequence[str]) -> None:
         )
     first: dict[str, str] = {}
     for name in classes:
+        if len(name) > LONGEST_CLASS:
+            raise LabError(
+                f"a class's name may have {LONGEST_CLASS} letters, not {len(name):,} as {name[:40]!r}…: shorten it"
+            )
         if (twin := first.setdefault(_as_seen(name), name)) != name:
             raise LabError(f"the classes {twin!r} and {name!r} look alike, and are two: call them alike, or otherwise")
 
