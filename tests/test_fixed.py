@@ -39,6 +39,9 @@ def test_what_went_away_what_came_and_what_stayed() -> None:
     words = told.in_words()
     assert words.startswith("Of 5 photos 1 were fixed and 0 broken: +1, 95% interval")
     assert words.endswith("this data can't tell them apart.")
+    assert change(before, before).in_words() == (
+        "Of 5 photos 0 were fixed and 0 broken: 0, 95% interval 0 to 0; this data can't tell them apart."
+    )
 
 
 def test_an_interval_without_0_that_tells_nothing_says_why() -> None:

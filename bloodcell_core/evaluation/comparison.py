@@ -264,7 +264,7 @@ def why_not(right: Mapping[str, Any]) -> str:
 
 def signed(value: float) -> str:
     """A whole number with its sign; 0 without one."""
-    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _metrics(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
+from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, signed, why_not
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
@@ -35,11 +35,11 @@ class Change:
         head = f"Of {right['of']:,} {unit} {fixed:,} were fixed and {broken:,} broken"
         if limits is None:
             return f"{head}; there are too few photos for an interval."
-        low, high = (round(limit) for limit in limits)
         told = {"b": "the run after is better", "a": "the run before is better"}.get(
             self.comparison["better"], "this data can't tell them apart"
         )
-        figures = f"{right['difference']:+,}, 95% interval {low:+,} to {high:+,}".replace("-", "−")
+        low, high = map(signed, limits)
+        figures = f"{signed(right['difference'])}, 95% interval {low} to {high}"
         why = why_not(right)
         return f"{head}: {figures}{f', {why}' if why else ''}; {told}."
 
