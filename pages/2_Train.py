@@ -149,7 +149,7 @@ part = shell.bound_segmented("Part", ["runs", "search"], "part", default="runs",
 if part == "search":
     search_panel(names)
 else:
-    form, live = shell.sides([2, 5], "train")
+    form, live = shell.sides([3, 7], "train")
     with form:
         ask()
     with live:

@@ -11,6 +11,7 @@ from bloodcell_core.errors import LabError
 
 STEP_BY_STEP = ("data", "model", "view", "weights", "folds", "fold", "fold_over")
 """Fields that the page asks for by itself, in words of its own."""
+NARROWEST = 114  # pixels in which the longest choice is read whole
 
 
 def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
@@ -27,9 +28,8 @@ def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
             groups.setdefault(spec.metadata["group"], []).append(spec)
     for group, specs in groups.items():
         st.markdown(f"**{group}**")
-        columns = st.columns(2)
-        for place, spec in enumerate(specs):
-            with columns[place % 2]:
+        with st.grid(2, min_column_width=NARROWEST, gap=("small", "xsmall"), vertical_alignment="bottom"):
+            for spec in specs:
                 try:
                     values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
                 except LabError as error:

@@ -28,7 +28,7 @@ BADGES = {"running": "violet", "starting": "gray", "done": "green", "failed": "r
 
 def search_panel(dataset_names: Sequence[str]) -> None:
     """Draw the form that starts a search on one of these datasets, and one of the searches that there are in full."""
-    form, found = shell.sides([2, 5], "search")
+    form, found = shell.sides([3, 7], "search")
     with form:
         _form(dataset_names)
     with found:
