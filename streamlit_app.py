@@ -9,7 +9,7 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
 from ui import curves, lab, recommendation, review, shell
-from ui.device import device_reason
+from ui.device import device_and_reason
 from ui.theme import pretty
 
 SEED = 16  # draws four cells of which none lies at its picture's edge
@@ -136,10 +136,9 @@ if own:
 # After all that is quick: it takes seconds the first time.
 with device:
     try:
-        kind, _, why = device_reason().partition(":")
+        kind, why = device_and_reason()
     except LabError as error:
         kind, why = "not known", shell.plain(str(error))
-    why = why.strip()
     st.metric("Device", kind, why, delta_color="off", delta_arrow="off", border=True, height="stretch",
               help=why if kind == "not known" else None)  # fmt: skip  (longer than the tile is wide)
 recommendation.fill(pending)

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from bloodcell_core.errors import LabError
-from ui import compare_panels, estimates, lab, review_more, run_cards, search_charts
+from ui import compare_panels, device, estimates, lab, review_more, run_cards, search_charts
+from ui.theme import AXIS_TEXT
 
 
 @pytest.fixture
@@ -73,6 +74,23 @@ def test_the_facts_of_a_picture_say_what_their_figures_mean() -> None:
     assert facts["Id"] == "3950467fff4e"
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("CPU: PyTorch sees no CUDA device", ("CPU", "PyTorch sees no CUDA device")),
+        (
+            "NVIDIA H200 (cuda:0, bfloat16): the fastest device here",
+            ("NVIDIA H200", "cuda:0, bfloat16: the fastest device here"),
+        ),
+    ],
+)
+def test_a_device_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, reason: str, told: tuple[str, str]) -> None:
+    monkeypatch.setattr(device.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=f"{reason}\n"))
+    device.device_and_reason.clear()
+    assert device.device_and_reason() == told
+    device.device_and_reason.clear()
+
+
 def test_a_trial_that_was_broken_off_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(search_charts.st, "altair_chart", lambda chart, **_: drawn.append(chart.to_dict()))
@@ -81,4 +99,5 @@ def test_a_trial_that_was_broken_off_is_called_so(monkeypatch: pytest.MonkeyPatc
     search_charts.losses(pd.DataFrame(rows))
     told = json.dumps(drawn)
     assert "broken off" in told
+    assert drawn[0]["config"]["axis"]["labelColor"] in AXIS_TEXT  # not Streamlit's own
     assert "pruned" not in told

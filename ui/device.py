@@ -1,5 +1,6 @@
 """Which device trains here, as pages tell it."""
 
+import re
 import subprocess
 import sys
 
@@ -8,12 +9,13 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 
 ASK = "from bloodcell_core.device import choose_device; print(choose_device().reason)"
+REASON = re.compile(r"(.+?)(?: \((cuda:.+?)\))?: (.+)")  # a GPU's number and precision stand behind its name
 PATIENCE = 60.0  # seconds
 
 
 @st.cache_resource(show_spinner=False)
-def device_reason() -> str:
-    """The device, and why: "CPU: PyTorch sees no CUDA device"; seconds at the first call. LabError if it isn't known.
+def device_and_reason() -> tuple[str, str]:
+    """The device, and why: "CPU", "PyTorch sees no CUDA device"; seconds at the first call. LabError if it isn't known.
 
     It is asked in a process of its own: PyTorch in the server would take half a gigabyte for good, and hold up every
     session for the seconds of its import.
@@ -24,4 +26,5 @@ def device_reason() -> str:
         raise LabError(f"PyTorch can't be used: {(error.stderr.strip().splitlines() or ['?'])[-1][:200]}") from None
     except subprocess.TimeoutExpired:
         raise LabError(f"PyTorch didn't answer in {PATIENCE:.0f} s: look again later") from None
-    return done.stdout.strip()
+    name, more, why = REASON.fullmatch(done.stdout.strip()).groups()  # type: ignore[union-attr]
+    return name, f"{more}: {why}" if more else why
