@@ -64,6 +64,6 @@ if section in ("pictures", "map"):
         if row is not None:
             lab.picture_drawer(data, row)
         else:
-            st.caption("Click a picture to see it at full size.")
+            st.caption(f"Click a {'picture' if section == 'pictures' else 'point'} to see it at full size.")
 else:
     {"audit": browse.stands_out, "counts": browse.counts, "looks": browse.looks}[section](data, audit)

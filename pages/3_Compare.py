@@ -71,7 +71,8 @@ scale = matrix.common_scale(*counts.values()) if mode == "counts" else None
 asked, cell = shell.address("matrix"), compare.cell_of(shell.address("cell"))
 letters = {side.name: f"{letter}: " for letter, side in zip("AB", pair or (), strict=False)}
 drawn = [
-    (side.name, side.classes, counts[side.name], None, letters.get(side.name, "") + titles[side.name]) for side in sides
+    (side.name, side.classes, counts[side.name], None, letters.get(side.name, "") + choices[side.name])
+    for side in sides
 ]
 if with_difference:
     a, b = pair

@@ -68,7 +68,7 @@ def test_of_a_long_title_and_a_long_dataset_the_end_is_seen_where_a_run_must_fit
     workspace.write_json(done.folder / "config.json", recorded | {"config": config})
     notes.rename("run", done.name, "Second trial, larger crop, November's labels")
     run = runs.Run(done.name)
-    short = f"Second t…vember's labels · Basic CNN · hospital…-smears-2026-v2, frame view · {done.name[-4:]}"
+    short = f"Second trial…er's labels · Basic CNN · hospital-of-…ars-2026-v2, frame view · {done.name[-4:]}"
     assert lab.run_choice(run) == short
     assert "Second trial, larger crop, November's labels · Basic CNN · hospital-of-somewhere" in lab.run_title(run)
     for page in ("streamlit_app.py", COMPARE):

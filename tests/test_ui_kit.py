@@ -116,6 +116,7 @@ def test_the_theme_is_legible(mode: str):
     page = colours["backgroundColor"]
     assert contrast(colours["textColor"], page) >= 7
     assert contrast(colours["linkColor"], page) >= 4.5
+    assert contrast(theme.AXIS_TEXT[mode == "dark"], page) >= 4.5
     assert contrast("#FFFFFF", colours["primaryColor"]) >= 4.5  # the words on a button
     assert contrast(colours["primaryColor"], page) >= 3
     for colour in theme.class_colours(EIGHT, mode == "dark").values():

@@ -190,7 +190,7 @@ def picture_map(data: Dataset) -> None:
     part = data.pictures.loc[rows]
     titles = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
     number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)
-    st.caption(f"{number}. Click a point to open it.")
+    st.caption(f"{number}.")
     open_picture(charts.map_of_pictures(
         places, part.label.tolist(), [str(row) for row in rows], titles,
         classes=data.classes, selected=shell.address("picture"), key="map",

@@ -214,4 +214,6 @@ def map_figure(
     figure.update_layout(dragmode="pan", clickmode="event+select", uirevision="map")
     for axes in (figure.update_xaxes, figure.update_yaxes):  # places on a map have no unit
         axes(showticklabels=False, zeroline=False, showgrid=False, showline=False)
-    return style(figure, height=560)
+    style(figure, height=560)
+    # Below the points: above them the chart's own buttons lie over it in a narrow window.
+    return figure.update_layout(legend={"y": 0, "yanchor": "top"})

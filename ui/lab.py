@@ -145,8 +145,8 @@ def _run_title(run: Run, cut: Callable[[str], str]) -> str:
 
 
 def _without_middle(name: str) -> str:
-    kept = LONGEST_NAME - 1
-    return name if len(name) <= LONGEST_NAME else f"{name[: kept - 2 * kept // 3]}…{name[-(2 * kept // 3) :]}"
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 def short_title(run: Run) -> str:

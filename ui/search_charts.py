@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.training import studies
+from ui.theme import AXIS_TEXT, is_dark
 
 BROKEN_OFF = "broken off"  # Optuna says pruned
 COLOURS = {"done": "#8B6CFF", "running": "#E69F00", BROKEN_OFF: "#8A8796", "interrupted": "#8A8796"}
@@ -45,7 +46,7 @@ def losses(rows: pd.DataFrame) -> None:
         .mark_line(interpolate="step-after", color=COLOURS["done"], strokeWidth=2, opacity=0.6)
         .encode(x, alt.Y("best:Q", scale=loss))
     )
-    st.altair_chart(alt.layer(best, points).properties(height=280), alt="Validation loss of each trial, lowest so far")
+    st.altair_chart(_legible(alt.layer(best, points)), alt="Validation loss of each trial, lowest so far")
 
 
 def importance(shares: dict[str, float], done: int) -> None:
@@ -63,4 +64,14 @@ def importance(shares: dict[str, float], done: int) -> None:
             tooltip=["setting:N", alt.Tooltip("share:Q", format=".0%")],
         )
     )
-    st.altair_chart(bars.properties(height=280), alt="Share of each setting in what the losses differ by")
+    st.altair_chart(_legible(bars), alt="Share of each setting in what the losses differ by")
+
+
+def _legible(chart: alt.Chart | alt.LayerChart) -> alt.Chart | alt.LayerChart:
+    """The chart with its text in a colour that is read on the theme at hand."""
+    colour = AXIS_TEXT[is_dark()]
+    return (
+        chart.properties(height=280)
+        .configure_axis(labelColor=colour, titleColor=colour)
+        .configure_legend(labelColor=colour)
+    )

@@ -20,7 +20,7 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import interval_words, percent
 from ui import mends, sign_in
 from ui.files import together
-from ui.theme import is_dark
+from ui.theme import AXIS_TEXT, is_dark
 
 T = TypeVar("T")
 
@@ -60,8 +60,8 @@ CSS = """<style>
 .st-key-lab_foot p { font-size: .8rem; }
 /* Streamlit's own grey for these falls short of a contrast of 4.5. */
 [data-testid="stCaptionContainer"] { opacity: .72; }
-[data-testid="stPlotlyChart"] :is(.xtick, .ytick, .g-xtitle, .g-ytitle) text {
-  fill: light-dark(#5E5A6B, #B5B1C2) !important;
+[data-testid="stPlotlyChart"] :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .hovertext) text {
+  fill: light-dark(AXIS_TEXT) !important;
 }
 [data-testid="stTable"] td { overflow-wrap: anywhere; }
 .st-key-lab_figures :is(td, thead th) { text-align: right; }
@@ -74,7 +74,7 @@ CSS = """<style>
   /* The picture that was clicked stands above the gallery, not below 300 others. */
   [class*="st-key-lab_sides_browse"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap-reverse; }
 }
-</style>"""
+</style>""".replace("AXIS_TEXT", ", ".join(AXIS_TEXT))
 
 
 # ---- The frame -----------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     page.get_by_role("radio", name="Sizes, colours").click()
     expect(page.locator(".js-plotly-plot")).to_have_count(6)
     page.get_by_role("radio", name="Map").click()
-    expect(page.get_by_text("Click a point to open it")).to_be_visible()
+    expect(page.get_by_text("Click a point to see it at full size")).to_be_visible()
     chart = page.locator(".js-plotly-plot")
     expect(chart).to_have_count(1)
     settled(page)
@@ -87,6 +87,15 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     expect(page.get_by_alt_text("whole picture")).to_be_visible()
     expect(page).to_have_url(re.compile("picture="))
     no_error(page)
+
+
+def test_in_a_narrow_window_the_map_s_buttons_leave_its_legend_free(with_demo, open_page):
+    page = open_page("Browse?dataset=demo&show=map")
+    page.set_viewport_size({"width": 390, "height": 900})
+    chart = page.locator(".js-plotly-plot")
+    chart.hover()
+    legend, buttons = (chart.locator(part).bounding_box() for part in (".legend", ".modebar"))
+    assert buttons["y"] + buttons["height"] <= legend["y"]
 
 
 def click_a_point(page: Page) -> None:
