@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")  # with any number of our own marks before it
+# A column may be called "#"
+_BEFORE_HEADER = re.compile(r'(?:"?sep=(.)"?[,;\t ]*|#(?![,;\t]).*|[ \t\r]*)\r?\n', re.IGNORECASE)
 
 
 def harmless(cell: T) -> T | str:
@@ -26,10 +28,24 @@ def as_it_was(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def delimiter_of(text: str) -> str:
-    """What stands between the cells of a CSV: a semicolon from a spreadsheet set to another country's habit."""
-    first = text.split("\n", 1)[0]
-    return ";" if ";" in first and "," not in first else ","
+class Opened(NamedTuple):
+    """A text of cells, as `opened` finds it."""
+
+    text: str
+    """From the header on."""
+    separator: str
+    """What stands between its cells: a semicolon from a spreadsheet set to another country's habit."""
+    passed: int
+    """Lines before the header."""
+
+
+def opened(text: str) -> Opened:
+    """The text from its header on: blank lines and comments (#) before it, and Excel's own `sep=;`, are passed over."""
+    told, passed, start = "", 0, 0
+    while found := _BEFORE_HEADER.match(text, start):
+        told, passed, start = found[1] or told, passed + 1, found.end()
+    text = text[start:]
+    return Opened(text, told or max(",;\t", key=text.partition("\n")[0].count), passed)
 
 
 class Writer:

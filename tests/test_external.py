@@ -128,8 +128,12 @@ def test_a_mapping_file_without_an_end_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Theirs;Ours\r\nband;NEUTROPHIL\r\nig;\r\n", " theirs , ours \nband,NEUTROPHIL\n,\nig,\n\n"],
-    ids=["Excel's in some countries", "blanks and empty rows"],
+    "text",
+    [
+        "Theirs;Ours\r\nband;NEUTROPHIL\r\nig;\r\n", "sep=;\r\ntheirs;ours\r\nband;NEUTROPHIL\r\nig;\r\n",
+        " theirs , ours \nband,NEUTROPHIL\n,\nig,\n\n",
+    ],
+    ids=["Excel's in some countries", "Excel's own first line", "blanks and empty rows"],
 )  # fmt: skip
 def test_a_mapping_file_is_read_as_spreadsheets_write_it(tmp_path, text):
     (tmp_path / "classes.csv").write_text(text, newline="")

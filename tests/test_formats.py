@@ -541,6 +541,29 @@ def test_excel_s_mark_of_utf8_is_no_part_of_the_first_column(tmp_path):
     assert [entry.label for entry in read(folder / "labels.csv")] == ["Néo", "x"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\r\npath;label\r\npics/0.png;a,b,c\r\n",
+        '"sep=;"\npath;label\npics/0.png;a,b,c\n',
+        "SEP=\t\npath\tlabel\npics/0.png\ta,b,c\n",
+        "# of slide 7; by Ana, in May\n\n#\npath;label\npics/0.png;a,b,c\n",
+        "#;path;label\n1;pics/0.png;a,b,c\n",
+    ],
+    ids=["sep", "sep in marks", "sep of a tab", "comments", "a column called #"],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_stands_before_the_header_is_passed_over(tmp_path, text, alone):
+    folder = write_files(tmp_path / "cells", csv_files(text))
+    assert read(folder / "labels.csv" if alone else folder) == [Entry("pics/0.png", "a,b,c")]
+
+
+def test_a_header_that_is_a_comment_is_refused_and_no_folder_becomes_a_class(tmp_path):
+    assert table_refusal(tmp_path, "# path,label\npics/0.png,x\npics/1.png,y\n") == (
+        "labels.csv has no column path or file or filename or image: it has pics/0.png, x"
+    )
+
+
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp_path, kind):
     picture = write_files(tmp_path / "own", {"1.png": b""}) / "1.png"

@@ -239,6 +239,7 @@ def test_a_line_that_can_not_be_is_refused_and_named(
         (b"image_id,label\nx\n", "line 2 has 1 cells"),
         (b"image_id,label\nx,y,z\n", "line 2 has 3 cells"),
         (b'image_id,label\n"x,y\n', "isn't CSV"),
+        (b"# by Ana\nsep=;\nimage_id;label\nx,a;b;c\n", "line 4 has 3 cells, the header 2"),
         (b"image_id,label\nx,a\nx,b\n", "lines 2 and 3 are of the same picture"),
         (b"image_id,label\nx," + b"y" * 200_000, "isn't CSV"),
         ("image_id,label\nx,ä\n".encode("utf-16"), "isn't text in UTF-8"),

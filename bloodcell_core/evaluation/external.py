@@ -71,7 +71,8 @@ def read_class_map(file: Path) -> dict[str, str]:
         if file.stat().st_size > MOST_BYTES:
             raise LabError(f"the mapping file {file} has more than {MOST_BYTES / 1e6:.0f} MB")
         text = file.read_bytes().decode("utf-8-sig")
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=sheets.delimiter_of(text), strict=True)
+        text, separator, _ = sheets.opened(text)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         head, *lines = [[cell.strip() for cell in row] for row in rows if any(row)] or [[]]
     except OSError as error:
         raise LabError(f"the mapping file {file} can't be read: {error.strerror}") from None

@@ -95,23 +95,25 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         raise LabError(f"{file.name!r} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
     except OSError as error:
         raise LabError(f"{file} can't be read: {error.strerror}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sheets.delimiter_of(text), strict=True)
+    text, separator, passed = sheets.opened(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         _check_header(header, file.name)
         seen: dict[str, int] = {}
         for cells in reader:
+            line = passed + reader.line_num
             if not any(cells):
                 continue
             if len(cells) != len(header):
-                raise LabError(f"line {reader.line_num} has {len(cells)} cells, the first line {len(header)}")
+                raise LabError(f"line {line} has {len(cells)} cells, the header {len(header)}")
             row: dict[str, Any] = {column: sheets.as_it_was(cell) for column, cell in zip(header, cells, strict=True)}
             row["image_id"] = row["image_id"].strip()
-            if (before := seen.setdefault(row["image_id"], reader.line_num)) != reader.line_num:
-                raise LabError(f"lines {before} and {reader.line_num} are of the same picture")
-            yield row | {"line": reader.line_num}
+            if (before := seen.setdefault(row["image_id"], line)) != line:
+                raise LabError(f"lines {before} and {line} are of the same picture")
+            yield row | {"line": line}
     except csv.Error as error:
-        raise LabError(f"line {reader.line_num} isn't CSV: {error}") from None
+        raise LabError(f"line {passed + reader.line_num} isn't CSV: {error}") from None
     if not seen:
         raise LabError(f"{file.name!r} has no line below its first")
 

@@ -2,7 +2,8 @@
 
 Columns, in any case: `path` (or file, filename, image) and `label` (or class); where there are any, `split`, `group`
 (or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` or as one `box` of four numbers.
-Paths begin at the table's own folder. The table decides alone: folders' names mean nothing beside it.
+Paths begin at the table's own folder. Comments (#) and Excel's `sep=;` may stand before the columns' names. The table
+decides alone: folders' names mean nothing beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
@@ -38,7 +40,7 @@ COLUMNS = {
 }
 """What a column may be called, by what it holds."""
 NEEDED = ("path", "label")
-GLANCE = 2**16  # bytes of a text, in which its first line ends
+GLANCE = 2**16  # bytes of a text, in which its header ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
 """What a cell holds, in any case, that holds nothing."""
@@ -63,15 +65,16 @@ def _has_columns(source: Source, file: str) -> bool:
         names = _open(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
     except LabError:
         return False
-    plain = {name.strip(' "\'').lower() for name in names}
+    plain = {name.strip(' "\'#').lower() for name in names}
     return all(plain.intersection(COLUMNS[needed]) for needed in NEEDED)
 
 
 def _names_at_a_glance(data: bytes) -> list[str]:
     """What the columns of a text are called, whatever its encoding."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    head = data[:GLANCE].decode(encoding, "replace").lstrip("\r\n")
-    return re.split("[,;\t]", head.splitlines()[0]) if head else []
+    head = data[:GLANCE].decode(encoding, "replace")
+    first = head.splitlines()[: sheets.opened(head).passed + 1]  # a header that is a comment is meant for one, too
+    return re.split("[,;\t]", "\t".join(first))
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
@@ -110,8 +113,7 @@ def _open(file: str, data: bytes) -> tuple[list[str], Load]:
 
 
 def _open_csv(data: bytes) -> tuple[list[str], Load]:
-    text = data.decode("utf-8-sig").lstrip("\r\n")
-    separator = max(",;\t", key=text.partition("\n")[0].count)
+    text, separator, _ = sheets.opened(data.decode("utf-8-sig"))
 
     def load(rows: int) -> pd.DataFrame:
         # The header as a row like others: a row that is longer than it is then an error, and not cut to fit.
