@@ -53,6 +53,59 @@ def test_what_a_resumed_run_makes_again_takes_the_place_of_what_it_made_before(k
     assert [event["epoch"] for event in course.epochs] == [event["epoch"] for event in whole.epochs]
 
 
+@pytest.mark.parametrize(
+    ("place", "change", "said"),
+    [
+        (1, {"loss": 1e308}, "loss 1e+308"),
+        (1, {"loss": -1e308}, "loss -1e+308"),
+        (1, {"loss": float("nan")}, "loss nan"),
+        (1, {"loss": "low"}, "loss 'low'"),
+        (-1, {"val_loss": float("nan")}, "val_loss nan"),
+        (-1, {"train_accuracy": 7}, "train_accuracy 7"),
+        (-1, {"seconds": -3}, "seconds -3"),
+        (-1, {"seconds": None}, "seconds None"),
+    ],
+)
+def test_a_figure_that_can_not_be_is_left_out_and_told(
+    place: int, change: dict[str, Any], said: str, done: Run
+) -> None:
+    file = done.folder / "metrics.jsonl"
+    events = done.events()[0]
+    events[place] |= change
+    file.write_text("".join(json.dumps(event) + "\n" for event in events))
+    course = Course(done)
+    course.follow()
+    assert course.problem == (
+        f"metrics.jsonl of run {done.name!r} is damaged: one event left out of the curves, the first for its {said}"
+    )
+    steps = [event for event in events if event["event"] == "step"]
+    others = [event for event in events if event["event"] == "epoch" and event is not events[place]]
+    assert course.epochs == others
+    told = [loss for loss in course.step_losses if loss == loss]
+    assert told == [event["loss"] for event in steps if event is not events[place]]
+    assert len(course.step_losses) == len(steps)
+
+
+@pytest.mark.parametrize("step", [-5, 0, 2, 10**15, 2.5, None])
+def test_a_step_out_of_order_takes_no_other_away(step: Any, done: Run) -> None:
+    file = done.folder / "metrics.jsonl"
+    events = done.events()[0]
+    odd = {"event": "step", "step": step, "loss": 0.5}
+    file.write_text("".join(json.dumps(event) + "\n" for event in [*events[:4], odd, *events[4:]]))
+    course = Course(done)
+    course.follow()
+    assert course.step_losses == [event["loss"] for event in events if event["event"] == "step"]
+    assert course.epochs == [event for event in events if event["event"] == "epoch"]
+    assert f"one event left out of the curves, the first for its step {step!r} after" in course.problem
+
+
+def test_a_stretch_is_the_mean_of_what_is_known_of_it() -> None:
+    means, ends = stretches([1.0, float("nan"), 3.0, 5.0, float("nan"), float("nan")], 3)
+    assert ends.tolist() == [2, 4, 6]
+    assert means[:2].tolist() == [1.0, 4.0]
+    assert np.isnan(means[2])
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 50))
 def test_stretches_are_means_of_equal_length(values: list[float], most: int) -> None:
     means, ends = stretches(values, most)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.kinds import CENTURY, ROUNDING
 from bloodcell_core.runs import Run
 
 RISING_EPOCHS = 3  # that validation must have been worse than its best, so that one bad epoch says nothing
 RISING_SHARE = 1.05  # and by how much: the noise of a small validation split is of that order
+
+_LOSS, _SHARE = (0, 1e6), (-ROUNDING, 1 + ROUNDING)
+STEP = {"loss": _LOSS}
+EPOCH = {
+    "train_loss": _LOSS, "val_loss": _LOSS, "train_accuracy": _SHARE, "val_accuracy": _SHARE, "seconds": (0, CENTURY)
+}  # fmt: skip
+"""Between what an event's figures can be: one beyond would make a flat line of all others."""
 
 
 class Course:
@@ -20,39 +29,77 @@ class Course:
     def __init__(self, run: Run):
         self._run = run
         self._offset = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         """The events of the epochs, in order."""
         self.step_losses: list[float] = []
-        """The training loss of each step, from the first."""
+        """The training loss of each step, from the first; NaN where what is told can't be one."""
         self.problem = ""
-        """Why there is no more of it, where its file is damaged."""
+        """Why there is no more of it, or what of it was left out, where its file is damaged."""
+        self._last_epoch = self._left_out = 0
+        self._first_left_out = ""
 
     def follow(self) -> None:
         """Takes in the events since the last call; a resumed run's replace those that it makes again."""
-        self.problem = ""
         try:
             events, self._offset = self._run.events(self._offset)
-            for event in events:
-                if event["event"] == "step":
-                    del self.step_losses[event["step"] - 1 :]
-                    self.step_losses.append(event["loss"])
-                else:
-                    del self.epochs[event["epoch"] - 1 :]
-                    self.epochs.append(event)
         except LabError as error:
             self.problem = str(error)
-        except (KeyError, TypeError):
-            self.problem = f"metrics.jsonl of run {self._run.name!r} is damaged: an event lacks its figures"
+            return
+        if events and events[0].get("step") == 1:  # from the beginning again
+            self._begin()
+        for event in events:
+            self._take(event)
+        self.problem = ""
+        if self._left_out:
+            count = "one event" if self._left_out == 1 else f"{self._left_out:,} events"
+            self.problem = (
+                f"metrics.jsonl of run {self._run.name!r} is damaged: {count} left out of the curves, "
+                f"the first for its {self._first_left_out}"
+            )
+
+    def _take(self, event: dict[str, Any]) -> None:
+        is_step = event["event"] == "step"
+        wrong = _wrong_in(event, STEP if is_step else EPOCH)
+        number, last = ("step", len(self.step_losses)) if is_step else ("epoch", self._last_epoch)
+        if event.get(number) != last + 1:
+            wrong = f"{number} {event.get(number)!r:.20} after {last}"
+        elif is_step:
+            self.step_losses.append(math.nan if wrong else event["loss"])
+        else:
+            self._last_epoch += 1
+            self.epochs += [] if wrong else [event]
+        if wrong:
+            self._left_out += 1
+            self._first_left_out = self._first_left_out or wrong
+
+
+def _wrong_in(event: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> str:
+    """The first figure of an event that can't be, with what is told for it; "" where all can."""
+    for key, (low, high) in limits.items():
+        told = event.get(key)
+        if not isinstance(told, int | float) or not low <= told <= high:  # NaN isn't between any
+            return f"{key} {told!r:.20}"
+    return ""
 
 
 def stretches(values: Sequence[float] | np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most `most` stretches of equal length, and the number of the last value of each, from 1."""
+    """Means over at most `most` stretches of equal length, and the number of the last value of each, from 1.
+
+    NaN counts for nothing; a stretch of nothing else is NaN.
+    """
     if not len(values):
         return np.empty(0), np.empty(0, int)
     length = -(-len(values) // most)
     starts = np.arange(0, len(values), length)
     ends = np.append(starts[1:], len(values))
-    return np.add.reduceat(np.asarray(values, float), starts) / (ends - starts), ends
+    told = np.asarray(values, float)
+    known = ~np.isnan(told)
+    counts = np.add.reduceat(known.astype(int), starts)
+    sums = np.add.reduceat(np.where(known, told, 0), starts)
+    return np.where(counts, sums / np.maximum(counts, 1), np.nan), ends
 
 
 def extremes(values: np.ndarray, most: int) -> np.ndarray:
