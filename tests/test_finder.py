@@ -69,6 +69,18 @@ def test_why_there_are_none_is_told_and_the_next_question_is_answered(near: Near
     assert found(finder, 15) == [150, 151]
 
 
+def test_what_could_not_be_found_is_looked_for_again(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = Finder()
+    finder.ask(RUN, None, [13, 7])
+    why = found(finder, 13)
+    finder.ask(RUN, None, [13])
+    assert finder.known(RUN, 13) == why, "a page that is drawn again at once would ask without end"
+    monkeypatch.setattr("ui.neighbours.RETRY_AFTER", 0)
+    monkeypatch.setattr(near, "of", lambda rows: np.array([[10 * row, 10 * row + 1] for row in rows]))
+    finder.ask(RUN, None, [13])
+    assert found(finder, 13) == [130, 131]
+
+
 def test_the_answers_are_bounded(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ui.neighbours.MOST_ANSWERS", 3)
     finder = Finder()

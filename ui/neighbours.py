@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from ui import lab
 
 AT_ONCE = 32  # pictures: half a second's work
 MOST_ANSWERS = 50_000  # four numbers each
+RETRY_AFTER = 30.0  # seconds; whoever asks before that for what could not be found is told why once more
 MOST_RUNS = 5  # whose training pictures' features are kept: a cross-validation has about so many
 
 Found = list[int] | str
@@ -29,6 +32,7 @@ class Finder:
 
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, int], Found] = OrderedDict()
+        self._failed: dict[tuple[str, int], float] = {}  # when; what was in the way may be gone by now
         self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # of many requests the newest count
         self._runs: OrderedDict[str, Any] = OrderedDict()
         self._lock, self._making = threading.Lock(), threading.Lock()
@@ -42,6 +46,7 @@ class Finder:
 
     def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
         """Has these looked for, those that aren't known yet. Returns at once."""
+        self._forget_failed(run, rows)
         missing = [row for row in rows if self.known(run, row) is None]
         if not missing:
             return
@@ -52,6 +57,14 @@ class Finder:
                 return
             self._at_work = True
         threading.Thread(target=self._work, name="neighbours", daemon=True).start()
+
+    def _forget_failed(self, run: Run, rows: Sequence[int]) -> None:
+        name, before = _network(run), time.monotonic() - RETRY_AFTER
+        with self._lock:
+            for row in rows:
+                if self._failed.get((name, row), math.inf) <= before:
+                    del self._failed[name, row]
+                    self._answers.pop((name, row), None)
 
     def _work(self) -> None:
         from bloodcell_core.device import compute_in_this_thread
@@ -98,10 +111,13 @@ class Finder:
 
     def _keep(self, run: Run, rows: list[int], found: list[Found]) -> None:
         name = _network(run)
-        for row, each in zip(rows, found, strict=True):
-            self._answers[name, row] = each
-        while len(self._answers) > MOST_ANSWERS:
-            self._answers.popitem(last=False)
+        with self._lock:
+            for row, each in zip(rows, found, strict=True):
+                self._answers[name, row] = each
+                if isinstance(each, str):
+                    self._failed[name, row] = time.monotonic()
+            while len(self._answers) > MOST_ANSWERS:
+                self._failed.pop(self._answers.popitem(last=False)[0], None)
 
 
 def _network(run: Run) -> str:

@@ -91,7 +91,7 @@ def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str
     if found is None:
         return [], LOOKING
     if isinstance(found, str):
-        return [], found
+        return [], f"{found}. Come back to the picture in half a minute to try again."
     pictures, colours = review.data.pictures, css_colours(review.data.classes)
     tiles = [
         {"src": src, "label": pretty(pictures.label[each]), "photo": _short(pictures.photo[each]),
