@@ -435,6 +435,28 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
         np.testing.assert_array_equal(pixels, wanted)
 
 
+def test_weights_that_can_not_be_opened_are_told_below_the_cell(slide, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied", "weights")
+
+    told = []
+    monkeypatch.setattr(classify_detail, "_heat", refused)
+    monkeypatch.setattr(classify_detail, "finder", lambda: SimpleNamespace(like=refused))
+    monkeypatch.setattr(classify_detail.lab, "predictions_changed", lambda run: 0)
+    monkeypatch.setattr(classify_detail.st, "caption", told.append)
+    config = tiny()
+    run = SimpleNamespace(folder="", members=[SimpleNamespace(config=config)], config=config)
+    counted = SimpleNamespace(picture=slide.pictures[0])
+    cell = SimpleNamespace(box=(10, 10, 90, 90), answer=SimpleNamespace(likeliest="a"))
+    pixels = np.zeros((9, 9, 3), np.uint8)
+    assert classify_detail._with_heat(slide, counted, cell, run, pixels) is pixels
+    classify_detail._alike(slide, counted, cell, run)
+    assert len(told) == 2
+    for words in told:
+        assert "the system refused 'weights': Permission denied" in words
+        assert "Errno" not in words
+
+
 @pytest.mark.parametrize("views", [["cell", "frame"], ["frame", "cell"]])
 def test_heat_maps_of_an_ensemble_s_views_lie_over_the_same_part_of_the_picture(slide, monkeypatch, views):
     """Both members go by the darkest spot, and the maps are of the class that the ensemble answered."""

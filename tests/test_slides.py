@@ -74,6 +74,14 @@ def test_a_picture_handed_in_twice_counts_once(lab_home):
     assert [picture.number for picture in more.pictures] == [1, 2, 3, 4, 5]
 
 
+def test_what_the_system_refuses_to_read_is_told_without_its_number(lab_home):
+    def closed():
+        raise PermissionError(13, "Permission denied", "/nobody/c.png")
+
+    slide = slides.create("Part", "some-run", [("c.png", closed), *handed(1)])
+    assert slide.pictures[0].reason == "can't be read: Permission denied"
+
+
 def test_what_cannot_be_read_has_its_place_and_its_reason(lab_home):
     def refuse() -> bytes:
         raise LabError("damaged inside the zip")

@@ -11,7 +11,7 @@ import streamlit as st
 
 from bloodcell_core.cells import Box
 from bloodcell_core.data.views import make_view
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
@@ -114,8 +114,8 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
             str(run.folder), lab.predictions_changed(run), slide.id, counted.picture.stored, cell.box,
             cell.answer.likeliest, run, slide, counted,  # type: ignore[union-attr]
         )  # fmt: skip
-    except LabError as error:
-        st.caption(shell.plain(str(error)))
+    except (LabError, OSError) as error:
+        st.caption(shell.plain(in_words(error)))
         return pixels
     wide = cv2.resize(heat, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     hot = cv2.cvtColor(cv2.applyColorMap((255 * wide).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
@@ -155,8 +155,8 @@ def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -
         pixels = as_seen(classify_slide.whole(slide, counted.picture), cell.box, run.members[0].config)
         with st.spinner("Looking the training cells through …"):
             rows = finder().like(run, data, pixels, ALIKE)
-    except LabError as error:
-        st.caption(f"The training cells can't be shown: {shell.plain(str(error))}")
+    except (LabError, OSError) as error:
+        st.caption(f"The training cells can't be shown: {shell.plain(in_words(error))}")
         return
     st.caption("Most alike among the labelled training cells, the nearest first")
     labels = data.pictures.label

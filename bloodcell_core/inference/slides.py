@@ -28,7 +28,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.corrections import Correction, clash, drawn_id, in_force
-from bloodcell_core.inference.handed_in import Handed
+from bloodcell_core.inference.handed_in import Handed, why_unreadable
 from bloodcell_core.progress import Progress
 
 SLIDE_VERSION = 1  # of slide.json
@@ -291,7 +291,7 @@ def _store(folder: Path, there: Sequence[SlidePicture], file: str, read: Callabl
     try:
         data = read()
     except (LabError, OSError) as error:
-        return SlidePicture(number, file, reason=str(error))
+        return SlidePicture(number, file, reason=why_unreadable(error))
     if sum(picture.bytes for picture in there) + len(data) > MAX_BYTES:
         raise LabError(
             f"these pictures are more than the {MAX_BYTES / 2**30:.0f} GiB that a slide may hold: "
