@@ -348,10 +348,12 @@ class Crowd:
         self._thread.shutdown()
 
     async def _all(self) -> None:
-        await asyncio.gather(*(self._one() for _ in range(SESSIONS)))
+        await asyncio.gather(*(self._one(place / SESSIONS) for place in range(SESSIONS)))
 
-    async def _one(self) -> None:
+    async def _one(self, phase: float) -> None:
+        """Somebody whose clock is that part of a tick behind the first's: people don't open a page all at once."""
         async with Person(self._address, page="Train") as person:
+            await asyncio.sleep(phase * person.clock.interval)
             while not self._ended.is_set():
                 await asyncio.sleep(person.clock.interval)
                 begun = time.perf_counter()
