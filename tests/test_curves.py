@@ -53,6 +53,20 @@ def test_what_a_resumed_run_makes_again_takes_the_place_of_what_it_made_before(k
     assert [event["epoch"] for event in course.epochs] == [event["epoch"] for event in whole.epochs]
 
 
+def test_what_a_resumed_run_makes_again_is_seen_where_a_line_of_it_ends_at_the_very_place(done: Run) -> None:
+    file = done.folder / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:5]))
+    course = Course(done)
+    course.follow()
+    wide = b"".join(lines[:5])[:-1].removeprefix(b"".join(lines[:2]))
+    again = lines[2][:-1].ljust(len(wide)) + b"\n"
+    file.write_bytes(b"".join([*lines[:2], again, *lines[3:]]))
+    course.follow()
+    assert course.step_losses == [event["loss"] for event in done.events()[0] if event["event"] == "step"]
+    assert not course.problem
+
+
 @pytest.mark.parametrize(
     ("place", "change", "said"),
     [

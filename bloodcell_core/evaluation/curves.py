@@ -44,10 +44,13 @@ class Course:
     def follow(self) -> None:
         """Takes in the events since the last call; a resumed run's replace those that it makes again."""
         try:
-            events, self._offset = self._run.events(self._offset)
+            events, offset = self._run.events(self._offset)
+            if self._offset and events and not self._is_next(events[0]):  # cut back, and by chance to a line's end
+                events, offset = self._run.events()
         except LabError as error:
             self.problem = str(error)
             return
+        self._offset = offset
         if events and events[0].get("step") == 1:  # from the beginning again
             self._begin()
         for event in events:
@@ -60,12 +63,19 @@ class Course:
                 f"the first for its {self._first_left_out}"
             )
 
+    def _last(self, event: dict[str, Any]) -> int:
+        """The number of the last event of its kind."""
+        return len(self.step_losses) if event["event"] == "step" else self._last_epoch
+
+    def _is_next(self, event: dict[str, Any]) -> bool:
+        return bool(event.get(event["event"]) == self._last(event) + 1)
+
     def _take(self, event: dict[str, Any]) -> None:
-        is_step = event["event"] == "step"
+        kind = event["event"]
+        is_step = kind == "step"
         wrong = _wrong_in(event, STEP if is_step else EPOCH)
-        number, last = ("step", len(self.step_losses)) if is_step else ("epoch", self._last_epoch)
-        if event.get(number) != last + 1:
-            wrong = f"{number} {event.get(number)!r:.20} after {last}"
+        if not self._is_next(event):
+            wrong = f"{kind} {event.get(kind)!r:.20} after {self._last(event)}"
         elif is_step:
             self.step_losses.append(math.nan if wrong else event["loss"])
         else:
