@@ -264,7 +264,7 @@ def test_learning_by_heart_is_told_on_the_run_s_card(done):
 
     events = [{"event": "epoch", "epoch": n, "step": n, "train_loss": 1 / n, "val_loss": n, "train_accuracy": 1.0,
                "val_accuracy": 0.5, "best": n == 1, "seconds": 1.0} for n in range(1, 7)]  # fmt: skip
-    with open(done.folder / "metrics.jsonl", "a") as file:
+    with open(done.folder / "metrics.jsonl", "w") as file:
         file.writelines(json.dumps(event) + "\n" for event in events)
     assert "it learns them by heart. The weights of epoch 1 are kept." in words(draw("pages/2_Train.py"))
 

@@ -21,7 +21,7 @@ EPOCHS = 12
 
 
 def no_error(page: Page) -> None:
-    assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+    assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts() == []
 
 
 def epoch_shown(page: Page) -> int:
