@@ -53,6 +53,20 @@ def test_what_a_resumed_run_makes_again_takes_the_place_of_what_it_made_before(k
     assert [event["epoch"] for event in course.epochs] == [event["epoch"] for event in whole.epochs]
 
 
+def test_epochs_of_one_step_each_are_followed(done: Run) -> None:
+    file = done.folder / "metrics.jsonl"
+    epoch = next(event for event in done.events()[0] if event["event"] == "epoch")
+    told: list[dict[str, Any]] = [{"event": "step", "step": 1, "loss": 0.5}]
+    file.write_text(json.dumps(told[0]) + "\n")
+    course = Course(done)
+    course.follow()
+    told += [epoch | {"epoch": 1, "step": 1}, {"event": "step", "step": 2, "loss": 0.4}]
+    file.write_text("".join(json.dumps(event) + "\n" for event in told))
+    course.follow()
+    assert course.step_losses == [0.5, 0.4]
+    assert not course.problem
+
+
 def test_what_a_resumed_run_makes_again_is_seen_where_a_line_of_it_ends_at_the_very_place(done: Run) -> None:
     file = done.folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)

@@ -51,7 +51,8 @@ class Course:
             self.problem = str(error)
             return
         self._offset = offset
-        if events and events[0].get("step") == 1:  # from the beginning again
+        # From the beginning again. An epoch tells its last step, which may be the first one of all.
+        if events and (events[0]["event"], events[0].get("step")) == ("step", 1):
             self._begin()
         for event in events:
             self._take(event)
