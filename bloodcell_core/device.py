@@ -18,6 +18,7 @@ class Device(NamedTuple):
     autocast: torch.dtype | None
     """bfloat16 where the device computes faster in it, else None: float32 throughout."""
     reason: str
+    """What people call it, and what speaks for it: "CPU: asked for"."""
 
     @property
     def is_cuda(self) -> bool:
@@ -44,7 +45,7 @@ def choose_device(wanted: str = "auto") -> Device:
     why = "asked for" if wanted != "auto" else "the fastest device here"
     precision = "bfloat16" if half else "float32"
     name = torch.cuda.get_device_name(index)
-    return Device(torch.device("cuda", index), half, f"{name} (cuda:{index}, {precision}): {why}")
+    return Device(torch.device("cuda", index), half, f"{name}: {why} (cuda:{index}, {precision})")
 
 
 def compute_in_this_thread() -> None:

@@ -79,8 +79,8 @@ def test_the_facts_of_a_picture_say_what_their_figures_mean() -> None:
     [
         ("CPU: PyTorch sees no CUDA device", ("CPU", "PyTorch sees no CUDA device")),
         (
-            "NVIDIA H200 (cuda:0, bfloat16): the fastest device here",
-            ("NVIDIA H200", "cuda:0, bfloat16: the fastest device here"),
+            "NVIDIA H200: the fastest device here (cuda:0, bfloat16)",
+            ("NVIDIA H200", "the fastest device here (cuda:0, bfloat16)"),
         ),
     ],
 )

@@ -1,6 +1,5 @@
 """Which device trains here, as pages tell it."""
 
-import re
 import subprocess
 import sys
 
@@ -9,7 +8,6 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 
 ASK = "from bloodcell_core.device import choose_device; print(choose_device().reason)"
-REASON = re.compile(r"(.+?)(?: \((cuda:.+?)\))?: (.+)")  # a GPU's number and precision stand behind its name
 PATIENCE = 60.0  # seconds
 
 
@@ -26,5 +24,5 @@ def device_and_reason() -> tuple[str, str]:
         raise LabError(f"PyTorch can't be used: {(error.stderr.strip().splitlines() or ['?'])[-1][:200]}") from None
     except subprocess.TimeoutExpired:
         raise LabError(f"PyTorch didn't answer in {PATIENCE:.0f} s: look again later") from None
-    name, more, why = REASON.fullmatch(done.stdout.strip()).groups()  # type: ignore[union-attr]
-    return name, f"{more}: {why}" if more else why
+    name, _, why = done.stdout.strip().partition(": ")
+    return name, why
