@@ -352,9 +352,9 @@ def test_an_answer_in_json_has_the_designs_keys(predictor: Predictor, pictures: 
 @pytest.mark.parametrize(
     ("share", "threshold", "words"),
     [
-        (0.58, 0.8, "0.58 is below the review threshold of 0.80"),
-        (0.4972, 0.5, "0.497 is below the review threshold of 0.500"),
-        (0.9741, 0.975, "0.974 is below the review threshold of 0.975"),
+        (0.58, 0.8, "58.0% is below the review threshold of 80.0%"),
+        (0.4972, 0.5, "49.7% is below the review threshold of 50.0%"),
+        (0.97496, 0.975, "97.496% is below the review threshold of 97.500%"),
     ],
 )
 def test_an_unsure_answer_is_told_in_digits_that_differ_from_its_threshold(

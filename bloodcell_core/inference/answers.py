@@ -48,8 +48,8 @@ class CellAnswer:
 def unsure_because(share: float, threshold: float) -> str:
     """Why an answer with a smaller share than the review threshold doesn't stand, in so many digits as tell the two
     apart."""
-    digits = next((n for n in range(2, 17) if f"{share:.{n}f}" != f"{threshold:.{n}f}"), 17)
-    return f"{share:.{digits}f} is below the review threshold of {threshold:.{digits}f}"
+    digits = next((n for n in range(1, 15) if f"{share:.{n}%}" != f"{threshold:.{n}%}"), 15)
+    return f"{share:.{digits}%} is below the review threshold of {threshold:.{digits}%}"
 
 
 @dataclass(frozen=True)
