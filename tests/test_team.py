@@ -26,6 +26,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training.loop import Hooks, LabelledPictures, train
 from bloodcell_core.training.prepare import first_state
 from bloodcell_core.training.team import ALONE, Team
+from tests.test_architecture import ROOT
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -36,11 +37,14 @@ EVEN = TINY | {"epochs": 2, "pictures_per_epoch": 24}
 
 
 def torchrun(*arguments: str, processes: int = 2) -> subprocess.Popen[str]:
+    return team_of(processes, "-m", "bloodcell_core", *arguments)
+
+
+def team_of(processes: int, *program: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-         "-m", "bloodcell_core", *arguments],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *program],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
@@ -112,6 +116,33 @@ def test_a_team_that_cannot_begin_ends(stop: bool, monkeypatch: pytest.MonkeyPat
     _, errors = finish(process)
     assert process.returncode == (0 if stop else 1), errors
     assert ("stopped while it waited" if stop else "epochs must lie between 1 and 1,000, not 0") in errors
+
+
+PARTS = """
+from pathlib import Path
+from torch import nn
+from bloodcell_core.training.team import this_process
+
+def wrap():
+    nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+
+team = this_process()
+team.assemble("cpu", "run")
+wrap()
+team.part()
+left = [name for file in Path("/proc/self/task").glob("*/comm") if "gloo" in (name := file.read_text())]
+raise SystemExit(f"left: {left}" if left else 0)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists a process's threads in files")
+def test_a_team_that_parts_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """One that frees its last tensor while the interpreter ends takes the process down with SIGABRT."""
+    program = tmp_path / "parts.py"
+    program.write_text(PARTS)
+    process = team_of(2, str(program))
+    _, errors = finish(process)
+    assert process.returncode == 0, errors
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -96,7 +96,9 @@ class Team:
         """
         if self.size == 1:
             return run_name
-        import torch.distributed
+        # Its functions take the group that there is at their import for a default and would keep it, with its threads,
+        # for ever: one that drops its last tensor while the interpreter ends brings the process down (SIGABRT).
+        import torch.distributed.nn.functional
 
         device = self.device(wanted)
         on_cuda = device.startswith("cuda")
