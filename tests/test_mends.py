@@ -1,17 +1,28 @@
-"""ui.mends: what the server sends isn't held back."""
+"""ui.mends: what the server sends isn't held back, and is the same as without."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from asyncio import base_events
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
+from streamlit import file_util
 from streamlit.web.server.starlette.starlette_server import _bind_socket
+from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
 
 from ui import mends
+
+PROGRAM = Path(file_util.get_static_dir())
+PIECE = 65_536
+"""Starlette sends a file in such pieces, bytes."""
 
 
 @pytest.fixture
@@ -58,3 +69,114 @@ def test_the_app_sends_at_once() -> None:
     import ui.shell  # noqa: F401
 
     assert base_events._set_nodelay is mends._send_at_once
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[bytes, bytes]
+    pieces: list[bytes]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def asked(app: Callable[..., Awaitable[None]], path: str, method: str = "GET", **headers: str) -> Answer:
+    """What `app` answers to a request, without a network."""
+    sent: list[dict[str, Any]] = []
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": method, "path": path, "root_path": "",
+             "query_string": b"", "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+             "extensions": {}}  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, app(scope, receive, send)).result()
+    return Answer(sent[0]["status"], dict(sent[0]["headers"]), [each["body"] for each in sent[1:]])
+
+
+@pytest.fixture
+def streamlits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer]]:
+    """Asks Streamlit for a file of its own program, as it is without the mend."""
+    monkeypatch.setattr(FileResponse, "__call__", inspect.unwrap(FileResponse.__call__))
+    program = create_streamlit_static_handler(str(PROGRAM), None)
+    return lambda path, *method, **headers: asked(program, path, *method, **headers)
+
+
+def mend() -> None:
+    mends.send_the_program_whole(["Browse", "Train"])
+
+
+def large_file() -> str:
+    scripts = PROGRAM.glob("static/js/*.js")
+    return f"/static/js/{max(scripts, key=lambda file: file.stat().st_size).name}"
+
+
+@pytest.mark.parametrize("path", [large_file(), "/favicon.png"])
+def test_a_program_file_is_the_same_in_one_piece(streamlits: Callable[..., Answer], path: str) -> None:
+    before = streamlits(path)
+    mend()
+    after = streamlits(path)
+    assert (after.status, after.headers, after.body) == (before.status, before.headers, before.body)
+    assert after.body == (PROGRAM / path[1:]).read_bytes()
+    assert len(after.pieces) == 1
+    assert len(before.pieces) == len(before.body) // PIECE + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("HEAD", {}, 200), ("GET", {"range": "bytes=10-19"}, 206), ("POST", {}, 405)],
+)
+def test_what_is_not_asked_for_as_a_whole_is_answered_as_ever(
+    streamlits: Callable[..., Answer], method: str, headers: dict[str, str], status: int
+) -> None:
+    path = large_file()
+    answers = []
+    for each in (lambda: None, mend):
+        each()
+        try:
+            answers.append(streamlits(path, method, **headers))
+        except HTTPException as refused:
+            answers.append(Answer(refused.status_code, {}, []))
+    assert answers[0] == answers[1]
+    assert answers[0].status == status
+
+
+def test_a_browser_that_has_a_file_is_told_so(streamlits: Callable[..., Answer]) -> None:
+    mend()
+    path = large_file()
+    tag = streamlits(path).headers[b"etag"].decode()
+    assert streamlits(path, **{"if-none-match": tag}).status == 304
+
+
+@pytest.mark.parametrize("path", ["/", "/Browse", "/nonsense"])
+def test_only_the_page_s_head_is_another(streamlits: Callable[..., Answer], path: str) -> None:
+    before = streamlits(path).body.decode()
+    mend()
+    after = streamlits(path)
+    head, script, rest = after.body.decode().partition(mends.WHERE_THE_SERVER_IS.replace("PAGES", "Browse|Train"))
+    assert script
+    assert f"{head}<head>{rest}" == before
+    assert after.headers[b"cache-control"] == b"no-cache"
+    assert int(after.headers[b"content-length"]) == len(after.body)
+    assert b"etag" not in after.headers  # Streamlit's, with which the old page would be taken for this one
+
+
+def test_other_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileResponse, "__call__", inspect.unwrap(FileResponse.__call__))
+    mend()
+    (tmp_path / "index.html").write_bytes(b"<head>" + bytes(PIECE))
+    answer = asked(FileResponse(tmp_path / "index.html"), "/")
+    assert answer.body == (tmp_path / "index.html").read_bytes()
+    assert len(answer.pieces) == 2
+
+
+def test_the_app_s_pages_know_where_their_server_is() -> None:
+    import ui.shell  # noqa: F401
+
+    page = asked(create_streamlit_static_handler(str(PROGRAM), None), "/").body.decode()
+    assert "(?:Browse|Train|Compare|Review|Classify)" in page

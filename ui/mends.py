@@ -5,7 +5,12 @@ import functools
 import inspect
 import socket
 from asyncio import base_events
+from collections.abc import Iterable
+from pathlib import Path
 
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+from streamlit import file_util
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
@@ -23,6 +28,40 @@ def send_at_once() -> None:
     acknowledges what it got. On a first visit a page is some sixty files.
     """
     base_events._set_nodelay = _send_at_once
+
+
+WHERE_THE_SERVER_IS = """<head><script>{
+  const page = location.pathname.match(/^(.*[/])(?:PAGES)$/);
+  if (page) window.__streamlit = { BACKEND_BASE_URL: location.origin + page[1] };
+}</script>"""
+
+
+def send_the_program_whole(pages: Iterable[str]) -> None:
+    """From now on each file of Streamlit's own program is read and sent in one piece, and knows where its server is.
+
+    By itself Streamlit hands a file to other threads four times and once more every 64 kB, sixty files on a first
+    visit. And a page that is asked for by its own address looks for the server below that address first, as in
+    /Browse/_stcore/health, and waits 0.1 s before it looks a level higher, at each visit. `pages` are the last parts
+    of those addresses.
+    """
+    program = Path(file_util.get_static_dir())
+    head = WHERE_THE_SERVER_IS.replace("PAGES", "|".join(pages))
+    answer = inspect.unwrap(FileResponse.__call__)
+
+    @functools.wraps(answer)
+    async def answer_whole(self: FileResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        file = Path(self.path)
+        asked_whole = scope["type"] == "http" and scope["method"] == "GET" and b"range" not in dict(scope["headers"])
+        if not asked_whole or not file.is_relative_to(program):
+            await answer(self, scope, receive, send)
+        elif file.name == "index.html":
+            page = file.read_text(encoding="utf-8").replace("<head>", head, 1)
+            kept = {"cache-control": self.headers["cache-control"]}  # its length and ETag are another text's
+            await HTMLResponse(page, headers=kept)(scope, receive, send)
+        else:
+            await Response(file.read_bytes(), headers=self.headers)(scope, receive, send)
+
+    FileResponse.__call__ = answer_whole  # type: ignore[method-assign]
 
 
 def leave_pages_behind() -> None:

@@ -43,6 +43,7 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
 
 mends.send_at_once()
+mends.send_the_program_whole(name for name in PAGES if name != "Home")
 mends.leave_pages_behind()
 
 _HISTORY = st.components.v2.component("lab_history", js=together("history.js"))

@@ -1,0 +1,44 @@
+"""A page that is asked for by its own address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import settled
+from playwright.sync_api import Browser, expect
+
+from benchmarks.server import Server
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("below", ["", "/lab"])
+def test_it_asks_the_server_where_that_is(
+    below: str, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamlit's own guess is a level too low, and costs 0.1 s. Behind a proxy the app may lie below an address."""
+    monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", below)
+    server = Server(tmp_path / "workspace", tmp_path / "server.log")
+    server.address += below
+    context = browser.new_context()
+    page = context.new_page()
+    try:
+        server.start()
+        page.goto(f"{server.address}/Browse")  # the first page that a server draws brings the mend
+        settled(page)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server.address}/Train?dataset=none")
+        settled(page)
+        expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
+        assert [url for url in asked if url.endswith("health")] == [f"{server.address}/_stcore/health"]
+        page.get_by_role("link", name="Home").click()
+        expect(page.get_by_role("heading", name="Blood Cell Lab")).to_be_visible()
+        assert page.url.partition("?")[0] == f"{server.address}/"
+        page.reload()
+        settled(page)
+        expect(page.get_by_role("heading", name="Blood Cell Lab")).to_be_visible()
+    finally:
+        context.close()
+        server.stop()
