@@ -25,6 +25,8 @@ from bloodcell_core.inference.adaptation import adapt, adapted, own_cells
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.limits import LEAST_CELLS, LEAST_OF_CLASS, enough
 from bloodcell_core.inference.predictor import Predictor
+from bloodcell_core.labels.overlays import freeze
+from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
@@ -74,6 +76,17 @@ def test_an_adapted_run_is_a_new_finished_run_and_the_old_one_stays_as_it_was(do
     old, new = load_file(done.weights_file), load_file(made.weights_file)
     assert old.keys() == new.keys()
     assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_an_adapted_run_learns_no_labels_that_were_reviewed_on_the_old_one_s_pictures(lab: Path, own: Dataset) -> None:
+    demo = Dataset("demo")
+    picture = demo.pictures[demo.pictures.split == "train"].iloc[0]
+    other = next(name for name in demo.classes if name != picture.label)
+    record(demo, [picture.image_id], LABEL_WRONG, label=other, by="Ana")
+    freeze("day-one", demo, by="Ana")
+    made = adapt(trained(labels="day-one"), own, device="cpu")
+    assert made.config.labels == ""
+    assert evaluated(made)[0]["reviewed"] is None
 
 
 def test_adapted_members_are_put_together(done: Run, own: Dataset) -> None:

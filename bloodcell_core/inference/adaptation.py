@@ -142,7 +142,9 @@ def adapt(
     chosen = choose_device(device)
     own = own_cells(run, dataset, told)
     try:
-        config = replace(run.config, data=own.dataset.name, refuse="", folds=0, fold=1, fold_over="all", device=device)
+        config = replace(
+            run.config, data=own.dataset.name, labels="", refuse="", folds=0, fold=1, fold_over="all", device=device
+        )
         return _adapted_run(run, own, config, chosen, progress)
     except BaseException:
         if own.dataset.name != dataset.name:  # made for this run alone
