@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import functional as reference
 from torchvision.transforms.v2 import functional as v2
 
@@ -181,3 +183,23 @@ def test_a_full_turn_keeps_the_middle_and_the_mean():
     after = augment(before, config(rotation=180), seeded())
     assert float(after.mean()) == pytest.approx(float(before.mean()), abs=0.02)
     assert math.isclose(float((after - before).abs()[:, :, 15:17, 15:17].mean()), 0, abs_tol=0.05)
+
+
+class Copies(TorchDispatchMode):
+    """Hears of copies to another device, whether the host waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") != args[0].device:
+            self.waits.append(not kwargs.get("non_blocking"))
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_host_does_not_wait_for_the_device_to_hand_it_its_draws() -> None:
+    """A copy that is waited for waits for all that the device was given before: the steps would not overlap."""
+    with Copies() as copies:
+        augment(torch.empty(4, 3, 32, 32, device="meta"), config(**ALL), seeded())
+    assert copies.waits == [False] * 5

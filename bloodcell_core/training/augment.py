@@ -37,7 +37,7 @@ def augment(pictures: Tensor, config: TrainConfig, generator: torch.Generator) -
         pictures = _restain(pictures, config.stain, generator)
     if config.light:
         factors = 1 + config.light * _spread((len(pictures), 1, 1, 1), generator)
-        pictures = (pictures * factors.to(pictures.device)).clamp(0, 1)
+        pictures = (pictures * _beside(factors, pictures)).clamp(0, 1)
     if config.blur:
         pictures = _blur(pictures, config.blur, generator)
     if config.erase:
@@ -48,6 +48,11 @@ def augment(pictures: Tensor, config: TrainConfig, generator: torch.Generator) -
 def _spread(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Evenly between -1 and 1."""
     return torch.rand(shape, generator=generator) * 2 - 1
+
+
+def _beside(drawn: Tensor, pictures: Tensor) -> Tensor:
+    """What was drawn on the CPU, where the pictures are. The host doesn't wait there for the steps before this one."""
+    return drawn.to(pictures.device, pictures.dtype, non_blocking=True)
 
 
 def _move(pictures: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
@@ -61,9 +66,7 @@ def _move(pictures: Tensor, config: TrainConfig, generator: torch.Generator) -> 
     transform = torch.stack(
         [torch.stack([mirror * cos, -sin, shift[:, 0]], 1), torch.stack([mirror * sin, cos, shift[:, 1]], 1)], 1
     )
-    grid = functional.affine_grid(
-        transform.to(pictures.device, pictures.dtype), list(pictures.shape), align_corners=False
-    )
+    grid = functional.affine_grid(_beside(transform, pictures), list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -73,9 +76,8 @@ def _restain(pictures: Tensor, strength: float, generator: torch.Generator) -> T
     factors = 1 + strength * _spread((len(pictures), 3), generator)
     # Light → absorbance → amounts of stain, times the factors → absorbance: one matrix a picture.
     mix = torch.linalg.inv(stains) @ torch.diag_embed(factors) @ stains
-    mix = mix.to(pictures.device, pictures.dtype)
     absorbance = -torch.log(pictures.clamp(min=DARKEST))
-    changed = torch.einsum("nchw,ncd->ndhw", absorbance, mix)
+    changed = torch.einsum("nchw,ncd->ndhw", absorbance, _beside(mix, pictures))
     return torch.exp(-changed).clamp(0, 1)
 
 
@@ -85,7 +87,7 @@ def _blur(pictures: Tensor, most: float, generator: torch.Generator) -> Tensor:
     reach = max(1, math.ceil(2 * most))
     places = torch.arange(-reach, reach + 1.0)
     kernels = torch.exp(-0.5 * (places / sigmas.clamp(min=1e-3)) ** 2)
-    kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(3, 0).to(pictures.device, pictures.dtype)
+    kernels = _beside((kernels / kernels.sum(1, keepdim=True)).repeat_interleave(3, 0), pictures)
     count, channels, height, width = pictures.shape
     flat = pictures.reshape(1, count * channels, height, width)
     for shape, padding in (((1, -1), (reach, reach, 0, 0)), ((-1, 1), (0, 0, reach, reach))):
@@ -105,4 +107,4 @@ def _erase(pictures: Tensor, chance: float, generator: torch.Generator) -> Tenso
     down = (torch.arange(height) + 0.5 - middle[:, :1] * height).abs() <= half_height[:, None]
     across = (torch.arange(width) + 0.5 - middle[:, 1:] * width).abs() <= half_width[:, None]
     hidden = (down[:, :, None] & across[:, None, :] & taken[:, None, None])[:, None]
-    return torch.where(hidden.to(pictures.device), torch.tensor(0.5, dtype=pictures.dtype), pictures)
+    return torch.where(hidden.to(pictures.device, non_blocking=True), torch.tensor(0.5, dtype=pictures.dtype), pictures)
