@@ -41,7 +41,8 @@ def choose_device(wanted: str = "auto") -> Device:
         raise LabError(
             f"{wanted} isn't there: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0"
         )
-    half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    with torch.cuda.device(index):  # cards of one machine may differ, and it is the current one that is asked
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     why = "asked for" if wanted != "auto" else "the fastest device here"
     precision = "bfloat16" if half else "float32"
     name = torch.cuda.get_device_name(index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -230,7 +232,20 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = True) -> None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
+    current: list[int] = []
+
+    @contextmanager
+    def made_current(index: int) -> Iterator[None]:
+        current.append(index)
+        yield
+        current.pop()
+
+    def supported(including_emulation: bool) -> bool:
+        """Of the current card alone, as PyTorch tells it: card 1 has what `bfloat16` says, card 0 the opposite."""
+        return bfloat16 == ((current or [0])[-1] == 1)
+
+    monkeypatch.setattr(torch.cuda, "device", made_current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
 
 
 @pytest.mark.parametrize(("wanted", "index"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
@@ -241,9 +256,10 @@ def test_cuda_is_taken_with_bfloat16_where_the_card_has_it(
     pretend_cuda(monkeypatch, bfloat16)
     device = choose_device(wanted)
     assert device.device == torch.device("cuda", index)
-    assert device.autocast == (torch.bfloat16 if bfloat16 else None)
+    has_it = bfloat16 == (index == 1)
+    assert device.autocast == (torch.bfloat16 if has_it else None)
     why = "the fastest device here" if wanted == "auto" else "asked for"  # the home page takes it apart at the colon
-    assert device.reason == f"Card {index}: {why} (cuda:{index}, {'bfloat16' if bfloat16 else 'float32'})"
+    assert device.reason == f"Card {index}: {why} (cuda:{index}, {'bfloat16' if has_it else 'float32'})"
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "cuda:0"])
