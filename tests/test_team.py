@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.cli import main
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.network import build_network
@@ -173,8 +175,16 @@ def test_a_team_has_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
         Team(0, 2).device("cuda:0")
 
 
-def test_a_gpu_is_its_processs_alone_until_the_team_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The leader's is locked by its run's turn; the others lock theirs when they have been told what they train."""
+@pytest.mark.parametrize(("machine", "locked"), [("0", "device-cuda-1"), ("1", "device-lab-two-cuda-1")])
+def test_a_gpu_is_its_processs_alone_until_the_team_parts(
+    machine: str, locked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader's is locked by its run's turn; the others lock theirs when they have been told what they train.
+
+    On another machine that shares the workspace it is by another name: the same number is another GPU there.
+    """
+    monkeypatch.setenv("GROUP_RANK", machine)
+    monkeypatch.setattr(platform, "node", lambda: "Lab Two")
 
     def told(values: list[str | None]) -> None:
         values[0] = "a-run"
@@ -185,7 +195,7 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", told)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    team, lock = Team(1, 2), FileLock(workspace.lock_file("device-cuda-1"))
+    team, lock = Team(1, 2), FileLock(workspace.lock_file(locked))
     assert team.assemble("cuda") == "a-run"
     assert workspace.is_held(lock)
     team.part()
@@ -229,6 +239,30 @@ def test_a_batch_smaller_than_the_team_is_refused() -> None:
     _, errors = finish(process)
     assert process.returncode == 1
     assert "2 processes can't share batches of 1: raise batch_size" in errors
+
+
+@pytest.mark.parametrize("flag", ["--detach", "--estimate"])
+def test_what_a_team_cannot_do_is_refused_by_each_of_it(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --detach the leader would be gone at once, and the others would wait for it."""
+    before = runs.names()
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setattr(Team, "assemble", lambda *_: pytest.fail("it waits"))
+        assert main(["train", *flags(EVEN), flag]) == 2
+    assert runs.names() == before
+
+
+def test_a_study_s_best_settings_are_trained_by_a_team_as_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bloodcell_core.cli.runs import train_and_show
+
+    before = runs.names()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(Team, "assemble", lambda *_: None)  # the leader trains none
+    monkeypatch.setattr(Team, "part", lambda _: None)
+    assert train_and_show(tiny(), detach=False, as_json=True) == 0
+    assert runs.names() == before
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:

@@ -22,6 +22,7 @@ from bloodcell_core.cli.output import (
 )
 from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
 from bloodcell_core.config import TrainConfig
+from bloodcell_core.errors import LabError
 from bloodcell_core.notes import clean_tags
 
 
@@ -180,8 +181,15 @@ def stopped_by_ctrl_c(request_stop: Callable[[], None]) -> Iterator[None]:
 
 def train_and_show(wanted: TrainConfig, detach: bool, as_json: bool) -> int:
     """Trains a new run, here or in a process of its own, and prints what it is by then; the exit code."""
-    from bloodcell_core.training import jobs
+    from bloodcell_core.training import jobs, worker
+    from bloodcell_core.training.team import this_process
 
+    team = this_process()
+    if detach and team.size > 1:  # the leader would go, and the others wait for it
+        raise LabError("processes that torchrun starts train here, together: leave out --detach")
+    if not team.leads:
+        worker.follow(team, wanted.device)
+        return 0
     run = jobs.train_detached(wanted) if detach else jobs.create_run(wanted)
     if not detach:
         work_here(run)

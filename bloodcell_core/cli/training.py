@@ -34,18 +34,15 @@ def add(verbs: Any) -> None:
 def _train(args: argparse.Namespace) -> int:
     wanted = TrainConfig.from_json(settings_of(args))
 
-    from bloodcell_core.training import worker
-    from bloodcell_core.training.team import this_process
-
     if args.estimate:
         from bloodcell_core.training.estimate import estimate
+        from bloodcell_core.training.team import this_process
 
+        if this_process().size > 1:
+            raise LabError("--estimate measures one process: leave torchrun out")
         told = estimate(wanted)
         show(told._asdict(), args.json, [f"about {duration(told.seconds)}: {told.steps:,} steps of "
                                           f"{1000 * told.step_seconds:.1f} ms on {told.device}"])  # fmt: skip
-        return 0
-    if not this_process().leads:
-        worker.follow(this_process(), wanted.device)
         return 0
     return train_and_show(wanted, args.detach, args.json)
 

@@ -7,6 +7,7 @@ workspace. A process that was started by itself is a team of one, for which all 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -108,7 +109,7 @@ class Team:
         told = [run_name]
         torch.distributed.broadcast_object_list(told)
         if told[0] and on_cuda and not self.leads:
-            lock = FileLock(workspace.lock_file(f"device-{device.replace(':', '-')}"))
+            lock = FileLock(workspace.lock_file(f"device-{_machine()}{device.replace(':', '-')}"))
             lock.acquire()
             _held.append(lock)
         return told[0]
@@ -129,6 +130,15 @@ class Team:
             torch.distributed.destroy_process_group()
             while _held:
                 _held.pop().release()
+
+
+def _machine() -> str:
+    """The name of this machine with a dash, where it isn't the leader's; '' there.
+
+    Each has a cuda:0 of its own: by one name for all of them this process would wait for the leader's, for ever.
+    """
+    same = os.environ.get("GROUP_RANK", "0") == "0"  # torchrun's number of the machine; the leader is on the first
+    return "" if same else f"{workspace.slug(platform.node())}-"
 
 
 ALONE = Team()
