@@ -572,6 +572,11 @@ def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp
     assert words == "labels.csv: 1 of 2 rows have a path that leaves the folder (rows 3; the header is row 1)"
 
 
+def test_a_time_in_a_path_is_no_drive(tmp_path):
+    files = csv_files("path,label\n12:30.png,x\n12:31.png,y\n") | {"12:30.png": b"", "12:31.png": b""}
+    assert read(write("folder", tmp_path / "cells", files)) == [Entry("12:30.png", "x"), Entry("12:31.png", "y")]
+
+
 def test_a_path_too_long_for_the_system_names_no_file(tmp_path):
     folder = write("folder", tmp_path / "cells", csv_files(f"path,label\npics/1.png,x\n{'y' * 300}.png,y\n"))
     assert "1 of 2 rows name a file that is not there, 'yyy" in refusal(folder / "labels.csv")

@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
 from bloodcell_core.data.pictures import MAX_FILE_BYTES
@@ -188,6 +188,11 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         raise LabError(f"{path.name} is not a zip file that can be read: {error}") from None
 
 
+def has_drive(path: str) -> bool:
+    """Whether a path begins with a drive's letter, as in "C:/1.png"; a colon elsewhere, as in a time, is none."""
+    return bool(PureWindowsPath(path).drive)
+
+
 def is_bomb(info: zipfile.ZipInfo) -> bool:
     """Whether a file in a zip claims to become so much larger that it is refused."""
     return info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
@@ -242,7 +247,7 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         path = PurePosixPath(info.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        if path.is_absolute() or ".." in path.parts or has_drive(path.as_posix()):
             raise LabError(f"{name} holds a path that leaves the archive ({_short(info.filename)}): it is refused")
         if any(_hidden(part) for part in path.parts):
             continue

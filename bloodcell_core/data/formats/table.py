@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
-from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
+from bloodcell_core.data.sources import MAX_FILES, FileSource, Source, has_drive
 from bloodcell_core.errors import LabError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -246,7 +246,7 @@ class _Inside:
         if os.path.isabs(path):
             return self._alone is None
         # normpath keeps only those `..` that lead out
-        return self._place(path).startswith(("..", "/")) or ":" in path.split("/")[0]
+        return self._place(path).startswith(("..", "/")) or has_drive(path)
 
     def find(self, path: str) -> str | None:
         """The file that a path leads to, None where there is none."""
