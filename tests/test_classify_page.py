@@ -225,6 +225,7 @@ def seen_as(run: Run, kind: str, state: str) -> CountedPicture:
         (["unlike", "unsure"], ["ok"], "fields"),
         (["ok", "unlike"], ["ok", "unsure"], "cells"),
         (["unlike"], ["unlike", "refused"], "fields"),
+        (["unlike"], ["unlike", "unlike"], "cells"),
         (["unlike"], [], "fields"),
         ([], ["refused"], "cells"),
     ],

@@ -44,16 +44,18 @@ def view_of(counted: CountedPicture) -> str:
 
 
 def first_view(parts: Mapping[str, Sequence[CountedPicture]]) -> str:
-    """The view that a slide opens on: where most of the cells are that the network knows; of equals the first.
+    """The view that a slide opens on: where most of the cells are that the network knows; of equals where most
+    of all cells are, then the first.
 
     The threshold doesn't change it, nor does a class given by hand: a person's work must not turn the page over.
     """
     offered = [view for view, pictures in parts.items() if pictures]
-    return max(offered, key=lambda view: sum(_known_cells(counted) for counted in parts[view]))
+    return max(offered, key=lambda view: _known_and_all_cells(parts[view]))
 
 
-def _known_cells(counted: CountedPicture) -> int:
-    return sum(cell.state != "unlike" for cell in counted.answer.counted)
+def _known_and_all_cells(pictures: Sequence[CountedPicture]) -> tuple[int, int]:
+    states = [cell.state for counted in pictures for cell in counted.answer.counted]
+    return sum(state != "unlike" for state in states), len(states)
 
 
 def head(slide: Slide, run: Run) -> None:
