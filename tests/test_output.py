@@ -105,3 +105,23 @@ def test_thousands_of_photos_are_told_as_thousands_of_pictures_are() -> None:
     assert output.score_lines(scores, "test") == [
         "test: 3,945 pictures, 1,523 source photos", "  photos right       1,400 of 1,523"
     ]  # fmt: skip
+
+
+def test_where_stderr_was_closed_before_we_began_nothing_of_it_comes_to_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    output.say("epoch 1 of 8")
+    assert capsys.readouterr().out == ""
+
+
+def test_work_goes_on_where_nobody_reads_its_progress_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `train … 2>&1 | head -1`: the training isn't lost with its reader."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stderr", stream)
+    output.say("epoch 1 of 8")
+    output.progress("pictures")(1, 1)
+    with pytest.raises(BrokenPipeError):
+        stream.close()

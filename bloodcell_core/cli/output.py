@@ -7,6 +7,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bloodcell_core import notes, runs
@@ -42,9 +43,12 @@ def on_one_line(line: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line of progress or of an error, on stderr."""
+    """A line of progress or of an error, on stderr. Where that takes no more, as a pipe that nobody reads, the work
+    that it tells of goes on."""
     global _counting
-    print(f"{chr(10) * _counting}{line}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed before we began: print would take stdout in its place
+        with suppress(OSError):
+            print(f"{chr(10) * _counting}{line}", file=sys.stderr, flush=True)
     _counting = False
 
 
