@@ -461,6 +461,20 @@ def test_a_validation_split_of_the_source_is_left_alone_by_the_cut(tmp_path):
     assert {split: part["pictures"] for split, part in told["splits"].items()} == {"train": 16, "val": 20, "test": 4}
 
 
+def test_the_test_split_that_is_cut_off_shares_no_photo_with_a_told_validation_split(tmp_path):
+    """Of each class two of ten photos have no picture in val, and one of these is cut off."""
+    groups, splits = {}, []
+    for label in ("a", "b"):
+        for photo in range(10):
+            for copy in range(2):
+                groups[f"{label}{photo}-{copy}"] = f"{label}{photo}"
+                splits.append("val" if photo >= 2 and copy else "")
+    pictures = import_dataset(write_table(tmp_path, groups, split=splits)).pictures
+    by_split = {split: set(part.photo) for split, part in pictures.groupby("split")}
+    assert len(by_split["test"]) == 2
+    assert not by_split["test"] & (by_split["val"] | by_split["train"])
+
+
 def test_pictures_of_no_told_split_are_trained_on_where_others_are_told(tmp_path):
     files = class_files(5) | {f"test/{name}": data for name, data in class_files(2, seed=1).items()}
     told = describe(import_dataset(write_files(tmp_path / "cells", files)))

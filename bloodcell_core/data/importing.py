@@ -410,8 +410,10 @@ def _settle_splits(images: pd.DataFrame) -> str:
     if (split == "test").any():
         only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
         return "told by the source" + only
-    candidates = images.loc[split.index[split == "train"], ["label", "scene", "source_photo", "image_id"]]
-    photo = candidates.scene.fillna(candidates.source_photo).fillna(candidates.image_id)
-    in_test = cut_by_photo([*candidates.label], [*photo], TEST_FRACTION, SPLIT_SEED)
+    usable = images.loc[split.index, ["label", "scene", "source_photo", "image_id"]]
+    photo = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
+    # What a told validation split shows, too, would choose the epoch that it then tests.
+    candidates = usable[(split == "train") & ~photo.isin(photo[split == "val"])]
+    in_test = cut_by_photo([*candidates.label], [*photo[candidates.index]], TEST_FRACTION, SPLIT_SEED)
     images.loc[candidates.index[in_test], "split"] = "test"
     return f"{TEST_FRACTION:.0%} of each class's photos cut off as test at import, seed {SPLIT_SEED}"
