@@ -110,6 +110,14 @@ def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_correc
     assert any("so much alike" in line for line in warnings)
 
 
+def test_without_a_correction_nothing_is_said_of_its_limits():
+    """As of an exported file, which brings no predictions: nothing is known of photos, nor of any class."""
+    nothing = Confusion(np.zeros((4, 5)), False)
+    told = differential(counted(40, 40, 40, 40), CLASSES, nothing)["correction"]
+    assert len(told["warnings"]) == 1
+    assert "no correction" in told["warnings"][0]
+
+
 @pytest.mark.parametrize(("cells", "few"), [(0, "no cell was counted"), (40, "40 cells are too few"), (100, "")])
 def test_too_few_cells_are_said_plainly(cells: int, few: str):
     told = differential(counted(0, cells, 0), CLASSES, SURE)

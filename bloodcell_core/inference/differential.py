@@ -175,15 +175,15 @@ def _corrected(
         "photos_known": confusion.photos_known,
         "warnings": [],
     }
+    lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
+    if lacking:
+        told["warnings"].append(f"no correction: how {', '.join(lacking)} is answered was never seen")
+        return None, None, told
     if not confusion.photos_known:
         told["warnings"].append(
             "source photos aren't known: each picture counts as one, and the corrected limits are too narrow where "
             "pictures are copies of one photo"
         )
-    lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
-    if lacking:
-        told["warnings"].append(f"no correction: how {', '.join(lacking)} is answered was never seen")
-        return None, None, told
     few = ", ".join(f"{name} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
     if few:
         told["warnings"].append(
