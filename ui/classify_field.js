@@ -6,7 +6,7 @@ const ZOOMS = [1, 1.5, 2, 3, 4, 6]
 const views = new WeakMap() // parent → what only this browser knows: zoom, mode, what is being dragged
 
 export default function ({ data, parentElement: parent, setTriggerValue }) {
-  const view = views.get(parent) ?? { zoom: 0, adding: false, moving: false, drag: null, selected: null, shown: null }
+  const view = views.get(parent) ?? { zoom: 0, adding: false, moving: false, drag: null, selected: null, shown: null, held: null }
   views.set(parent, view)
   Object.assign(view, { data, parent, queue: queueOf(parent, data, setTriggerValue) })
   const part = (name) => parent.querySelector(`.${name}`)
@@ -25,6 +25,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
   drawBoxes(view)
   fit(view)
   listen(view)
+  replay(view)
 }
 
 // Drawing
@@ -250,14 +251,26 @@ function release(view, event) {
   if (drag.what === "draw") {
     const [x, y] = at(view, event)
     add(view, drag.now ?? square(x, y, view.data.usual_side))
+    view.tools.querySelector("[data-act=adding]").focus({ preventScroll: true }) // the press took it out of the editor
   } else if (drag.now) send(view, drag.id, drag.now)
   else drag.node.focus({ preventScroll: true })
 }
 
 function add(view, box) {
   view.adding = false
+  view.selected = null // what is pressed from now on is meant for the new cell, which the server has yet to name
+  view.held = []
+  drawBoxes(view)
   drawTools(view)
   view.queue.send({ do: "add", box })
+}
+
+// Does what was pressed while a cell was being added, once it is there; where it was refused, none of it.
+function replay(view) {
+  const { held, queue } = view
+  if (!held || queue.waiting.some((act) => act.do === "add")) return
+  view.held = null
+  if (cellOf(view)) for (const pressed of held) key(view, pressed)
 }
 
 function send(view, id, box) {
@@ -270,6 +283,7 @@ function send(view, id, box) {
 // By key
 
 function key(view, pressed) {
+  if (view.held) return view.held.push(pressed), pressed !== "Tab"
   if (view.moving) return keyWhileMoving(view, pressed)
   const cells = view.data.cells
   const place = cells.findIndex((cell) => cell.id === view.selected)

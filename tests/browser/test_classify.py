@@ -130,6 +130,31 @@ def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_pa
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
 
 
+def test_what_is_pressed_after_a_cell_was_added_is_done_to_that_cell(lab_with_run: Path, open_page):
+    page = open_page("Classify?threshold=0")
+    page.locator("input[type=file]").set_input_files([field(1)])
+    boxes = page.locator(".box")
+    expect(boxes).to_have_count(4)
+    boxes.nth(0).focus()
+    first = boxes.nth(0).get_attribute("title")
+
+    # By key, before the page has answered.
+    for pressed in ("a", "2"):
+        page.keyboard.press(pressed)
+    expect(boxes).to_have_count(5)
+    expect(boxes.nth(4)).to_have_attribute("title", "Cell 5: Lymphocyte, by hand")
+    counted(page, 5, by_hand=1)
+
+    # By mouse, and then by key: without a click on the cell that was drawn.
+    page.get_by_role("button", name="Add a cell").click()
+    page.locator(".stage").click(position={"x": 40, "y": 40})
+    page.keyboard.press("3")
+    expect(boxes).to_have_count(6)
+    expect(boxes.nth(5)).to_have_attribute("title", "Cell 6: Monocyte, by hand")
+    counted(page, 6, by_hand=2)
+    expect(boxes.nth(0)).to_have_attribute("title", first)
+
+
 def in_workspace(monkeypatch, home: Path) -> list[slides.Slide]:
     monkeypatch.setenv("BLOODCELL_HOME", str(home))
     return slides.listed()[0]
