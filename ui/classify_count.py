@@ -74,7 +74,8 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
         st.caption(f":material/info: {told['few'][:1].upper()}{shell.plain(told['few'][1:])}.")
     parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]
     parts += [f"{elsewhere:,} of classes that this run doesn't know"] if elsewhere else []
-    border = f" {told['at_border']:,} of all cells are cut by a picture's border." if told["at_border"] else ""
+    cut = told["at_border"]
+    border = f" {shell.counted(cut, 'cell')} {'is' if cut == 1 else 'are'} cut by a picture's border." if cut else ""
     st.caption(f"Set aside: {', '.join(parts)}.{border}")
     warnings = (told["correction"] or {"warnings": []})["warnings"]
     with st.expander("How this is counted"):
