@@ -112,8 +112,8 @@ def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_correc
 
 def test_without_a_correction_nothing_is_said_of_its_limits():
     """As of an exported file, which brings no predictions: nothing is known of photos, nor of any class."""
-    nothing = Confusion(np.zeros((4, 5)), False)
-    told = differential(counted(40, 40, 40, 40), CLASSES, nothing)["correction"]
+    nothing = Confusion(np.zeros((3, 4)), False)
+    told = differential(counted(40, 40, 40), CLASSES, nothing)["correction"]
     assert len(told["warnings"]) == 1
     assert "no correction" in told["warnings"][0]
 
