@@ -267,6 +267,33 @@ def test_a_class_that_is_told_to_be_another_of_the_run_s_is_that_in_every_figure
     assert summary["test"]["per_class"]["lymphocyte"]["support"] == 24
 
 
+def test_what_it_was_adapted_to_and_trained_on_before_is_told_where_it_is_tested_elsewhere(
+    done: Run, own: Dataset
+) -> None:
+    """Cells of other class names are adapted to as a dataset that is made of them; who evaluates names the first."""
+    theirs = combine("theirs", [(own, {"eosinophil": "EOS"})])
+    made = adapt(done, theirs, device="cpu")
+    assert made.config.data != "theirs"
+    again = adapt(made, combine("more", [(own, {"eosinophil": "EO"}), (make_demo("big", per_class=15, seed=5), {})]))
+    trained_on = combine("before", [(Dataset("demo"), {})])
+    count = int((Dataset("demo").pictures.split == "train").sum()) - int(
+        Dataset("demo").pictures.photo.isin(done.validation_photos).sum()
+    )
+
+    def warned(run: Run, data: str) -> list[str]:
+        warnings = evaluated(run, data, "all")[0]["warnings"]
+        return [line for line in warnings if "trained on" in line]
+
+    for run, data, seen in ((made, "theirs", 48), (made, "before", count), (again, "before", count)):
+        assert warned(run, data) == [f"{seen} of these pictures were trained on: the figures are too good"]
+    assert any("48 of these pictures" in line for line in (again.summary() or {})["adaptation"]["warnings"])
+    both = create_ensemble([made, adapt(trained(seed=1), Dataset(made.config.data), device="cpu")], "both")
+    assert len(warned(both, trained_on.name)) == 1
+    runs.remove(both)
+    runs.remove(done)
+    assert [line for line in warned(made, "before") if done.name in line and "not known" in line]
+
+
 def test_what_stops_it_leaves_neither_a_run_nor_a_dataset_of_its_own(done: Run, own: Dataset) -> None:
     theirs = combine("theirs", [(own, {"eosinophil": "EOS"})])
     before = runs.names(), names()

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +205,14 @@ def external_pictures(
         warnings.append(
             f"the run's own dataset {run.config.data!r} isn't here as it was: how far this data is from it is not known"
         )
-    seen = _trained_on(run, known.image_id, training)
-    if seen:
-        warnings.append(f"{seen:,} of these pictures were trained on: the figures are too good")
+    seen, unknown = _learned(run, known.image_id)
+    if seen.any():
+        warnings.append(f"{seen.sum():,} of these pictures were trained on: the figures are too good")
+    warnings += [
+        f"whether any of these pictures were trained on before it was adapted is not known: the run {name!r} or its "
+        "dataset isn't here as it was"
+        for name in unknown
+    ]
     return known, {
         "class_map": matched,
         "left_out": sum(left_out.values()),
@@ -218,13 +223,47 @@ def external_pictures(
     }
 
 
-def _trained_on(run: Run, image_ids: pd.Series, training: pd.DataFrame | None) -> int:
-    """How many of some pictures a run was trained on, by its dataset or by what a bundled run brings; 0 without."""
+def _learned(run: Run, image_ids: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Which of some pictures (bool, N) a run, its members, or a run that one was adapted from was trained on; and the
+    names of those last of which that can't be told."""
+    seen, unknown = np.zeros(len(image_ids), bool), []
+    for name, each, is_earlier in _lineage(run):
+        own = _trained_on(each, image_ids) if each else None
+        if own is not None:
+            seen |= own
+        elif is_earlier:
+            unknown.append(name)
+    return seen, unknown
+
+
+def _lineage(run: Run) -> Iterator[tuple[str, Run | None, bool]]:
+    """Each member and then what it was adapted from, and so on: its name, the run (None where it is gone), and whether
+    it is such an earlier one."""
+    for each in run.members:
+        yield each.name, each, False
+        while each.adapted:
+            name = str(each.adapted.get("from"))
+            try:
+                each = Run(name)
+            except LabError:
+                yield name, None, True
+                break
+            yield name, each, True
+
+
+def _trained_on(run: Run, image_ids: pd.Series) -> np.ndarray | None:
+    """Which of some pictures (bool, N) a trained or adapted run itself learned, by its dataset or by what it brings.
+
+    None where that can't be told.
+    """
+    if run.adapted:  # to all of its cells, those too by which it is judged
+        return image_ids.isin(run.adapted.get("cells_used", [])).to_numpy(bool)
+    training = _training_pictures(run)
     if training is not None:
-        return int(image_ids.isin(training.image_id).sum())
-    if not run.trained_on_file.exists():
-        return 0
-    return int(np.isin(short_ids(image_ids), np.load(run.trained_on_file, allow_pickle=False)).sum())
+        return image_ids.isin(training.image_id).to_numpy(bool)
+    if run.trained_on_file.exists():
+        return np.isin(short_ids(image_ids), np.load(run.trained_on_file, allow_pickle=False))
+    return None
 
 
 def short_ids(image_ids: pd.Series) -> np.ndarray:
