@@ -48,12 +48,13 @@ def start_worker(folder: Path, module: str, argument: str) -> None:
     for other, process in list(_workers.items()):
         if process.poll() is not None:
             _workers.pop(other, None)  # another thread may have found it ended, too
+    shared = {"BLOODCELL_DB_URL": workspace.database_url()} if workspace.database_is_shared() else {}
     with open(folder / "worker.log", "ab") as log:
         _workers[folder] = subprocess.Popen(
             [sys.executable, "-m", module, argument],
             cwd=Path(__file__).resolve().parents[1],
             # Threads that wait for work sleep instead of spinning: the pages need the same cores.
-            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"BLOODCELL_HOME": str(workspace.home())},
+            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | shared | {"BLOODCELL_HOME": str(workspace.home())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -161,8 +161,14 @@ def slide_dir(slide: str) -> Path:
 
 
 def database_url() -> str:
-    """The database as SQLAlchemy names it: `$BLOODCELL_DB_URL`, or lab.sqlite in the workspace."""
-    return os.environ.get("BLOODCELL_DB_URL") or f"sqlite:///{home() / 'lab.sqlite'}"
+    """The database as SQLAlchemy names it: `$BLOODCELL_DB_URL`, or lab.sqlite in the workspace.
+
+    A file of SQLite by its whole path: the processes that are started work in another folder.
+    """
+    chosen = os.environ.get("BLOODCELL_DB_URL") or f"sqlite:///{home() / 'lab.sqlite'}"
+    kind, slashes, place = chosen.partition(":///")
+    is_file = kind.partition("+")[0] == "sqlite" and place and not place.startswith((":", "file:"))
+    return f"{kind}{slashes}{os.path.abspath(place)}" if is_file else chosen
 
 
 def database_is_shared() -> bool:

@@ -808,6 +808,28 @@ def test_two_threads_that_find_the_same_worker_ended_both_go_on(tmp_path: Path) 
         assert background._workers == {tmp_path: "started"}
 
 
+def test_a_process_that_is_started_finds_the_database_that_was_named_from_where_one_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works in another folder: a search looked for its study in a database that it had made there."""
+    given: dict[str, str] = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "_workers", {})
+        patch.setattr(background.subprocess, "Popen", lambda *_, env, **__: given.update(env))
+        patch.setenv("BLOODCELL_DB_URL", "sqlite:///lab.db")
+        patch.chdir(tmp_path)
+        background.start_worker(tmp_path, "some.module", "argument")
+        assert given["BLOODCELL_DB_URL"] == workspace.database_url() == f"sqlite:///{tmp_path}/lab.db"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://lab@/bloodcells", "sqlite:////srv/lab.db", "sqlite:///:memory:", "no url at all"]
+)
+def test_a_database_that_is_named_in_full_is_taken_as_it_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOODCELL_DB_URL", url)
+    assert workspace.database_url() == url
+
+
 @pytest.mark.parametrize("module", [worker, search])
 def test_a_process_that_trains_keeps_the_memory_that_it_frees(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
