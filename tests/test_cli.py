@@ -555,6 +555,22 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     process.stderr.close()
 
 
+def test_files_are_written_whole_where_nobody_reads_the_lines_to_their_end(
+    done: Run, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `predict … --csv cells.csv | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    written, report = tmp_path / "cells.csv", tmp_path / "slide.html"
+    with monkeypatch.context() as piped:
+        piped.setattr(sys, "stdout", os.fdopen(writer, "w", buffering=1))
+        asked = ["--csv", str(written), "--report", str(report)]
+        assert main(["predict", done.name, *map(str, pictures[:3]), *asked]) == 0
+        sys.stdout.close()
+    assert len(written.read_text(encoding="utf-8").splitlines()) == 4
+    assert report.exists()
+
+
 def test_a_closed_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)  # what Python makes of it
     assert main(["data", "list"]) == 0

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,9 @@ def _predict(args: argparse.Namespace) -> None:
                 if spooled:
                     spooled.write((", " if done > 1 else "") + json.dumps(answer.to_json(), allow_nan=False))
                 else:
-                    print_lines([_line(answer)])
+                    # One who reads the lines no longer, as `head`, still wants the files that were asked for.
+                    with suppress(BrokenPipeError) if args.csv or args.report else nullcontext():
+                        print_lines([_line(answer)])
                 if counted:
                     counted(done, total)
         told: dict[str, Any] = {
