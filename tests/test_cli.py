@@ -941,6 +941,16 @@ def test_a_sign_that_the_terminal_lacks_costs_no_line(monkeypatch: pytest.Monkey
     )
 
 
+def test_help_is_there_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", piped)
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    piped.flush()
+    assert ended.value.code == 0
+    assert b"\\u2026" in piped.buffer.getvalue()  # type: ignore[attr-defined]
+
+
 def test_predictions_that_can_not_be_written_are_told_before_anything_is_predicted(
     cli: Callable[..., Outcome], done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

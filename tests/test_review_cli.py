@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,22 @@ def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> N
 def test_what_can_not_be_is_told_in_one_line(done: Run, refused: Any, words: list[str], said: str) -> None:
     image_id = Dataset("demo").pictures.image_id[0]
     assert said in refused(*(word.replace("{id}", image_id) for word in words))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_an_overlay_that_is_printed_into_a_file_comes_back_whatever_the_terminal_writes(
+    encoding: str, say: Any, wrong: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("set", "latest", wrong.image_id.iloc[0], "ambiguous", "--by", "Ünsal", "--note", "мелкий → größer")
+    labels = say("export", "day-one")["labels"]
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    with monkeypatch.context() as piped:
+        piped.setattr(sys, "stdout", printed)
+        assert cli.main(["review", "export", "day-one"]) == 0
+    file = tmp_path / "labels.csv"
+    file.write_bytes(printed.buffer.getvalue())  # type: ignore[attr-defined]
+    say("import", str(file), "--overlay", "back")
+    assert say("export", "back")["labels"] == labels
 
 
 def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixture[str]) -> None:

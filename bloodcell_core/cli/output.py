@@ -26,13 +26,15 @@ def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Prints lines for a person, in which somebody may have named a file, a class, or themselves.
-
-    A sign that stdout's encoding lacks, as an arrow where Windows pipes to a file, is written by its number.
-    """
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    """Prints lines for a person, in which somebody may have named a file, a class, or themselves."""
     for line in lines:
-        print(on_one_line(line).encode(encoding, "backslashreplace").decode(encoding))
+        print(writable(on_one_line(line)))
+
+
+def writable(text: str) -> str:
+    """`text` with each sign that stdout's encoding lacks, as an arrow where Windows pipes to a file, by its number."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def on_one_line(line: str) -> str:

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bloodcell_core import config
+from bloodcell_core.cli.output import writable
 from bloodcell_core.config import PRESETS
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong with the arguments in one line."""
+    """Tells what is wrong with the arguments in one line, and helps on a terminal of any encoding."""
+
+    def format_help(self) -> str:
+        """As argparse has it."""
+        return writable(super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """One line, without argparse's usage block before it."""

@@ -253,8 +253,8 @@ def _export(args: argparse.Namespace) -> None:
         show(told, args.json, [_overlay_line(told), f"written to {args.csv}"])
     elif args.json:
         show(told | {"labels": overlay.to_json()["rows"]}, args.json, [])
-    else:  # as it would be in the file, whatever a note holds
-        sys.stdout.write(exchange.to_csv(overlay, dataset).replace("\r\n", "\n"))
+    elif sys.stdout:  # as it would be in a file, whatever a note holds: an import takes UTF-8 and no terminal's own
+        sys.stdout.buffer.write(exchange.to_csv(overlay, dataset).replace("\r\n", "\n").encode())
 
 
 def _to_export(args: argparse.Namespace) -> overlays.Overlay:
