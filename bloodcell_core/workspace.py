@@ -163,9 +163,12 @@ def slide_dir(slide: str) -> Path:
 def database_url() -> str:
     """The database as SQLAlchemy names it: `$BLOODCELL_DB_URL`, or lab.sqlite in the workspace.
 
-    A file of SQLite by its whole path: the processes that are started work in another folder.
+    A file of SQLite by its whole path: the processes that are started work in another folder. LabError where the
+    workspace's path can't be part of a URL: it would be another file, and nothing would be found in it again.
     """
     chosen = os.environ.get("BLOODCELL_DB_URL") or f"sqlite:///{home() / 'lab.sqlite'}"
+    if "?" in str(home()) and not database_is_shared():
+        raise LabError(f"a database can't lie in {home()}, for the ? in its name: rename that folder")
     kind, slashes, place = chosen.partition(":///")
     is_file = kind.partition("+")[0] == "sqlite" and place and not place.startswith((":", "file:"))
     return f"{kind}{slashes}{os.path.abspath(place)}" if is_file else chosen

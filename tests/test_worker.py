@@ -830,6 +830,17 @@ def test_a_database_that_is_named_in_full_is_taken_as_it_is(url: str, monkeypatc
     assert workspace.database_url() == url
 
 
+def test_a_workspace_whose_name_would_end_the_databases_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written would lie beside the workspace, and never be found again."""
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "lab?2026"))
+    with pytest.raises(LabError, match=r"for the \? in its name: rename that folder"):
+        workspace.database_url()
+    monkeypatch.setenv("BLOODCELL_DB_URL", "sqlite:////srv/lab.db")
+    assert workspace.database_url() == "sqlite:////srv/lab.db"
+
+
 @pytest.mark.parametrize("module", [worker, search])
 def test_a_process_that_trains_keeps_the_memory_that_it_frees(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
