@@ -455,6 +455,15 @@ def test_an_empty_study_of_a_shared_database_stays(
     assert theirs.trials == []
 
 
+def test_searches_are_kept_in_a_workspace_with_braces_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "{lab}"))
+    (tmp_path / "{lab}").mkdir()
+    assert studies._storage().get_all_studies() == []
+    assert (tmp_path / "{lab}" / "lab.sqlite").exists()
+
+
 def test_a_study_whose_removing_was_killed_halfway_is_removed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     study = made()
     study.job.tell(state="done")

@@ -404,7 +404,7 @@ def _storage() -> Any:
     from bloodcell_core.labels.database import refused
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = workspace.database_url()
+    url = workspace.database_url().replace("{", "{{").replace("}", "}}")  # Optuna fills in what stands in single ones
     try:
         # Two that make its tables at once are in each other's way. No connection is kept: a page's thread may not come
         # back for hours.
