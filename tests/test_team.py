@@ -21,12 +21,13 @@ from torch import nn
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.cli import main
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.models.network import build_network
+from bloodcell_core.models.network import build_network, load_network
 from bloodcell_core.runs import Run
-from bloodcell_core.training.loop import Hooks, LabelledPictures, train
-from bloodcell_core.training.prepare import first_state
+from bloodcell_core.training.loop import Hooks, LabelledPictures, measure, train
+from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
 from bloodcell_core.training.team import ALONE, Team
 from tests.test_architecture import ROOT
 from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
@@ -263,6 +264,17 @@ def test_a_study_s_best_settings_are_trained_by_a_team_as_one_run(monkeypatch: p
     monkeypatch.setattr(Team, "part", lambda _: None)
     assert train_and_show(tiny(), detach=False, as_json=True) == 0
     assert runs.names() == before
+
+
+def test_the_validation_figures_of_a_team_are_those_of_the_weights_that_are_kept() -> None:
+    """On CPUs each process has statistics of its own: the leader's are kept, and by these all have to measure."""
+    run = train_together(model="resnet18", weights="none", epochs=1)
+    device, dataset = choose_device("cpu"), Dataset("demo")
+    rows = split_rows(run.config, dataset, run.validation_photos)
+    _, _, validation = load_pictures(run.config, dataset, rows, device)
+    kept = load_network(run.config, len(run.classes), run.weights_file)
+    [epoch] = [event for event in run.events()[0] if event["event"] == "epoch"]
+    assert epoch["val_loss"] == pytest.approx(measure(kept, validation, device)[0], rel=1e-5)
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:

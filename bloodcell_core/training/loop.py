@@ -198,6 +198,7 @@ def train(
 
         shown = sum(len(rows) for rows in batches)
         kept = state.average or network
+        team.take_leaders_statistics(kept)
         val_loss, val_accuracy = measure(kept, validation, device, team)
         best = val_loss < state.best_loss
         event = {
