@@ -260,8 +260,10 @@ def test_undo_takes_back_one_change_after_the_other(lab_home):
     slide = slides.correct(slide, [Correction(1, "out")])
     slide = slides.undo(slide)
     assert [one.cell for one in slide.corrections_of(1)] == ["a", "b"]
+    assert slide.corrections_in_force == 2
     slide = slides.undo(slide)
     assert slide.corrections_of(1) == []
+    assert slide.corrections_in_force == 0
     assert len(slide.corrections) == 5, "the list only grows"
     with pytest.raises(LabError, match="nothing to undo"):
         slides.undo(slide)

@@ -101,7 +101,7 @@ def _keep_name(slide: Slide, name: str) -> None:
 def _delete(slide: Slide) -> None:
     st.markdown(
         f"This deletes the slide's {shell.counted(len(slide.pictures), 'picture')} and "
-        f"{shell.counted(len(slide.corrections), 'correction')}."
+        f"{shell.counted(slide.corrections_in_force, 'correction')}."
     )
     sure = st.checkbox("I want that", key=f"classify_sure_{slide.id}")
     if st.button("Delete the slide", type="primary", disabled=not sure):

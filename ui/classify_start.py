@@ -263,7 +263,7 @@ def _earlier() -> None:
         {
             "Slide": slide.name + (" (synthetic)" if slide.synthetic else ""),
             "Pictures": len(slide.pictures),
-            "Corrections": len(slide.corrections),
+            "Corrections": slide.corrections_in_force,
             "Made": pd.Timestamp(slide.created),
             "Answered by": lab.run_choice(runs[slide.run]) if slide.run in runs else slide.run,
         }

@@ -99,6 +99,11 @@ class Slide:
         return self._in_force.get(number, [])
 
     @property
+    def corrections_in_force(self) -> int:
+        """How many corrections were not undone; an undoing is none."""
+        return sum(map(len, self._in_force.values()))
+
+    @property
     def last_change(self) -> int | None:
         """The version that an undoing would take back; None where there is nothing to undo."""
         return max((one.version for ones in self._in_force.values() for one in ones), default=None)
