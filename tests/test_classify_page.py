@@ -27,8 +27,9 @@ from bloodcell_core.inference.slide_answers import SlideAnswers
 from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures, csv_of
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, trained
-from ui import classify, classify_answers, classify_detail, classify_slide, classify_start
+from ui import classify, classify_answers, classify_detail, classify_slide, classify_start, lab
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -197,6 +198,22 @@ def test_too_many_are_refused_in_words(run, monkeypatch):
 @pytest.fixture
 def slide(run) -> Slide:
     return slides.create("Mine", run.name, [("field.png", field), ("cell.png", cell), ("more.png", lambda: field(2))])
+
+
+def test_the_list_of_slides_tells_the_corrections_that_were_not_undone(slide):
+    slide = slides.correct(slide, [Correction(1, "out"), Correction(3, "out")])
+    slide = slides.undo(slides.correct(slide, [Correction(2, "out")]))
+    (listed,) = (table.value for table in draw().dataframe)
+    assert listed["Corrections"].tolist() == [2]
+    assert "3 pictures and 2 corrections" in words(draw(slide=slide.id))
+
+
+def test_a_run_that_was_stopped_answers_only_where_it_is_chosen(run):
+    stopped = trained(view="cell", seed=3)
+    jobs.write_status(stopped.folder, state="stopped", reason="stopped on request")
+    assert lab.need_networks()[0].name == run.name
+    assert draw().query_params["run"] in (run.name, [run.name])
+    assert draw(run=stopped.name).query_params["run"] in (stopped.name, [stopped.name])
 
 
 def test_fields_and_cells_are_told_apart_and_counted_together(slide):

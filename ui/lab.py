@@ -211,8 +211,11 @@ def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> No
 
 
 def need_networks() -> list[Run]:
-    """The scored runs to classify with, as `need_runs`; one that came with the program is enough."""
-    return scored_runs() or need_runs()
+    """The scored runs to classify with, as `need_runs`; one that came with the program is enough.
+
+    Those that were stopped come last: the first answers until another is chosen.
+    """
+    return sorted(scored_runs(), key=lambda run: run.status()["state"] != "done") or need_runs()
 
 
 def need_runs() -> list[Run]:
