@@ -571,9 +571,10 @@ def test_files_are_written_whole_where_nobody_reads_the_lines_to_their_end(
     assert report.exists()
 
 
-def test_a_closed_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_stdout_is_no_error(done: Run, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)  # what Python makes of it
     assert main(["data", "list"]) == 0
+    assert main(["predict", done.name, str(pictures[0]), "--json"]) == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")

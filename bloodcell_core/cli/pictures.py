@@ -111,12 +111,12 @@ def _predict(args: argparse.Namespace) -> None:
         if gathered:
             title = args.paths[0].resolve().name + (f" and {len(args.paths) - 1} more" if args.paths[1:] else "")
             write_slide_report(args.report, title, gathered, told["differential"], run)
-        if spooled:
+        if spooled and sys.stdout:  # None where it was closed before we began
             spooled.seek(0)
             sys.stdout.write(json.dumps(told, allow_nan=False)[:-1] + ', "pictures": [')
             shutil.copyfileobj(spooled, sys.stdout)
             print("]}")
-        elif told["differential"]:
+        elif told["differential"] and not spooled:
             print_lines(differential_lines(told["differential"]))
 
 
