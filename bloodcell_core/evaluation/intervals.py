@@ -198,7 +198,7 @@ def photo_accuracy(
         labels: (N,) true class indices, 0…C-1.
         probabilities: (N, C), 0…1, rows summing to 1.
         photos: (N,) the source photo of each picture, as anything hashable.
-        level: of the exact binomial interval; photos are independent, so it holds here.
+        level: of the exact binomial interval, which holds as far as photos are independent: two of one cell are not.
 
     Returns:
         {"photos": n, "right": k, "accuracy": k / n, "interval": [low, high]}, ready for JSON.
