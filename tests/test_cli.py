@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -22,7 +23,7 @@ import pytest
 import torch
 
 from bloodcell_core import __version__, config, runs, workspace
-from bloodcell_core.cli import main
+from bloodcell_core.cli import _parser, main
 from bloodcell_core.cli.output import print_lines
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.data.formats import FORMATS
@@ -940,6 +941,19 @@ def test_a_sign_that_the_terminal_lacks_costs_no_line(monkeypatch: pytest.Monkey
     assert piped.buffer.getvalue().decode("cp1252") == (  # type: ignore[attr-defined]
         "“blast” \\u2192 \\u043c\\u0435\\u043b\\u043a\\u0438\\u0439\nthe next\n"
     )
+
+
+def test_every_argument_of_every_verb_has_its_help() -> None:
+    def lacking(parser: argparse.ArgumentParser) -> list[str]:
+        told = []
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                told += [name for each in action.choices.values() for name in lacking(each)]
+            elif not action.help:
+                told.append(f"{parser.prog} {action.dest}")
+        return told
+
+    assert lacking(_parser()) == []
 
 
 def test_help_is_there_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:

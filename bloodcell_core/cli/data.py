@@ -11,6 +11,7 @@ from bloodcell_core.cli.parser import family, path_of, tag_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
 
+DATA_HELP = "a dataset's name, as `data list` tells it"
 AUDIT_FILES = 50  # that a finding of an audit names at most
 
 
@@ -47,15 +48,15 @@ def add(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--shared", action="store_true", help="keep only the classes that every one of them has")
     verb(data, "list", _data_list, "List the datasets.")
-    verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name")
-    verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name")
+    verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name", help=DATA_HELP)
+    verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name", help=DATA_HELP)
     parser = verb(data, "rename", _data_rename, "Give a dataset a title; its name stays what it is.")
-    parser.add_argument("name")
+    parser.add_argument("name", help=DATA_HELP)
     parser.add_argument("title", help="'' takes the title away")
     parser = verb(data, "tag", _data_tag, "Set a dataset's tags, in the place of those it has.")
-    parser.add_argument("name")
+    parser.add_argument("name", help=DATA_HELP)
     parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none takes all tags away")
-    verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name")
+    verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name", help=DATA_HELP)
 
 
 def _data_import(args: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ def add(verbs: Any) -> None:
     words = family(verbs, "review", "mistakes and verdicts: list, set, undo, history, overlay, export, import, …")
     parser = verb(words, "list", _list, "List what is to be looked at, a source photo a row, nothing that is decided.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN_HELP}; several of the same data")
-    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--split", default="test", choices=("val", "test"), help="by default test")
     parser.add_argument("--near", action="store_true", help="right answers by a narrow margin too")
     parser.add_argument("--label", help="only this label")
     parser.add_argument("--answer", help="only what a run calls this")
@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("image_id", metavar="IMAGE_ID", help="or a unique beginning of it")
     parser.add_argument("verdict", metavar="VERDICT", help=", ".join(VERDICTS))
     parser.add_argument("--label", metavar="C", help="the right class, with label-wrong")
-    parser.add_argument("--note", default="", metavar="T")
+    parser.add_argument("--note", default="", metavar="T", help="a comment, kept with the verdict")
     parser.add_argument("--this-picture", action="store_true", help="unusable is meant of this copy alone")
     parser.add_argument("--token", help="names this request: sent again it makes no second verdict")
     _add_by(parser)
@@ -59,7 +59,7 @@ def add(verbs: Any) -> None:
     _add_limit(parser)
 
     parser = verb(words, "overlay", _overlay, "Freeze the verdicts that count now as the next version of an overlay.")
-    parser.add_argument("name")
+    parser.add_argument("name", help="what to call it; one that there is gets its next version")
     parser.add_argument("--data", help="the dataset; by default the only one with verdicts")
     _add_by(parser)
     verb(words, "overlays", _overlays, "List the overlays and their versions.")
@@ -68,14 +68,14 @@ def add(verbs: Any) -> None:
         words, "export", _export,
         "Write an overlay as CSV. NAME of verdicts is frozen as they are now; NAME@VERSION is written as it is.",
     )  # fmt: skip
-    parser.add_argument("overlay", metavar="OVERLAY")
+    parser.add_argument("overlay", metavar="OVERLAY", help="NAME, or NAME@VERSION")
     parser.add_argument("--csv", type=path_of, metavar="FILE", help="by default it is printed")
     parser.add_argument("--data", help="the dataset; by default the overlay's, or the only one with verdicts")
     _add_by(parser)
 
     parser = verb(words, "import", _import, "Keep a CSV of labels as the next version of an overlay.")
     parser.add_argument("csv", type=path_of, metavar="CSV", help="columns image_id and label, or what an export has")
-    parser.add_argument("--overlay", required=True, metavar="NAME")
+    parser.add_argument("--overlay", required=True, metavar="NAME", help="what to call it; see `review overlay`")
     parser.add_argument("--data", help="the dataset; by default the one that has the pictures")
     _add_by(parser)
 
