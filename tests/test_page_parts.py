@@ -49,7 +49,32 @@ def test_a_run_whose_epochs_were_not_compared_names_no_best_one(told: list[str])
 def test_runs_without_a_class_in_common_have_no_curves_together(told: list[str]) -> None:
     sides: Any = [SimpleNamespace(classes=["infected", "sound"]), SimpleNamespace(classes=["lymphocyte", "monocyte"])]
     compare_panels._curves(sides, {}, "roc")
-    assert told == ["These runs have no class in common."]
+    compare_panels._by_class(sides, {})
+    assert told == ["These runs have no class in common."] * 2
+
+
+def test_runs_that_write_a_class_otherwise_have_it_in_common(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def side(name: str, *classes: str) -> Any:
+        labels = [*classes, *classes]
+        table = pd.DataFrame(
+            {"label": labels} | {f"p_{one}": [float(one == each) for each in labels] for one in classes}
+        )
+        return SimpleNamespace(name=name, classes=[*classes], table=table)
+
+    drawn: list[Any] = []
+    figures = {"recall": 0.5, "auc": 1.0, "intervals": {"recall": None}, "support": 2, "by_photo": None}
+    monkeypatch.setattr(
+        compare_panels.compare, "scores", lambda side: {"per_class": dict.fromkeys(side.classes, figures)}
+    )
+    monkeypatch.setattr(compare_panels.shell, "bound_selectbox", lambda *args, default=None, **_: default or args[1][0])
+    monkeypatch.setattr(compare_panels, "_draw", lambda figure, *_: drawn.append(figure))
+    sides = [side("a", "EOSINOPHIL", "NEUTROPHIL"), side("b", "basophil", "eosinophil", "Neutrophils")]
+    compare_panels._by_class(sides, {"a": "A", "b": "B"})
+    compare_panels._curves(sides, {"a": "A", "b": "B"}, "roc")
+    bars, curves = drawn
+    assert [list(bar.x) for bar in bars.data] == [["Eosinophil", "Neutrophil"]] * 2
+    assert sum(curve.name is not None for curve in curves.data) == 2
+    assert not any("in common" in words for words in told)
 
 
 def test_a_measurement_that_fails_is_told_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
+from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.figures import device_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.scoring import costs_of
@@ -71,34 +72,42 @@ def _draw(figure: go.Figure, key: str, alt: str) -> None:
     st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def _classes(sides: Sequence[Side]) -> list[str]:
-    """The classes that all sides have, in the order of the first."""
-    return [name for name in sides[0].classes if all(name in side.classes for side in sides)]
+def _shared_classes(sides: Sequence[Side]) -> dict[str, list[str]]:
+    """{each class that all sides have, as the first calls it: what each side calls it}; told where there is none."""
+    each = [match_classes(sides[0].classes, side.classes) for side in sides]
+    named = {name: [called[name] or "" for called in each] for name in sides[0].classes}
+    shared = {name: called for name, called in named.items() if all(called)}
+    if not shared:
+        st.caption("These runs have no class in common.")
+    return shared
 
 
 def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     metric = shell.bound_selectbox("Figure", list(BY_CLASS), "figure", default="recall", format_func=BY_CLASS.get,
                                    width=320)  # fmt: skip
-    scores = {titles[side.name]: compare.scores(side) for side in sides}
+    if not (shared := _shared_classes(sides)):
+        return
+    scores = {}
+    for place, side in enumerate(sides):
+        own = compare.scores(side)["per_class"]
+        scores[titles[side.name]] = {"per_class": {name: own[called[place]] for name, called in shared.items()}}
     title = BY_CLASS[metric]
-    _draw(figures.by_class(scores, _classes(sides), metric, title, is_dark()), "by_class", f"{title}, by class and run")
+    _draw(figures.by_class(scores, [*shared], metric, title, is_dark()), "by_class", f"{title}, by class and run")
     st.caption(
         "The whiskers are 95% intervals, by source photo where photos are known; a bar without whiskers has none."
     )
 
 
 def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None:
-    shared = _classes(sides)
-    if not shared:
-        st.caption("These runs have no class in common.")
+    if not (shared := _shared_classes(sides)):
         return
-    name = shell.bound_selectbox("Class", shared, "class", format_func=pretty, width=320)
+    name = shell.bound_selectbox("Class", [*shared], "class", format_func=pretty, width=320)
     curves, areas = {}, {}
-    for side in sides:
-        own, shares = (side.table.label == name).to_numpy(), side.table[f"p_{name}"].to_numpy()
+    for side, called in zip(sides, shared[name], strict=True):
+        own, shares = (side.table.label == called).to_numpy(), side.table[f"p_{called}"].to_numpy()
         if both := class_curves(own, shares, figures.CURVE_POINTS):
             curves[titles[side.name]] = both.roc if kind == "roc" else both.precision_recall
-            one = compare.scores(side)["per_class"][name]
+            one = compare.scores(side)["per_class"][called]
             areas[titles[side.name]] = one["auc" if kind == "roc" else "average_precision"]
     if not curves:
         st.caption("All test pictures bear this class, or none does: there is no curve.")
