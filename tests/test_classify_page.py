@@ -29,7 +29,16 @@ from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, trained
-from ui import classify, classify_answers, classify_detail, classify_slide, classify_start, lab
+from ui import (
+    classify,
+    classify_answers,
+    classify_detail,
+    classify_pictures,
+    classify_slide,
+    classify_start,
+    desk,
+    lab,
+)
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -604,6 +613,28 @@ def test_the_table_that_is_taken_away_holds_every_cell(slide):
     pictures = counted_pictures(slide, SlideAnswers(slide, run.name), 0.5)
     rows = list(csv.DictReader(io.StringIO(csv_of(slide, pictures, run.classes, run.name))))
     assert len(rows) == sum(len(one.cells) for one in pictures) == 7
+
+
+def test_what_comes_from_a_part_of_the_page_that_is_drawn_no_more_is_passed_over(monkeypatch: pytest.MonkeyPatch):
+    """As when a slide or run is deleted in another window while somebody presses keys here."""
+    heard, done = [], []
+
+    def component(on_acts_change=None, on_outbox_change=None, **_):
+        heard.append(on_acts_change or on_outbox_change)
+        return SimpleNamespace(outbox=None)
+
+    monkeypatch.setattr(desk, "_DESK", component)
+    try:
+        classify_pictures.mounted(component, "gone", {}, done.append)
+        desk.desk("gone", done.append, [], classes=[], total=0, decided=0, undoable=[], last="", heat=False,
+                  waiting=False)  # fmt: skip
+        for callback in heard:
+            callback()
+    finally:
+        for key in ("gone-acked", "gone_done"):
+            del st.session_state[key]
+    assert len(heard) == 2
+    assert done == []
 
 
 def test_a_double_click_is_one_change_and_one_undoing_takes_it_back(run: Run):

@@ -161,7 +161,8 @@ def mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act
     acked = st.session_state.setdefault(f"{key}-acked", {})
 
     def take() -> None:
-        sent = st.session_state[key].acts
+        # Nothing is there where a slide was deleted in another window, and its page drawn anew, before the act came.
+        sent = (st.session_state.get(key) or {}).get("acts")
         if not isinstance(sent, dict):
             return
         last = acked.get("seq", 0) if acked.get("nonce") == sent.get("nonce") else 0

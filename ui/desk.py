@@ -108,7 +108,12 @@ def desk(
         "kept": list(done.tokens)[-60:],  # more than an outbox holds
         "failures": done.failures,
     }
-    result = _DESK(key=key, data=data, on_outbox_change=lambda: take(st.session_state[key].get("outbox"), act, done))
+
+    def heard() -> None:
+        # Nothing is there where the page was drawn without the desk, as of a run that was deleted, before this came.
+        take((st.session_state.get(key) or {}).get("outbox"), act, done)
+
+    result = _DESK(key=key, data=data, on_outbox_change=heard)
     # After a restart of the server the outbox comes with a session's first run, when no callback is known yet.
     return take(result.outbox, act, done)
 
