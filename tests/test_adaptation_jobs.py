@@ -11,6 +11,7 @@ import torch
 from bloodcell_core import background, runs
 from bloodcell_core.background import ENDED
 from bloodcell_core.cells import Box
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names, unused_name
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
@@ -111,6 +112,27 @@ def test_a_dataset_that_was_chosen_is_adapted_to_and_stays(done: Run, here: None
     removed = start(done, labelled_slide(done, pictures=1), "gone")
     work(removed)
     assert "there is no dataset 'gone'" in removed.status()["reason"]
+
+
+def test_of_a_job_that_was_killed_the_dataset_goes_that_it_made_of_the_chosen_one(
+    done: Run, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is made where the chosen one's classes are called otherwise than the run's."""
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    combine("theirs", [(make_demo("own", per_class=12, seed=21), {"neutrophil": "NEU"})])
+    job = start(done, labelled_slide(done, pictures=1), "theirs")
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "_adapted_run", killed)
+        patch.setattr(adaptation, "remove_dataset", lambda name: None)  # SIGKILL leaves no time for it
+        with pytest.raises(Killed):
+            work(job)
+    assert "theirs-as-demo" in names()
+    job.dismiss()
+    assert "theirs-as-demo" not in names()
+    assert {"theirs", "own"} <= {*names()}
 
 
 def test_a_worker_that_is_gone_and_files_that_are_damaged_are_told(done: Run, here: None):

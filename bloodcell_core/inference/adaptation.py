@@ -117,6 +117,7 @@ def adapt(
     told: Mapping[str, str] | None = None,
     device: str = "auto",
     progress: Progress = untold,
+    tell_made: Callable[[str], None] = lambda name: None,
 ) -> Run:
     """A new, finished run: `run` adapted to the labelled cells of a dataset. The old one stays as it is.
 
@@ -126,6 +127,7 @@ def adapt(
         told: {their class: ours}, as a mapping file says it, where the names don't tell.
         device: auto, cpu, cuda or cuda:N.
         progress: hears (epochs trained, epochs in all), of all networks together; what it raises ends the adapting.
+        tell_made: hears the name of the dataset that is made of the cells, where their classes are called otherwise.
 
     Returns:
         The new run. Its predictions are each cell's by a network that was adapted without its fold, its summary's
@@ -142,6 +144,8 @@ def adapt(
     chosen = choose_device(device)
     own = own_cells(run, dataset, told)
     try:
+        if own.dataset.name != dataset.name:
+            tell_made(own.dataset.name)
         config = replace(
             run.config, data=own.dataset.name, labels="", refuse="", folds=0, fold=1, fold_over="all", device=device
         )

@@ -34,7 +34,7 @@ class AdaptationJob(AskedJob):
     place = staticmethod(workspace.adaptations_dir)
 
     def dismiss(self) -> None:
-        """Forgets one that has ended; of one that was killed the dataset that it had made goes, too."""
+        """Forgets one that has ended; of one that was killed the dataset that it had made of the cells goes, too."""
         if not self.folder.exists():
             return
         status = self.status()
@@ -86,7 +86,7 @@ def _adapt(job: AdaptationJob, run: Run) -> dict[str, Any]:
     given = job.request["data"]
     data = Dataset(given) if given else _labelled(job, run)
     try:
-        made = adapt(run, data, progress=job.phase("adapting"))
+        made = adapt(run, data, progress=job.phase("adapting"), tell_made=lambda name: job.tell(made=name))
     except BaseException:
         if not given:
             datasets.remove(data.name)
