@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import workspace
+from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words
-from ui import review_sources, shell
+from ui import review, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -63,6 +63,23 @@ def verdict(app: AppTest, code: str = "model-wrong", token: str = "t1", **more: 
     return {
         "kind": "verdict", "id": card["id"], "verdict": code, "label": None, "note": "", "alone": False, "token": token,
     } | more  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["desk", "selection"])
+def test_a_run_that_is_deleted_in_another_window_while_it_is_reviewed_is_told(part, wrong, monkeypatch):
+    """These parts are drawn by themselves at each verdict: with the run that the page had found."""
+    choose = review.choose
+
+    def deleted_since(*args: Any, **more: Any) -> review.Review:
+        chosen = choose(*args, **more)
+        runs.remove(wrong)
+        return chosen
+
+    monkeypatch.setattr(review, "choose", deleted_since)
+    app = draw(REVIEW, run=wrong.name, part=part)
+    assert "deleted in another window" in app.toast[0].value
+    assert "No run has finished yet" in words(app)
+    assert not app.error
 
 
 def test_the_most_confident_mistake_comes_first_and_the_next_ones_with_it(wrong):

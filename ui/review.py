@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +112,14 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
         sources=picked, data=data, pictures=shown, which=which, by="",
         rows=queue_of(stamps, data, wanted, shown, picked[0]),
     )  # fmt: skip
+
+
+def leave_deleted_run(review: Review) -> None:
+    """To be called first by what is drawn by itself, which keeps what the page had chosen: draws the whole page anew
+    where a run was deleted in another window since."""
+    if not all(os.path.isdir(run.folder) for source in review.sources for run in source.runs):
+        st.toast("The run was deleted in another window.", icon=":material/delete:")
+        st.rerun(scope="app")
 
 
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:

@@ -14,7 +14,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import Standing, record, undo
 from ui import shell
 from ui.desk import desk
-from ui.review import Review, standing_in, told
+from ui.review import Review, leave_deleted_run, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
 from ui.theme import css_colours, pretty
@@ -35,6 +35,7 @@ HEAT = "review_heat"
 @st.fragment
 def at_the_desk(review: Review) -> None:
     """Shows the picture that is next and takes its verdict; below it what else is known of it."""
+    leave_deleted_run(review)
     try:
         standing = standing_in(review.data)
     except LabError as error:

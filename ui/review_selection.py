@@ -9,7 +9,7 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
 from ui import gallery, lab, shell
-from ui.review import Review, standing_in
+from ui.review import Review, leave_deleted_run, standing_in
 from ui.review_desk import nothing_left
 from ui.theme import pretty
 
@@ -23,6 +23,7 @@ NAMES = {MODEL_WRONG: "Model wrong", AMBIGUOUS: "Ambiguous", UNUSABLE: "Unusable
 @st.fragment
 def selection(review: Review) -> None:
     """The first pictures of the queue, the marks, and the verdicts."""
+    leave_deleted_run(review)
     try:
         standing = standing_in(review.data)
     except LabError as error:
