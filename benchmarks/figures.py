@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.runs import Run
 
 KEPT = ("pictures", "photos", "accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "by_photo", "confusion")
@@ -46,7 +46,7 @@ def circumstances(run: Run) -> dict[str, Any]:
     return {
         "device": run.members[0].recorded_status().get("device", ""),
         "processor": models[0] if models else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "torch": torch.__version__, "python": platform.python_version(), "commit": commit.stdout.strip(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip

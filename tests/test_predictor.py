@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
 from bloodcell_core.data.views import VIEWS
 from bloodcell_core.device import Device
@@ -134,7 +135,7 @@ def test_few_pictures_are_read_before_the_first_answers_come(predictor: Predicto
 
         return of_file
 
-    most = TOGETHER * ((os.cpu_count() or 1) + 1)
+    most = TOGETHER * (usable_cores() + 1)
     answers = predictor.classify((str(i), reader(i)) for i in range(3 * most))
     next(answers)
     known = -1
@@ -170,7 +171,7 @@ def test_large_pictures_are_decoded_and_looked_at_one_at_a_time(
 
     monkeypatch.setattr(module, "decode_rgb", decode)
     monkeypatch.setattr(module, "LARGE_PICTURE", large)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
     monkeypatch.setattr(predictor, "_look", look, raising=False)
     answers = list(predictor.classify([(str(number), lambda: noise(1, 40, 40)) for number in range(2 * TOGETHER)]))
     assert [answer.state for answer in answers].count("refused") == 0

@@ -13,7 +13,7 @@ from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.demo import DEMO_CLASSES, PICTURE_SIZE, draw_field
 from bloodcell_core.data.importing import import_dataset, make_demo
-from bloodcell_core.data.parallel import picture_threads
+from bloodcell_core.data.parallel import picture_threads, usable_cores
 from bloodcell_core.data.views import VIEWS, build_view, make_view, view_name
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, random_picture, tree, write_class_folder, write_files
@@ -313,6 +313,19 @@ def test_libraries_have_their_threads_back_after_pools_that_overlap():
         assert cv2.getNumThreads() == 3
     finally:
         cv2.setNumThreads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux holds a process to some cores so")
+def test_no_more_threads_than_the_cores_that_a_process_is_held_to():
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert usable_cores() == 1
+        with picture_threads() as pool:
+            assert pool._max_workers == 1
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert usable_cores() == len(cores)
 
 
 def test_a_view_of_a_dataset_that_was_replaced_is_not_built_into_the_new_one(lab_home, tmp_path):

@@ -16,6 +16,13 @@ _alone: ExitStack | None = None  # what gives libraries their own threads back; 
 _counting = threading.Lock()
 
 
+def usable_cores() -> int:
+    """How many cores this process may use: a cluster's job or a container has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):  # not on Windows and macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
 def picture_threads() -> Iterator[ThreadPoolExecutor]:
     """A pool of a thread a core, while OpenCV and BLAS compute in the thread that calls them.
@@ -25,7 +32,7 @@ def picture_threads() -> Iterator[ThreadPoolExecutor]:
     """
     _begin()
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             yield pool
     finally:
         _end()

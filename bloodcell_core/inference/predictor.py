@@ -7,7 +7,6 @@ answer is sure enough to stand, after that.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from bloodcell_core.cells import Box, Found, Place, search
 from bloodcell_core.crops import cell_square
 from bloodcell_core.data.looks import look_of
+from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import make_view, view_name, view_of_square
 from bloodcell_core.device import choose_device, compute_in_this_thread
@@ -138,7 +138,7 @@ class Predictor:
             yield from self._answer(first, kind)
             return
         pictures = chain(first, pictures)
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         # A thread reads its pictures and runs the networks on them, too. Were the networks run beside the reading, with
         # threads of PyTorch's own, these would fight for the same cores.
         pool = ThreadPoolExecutor(cores, initializer=compute_in_this_thread)
