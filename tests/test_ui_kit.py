@@ -264,6 +264,22 @@ def test_a_widget_follows_an_address_that_changes_without_it():
     assert app.run().selectbox(key="run").value == "old"
 
 
+def test_a_choice_whose_words_have_changed_is_shown_anew():
+    """The browser holds the words: it shows the old ones until the choice is sent to it again."""
+    app = run(
+        "import streamlit as st; from ui import shell\n"
+        "count = st.session_state.setdefault('count', 37)\n"
+        "shell.bound_selectbox('Mistake', ['all', 'some'], 'pair', default='all', "
+        "format_func=lambda name: f'{name} ({count})')"
+    )
+    sent = []
+    for count in (37, 47, 47):
+        app.session_state["count"] = count
+        app.run()
+        sent.append(app.selectbox[0].proto.set_value)
+    assert sent == [False, True, False]
+
+
 def test_no_options_is_no_error():
     assert run("from ui import shell\nshell.bound_selectbox('Run', [], 'run')").selectbox[0].value is None
 

@@ -220,6 +220,12 @@ def bound_selectbox(
     """
     value = follow_address(param, options, default)
     place = list(options).index(value) if value in options else None
+    # The browser holds the words of a choice and not the choice: where they have changed, as with a count in them, it
+    # would go on showing the old ones, and hand in a choice that there is none of.
+    words = None if place is None else widget.get("format_func", str)(value)
+    if st.session_state.get(f"{param}-words") not in (None, words):
+        st.session_state[param] = value
+    st.session_state[f"{param}-words"] = words
     return st.selectbox(label, options, index=place, **writing_back(param, default, forget), **widget)
 
 
