@@ -167,6 +167,18 @@ def test_how_many_more_are_needed_is_told_and_nothing_is_begun_before(run: Run, 
     assert ("Not yet" in words(app)) == button(app, "adapt_go").disabled == bool(why)
 
 
+def test_cells_of_one_class_alone_are_not_called_enough(monkeypatch: pytest.MonkeyPatch):
+    from ui import adaptation as panel
+
+    told: list[str] = []
+    monkeypatch.setattr(panel.st, "progress", lambda share, words: told.append(words))
+    for counts in ({"monocyte": 60, "neutrophil": 0}, {"monocyte": 57, "neutrophil": 3}, {"monocyte": 30, "other": 30}):
+        panel._progress(counts)
+    assert [words.split(" · ")[1] for words in told] == [
+        "40 more to the advised 100", "40 more to the advised 100", "enough to begin, 40 more to the advised 100"
+    ]  # fmt: skip
+
+
 def test_cells_of_one_picture_alone_are_not_enough(run: Run, monkeypatch: pytest.MonkeyPatch):
     from ui import adaptation as panel
 

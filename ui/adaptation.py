@@ -69,8 +69,9 @@ def _progress(counts: Mapping[str, int]) -> None:
     needed, wanted = LEAST_CELLS - total, WANTED_CELLS - total
     words = f"at least the advised {WANTED_CELLS}"
     if wanted > 0:
-        begin = f"{needed} more" if needed > 0 else "enough"
-        words = f"{begin} to begin, {wanted} more to the advised {WANTED_CELLS}"
+        lacking = enough({name: count for name, count in counts.items() if count})  # is told below the button
+        begin = f"{needed} more to begin, " if needed > 0 else "" if lacking else "enough to begin, "
+        words = f"{begin}{wanted} more to the advised {WANTED_CELLS}"
     st.progress(min(1.0, total / WANTED_CELLS), f"**{shell.counted(total, 'labelled cell')}** · {words}")
     colours = css_colours(counts)
     most = max(WANTED_CELLS / 2, *counts.values())
