@@ -92,7 +92,7 @@ if not datasets:
     st.caption("The public archive or your own folder of pictures is imported on the *Browse* page.")
     if any(run.bundled for run in runs):
         st.page_link(
-            "pages/5_Classify.py", label="Classify pictures with the network that comes with the program",
+            "pages/5_Classify.py", label="Classify with the network that comes along",
             icon=":material/biotech:",
         )  # fmt: skip
     with st.container(horizontal=True, gap="small"):

@@ -46,13 +46,13 @@ def _widget(spec: Any, value: Any, key: str) -> Any:
     if config.field_type(spec.name) is int:
         return st.number_input(
             label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"],
-            placeholder="network's own" if config.optional(spec.name) else None,
+            placeholder="auto" if config.optional(spec.name) else None,
         )  # fmt: skip
     if config.field_type(spec.name) is float:
         # As text where steps of 0.01 would round 1e-4 away.
         text = st.text_input(
             label, "" if value is None else f"{value:g}", key=key, help=limits["help"],
-            placeholder="network's own" if config.optional(spec.name) else "",
+            placeholder="auto" if config.optional(spec.name) else "",
         )  # fmt: skip
         return config.parse(spec.name, text)
     return st.text_input(label, value, key=key, help=limits["help"])
