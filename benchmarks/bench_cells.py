@@ -2,7 +2,7 @@
 
 1. The archive's photographs: as many cells as `labels.csv` lists classes? (It lists no places, so a find elsewhere in
    place of a missed cell would pass: the contact sheet shows that.) Then the same after shifts of stain, light,
-   sharpness and scale, and the time for a field on one core.
+   sharpness and scale, the time for a field on one core, and fields stitched of many photographs.
 2. Drawn fields, whose boxes are known.
 3. Cells of another laboratory, one centred in each picture; on platelets none is expected.
 
@@ -67,6 +67,10 @@ SHIFTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+STITCHED = (4, 8, 12)
+"""Photographs side by side, and rows of them."""
+
+
 def counted(pairs: Iterable[tuple[int, int]]) -> str:
     """(cells told, cells found) of some fields, in words."""
     told, found = np.array(list(pairs)).T
@@ -97,6 +101,13 @@ def on_photographs(source: Source, every: int, sheets: Path | None) -> None:
         find_cells(picture)
         times.append(1000 * (time.process_time() - started))
     print(f"   one core: median {np.median(times):.1f} ms, 95% below {np.percentile(times, 95):.1f} ms a field")
+    for across in STITCHED:
+        if across**2 > len(numbers):
+            break
+        rows = np.array(numbers[: across**2]).reshape(across, across)
+        field = np.vstack([np.hstack([pictures[number] for number in row]) for row in rows])
+        there, found = sum(told[number] for number in rows.flat), len(find_cells(field))
+        print(f"   {across}×{across} of them stitched, {field.shape[1]}×{field.shape[0]}: {found} of {there} cells")
     if sheets:
         write_sheet(sheets / "photographs.png", pictures.values())
 

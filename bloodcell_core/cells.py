@@ -22,6 +22,7 @@ Box = tuple[int, int, int, int]
 
 # The search for red cells
 FINER_SIDE = 960  # pixels, for fields whose red cells are too small in a picture of MEASURING_SIDE
+FINEST_SIDE = 3840  # pixels, for those too small in that: then FINER_SIDE pixels in the middle are looked at
 RED_RADII = np.geomspace(8, 36, 12)  # pixels that are tried, each 15% more than the last
 MIN_SLOPE = 2.0  # grey values a pixel, at a red cell's edge
 MIN_CIRCLE = 0.55  # of a circle's edge must be seen for a red cell
@@ -106,7 +107,7 @@ def search(picture: np.ndarray) -> Found:
     shrunk, scale, measured, first = _scale_of(picture)
     by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
     radius = scale.red_radius * by / shrunk
-    seen = measured if by == shrunk else _see(_shrink(picture, by))
+    seen = measured if measured and by == shrunk else _see(_shrink(picture, by))
     disc = np.pi * radius**2
     nuclei = _join(_lobes(seen, radius), radius, seen.stain)
     areas = [sum(lobe.area for lobe in nucleus) for nucleus in nuclei]
@@ -175,9 +176,9 @@ def _see(picture: np.ndarray) -> _Seen:
 # The scale: how large red cells are
 
 
-def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen, Stain]:
-    """By how much the picture was shrunk, the red cells' radius in the shrunk one, what it shows, and the first look's
-    stain.
+def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen | None, Stain]:
+    """By how much the picture was shrunk, the red cells' radius in the shrunk one, what it shows (None where only its
+    middle was looked at), and the first look's stain.
     """
     longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
     for side in (MEASURING_SIDE, FINER_SIDE):
@@ -190,7 +191,17 @@ def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen, Stain]:
             return shrunk, scale, seen, first
         if shrunk == 1:  # a finer look would be the same one
             break
+    else:
+        finest = min(1.0, FINEST_SIDE / longer)
+        scale = _measure_red_cells(_see(_shrink(_middle(picture, round(FINER_SIDE / finest)), finest)))
+        if scale and scale.sure:
+            return finest, scale, None, first
     return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False), seen, first
+
+
+def _middle(picture: np.ndarray, side: int) -> np.ndarray:
+    top, left = (max(0, (along - side) // 2) for along in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
 
 
 def _measure_red_cells(seen: _Seen) -> _Scale | None:

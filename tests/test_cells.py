@@ -57,6 +57,20 @@ def test_each_white_cell_of_a_demo_field_is_found_once_and_nothing_else():
     assert strangers / cells <= 0.05
 
 
+@pytest.mark.parametrize("scale", [1, 0.8])
+@pytest.mark.parametrize("across", [5, 8])
+def test_a_field_that_is_many_red_cells_wide_is_searched_at_its_own_resolution(across: int, scale: float) -> None:
+    """Shrunk for the looks at the whole picture, its red cells are too small to be seen."""
+    field = draw_field(np.random.default_rng(1), ["neutrophil", "lymphocyte"])
+    pixels = cv2.resize(field.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = pixels.shape[:2]
+    found = [cell.box for cell in find_cells(np.tile(pixels, (across, across, 1)))]
+    assert len(found) == 2 * across**2
+    for x0, y0, x1, y1 in found:
+        middle = (x0 + x1) / 2 % width / scale, (y0 + y1) / 2 % height / scale
+        assert any(holds(box, *middle) for _, box in field.cells)
+
+
 def test_a_nucleus_s_box_and_area_are_in_pixels_of_the_picture():
     (cell,) = find_cells(smear((100, 90, 30)))
     assert_box_near(cell.box, (70, 60, 131, 121), within=2)
