@@ -93,7 +93,7 @@ class TrainConfig:
         low=1,
         high=1000,
         advanced=False,
-        help="Rounds through the training pictures, or through so many of them as pictures_per_epoch says.",
+        help="Rounds through the training pictures, or through so many of them as the pictures per epoch say.",
         group=LEARNING,
     )
     pictures_per_epoch: int = _field(
@@ -353,6 +353,11 @@ def optional(name: str) -> bool:
     return fields()[name].default is None
 
 
+def spelled_out(name: str) -> str:
+    """A field as the page's form and messages call it: `learning_rate` is the learning rate."""
+    return name.replace("_", " ")
+
+
 def parse(name: str, text: str) -> Any:
     """A field's value from the command line's text; LabError where it can't be one."""
     if name not in fields():
@@ -363,7 +368,7 @@ def parse(name: str, text: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise LabError(f"{name} takes {_WORDS[kind]}, not {text[:40]!r}") from None
+        raise LabError(f"{spelled_out(name)} takes {_WORDS[kind]}, not {text[:40]!r}") from None
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word"}
@@ -372,15 +377,15 @@ _WORDS = {int: "a whole number", float: "a number", str: "a word"}
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if value is None and optional(spec.name):
         return
-    kind, limits = field_type(spec.name), spec.metadata
+    kind, limits, name = field_type(spec.name), spec.metadata, spelled_out(spec.name)
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        raise LabError(f"{spec.name} takes {_WORDS[kind]}, not {value!r}")
+        raise LabError(f"{name} takes {_WORDS[kind]}, not {value!r}")
     if limits["choices"] and value not in limits["choices"]:
-        raise LabError(f"{spec.name} is {' or '.join(limits['choices'])}, not {value!r}")
+        raise LabError(f"{name} is {' or '.join(limits['choices'])}, not {value!r}")
     if limits["low"] is not None and not limits["low"] <= value <= limits["high"]:  # NaN fails this too
         ends = limits["low"], limits["high"]
         low, high = (f"{limit:,}" if isinstance(limit, int) else f"{limit:g}" for limit in ends)
-        raise LabError(f"{spec.name} must lie between {low} and {high}, not {value!r}")
+        raise LabError(f"{name} must lie between {low} and {high}, not {value!r}")
 
 
 PLAIN: dict[str, Any] = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core import config
-from bloodcell_core.config import PRESETS, TrainConfig, field_type, fields, optional, parse
+from bloodcell_core.config import PRESETS, TrainConfig, field_type, fields, optional, parse, spelled_out
 from bloodcell_core.errors import LabError
 
 NEEDED = {"data": "demo", "model": "basic_cnn"}
@@ -27,7 +27,7 @@ def refusal(name: str, value: Any) -> str:
     with pytest.raises(LabError) as caught:
         made(**{name: value})
     words = str(caught.value)
-    assert words.startswith(f"{name} ")
+    assert words.startswith(f"{spelled_out(name)} ")
     return words
 
 
@@ -96,7 +96,7 @@ def test_just_outside_of_the_limits_is_refused_with_the_limits(name):
     low, high = fields()[name].metadata["low"], fields()[name].metadata["high"]
     for value in just_outside(name):
         words = [f"{limit:,}" if isinstance(limit, int) else f"{limit:g}" for limit in (low, high)]
-        assert refusal(name, value) == f"{name} must lie between {words[0]} and {words[1]}, not {value!r}"
+        assert refusal(name, value) == f"{spelled_out(name)} must lie between {words[0]} and {words[1]}, not {value!r}"
 
 
 def test_a_large_limit_is_told_to_its_last_digit():
@@ -108,7 +108,7 @@ def test_each_choice_is_taken_and_another_word_is_refused_with_the_choices(name)
     choices = fields()[name].metadata["choices"]
     for choice in choices:
         assert getattr(made(**{name: choice}), name) == choice
-    assert refusal(name, "sideways") == f"{name} is {' or '.join(choices)}, not 'sideways'"
+    assert refusal(name, "sideways") == f"{spelled_out(name)} is {' or '.join(choices)}, not 'sideways'"
     refusal(name, choices[0].upper())
 
 
@@ -116,7 +116,7 @@ def test_each_choice_is_taken_and_another_word_is_refused_with_the_choices(name)
 @pytest.mark.parametrize("value", [True, False, [], {}, b"x", 1j])
 def test_a_value_of_another_kind_is_refused(name, value):
     kind = {int: "a whole number", float: "a number", str: "a word"}[field_type(name)]
-    assert refusal(name, value) == f"{name} takes {kind}, not {value!r}"
+    assert refusal(name, value) == f"{spelled_out(name)} takes {kind}, not {value!r}"
 
 
 @pytest.mark.parametrize("name", fields())
@@ -144,7 +144,7 @@ def test_a_whole_number_will_do_where_a_fraction_is_wanted():
 
 def test_a_word_for_a_number_is_refused():
     assert refusal("epochs", "10") == "epochs takes a whole number, not '10'"
-    assert refusal("learning_rate", "0.1") == "learning_rate takes a number, not '0.1'"
+    assert refusal("learning_rate", "0.1") == "learning rate takes a number, not '0.1'"
     assert refusal("data", 7) == "data takes a word, not 7"
 
 
@@ -171,7 +171,7 @@ def test_text_that_is_no_number_is_refused_with_what_would_be(name, text):
     with pytest.raises(LabError) as caught:
         parse(name, text)
     kind = {int: "a whole number", float: "a number"}[field_type(name)]
-    assert str(caught.value) == f"{name} takes {kind}, not {text[:40]!r}"
+    assert str(caught.value) == f"{spelled_out(name)} takes {kind}, not {text[:40]!r}"
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e3", ""])
@@ -181,7 +181,7 @@ def test_a_fraction_is_no_whole_number(text):
 
 
 def test_not_a_number_gets_no_further_than_its_field():
-    with pytest.raises(LabError, match="weight_decay must lie between 0 and 1, not nan"):
+    with pytest.raises(LabError, match="weight decay must lie between 0 and 1, not nan"):
         made(weight_decay=parse("weight_decay", "nan"))
 
 

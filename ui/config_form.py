@@ -40,7 +40,7 @@ def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _widget(spec: Any, value: Any, key: str) -> Any:
-    limits, label = spec.metadata, spec.name.replace("_", " ").capitalize()
+    limits, label = spec.metadata, config.spelled_out(spec.name).capitalize()
     if limits["choices"]:
         return st.selectbox(label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"])
     if config.field_type(spec.name) is int:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core import config
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError, in_words
@@ -37,7 +38,7 @@ def search_panel(dataset_names: Sequence[str]) -> None:
 
 def pretty(field: str) -> str:
     """The name of a setting as people read it: "learning_rate" → "Learning rate"."""
-    return field.replace("_", " ").capitalize()
+    return config.spelled_out(field).capitalize()
 
 
 def _form(names: Sequence[str]) -> None:
