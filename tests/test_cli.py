@@ -425,7 +425,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "colour=red"], "no setting is called 'colour'"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "epochs"], "--set takes FIELD=VALUE"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "size=31"], "between 32 and 512"),
-        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "learning_rate=nan"], "learning_rate"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--set", "learning_rate=nan"], "learning rate"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--device", "tpu"], "device is auto, cpu, cuda"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--weights", "x.pth"], "no pretrained weights"),
         (["train", "--data", "demo", "--model", "resnet18", "--weights", "x.pth"], "there is no such file"),
