@@ -278,7 +278,7 @@ def test_a_correction_changes_the_count_and_the_table_at_once(slide):
 def test_a_threshold_above_all_sets_everything_aside(slide):
     app = draw(slide=slide.id, threshold="100")
     assert "**0 cells counted**" in words(app)
-    assert "no cell was counted" in words(app).lower()
+    assert "no white cell was counted" in words(app).lower()
 
 
 def test_a_picture_is_told_to_be_of_another_kind_and_left_out(slide):

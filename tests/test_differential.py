@@ -118,7 +118,7 @@ def test_without_a_correction_nothing_is_said_of_its_limits():
     assert "no correction" in told["warnings"][0]
 
 
-@pytest.mark.parametrize(("cells", "few"), [(0, "no cell was counted"), (40, "40 cells are too few"), (100, "")])
+@pytest.mark.parametrize(("cells", "few"), [(0, "no white cell was counted"), (40, "40 cells are too few"), (100, "")])
 def test_too_few_cells_are_said_plainly(cells: int, few: str):
     told = differential(counted(0, cells, 0), CLASSES, SURE)
     assert told["few"].startswith(few)
@@ -158,6 +158,37 @@ def test_adult_ranges_stand_beside_with_their_source():
     lines = differential_lines(told)
     assert "6 cells in 10 pictures" in lines[0]
     assert any("adults 40 to 60%" in line for line in lines)
+
+
+def test_what_is_no_white_cell_is_counted_apart_and_is_no_part_of_the_whole():
+    classes = ["Lymphocytes", "neutrophil", "nRBC", "platelet"]
+    rows = 100 * np.array([[0.9, 0.06, 0.02, 0, 0.02], [0.1, 0.8, 0, 0.05, 0.05], [0.1, 0, 0.9, 0, 0], [0, 0, 0, 1, 0]])
+    seen = Count(dict(zip(classes, (50, 130, 30, 400), strict=True)), 8, 0, 0, 5, 0, 0)
+    told = differential(seen, classes, Confusion(rows, True), {"Lymphocytes": 12, "neutrophil": 8, "platelet": 5})
+    white, others = classes[:2], classes[2:]
+    assert (told["cells"], told["by_hand"]) == (200, 20)
+    assert told["few"] == "", "of the white cells there are enough"
+    assert told["apart"] == (
+        "counted apart, as no white cells: nRBC 30 (15.0 for each 100 white cells), "
+        "platelet 405 (202.5 for each 100 white cells)"
+    )
+    assert [told["classes"][name]["percent"] for name in white] == pytest.approx([31.0, 69.0])
+    for name in others:
+        row = told["classes"][name]
+        assert row["percent"] is row["interval"] is row["corrected"] is row["corrected_interval"] is None
+
+    # As many as the matrix says, and those by hand; the percentages are among the white ones.
+    shares = true_shares([[50, 130, 30, 400, 8]], rows / 100)[0] * (50 + 130 + 30 + 400 + 8) + [12, 8, 0, 5]
+    corrected = [told["classes"][name]["corrected"] for name in white]
+    assert corrected == pytest.approx(100 * shares[:2] / shares[:2].sum())
+    for name, share in zip(white, corrected, strict=True):
+        low, high = told["classes"][name]["corrected_interval"]
+        assert low < share < high
+        alone = binomtest(round(share * 2.08), 208).proportion_ci(0.95, "exact")
+        assert low <= 100 * alone.low + 0.3, "as wide as so few white cells allow"
+        assert high >= 100 * alone.high - 0.3
+    assert any(told["apart"] in line for line in differential_lines(told))
+    assert differential(counted(30, 60, 20), CLASSES, SURE)["apart"] == ""
 
 
 def test_the_matrix_counts_each_photo_once_and_unsure_answers_apart():

@@ -70,8 +70,9 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
         STYLE
         + tag("div", {"class": "lab-count"}, *(_row(name, told["classes"][name], colours[name]) for name in classes))
     )
-    if told["few"]:
-        st.caption(f":material/info: {told['few'][:1].upper()}{shell.plain(told['few'][1:])}.")
+    for words in (told["apart"], told["few"]):
+        if words:
+            st.caption(f":material/info: {words[:1].upper()}{shell.plain(words[1:])}.")
     parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]
     parts += [f"{elsewhere:,} of classes that this run doesn't know"] if elsewhere else []
     cut = told["at_border"]

@@ -33,6 +33,7 @@ SAME_CELL = (
     {"monocyte", "mo", "mono"},
     {"platelet", "thrombocyte", "plt"},
     {"erythroblast", "normoblast", "nucleated red blood cell", "nrbc"},
+    {"erythrocyte", "red blood cell", "rbc"},
     {"immature granulocyte", "ig"},
 )
 """Names of one and the same cell."""

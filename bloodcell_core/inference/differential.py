@@ -10,11 +10,14 @@ that matrix: a class that is often unsure is not counted too low for it.
 How well the matrix is known is part of the limits: each class's row is drawn anew from the Dirichlet distribution of
 its photos, copies of one photo together counting as one, with one photo's weight spread evenly over all answers (so
 that three photos without a mistake don't pass for a class without mistakes); and with it, what was counted.
+
+A differential count is of white cells: what a run names besides, as platelets or red cells with their nucleus, is
+counted apart and is no part of the 100%.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +44,7 @@ REFERENCE = {
     "neutrophil": (40.0, 60.0), "lymphocyte": (20.0, 40.0), "monocyte": (2.0, 8.0), "eosinophil": (1.0, 4.0),
     "basophil": (0.5, 1.0),
 }  # fmt: skip
+NO_WHITE_CELLS = ("platelet", "erythroblast", "erythrocyte")
 REFERENCE_SOURCE = (
     "usual in adults, percent of white cells: MedlinePlus Medical Encyclopedia, Blood differential test "
     "(medlineplus.gov/ency/article/003657.htm); laboratories differ"
@@ -101,10 +105,13 @@ def differential(
         seed: of the draws behind the corrected limits.
 
     Returns:
-        - cells: that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures; refused; empty.
+        - cells: white cells that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures;
+          refused; empty.
         - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}: percent of the counted
-          cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its limits
-          where it can't be told, or fewer than `LEAST_CORRECTED` cells are counted; reference [low, high] or None.
+          white cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its
+          limits where it can't be told, or fewer than `LEAST_CORRECTED` cells are counted; reference [low, high] or
+          None. A class that is no white cell has its cells alone.
+        - apart: in words, how many cells of classes that are no white cells there are; '' where the run has none such.
         - few: in words, where the cells are too few for a count, or for the correction; '' otherwise.
         - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
         - reference_source.
@@ -116,23 +123,25 @@ def differential(
     if unknown := [name for name in by_hand or {} if name not in hand]:
         raise LabError(f"the run has no class {unknown[0]!r}: there are {', '.join(classes)}")
     cells = {name: count.named[name] + hand[name] for name in classes}
-    total = sum(cells.values())
+    others = {name for name, other in match_classes(list(classes), NO_WHITE_CELLS).items() if other}
+    total = sum(n for name, n in cells.items() if name not in others)
     references = match_classes(list(classes), list(REFERENCE))
-    corrected, limits, correction = _corrected(count, classes, confusion, hand, seed)
+    corrected, limits, correction = _corrected(count, classes, confusion, hand, others, seed)
     by_class = {}
     for place, name in enumerate(classes):
-        known = references[name]
+        known, is_white = references[name], name not in others
         by_class[name] = {
             "cells": cells[name],
-            "percent": 100 * cells[name] / total if total else None,
-            "interval": [100 * end for end in exact_binomial(cells[name], total)] if total else None,
-            "corrected": None if corrected is None else float(100 * corrected[place]),
-            "corrected_interval": None if limits is None else [float(100 * end) for end in limits[place]],
+            "percent": 100 * cells[name] / total if total and is_white else None,
+            "interval": [100 * end for end in exact_binomial(cells[name], total)] if total and is_white else None,
+            "corrected": float(100 * corrected[place]) if corrected is not None and is_white else None,
+            "corrected_interval": [float(100 * end) for end in limits[place]]
+            if limits is not None and is_white else None,
             "reference": list(REFERENCE[known]) if known else None,
-        }
+        }  # fmt: skip
     return {
         "cells": total,
-        "by_hand": sum(hand.values()),
+        "by_hand": sum(n for name, n in hand.items() if name not in others),
         "set_aside": {"unsure": count.unsure, "unlike": count.unlike},
         "at_border": count.at_border,
         "pictures": count.pictures,
@@ -140,16 +149,27 @@ def differential(
         "empty": count.empty,
         "classes": by_class,
         "few": _too_few(total, correction is not None),
+        "apart": _apart({name: n for name, n in cells.items() if name in others}, total),
         "correction": correction,
         "reference_source": REFERENCE_SOURCE,
     }
+
+
+def _apart(cells: Mapping[str, int], white: int) -> str:
+    if not cells:
+        return ""
+    each = (
+        f"{name} {n:,}" + (f" ({100 * n / white:.1f} for each 100 white cells)" if n and white else "")
+        for name, n in cells.items()
+    )
+    return f"counted apart, as no white cells: {', '.join(each)}"
 
 
 def _too_few(total: int, correctable: bool) -> str:
     if total >= FEW_CELLS:
         return ""
     if not total:
-        return "no cell was counted"
+        return "no white cell was counted"
     usual = max(1, round(0.05 * total))
     low, high = exact_binomial(usual, total)
     few = "1 cell is" if total == 1 else f"{total} cells are"
@@ -163,9 +183,12 @@ def _too_few(total: int, correctable: bool) -> str:
 
 
 def _corrected(
-    count: Count, classes: Sequence[str], confusion: Confusion | None, hand: Mapping[str, int], seed: int
-) -> tuple[Floats | None, Floats | None, dict[str, Any] | None]:
-    """Shares (C,) corrected for the network's mistakes, their limits (C, 2), and what is said of the correction."""
+    count: Count, classes: Sequence[str], confusion: Confusion | None, hand: Mapping[str, int],
+    others: Collection[str], seed: int,
+) -> tuple[Floats | None, Floats | None, dict[str, Any] | None]:  # fmt: skip
+    """Shares (C,) of the white cells corrected for the network's mistakes, their limits (C, 2), and what is said of the
+    correction. `others`, which are no white cells, have no share."""
+    white = np.array([name not in others for name in classes])
     answered = np.array([*(count.named[name] for name in classes), count.unsure], np.float64)
     if confusion is None or not answered.sum():
         return None, None, None
@@ -193,25 +216,33 @@ def _corrected(
     if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
         told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")
     by_hand = np.array([hand[name] for name in classes], np.float64)
-    if answered[:-1].sum() + by_hand.sum() < LEAST_CORRECTED:
+    if (answered[:-1] + by_hand)[white].sum() < LEAST_CORRECTED:
         return None, None, told | {"warnings": []}
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
-    point = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
+    of_all = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
+    point = _among(white, of_all)
 
     rng = np.random.default_rng(seed)
     answers = len(answered)
     seen = rng.dirichlet(answered + 1 / answers, DRAWS)
     rows = np.stack([rng.dirichlet(row + 1 / answers, DRAWS) for row in confusion.counts], axis=1)
-    total = int(answered.sum() + by_hand.sum())
+    total = round((answered.sum() + by_hand.sum()) * of_all[white].sum())
     drawn = weight * true_shares(seen, rows)
     if by_hand.sum():
         drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(classes), DRAWS)
-    ends = np.quantile(drawn, (0.025, 0.975), axis=0).T
+    ends = np.quantile(_among(white, drawn), (0.025, 0.975), axis=0).T
     # Never narrower than what the cells alone allow, however well the matrix is known.
     alone = np.array([exact_binomial(round(share * total), total) for share in point])
     limits = np.column_stack([np.minimum(ends[:, 0], alone[:, 0]), np.maximum(ends[:, 1], alone[:, 1])])
     return point, limits, told
+
+
+def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:
+    """Shares (…, C) of all cells as shares of the white ones alone."""
+    kept: Floats = np.where(white, shares, 0.0)
+    kept /= np.maximum(kept.sum(axis=-1, keepdims=True), 1e-300)
+    return kept
 
 
 def differential_of(
@@ -243,7 +274,8 @@ def differential_lines(told: Mapping[str, Any]) -> list[str]:
         if row["reference"]:
             line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
         lines.append(line)
-    notes = [told["few"], *(told["correction"] or {"warnings": []})["warnings"], told["reference_source"]]
+    warnings = (told["correction"] or {"warnings": []})["warnings"]
+    notes = [told["apart"], told["few"], *warnings, told["reference_source"]]
     return lines + [f"  note: {note}" for note in notes if note]
 
 
