@@ -315,6 +315,16 @@ def test_a_label_stays_with_its_cell_when_the_finder_no_longer_sees_it():
     assert corrected_cells({}, [Correction(1, "remove", "a")]) == []
 
 
+def test_a_class_given_to_what_was_taken_out_puts_it_back():
+    gone = Correction(1, "remove", "a")
+    (cell, _) = corrected_cells(FOUND, [gone, label("a")])
+    assert (cell.label, cell.removed) == ("monocyte", False)
+    (cell, _) = corrected_cells(FOUND, [label("a"), gone])
+    assert cell.removed
+    (cell, _) = corrected_cells(FOUND, [label("a"), gone, Correction(1, "unlabel", "a")])
+    assert cell.removed, "a class that is taken back says nothing of that"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

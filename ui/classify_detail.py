@@ -89,12 +89,12 @@ def class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[An
 
     def changed() -> None:
         picked = st.session_state[key]
-        if cell.state == "removed" and picked != NOT_A_CELL:
-            apply({"do": "restore", "cell": cell.id})
         if picked == NOT_A_CELL:
             apply({"do": "remove", "cell": cell.id})
         elif picked:
             apply({"do": "label", "cell": cell.id, "label": picked, "box": list(cell.box)})
+        elif cell.state == "removed":
+            apply({"do": "restore", "cell": cell.id})
         elif cell.state == "confirmed":
             apply({"do": "unlabel", "cell": cell.id})
 

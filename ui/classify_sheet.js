@@ -112,7 +112,6 @@ function go(sheet, tile) {
 
 function label(view, tile, cell, cls) {
   if (!cls || (cell.state === "confirmed" && cell.confirmed === cls)) return
-  if (cell.state === "removed") send(view, cell, { do: "restore", cell: cell.id })
   send(view, cell, { do: "label", cell: cell.id, label: cls, box: cell.box })
   fill(view, tile, cell)
 }

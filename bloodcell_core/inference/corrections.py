@@ -133,7 +133,8 @@ def corrected_cells(found: Mapping[str, Box], corrections: Iterable[Correction])
         if cell is None:
             continue
         if one.do in ("label", "unlabel", "add"):
-            cells[one.cell] = replace(cell, label=one.label)
+            # Who gives a class to what was taken out says that it is a cell after all.
+            cells[one.cell] = replace(cell, label=one.label, removed=cell.removed and one.do != "label")
         elif one.do in ("remove", "restore"):
             cells[one.cell] = replace(cell, removed=one.do == "remove")
         elif one.do == "move" and one.box is not None:
