@@ -307,6 +307,17 @@ def test_a_picture_of_one_cell_is_told_to_be_a_field_and_left_out(slide):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("file", "other"), [("field", "It shows one cell"), ("cell", "It is a smear field")])
+def test_a_picture_that_is_counted_again_is_what_a_person_had_said_that_it_is(file, other, slide):
+    number = next(one.number for one in slide.pictures if file in one.file)
+    told = press(draw(slide=slide.id, view="fields" if "field" in file else "cells", picture=str(number)), other)
+    parts, view = told.segmented_control(key="view").options, "cells" if "one" in other else "fields"
+    for button in ("Leave it out of the count", "Count it again"):
+        app = press(draw(slide=slide.id, view=view, picture=str(number)), button)
+        assert app.segmented_control(key="view").options == parts
+    assert [one.do for one in slides.read_slide(slide.id).corrections][1:] == ["out", "auto"]
+
+
 def test_all_named_cells_of_a_field_are_confirmed_and_go_to_a_dataset(slide):
     app = draw(slide=slide.id, threshold="0")
     (button,) = [button for button in app.button if button.label.startswith("Confirm its")]

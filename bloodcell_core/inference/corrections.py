@@ -17,7 +17,7 @@ from bloodcell_core.errors import LabError
 OF_CELLS = ("label", "unlabel", "remove", "restore", "move", "add")
 OUT = "out"
 OF_PICTURES = ("cell", "field", OUT, "auto")
-"""It shows one cell; it is a smear field; it is left out of the count; what the cell finder says."""
+"""It shows one cell; it is a smear field; it is left out of the count; it is counted again, as what it was before."""
 MAX_BOX = 100_000  # pixels from the corner: no picture of this lab is larger
 MAX_SIDE = 10_000  # pixels: no cell is as large, and what is cut out around a larger one would fill the memory
 MAX_LABEL = 200  # characters
@@ -147,8 +147,14 @@ def kind_by_hand(corrections: Iterable[Correction]) -> str:
 
     `corrections` are as in `corrected_cells`.
     """
+    corrections = list(corrections)
     said = [one.do for one in corrections if one.do in OF_PICTURES]
-    return said[-1] if said and said[-1] != "auto" else ""
+    return OUT if said[-1:] == [OUT] else shown_by_hand(corrections)
+
+
+def shown_by_hand(corrections: Iterable[Correction]) -> str:
+    """What a person says that a picture shows, left out of the count or not: "cell", "field", or "" for nothing."""
+    return next((one.do for one in reversed(list(corrections)) if one.do in ("cell", "field")), "")
 
 
 def clash(new: Iterable[Correction], later: Iterable[Correction]) -> bool:

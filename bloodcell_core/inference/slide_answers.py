@@ -24,7 +24,7 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.corrections import OUT, SlideCell, cell_id, corrected_cells, kind_by_hand
+from bloodcell_core.inference.corrections import SlideCell, cell_id, corrected_cells, shown_by_hand
 from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.progress import Progress
@@ -150,8 +150,7 @@ def _cut_unfinished(file: Any) -> None:
 
 def asked_of(slide: Slide, picture: SlidePicture) -> str:
     """What the network is told that a picture is: cell or field by hand, or "" to find out."""
-    by_hand = kind_by_hand(slide.corrections_of(picture.number))
-    return "" if by_hand == OUT else by_hand
+    return shown_by_hand(slide.corrections_of(picture.number))
 
 
 def unanswered(slide: Slide, answers: SlideAnswers) -> list[SlidePicture]:
