@@ -8,9 +8,9 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import demo
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import pretty
 from ui import curves, lab, recommendation, review, shell
 from ui.device import device_and_reason
-from ui.theme import pretty
 
 SEED = 16  # draws four cells of which none lies at its picture's edge
 HINTS = {"Mistakes to review": "Photos of which the newest run got a picture wrong and nobody has judged it yet."}

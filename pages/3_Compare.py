@@ -5,9 +5,9 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import check_comparable
 from bloodcell_core.evaluation.together import seed_groups
+from bloodcell_core.words import pretty
 from ui import compare, compare_panels, lab, matrix, naming, shell
 from ui.compare_about import about_figures
-from ui.theme import pretty
 
 MODES = {"counts": "Counts", "by true": "By true class", "by predicted": "By predicted class"}
 DIFFERENCE = "difference"  # in the address, of the matrix whose cell is open

@@ -22,7 +22,7 @@ LAYERS = (
     {"data", "labels"},
     {
         "background", "cells", "crops", "runs", "kinds", "notes", "sheets", "stain", "workspace", "config", "device",
-        "errors", "progress",
+        "errors", "progress", "words",
     },
 )
 """Parts of the core, from the top: a part imports from its own layer and from those below it only."""

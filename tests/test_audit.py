@@ -209,7 +209,7 @@ def test_the_loudest_is_told_first(seen):
         ("photos_in_several_splits", "1 photo in several splits (of their pictures 1 in train, 1 in test)"),
         ("near", "6 pictures in 3 groups look alike"),
         ("unreadable", "1 picture left out as unreadable; the first: not a JPEG"),
-        ("few_photos", "rare: 2 photos in test, where a figure can't tell 16% from 100%."),
+        ("few_photos", "Rare: 2 photos in test, where a figure can't tell 16% from 100%."),
         ("imbalanced", "times as many photos ("),
         ("sizes", "more than 2 times larger or smaller than the usual 320×240"),
         ("dark", "1 picture darker than the rest (background 175, the median of all is 225)."),
@@ -234,7 +234,7 @@ def test_a_class_without_a_test_picture_has_no_figure(tmp_path):
     words = found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words
     assert (
         words
-        == "band: 2 photos in test, where a figure can't tell 16% from 100%; blast: no photo in test, and so no figure."
+        == "Band: 2 photos in test, where a figure can't tell 16% from 100%; Blast: no photo in test, and so no figure."
     )
 
 

@@ -142,7 +142,7 @@ def test_a_folder_that_all_pictures_come_from_is_told_once(done: Run, field: byt
     page = read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done))
     told = [text for text in page.texts if text.endswith((".png", "/"))]
     assert told == shown
-    assert page.texts.count("neutrophil 1, unsure 1") == len(paths)
+    assert page.texts.count("Neutrophil 1, unsure 1") == len(paths)
 
 
 def test_a_long_name_loses_its_middle_in_the_list_and_is_whole_beside_it(done: Run, field: bytes):
@@ -189,7 +189,7 @@ def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
     gathered = Gathered(["blast", "unsure"])
     gathered.add(answer("a.png", ["unsure", "unsure", None], ["blast", "unsure"]), lambda: field)
     text = " ".join(read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done)).texts)
-    assert "unsure 2, unsure 1" in text
+    assert "Unsure 2, unsure 1" in text
     assert "unsure: 2 Unsure: 1" in text, "in the gallery"
     assert gathered.foreign == 0
 
@@ -200,7 +200,7 @@ def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: 
     told = differential_of(done, count([answer("a.png", ["neutrophil"], done.classes)], done.classes), 0.5)
     text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
     assert "2 of classes that this run doesn't know" in text
-    assert "neutrophil 1, blast 2" in text
+    assert "Neutrophil 1, Blast 2" in text
     assert "neutrophil: 1 blast: 2" in text, "in the gallery"
 
 

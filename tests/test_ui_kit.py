@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from bloodcell_core.words import pretty
 from ui import charts, gallery, matrix, shell, theme
 
 ROOT = Path(__file__).parent.parent
@@ -129,7 +130,7 @@ def test_the_theme_is_legible(mode: str):
     ("label", "name"), [("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte")]
 )
 def test_pretty(label: str, name: str):
-    assert theme.pretty(label) == name
+    assert pretty(label) == name
 
 
 def test_percent():

@@ -17,8 +17,9 @@ from bloodcell_core.inference.slide_dataset import confirmed_cells
 from bloodcell_core.inference.slide_report import percent
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import classify_count, job_cards, lab, labelling, shell
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
 SHOWN = "adapting_shown"  # session: whether the page shows one that is at work

@@ -8,8 +8,8 @@ from bloodcell_core.data.audit import Audit
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
+from bloodcell_core.words import pretty
 from ui import charts, gallery, lab, naming, shell
-from ui.theme import pretty
 
 PER_PAGE = 300
 EVERY = ""  # class: none is called so, and one may be called "all"

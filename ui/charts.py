@@ -8,7 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui.theme import class_colours, class_ticks, css_colours, is_dark, pretty, style
+from bloodcell_core.words import pretty
+from ui.theme import class_colours, class_ticks, css_colours, is_dark, style
 
 MOST_TICKS = 8  # below an axis of whole numbers
 

@@ -17,8 +17,9 @@ from bloodcell_core.inference.slide_dataset import confirmed_cells, send_to_data
 from bloodcell_core.inference.slide_report import Gathered, percent, slide_report
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import classify, lab, shell
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
 STYLE = """<style>

@@ -15,11 +15,11 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import charts, classify_pictures, classify_slide, lab, shell
 from ui.classify_answers import as_seen
 from ui.neighbours import finder
 from ui.review_cards import explainer
-from ui.theme import pretty
 
 NOT_A_CELL = "not a cell"
 HEAT = 0.5  # of the picture is covered by a heat map at its hottest

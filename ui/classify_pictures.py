@@ -8,9 +8,10 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.words import pretty
 from ui.files import together
 from ui.shell import percent
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class
 STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}

@@ -29,8 +29,9 @@ from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
-from ui.theme import is_dark, pretty
+from ui.theme import is_dark
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
-from ui.theme import class_ticks, pretty, style
+from bloodcell_core.words import pretty
+from ui.theme import class_ticks, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
 RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))

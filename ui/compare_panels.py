@@ -17,9 +17,10 @@ from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import compare, shell
 from ui import compare_figures as figures
-from ui.theme import is_dark, pretty
+from ui.theme import is_dark
 
 PANELS = {
     "class": "By class",

@@ -20,9 +20,10 @@ from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui.gallery import Tile, thumbnail
 from ui.shell import address, empty_state, plain, set_address, show_error, synthetic_badge
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 TILE_PX = 96
 LONGEST_NAME = 24  # letters of a name where it must fit a line

@@ -19,10 +19,11 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference.corrections import OUT, Correction
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
+from bloodcell_core.words import pretty
 from ui import classify_pictures, classify_slide, gallery, shell
 from ui.classify_pictures import Act
 from ui.files import together
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 TILES, TILE_PX = 60, 112  # a page
 ALL = "all"

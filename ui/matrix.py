@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
+from bloodcell_core.words import pretty
 from ui.files import together
 from ui.shell import percent
-from ui.theme import pretty
 
 Mode = Literal["counts", "by true", "by predicted"]
 Counts = Sequence[Sequence[int]]

@@ -16,9 +16,9 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.labels.verdicts import Event, Standing, events
 from bloodcell_core.review.queue import Wanted
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import lab, shell
 from ui.review_sources import NO_FOLDS, Source, Stamps, check, pairs_of, pictures_of, queue_of
-from ui.theme import pretty
 
 ALL = "all"
 ORDERS = {

@@ -16,12 +16,13 @@ from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import lab
 from ui.desk import Card
 from ui.gallery import thumbnail
 from ui.neighbours import finder
 from ui.review import Review, said_of
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 CELL_PX, WHOLE_PX = 400, 640
 LONGEST_PHOTO = 12  # letters of a photo's name that are shown: its end tells it from others

@@ -12,12 +12,13 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import Standing, record, undo
+from bloodcell_core.words import pretty
 from ui import shell
 from ui.desk import desk
 from ui.review import Review, leave_deleted_run, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
-from ui.theme import css_colours, pretty
+from ui.theme import css_colours
 
 AHEAD = 2  # pictures that the browser holds beside the one that is shown
 NEIGHBOURS_AHEAD = 24

@@ -8,9 +8,9 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
+from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
 from ui.review import Review
-from ui.theme import pretty
 
 PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
 OWN = "own"

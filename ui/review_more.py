@@ -8,9 +8,9 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import Event, Standing, events, undo
 from bloodcell_core.review.queue import family
+from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
 from ui.review import Review, told
-from ui.theme import pretty
 
 PARTS = {"runs": "Other runs", "facts": "Facts", "family": "Family", "history": "History"}
 MOST_OF_A_FAMILY = 60

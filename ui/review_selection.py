@@ -8,10 +8,10 @@ import streamlit as st
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
+from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
 from ui.review import Review, leave_deleted_run, standing_in
 from ui.review_desk import nothing_left
-from ui.theme import pretty
 
 AT_ONCE = 120
 NOW = "review_many"

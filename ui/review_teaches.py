@@ -9,10 +9,10 @@ import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.review import teaches
+from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
 from ui.review import Review
 from ui.review_sources import Source, Stamps
-from ui.theme import pretty
 
 BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
 PER_PAGE = 60

@@ -63,11 +63,6 @@ def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {name: pairs[name] for name in classes}
 
 
-def pretty(label: str) -> str:
-    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"."""
-    return " ".join(label.replace("_", " ").split()).capitalize()
-
-
 def class_ticks(figure: go.Figure, names: Iterable[str]) -> None:
     """Cuts the names below the axis of classes that are too long; hovering tells them in full."""
     names = list(names)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from bloodcell_core import runs, sheets, workspace
 from bloodcell_core.cli.output import print_lines, progress, say, show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
-from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import counted
 
 if TYPE_CHECKING:
     from bloodcell_core.inference.answers import Answer

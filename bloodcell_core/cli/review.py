@@ -12,10 +12,10 @@ from bloodcell_core.cli.output import show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.findings import counted
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import exchange, overlays, verdicts
 from bloodcell_core.labels.verdicts import VERDICTS, Event
+from bloodcell_core.words import counted
 
 SHOWN = 20  # rows, where nothing is said
 

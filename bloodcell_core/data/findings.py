@@ -14,6 +14,7 @@ import pandas as pd
 
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.lookalikes import near_groups
+from bloodcell_core.words import counted, pretty
 
 Severity = Literal["alarm", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("alarm", "warning", "note")
@@ -74,11 +75,6 @@ class Seen(NamedTuple):
     words: str
     rows: list[int]
     groups: list[list[int]]
-
-
-def counted(number: int, what: str) -> str:
-    """How many there are: "1 photo", "1,200 photos"."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _pictures(chosen: pd.Series, words: str) -> Seen | None:
@@ -191,9 +187,12 @@ def _few_photos(table: Table) -> Seen | None:
         return None
     # The least share that still gets all of them right once in 40 times (Clopper and Pearson 1934)
     words = [
-        f"{label}: {counted(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
-        if count
-        else f"{label}: no {table.unit} in test, and so no figure"
+        f"{pretty(label)}: "
+        + (
+            f"{counted(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
+            if count
+            else f"no {table.unit} in test, and so no figure"
+        )
         for label, count in few.items()
     ]
     return Seen("; ".join(words) + ".", tested.index[tested.label.isin(few)].tolist(), [])
@@ -205,7 +204,7 @@ def _imbalanced(table: Table) -> Seen | None:
         return None
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return Seen(
-        f"{most} has {imbalance(counts):.1f} times as many {table.unit}s ({counts[most]:,}) as {least} "
+        f"{pretty(most)} has {imbalance(counts):.1f} times as many {table.unit}s ({counts[most]:,}) as {pretty(least)} "
         f"({counts[least]:,}).",
         table.usable.index[table.usable.label == least].tolist(),
         [],

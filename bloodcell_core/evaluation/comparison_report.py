@@ -27,6 +27,7 @@ from bloodcell_core.evaluation.report_parts import (
     photos_right,
     setting_words,
 )
+from bloodcell_core.words import pretty
 
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
 
@@ -110,7 +111,7 @@ def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
             )
             for count in row
         ]  # fmt: skip
-        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+        rows.append(tag("tr", {}, tag("th", {}, pretty(name)), *cells))
     return matrix(classes, rows, "Confusion, B less A: pictures more or fewer.")
 
 

@@ -29,6 +29,7 @@ from bloodcell_core.evaluation.report_parts import (
 )
 from bloodcell_core.evaluation.scoring import reviewed_words
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 
 CLASS_WORDS = {
     "recall": "Recall", "precision": "Precision", "specificity": "Specificity", "f1": "F1", "auc": "AUC",
@@ -98,9 +99,8 @@ def _classes(scores: Mapping[str, Any]) -> Html:
     rows = []
     for name, figures in scores["per_class"].items():
         photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
-        rows.append(
-            (name, f"{figures['support']:,}", photos, *(figure_and_limits(figures, metric) for metric in CLASS_WORDS))
-        )
+        figured = (figure_and_limits(figures, metric) for metric in CLASS_WORDS)
+        rows.append((pretty(name), f"{figures['support']:,}", photos, *figured))
     return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
 
 

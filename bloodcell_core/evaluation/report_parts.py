@@ -10,6 +10,7 @@ from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, section, table_of, tag
 from bloodcell_core.evaluation.figures import device_words, figure_words, interval_words, percent, with_interval
+from bloodcell_core.words import pretty
 
 METRIC_WORDS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
@@ -71,13 +72,13 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
             tag("td", {"style": f"--share:{share:.3f}"}, f"{count:,}", tag("small", {}, percent(share)))
             for count, share in zip(row, shares, strict=True)
         ]
-        rows.append(tag("tr", {}, tag("th", {}, name), *cells))
+        rows.append(tag("tr", {}, tag("th", {}, pretty(name)), *cells))
     return matrix(classes, rows, "Rows are the true class, columns the answer; shares are of the row.")
 
 
 def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
     """A matrix of the classes, from its finished rows."""
-    head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, name) for name in classes))
+    head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, pretty(name)) for name in classes))
     return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
 
 
@@ -137,5 +138,5 @@ def data(name: str) -> Html:
     return section(
         "Data",
         table_of(("", ""), [row for row in rows if row[1] not in (None, "")]),
-        table_of(("Split", "Pictures", "Photos", *facts["classes"]), counts),
+        table_of(("Split", "Pictures", "Photos", *map(pretty, facts["classes"])), counts),
     )

@@ -24,6 +24,7 @@ from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
 CELL_PX = 72
@@ -181,7 +182,8 @@ def _count(told: Mapping[str, Any], foreign: int) -> Html:
     heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
     rows = []
     for name, row in told["classes"].items():
-        cells = [tag("th", {}, name), _number(f"{row['cells']:,}"), _number(percent(row["percent"], row["interval"]))]
+        share = _number(percent(row["percent"], row["interval"]))
+        cells = [tag("th", {}, pretty(name)), _number(f"{row['cells']:,}"), share]
         cells.append(tag("td", {"class": "share"}, *_bar(row)))
         if corrected:
             cells.append(_number(percent(row["corrected"], row["corrected_interval"])))
@@ -245,7 +247,7 @@ def _model(run: Run, told: Mapping[str, Any]) -> Html:
     if threshold is not None:
         rows.append(("Review threshold", f"{threshold_words(threshold)}: what is less sure is unsure, and set aside"))
     if photos:
-        rows.append(("Photos behind the correction", ", ".join(f"{name} {n}" for name, n in photos.items())))
+        rows.append(("Photos behind the correction", ", ".join(f"{pretty(name)} {n}" for name, n in photos.items())))
     return section("What answered", table_of(("", ""), rows))
 
 
@@ -276,7 +278,7 @@ def _listing(gathered: Gathered) -> list[Html]:
     known = _known(gathered)
 
     def cells(counts: Counter[Group]) -> str:
-        return ", ".join(f"{name or state} {counts[name, state]:,}" for name, state in _in_order(known, counts))
+        return ", ".join(f"{pretty(name) or state} {counts[name, state]:,}" for name, state in _in_order(known, counts))
 
     rows = [
         tag(

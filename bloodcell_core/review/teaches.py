@@ -16,6 +16,7 @@ import pandas as pd
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
 from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.words import pretty
 
 PARTS = 4  # that a measured fact is cut in, of about as many pictures each
 FACTS = {
@@ -123,8 +124,8 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame, most: int = 3) -> list
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
         lines.append(
-            f"{label} is called {predicted} in pictures of {photos:,} of its {of:,} photos ({low:.0%} to {high:.0%} at "
-            f"95%), {pictures / len(wrong):.0%} of all mistakes."
+            f"{pretty(label)} is called {pretty(predicted)} in pictures of {photos:,} of its {of:,} photos "
+            f"({low:.0%} to {high:.0%} at 95%), {pictures / len(wrong):.0%} of all mistakes."
         )
     return lines
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, expect
 
 from bloodcell_core import runs
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.findings import counted
 from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.words import counted
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
