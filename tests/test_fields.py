@@ -270,6 +270,28 @@ def test_the_command_line_counts_the_fields_of_a_slide(
     assert json.loads(capsys.readouterr().out)["differential"] is None
 
 
+def test_the_command_line_counts_the_very_same_picture_once(
+    cell_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    names = {"a.png": field(4), "folder/a.png": field(4), "b.png": field(5), "notes.txt": b"-", "more.txt": b"-"}
+    twice = zipped(tmp_path / "twice.zip", names)
+    once = zipped(tmp_path / "once.zip", {name: names[name] for name in ("a.png", "b.png", "notes.txt", "more.txt")})
+    report = tmp_path / "report.html"
+    asked = ["predict", cell_run.name, "--fields", "--threshold", "0"]
+    told = {}
+    for slide in (once, twice):
+        assert main([*asked, str(slide), "--json", "--report", str(report)]) == 0
+        told[slide] = json.loads(capsys.readouterr().out)
+    count = told[twice]["differential"]
+    assert count["classes"] == told[once]["differential"]["classes"]
+    assert count["cells"] == told[once]["differential"]["cells"]
+    assert (told[twice]["repeated"], told[once]["repeated"]) == (1, 0)
+    assert told[twice]["states"]["refused"] == 2, "each file has its own answer"
+    assert "the very same picture as " in report.read_text()
+    assert main([*asked, str(twice)]) == 0
+    assert "handed in more than once, and counted once: 1 picture beyond the first" in capsys.readouterr().out
+
+
 def test_a_frame_run_refuses_fields_in_one_line(done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     picture = tmp_path / "field.png"
     picture.write_bytes(field())

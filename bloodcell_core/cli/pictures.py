@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +76,12 @@ def _predict(args: argparse.Namespace) -> None:
         workspace.check_writable(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
-    reads: deque[Callable[[], bytes]] = deque()  # of the pictures that are being answered, in order
+    reads: deque[_Read] = deque()  # of the pictures that are being answered, in order
+    once, states = _Once(), Counter[str]()
     answers = predictor.classify(_remembered(files_of(args.paths), reads), args.kind)
     total = sum(1 for _ in files_of(args.paths))
     listed = not args.json and sys.stdout and sys.stdout.isatty()  # a count would run into the answers' lines
-    counted = progress("classified") if total >= MANY and not listed else None
+    tell = progress("classified") if total >= MANY and not listed else None
     tally = Tally(run.classes)
     with ExitStack() as opened:
         # What goes to stdout as one JSON object waits on disk until it is whole: memory stays bounded, and a failure
@@ -88,10 +91,12 @@ def _predict(args: argparse.Namespace) -> None:
             if table:
                 table.row(csv_columns(run.classes))
             for done, answer in enumerate(answers, 1):
-                tally.add(answer)
+                states[answer.state] += 1
                 read = reads.popleft()
+                as_counted = once(answer, read.digest)
+                tally.add(as_counted)
                 if gathered:
-                    gathered.add(answer, read)
+                    gathered.add(as_counted, read)
                 if table:
                     table.rows(csv_rows(answer, run.classes))
                 if spooled:
@@ -100,11 +105,11 @@ def _predict(args: argparse.Namespace) -> None:
                     # One who reads the lines no longer, as `head`, still wants the files that were asked for.
                     with suppress(BrokenPipeError) if args.csv or args.report else nullcontext():
                         print_lines([_line(answer)])
-                if counted:
-                    counted(done, total)
+                if tell:
+                    tell(done, total)
         told: dict[str, Any] = {
             "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
-            "likeness": predictor.why_unknown or "known", "states": dict(tally.states),
+            "likeness": predictor.why_unknown or "known", "states": dict(states), "repeated": once.repeated,
             "differential": differential_of(run, tally.count(), predictor.threshold)
             if tally.fields or gathered else None,
         }  # fmt: skip
@@ -118,6 +123,9 @@ def _predict(args: argparse.Namespace) -> None:
             print("]}")
         elif told["differential"] and not spooled:
             print_lines(differential_lines(told["differential"]))
+            if once.repeated:
+                again = counted(once.repeated, "picture")
+                print_lines([f"  note: handed in more than once, and counted once: {again} beyond the first of each"])
 
 
 def _check_there(paths: Iterable[Path]) -> None:
@@ -127,11 +135,41 @@ def _check_there(paths: Iterable[Path]) -> None:
         raise LabError(f"{missing} doesn't exist")
 
 
-def _remembered(handed: Iterable[Handed], reads: deque[Callable[[], bytes]]) -> Iterator[Handed]:
+class _Read:
+    """What reads a picture, and once it has, what its bytes are known by."""
+
+    def __init__(self, read: Callable[[], bytes]):
+        self._read, self.digest = read, b""
+
+    def __call__(self) -> bytes:
+        data = self._read()
+        self.digest = hashlib.sha256(data).digest()
+        return data
+
+
+class _Once:
+    """Answers as they count: of pictures that are the very same, the first one's alone."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, str] = {}
+        self.repeated = 0
+        """Pictures that came before."""
+
+    def __call__(self, answer: Answer, digest: bytes) -> Answer:
+        """`answer`, or where the picture of that digest came before, a refusal that says so."""
+        if answer.state == "refused" or digest not in self._first:
+            self._first[digest] = answer.path
+            return answer
+        self.repeated += 1
+        reason = f"the very same picture as {self._first[digest]}: it is counted once"
+        return replace(answer, state="refused", reason=reason, cells=[])
+
+
+def _remembered(handed: Iterable[Handed], reads: deque[_Read]) -> Iterator[Handed]:
     """What is handed in, the function that reads each picture kept until its answer is there."""
     for path, read in handed:
-        reads.append(read)
-        yield path, read
+        reads.append(_Read(read))
+        yield path, reads[-1]
 
 
 @contextmanager
