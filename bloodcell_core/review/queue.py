@@ -143,15 +143,15 @@ def candidates(
         {
             "image_id": ids,
             "photo": first.source_photo.to_numpy() if photos is None else [photos[each] for each in ids],
-            "label": names[labels] if count else first.label.to_numpy(),
-            "answer": names[answer] if count else first.label.to_numpy(),
+            "label": names[labels],
+            "answer": names[answer],
             "answers": answers,
             "runs": runs,
             "wrong_runs": wrong_runs,
             "confidence": shares[rows, answer],
             "margin": margin,
             "loss": -np.log(np.maximum(own, np.finfo(np.float64).tiny)),
-            "disagreement": 1 - said.max(axis=1) / runs if count else np.zeros(0),
+            "disagreement": 1 - said.max(axis=1) / runs,
             "mistake": wrong_runs > 0,
             "near": (wrong_runs == 0) & (margin < NEAR),
         }
