@@ -43,3 +43,16 @@ def test_a_threshold_is_a_percent():
 def test_a_cpu_is_written_as_on_the_home_page():
     assert figures.device_words("cpu, 1 thread") == "CPU, 1 thread"
     assert figures.device_words("NVIDIA H200") == "NVIDIA H200"
+
+
+def scored(accuracy: float, **supports: int) -> dict:
+    told = {name: {"support": support} for name, support in supports.items()}
+    return {"accuracy": accuracy, "pictures": sum(supports.values()), "per_class": told}
+
+
+def test_an_accuracy_that_one_answer_for_all_reaches_is_told():
+    assert figures.one_answer_words(scored(60 / 63, many=60, few=3)) == (
+        "always answering many would be right on 95.2% of these pictures: the accuracy is no better"
+    )
+    assert figures.one_answer_words(scored(61 / 63, many=60, few=3)) == ""
+    assert figures.one_answer_words(scored(0.9, alone=10)) == "", "nothing else could be answered"

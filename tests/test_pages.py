@@ -468,3 +468,27 @@ def test_nothing_is_compared_twice_unless_its_predictions_changed(pair, monkeypa
     )
     draw(COMPARE)
     assert len(calls) == 2
+
+
+def edit_test_scores(run, **changes):
+    summary = json.loads((run.folder / "summary.json").read_text())
+    summary["test"] |= changes
+    (run.folder / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.mark.parametrize("page", ["streamlit_app.py", PAGES["Train"][0]])
+def test_an_accuracy_that_one_answer_for_all_reaches_is_told_beside_it(page, done):
+    """On uneven classes a network that has learned nothing looks good."""
+    test = done.summary()["test"]
+    commonest = max(told["support"] for told in test["per_class"].values())
+    edit_test_scores(done, accuracy=commonest / test["pictures"])
+    assert "Always answering" in words(draw(page))
+    edit_test_scores(done, accuracy=(commonest + 1) / test["pictures"])
+    assert "Always answering" not in words(draw(page))
+
+
+def test_compare_tells_what_evaluate_notes_of_a_run(done):
+    edit_test_scores(done, warnings=[], notes=["monocyte was never predicted: it has no precision."])
+    told = words(draw(COMPARE))
+    assert "monocyte was never predicted: it has no precision." in told
+    assert "few test photos" not in told, "that is not why"

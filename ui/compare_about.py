@@ -13,12 +13,13 @@ from ui import lab, shell
 
 def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
     """Folded away, so that the verdict stands high on the page: what the figures can't tell, and what was published."""
-    warned = {run.name: notes for run in runs if (notes := (run.summary() or {})["test"]["warnings"])}
-    if warned:
-        st.caption(":material/info: Some classes have few test photos: their figures tell little. By class below.")
+    tests = {run.name: (run.summary() or {})["test"] for run in runs}
+    told = {name: notes for name, test in tests.items() if (notes := [*test["warnings"], *test["notes"]])}
+    if told:
+        st.caption(":material/info: Some of these figures tell little: why stands under *About these figures*.")
     with st.expander("About these figures"):
-        for name, notes in warned.items():
-            st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(notes))}.")
+        for name, notes in told.items():
+            st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(note.rstrip('.') for note in notes))}.")
         published = "; ".join(
             f"{row.title} (published): accuracy {shell.percent(row.accuracy)}, macro F1 "
             f"{figure_words('f1_macro', row.f1_macro)}, AUC {figure_words('auc_ovr', row.auc_ovr)}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
@@ -325,6 +327,12 @@ def _in_red_cells(picture: pd.Series) -> str:
 def say_synthetic(synthetic: bool) -> None:
     if synthetic:
         synthetic_badge()
+
+
+def say_no_better(scores: Mapping[str, Any]) -> None:
+    """Beside the accuracy of a run's scores: where it is no better than that of one answer for all."""
+    if words := one_answer_words(scores):
+        st.caption(f":material/info: {plain(words[0].upper() + words[1:])}.")
 
 
 def picture_drawer(data: Dataset, row: int) -> None:

@@ -63,6 +63,7 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
             lab.say_synthetic(best.synthetic)
         photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
         st.caption(f"{shell.plain(found.why)} Measured on {test['pictures']:,} test pictures, {photos}.")
+        lab.say_no_better(test)
         done = [run for run in runs if run.status()["state"] == "done"]
         if len(done) > 1:
             shown = [best, *(run for run in done if run.name != best.name)][:SHOWN]

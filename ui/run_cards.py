@@ -72,6 +72,7 @@ def _result(run: Run) -> None:
         + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "
         f"{best}{duration(summary['training_seconds'])} of training]]"
     )  # fmt: skip
+    lab.say_no_better(test)
 
 
 def _buttons(run: Run, status: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ The command line and the JSON write every figure as it is, from 0 to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Shares of pictures. F1, AUC, average precision, kappa and the calibration's errors are no share of anything counted.
 SHARES = {
@@ -51,6 +52,21 @@ def difference_interval_words(metric: str, limits: Sequence[float] | None) -> st
 def spread_words(metric: str, value: float | None) -> str:
     """A standard deviation: "1.3 points" or "0.013"; "–" for none."""
     return "–" if value is None else _number(metric, value) + _points(metric)
+
+
+def one_answer_words(scores: Mapping[str, Any]) -> str:
+    """That the accuracy of a run's scores is no better than that of always naming the commonest class; '' where it is,
+    and where only one class was tested.
+
+    On uneven classes 95% may be no more than that.
+    """
+    supports = {name: told["support"] for name, told in scores["per_class"].items()}
+    commonest = max(supports, key=lambda name: supports[name])
+    share = supports[commonest] / scores["pictures"]
+    if scores["accuracy"] > share or share == 1:
+        return ""
+    right = f"{percent(share)} of these pictures"
+    return f"always answering {commonest} would be right on {right}: the accuracy is no better"
 
 
 def threshold_words(threshold: float) -> str:

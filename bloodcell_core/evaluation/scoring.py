@@ -17,6 +17,7 @@ from bloodcell_core import sheets, workspace
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
+from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -88,6 +89,8 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
                 f"{name}: {own.sum():,} pictures from {by_photo['photos']} photos, {by_photo['right']} of them right: "
                 f"its figures can't tell {low:.0%} from {high:.0%}"
             )
+    if words := one_answer_words(result):
+        warnings.append(words)
     one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
     return result | {
         "photos": len(set(photos)) if photos_known else None,
