@@ -149,6 +149,16 @@ def test_cells_by_hand_count_as_they_stand():
         differential(counted(1, 1, 1), CLASSES, None, by_hand={"basophil": 1})
 
 
+def test_who_mends_mistakes_by_hand_is_told_that_the_other_cells_are_corrected_all_the_same():
+    mended = differential(counted(20, 60, 100, unsure=3), CLASSES, known(ROUGH), {"lymphocyte": 4})
+    assert mended["twice"].startswith("the 183 other cells are corrected as if nobody had looked there: confirm")
+    assert any(mended["twice"] in line for line in differential_lines(mended))
+    assert differential(counted(20, 60, 100), CLASSES, known(ROUGH))["twice"] == "", "nobody has looked"
+    for confusion, left in ((None, 100), (known(ROUGH), 0)):
+        assert differential(counted(0, 0, left), CLASSES, confusion, {"lymphocyte": 40})["twice"] == ""
+    assert differential(counted(0, 0, 1), CLASSES, SURE, {"neutrophil": 40})["twice"].startswith("the other cell is ")
+
+
 def test_adult_ranges_stand_beside_with_their_source():
     told = differential(counted(1, 2, 3), CLASSES, None)
     assert told["classes"]["neutrophil"]["reference"] == [40, 60]

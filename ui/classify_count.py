@@ -71,7 +71,7 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
         STYLE
         + tag("div", {"class": "lab-count"}, *(_row(name, told["classes"][name], colours[name]) for name in classes))
     )
-    for words in (told["apart"], told["few"]):
+    for words in (told["apart"], told["twice"], told["few"]):
         if words:
             st.caption(f":material/info: {words[:1].upper()}{shell.plain(words[1:])}.")
     parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]

@@ -111,6 +111,7 @@ def differential(
           white cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its
           limits where it can't be told, or fewer than `LEAST_CORRECTED` cells are counted; reference [low, high] or
           None. A class that is no white cell has its cells alone.
+        - twice: in words, that cells which a person looked at and left are corrected once more; '' where none can be.
         - apart: in words, how many cells of classes that are no white cells there are; '' where the run has none such.
         - few: in words, where the cells are too few for a count, or for the correction; '' otherwise.
         - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
@@ -149,6 +150,7 @@ def differential(
         "empty": count.empty,
         "classes": by_class,
         "few": _too_few(total, correction is not None),
+        "twice": _twice(count, sum(hand.values())) if corrected is not None else "",
         "apart": _apart({name: n for name, n in cells.items() if name in others}, total),
         "correction": correction,
         "reference_source": REFERENCE_SOURCE,
@@ -163,6 +165,17 @@ def _apart(cells: Mapping[str, int], white: int) -> str:
         for name, n in cells.items()
     )
     return f"counted apart, as no white cells: {', '.join(each)}"
+
+
+def _twice(count: Count, by_hand: int) -> str:
+    if not by_hand:
+        return ""
+    left = sum(count.named.values()) + count.unsure
+    cells = "other cell is" if left == 1 else f"{left:,} other cells are"
+    return (
+        f"the {cells} corrected as if nobody had looked there: confirm what you looked at and found right, or mistakes "
+        "that you have mended are taken out once more"
+    )
 
 
 def _too_few(total: int, correctable: bool) -> str:
@@ -275,7 +288,7 @@ def differential_lines(told: Mapping[str, Any]) -> list[str]:
             line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
         lines.append(line)
     warnings = (told["correction"] or {"warnings": []})["warnings"]
-    notes = [told["apart"], told["few"], *warnings, told["reference_source"]]
+    notes = [told["apart"], told["twice"], told["few"], *warnings, told["reference_source"]]
     return lines + [f"  note: {note}" for note in notes if note]
 
 

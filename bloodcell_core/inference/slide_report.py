@@ -193,7 +193,7 @@ def _count(told: Mapping[str, Any], foreign: int) -> Html:
     head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
     correction = told["correction"] or {"warnings": []}
     notes = [
-        *(told[why] and told[why] + "." for why in ("apart", "few")),
+        *(told[why] and told[why] + "." for why in ("apart", "twice", "few")),
         "Corrected: for the mistakes that this network makes on its own validation and test pictures, the uncertainty "
         "of both taken together; unsure cells are shared out." if corrected else "",
         *correction["warnings"],
