@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that somebody wrote in capitals
+
 
 def pretty(label: str) -> str:
-    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"."""
-    return " ".join(label.replace("_", " ").split()).capitalize()
+    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"; "NRBC" stays."""
+    words = " ".join(label.replace("_", " ").split())
+    return words if words.isupper() and len(words) <= LONGEST_SHORT_FORM else words.capitalize()
 
 
 def counted(number: int, what: str) -> str:

@@ -98,13 +98,13 @@ def test_fewer_photos_and_fewer_cells_give_wider_limits():
 def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_corrects_nothing():
     photos = np.array([[3.0, 0, 0, 0], [0, 90, 5, 5], [0, 0, 95, 5]])
     told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
-    assert [line for line in told["correction"]["warnings"] if line.endswith("wide for it: eosinophil (3)")]
+    assert [line for line in told["correction"]["warnings"] if line.endswith("wide for it: Eosinophil (3)")]
     low, high = told["classes"]["eosinophil"]["corrected_interval"]
     assert low < 4 < high
     photos[0] = 0
     told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
     assert told["classes"]["lymphocyte"]["corrected"] is None
-    assert "eosinophil is answered was never seen" in told["correction"]["warnings"][-1]
+    assert "Eosinophil is answered was never seen" in told["correction"]["warnings"][-1]
     alike = known([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0]])
     warnings = differential(counted(5, 40, 60), CLASSES, alike)["correction"]["warnings"]
     assert any("so much alike" in line for line in warnings)
@@ -171,7 +171,7 @@ def test_adult_ranges_stand_beside_with_their_source():
 
 
 def test_what_is_no_white_cell_is_counted_apart_and_is_no_part_of_the_whole():
-    classes = ["Lymphocytes", "neutrophil", "nRBC", "platelet"]
+    classes = ["Lymphocytes", "neutrophil", "NRBC", "platelet"]
     rows = 100 * np.array([[0.9, 0.06, 0.02, 0, 0.02], [0.1, 0.8, 0, 0.05, 0.05], [0.1, 0, 0.9, 0, 0], [0, 0, 0, 1, 0]])
     seen = Count(dict(zip(classes, (50, 130, 30, 400), strict=True)), 8, 0, 0, 5, 0, 0)
     told = differential(seen, classes, Confusion(rows, True), {"Lymphocytes": 12, "neutrophil": 8, "platelet": 5})
@@ -179,8 +179,8 @@ def test_what_is_no_white_cell_is_counted_apart_and_is_no_part_of_the_whole():
     assert (told["cells"], told["by_hand"]) == (200, 20)
     assert told["few"] == "", "of the white cells there are enough"
     assert told["apart"] == (
-        "counted apart, as no white cells: nRBC 30 (15.0 for each 100 white cells), "
-        "platelet 405 (202.5 for each 100 white cells)"
+        "counted apart, as no white cells: NRBC 30 (15.0 for each 100 white cells), "
+        "Platelet 405 (202.5 for each 100 white cells)"
     )
     assert [told["classes"][name]["percent"] for name in white] == pytest.approx([31.0, 69.0])
     for name in others:

@@ -19,6 +19,7 @@ from bloodcell_core.inference.differential import differential, differential_of
 from bloodcell_core.inference.slide_report import Gathered, slide_report, write_slide_report
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
+from bloodcell_core.words import pretty
 from tests.conftest import write_zip
 from tests.test_report import HOSTILE, Read
 from tests.training_fixtures import trained
@@ -70,9 +71,11 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
     text = " ".join(page.texts)
     assert json.loads(page.json) == json.loads(json.dumps({"slide": "Slide 7", "run": done.name, "differential": told}))
     for name, row in told["classes"].items():
-        assert name in text
+        assert pretty(name) in text
         assert report.percent(row["percent"], row["interval"]) in text
         assert report.percent(row["corrected"], row["corrected_interval"]) in text
+    assert ("td", {"colspan": "2"}) in page.elements, "why a picture has no cells has their place, too"
+    assert "Photos behind the correction" in text
     assert {f"larger crop · {done.name[-4:]}", done.name} <= {*page.texts}  # as pages call it, and to find it by
     assert "23 cells counted" in text
     assert "50%: what is less sure is unsure" in text
@@ -122,7 +125,7 @@ def test_many_cells_make_no_long_report(done: Run, field: bytes):
     assert sum(name == "img" for name, _ in page.elements) == 3 * report.GALLERY
     text = " ".join(page.texts)
     assert f"{300 - report.MAX_ROWS} more" in text
-    assert "neutrophil: 300, 10 drawn by lot" in text
+    assert "Neutrophil: 300, 10 drawn by lot" in text
     assert max(reads) > 150, "late cells have their chance, too"
     assert len(reads) < 200, "pictures whose cells aren't shown aren't read"
 
@@ -190,7 +193,7 @@ def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
     gathered.add(answer("a.png", ["unsure", "unsure", None], ["blast", "unsure"]), lambda: field)
     text = " ".join(read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done)).texts)
     assert "Unsure 2, unsure 1" in text
-    assert "unsure: 2 Unsure: 1" in text, "in the gallery"
+    assert "Unsure: 2 Set aside, unsure: 1" in text, "in the gallery"
     assert gathered.foreign == 0
 
 
@@ -199,9 +202,10 @@ def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: 
     gathered.add(answer("a.png", ["neutrophil", "blast", "blast"], done.classes), lambda: field)
     told = differential_of(done, count([answer("a.png", ["neutrophil"], done.classes)], done.classes), 0.5)
     text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
+    assert "Photos behind the correction" not in text, "so few cells are not corrected"
     assert "2 of classes that this run doesn't know" in text
     assert "Neutrophil 1, Blast 2" in text
-    assert "neutrophil: 1 blast: 2" in text, "in the gallery"
+    assert "Neutrophil: 1 Blast: 2" in text, "in the gallery"
 
 
 def test_an_accuracy_without_an_interval_is_told_as_such():

@@ -127,7 +127,11 @@ def test_the_theme_is_legible(mode: str):
 
 
 @pytest.mark.parametrize(
-    ("label", "name"), [("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte")]
+    ("label", "name"),
+    [
+        ("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte"), ("NRBC", "NRBC"), ("ig", "Ig"),
+        ("RBC_LIKE", "Rbc like"),
+    ],
 )
 def test_pretty(label: str, name: str):
     assert pretty(label) == name

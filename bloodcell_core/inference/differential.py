@@ -30,6 +30,7 @@ from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.inference.answers import Count
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 
 Floats = npt.NDArray[np.float64]
 
@@ -161,7 +162,7 @@ def _apart(cells: Mapping[str, int], white: int) -> str:
     if not cells:
         return ""
     each = (
-        f"{name} {n:,}" + (f" ({100 * n / white:.1f} for each 100 white cells)" if n and white else "")
+        f"{pretty(name)} {n:,}" + (f" ({100 * n / white:.1f} for each 100 white cells)" if n and white else "")
         for name, n in cells.items()
     )
     return f"counted apart, as no white cells: {', '.join(each)}"
@@ -213,14 +214,14 @@ def _corrected(
     }
     lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
     if lacking:
-        told["warnings"].append(f"no correction: how {', '.join(lacking)} is answered was never seen")
+        told["warnings"].append(f"no correction: how {', '.join(map(pretty, lacking))} is answered was never seen")
         return None, None, told
     if not confusion.photos_known:
         told["warnings"].append(
             "source photos aren't known: each picture counts as one, and the corrected limits are too narrow where "
             "pictures are copies of one photo"
         )
-    few = ", ".join(f"{name} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
+    few = ", ".join(f"{pretty(name)} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
     if few:
         told["warnings"].append(
             f"how a class is answered is known from few photos only, and its limits are wide for it: {few}"

@@ -30,7 +30,7 @@ GALLERY = 10  # cells of a class that are shown, drawn by lot where there are mo
 CELL_PX = 72
 MAX_ROWS = 24  # pictures that are listed one by one: more would fill pages
 LONGEST_NAME = 60  # letters of a picture's name, on two lines of the list
-SET_ASIDE = {"unsure": "Unsure", "unlike": "Unlike the training cells"}
+SET_ASIDE = {"unsure": "Set aside, unsure", "unlike": "Set aside, unlike the training cells"}
 SHOWN = {"field": "a smear field", "cell": "one cell"}
 STYLE = """
 .groups { columns: 22rem 2; column-gap: 1.5rem; }
@@ -235,7 +235,8 @@ def _bar(row: Mapping[str, Any]) -> list[Html]:
 
 def _model(run: Run, told: Mapping[str, Any]) -> Html:
     test = (run.summary() or {}).get("test")
-    photos = (told["correction"] or {}).get("photos")
+    corrected = any(row["corrected"] is not None for row in told["classes"].values())
+    photos = told["correction"]["photos"] if corrected else None
     threshold = told.get("threshold")
     rows = [
         ("Run", called(run.name)),
@@ -284,8 +285,10 @@ def _listing(gathered: Gathered) -> list[Html]:
         tag(
             "tr", {},
             tag("th", {"title": name}, _shortened(name.removeprefix(folder))),
-            tag("td", {"class": "kind"} if kind in SHOWN else {}, SHOWN.get(kind, kind)),
-            tag("td", {}, cells(counts) or "–"),
+            *(
+                (tag("td", {"class": "kind"}, SHOWN[kind]), tag("td", {}, cells(counts) or "–"))
+                if kind in SHOWN else (tag("td", {"colspan": "2"}, kind),)  # why it has none may be long
+            ),
         )
         for name, kind, counts in gathered.rows
     ]  # fmt: skip
@@ -316,7 +319,7 @@ def _gallery(gathered: Gathered) -> list[Html]:
         shown, total = gathered.cells.get(group, []), gathered.count(group)
         if shown:
             some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
-            head = tag("h3", {}, f"{group[0] or SET_ASIDE.get(group[1], group[1])}: {total:,}{some}")
+            head = tag("h3", {}, f"{pretty(group[0]) or SET_ASIDE.get(group[1], group[1])}: {total:,}{some}")
             parts.append(tag("div", {}, head, tag("div", {"class": "cells"}, *shown)))
     return [tag("div", {"class": "groups"}, *parts)] if parts else []
 
