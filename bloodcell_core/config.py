@@ -366,9 +366,11 @@ def parse(name: str, text: str) -> Any:
         return None
     kind = field_type(name)
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         raise LabError(f"{spelled_out(name)} takes {_WORDS[kind]}, not {text[:40]!r}") from None
+    _check(fields()[name], value)
+    return value
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word"}

@@ -174,7 +174,7 @@ def test_train_starts_a_run_with_the_form_s_settings(lab, monkeypatch):
     monkeypatch.setattr(jobs, "start", lambda run: None)
     before = set(runs.names())
     app = draw("pages/2_Train.py")
-    next(field for field in app.number_input if field.label == "Epochs").set_value(3).run()
+    next(field for field in app.text_input if field.label == "Epochs").set_value("3").run()
     next(button for button in app.button if button.label == "Train").click().run()
     (made,) = set(runs.names()) - before
     assert runs.Run(made).config.epochs == 3
@@ -187,7 +187,7 @@ def test_what_a_network_costs_is_told_at_the_size_and_width_chosen(model, lab):
 
     app = draw("pages/2_Train.py", model=model)
     for size, width in ((64, 1.0), (128, 1.0), *([(128, 0.5)] if MODELS[model].widens else [])):
-        next(field for field in app.number_input if field.label == "Size").set_value(size).run()
+        next(field for field in app.text_input if field.label == "Size").set_value(str(size)).run()
         next(field for field in app.text_input if field.label == "Width").set_value(f"{width}").run()
         reckoned = cost(model, size, width)
         assert f"{reckoned.flops / 1e6:,.0f} MFLOP a picture of {size}×{size}" in words(app)
@@ -219,6 +219,15 @@ def test_a_number_that_is_none_is_told_before_anything_starts(lab):
     assert all(button.disabled for button in app.button if button.label.startswith("Train"))
 
 
+@pytest.mark.parametrize(("field", "given"), [("Epochs", "1001"), ("Epochs", "1e3"), ("Size", "0"), ("Seed", "-1")])
+def test_a_whole_number_that_cannot_be_is_told_and_nothing_else_is_trained_with(lab, field, given):
+    app = draw("pages/2_Train.py")
+    next(each for each in app.text_input if each.label == field).set_value(given).run()
+    (told,) = app.error
+    assert told.value.startswith(field.lower())
+    assert all(button.disabled for button in app.button if button.label.startswith("Train"))
+
+
 def test_scratch_is_said_where_a_pretrained_network_could_have_been(lab):
     from tests.training_fixtures import train_here
 
@@ -247,13 +256,27 @@ def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
     assert taken_out == [second.name]
 
 
+def test_a_duplicated_run_has_every_digit_of_its_settings(done, monkeypatch):
+    """As a search draws them."""
+    from bloodcell_core.training import jobs
+    from tests.training_fixtures import tiny
+
+    monkeypatch.setattr(jobs, "start", lambda run: None)
+    drawn = jobs.create_run(tiny(learning_rate=0.0012345678901234, rotation=12.0))
+    jobs.write_status(drawn.folder, state="stopped")
+    before = set(runs.names())
+    press(draw("pages/2_Train.py", preset=f"like {drawn.name}"), "Train")
+    (copy,) = set(runs.names()) - before
+    assert runs.Run(copy).config.learning_rate == 0.0012345678901234
+
+
 def test_a_duplicated_run_fills_the_form_and_is_changed_before_it_trains(done, monkeypatch):
     from bloodcell_core.training import jobs
 
     monkeypatch.setattr(jobs, "start", lambda run: None)
     app = press(draw("pages/2_Train.py"), "Duplicate")
     assert not app.exception
-    next(field for field in app.number_input if field.label == "Seed").set_value(5).run()
+    next(field for field in app.text_input if field.label == "Seed").set_value("5").run()
     press(app, "Train")
     copy = next(runs.Run(name) for name in runs.names() if name != done.name)
     assert copy.config.to_json() == done.config.to_json() | {"seed": 5}

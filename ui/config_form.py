@@ -43,16 +43,9 @@ def _widget(spec: Any, value: Any, key: str) -> Any:
     limits, label = spec.metadata, config.spelled_out(spec.name).capitalize()
     if limits["choices"]:
         return st.selectbox(label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"])
-    if config.field_type(spec.name) is int:
-        return st.number_input(
-            label, int(limits["low"]), int(limits["high"]), value, key=key, help=limits["help"],
-            placeholder="auto" if config.optional(spec.name) else None,
-        )  # fmt: skip
-    if config.field_type(spec.name) is float:
-        # As text where steps of 0.01 would round 1e-4 away.
-        text = st.text_input(
-            label, "" if value is None else f"{value:g}", key=key, help=limits["help"],
-            placeholder="auto" if config.optional(spec.name) else "",
-        )  # fmt: skip
-        return config.parse(spec.name, text)
-    return st.text_input(label, value, key=key, help=limits["help"])
+    # Numbers too: a field of numbers rounds 1e-4 away, and of one out of range it tells the page the last one that was
+    # in it, which would be trained with.
+    short = f"{value:g}" if isinstance(value, float) else ""
+    shown = "" if value is None else short if short and float(short) == value else str(value)
+    placeholder = "auto" if config.optional(spec.name) else ""
+    return config.parse(spec.name, st.text_input(label, shown, key=key, help=limits["help"], placeholder=placeholder))

@@ -31,8 +31,8 @@ def test_the_curves_keep_their_zoom_and_their_nodes_while_a_run_goes_on(with_dem
     page = open_page("Train")
     page.get_by_text("Advanced settings").click()
     for field, value in (("Epochs", str(EPOCHS)), ("Size", "32"), ("Pictures per epoch", "32")):
-        page.get_by_role("spinbutton", name=field, exact=True).fill(value)
-        page.get_by_role("spinbutton", name=field, exact=True).press("Enter")
+        page.get_by_role("textbox", name=field, exact=True).fill(value)
+        page.get_by_role("textbox", name=field, exact=True).press("Enter")
         settled(page)
     page.get_by_role("button", name="Train", exact=True).click()
     wait_for_epoch(page, 5)

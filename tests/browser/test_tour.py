@@ -37,8 +37,8 @@ def go_to(page: Page, name: str) -> None:
 
 def train(page: Page, epochs: int) -> None:
     page.get_by_text("Advanced settings").click()
-    page.get_by_role("spinbutton", name="Epochs", exact=True).fill(str(epochs))
-    page.get_by_role("spinbutton", name="Epochs", exact=True).press("Enter")
+    page.get_by_role("textbox", name="Epochs", exact=True).fill(str(epochs))
+    page.get_by_role("textbox", name="Epochs", exact=True).press("Enter")
     settled(page)
     page.get_by_role("button", name="Train", exact=True).click()
 
@@ -134,8 +134,8 @@ def test_stop_and_queue(with_demo, open_page):
     page = open_page("Train")
     train(page, 1000)
     expect(page.get_by_text("running", exact=True)).to_have_count(1)
-    page.get_by_role("spinbutton", name="Epochs", exact=True).fill("2")
-    page.get_by_role("spinbutton", name="Epochs", exact=True).press("Enter")
+    page.get_by_role("textbox", name="Epochs", exact=True).fill("2")
+    page.get_by_role("textbox", name="Epochs", exact=True).press("Enter")
     settled(page)
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_text("queued", exact=True)).to_have_count(1)
