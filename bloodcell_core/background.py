@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 from filelock import FileLock, Timeout
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError, refusal
+from bloodcell_core.errors import LabError, first_line, in_words
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.progress import Progress
 
@@ -78,8 +78,8 @@ def starting() -> dict[str, Any]:
     return {"state": "starting", "reason": "", "updated": time.time()}
 
 
-def merge_status(folder: Path, changes: dict[str, Any]) -> None:
-    """Merges `changes` into a job's or a run's status.json.
+def write_status(folder: Path, **changes: Any) -> None:
+    """Merges `changes` into a job's or a run's status.json. Only its worker does so, and who starts or queues it.
 
     LabError where the file is damaged, or the folder gone: it isn't made anew.
     """
@@ -94,6 +94,24 @@ def merge_status(folder: Path, changes: dict[str, Any]) -> None:
 
 class StopRequested(Exception):
     """A person asked the job to end."""
+
+
+def end_of(do: Callable[[], dict[str, Any]], folder: Path, stopped: str = "stopped on request") -> dict[str, Any]:
+    """Does the work of a job or run in `folder`; what its status.json is to tell of how that ended: state and reason.
+
+    `do` returns what a good end has besides; `stopped` is the reason where StopRequested tells none. What is a failure
+    of the program itself is told in worker.log.
+    """
+    try:
+        return {"state": "done", "reason": ""} | do()
+    except StopRequested as stop:
+        return {"state": "stopped", "reason": str(stop) or stopped}
+    except (LabError, OSError) as error:
+        return {"state": "failed", "reason": in_words(error)}
+    except Exception as error:
+        with open(folder / "worker.log", "a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        return {"state": "failed", "reason": f"{type(error).__name__}: {first_line(error)[:200]}"}
 
 
 class Job:
@@ -125,8 +143,8 @@ class Job:
         return status
 
     def tell(self, **changes: Any) -> None:
-        """Merges `changes` into status.json. Only the job's worker does so, and who starts it."""
-        merge_status(self.folder, changes)
+        """Merges `changes` into status.json (`write_status`)."""
+        write_status(self.folder, **changes)
 
     def request_stop(self) -> None:
         """Asks the worker to end as soon as it can; of a job that was forgotten meanwhile there is nothing to ask."""
@@ -180,19 +198,7 @@ class Job:
         except Timeout:
             raise LabError(f"{self.folder.name!r} is at work in another process") from None
         with lock:
-            try:
-                end = {"state": "done", "reason": ""} | do()
-            except StopRequested as stop:
-                end = {"state": "stopped", "reason": str(stop) or "stopped on request"}
-            except LabError as error:
-                end = {"state": "failed", "reason": str(error)}
-            except OSError as error:
-                end = {"state": "failed", "reason": refusal(error)}
-            except Exception as error:
-                with open(self.folder / "worker.log", "a", encoding="utf-8") as log:
-                    traceback.print_exc(file=log)
-                end = {"state": "failed", "reason": f"{type(error).__name__}: {str(error)[:200]}"}
-            self.tell(**end)
+            self.tell(**end_of(do, self.folder))
             return self._recorded()
 
 

@@ -40,6 +40,11 @@ def refusal(error: OSError) -> str:
     return f"the system refused{what}: {why}{helps}"
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def in_words(error: LabError | OSError) -> str:
     """What a person is told of an error that isn't the program's own."""
     return refusal(error) if isinstance(error, OSError) else str(error)

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from bloodcell_core import background, kinds, notes, workspace
 from bloodcell_core.config import TrainConfig, check_version
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
 ENDED, START_GRACE = background.ENDED, background.START_GRACE
@@ -212,8 +212,9 @@ class Run:
         try:
             table = pd.read_parquet(file)
         except (OSError, ValueError) as error:
-            why = str(error).splitlines()[0][:120]
-            raise LabError(f"run {self.name!r}: {file.name} can't be read ({why}): train it again") from None
+            raise LabError(
+                f"run {self.name!r}: {file.name} can't be read ({first_line(error)[:120]}): train it again"
+            ) from None
         wanted = {"image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in self.classes)}
         if missing := sorted(wanted - {*table}):
             raise LabError(f"run {self.name!r}: {file.name} has no column {missing[0]!r}: train it again")

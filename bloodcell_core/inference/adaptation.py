@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
+from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, unused_name
@@ -37,7 +38,7 @@ from bloodcell_core.evaluation.scoring import predictions_table, score
 from bloodcell_core.inference.limits import ONE_PICTURE, enough
 from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import Run
-from bloodcell_core.training.jobs import write_config, write_status
+from bloodcell_core.training.jobs import write_config
 from bloodcell_core.training.prepare import cut_validation
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.data.views import build_view
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.evaluation.run_likeness import likeness_of
@@ -35,7 +35,6 @@ from bloodcell_core.inference.sidecar import (
     sidecar_of,
     view_of,
 )
-from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import Run
 

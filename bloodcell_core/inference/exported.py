@@ -17,11 +17,10 @@ import pandas as pd
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.views import view_name
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.inference.export import open_session
 from bloodcell_core.inference.sidecar import likeness_files, read_sidecar
-from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:

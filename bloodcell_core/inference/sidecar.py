@@ -13,12 +13,11 @@ from bloodcell_core import __version__
 from bloodcell_core.crops import BALANCED
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.views import view_name
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.models import model_info
-from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1

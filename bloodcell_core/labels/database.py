@@ -41,7 +41,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 
 SCHEMA_VERSION = 1  # of the tables below
 BUSY_SECONDS = 60  # that a writer waits for others; each of them is done in milliseconds
@@ -167,7 +167,7 @@ def refused(error: Exception) -> LabError:
         place = make_url(workspace.database_url()).render_as_string(hide_password=True)
     except SQLAlchemyError:
         place = "that BLOODCELL_DB_URL names"
-    why = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+    why = first_line(getattr(error, "orig", None) or error)[:200]
     if why in ("disk I/O error", "database or disk is full"):  # as SQLite says it where there is no room
         why += ": is the disk full?"
     return LabError(f"the database {place} can't be used: {why}")

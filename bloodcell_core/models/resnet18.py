@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
-from bloodcell_core.models.weights_file import first_line, put_body, read_weights
+from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.models.weights_file import put_body, read_weights
 
 PRETRAINED = ResNet18_Weights.IMAGENET1K_V1
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer before a machine counts as offline

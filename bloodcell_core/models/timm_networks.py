@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.models import TIMM, ModelInfo
-from bloodcell_core.models.weights_file import first_line, put_body, read_weights
+from bloodcell_core.models.weights_file import put_body, read_weights
 
 SIZE, CLASSES = 96, 4  # for which the rows of MODELS are counted
 RATE = 3e-4  # fine-tunes a pretrained body without tearing it apart

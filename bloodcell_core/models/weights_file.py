@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -51,8 +51,3 @@ def put_body(
     missing = [name for name in missing if not name.startswith(head) and "num_batches_tracked" not in name]
     if missing or unexpected:
         raise LabError(f"{weights} holds no {title}: {(missing + unexpected)[0]} doesn't fit")
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

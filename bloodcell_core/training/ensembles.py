@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
+from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
@@ -22,7 +23,7 @@ from bloodcell_core.evaluation.comparison import check_comparable, side_of
 from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
 from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
-from bloodcell_core.training.jobs import write_config, write_status
+from bloodcell_core.training.jobs import write_config
 
 SHARED = ("data", "folds", "fold", "fold_over")
 """Settings that say which pictures a run is tested on: those that members must have in common."""

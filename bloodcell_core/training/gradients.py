@@ -13,10 +13,9 @@ from torch.nn import functional
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import Device
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.models.forward import precision
 from bloodcell_core.models.network import head_of
-from bloodcell_core.models.weights_file import first_line
 from bloodcell_core.training.sampling import seed_of
 from bloodcell_core.training.team import Team
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_core import background, runs, workspace
+from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_classes
@@ -122,14 +123,6 @@ def write_config(
         }
         | more,
     )
-
-
-def write_status(folder: Path, **changes: Any) -> None:
-    """Merges `changes` into status.json. Only the run's worker does so, and who queues it before there is one.
-
-    LabError where the run's folder is gone.
-    """
-    background.merge_status(folder, changes)
 
 
 def start(run: Run) -> None:

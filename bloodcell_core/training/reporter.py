@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import nn
 
 from bloodcell_core import workspace
+from bloodcell_core.background import write_status
 from bloodcell_core.device import Device
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
-from bloodcell_core.training.jobs import write_status
 from bloodcell_core.training.loop import Hooks, TrainState
 
 CHECKPOINT_SECONDS = 120.0  # besides the end of each epoch

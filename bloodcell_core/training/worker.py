@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
+from bloodcell_core.background import StopRequested, end_of, exit_code, keep_freed_memory, write_status
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.progress import Progress, untold
 from bloodcell_core.runs import ENDED, Run
-from bloodcell_core.training.jobs import write_status
 from bloodcell_core.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -76,31 +74,21 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
             raise LabError(f"run {run.name!r} is {state}: `runs resume` queues it anew unless it is done")
         for half_written in run.folder.glob(".*.*"):  # by a worker that was killed
             half_written.unlink(missing_ok=True)
+
+        def do() -> dict[str, Any]:
+            held.enter_context(_wait_for_turn(run, say))  # until the end is told: the next run begins after this one
+            return {"state": "stopped", "reason": "stopped on request"} if _train(run, say, team) else {}
+
+        end = end_of(do, run.folder, "stopped while it waited")
+        state, reason = end["state"], end["reason"]
         try:
-            held.enter_context(_wait_for_turn(run, say))
-            stopped = _train(run, say, team)
-            state, reason = ("stopped", "stopped on request") if stopped else ("done", "")
-        except StopRequested:
-            state, reason = "stopped", "stopped while it waited"
-        except LabError as error:
-            state, reason = "failed", str(error)
-        except OSError as error:
-            state, reason = "failed", refusal(error)
-        except Exception as error:
-            with open(run.folder / "worker.log", "a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
-            state, reason = (
-                "failed",
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            )
-        try:
-            write_status(run.folder, state=state, reason=reason, ended=time.time())
+            write_status(run.folder, **end, ended=time.time())
         except OSError as error:  # a workspace that can't be written at all: readers see an interrupted run
             raise LabError(f"{run.name}: {reason or state}, and its state can't be kept: {refusal(error)}") from None
         if state == "done":  # never resumed, and the checkpoint is thrice the weights
             (run.folder / "checkpoint.pt").unlink(missing_ok=True)
         say(f"{run.name}: {state}" + (f" ({reason})" if reason else ""))
-    return state
+    return str(state)
 
 
 def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
