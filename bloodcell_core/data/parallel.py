@@ -6,13 +6,12 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-import cv2
 from threadpoolctl import threadpool_limits
 
-_at_work = 0  # pools
-_alone: ExitStack | None = None  # what gives libraries their own threads back; None while no pool is at work
+_pools = 0  # at work
+_limits: threadpool_limits | None = None  # what gives BLAS its own threads back once none is
 _counting = threading.Lock()
 
 
@@ -25,34 +24,21 @@ def usable_cores() -> int:
 
 @contextmanager
 def picture_threads() -> Iterator[ThreadPoolExecutor]:
-    """A pool of a thread a core, while OpenCV and BLAS compute in the thread that calls them.
+    """A pool of a thread a core, while BLAS computes in the thread that calls it, as OpenCV always does (stain.py).
 
-    Their own threads would fight with the pool's over the same cores: tracing took twice the processor time. They have
-    them back once the last of several pools that work at once has ended.
+    Its own threads would fight with the pool's over the same cores: tracing took twice the processor time. It has them
+    back once the last of several pools that work at once has ended.
     """
-    _begin()
+    global _pools, _limits
+    with _counting:
+        if not _pools:
+            _limits = threadpool_limits(1)
+        _pools += 1
     try:
         with ThreadPoolExecutor(usable_cores()) as pool:
             yield pool
     finally:
-        _end()
-
-
-def _begin() -> None:
-    global _at_work, _alone
-    with _counting:
-        _at_work += 1
-        if _alone is None:
-            _alone = ExitStack()
-            _alone.callback(cv2.setNumThreads, cv2.getNumThreads())
-            cv2.setNumThreads(1)
-            _alone.enter_context(threadpool_limits(1))
-
-
-def _end() -> None:
-    global _at_work, _alone
-    with _counting:
-        _at_work -= 1
-        if not _at_work and _alone is not None:
-            _alone.close()
-            _alone = None
+        with _counting:
+            _pools -= 1
+            if not _pools and _limits is not None:
+                _limits.restore_original_limits()
