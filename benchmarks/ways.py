@@ -20,7 +20,7 @@ from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.device import Device, choose_device
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, prepare
 from bloodcell_core.training.loop import LabelledPictures, TrainState
@@ -88,7 +88,7 @@ class Begun(NamedTuple):
     device: Device
 
 
-def begin(config: TrainConfig, progress: Progress = untold) -> Begun:
+def begin(config: TrainConfig, progress: Progress = no_progress) -> Begun:
     """A new run of this workspace as its worker has it before the first step; nothing is scored."""
     run, device = jobs.create_run(config), choose_device(config.device)
     dataset = datasets.Dataset(config.data)

@@ -1,4 +1,4 @@
-"""How a long work tells how far it is."""
+"""How a long work tells how far it is, and how long in words."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5370 else f"{seconds / 3600:.1f} h"
 
 
-def untold(done: int, total: int) -> None:
-    """Hears it and tells nobody."""
+def no_progress(done: int, total: int) -> None:
+    """For who doesn't want to know."""

@@ -46,7 +46,7 @@ def start(configs: list[TrainConfig]) -> None:
     for line in refused:
         shell.show_error(line)
     if started:
-        st.toast(f"{len(started)} {'run' if len(started) == 1 else 'runs'} started")
+        st.toast(f"{shell.counted(len(started), 'run')} started")
 
 
 def ask_preset() -> tuple[str, dict[str, Any]]:

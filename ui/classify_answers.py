@@ -15,7 +15,7 @@ from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
 from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
 from bloodcell_core.inference.slides import Slide
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 from ui import classify, classify_start, shell
 
 MANY = 8  # pictures from which on a bar tells how far it is
@@ -35,11 +35,11 @@ def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
 
 
 @contextmanager
-def _progress(slide: Slide, waiting: int) -> Iterator[Progress | None]:
+def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
     """Draws how far the network is, of all the slide's pictures: who loads the page anew sees it go on, not begin."""
     if waiting <= MANY:
         with st.spinner(f"Classifying {shell.counted(waiting, 'picture')} …"):
-            yield None
+            yield no_progress
         return
     total = sum(bool(picture.stored) for picture in slide.pictures)
     place = st.empty()

@@ -9,8 +9,8 @@ import streamlit as st
 
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.words import pretty
+from ui import shell
 from ui.files import together
-from ui.shell import percent
 from ui.theme import css_colours
 
 QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class
@@ -55,7 +55,6 @@ def field_editor(
     colours = css_colours(classes)
     answer = counted.answer
     sides = sorted(cell.box[2] - cell.box[0] for cell in counted.cells)
-    standing = len(counted.standing)
     data = {
         "picture": counted.picture.number,
         "image": image,
@@ -70,7 +69,7 @@ def field_editor(
         "selected": selected,
         "can_undo": can_undo,
         "usual_side": sides[len(sides) // 2] if sides else round(USUAL_SIDE * min(answer.width, answer.height)),
-        "say": f"{standing} {'cell' if standing == 1 else 'cells'}. Keys: arrows go from cell to cell, 1 to 9 give a "
+        "say": f"{shell.counted(len(counted.standing), 'cell')}. Keys: arrows go from cell to cell, 1 to 9 give a "
         "class, C confirms, Del takes out, M moves, A adds, U undoes.",
     }
     mounted(_FIELD, key, data, apply)
@@ -121,7 +120,7 @@ def row_of(counted: CountedPicture, thumbnail: str, classes: Sequence[str], file
     if counted.kind == "out":
         notes.insert(0, "left out of the count")
     shares = cell.answer.probabilities if cell and cell.answer else {}
-    figure = f" {percent(shares[str(cell.label)])}" if cell and cell.state == "ok" else ""
+    figure = f" {shell.percent(shares[str(cell.label)])}" if cell and cell.state == "ok" else ""
     sign = " ✓" if cell and cell.state == "confirmed" else ""
     return {
         "id": number,
@@ -135,7 +134,7 @@ def row_of(counted: CountedPicture, thumbnail: str, classes: Sequence[str], file
         "named": named(cell) if cell else None,
         "box": list(cell.box) if cell else None,
         "bars": [
-            {"title": pretty(name), "share": share, "colour": colours[name], "words": percent(share)}
+            {"title": pretty(name), "share": share, "colour": colours[name], "words": shell.percent(share)}
             for name, share in shares.items()
         ],
     }

@@ -162,7 +162,7 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         st.caption(shell.plain(status["reason"]))
     photos, epochs = study.validation["photos"], study.config.epochs
     st.caption(
-        f"{finished} of {study.trials_wanted} trials of {epochs} {'epoch' if epochs == 1 else 'epochs'}, compared on "
+        f"{finished} of {study.trials_wanted} trials of {shell.counted(epochs, 'epoch')}, compared on "
         f"{study.validation['pictures']:,} validation pictures"
         + (f" from {photos:,} source photos." if photos is not None else "; source photos are not known.")
     )

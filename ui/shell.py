@@ -18,6 +18,7 @@ from streamlit.errors import StreamlitAPIException
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import interval_words, percent
+from bloodcell_core.words import counted as counted
 from ui import mends, sign_in
 from ui.files import together
 from ui.theme import AXIS_TEXT, is_dark
@@ -334,11 +335,6 @@ def percent_interval(interval: Sequence[float] | None) -> str:
 def plain(text: str) -> str:
     """Text that someone else named, such as a file, made safe to stand inside Markdown."""
     return re.sub(r"(?m)^[#>+-]|[\\`*_\[\]<$~]|:(?=\w)", r"\\\g<0>", text)
-
-
-def counted(number: int, what: str) -> str:
-    """How many there are: "1 photo", "1,200 photos"."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def show_error(message: str) -> None:

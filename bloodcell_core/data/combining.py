@@ -20,7 +20,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset, check_classes
 from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 
 FORMAT = "combined"
 Part = tuple[Dataset, Mapping[str, str | None]]
@@ -30,7 +30,7 @@ Part = tuple[Dataset, Mapping[str, str | None]]
 def combine(
     name: str,
     parts: Sequence[Part],
-    progress: Progress = untold,
+    progress: Progress = no_progress,
     take: Sequence[Collection[str] | None] = (),
 ) -> Dataset:
     """The new dataset `name` of the pictures of these datasets, each with the split that it has there.

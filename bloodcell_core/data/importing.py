@@ -35,7 +35,7 @@ from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mo
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
@@ -48,9 +48,9 @@ def import_dataset(
     name: str | None = None,
     format: str = "auto",
     with_test_simple: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     trace: bool = True,
-    trace_progress: Progress | None = None,
+    trace_progress: Progress = no_progress,
 ) -> Dataset:
     """Imports a zip, a folder or a single file as the dataset `name` (by default after the source).
 
@@ -73,7 +73,7 @@ def import_dataset(
 
 
 def make_demo(
-    name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress | None = None
+    name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress = no_progress
 ) -> Dataset:
     """Draws synthetic pictures of the four classes and imports them: no download, works offline."""
     name = free_name(name)
@@ -90,16 +90,16 @@ def make_demo(
     total = per_class * len(demo.DEMO_CLASSES)
     listing = Listing(total, draw(), 0, licence="MIT", citation="Synthetic pictures drawn by Blood Cell Lab")
     facts = {"format": "demo", "synthetic": True, "source": f"drawn with seed {seed}"}
-    return _write(name, listing, facts, progress, trace=False, trace_progress=None)
+    return _write(name, listing, facts, progress, trace=False)
 
 
-def build_dataset(name: str, listing: Listing, facts: dict[str, Any], progress: Progress | None = None) -> Dataset:
+def build_dataset(name: str, listing: Listing, facts: dict[str, Any], progress: Progress = no_progress) -> Dataset:
     """A dataset of pictures that are listed by this program itself, such as the cells that a person confirmed.
 
     `facts` has its format, whether it is synthetic, and its source, in words. Nothing is traced: the listing tells the
     groups. Raises LabError as `import_dataset` does.
     """
-    return _write(free_name(name), listing, facts, progress, trace=False, trace_progress=None)
+    return _write(free_name(name), listing, facts, progress, trace=False)
 
 
 def free_name(name: str) -> str:
@@ -150,9 +150,9 @@ def _write(
     name: str,
     listing: Listing,
     facts: dict[str, Any],
-    progress: Progress | None,
+    progress: Progress,
     trace: bool,
-    trace_progress: Progress | None,
+    trace_progress: Progress = no_progress,
 ) -> Dataset:
     final = free_folder(name)
     with workspace.new_folder(final) as folder:
@@ -191,13 +191,12 @@ def _write(
     return Dataset(name)
 
 
-def _beating(progress: Progress | None, folder: Path) -> Progress:
+def _beating(progress: Progress, folder: Path) -> Progress:
     """`progress` that also shows that the unfinished `folder` is being worked on, so that no other import sweeps it."""
 
     def told(done: int, total: int) -> None:
         os.utime(folder)
-        if progress:
-            progress(done, total)
+        progress(done, total)
 
     return told
 

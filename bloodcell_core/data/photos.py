@@ -17,7 +17,7 @@ import numpy as np
 
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import Fit, Points, find_points, fit_points, rooted
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 
 WORKING_WIDTH = 160  # wider pictures are shrunk to it: two thirds of the time of 240, and as many traced right
 SCENE_WIDTH = 240  # of photographs that are compared with each other: at 160 two scenes fewer are found
@@ -143,7 +143,7 @@ def trace_all(
     index: PhotoIndex,
     count: int,
     read: Callable[[int], np.ndarray],
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Trace]:
     """The source of pictures 0…count-1, each read by `read`, on all cores with few in memory at a time."""
     traces: list[Trace] = []
@@ -151,6 +151,5 @@ def trace_all(
         for start in range(0, count, 64):
             batch = range(start, min(start + 64, count))
             traces += pool.map(lambda row: index.trace(read(row)), batch)
-            if progress:
-                progress(batch.stop, count)
+            progress(batch.stop, count)
     return traces

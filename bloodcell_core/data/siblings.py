@@ -22,7 +22,7 @@ from scipy import sparse
 
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points, rooted
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 
 MOST_PICTURES = 20_000  # in about 860 MB of memory, the libraries included
 SMALLEST_SIDE = 96  # pixels
@@ -81,7 +81,7 @@ def off_because(count: int, smallest_side: int) -> str | None:
 
 
 def find_families(
-    read: Callable[[int], np.ndarray], count: int, progress: Progress | None = None
+    read: Callable[[int], np.ndarray], count: int, progress: Progress = no_progress
 ) -> list[int]:
     """The family of each picture 0…count-1, numbered in order of first appearance.
 
@@ -90,16 +90,15 @@ def find_families(
     who shares a family with whom. `read(i)` gives uint8 H×W×3 RGB and is called from several threads, once for each
     picture. `progress` hears (pictures done, count).
     """
-    tell = progress or untold
     seen: list[_Picture] = []
     with picture_threads() as pool:
         for start in range(0, count, 64):
             seen += pool.map(lambda number: _look_at(read(number)), range(start, min(start + 64, count)))
-            tell(len(seen) * 2 // 3, count)  # about two thirds of the time
+            progress(len(seen) * 2 // 3, count)  # about two thirds of the time
         # Sorted by content, so that neither the sample of words nor who is compared with whom depends on the order.
         distinct = {picture.digest: picture.points for picture in sorted(seen, key=lambda picture: picture.digest)}
         families = dict(zip(distinct, _families([*distinct.values()], pool), strict=True))
-    tell(count, count)
+    progress(count, count)
     number: dict[int, int] = {}
     return [number.setdefault(families[picture.digest], len(number)) for picture in seen]
 

@@ -22,7 +22,7 @@ from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.stain import Stain
 
 VIEWS = ("frame", "cell")
@@ -97,7 +97,7 @@ def build_view(
     view: str,
     size: int,
     crop: Crop = DEFAULT_CROP,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> np.ndarray:
     """All usable pictures of a dataset as a read-only memory map, uint8 (N, size, size, 3), RGB.
 
@@ -126,7 +126,7 @@ def build_view(
 
 
 def _build(
-    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress | None
+    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress
 ) -> None:
     total = len(dataset.pictures)
 
@@ -142,8 +142,7 @@ def _build(
             for start in range(0, total, BATCH):
                 batch = range(start, min(start + BATCH, total))
                 rows[start : batch.stop] = list(pool.map(pixels, batch))
-                if progress:
-                    progress(batch.stop, total)
+                progress(batch.stop, total)
         rows.flush()
         del rows  # Windows renames no file that is mapped
 

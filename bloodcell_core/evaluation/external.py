@@ -24,6 +24,7 @@ from bloodcell_core.data.findings import LEAST_SPREAD
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
+from bloodcell_core.words import counted
 
 SAME_CELL = (
     {"basophil", "basophil granulocyte", "ba", "baso"},
@@ -85,7 +86,7 @@ def read_class_map(file: Path) -> dict[str, str]:
     told: dict[str, str] = {}
     for line in lines:
         if len(line) != len(head):  # without its comma a class would be left out, and nobody would have said so
-            cells = f"{len(line)} cell{'s' * (len(line) != 1)} in the line of {line[0]!r}, and {len(head)} in its first"
+            cells = f"{counted(len(line), 'cell')} in the line of {line[0]!r}, and {len(head)} in its first"
             raise LabError(f"the mapping file {file} has {cells}")
         theirs = line[head.index("theirs")]
         if theirs in told:

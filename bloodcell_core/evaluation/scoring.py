@@ -22,7 +22,7 @@ from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accurac
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay, of_run
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def evaluated(
     }, table  # fmt: skip
 
 
-def own_predictions(run: Run, split: str, device: str = "auto", progress: Progress = untold) -> pd.DataFrame:
+def own_predictions(run: Run, split: str, device: str = "auto", progress: Progress = no_progress) -> pd.DataFrame:
     """A run's predictions for a split of its own dataset: of validation and test pictures the kept, else made anew.
 
     `progress` hears of pictures, of an ensemble's once for each member.
@@ -209,7 +209,7 @@ def _is_another(run: Run) -> bool:
 
 
 def _predict(
-    run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str, progress: Progress = untold
+    run: Run, dataset: Dataset, pictures: pd.DataFrame, device: str, progress: Progress = no_progress
 ) -> pd.DataFrame:
     """The run's predictions for some of a dataset's pictures, as the table of `predictions_table`."""
     # Imported here because torch takes seconds and most readers of this module never predict.

@@ -36,7 +36,7 @@ from bloodcell_core.evaluation.comparison import Side, compare_sides
 from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.evaluation.scoring import predictions_table, score
 from bloodcell_core.inference.limits import ONE_PICTURE, enough
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import write_config
 from bloodcell_core.training.prepare import cut_validation
@@ -117,7 +117,7 @@ def adapt(
     dataset: Dataset,
     told: Mapping[str, str] | None = None,
     device: str = "auto",
-    progress: Progress = untold,
+    progress: Progress = no_progress,
     tell_made: Callable[[str], None] = lambda name: None,
 ) -> Run:
     """A new, finished run: `run` adapted to the labelled cells of a dataset. The old one stays as it is.

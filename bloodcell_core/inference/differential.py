@@ -30,7 +30,7 @@ from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.inference.answers import Count
 from bloodcell_core.runs import Run
-from bloodcell_core.words import pretty
+from bloodcell_core.words import counted, pretty
 
 Floats = npt.NDArray[np.float64]
 
@@ -275,7 +275,7 @@ def differential_lines(told: Mapping[str, Any]) -> list[str]:
     aside = told["set_aside"]
     read = told["pictures"] - told["refused"]
     lines = [
-        f"differential count: {told['cells']:,} cells in {read:,} picture{'s' * (read != 1)}; set aside: "
+        f"differential count: {told['cells']:,} cells in {counted(read, 'picture')}; set aside: "
         f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {told['at_border']:,} at a border"
     ]
     width = max(map(len, told["classes"]))

@@ -35,7 +35,7 @@ from bloodcell_core.inference.sidecar import (
     sidecar_of,
     view_of,
 )
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Exported:
     """The sidecar's content."""
 
 
-def export_onnx(run: Run, file: Path, progress: Progress = untold) -> Exported:
+def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Exported:
     """Writes a finished run as `file` (.onnx) and its sidecar (.json beside it), checked against PyTorch first.
 
     Args:

@@ -27,7 +27,7 @@ from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.corrections import SlideCell, cell_id, corrected_cells, shown_by_hand
 from bloodcell_core.inference.handed_in import Handed
 from bloodcell_core.inference.slides import Slide, SlidePicture
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 
 AT_ONCE = 32  # answers that are written together,
@@ -162,7 +162,7 @@ def unanswered(slide: Slide, answers: SlideAnswers) -> list[SlidePicture]:
     ]
 
 
-def answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, progress: Progress | None = None) -> None:
+def answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, progress: Progress = no_progress) -> None:
     """Asks the network for all that is missing, a part at a time: what is answered when it is broken off is kept.
 
     Another window that is asking for the same is waited for, and its answers are taken: a page that is loaded anew
@@ -175,8 +175,7 @@ def answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, pr
         raise _not_kept(error) from None
     while not _taken(lock):
         answers.read()
-        if progress:
-            progress(total - len(unanswered(slide, answers)), total)
+        progress(total - len(unanswered(slide, answers)), total)
     try:
         answers.read()
         _answer_missing(slide, answers, predictor, total, progress)
@@ -196,7 +195,7 @@ def _taken(lock: FileLock) -> bool:
 
 
 def _answer_missing(
-    slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress | None
+    slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress
 ) -> None:
     waiting = unanswered(slide, answers)
     done = total - len(waiting)
@@ -217,8 +216,7 @@ def _answer_missing(
                 if len(lines) == AT_ONCE or time.monotonic() - written > AT_LEAST_EACH:
                     answers.append(lines)
                     lines, written = [], time.monotonic()
-                if progress:
-                    progress(done, total)
+                progress(done, total)
         finally:  # also where a person has left: what is known needn't be asked again
             if lines:
                 answers.append(lines)

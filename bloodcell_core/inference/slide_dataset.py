@@ -26,7 +26,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 
 Listed = tuple[Entry, Read]
 AROUND = 2.0  # sides of the square that the network is shown
@@ -43,7 +43,7 @@ def send_to_dataset(
     pictures: Sequence[CountedPicture],
     name: str,
     base: Dataset | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Dataset:
     """Makes the dataset `name` of the confirmed cells of a slide, with all the pictures of `base` where one is given.
 

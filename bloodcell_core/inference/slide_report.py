@@ -24,7 +24,7 @@ from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
-from bloodcell_core.words import pretty
+from bloodcell_core.words import counted, pretty
 
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
 CELL_PX = 72
@@ -173,7 +173,7 @@ def _pictures(gathered: Gathered) -> str:
 def _count(told: Mapping[str, Any], foreign: int) -> Html:
     aside = told["set_aside"]
     words = (
-        f"{told['cells']:,} cell{'s' * (told['cells'] != 1)} counted, {told['by_hand']:,} of them classified by hand. "
+        f"{counted(told['cells'], 'cell')} counted, {told['by_hand']:,} of them classified by hand. "
         f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
         + (f", {foreign:,} of classes that this run doesn't know" if foreign else "")
         + f". {told['at_border']:,} cell{' is' if told['at_border'] == 1 else 's are'} cut by a picture's border."
@@ -265,7 +265,7 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
     limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
     interval = f"95% interval {interval_words('accuracy', limits)}" if limits else "interval not known"
     n = test["photos"]
-    photos = "source photos not known" if n is None else f"{n:,} source photo{'s' * (n != 1)}"
+    photos = "source photos not known" if n is None else counted(n, "source photo")
     return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {photos}"
 
 

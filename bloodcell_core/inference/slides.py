@@ -29,7 +29,7 @@ from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.corrections import Correction, clash, drawn_id, in_force
 from bloodcell_core.inference.handed_in import Handed, why_unreadable
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, no_progress
 
 SLIDE_VERSION = 1  # of slide.json
 MAX_PICTURES = 2000  # of a slide; the command line takes any number
@@ -172,7 +172,7 @@ def listed() -> tuple[list[Slide], dict[str, str]]:
 
 
 def create(
-    name: str, run: str, handed: Iterable[Handed], synthetic: bool = False, progress: Progress | None = None
+    name: str, run: str, handed: Iterable[Handed], synthetic: bool = False, progress: Progress = no_progress
 ) -> Slide:
     """A new slide of the pictures handed in. It appears whole or not at all; LabError where it can't be written."""
     slide = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -189,7 +189,7 @@ def create(
     return made
 
 
-def add_pictures(seen: Slide, handed: Iterable[Handed], progress: Progress | None = None) -> Slide:
+def add_pictures(seen: Slide, handed: Iterable[Handed], progress: Progress = no_progress) -> Slide:
     """More pictures on a slide; those that are on it already are told as such, and counted once."""
     with _told("the pictures can't be kept"), _locked(seen.id):
         now = read_slide(seen.id)
@@ -267,7 +267,7 @@ def _write(slide: Slide) -> Slide:
 
 
 def _take_in(
-    folder: Path, there: tuple[SlidePicture, ...], handed: Iterable[Handed], progress: Progress | None
+    folder: Path, there: tuple[SlidePicture, ...], handed: Iterable[Handed], progress: Progress
 ) -> tuple[SlidePicture, ...]:
     """Stores the pictures handed in, after those that are `there`; LabError where they are too many or too large."""
     remaining = iter(handed)
@@ -281,8 +281,7 @@ def _take_in(
     try:
         for done, (file, read) in enumerate(waiting, 1):
             pictures.append(_store(folder, pictures, file, read))
-            if progress:
-                progress(done, len(waiting))
+            progress(done, len(waiting))
     except BaseException:
         for picture in pictures[len(there) :]:
             if picture.stored:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.device import Device
 from bloodcell_core.models.forward import predict_logits
+from bloodcell_core.words import counted
 
 BATCH = 64
 PASSES = 5  # of a batch, after one that warms up; the quickest counts, as other work only ever slows it
@@ -47,5 +48,4 @@ def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
 def _words(device: Device) -> str:
     if device.device.type == "cuda":
         return torch.cuda.get_device_name(device.device)
-    threads = torch.get_num_threads()
-    return f"{device.device.type}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device.device.type}, {counted(torch.get_num_threads(), 'thread')}"

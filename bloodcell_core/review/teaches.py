@@ -16,7 +16,7 @@ import pandas as pd
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
 from bloodcell_core.evaluation.scoring import arrays_of
-from bloodcell_core.words import pretty
+from bloodcell_core.words import counted, pretty
 
 PARTS = 4  # that a measured fact is cut in, of about as many pictures each
 FACTS = {
@@ -134,7 +134,7 @@ def _gathering(wrong: pd.DataFrame) -> str:
     of_photo = wrong.photo.value_counts()
     few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
     return (
-        f"Half of the {len(wrong):,} mistakes are copies of {few:,} photo{'s' if few > 1 else ''}; "
+        f"Half of the {len(wrong):,} mistakes are copies of {counted(few, 'photo')}; "
         f"{len(of_photo):,} photos have any."
     )
 

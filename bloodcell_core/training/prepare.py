@@ -14,7 +14,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import REFUSED, cut_by_photo, run_classes, run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import Overlay
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -63,7 +63,7 @@ def load_pictures(
     dataset: Dataset,
     rows: dict[str, np.ndarray],
     device: Device,
-    progress: Progress = untold,
+    progress: Progress = no_progress,
     overlay: Overlay | None = None,
 ) -> tuple[np.ndarray, LabelledPictures, LabelledPictures]:
     """The view (a memory map, built where it isn't there) and its training and validation pictures in memory.

@@ -22,7 +22,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.labels.overlays import of_run
-from bloodcell_core.progress import Progress, untold
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.team import ALONE, Team
 
@@ -144,7 +144,7 @@ class _Begun(NamedTuple):
     """How long metrics.jsonl was at the checkpoint that it goes on from; 0 for a first start."""
 
 
-def _begin(run: Run, team: Team, progress: Progress = untold) -> _Begun:
+def _begin(run: Run, team: Team, progress: Progress = no_progress) -> _Begun:
     """Loads pictures, network and checkpoint; LabError where something isn't there any more. Writes nothing."""
     from bloodcell_core.device import choose_device
     from bloodcell_core.training import checkpoint
