@@ -11,7 +11,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.cli.output import show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
 from bloodcell_core.data import dataset as datasets
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import exchange, overlays, verdicts
 from bloodcell_core.labels.verdicts import VERDICTS, Event
@@ -201,11 +201,7 @@ def _history(args: argparse.Namespace) -> None:
 
 
 def _dataset_of(run: runs.Run) -> Dataset:
-    """The dataset that a run was trained on; LabError where it is gone or another one has its name."""
-    dataset = Dataset(run.config.data)
-    if dataset.content_hash != run.data_hash:
-        raise LabError(f"dataset {dataset.name!r} is no longer the one that {run.name!r} was trained on")
-    return dataset
+    return same_dataset(run.config.data, run.data_hash, run.name)
 
 
 def _dataset_with_verdicts(name: str | None) -> Dataset:

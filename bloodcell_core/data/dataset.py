@@ -167,6 +167,21 @@ def names() -> list[str]:
     )
 
 
+def same_dataset(name: str, content_hash: str, whose: str) -> Dataset:
+    """The dataset that a run or study (`whose`, its name) was made with; LabError where it is gone, or another one has
+    its name."""
+    dataset = Dataset(name)
+    if dataset.content_hash != content_hash:
+        raise LabError(f"dataset {name!r} is no longer the one that {whose!r} was made with")
+    return dataset
+
+
+def dataset_of(run: runs.Run) -> Dataset | None:
+    """The dataset that a run was made with; None where it is gone, or another one has its name."""
+    dataset = Dataset(run.config.data) if run.config.data in names() else None
+    return dataset if dataset and dataset.content_hash == run.data_hash else None
+
+
 def readable() -> tuple[list[Dataset], list[str]]:
     """The datasets whose facts and tables can be read, by name, and a line for each that can't."""
     good: list[Dataset] = []

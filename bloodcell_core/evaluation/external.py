@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import sheets
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset, dataset_of
 from bloodcell_core.data.findings import LEAST_SPREAD
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
@@ -275,12 +275,8 @@ def short_ids(image_ids: pd.Series) -> np.ndarray:
 
 def _training_pictures(run: Run) -> pd.DataFrame | None:
     """What the run was trained on; None where its dataset is gone or another one has its name."""
-    if run.config.data not in names():
-        return None
-    dataset = Dataset(run.config.data)
-    if dataset.content_hash != run.data_hash:
-        return None
-    return own_pictures(run, dataset, "train")
+    dataset = dataset_of(run)
+    return own_pictures(run, dataset, "train") if dataset else None
 
 
 def own_pictures(run: Run, dataset: Dataset, split: str) -> pd.DataFrame:

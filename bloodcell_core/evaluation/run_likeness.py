@@ -12,7 +12,7 @@ import pandas as pd
 from bloodcell_core import workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.combining import part_names
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset, dataset_of
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.splits import photos_first, run_pictures
 from bloodcell_core.data.views import build_view
@@ -101,11 +101,11 @@ def likeness_of(run: Run, network: Callable[[], Network], device: Device) -> tup
         if likeness := _kept(file):
             return likeness, ""
     config = run.config
-    if config.data not in names() or Dataset(config.data).content_hash != run.data_hash:
+    dataset = dataset_of(run)
+    if dataset is None:
         return None, f"the run has no record of it, and its dataset {config.data!r} isn't here as it was"
     with FileLock(workspace.lock_file(f"likeness-{run.name}")):
         if not _kept(kept):  # not fitted by another process meanwhile
-            dataset = Dataset(config.data)
             view = build_view(dataset, config.view, config.size, config.crop)
             try:
                 fit_run(run, dataset, view, network(), device).save(kept)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import sheets, workspace
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset, dataset_of, names, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
@@ -159,7 +159,7 @@ def evaluated(
     from bloodcell_core.evaluation.calibration import calibration
 
     name = data or run.config.data
-    own = name == run.config.data and not (data and _is_another(run))
+    own = name == run.config.data and not (data and name in names() and dataset_of(run) is None)
     if own and (split == "all" or told):
         raise LabError(f"all pictures at once, and a mapping file, are for another dataset: {name!r} is the run's own")
     if overlay and not own:
@@ -197,15 +197,8 @@ def own_predictions(run: Run, split: str, device: str = "auto", progress: Progre
     if split in ("val", "test"):
         table = run.predictions()
         return table[table.split == split].reset_index(drop=True)
-    dataset = Dataset(run.config.data)
-    if dataset.content_hash != run.data_hash:
-        raise LabError(f"dataset {dataset.name!r} is no longer the one that {run.name!r} was trained on")
+    dataset = same_dataset(run.config.data, run.data_hash, run.name)
     return _predict(run, dataset, own_pictures(run, dataset, split), device, progress)
-
-
-def _is_another(run: Run) -> bool:
-    """Whether a dataset that is here has the name of the run's own, and isn't it."""
-    return run.config.data in names() and Dataset(run.config.data).content_hash != run.data_hash
 
 
 def _predict(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bloodcell_core import workspace
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError, first_line
@@ -282,18 +282,15 @@ def _check(
 
 def _pictures_to_check(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, str]:
     """The views (N, S, S, 3) of the pictures, the rows that are checked, and what they are in words."""
-    config = run.config
-    if config.data in names():
-        dataset = Dataset(config.data)
-        if dataset.content_hash == run.data_hash:
-            pictures = run_pictures(config, dataset)
-            rows = pictures.index[pictures.split == "test"].to_numpy()
-            if len(rows):
-                views = {
-                    view_of(member): build_view(dataset, member.config.view, member.config.size, member.config.crop)
-                    for member in run.members
-                }
-                return views, rows, "test pictures"
+    if dataset := dataset_of(run):
+        pictures = run_pictures(run.config, dataset)
+        rows = pictures.index[pictures.split == "test"].to_numpy()
+        if len(rows):
+            views = {
+                view_of(member): build_view(dataset, member.config.view, member.config.size, member.config.crop)
+                for member in run.members
+            }
+            return views, rows, "test pictures"
     rng = np.random.default_rng(0)
     noise = {
         view_of(member): rng.integers(0, 256, (RANDOM_PICTURES, member.config.size, member.config.size, 3), np.uint8)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bloodcell_core import __version__
 from bloodcell_core.crops import BALANCED
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.views import view_name
 from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.evaluation.dial import review_threshold
@@ -164,12 +164,10 @@ def _input(name: str, member: Run) -> dict[str, Any]:
 
 def _data(run: Run) -> dict[str, Any]:
     """What is known of the pictures that it was trained on."""
-    told: dict[str, Any] = {"name": run.config.data, "content_hash": run.data_hash, "licence": None, "citation": None}
-    if run.config.data in names():
-        dataset = Dataset(run.config.data)
-        if dataset.content_hash == run.data_hash:
-            told |= {key: dataset.facts[key] for key in ("licence", "citation")}
-    return told
+    dataset = dataset_of(run)
+    facts = dataset.facts if dataset else dict.fromkeys(("licence", "citation"))
+    told = {"name": run.config.data, "content_hash": run.data_hash}
+    return told | {key: facts[key] for key in ("licence", "citation")}
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import probabilities_of
 from bloodcell_core.labels.verdicts import Standing
@@ -72,9 +72,7 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str] = ("test",)) -> tuple[Dat
     for run in others:
         if run.data_hash != first.data_hash or run.classes != first.classes:
             raise LabError(f"{first.name} and {run.name} can't be reviewed together: they are of different data")
-    dataset = Dataset(first.config.data)
-    if dataset.content_hash != first.data_hash:
-        raise LabError(f"dataset {dataset.name!r} is no longer the one that {first.name!r} was trained on")
+    dataset = same_dataset(first.config.data, first.data_hash, first.name)
     tables = {run.name: run.predictions() for run in runs}
     tables = {name: table[table.split.isin(list(splits))] for name, table in tables.items()}
     photos = dict(zip(dataset.pictures.image_id, dataset.pictures.photo, strict=True))

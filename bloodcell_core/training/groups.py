@@ -16,7 +16,7 @@ import pandas as pd
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import ENDED, Run
@@ -92,8 +92,7 @@ def unfinished(group: Group) -> Iterator[Run]:
     for fold in range(1, group.config.folds + 1):
         run = group.runs.get(fold)
         if run is None:
-            if Dataset(group.config.data).content_hash != next(iter(group.runs.values())).data_hash:
-                raise LabError(f"dataset {group.config.data!r} is no longer the one that {group.name!r} was begun on")
+            same_dataset(group.config.data, next(iter(group.runs.values())).data_hash, group.name)
             run = jobs.create_run(replace(group.config, fold=fold), group.name)
         state = run.status()["state"]
         if state in ENDED and state != "done":

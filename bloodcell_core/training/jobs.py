@@ -16,7 +16,7 @@ from typing import Any
 from bloodcell_core import background, runs, workspace
 from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_classes
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
@@ -169,8 +169,7 @@ def requeue(run: Run) -> None:
     state = run.status()["state"]
     if state not in ("interrupted", "stopped", "failed"):
         raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
-    if Dataset(run.config.data).content_hash != run.data_hash:
-        raise LabError(f"dataset {run.config.data!r} is no longer the one that {run.name!r} was trained on")
+    same_dataset(run.config.data, run.data_hash, run.name)
     for old in ("stop", "turn.json"):
         (run.folder / old).unlink(missing_ok=True)
     # What a stop had scored belongs to weights that will be overwritten.

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from bloodcell_core import runs
 from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import same_dataset
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
@@ -79,9 +79,7 @@ class _Bench:
 
     def __init__(self, study: Study, say: Callable[[str], None]):
         self.study, self.say = study, say
-        config, dataset = study.config, Dataset(study.config.data)
-        if dataset.content_hash != study.data_hash:
-            raise LabError(f"dataset {config.data!r} is no longer the one that this study was made for")
+        config, dataset = study.config, same_dataset(study.config.data, study.data_hash, study.name)
         self.device = choose_device(config.device)
         say(f"{study.name}: {self.device.reason}")
         study.job.tell(device=self.device.reason)

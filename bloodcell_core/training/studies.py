@@ -22,7 +22,7 @@ from filelock import FileLock
 from bloodcell_core import background, config, workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_classes
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
@@ -192,8 +192,7 @@ class Study:
         best = best_of(self.trials())
         if best is None:
             raise LabError(f"study {self.name!r} has no finished trial yet")
-        if Dataset(self.config.data).content_hash != self.data_hash:
-            raise LabError(f"dataset {self.config.data!r} is no longer the one that {self.name!r} was made for")
+        same_dataset(self.config.data, self.data_hash, self.name)
         return replace(self.config, **best["settings"])
 
     def describe(self) -> dict[str, Any]:
@@ -304,8 +303,7 @@ def reopen(study: Study, trials: int | None = None, minutes: float | None = None
     state = study.status()["state"]
     if state not in ENDED:
         raise LabError(f"study {study.name!r} can't go on: it is {state}")
-    if Dataset(study.config.data).content_hash != study.data_hash:
-        raise LabError(f"dataset {study.config.data!r} is no longer the one that {study.name!r} was made for")
+    same_dataset(study.config.data, study.data_hash, study.name)
     plan = study.stored.user_attrs[PLAN]
     plan |= {key: value for key, value in (("trials", trials), ("minutes", minutes)) if value is not None}
     _check_limits(plan["trials"], plan["minutes"])

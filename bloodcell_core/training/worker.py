@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.background import StopRequested, end_of, exit_code, keep_freed_memory, write_status
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.labels.overlays import of_run
@@ -152,9 +152,7 @@ def _begin(run: Run, team: Team, progress: Progress = no_progress) -> _Begun:
 
     config = run.config
     device = choose_device(team.device(config.device))
-    dataset = Dataset(config.data)
-    if dataset.content_hash != run.data_hash:
-        raise LabError(f"dataset {config.data!r} is no longer the one that this run was made for")
+    dataset = same_dataset(config.data, run.data_hash, run.name)
     overlay = of_run(run)
     rows = split_rows(config, dataset, run.validation_photos, overlay)
     view, training, validation = load_pictures(config, dataset, rows, device, progress, overlay)
