@@ -302,17 +302,7 @@ def bundled_names() -> list[str]:
 
 
 def _names_in(folder: Path) -> list[str]:
-    return sorted(
-        # a folder that is still being made has a name that no run may have
-        (
-            name
-            for name in workspace.entries(folder)
-            if workspace.NAME_PATTERN.fullmatch(name)
-            # by either: one whose settings were lost is told of, not passed over
-            and any(workspace.may_be_there(folder / name / file) for file in ("config.json", "status.json"))
-        ),
-        reverse=True,
-    )
+    return workspace.names_in(folder, ("config.json", "status.json"))[::-1]
 
 
 def readable_runs() -> tuple[list[Run], list[str]]:
@@ -366,14 +356,7 @@ def find(reference: str) -> Run:
             bundled = "".join(f"; {name} comes with the program" for name in bundled_names())
             raise LabError(f"no run has finished yet: `train` makes one{bundled}")
         return run
-    matches = [name for name in names() if name.startswith(reference)] if reference else []
-    if reference in matches or len(matches) == 1:
-        return Run(reference if reference in matches else matches[0])
-    if not matches:
-        raise LabError(f"there is no run {reference!r}: `runs list` shows what there is")
-    raise LabError(
-        f"{reference!r} begins the names of {len(matches)} runs: give more of it ({', '.join(matches[:3])} …)"
-    )
+    return Run(workspace.find_name(reference, names(), ("run", "runs"), "`runs list` shows what there is"))
 
 
 def remove(run: Run) -> None:

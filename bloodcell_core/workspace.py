@@ -30,7 +30,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +72,21 @@ def check_name(name: str, what: str) -> str:
             "use up to 64 lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     return name
+
+
+def find_name(reference: str, names: Iterable[str], kinds: tuple[str, str], listing: str) -> str:
+    """The one of `names` that is `reference`, or else the only one that begins with it.
+
+    LabError where none or several do. `kinds` are the words for one and for several of what has these names; `listing`
+    says how to see which there are.
+    """
+    matches = [name for name in names if name.startswith(reference)] if reference else []
+    if reference in matches or len(matches) == 1:
+        return reference if reference in matches else matches[0]
+    if not matches:
+        raise LabError(f"there is no {kinds[0]} {reference!r}: {listing}")
+    several = f"{reference!r} begins the names of {len(matches)} {kinds[1]}"
+    raise LabError(f"{several}: give more of it ({', '.join(matches[:3])} …)")
 
 
 def slug(text: str) -> str:
@@ -202,6 +217,16 @@ def entries(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def names_in(folder: Path, files: tuple[str, ...]) -> list[str]:
+    """The names of the folders in a folder of the workspace that hold any of these files, sorted.
+
+    Any: one that lost its most important file is told of, not passed over. What is still being made isn't among them:
+    it has a name that nothing may have.
+    """
+    named = filter(NAME_PATTERN.fullmatch, entries(folder))
+    return sorted(name for name in named if any(may_be_there(folder / name / file) for file in files))
 
 
 def troubles() -> list[str]:

@@ -157,14 +157,7 @@ class Dataset:
 
 def names() -> list[str]:
     """The datasets of this workspace, by name; one that is still being imported isn't there yet."""
-    folder = workspace.datasets_dir()
-    return sorted(
-        name
-        for name in workspace.entries(folder)
-        if workspace.NAME_PATTERN.fullmatch(name)
-        # by either: one whose facts were lost is told of, not passed over
-        and any(workspace.may_be_there(folder / name / file) for file in ("dataset.json", "images.parquet"))
-    )
+    return workspace.names_in(workspace.datasets_dir(), ("dataset.json", "images.parquet"))
 
 
 def same_dataset(name: str, content_hash: str, whose: str) -> Dataset:

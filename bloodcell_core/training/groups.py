@@ -56,13 +56,9 @@ def groups(known: Sequence[Run] | None = None) -> list[Group]:
 
 def find(reference: str) -> Group:
     """The group of that name, or of which it is a unique beginning; LabError where there is none."""
-    matches = [group for group in groups() if reference and group.name.startswith(reference)]
-    exact = [group for group in matches if group.name == reference]
-    if len(exact or matches) == 1:
-        return (exact or matches)[0]
-    if not matches:
-        raise LabError(f"there is no cross-validation {reference!r}: `runs list` tells the group of each fold")
-    raise LabError(f"{reference!r} begins the names of {len(matches)} cross-validations: give more of it")
+    known = {group.name: group for group in groups()}
+    kinds = "cross-validation", "cross-validations"
+    return known[workspace.find_name(reference, known, kinds, "`runs list` tells the group of each fold")]
 
 
 def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> Group:

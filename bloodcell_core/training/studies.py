@@ -353,13 +353,7 @@ def readable() -> tuple[list[Study], list[str]]:
 
 def find(reference: str) -> Study:
     """The study of that name, or of which it is a unique beginning; LabError where there is none."""
-    known = names()
-    matches = [name for name in known if name.startswith(reference)] if reference else []
-    if reference in matches or len(matches) == 1:
-        return Study(reference if reference in matches else matches[0])
-    if not matches:
-        raise LabError(f"there is no study {reference!r}: `tune list` shows what there is")
-    raise LabError(f"{reference!r} begins the names of {len(matches)} studies: give more of it ({matches[0]} …)")
+    return Study(workspace.find_name(reference, names(), ("study", "studies"), "`tune list` shows what there is"))
 
 
 def remove(study: Study) -> None:
