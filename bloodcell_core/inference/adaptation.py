@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
-from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, unused_name
@@ -38,7 +37,7 @@ from bloodcell_core.evaluation.scoring import predictions_table, score
 from bloodcell_core.inference.limits import ONE_PICTURE, enough
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
-from bloodcell_core.training.jobs import write_config
+from bloodcell_core.training.jobs import write_config, write_finished
 from bloodcell_core.training.prepare import cut_validation
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 """How a network is trained on; how pictures are changed stays as it was in the run's own training."""
 MOST_CELLS = 2000  # beyond it a training of one's own is better, and this takes too long
-
 
 
 @dataclass(frozen=True)
@@ -287,12 +285,9 @@ def _keep(
     seconds: float,
 ) -> Run:
     """Writes the folder of the new run, which appears whole or not at all."""
-    from safetensors.torch import save
-
-    from bloodcell_core.models.network import count_parameters
+    from bloodcell_core.models.network import count_parameters, save_weights
 
     name = workspace.dated_name(config.model)
-    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,
@@ -300,12 +295,10 @@ def _keep(
             validation_photos=_set_apart(config, own.dataset),
             adapted={key: facts[key] for key in ("from", "cells", "by_class", "folds", "cells_used")},
         )  # fmt: skip
-        with workspace.write_atomic(folder / "model.safetensors") as temporary:
-            temporary.write_bytes(save(weights, {"adapted_from": json.dumps(run.name)}))
-        with workspace.write_atomic(folder / "predictions.parquet") as temporary:
-            table.to_parquet(temporary, index=False)
-        workspace.write_json(
-            folder / "summary.json",
+        save_weights(network, folder / "model.safetensors", {"adapted_from": json.dumps(run.name)})
+        write_finished(
+            folder,
+            table,
             {
                 "best_epoch": None,
                 "epochs_trained": 0,
@@ -320,5 +313,4 @@ def _keep(
                 "adaptation": {key: told for key, told in facts.items() if key != "cells_used"},
             },
         )
-        write_status(folder, state="done", reason="", queued=time.time(), queue="", ended=time.time())
     return Run(name)

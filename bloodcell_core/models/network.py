@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.models import TIMM, model_info, network_settings
@@ -79,6 +80,13 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
     except RuntimeError as error:
         raise LabError(f"{file} can't be used: {first_line(error)[:120]}") from None
     return network.eval()
+
+
+def save_weights(network: nn.Module, file: Path, told: dict[str, str]) -> None:
+    """Writes a network's weights as safetensors, whole or not at all; `told` is kept with them."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with workspace.write_atomic(file) as temporary:
+        temporary.write_bytes(save(weights, told))
 
 
 def quickest(network: Network, model: str) -> Network:

@@ -6,7 +6,6 @@ removed. All its predictions are theirs, averaged, so that its figures cost no f
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core import workspace
-from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
@@ -23,7 +21,7 @@ from bloodcell_core.evaluation.comparison import check_comparable, side_of
 from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
 from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
-from bloodcell_core.training.jobs import write_config
+from bloodcell_core.training.jobs import write_config, write_finished
 
 SHARED = ("data", "folds", "fold", "fold_over")
 """Settings that say which pictures a run is tested on: those that members must have in common."""
@@ -88,10 +86,7 @@ def create_ensemble(members: Sequence[Run], name: str = "", group: str = "") -> 
             validation_photos=sorted(set.intersection(*(set(member.validation_photos) for member in members))),
             group=group, members=[_facts(member) for member in members],
         )  # fmt: skip
-        with workspace.write_atomic(folder / "predictions.parquet") as temporary:
-            table.to_parquet(temporary, index=False)
-        workspace.write_json(folder / "summary.json", _summary(members, table, temperature))
-        write_status(folder, state="done", reason="", queued=time.time(), queue="", ended=time.time())
+        write_finished(folder, table, _summary(members, table, temperature))
     return Run(name)
 
 

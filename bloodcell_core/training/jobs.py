@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bloodcell_core import background, runs, workspace
 from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
@@ -123,6 +125,19 @@ def write_config(
         }
         | more,
     )
+
+
+def write_results(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
+    """Writes what a run has found: predictions.parquet, and after it summary.json, by which it is known."""
+    with workspace.write_atomic(folder / "predictions.parquet") as temporary:
+        predictions.to_parquet(temporary, index=False)
+    workspace.write_json(folder / "summary.json", summary)
+
+
+def write_finished(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
+    """Writes the results and the status of a run that is made at once, and never stood in a queue."""
+    write_results(folder, predictions, summary)
+    write_status(folder, state="done", reason="", queued=time.time(), queue="", ended=time.time())
 
 
 def start(run: Run) -> None:

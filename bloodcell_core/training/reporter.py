@@ -10,12 +10,11 @@ from typing import Any, BinaryIO
 
 import psutil
 import torch
-from safetensors.torch import save
 from torch import nn
 
-from bloodcell_core import workspace
 from bloodcell_core.background import write_status
 from bloodcell_core.device import Device
+from bloodcell_core.models.network import save_weights
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
 from bloodcell_core.training.loop import Hooks, TrainState
@@ -102,9 +101,7 @@ class Reporter(Hooks):
 
         The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch.
         """
-        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        with workspace.write_atomic(self._run.weights_file) as temporary:
-            temporary.write_bytes(save(state, {"epoch": json.dumps(event)}))
+        save_weights(network, self._run.weights_file, {"epoch": json.dumps(event)})
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
         """Writes one at an epoch's end, when asked to stop, and every CHECKPOINT_SECONDS."""

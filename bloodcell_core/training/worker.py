@@ -24,6 +24,7 @@ from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import ENDED, Run
+from bloodcell_core.training.jobs import write_results
 from bloodcell_core.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -236,14 +237,13 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     validation, overlay = raw[raw.split == "val"], of_run(run)
     fitted = fitted_temperature(overlay.relabelled(validation, run.classes) if overlay else validation, run.classes)
     table = predictions_table(pictures, softmax(logits, fitted["temperature"]), run.classes)
-    with workspace.write_atomic(run.folder / "predictions.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
     epochs = [event for event in run.events()[0] if event["event"] == "epoch"]
     with safe_open(run.weights_file, "np") as weights:
         best = json.loads(weights.metadata()["epoch"])
     test = table[table.split == "test"].reset_index(drop=True)
-    workspace.write_json(
-        run.folder / "summary.json",
+    write_results(
+        run.folder,
+        table,
         {
             "best_epoch": best["epoch"],
             "epochs_trained": len(epochs),
