@@ -350,7 +350,7 @@ def test_who_has_no_run_is_told_of_the_one_that_comes_along(
 def test_of_a_file_too_large_for_a_picture_no_more_is_read_than_tells_it(
     cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bloodcell_core.inference.handed_in.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("bloodcell_core.data.sources.MAX_FILE_BYTES", 1000)
     with open(tmp_path / "large.png", "wb") as file:
         file.truncate(100_000_000)  # takes no disk
     tracemalloc.start()

@@ -19,8 +19,8 @@ def add(verbs: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.sources import as_text
     from bloodcell_core.inference.export import export_onnx
-    from bloodcell_core.inference.handed_in import told
 
     run = runs.find(args.run)
     made = export_onnx(run, args.dest, progress("comparing with PyTorch"))
@@ -33,5 +33,5 @@ def _export(args: argparse.Namespace) -> None:
         f"  the same class as PyTorch on all {checked['pictures']:,} {checked['what']}, "
         f"probabilities at most {checked['largest_difference']:.1e} apart",
     ]
-    files = {"file": told(made.file), "sidecar": told(made.sidecar), "likeness": [*map(told, made.likeness)]}
+    files = {"file": as_text(made.file), "sidecar": as_text(made.sidecar), "likeness": [*map(as_text, made.likeness)]}
     show(files | made.facts, args.json, lines)

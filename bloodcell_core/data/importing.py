@@ -32,7 +32,7 @@ from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mode
-from bloodcell_core.data.sources import open_source
+from bloodcell_core.data.sources import as_text, open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, no_progress
@@ -255,7 +255,7 @@ def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Ro
 
 def _take(originals: Path, entry: Entry, read: Read) -> _Row:
     """Reads and checks one picture and copies it under a name made from its content."""
-    file, label, photo = _storable(entry.file), _storable(entry.label), entry.source_photo
+    file, label, photo = as_text(entry.file), as_text(entry.label), entry.source_photo
     row = _Row(None, file, None, label, entry.split, photo, entry.scene or photo, 0, 0, 0, "ok", None)
     try:
         data = read()
@@ -285,11 +285,6 @@ def _check_box(box: Box | None, height: int, width: int) -> None:
         raise LabError(f"its box {x0} {y0} {x1} {y1} lies outside of the picture's {width}×{height} pixels")
     if x1 - x0 > width or y1 - y0 > height:
         raise LabError(f"its box {x0} {y0} {x1} {y1} is larger than the picture's {width}×{height} pixels")
-
-
-def _storable(text: str) -> str:
-    """A file name as it can be stored and shown: bytes in it that are no UTF-8, which a folder may hold, as \\udcff."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Origin(NamedTuple):
@@ -354,7 +349,7 @@ def _trace(
     """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
     from bloodcell_core.data.photos import PhotoIndex, trace_all
 
-    names, reads = [_storable(name) for name in photographs], list(photographs.values())
+    names, reads = [as_text(name) for name in photographs], list(photographs.values())
     index = PhotoIndex(lambda photo: decode_rgb(reads[photo]()), len(reads), width)
     found = [trace.photo for trace in trace_all(index, count, read, progress)]
     photos = [None if photo is None else names[photo] for photo in found]

@@ -72,7 +72,8 @@ def open_source(path: Path) -> Source:
     return ZipSource(path)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that was handed in; LabError where it can't be read, or is larger than any picture may be."""
     try:
         if path.stat().st_size <= MAX_FILE_BYTES:
             return path.read_bytes()
@@ -115,7 +116,7 @@ class FolderSource:
 
     def read(self, file: str) -> bytes:
         """The bytes of a file."""
-        return _read_file(self._top / file)
+        return read_file(self._top / file)
 
     def path(self, file: str) -> Path | None:
         """Where it lies."""
@@ -135,7 +136,7 @@ class FileSource:
 
     def read(self, file: str) -> bytes:
         """The bytes of a file."""
-        return _read_file(self.folder / file)
+        return read_file(self.folder / file)
 
     def path(self, file: str) -> Path | None:
         """Also of a file beside the one that was handed in; an absolute path is itself."""
@@ -262,6 +263,11 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
     if total > MAX_TOTAL_BYTES or (total > RATIO_FROM_BYTES and total > MAX_RATIO * size):
         raise LabError(f"{name} would unpack to {total / 2**30:.1f} GiB, far more than it should: it is refused")
     return members
+
+
+def as_text(path: object) -> str:
+    """A path or name that can be stored and shown: bytes in it that are no UTF-8, which a disk may hold, as \\udcff."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _short(path: object) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bloodcell_core.data.pictures import MAX_FILE_BYTES, UnreadablePicture
-from bloodcell_core.data.sources import Source, open_source
+from bloodcell_core.data.pictures import UnreadablePicture
+from bloodcell_core.data.sources import as_text, open_source, read_file
 from bloodcell_core.errors import LabError
 
 Handed = tuple[str, Callable[[], bytes]]
@@ -34,7 +35,7 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
         if path.is_dir():
             for place, closed in sorted(_walk(path).items()):
                 if closed:
-                    yield told(place), _refusal(f"this folder can't be read: {closed}")
+                    yield as_text(place), _refusal(f"this folder can't be read: {closed}")
                 else:
                     yield from _of_file(place)
         elif path.is_file():
@@ -59,37 +60,16 @@ def _walk(top: Path) -> dict[Path, str]:
 
 def _of_file(file: Path) -> Iterator[Handed]:
     if file.suffix.lower() != ".zip":
-        yield told(file), _reader(file)
+        yield as_text(file), partial(read_file, file)
         return
     try:
         source = open_source(file)
-    except LabError as error:
-        yield told(file), _refusal(str(error))
-        return
-    except OSError as error:
-        yield told(file), _refusal(f"can't be read: {error.strerror or error}")
+    except (LabError, OSError) as error:
+        yield as_text(file), _refusal(why_unreadable(error))
         return
     # Not closed here: its files are read later. It goes with the last function that reads from it.
     for inside in source.files:
-        yield told(f"{file}/{inside}"), _member(source, inside)
-
-
-def told(path: object) -> str:
-    """A path fit to be written as text, whatever bytes its name on disk is of."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def _reader(file: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise UnreadablePicture(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
-        return file.read_bytes()
-
-    return read
-
-
-def _member(source: Source, inside: str) -> Callable[[], bytes]:
-    return lambda: source.read(inside)
+        yield as_text(f"{file}/{inside}"), partial(source.read, inside)
 
 
 def _refusal(reason: str) -> Callable[[], bytes]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -208,7 +209,7 @@ def _answer_missing(
         kind = (asked or None) if predictor.fields_possible else None
         lines: list[dict[str, Any]] = []
         written = time.monotonic()
-        handed = ((picture.file, _reader(slide, picture)) for picture in pictures)
+        handed = ((picture.file, partial(slide.read, picture)) for picture in pictures)
         try:
             for picture, answer in zip(pictures, predictor.classify(handed, kind), strict=True):
                 lines.append({"picture": picture.number, "asked": asked, "answer": answer.to_json()})
@@ -222,10 +223,6 @@ def _answer_missing(
                 answers.append(lines)
     if predictor.fields_possible:
         _answer_squares(slide, answers, predictor)
-
-
-def _reader(slide: Slide, picture: SlidePicture) -> Callable[[], bytes]:
-    return lambda: slide.read(picture)
 
 
 def _answer_squares(slide: Slide, answers: SlideAnswers, predictor: Answering) -> None:
