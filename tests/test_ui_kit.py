@@ -105,7 +105,7 @@ def test_class_colours_are_told_apart_by_the_colour_blind_too(dark: bool, number
 
 def test_a_long_class_name_takes_no_chart_s_room_and_stays_one_of_its_own():
     names = [f"band neutrophil with toxic granulation {end}" for end in "ab"]
-    figure = charts.class_bars_figure({"train": dict.fromkeys(names, 3)}, "pictures", False)
+    figure = charts.class_bars_figure({"train": dict.fromkeys(names, 3)}, False)
     assert len(set(figure.data[0].x)) == 2
     assert [*figure.layout.xaxis.tickvals] == [*figure.data[0].x]
     assert max(map(len, figure.layout.xaxis.ticktext)) <= theme.LONGEST_TICK
@@ -383,7 +383,7 @@ def test_a_difference_says_what_became_better_and_worse():
 # ---- Charts --------------------------------------------------------------------------------------------
 
 def test_class_bars_stack_nothing_and_miss_nothing():
-    figure = charts.class_bars_figure({"train": {"b": 3, "a": 1}, "test": {"b": 2}}, "pictures", dark=False)
+    figure = charts.class_bars_figure({"train": {"b": 3, "a": 1}, "test": {"b": 2}}, dark=False)
     drawn = {bar.legendgroup: dict(zip(bar.x, bar.y, strict=True)) for bar in figure.data if not bar.name}
     assert drawn == {"train": {"A": 1, "B": 3}, "test": {"A": 0, "B": 2}}
     assert [bar.name for bar in figure.data if bar.name] == ["train", "test"]
@@ -432,6 +432,6 @@ def test_counts_have_no_tick_between_two_whole_numbers_and_none_below_them(
 
 def test_many_values_have_the_bins_that_were_asked_for():
     values = pd.Series(np.linspace(0, 1, 500))
-    figure = charts.spread_figure(values, pd.Series(["a"] * 500), "focus", ["a"], False, bins=40)
+    figure = charts.spread_figure(values, pd.Series(["a"] * 500), "focus", ["a"], False)
     assert len(figure.data[0].x) == 40
     assert sum(figure.data[0].y) == pytest.approx(1)

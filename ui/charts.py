@@ -11,20 +11,21 @@ import streamlit as st
 from bloodcell_core.words import pretty
 from ui.theme import class_colours, class_ticks, css_colours, is_dark, style
 
+BINS = 40  # of a spread
 MOST_TICKS = 8  # below an axis of whole numbers
 
 
-def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str, title: str = "pictures") -> None:
+def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str) -> None:
     """Draw how many pictures each class has in each split: `counts[split][class]`."""
     st.plotly_chart(
-        class_bars_figure(counts, title, is_dark()),
+        class_bars_figure(counts, is_dark()),
         key=key,
         config={"displayModeBar": False},
-        alt=f"{title} by class and split",
+        alt="pictures by class and split",
     )
 
 
-def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark: bool) -> go.Figure:
+def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go.Figure:
     """The figure of `class_bars`: the colour tells the class, the pattern the split."""
     classes = sorted({name for by_class in counts.values() for name in by_class})
     colours = class_colours(classes, dark)
@@ -43,7 +44,7 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], title: str, dark:
         # The legend's own bar is grey, because the split has a pattern but no colour.
         grey = bar | {"color": "#8A8796"}
         figure.add_bar(x=[None], y=[None], name=split, legendgroup=split, offsetgroup=split, marker=grey)
-    figure.update_layout(barmode="group", yaxis_title=title, yaxis_tickformat=",")
+    figure.update_layout(barmode="group", yaxis_title="pictures", yaxis_tickformat=",")
     class_ticks(figure, map(pretty, classes))
     return style(figure, height=300)
 
@@ -117,13 +118,13 @@ def spread(values: pd.Series, labels: pd.Series, *, title: str, classes: Sequenc
 
 
 def spread_figure(
-    values: pd.Series, labels: pd.Series, title: str, classes: Sequence[str], dark: bool, bins: int = 40
+    values: pd.Series, labels: pd.Series, title: str, classes: Sequence[str], dark: bool
 ) -> go.Figure:
     """The figure of `spread`; the bins are counted here, so that 100,000 pictures are as quick as 100."""
     known = values.notna()
     values, labels = values[known].astype(float), labels[known]
     colours = class_colours(classes, dark)
-    edges = _edges(values.to_numpy(), bins)
+    edges = _edges(values.to_numpy())
     figure = go.Figure()
     for name in classes:
         part = values[labels == name]
@@ -140,25 +141,25 @@ def spread_figure(
     figure.update_layout(
         xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%", showlegend=False
     )
-    if len(values) and _few_whole(values.to_numpy(), bins):  # between two of them, and outside, nothing is
+    if len(values) and _few_whole(values.to_numpy()):  # between two of them, and outside, nothing is
         low, high = int(values.min()), int(values.max())
         ticks = list(range(low, high + 1, -(-(high - low + 1) // MOST_TICKS)))
         figure.update_xaxes(tickmode="array", tickvals=ticks)
     return style(figure, height=260)
 
 
-def _few_whole(values: np.ndarray, bins: int) -> bool:
-    return bool(values.max() - values.min() < bins and (values == values.round()).all())
+def _few_whole(values: np.ndarray) -> bool:
+    return bool(values.max() - values.min() < BINS and (values == values.round()).all())
 
 
-def _edges(values: np.ndarray, bins: int) -> np.ndarray:
-    """The bounds of at most about `bins` bins; of few whole numbers each has a bin of its own, in the middle of it."""
+def _edges(values: np.ndarray) -> np.ndarray:
+    """The bounds of at most about BINS bins; of few whole numbers each has a bin of its own, in the middle of it."""
     if not len(values):
         return np.arange(2)
     low, high = values.min(), values.max()
-    if low == high or _few_whole(values, bins):
+    if low == high or _few_whole(values):
         return np.arange(low - 1.5, high + 2.5)  # with an empty one on either side, between which the line rises
-    return np.linspace(low, high, bins + 1)
+    return np.linspace(low, high, BINS + 1)
 
 
 def map_of_pictures(

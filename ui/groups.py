@@ -21,22 +21,22 @@ OVER = {"all": "Whole dataset", "train": "Without test split"}
 COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
 
 
-def cross_validation_button(config: TrainConfig | None, *, key: str = "cross_validation") -> str | None:
+def cross_validation_button(config: TrainConfig | None) -> str | None:
     """A button that asks for folds and starts a cross-validation; the name of the group that it started, once.
 
     `config` is what each fold trains with, or None where the page's settings can't be: the button is off then.
     """
-    with st.popover("Cross-validate", icon=":material/view_week:", disabled=config is None, key=key):
+    with st.popover("Cross-validate", icon=":material/view_week:", disabled=config is None):
         st.caption(
             "A network for each part of the dataset, trained on the other parts. Every picture is predicted by a "
             "network that saw no picture of its photo: the figure with the narrowest honest interval."
         )
-        folds = st.number_input("Parts", 2, MOST_FOLDS, groups.FOLDS, key=f"{key}_folds")
+        folds = st.number_input("Parts", 2, MOST_FOLDS, groups.FOLDS, key="cross_validation_folds")
         over = st.segmented_control(
-            "Cut from", list(OVER), default="all", format_func=OVER.get, required=True, key=f"{key}_over",
+            "Cut from", list(OVER), default="all", format_func=OVER.get, required=True, key="cross_validation_over",
             help="Without its test split, to choose settings by: the test pictures are left unread.",
         )  # fmt: skip
-        clicked = st.button("Start", type="primary", key=f"{key}_start")
+        clicked = st.button("Start", type="primary", key="cross_validation_start")
     if not clicked or config is None:
         return None
     try:

@@ -16,10 +16,11 @@ import streamlit as st
 from bloodcell_core import notes, workspace
 from bloodcell_core import runs as run_folders
 from bloodcell_core.data.audit import Audit, Finding, audit
-from bloodcell_core.data.dataset import Dataset, names
+from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import names as dataset_names
 from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError, in_words
-from bloodcell_core.evaluation.figures import one_answer_words
+from bloodcell_core.evaluation.figures import one_answer_words, signed
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
@@ -27,13 +28,9 @@ from ui.gallery import Tile, thumbnail
 from ui.shell import address, empty_state, plain, set_address, show_error, synthetic_badge
 from ui.theme import css_colours
 
-TILE_PX = 96
+TILE_PX, CELL_PX = 96, 320
 LONGEST_NAME = 24  # letters of a name where it must fit a line
 MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
-
-
-def dataset_names() -> list[str]:
-    return names()
 
 
 def dataset_title(name: str) -> str:
@@ -289,16 +286,10 @@ def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str]
     ]
 
 
-def original_and_view(data: Dataset, row: int, size: int = 320) -> tuple[np.ndarray, View]:
-    """A picture at its own resolution, and its cell view."""
-    picture = data.read_original(row)
-    return picture, make_view(picture, "cell", size, place=data.places[row])
-
-
 def facts_of(data: Dataset, row: int) -> dict[str, str]:
     """What is known of a picture, in words for people."""
     picture = data.pictures.loc[row]
-    told = {
+    return {
         "File": picture.file,
         "Split": picture.split,
         "Size": f"{picture.width} × {picture.height} px, {picture['mode']}",
@@ -307,15 +298,10 @@ def facts_of(data: Dataset, row: int) -> dict[str, str]:
         "Nucleus": "–" if pd.isna(picture.cell_area) else f"{picture.cell_area:,.0f} px²" + _in_red_cells(picture),
         "Focus": f"{picture.focus:.2f}; 1 is flat, from 1.2 sharp",
         "Background": f"{picture.brightness:.0f} of 255",
-        "Its tint": f"{_signed(picture.stain_a)} from green to red, {_signed(picture.stain_b)} from blue to yellow",
+        "Its tint": f"{signed(picture.stain_a)} from green to red, {signed(picture.stain_b)} from blue to yellow",
         "Black border": f"{picture.black_border:.1%}",
         "Id": picture.image_id[:12],  # as `review set` takes it
     }
-    return told
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _in_red_cells(picture: pd.Series) -> str:
@@ -339,7 +325,8 @@ def picture_drawer(data: Dataset, row: int) -> None:
     """A picture at full size with the cell that was found in it, and what is known of it."""
     picture = data.pictures.loc[row]
     try:
-        original, cell = original_and_view(data, row)
+        original = data.read_original(row)
+        cell = make_view(original, "cell", CELL_PX, place=data.places[row])
     except LabError as error:
         show_error(str(error))
         return

@@ -82,7 +82,7 @@ CSS = """<style>
 # ---- The frame -----------------------------------------------------------------------------------------
 
 
-def page(title: str, purpose: str, *, icon: str | None = None) -> None:
+def page(title: str, purpose: str) -> None:
     """Draw the frame of a page: tab name, sidebar, title, and the sentence that says what the page is for.
 
     To be called first on each page: it also asks for sign-in, where the lab does.
@@ -102,7 +102,7 @@ def page(title: str, purpose: str, *, icon: str | None = None) -> None:
     _remember_address()
     _sidebar()
     with st.container(gap=None):
-        st.title(title, anchor=False, icon=icon)
+        st.title(title, anchor=False)
         st.caption(purpose)
     for line in workspace.troubles():
         show_error(line)
@@ -236,10 +236,10 @@ def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: 
     return st.segmented_control(label, options, default=value, required=True, **writing_back(param, default), **widget)
 
 
-def bound_toggle(label: str, param: str, *, default: bool = False, **widget: Any) -> bool:
-    """`st.toggle` that the address holds where it isn't at its default."""
-    value = follow_address(param, (False, True), default)
-    return st.toggle(label, value, **writing_back(param, default), **widget)
+def bound_toggle(label: str, param: str, **widget: Any) -> bool:
+    """`st.toggle` that the address holds where it is on."""
+    value = follow_address(param, (False, True), False)
+    return st.toggle(label, value, **writing_back(param, False), **widget)
 
 
 def bound_multiselect(

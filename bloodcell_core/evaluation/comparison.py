@@ -18,6 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
+from bloodcell_core.evaluation.figures import signed
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos, photo_answers
 from bloodcell_core.evaluation.limits import difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
@@ -260,11 +261,6 @@ def why_not(right: Mapping[str, Any]) -> str:
     if right["p"] is None or right["p"] < 1 - LEVEL:
         return ""
     return f"but they differ on {right['only_a'] + right['only_b']:,} {right['unit']} only"
-
-
-def signed(value: float) -> str:
-    """A whole number with its sign; 0 without one."""
-    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _metrics(

@@ -12,6 +12,7 @@ from bloodcell_core.evaluation.figures import (
     difference_interval_words,
     difference_words,
     figure_words,
+    signed,
     spread_words,
 )
 from bloodcell_core.evaluation.report_parts import (
@@ -107,7 +108,7 @@ def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
         cells = [
             tag(
                 "td", {"style": f"--share:{abs(count) / largest:.3f}", "class": "less" if count < 0 else "more"},
-                f"{count:+,}".replace("-", "−") if count else "0",
+                signed(count),
             )
             for count in row
         ]  # fmt: skip

@@ -49,6 +49,11 @@ def difference_interval_words(metric: str, limits: Sequence[float] | None) -> st
     return " to ".join(_signed(metric, limit) for limit in limits) if limits else "–"
 
 
+def signed(value: float) -> str:
+    """A whole number with its sign: "+1,200" or "−3"; 0 without one."""
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
+
+
 def spread_words(metric: str, value: float | None) -> str:
     """A standard deviation: "1.3 points" or "0.013"; "–" for none."""
     return "–" if value is None else _number(metric, value) + _points(metric)

@@ -188,7 +188,7 @@ def draw_photos(
 
 
 def photo_accuracy(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: npt.ArrayLike, level: float = 0.95
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: npt.ArrayLike
 ) -> dict[str, Any]:
     """How many photos are right once each photo's copies are averaged: one answer a photo.
 
@@ -198,14 +198,14 @@ def photo_accuracy(
         labels: (N,) true class indices, 0…C-1.
         probabilities: (N, C), 0…1, rows summing to 1.
         photos: (N,) the source photo of each picture, as anything hashable.
-        level: of the exact binomial interval, which holds as far as photos are independent: two of one cell are not.
 
     Returns:
-        {"photos": n, "right": k, "accuracy": k / n, "interval": [low, high]}, ready for JSON.
+        {"photos": n, "right": k, "accuracy": k / n, "interval": [low, high]}, ready for JSON. The interval is the exact
+        binomial one at 95%, which holds as far as photos are independent: two of one cell are not.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, for a photo
-            whose pictures bear more than one label (named), and for a `level` out of range.
+            whose pictures bear more than one label (named).
     """
     labels, probabilities = checked_predictions(labels, probabilities)
     photo_numbers, photo_names = number_photos(photos, pictures=len(labels))
@@ -219,7 +219,7 @@ def photo_accuracy(
         "photos": len(photo_names),
         "right": right,
         "accuracy": right / len(photo_names),
-        "interval": list(exact_binomial(right, len(photo_names), level)),
+        "interval": list(exact_binomial(right, len(photo_names))),
     }
 
 

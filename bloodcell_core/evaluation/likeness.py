@@ -87,7 +87,8 @@ class Likeness:
 
         The columns are the features', the looks' and, where the network learned to refuse, the odds of that.
         """
-        return _over_limits(self._ready, self.facts["limits"], features, looks)
+        beyond: Floats = np.exp(np.clip(_raw(self._ready, features, looks) - self.facts["limits"], -20, 20))
+        return beyond
 
     @cached_property
     def _ready(self) -> dict[str, np.ndarray]:
@@ -344,11 +345,6 @@ def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray)
         refused, named = (np.logaddexp.reduce(side, axis=1) for side in sides)
         columns.append(refused - named)
     return np.column_stack(columns).astype(np.float64)
-
-
-def _over_limits(arrays: dict[str, np.ndarray], limits: list[float], features: np.ndarray, looks: np.ndarray) -> Floats:
-    beyond: Floats = np.exp(np.clip(_raw(arrays, features, looks) - limits, -20, 20))
-    return beyond
 
 
 def _in_spreads(filled: Floats, arrays: dict[str, np.ndarray]) -> Floats:

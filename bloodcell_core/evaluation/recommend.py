@@ -9,7 +9,8 @@ import numpy as np
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
-from bloodcell_core.evaluation.comparison import compare, signed, why_not
+from bloodcell_core.evaluation.comparison import compare, why_not
+from bloodcell_core.evaluation.figures import signed
 from bloodcell_core.evaluation.scoring import costs_of, probabilities_of
 from bloodcell_core.runs import Run
 

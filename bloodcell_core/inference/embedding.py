@@ -86,7 +86,7 @@ class Embedder:
         )
 
 
-def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndarray:
+def project(features: np.ndarray, method: str = "pca") -> np.ndarray:
     """Places on the map, float64 (N, 2), of features (N, D): `pca` keeps distances, `t-sne` neighbours.
 
     Raises LabError where there are too few pictures for a map.
@@ -99,8 +99,8 @@ def project(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.ndar
     if len(features) < LEAST_PICTURES:
         raise LabError(f"a map needs at least {LEAST_PICTURES} pictures, there are {len(features)}")
     components = 2 if method == "pca" else min(COMPONENTS, *features.shape)
-    places = PCA(components, random_state=seed).fit_transform(features.astype(np.float64))
+    places = PCA(components, random_state=0).fit_transform(features.astype(np.float64))
     if method == "t-sne":
         perplexity = min(30.0, (len(features) - 1) / 3)
-        places = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(places)
+        places = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(places)
     return np.asarray(places, np.float64)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, signed, why_not
+from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
+from bloodcell_core.evaluation.figures import signed
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 

@@ -18,6 +18,7 @@ from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_
 from bloodcell_core.evaluation.scoring import arrays_of
 from bloodcell_core.words import counted, pretty
 
+MOST_CONFUSIONS = 3  # that are told in words
 PARTS = 4  # that a measured fact is cut in, of about as many pictures each
 FACTS = {
     "focus": ("sharpness", "blurred", "sharp"),
@@ -114,13 +115,13 @@ def in_words(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     return [*_confusions(table, wrong), _gathering(wrong), *_differences(error_rates(table, classes))]
 
 
-def _confusions(table: pd.DataFrame, wrong: pd.DataFrame, most: int = 3) -> list[str]:
+def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
     counted = wrong.groupby(["label", "predicted"]).agg(pictures=("image_id", "size"), photos=("photo", "nunique"))
     counted = counted.reset_index().sort_values(
         ["photos", "pictures", "label", "predicted"], ascending=[False, False, True, True]
     )
     lines = []
-    for label, predicted, pictures, photos in counted.head(most).itertuples(index=False):
+    for label, predicted, pictures, photos in counted.head(MOST_CONFUSIONS).itertuples(index=False):
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
         lines.append(

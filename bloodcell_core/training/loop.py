@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -289,13 +288,9 @@ def measure(network: nn.Module, data: LabelledPictures, device: Device, team: Te
 def resident(pictures: np.ndarray, rows: np.ndarray, labels: np.ndarray, device: Device) -> LabelledPictures:
     """Rows of a view's memory map as tensors, on the device where they fit in half of its free memory."""
     chosen = torch.empty((len(rows), *pictures.shape[1:]), dtype=torch.uint8)
-    for at in _chunks(len(rows), 1024):
-        chosen[at] = torch.from_numpy(pictures[rows[at]])
+    for at in range(0, len(rows), 1024):
+        chosen[at : at + 1024] = torch.from_numpy(pictures[rows[at : at + 1024]])
     wanted = torch.from_numpy(labels[rows])
     if device.is_cuda and chosen.nbytes < torch.cuda.mem_get_info(device.device)[0] / 2:
         chosen, wanted = chosen.to(device.device), wanted.to(device.device)
     return LabelledPictures(chosen, wanted)
-
-
-def _chunks(total: int, size: int) -> Iterator[slice]:
-    return (slice(at, min(at + size, total)) for at in range(0, total, size))
