@@ -198,6 +198,11 @@ def unused_name(text: str) -> str:
 def describe(dataset: Dataset) -> dict[str, Any]:
     """What `data show` prints: counts by split and class, photos, unreadable files. JSON-ready."""
     pictures, images = dataset.pictures, dataset.images
+
+    def known(number: Any) -> int | None:
+        """A number of photos, or of pictures by their photos: None where photos aren't known."""
+        return int(number) if dataset.photos_known else None
+
     splits = {}
     for split in SPLITS:
         part = pictures[pictures.split == split]
@@ -206,7 +211,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             photos_by_class = part.groupby("label").photo.nunique()
             splits[split] = {
                 "pictures": len(part),
-                "photos": int(part.photo.nunique()) if dataset.photos_known else None,
+                "photos": known(part.photo.nunique()),
                 "by_class": {name: int(by_class.get(name, 0)) for name in dataset.classes},
                 "photos_by_class": {name: int(photos_by_class.get(name, 0)) for name in dataset.classes}
                 if dataset.photos_known
@@ -222,7 +227,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "synthetic": dataset.synthetic,
         "classes": dataset.classes,
         "pictures": len(pictures),
-        "photos": int(pictures.photo.nunique()) if dataset.photos_known else None,
+        "photos": known(pictures.photo.nunique()),
         "unreadable": len(unreadable),
         "unreadable_files": unreadable[["file", "reason"]].to_dict("records"),
         "duplicates": int((images.status == "duplicate").sum()),
@@ -231,13 +236,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "photos_origin": dataset.facts["photos_origin"],
         "photos_unknown_because": dataset.facts["photos_unknown_because"],
         "splits": splits,
-        "untraced": int(pictures.source_photo.isna().sum()) if dataset.photos_known else None,
-        "photos_in_several_splits": int((by_photo > 1).sum()) if dataset.photos_known else None,
-        "scenes": int(pictures.scene.nunique()) if dataset.photos_known else None,
-        "scenes_in_several_splits": len(shared) if dataset.photos_known else None,
-        "test_pictures_of_shared_scenes": int((pictures.scene.isin(shared) & (pictures.split == "test")).sum())
-        if dataset.photos_known
-        else None,
+        "untraced": known(pictures.source_photo.isna().sum()),
+        "photos_in_several_splits": known((by_photo > 1).sum()),
+        "scenes": known(pictures.scene.nunique()),
+        "scenes_in_several_splits": known(len(shared)),
+        "test_pictures_of_shared_scenes": known((pictures.scene.isin(shared) & (pictures.split == "test")).sum()),
         "licence": dataset.facts["licence"],
         "citation": dataset.facts["citation"],
     }

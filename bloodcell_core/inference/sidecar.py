@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core import __version__
+from bloodcell_core import __version__, workspace
 from bloodcell_core.crops import BALANCED
 from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.views import view_name
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
@@ -21,7 +20,6 @@ from bloodcell_core.models import model_info
 from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
-MOST_BYTES = 10_000_000
 TEST: Kinds = {"pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict}
 """What must be told of the test split, where anything is."""
 REFUSAL = (
@@ -42,8 +40,8 @@ def check_free(file: Path) -> None:
     if file.exists() or not sidecar.exists():  # an exported file's own is replaced, also where it is damaged
         return
     try:
-        told = _json(sidecar)
-    except (OSError, ValueError, RecursionError):
+        told = workspace.read_json(sidecar)
+    except LabError:
         told = None
     if not (isinstance(told, dict) and told.get("format") == FORMAT):
         raise LabError(f"{sidecar.name} is there already and is of something else: call the .onnx file otherwise")
@@ -173,12 +171,9 @@ def _data(run: Run) -> dict[str, Any]:
 def read_sidecar(file: Path) -> dict[str, Any]:
     """The sidecar of an exported file; LabError where it is missing, damaged, of another version or of another file."""
     sidecar = sidecar_of(file)
-    try:
-        facts = _json(sidecar)
-    except FileNotFoundError:
-        raise LabError(f"{file.name} has no {sidecar.name} beside it: `export` writes both") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise LabError(f"{sidecar.name} can't be read: {first_line(error)}") from None
+    if not workspace.may_be_there(sidecar):
+        raise LabError(f"{file.name} has no {sidecar.name} beside it: `export` writes both")
+    facts: dict[str, Any] = workspace.read_json(sidecar)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise LabError(f"{sidecar.name} is no sidecar of an exported run")
     if facts.get("version") != VERSION:
@@ -188,13 +183,6 @@ def read_sidecar(file: Path) -> dict[str, Any]:
     if not _is_whole(facts):
         raise LabError(f"{sidecar.name} is damaged: export the run again")
     return facts
-
-
-def _json(sidecar: Path) -> Any:
-    """What the file holds; OSError where there may be no end of it, or it is too long."""
-    if sidecar.exists() and not (sidecar.is_file() and sidecar.stat().st_size <= MOST_BYTES):
-        raise OSError("it is no file, or too long for a sidecar")
-    return json.loads(sidecar.read_text(encoding="utf-8"))
 
 
 def _is_whole(facts: dict[str, Any]) -> bool:

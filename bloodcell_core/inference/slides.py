@@ -12,7 +12,6 @@ is told otherwise. Imports no torch.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -175,7 +174,7 @@ def create(
     name: str, run: str, handed: Iterable[Handed], synthetic: bool = False, progress: Progress = no_progress
 ) -> Slide:
     """A new slide of the pictures handed in. It appears whole or not at all; LabError where it can't be written."""
-    slide = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    slide = workspace.dated_name()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     final = workspace.slide_dir(slide)
     with _told("the slide can't be kept"):

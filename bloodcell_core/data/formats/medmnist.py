@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from bloodcell_core.data.dataset import SPLITS
 from bloodcell_core.data.formats.listing import (
     Entry,
     Format,
@@ -29,7 +30,6 @@ from bloodcell_core.data.formats.listing import (
 from bloodcell_core.data.sources import DAMAGED, Source, is_bomb, open_zip
 from bloodcell_core.errors import LabError
 
-SPLITS = ("train", "val", "test")
 BLOOD_CLASSES = (
     "basophil", "eosinophil", "erythroblast", "immature granulocyte",
     "lymphocyte", "monocyte", "neutrophil", "platelet",
