@@ -100,7 +100,7 @@ def limits_of(labels: np.ndarray, probabilities: np.ndarray, photos: np.ndarray,
     pictures["label"] = np.array(CLASSES)[labels]
     told = calibration(predictions_table(pictures, probabilities, CLASSES), CLASSES, summary={})
     error = told["before"]["intervals"]["ece"]
-    intervals = cluster_bootstrap(labels, probabilities, photos, RESAMPLES, seed)
+    intervals = cluster_bootstrap(labels, probabilities, photos, RESAMPLES, seed)[0]
     return np.array([*(intervals[metric] for metric in METRICS), error])
 
 

@@ -95,7 +95,7 @@ def main() -> None:
     )
     strata = np.repeat(np.arange(len(PHOTOS_BY_CLASS)), PHOTOS_BY_CLASS)
     some = photo_multiplicities(strata, LOOP_RESAMPLES, seed=0)
-    by_hand = resampled_metrics(labels, probabilities, photos, some)
+    by_hand = resampled_metrics(labels, probabilities, photos, some)[0]
     by_loop = loop_of_scikit_learn(labels, probabilities, photos, some)
     difference = np.abs(np.column_stack([by_hand[metric] for metric in LOOPED]) - by_loop).max()
     print(f"greatest difference from scikit-learn over {LOOP_RESAMPLES} resamples: {difference:.1e}")
@@ -108,7 +108,7 @@ def main() -> None:
     for name, groups in (("cluster_bootstrap by photo", photos), ("the same by picture", pictures)):
 
         def bootstrap(groups: np.ndarray = groups) -> object:
-            return cluster_bootstrap(labels, probabilities, groups, RESAMPLES)
+            return cluster_bootstrap(labels, probabilities, groups, RESAMPLES)[0]
 
         seconds = seconds_of(bootstrap)
         print(

@@ -29,8 +29,8 @@ def rows(run: Run) -> list[str]:
     side = side_of(run)
     labels, probabilities, photos, known = arrays_of(side.table, side.classes)
     scores = evaluate_predictions(labels, probabilities, side.classes)
-    by_photo = cluster_bootstrap(labels, probabilities, photos) if known else dict.fromkeys(FIGURES)
-    by_picture = cluster_bootstrap(labels, probabilities, np.arange(len(labels)))
+    by_photo = cluster_bootstrap(labels, probabilities, photos)[0] if known else dict.fromkeys(FIGURES)
+    by_picture = cluster_bootstrap(labels, probabilities, np.arange(len(labels)))[0]
     lines = [
         f"| {run.config.model if place == 0 else ''} | {words} | {_percent(scores[metric])} "
         f"| {_limits(by_photo[metric])} "

@@ -83,7 +83,7 @@ def test_at_0_all_stand_and_the_interval_is_that_of_the_accuracy() -> None:
     made = table()
     [row] = dial(made, CLASSES, [0])["thresholds"]
     labels, probabilities, photos, _ = arrays_of(made, CLASSES)
-    accuracy = cluster_bootstrap(labels, probabilities, photos)["accuracy"]
+    accuracy = cluster_bootstrap(labels, probabilities, photos)[0]["accuracy"]
     assert (row["set_aside"], row["caught"], row["share"]) == (0, 0, 0)
     assert row["intervals"]["accuracy"] == pytest.approx(accuracy)
     assert row["intervals"]["share"] == [0, 0]

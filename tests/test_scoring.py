@@ -19,7 +19,7 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import scoring
 from bloodcell_core.evaluation.calibration import calibration
-from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import (
@@ -109,7 +109,7 @@ def test_the_intervals_are_resampled_by_source_photo() -> None:
     made = table()
     scores = score(made, CLASSES)
     labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
-    wanted, of_classes = cluster_intervals(labels, probabilities_of(made, CLASSES), made.source_photo)
+    wanted, of_classes = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.source_photo)
     assert scores["intervals"] == {name: list(limits) for name, limits in wanted.items() if limits}
     assert set(scores["intervals"]) >= {"accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "kappa"}
     for name, limits_of in zip(CLASSES, of_classes, strict=True):
@@ -128,7 +128,7 @@ def test_without_known_photos_each_picture_counts_alone_and_it_is_said() -> None
     assert "source photos aren't known" in scores["warnings"][0]
     assert len(scores["warnings"]) == 1
     labels = pd.Categorical(made.label, categories=CLASSES).codes.astype(int)
-    wanted, _ = cluster_intervals(labels, probabilities_of(made, CLASSES), made.image_id)
+    wanted, _ = cluster_bootstrap(labels, probabilities_of(made, CLASSES), made.image_id)
     assert all(figures["by_photo"] is None for figures in scores["per_class"].values())
     assert scores["intervals"]["accuracy"] == list(wanted["accuracy"] or ())
 

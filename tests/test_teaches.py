@@ -63,7 +63,7 @@ def test_the_interval_is_that_of_the_accuracy() -> None:
     table = predicted(30, {1, 2, 8, 21})
     table = table[(table.label != CLASSES[0]) | (table.photo.rank(method="dense") <= 12)]  # fewer photos of one class
     [part] = error_rates(table.assign(edge=NO_EDGE), CLASSES)["edge"]
-    limits = cluster_bootstrap(*arrays_of(table, CLASSES)[:3])["accuracy"]
+    limits = cluster_bootstrap(*arrays_of(table, CLASSES)[:3])[0]["accuracy"]
     assert limits is not None
     assert part["interval"] == pytest.approx([1 - limits[1], 1 - limits[0]])
     [alone] = error_rates(predicted(1, set()), CLASSES)["edge"]

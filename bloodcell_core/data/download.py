@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError
@@ -111,28 +111,19 @@ def _missing_archive(folder: Path) -> Missing:
 
 
 def _fetch_blood(size: int, folder: Path) -> Path:
+    from medmnist import INFO
     from torchvision.datasets.utils import download_url
 
-    file = _blood_file(size)
-    download_url(file.address, str(folder), file.files, _blood_facts(size)["md5"])
+    file = _missing_blood(size, folder)
+    download_url(file.address, str(folder), file.files, INFO["bloodmnist"][f"MD5{_blood_ending(size)}"])
     return folder / file.source
 
 
 def _missing_blood(size: int, folder: Path) -> Missing:
-    return _blood_file(size)
+    from medmnist import INFO
 
-
-def _blood_file(size: int) -> Missing:
     file = f"bloodmnist{_blood_ending(size)}.npz"
-    return Missing(file, _blood_facts(size)["url"], file)
-
-
-def _blood_facts(size: int) -> dict[str, str]:
-    """Where medmnist says that the file lies, and its md5."""
-    import medmnist
-
-    facts: dict[str, Any] = medmnist.INFO["bloodmnist"]
-    return {"url": facts[f"url{_blood_ending(size)}"], "md5": facts[f"MD5{_blood_ending(size)}"]}
+    return Missing(file, INFO["bloodmnist"][f"url{_blood_ending(size)}"], file)
 
 
 def _blood_ending(size: int) -> str:

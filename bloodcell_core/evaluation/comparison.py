@@ -277,7 +277,7 @@ def _metrics(
         told[metric] = {"a": a, "b": b, "difference": difference, "interval": None}
     if drawn is None:
         return told
-    of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities) for each in both)
+    of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities)[0] for each in both)
     for metric, facts in told.items():
         limits = difference_interval(
             facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level,

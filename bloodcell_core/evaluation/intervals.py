@@ -35,7 +35,7 @@ from bloodcell_core.evaluation.resampling import (
     commonest_label,
     number_photos,
     photo_multiplicities,
-    resampled_figures,
+    resampled_metrics,
 )
 
 LOWEST = {"kappa": -1.0}
@@ -52,8 +52,8 @@ def cluster_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, Interval]:
-    """The interval of each of `METRICS`, photos being resampled within their class.
+) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+    """The interval of each of `METRICS`, and of `CLASS_METRICS` for each class, photos being resampled within theirs.
 
     The order of the pictures does not matter: the same predictions and seed give the same intervals.
 
@@ -66,31 +66,13 @@ def cluster_bootstrap(
         level: how often such intervals shall hold the truth, between 0 and 1.
 
     Returns:
-        {metric: (low, high)}, both 0…1 (kappa -1…1); None for a metric that is undefined in the data or in any
-        resample. All are None if no class has two photos, as then no resample can differ from the data.
+        {metric: (low, high)}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
+        undefined in the data or in any resample: a class's precision as soon as one resample holds no picture that was
+        taken for it. All are None if no class has two photos, as then no resample can differ from the data.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, and for
             `resamples` or `level` out of range.
-    """
-    return cluster_intervals(labels, probabilities, photos, resamples, seed, level)[0]
-
-
-def cluster_intervals(
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    photos: npt.ArrayLike,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
-    """The intervals of `cluster_bootstrap`, and those of each class from the same resamples.
-
-    Arguments and errors as `cluster_bootstrap`.
-
-    Returns:
-        {metric of `METRICS`: (low, high) or None}, and for each of the C classes {metric of `CLASS_METRICS`: the
-        same}. A class's precision is None as soon as one resample holds no picture that was taken for it.
     """
     labels, probabilities = checked_predictions(labels, probabilities)
     check_level(level)
@@ -98,9 +80,9 @@ def cluster_intervals(
     drawn = draw_photos(labels, photos, classes, resamples, seed, level)
     if drawn is None:
         return dict.fromkeys(METRICS), [dict.fromkeys(CLASS_METRICS) for _ in range(classes)]
-    overall, by_class = resampled_figures(labels, probabilities, drawn.photo_numbers, drawn.multiplicities)
+    overall, by_class = resampled_metrics(labels, probabilities, drawn.photo_numbers, drawn.multiplicities)
     once = np.ones((1, drawn.multiplicities.shape[1]), dtype=np.uint16)
-    own, own_by_class = resampled_figures(labels, probabilities, drawn.photo_numbers, once)
+    own, own_by_class = resampled_metrics(labels, probabilities, drawn.photo_numbers, once)
     predicted = probabilities.argmax(axis=1)
 
     def behind(metric: str, index: int) -> dict[str, Any]:

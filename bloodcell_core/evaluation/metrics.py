@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bloodcell_core.evaluation.resampling import CLASS_METRICS, METRICS, resampled_figures
+from bloodcell_core.evaluation.resampling import CLASS_METRICS, METRICS, resampled_metrics
 
 Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 ROW_SUM_TOLERANCE = 1e-3  # float16 and rounded CSV probabilities pass; unnormalised scores do not
@@ -64,7 +64,7 @@ def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, cl
     pictures, columns = probabilities.shape
     _check_class_names(classes, columns)
     # A resample in which each picture, as a photo of its own, is once.
-    overall, by_class = resampled_figures(
+    overall, by_class = resampled_metrics(
         labels, probabilities, np.arange(pictures, dtype=np.intp), np.ones((1, pictures), np.uint16)
     )
     confusion = np.bincount(labels * columns + probabilities.argmax(axis=1), minlength=columns**2)

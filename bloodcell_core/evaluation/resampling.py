@@ -89,8 +89,9 @@ def resampled_metrics(
     probabilities: npt.NDArray[np.float64],
     photo_numbers: npt.NDArray[np.intp],
     multiplicities: npt.NDArray[Any],
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Each of `METRICS` in each resample, as scikit-learn gives it with the multiplicities as sample weights.
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+    """Each of `METRICS`, and each of `CLASS_METRICS` by class, in each resample, as scikit-learn gives it with the
+    multiplicities as sample weights.
 
     A class that a resample lost is treated as in `metrics`, but for macro F1, precision and specificity, which go
     by the classes that occur in the whole data: the figure means the same in every resample.
@@ -102,20 +103,7 @@ def resampled_metrics(
         multiplicities: (R, P) integers of 0 or more: how often each photo is in each resample.
 
     Returns:
-        {metric: (R,) figures 0…1 (kappa -1…1), NaN where undefined}.
-    """
-    return resampled_figures(labels, probabilities, photo_numbers, multiplicities)[0]
-
-
-def resampled_figures(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
-    multiplicities: npt.NDArray[Any],
-) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
-    """{metric of `METRICS`: (R,)} and {metric of `CLASS_METRICS`: (R, C)}, NaN where undefined.
-
-    Arguments, and what becomes of a class that a resample lost, as `resampled_metrics`.
+        {metric: (R,)} and {class metric: (R, C)}, 0…1 (kappa -1…1), NaN where undefined.
     """
     confusions = _resampled_confusions(labels, probabilities, photo_numbers, multiplicities)
     right = np.diagonal(confusions, axis1=1, axis2=2)

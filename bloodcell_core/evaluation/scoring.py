@@ -18,7 +18,7 @@ from bloodcell_core.data.dataset import Dataset, dataset_of, names, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
-from bloodcell_core.evaluation.intervals import cluster_intervals, photo_accuracy
+from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay, of_run
@@ -75,7 +75,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         raise LabError("there are no pictures to evaluate in this split")
     labels, probabilities, photos, photos_known = arrays_of(table, classes)
     result = evaluate_predictions(labels, probabilities, classes)
-    intervals, class_intervals = cluster_intervals(labels, probabilities, photos)
+    intervals, class_intervals = cluster_bootstrap(labels, probabilities, photos)
     warnings = []
     if not photos_known:
         warnings.append(PHOTOS_UNKNOWN)
