@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ MANY = 16  # pictures from which on a bar tells how far storing them is
 MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
 # what is above 500 MB as "1GB".
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
+OURS = "upload.zip"  # what any zip is called while its pictures are stored
 START = "classify_start"  # key of all that is drawn here
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 MADE = "classify_made"  # session: the slide that was stored last, until it is open
@@ -155,55 +157,39 @@ def open_slide(slide: Slide | None) -> None:
     st.rerun()
 
 
-class _opened:
-    """The files of a hand-in; zips are opened beside the workspace's slides until their pictures are stored."""
+@contextmanager
+def _opened(uploads: Sequence[Any]) -> Iterator[Iterator[Handed]]:
+    """The files of a hand-in; its zips lie beside the workspace's slides until their pictures are stored."""
+    with ExitStack() as until_stored:
+        yield _files(uploads, until_stored)
 
-    def __init__(self, uploads: Sequence[Any]):
-        self._uploads = uploads
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._zips = 0
 
-    def __enter__(self) -> Iterator[Handed]:
-        return self._files()
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder:
-            self._folder.cleanup()
-
-    def _files(self) -> Iterator[Handed]:
-        for upload in self._uploads:
-            if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(upload.name).parts):
-                continue  # what systems leave in folders
-            if upload.name.lower().endswith(".zip"):
-                yield from self._of_zip(upload)
-            else:
-                yield upload.name, upload.getvalue
-
-    def _of_zip(self, upload: Any) -> Iterator[Handed]:
-        if self._folder is None:
-            parent = workspace.slides_dir()
-            parent.mkdir(parents=True, exist_ok=True)
-            self._folder = tempfile.TemporaryDirectory(dir=parent, prefix=".zip.")
-        # Numbered: several zips may have one name, and all are read only after the last of them is written.
-        self._zips += 1
-        path = Path(self._folder.name, f"{self._zips}.zip")
-        with open(path, "xb") as file:
+def _files(uploads: Sequence[Any], until_stored: ExitStack) -> Iterator[Handed]:
+    for upload in uploads:
+        if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(upload.name).parts):
+            continue  # what systems leave in folders
+        if not upload.name.lower().endswith(".zip"):
+            yield upload.name, upload.getvalue
+            continue
+        parent = workspace.slides_dir()
+        parent.mkdir(parents=True, exist_ok=True)
+        path = Path(until_stored.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=".zip.")), OURS)
+        with open(path, "xb") as copy:
             upload.seek(0)
-            while part := upload.read(2**20):
-                file.write(part)
+            shutil.copyfileobj(upload, copy)
         for file, read in files_of([path]):
-            yield upload.name + file.removeprefix(str(path)), partial(_read_as, upload.name, path.name, read)
+            yield upload.name + file.removeprefix(str(path)), partial(_read_as, upload.name, read)
 
 
-def _read_as(name: str, ours: str, read: Callable[[], bytes]) -> bytes:
+def _read_as(name: str, read: Callable[[], bytes]) -> bytes:
     """What `read` gives. A zip that can't be read is told of by the name that it was handed in with, not by ours."""
     try:
         return read()
     except UnreadablePicture as error:
         told = str(error)
-        if not told.startswith(f"{ours} "):
+        if not told.startswith(f"{OURS} "):
             raise
-        raise UnreadablePicture(PurePosixPath(name).name + told.removeprefix(ours)) from error
+        raise UnreadablePicture(PurePosixPath(name).name + told.removeprefix(OURS)) from error
 
 
 def _name_of(uploads: Sequence[Any]) -> str:

@@ -24,11 +24,12 @@ from bloodcell_core.evaluation.figures import one_answer_words, signed
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui.gallery import Tile, thumbnail
+from ui.gallery import Tile, gallery, pager, thumbnail
 from ui.shell import address, empty_state, plain, set_address, show_error, synthetic_badge
 from ui.theme import css_colours
 
 TILE_PX, CELL_PX = 96, 320
+PER_PAGE = 60  # pictures of a gallery
 LONGEST_NAME = 24  # letters of a name where it must fit a line
 MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
 
@@ -284,6 +285,19 @@ def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str]
             rows, thumbnails(data, rows, view), part.label, part.file, texts, strict=True
         )
     ]
+
+
+def gallery_to_browse(data: Dataset, image_ids: pd.Series, captions: pd.Series, key: str) -> None:
+    """Draws a gallery by pages of what the dataset has of pictures; a click opens one on the Browse page."""
+    there = image_ids.isin(data.pictures.image_id)
+    above, below = st.container(), st.container()
+    with below:
+        start, stop = pager(int(there.sum()), PER_PAGE)
+    rows = [row for row in rows_of(data, image_ids[there][start:stop]) if row is not None]
+    with above:
+        clicked = gallery(tiles(data, rows, "cell", captions[there][start:stop]), key, tile_px=136)
+    if clicked:
+        st.switch_page("pages/1_Browse.py", query_params={"dataset": data.name, "picture": clicked})
 
 
 def facts_of(data: Dataset, row: int) -> dict[str, str]:

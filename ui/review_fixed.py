@@ -9,12 +9,11 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.words import pretty
-from ui import gallery, lab, shell
+from ui import lab, shell
 from ui.review import Review
 
 PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
 OWN = "own"
-PER_PAGE = 60
 
 
 def fixed_part(review: Review) -> None:
@@ -65,18 +64,9 @@ def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Ch
 
 
 def _pictures(review: Review, table: pd.DataFrame) -> None:
-    rows = lab.rows_of(review.data, table.image_id)
-    there = table.assign(row=rows).dropna(subset="row")
-    above, below = st.container(), st.container()
-    with below:
-        start, stop = gallery.pager(len(there), PER_PAGE)
-    part = there[start:stop]
-    words = [f"{pretty(row.before)} → {pretty(row.after)}" for row in part.itertuples()]
-    with above:
-        photos = shell.counted(there.photo.nunique(), "photo")
-        said = f"From {photos}. Under each picture what was said before → after; its border is its label."
-        st.caption(said if len(there) else "None.")
-        tiles = lab.tiles(review.data, part.row.astype(int).tolist(), "cell", words)
-        clicked = gallery.gallery(tiles, "changed", tile_px=136)
-    if clicked:
-        st.switch_page("pages/1_Browse.py", query_params={"dataset": review.data.name, "picture": clicked})
+    there = table[table.image_id.isin(review.data.pictures.image_id)]
+    photos = shell.counted(there.photo.nunique(), "photo")
+    said = f"From {photos}. Under each picture what was said before → after; its border is its label."
+    st.caption(said if len(there) else "None.")
+    words = there.before.map(pretty) + " → " + there.after.map(pretty)
+    lab.gallery_to_browse(review.data, there.image_id, words, "changed")

@@ -10,12 +10,11 @@ import streamlit as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.review import teaches
 from bloodcell_core.words import pretty
-from ui import gallery, lab, shell
+from ui import lab, shell
 from ui.review import Review
 from ui.review_sources import Source, Stamps
 
 BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
-PER_PAGE = 60
 MOST_PX = 660  # that a table is high
 
 
@@ -111,13 +110,5 @@ def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
     own = own.assign(copy=own.groupby("photo").cumcount()).sort_values(["copy", "photo"], kind="stable")
     photos = shell.counted(own.photo.nunique(), "photo")
     st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")
-    above, below = st.container(), st.container()
-    with below:
-        start, stop = gallery.pager(len(own), PER_PAGE)
-    part = own[start:stop]
-    rows = [row for row in lab.rows_of(review.data, part.image_id) if row is not None]
-    words = [f"{pretty(row.label)} → {pretty(row.predicted)}" for row in part.itertuples()]
-    with above:
-        clicked = gallery.gallery(lab.tiles(review.data, rows, "cell", words), "lessons", tile_px=136)
-    if clicked:
-        st.switch_page("pages/1_Browse.py", query_params={"dataset": review.data.name, "picture": clicked})
+    answers = own.label.map(pretty) + " → " + own.predicted.map(pretty)
+    lab.gallery_to_browse(review.data, own.image_id, answers, "lessons")
