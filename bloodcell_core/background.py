@@ -119,6 +119,7 @@ class Job:
 
     def __init__(self, folder: Path, remedy: str):
         self.folder, self._remedy = folder, remedy
+        self.stop_file = folder / "stop"
 
     @property
     def lock(self) -> FileLock:
@@ -149,11 +150,11 @@ class Job:
     def request_stop(self) -> None:
         """Asks the worker to end as soon as it can; of a job that was forgotten meanwhile there is nothing to ask."""
         with suppress(FileNotFoundError):
-            (self.folder / "stop").touch()
+            self.stop_file.touch()
 
     def stop_requested(self) -> bool:
         """Whether somebody has asked it to end."""
-        return (self.folder / "stop").exists()
+        return self.stop_file.exists()
 
     def phase(self, words: str) -> Progress:
         """What hears (done, total) of a phase of the job: it tells how far that is, and ends it where that is asked.
@@ -184,7 +185,7 @@ class Job:
 
     def start(self, module: str) -> None:
         """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""
-        (self.folder / "stop").unlink(missing_ok=True)
+        self.stop_file.unlink(missing_ok=True)
         self.tell(**starting())
         start_worker(self.folder, module, self.folder.name)
 

@@ -139,6 +139,11 @@ class Run:
         return self.folder / LABELS_FILE
 
     @property
+    def stop_file(self) -> Path:
+        """There once a person has asked the run to end."""
+        return self.folder / "stop"
+
+    @property
     def notes(self) -> notes.Notes:
         """The title and tags that people gave it, as they are now."""
         return notes.read("run", self.name)

@@ -81,7 +81,7 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
         if state == "queued":
             _in_line(run, status)
         elif state == "running":
-            asked = (run.folder / "stop").exists()
+            asked = run.stop_file.exists()
             if st.button("Stopping …" if asked else "Stop", disabled=asked, key=f"stop-{run.name}",
                          icon=":material/stop:"):  # fmt: skip
                 shell.attempt(jobs.request_stop, run)

@@ -165,7 +165,7 @@ def work_here(run: runs.Run) -> None:
     from bloodcell_core.training.team import this_process
 
     keep_freed_memory()
-    with stopped_by_ctrl_c((run.folder / "stop").touch):
+    with stopped_by_ctrl_c(run.stop_file.touch):
         worker.work(run, say, this_process())
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset, check_classes
 from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
+from bloodcell_core.data.source_photos import first_of_joined
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, no_progress
 
@@ -107,21 +108,12 @@ def _join_scenes(images: pd.DataFrame) -> pd.Series:
     """
     usable = images[images.status == "ok"]
     scene = usable.scene.fillna(usable.source_photo).fillna(usable.part + "/" + usable.image_id)
-    joined: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while name in joined:
-            name = joined[name]
-        return name
-
-    for _, of_picture in scene.groupby(usable.image_id):
-        first, *others = sorted({root(name) for name in of_picture})
-        joined |= dict.fromkeys(others, first)
+    first_of = first_of_joined(of_picture for _, of_picture in scene.groupby(usable.image_id))
     leaks = pd.Series(False, images.index)
-    if not joined:
+    if not first_of:
         return leaks
-    new = scene.map(root)
-    touched = new.isin({root(name) for name in joined})
+    new = scene.map(first_of).fillna(scene)
+    touched = new.isin(set(first_of.values()))
     images.loc[new.index[touched], "scene"] = new[touched]
     tested, validated = (set(new[touched & (usable.split == split)]) for split in ("test", "val"))
     # the picture itself is a duplicate of the tested one, and told as that

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -32,6 +31,7 @@ from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mode
+from bloodcell_core.data.source_photos import find_source_photos
 from bloodcell_core.data.sources import as_text, open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
@@ -167,7 +167,7 @@ def _write(
         if (images.split[images.status == "ok"] == "val").all():
             raise LabError("all pictures are in the split val: call it train, or test to evaluate on it")
         beat = _beating(trace_progress, folder)
-        origin = _find_photos(images, folder / "originals", listing.photographs, trace, beat)
+        origin = find_source_photos(images, folder / "originals", listing.photographs, trace, beat)
         split_origin = _settle_splits(images)
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(
@@ -287,100 +287,9 @@ def _check_box(box: Box | None, height: int, width: int) -> None:
         raise LabError(f"its box {x0} {y0} {x1} {y1} is larger than the picture's {width}×{height} pixels")
 
 
-class _Origin(NamedTuple):
-    """How the photographs of a dataset's pictures are known."""
-
-    told: str | None
-    """None where they aren't."""
-    unknown_because: str | None
-    """Why some or all pictures have none; None where that was found out as well as it can be."""
-
-
-def _find_photos(
-    images: pd.DataFrame, originals: Path, photographs: Mapping[str, Read], trace: bool, progress: Progress
-) -> _Origin:
-    """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
-    usable = _usable(images, ["source_photo", "stored", "width", "height"])
-    told = usable.source_photo.notna()
-    by_source = "told by the source" if told.any() else None
-    if told.all():
-        return _Origin(by_source, None)
-    if not trace:
-        return _Origin(by_source, "tracing was switched off at import")
-    read = _reader(originals, usable.stored)
-    readable = {name: data for name, data in photographs.items() if _is_readable(data)}
-    if readable:
-        photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
-        origin = "traced to its photographs"
-    else:
-        from bloodcell_core.data.siblings import find_families, off_because
-
-        if because := off_because(len(usable), min(int(usable.width.min()), int(usable.height.min()))):
-            return _Origin(by_source, because)
-        families = find_families(read, len(usable), progress)
-        photos = _photos_of_families(families, usable.source_photo)
-        scenes = _scenes_of_families(families, photos)
-        origin = "siblings found among the pictures"
-    images.loc[usable.index, "source_photo"] = photos
-    images.loc[usable.index, "scene"] = scenes
-    return _Origin(origin, None)
-
-
 def _usable(images: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Some columns of the usable pictures' rows: a copy of all columns of a large dataset is felt."""
     return images.loc[images.status == "ok", columns]
-
-
-def _reader(originals: Path, stored: pd.Series) -> Callable[[int], np.ndarray]:
-    return lambda row: decode_rgb((originals / stored.iloc[row]).read_bytes())
-
-
-def _is_readable(read: Read) -> bool:
-    try:
-        decode_rgb(read())
-    except LabError:
-        return False  # a photograph that can't be read has no pictures traced to it
-    return True
-
-
-def _trace(
-    read: Callable[[int], np.ndarray], count: int, width: int, photographs: Mapping[str, Read], progress: Progress
-) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
-    from bloodcell_core.data.photos import PhotoIndex, trace_all
-
-    names, reads = [as_text(name) for name in photographs], list(photographs.values())
-    index = PhotoIndex(lambda photo: decode_rgb(reads[photo]()), len(reads), width)
-    found = [trace.photo for trace in trace_all(index, count, read, progress)]
-    photos = [None if photo is None else names[photo] for photo in found]
-    return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
-
-
-def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str]:
-    """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
-    name of the family's own."""
-    of_family: dict[int, set[str]] = {}
-    for family, photo in zip(families, told, strict=True):
-        of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
-    names = {family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()}
-    return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
-
-
-def _scenes_of_families(families: Sequence[int], photos: Sequence[str]) -> list[str]:
-    """Each picture's scene, by the name of its first photo: those of one family or one photo show the same cell."""
-    joined: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while name in joined:
-            name = joined[name]
-        return name
-
-    first_of: dict[int, str] = {}
-    for family, photo in zip(families, photos, strict=True):
-        first, second = sorted((root(first_of.setdefault(family, photo)), root(photo)))
-        if first != second:
-            joined[second] = first
-    return [root(photo) for photo in photos]
 
 
 def mark_duplicates(images: pd.DataFrame) -> None:

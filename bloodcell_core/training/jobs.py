@@ -149,7 +149,7 @@ def request_stop(run: Run) -> None:
     """Asks the run's worker to end at its next batch, keeping what it has."""
     if run.status()["state"] in ENDED:
         raise LabError(f"run {run.name!r} isn't at work: it is {run.status()['state']}")
-    (run.folder / "stop").touch()
+    run.stop_file.touch()
 
 
 def move(run: Run, place: int) -> None:
@@ -185,11 +185,10 @@ def requeue(run: Run) -> None:
     if state not in ("interrupted", "stopped", "failed"):
         raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
     same_dataset(run.config.data, run.data_hash, run.name)
-    for old in ("stop", "turn.json"):
-        (run.folder / old).unlink(missing_ok=True)
+    run.stop_file.unlink(missing_ok=True)
     # What a stop had scored belongs to weights that will be overwritten.
-    for stale in ("summary.json", "predictions.parquet"):
-        (run.folder / stale).unlink(missing_ok=True)
+    for old in ("turn.json", "summary.json", "predictions.parquet"):
+        (run.folder / old).unlink(missing_ok=True)
     write_status(run.folder, state="queued", reason="", queued=time.time())
 
 

@@ -114,4 +114,4 @@ class Reporter(Hooks):
 
     def stop_requested(self) -> bool:
         """Whether somebody has asked the run to end."""
-        return (self._run.folder / "stop").exists()
+        return self._run.stop_file.exists()

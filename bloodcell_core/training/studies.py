@@ -311,7 +311,7 @@ def reopen(study: Study, trials: int | None = None, minutes: float | None = None
         raise LabError(f"study {study.name!r} has its {finished} trials: --trials gives it more in all")
     study.stored.set_user_attr(PLAN, plan)
     study._take(plan)
-    (study.job.folder / "stop").unlink(missing_ok=True)
+    study.job.stop_file.unlink(missing_ok=True)
 
 
 def start(study: Study) -> None:

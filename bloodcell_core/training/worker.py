@@ -103,7 +103,7 @@ def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
     return wait_for_device(
         queue,
         is_next,
-        stopped=lambda: (run.folder / "stop").exists(),
+        stopped=run.stop_file.exists,
         say=lambda: say(f"{run.name}: waiting for {queue}, another run is using it"),
     )
 
@@ -205,7 +205,7 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
 
 def _phase(run: Run, what: str) -> Progress:
     def progress(done: int, total: int) -> None:
-        if (run.folder / "stop").exists():
+        if run.stop_file.exists():
             raise StopRequested
         write_status(run.folder, phase=f"{what}: {done:,} of {total:,}")
 

@@ -1,0 +1,117 @@
+"""Which photograph each picture of a new dataset is from, and which pictures show the same cell (their scene).
+
+Told by the source, or found: traced to the source's photographs (`photos`), or else by the pictures alone (`siblings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bloodcell_core.data.formats.listing import Read
+from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.sources import as_text
+from bloodcell_core.errors import LabError
+from bloodcell_core.progress import Progress
+
+
+class Origin(NamedTuple):
+    """How the photographs of a dataset's pictures are known."""
+
+    told: str | None
+    """None where they aren't."""
+    unknown_because: str | None
+    """Why some or all pictures have none; None where that was found out as well as it can be."""
+
+
+def find_source_photos(
+    images: pd.DataFrame, originals: Path, photographs: Mapping[str, Read], trace: bool, progress: Progress
+) -> Origin:
+    """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
+    usable = images.loc[images.status == "ok", ["source_photo", "stored", "width", "height"]]
+    told = usable.source_photo.notna()
+    by_source = "told by the source" if told.any() else None
+    if told.all():
+        return Origin(by_source, None)
+    if not trace:
+        return Origin(by_source, "tracing was switched off at import")
+    read = _reader(originals, usable.stored)
+    readable = {name: data for name, data in photographs.items() if _is_readable(data)}
+    if readable:
+        photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
+        origin = "traced to its photographs"
+    else:
+        from bloodcell_core.data.siblings import find_families, off_because
+
+        if because := off_because(len(usable), min(int(usable.width.min()), int(usable.height.min()))):
+            return Origin(by_source, because)
+        families = find_families(read, len(usable), progress)
+        photos = _photos_of_families(families, usable.source_photo)
+        scenes = _scenes_of_families(families, photos)
+        origin = "siblings found among the pictures"
+    images.loc[usable.index, "source_photo"] = photos
+    images.loc[usable.index, "scene"] = scenes
+    return Origin(origin, None)
+
+
+def _reader(originals: Path, stored: pd.Series) -> Callable[[int], np.ndarray]:
+    return lambda row: decode_rgb((originals / stored.iloc[row]).read_bytes())
+
+
+def _is_readable(read: Read) -> bool:
+    try:
+        decode_rgb(read())
+    except LabError:
+        return False  # a photograph that can't be read has no pictures traced to it
+    return True
+
+
+def _trace(
+    read: Callable[[int], np.ndarray], count: int, width: int, photographs: Mapping[str, Read], progress: Progress
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
+    from bloodcell_core.data.photos import PhotoIndex, trace_all
+
+    names, reads = [as_text(name) for name in photographs], list(photographs.values())
+    index = PhotoIndex(lambda photo: decode_rgb(reads[photo]()), len(reads), width)
+    found = [trace.photo for trace in trace_all(index, count, read, progress)]
+    photos = [None if photo is None else names[photo] for photo in found]
+    return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
+
+
+def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str]:
+    """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
+    name of the family's own."""
+    of_family: dict[int, set[str]] = {}
+    for family, photo in zip(families, told, strict=True):
+        of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
+    names = {family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()}
+    return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
+
+
+def _scenes_of_families(families: Sequence[int], photos: Sequence[str]) -> list[str]:
+    """Each picture's scene, by the name of its first photo: those of one family or one photo show the same cell."""
+    first_of = first_of_joined(of_family for _, of_family in pd.Series(photos).groupby(np.asarray(families)))
+    return [first_of.get(photo, photo) for photo in photos]
+
+
+def first_of_joined(groups: Iterable[Iterable[str]]) -> dict[str, str]:
+    """The first, as sorted, of all names that a name is joined to, over however many `groups`; it itself isn't told.
+
+    A union-find: groups that share a name are one.
+    """
+    joined: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in joined:
+            name = joined[name]
+        return name
+
+    for names in groups:
+        first, *others = sorted({root(name) for name in names})
+        joined |= dict.fromkeys(others, first)
+    return {name: root(name) for name in joined}
