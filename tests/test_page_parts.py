@@ -37,7 +37,13 @@ def test_a_verdict_that_another_person_took_back_first_is_told(monkeypatch: pyte
 
 
 def test_a_run_whose_epochs_were_not_compared_names_no_best_one(told: list[str]) -> None:
-    test = {"accuracy": 0.9, "intervals": {"accuracy": None}, "pictures": 48, "photos": 12}
+    test = {
+        "accuracy": 0.9,
+        "intervals": {"accuracy": None},
+        "pictures": 48,
+        "photos": 12,
+        "per_class": {"monocyte": {"support": 48}},
+    }
     summary = {"test": test, "best_epoch": None, "training_seconds": 60}
     run_cards._result(SimpleNamespace(summary=lambda: summary, is_ensemble=False))  # type: ignore[arg-type]
     assert "epoch" not in told[0]
