@@ -26,7 +26,7 @@ def _field(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     advanced: bool = True,
-    group: str = "",
+    group: str,
 ) -> Any:
     return field(
         default=default,

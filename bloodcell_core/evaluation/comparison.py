@@ -1,9 +1,9 @@
 """Two runs set against each other on the very same photos.
 
-A figure of A and a figure of B, each with its interval, don't tell whether B is better: the two were tested on the
-same photos, and what is hard for one is mostly hard for the other. Here each resample draws photos once for both, and
-the interval is that of the difference. It tells what other photos would have changed, not what another training of
-the same settings would: for that there are `together.seed_groups`.
+A figure of A and a figure of B, each with its interval, don't tell whether B is better: the two were tested on the same
+photos, and what is hard for one is mostly hard for the other. Here each resample draws photos once for both (a paired
+bootstrap), and the interval is that of the difference. It tells what other photos would have changed, not what another
+training of the same settings would: for that there are `together.seed_groups`.
 """
 
 from __future__ import annotations

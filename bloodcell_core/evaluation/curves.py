@@ -1,4 +1,4 @@
-"""What the learning curves of a run say: its course so far, and a plain word where it learns by heart."""
+"""What the learning curves of a run say: its course so far, and a plain word where it learns by heart (overfits)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The review dial: how sure an answer must be to stand, what is then set aside to be looked at, and what slips through.
 
-An answer stands where its probability is at the threshold or above; the picture is set aside otherwise. A mistake that
-is set aside is caught, one that stands is missed. The accuracy-coverage curve shows the share of answers that stand
-against how many of those are right (El-Yaniv & Wiener, JMLR 11, 2010). Intervals are by source photo at a fixed
-threshold, which is what a person sets: in each resample the answers that stand are counted anew.
+Selective classification, or classification with a reject option. An answer stands where its probability is at the
+threshold or above; the picture is set aside otherwise. A mistake that is set aside is caught, one that stands is
+missed. The accuracy-coverage curve shows the share of answers that stand against how many of those are right (El-Yaniv
+& Wiener, JMLR 11, 2010). Intervals are by source photo at a fixed threshold, which is what a person sets: in each
+resample the answers that stand are counted anew.
 """
 
 from __future__ import annotations

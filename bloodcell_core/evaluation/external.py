@@ -1,4 +1,4 @@
-"""Data of another source: which of its classes are the run's, and how far its pictures are from the training data.
+"""External validation: which classes of another source are the run's, and how far its pictures are from the training's.
 
 Nothing is guessed. A class is the run's where the names are the same but for case, plural and punctuation, where both
 are well-known names of the same cell (`SAME_CELL`), or where a mapping file says so. All else is left out and told

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: 95% intervals by source photo.
+"""How far a figure can be trusted: 95% confidence intervals, by a bootstrap of source photos.
 
 Copies of one photo succeed and fail together, so 12,444 pictures made from 348 photos hold the evidence of
 348 observations, not of 12,444. The bootstrap here therefore draws whole photos, with replacement.

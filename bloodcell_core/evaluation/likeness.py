@@ -1,9 +1,10 @@
 """Is a cell like those that a run was trained on? Judged before any class is named.
 
-Two distances. In the features that the network's last layer decides by, from the nearest class's middle: a Mahalanobis
-distance (Lee et al., NeurIPS 2018) with a shrunken covariance (Ledoit & Wolf, 2004), as there are fewer photos than
-features. And in what is measured of the view (stain, light, sharpness, scale: data/looks.py), from the nearest training
-cell. A cell that lies beyond the limit of either is unlike. Which distances, and how far: docs/experiments.md.
+Out-of-distribution detection, by two distances. In the features that the network's last layer decides by, from the
+nearest class's middle: a Mahalanobis distance (Lee et al., NeurIPS 2018) with a shrunken covariance (Ledoit & Wolf,
+2004), as there are fewer photos than features. And in what is measured of the view (stain, light, sharpness, scale:
+data/looks.py), from the nearest training cell. A cell that lies beyond the limit of either is unlike. Which distances,
+and how far: docs/experiments.md.
 
 The limits are set by validation pictures, which the network wasn't trained on, so that `RATE` of such cells are refused
 by mistake: that is measured on photos that had no part in the limits, which are widened until it holds. A photo counts

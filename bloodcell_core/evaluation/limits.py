@@ -1,4 +1,4 @@
-"""From resampled figures to the ends of an interval.
+"""From resampled figures to the ends of a confidence interval.
 
 **The interval of a share** (`share_interval`) is Student's: the spread of the resampled figures on the scale of log
 odds, times the t of as many degrees of freedom as the photos give, and further away from the nearer end where a few

@@ -1,4 +1,4 @@
-"""Photos drawn again and again, and every metric in each resample at once.
+"""The resamples of a bootstrap: photos drawn again and again, and every metric in each resample at once.
 
 Predictions stay where they are and photos get multiplicities: a resample is a row of them, and a figure of it is
 scikit-learn's with the multiplicities as sample weights. Written with NumPy for all resamples together, because 2,000

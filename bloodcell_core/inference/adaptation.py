@@ -1,4 +1,4 @@
-"""A run made at home at another microscope: adapted to some dozens of cells that a person labelled there.
+"""Domain adaptation: a run made at home at another microscope, by some dozens of cells that a person labelled there.
 
 Another laboratory's stain, light and camera shift what a network sees, and it is sure of wrong answers. What it has
 learnt of cells is still good: a hundred labelled cells of one's own are too few to train a network, and enough to

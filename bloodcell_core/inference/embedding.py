@@ -1,4 +1,4 @@
-"""A map of a dataset: pictures that are alike lie close together.
+"""A map of a dataset, in two dimensions by PCA or t-SNE: pictures that are alike lie close together.
 
 Alike to a trained network (the features that its last layer decides by), or where there is none by colour and shape.
 """

@@ -1,6 +1,7 @@
-"""The labelled training cells that a run finds most like a picture.
+"""The labelled training cells that a run finds most like a picture: its nearest neighbours.
 
-Alike by the features that the run's last layer decides by: the angle between them, seen from their mean.
+Alike by the features that the run's last layer decides by: the angle between them (cosine similarity), seen from their
+mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which labels are likely wrong: photos ranked by cleanlab from what networks say that did not learn them.
+"""Label-error detection: photos ranked by cleanlab from what networks say that did not learn them.
 
 A network that was trained on a wrong label may have learned it by heart and agree with it. Hence the probabilities
 should be out of fold: of a cross-validation, each picture's by the network that saw no picture of its photo. From a

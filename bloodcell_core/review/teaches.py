@@ -1,4 +1,4 @@
-"""What the mistakes teach: how error rates go with blur, stain, cell size, the picture's edge and the photo.
+"""Error analysis: how error rates go with blur, stain, cell size, the picture's edge and the photo.
 
 Pure functions on a table of predictions and a dataset's table of pictures. Each rate has an interval by source photo,
 and the pictures that it is of; a difference is put into words only where the intervals leave no doubt.
