@@ -38,7 +38,8 @@ function drawBoxes(view) {
     if (view.drag?.id !== cell.id) placeBox(view, box, view.moving?.id === cell.id ? view.moving.box : cell.box)
     const [tag] = box.children
     tag.textContent = cell.tag
-    box.className = `box ${cell.state}${cell.box[1] < 0.06 * data.height ? " top" : ""}`
+    const right = cell.box[0] + cell.box[2] > 1.3 * data.width // its tag goes to the left, where there is room for it
+    box.className = `box ${cell.state}${cell.box[1] < 0.06 * data.height ? " top" : ""}${right ? " right" : ""}`
     box.style.setProperty("--colour", cell.colour)
     box.title = cell.title
     box.setAttribute("aria-label", cell.title)
@@ -64,7 +65,9 @@ function placeBox(view, box, [x0, y0, x1, y1]) {
   const { width, height } = view.data
   const style = { left: x0 / width, top: y0 / height, width: (x1 - x0) / width, height: (y1 - y0) / height }
   for (const [key, value] of Object.entries(style)) box.style[key] = `${100 * value}%`
-  box.style.setProperty("--over", `${(100 * Math.max(0, -y0)) / (y1 - y0)}%`) // what isn't seen of it at the top
+  // What isn't seen of it at the top, at the left and at the right.
+  const unseen = { "--over": -y0 / (y1 - y0), "--before": -x0 / (x1 - x0), "--beyond": (x1 - width) / (x1 - x0) }
+  for (const [key, share] of Object.entries(unseen)) box.style.setProperty(key, `${100 * Math.max(0, share)}%`)
   box.style.zIndex = 1000 - Math.min(900, Math.round((90 * (x1 - x0)) / width)) // small ones stay within reach
 }
 

@@ -15,9 +15,9 @@ from playwright.sync_api import Page, expect
 
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
-from bloodcell_core.data.pictures import encode
+from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.inference import slides
-from bloodcell_core.inference.answers import Answer
+from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.slide_answers import SlideAnswers
 from bloodcell_core.runs import Run, readable_runs
 
@@ -289,6 +289,30 @@ def test_progress_is_shown_to_who_comes_while_another_session_is_at_work(lab_wit
     settled(page)
     expect(page.get_by_text("23 cells counted")).to_be_visible()
     assert len(SlideAnswers(slide, run.name).file.read_text().splitlines()) == 40
+
+
+def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_page, monkeypatch):
+    monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
+    (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
+    slide = slides.create("Borders", run.name, [("a.png", field(1)["buffer"].__bytes__)])
+    height, width = decode_rgb(field(1)["buffer"]).shape[:2]
+    corners = [(-60, 200), (width - 40, 200), (-60, -50), (width - 40, -50)]
+    shares = dict.fromkeys(run.classes, 1 / len(run.classes))
+    cells = [
+        CellAnswer((x, y, x + 100, y + 100), "ok", "lymphocyte", shares, "", (x + 25, y + 25, x + 75, y + 75))
+        for x, y in corners
+    ]
+    told = Answer("a.png", "ok", "", cells, "field", width, height).to_json()
+    SlideAnswers(slide, run.name).append([{"picture": 1, "asked": "", "answer": told}])
+    page = open_page(f"Classify?slide={slide.id}&run={run.name}&threshold=0")
+    page.set_viewport_size({"width": 390, "height": 900})
+    expect(page.locator(".box")).to_have_count(4)
+    picture = page.locator(".stage").bounding_box()
+    for tag in page.locator(".box .tag").all():
+        place = tag.bounding_box()
+        assert place["x"] >= picture["x"] - 2.5, tag.inner_text()
+        assert place["x"] + place["width"] <= picture["x"] + picture["width"] + 2.5, tag.inner_text()
+        assert place["y"] >= picture["y"] - 0.5, tag.inner_text()
 
 
 def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
