@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import background, runs
+from bloodcell_core import background, runs, workspace
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob
 from bloodcell_core.inference.slide_answers import SlideAnswers
@@ -210,6 +210,17 @@ def test_one_that_was_begun_in_another_window_is_shown(run: Run, here: None, mon
     app = own(slide)
     assert "**Adapting to My slide**" in button_words(app)
     assert button(app, "adapt_go").disabled
+
+
+def test_nothing_is_adapted_to_other_cells_than_were_chosen_where_those_are_deleted_meanwhile(run: Run, here: None):
+    app = own(labelled_slide(run))
+    app.selectbox(key="adapt_data").select("demo")
+    ran(app)
+    workspace.dataset_dir("demo").rename(workspace.home() / "gone")
+    button(app, "adapt_go").click()
+    ran(app)
+    assert "The dataset demo was deleted in another window" in words(app)
+    assert AdaptationJob.readable() == ([], [])
 
 
 def test_a_network_is_adapted_while_the_page_is_left_and_used_at_once(run: Run, here: None):

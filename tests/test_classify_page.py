@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import zipfile
 from functools import partial
 from types import SimpleNamespace
@@ -576,6 +577,19 @@ def test_the_dialog_of_a_dataset_stays_open_where_the_page_is_drawn_anew_behind_
     assert "Make it" in [button.label for button in app.button]
     assert "half-typed" in [field.value for field in app.text_input]
     assert "Make it" not in [button.label for button in draw(slide=slide.id).button]
+
+
+def test_cells_do_not_go_to_another_dataset_than_was_chosen_where_that_is_deleted_meanwhile(slide):
+    (drawn,) = components(draw(slide=slide.id), "lab_field")
+    slides.correct(slides.read_slide(slide.id), [as_eosinophil(drawn["cells"][0])])
+    app = press(draw(slide=slide.id), "To a dataset")
+    before = lab.dataset_names()
+    app.selectbox(key="classify_base").select("demo")
+    ran(app)
+    shutil.move(workspace.dataset_dir("demo"), workspace.home() / "gone")
+    app = press(app, "Make it")
+    assert "The dataset demo was deleted in another window" in words(app)
+    assert lab.dataset_names() == [name for name in before if name != "demo"]
 
 
 def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):

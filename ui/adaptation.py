@@ -35,7 +35,10 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     labelled = confirmed_cells(of_classes(pictures, run.classes))
     counts = {name: sum(cell.label == name for _, cell in labelled) for name in run.classes}
     _progress(counts)
-    data = _other_data()
+    data, there = lab.dataset_or(
+        "The cells labelled on this slide", "Adapt to", "adapt_data",
+        help="Cells that lie sorted in folders, one a class, needn't be labelled here: import them on the Browse page.",
+    )  # fmt: skip
     reason = "" if data else _too_few(counts, len({one.picture.number for one, _ in labelled}))
     busy = job_cards.at_work(_jobs_of(slide.id)[0])
     if busy and not st.session_state[SHOWN]:
@@ -43,7 +46,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
-    ) and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
+    ) and there and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
         try:
             adaptation_jobs.start(run, slide, data)
         except OSError as error:
@@ -91,20 +94,6 @@ def _progress(counts: Mapping[str, int]) -> None:
 def _too_few(counts: Mapping[str, int], pictures: int) -> str:
     """Why it can't be begun yet; empty where it can."""
     return enough({name: count for name, count in counts.items() if count}) or (ONE_PICTURE if pictures < 2 else "")
-
-
-def _other_data() -> str | None:
-    """The dataset that a person would rather adapt to; None for the slide's own cells."""
-    others = lab.dataset_names()
-    if not others:
-        return None
-    this = "The cells labelled on this slide"
-    chosen = st.selectbox(
-        "Adapt to", [this, *others], key="adapt_data", format_func=lambda name: name if name == this
-        else lab.dataset_title(name),
-        help="Cells that lie sorted in folders, one a class, needn't be labelled here: import them on the Browse page.",
-    )  # fmt: skip
-    return None if chosen == this else chosen
 
 
 # What is being adapted, and what came of it

@@ -182,15 +182,14 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
         "dataset is never changed once it is made: to add to one, another is built under a new name, with its test "
         "split as it was and the new cells in training."
     )
-    alone = "– none: these cells alone –"
-    base = st.selectbox("Together with the pictures of", [alone, *lab.dataset_names()])
-    name = st.text_input("Name of the new dataset", value="my-cells" if base == alone else f"{base}-and-mine")
-    if not st.button("Make it", type="primary", disabled=not name):
+    base, there = lab.dataset_or("– none: these cells alone –", "Together with the pictures of", "classify_base")
+    name = st.text_input("Name of the new dataset", value=f"{base}-and-mine" if base else "my-cells")
+    if not st.button("Make it", type="primary", disabled=not name) or not there:
         return
     bar = st.progress(0.0, "Cutting out …")
     try:
         made = send_to_dataset(
-            slide, pictures, name, None if base == alone else lab.dataset(base),
+            slide, pictures, name, lab.dataset(base) if base else None,
             lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} pictures"),
         )  # fmt: skip
     except (LabError, OSError) as error:

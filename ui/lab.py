@@ -40,6 +40,23 @@ def dataset_title(name: str) -> str:
     return f"{told.title or 'its title can’t be read'} · {name}" if told.title or told.problem else name
 
 
+def dataset_or(none: str, label: str, key: str, **how: Any) -> tuple[str | None, bool]:
+    """Draws a choice among the datasets and `none` of them: the one chosen, and whether that can be acted on.
+
+    It can't where one that was chosen is deleted in another window: that is told, and nothing is done with another one.
+    """
+    offered = [none, *dataset_names()]
+    seen = st.session_state.get(key, none)
+    if offered == [seen]:
+        return None, True
+    chosen = st.selectbox(
+        label, offered, key=key, format_func=lambda name: name if name == none else dataset_title(name), **how
+    )
+    if gone := seen not in offered:
+        show_error(f"The dataset {seen} was deleted in another window: choose once more.")
+    return None if chosen == none else chosen, not gone
+
+
 def dataset(name: str) -> Dataset:
     """A dataset with its table of pictures, read once for all sessions."""
     file = workspace.dataset_dir(name) / "dataset.json"
