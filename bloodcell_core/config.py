@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bloodcell_core.crops import BORDERS, COLOURS, DEFAULT_CROP, Crop
+from bloodcell_core.crops import BORDERS, COLOURS, DEFAULT_CROP, VIEWS, Crop
 from bloodcell_core.errors import LabError
 
 
@@ -53,7 +53,7 @@ class TrainConfig:
     )
     view: str = _field(
         "frame",
-        choices=("frame", "cell"),
+        choices=VIEWS,
         advanced=False,
         help="What the network sees: 'frame' is the whole picture resized, as the original analysis did; "
         "'cell' is a square cut around the white cell.",

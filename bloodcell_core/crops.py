@@ -10,6 +10,8 @@ import numpy as np
 from bloodcell_core.cells import USUAL_NUCLEUS, Box, percentile, percentiles
 from bloodcell_core.stain import BLACK
 
+VIEWS = ("frame", "cell")
+"""What a network sees: the whole picture, or a square around its white cell."""
 BORDERS = ("edge", "reflect", "background", "black")
 """The picture's edge repeated, the picture mirrored, its background's colour, or black."""
 AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")

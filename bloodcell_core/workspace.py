@@ -232,37 +232,36 @@ def names_in(folder: Path, files: tuple[str, ...]) -> list[str]:
 def troubles() -> list[str]:
     """What is wrong with the workspace as a whole, a line each: a folder that can't be looked into, since what lies
     there is in no list; and that nothing can be kept."""
-    found = []
-    open_ones = []
-    for folder in (home(), *(home() / name for name in FOLDERS)):
-        try:
-            os.scandir(folder).close()
-            why = "" if os.access(folder, os.X_OK) else "Permission denied"
-        except OSError as error:
-            not_made = isinstance(error, FileNotFoundError) and not folder.is_symlink()
-            why = "" if not_made else error.strerror or str(error)
-        if why:
-            found.append(
-                f"{folder} can't be looked into ({why}), and what lies there isn't shown: open it to the account that "
-                "the lab runs under, or put the folder back in its place"
-            )
-            if folder == home():
-                return found
-        elif os.access(folder, os.F_OK):
-            open_ones.append(folder)
-    if home().is_dir():
-        if not os.access(home(), os.W_OK):
-            found.append(f"{home()} can't be written to: what is there is shown, and nothing new can be kept")
-        else:
-            found += [
-                f"{folder} can't be written to: what is there is shown, and nothing new can be kept there"
-                for folder in open_ones
-                if not os.access(folder, os.W_OK)
-            ]
-            with suppress(OSError):  # deleted, or its disk gone, since we looked
-                if shutil.disk_usage(home()).free < LEAST_ROOM:
-                    found.append(f"The disk of {home()} is full: what is there is shown, and nothing new can be kept")
+    folders = [home(), *(home() / name for name in FOLDERS)]
+    closed = {folder: why for folder in folders if (why := _closed_because(folder))}
+    if home() in closed:  # so is all that it holds
+        closed = {home(): closed[home()]}
+    found = [
+        f"{folder} can't be looked into ({why}), and what lies there isn't shown: open it to the account that "
+        "the lab runs under, or put the folder back in its place"
+        for folder, why in closed.items()
+    ]
+    if home() in closed or not home().is_dir():
+        return found
+    kept = "what is there is shown, and nothing new can be kept"
+    if not os.access(home(), os.W_OK):
+        return [*found, f"{home()} can't be written to: {kept}"]
+    there = [folder for folder in folders if folder not in closed and os.access(folder, os.F_OK)]
+    found += [f"{folder} can't be written to: {kept} there" for folder in there if not os.access(folder, os.W_OK)]
+    with suppress(OSError):  # deleted, or its disk gone, since we looked
+        if shutil.disk_usage(home()).free < LEAST_ROOM:
+            found.append(f"The disk of {home()} is full: {kept}")
     return found
+
+
+def _closed_because(folder: Path) -> str:
+    """Why a folder can't be looked into; "" where it can, or isn't made yet."""
+    try:
+        os.scandir(folder).close()
+        return "" if os.access(folder, os.X_OK) else "Permission denied"
+    except OSError as error:
+        not_made = isinstance(error, FileNotFoundError) and not folder.is_symlink()
+        return "" if not_made else error.strerror or str(error)
 
 
 def lock_file(name: str) -> Path:

@@ -4,7 +4,7 @@ import re
 
 import streamlit as st
 
-from bloodcell_core.data.views import VIEWS
+from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
 from ui import browse, lab, naming, shell
 from ui.imports import import_button, import_cards

@@ -9,7 +9,7 @@ import streamlit as st
 
 from bloodcell_core import runs as run_folders
 from bloodcell_core.config import PRESETS, TrainConfig
-from bloodcell_core.data.views import VIEWS
+from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.runs import ENDED

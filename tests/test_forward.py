@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from bloodcell_core import workspace
-from bloodcell_core.crops import Crop
+from bloodcell_core.crops import VIEWS, Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import decode_rgb
-from bloodcell_core.data.views import VIEWS, make_view, view_name
+from bloodcell_core.data.views import make_view, view_name
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.handed_in import files_of

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.crops import VIEWS
 from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
-from bloodcell_core.data.views import VIEWS
 from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer, CellAnswer, unsure_because

@@ -9,13 +9,13 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bloodcell_core import workspace
-from bloodcell_core.crops import BORDERS, Crop
+from bloodcell_core.crops import BORDERS, VIEWS, Crop
 from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.demo import DEMO_CLASSES, PICTURE_SIZE, draw_field
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.parallel import picture_threads, usable_cores
-from bloodcell_core.data.views import VIEWS, build_view, make_view, view_name
+from bloodcell_core.data.views import build_view, make_view, view_name
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, random_picture, tree, write_class_folder, write_files
 

@@ -20,7 +20,7 @@ from bloodcell_core.inference.fields import square_around
 from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
-from ui import classify, classify_pictures, classify_start, gallery, shell
+from ui import classify, classify_pictures, classify_start, gallery, lab, shell
 from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
 
@@ -72,8 +72,7 @@ def head(slide: Slide, run: Run) -> None:
             if st.button("All slides", icon=":material/arrow_back:"):
                 classify_start.open_slide(None)
             st.subheader(shell.plain(slide.name), anchor=False, width="content")
-            if slide.synthetic:
-                shell.synthetic_badge()
+            lab.say_synthetic(slide.synthetic)
         with row():
             with st.popover("Add pictures", icon=":material/add_photo_alternate:"):
                 classify_start.take_more(slide)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import (
     Side,
@@ -320,7 +321,7 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
     They turn their pages together. LabError where the dataset is gone.
     """
     data = lab.dataset(run.config.data)
-    view = shell.bound_segmented("View", ["frame", "cell"], "view", default=run.config.view, format_func=str.capitalize)
+    view = shell.bound_segmented("View", VIEWS, "view", default=run.config.view, format_func=str.capitalize)
     above, below = st.container(), st.container()
     with below:
         start, stop = gallery.pager(max(map(len, parts.values())), PER_PAGE)

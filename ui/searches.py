@@ -139,8 +139,7 @@ def _head(study: Study, status: dict[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         model = MODELS[study.config.model].title if study.config.model in MODELS else study.config.model
         st.markdown(f"**{shell.plain(model)} on {shell.plain(study.config.data)}**, {study.config.view} view")
-        if study.synthetic:
-            shell.synthetic_badge()
+        lab.say_synthetic(study.synthetic)
         st.badge(state, color=BADGES.get(state, "orange"))
         if state in ("starting", "running"):
             asked = study.job.stop_requested()

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box, Place, find_place
-from bloodcell_core.crops import BALANCED, DEFAULT_CROP, Crop, cell_square, cut_square, middle_square
+from bloodcell_core.crops import BALANCED, DEFAULT_CROP, VIEWS, Crop, cell_square, cut_square, middle_square
 from bloodcell_core.data import colours
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.parallel import picture_threads
@@ -25,7 +25,6 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.stain import Stain
 
-VIEWS = ("frame", "cell")
 BATCH = 256
 PAGE = 2**20  # bytes that are written at once, to take room; more than the head of an array's file
 AROUND = 1.0  # sides of a cell's square to each side of it, within which its colours are measured

@@ -44,18 +44,6 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
     names = [row["run"] for row in told["runs"]]
     shown = {name: called(name) for name in names}
     whole_names = "".join(f"; {title} is the run {name}" for name, title in shown.items() if title != name)
-    limits: dict[str, list[str]] = {}
-    for row in told["runs"]:
-        for limit in row["warnings"] + row["notes"]:
-            limits.setdefault(limit, []).append(row["run"])
-    # an ensemble has members where a trained run has the fields of TrainConfig
-    every_field = dict.fromkeys(field for fields in settings.values() for field in fields)
-    fields = [
-        (field, *(setting_words(of[field]) if field in of else "–" for of in settings.values()))
-        for field in every_field
-        if len({repr(fields.get(field)) for fields in settings.values()}) > 1
-    ]
-    heads = ("Setting", *map(called, settings))
     return document(
         " against ".join(shown.values()),
         f"tested on {told['runs'][0]['data']}{whole_names}",
@@ -63,13 +51,7 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
             *_figures(told, ""),
             *(part for labels, facts in told["reviewed"].items() for part in _figures(facts, labels)),
             *(_by_seed(group) for group in told["seed_groups"]),
-            section(
-                "Limits",
-                *(
-                    tag("p", {}, limit if len(of) == len(names) else f"{', '.join(map(called, of))}: {limit}")
-                    for limit, of in limits.items()
-                ),
-            ),
+            _limits(told["runs"]),
             *(
                 section(f"Confusion of {shown[row['run']]}", confusion(row["confusion"], list(row["per_class"])))
                 for row in told["runs"]
@@ -77,11 +59,33 @@ def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[st
             section("Curves", several_runs_curves({shown[side.name]: side.table for side in sides}, sides[0].classes)),
             *_calibrations({shown[row["run"]]: row["calibration"] for row in told["runs"] if row["calibration"]}),
             cost({row["run"]: row["cost"] for row in told["runs"] if row["cost"]}),
-            *([section("Settings that differ", table_of(heads, fields))] if fields else []),
+            *_settings(settings),
             data(told["runs"][0]["data"]),
         ],
         told,
     )
+
+
+def _limits(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """What limits the figures of runs, each sentence once, with the runs that it is of where it isn't of all."""
+    runs_of: dict[str, list[str]] = {}
+    for row in rows:
+        for limit in row["warnings"] + row["notes"]:
+            runs_of.setdefault(limit, []).append(called(row["run"]))
+    sentences = [f"{', '.join(of)}: {limit}" if len(of) < len(rows) else limit for limit, of in runs_of.items()]
+    return section("Limits", *(tag("p", {}, sentence) for sentence in sentences))
+
+
+def _settings(settings: Mapping[str, Mapping[str, Any]]) -> list[Html]:
+    """The settings in which runs differ."""
+    # an ensemble has members where a trained run has the fields of TrainConfig
+    every_field = dict.fromkeys(field for fields in settings.values() for field in fields)
+    rows = [
+        (field, *(setting_words(of[field]) if field in of else "–" for of in settings.values()))
+        for field in every_field
+        if len({repr(of.get(field)) for of in settings.values()}) > 1
+    ]
+    return [section("Settings that differ", table_of(("Setting", *map(called, settings)), rows))] if rows else []
 
 
 def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
