@@ -32,7 +32,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, studies
-from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
+from tests.training_fixtures import TINY, answering_otherwise, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -208,17 +208,7 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
 
 @pytest.fixture
 def other_seed(done: Run) -> Run:
-    """A copy of the finished run that says another seed and answers every third test picture otherwise."""
-    folder = workspace.run_dir("20260101-000000-basic_cnn-seed")
-    shutil.copytree(done.folder, folder)
-    recorded = workspace.read_json(folder / "config.json")
-    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
-    table = done.predictions()
-    shares = [f"p_{name}" for name in done.classes]
-    table.loc[::3, shares] = table.loc[::3, shares].to_numpy()[:, ::-1].copy()
-    table["predicted"] = table[shares].idxmax(axis=1).str.removeprefix("p_")
-    table.to_parquet(folder / "predictions.parquet")
-    return Run(folder.name)
+    return answering_otherwise(done, "20260101-000000-basic_cnn-seed")
 
 
 def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:

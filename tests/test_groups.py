@@ -25,17 +25,13 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.prepare import cut_validation, split_rows
-from tests.training_fixtures import Killed, losses, tiny, train_here
+from tests.training_fixtures import Killed, losses, quiet, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
 
 FOLDS = 3
 OVER = pytest.mark.parametrize("over", ["all", "train"])
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def finish(group: Group) -> Group:

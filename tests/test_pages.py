@@ -11,6 +11,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.models import MODELS
 from tests.conftest import class_files, write_files
+from tests.training_fixtures import answering_otherwise, tiny, train_here
 from ui.shell import PAGES, counted
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -229,8 +230,6 @@ def test_a_whole_number_that_cannot_be_is_told_and_nothing_else_is_trained_with(
 
 
 def test_scratch_is_said_where_a_pretrained_network_could_have_been(lab):
-    from tests.training_fixtures import train_here
-
     train_here(model="resnet18", weights="none", epochs=1)
     for page, _ in PAGES.values():
         if page != "pages/1_Browse.py":
@@ -243,8 +242,6 @@ def press(app: AppTest, label: str) -> AppTest:
 
 def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
     from bloodcell_core.training import jobs
-    from tests.training_fixtures import tiny
-
     first, second = (jobs.create_run(tiny(epochs=epochs)) for epochs in (1, 2))
     app = draw("pages/2_Train.py")
     assert "number 1 of 2 in line" in words(app)
@@ -259,8 +256,6 @@ def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
 def test_a_duplicated_run_has_every_digit_of_its_settings(done, monkeypatch):
     """As a search draws them."""
     from bloodcell_core.training import jobs
-    from tests.training_fixtures import tiny
-
     monkeypatch.setattr(jobs, "start", lambda run: None)
     drawn = jobs.create_run(tiny(learning_rate=0.0012345678901234, rotation=12.0))
     jobs.write_status(drawn.folder, state="stopped")
@@ -307,18 +302,7 @@ def test_how_long_it_will_take_is_told_by_the_pace_of_a_like_run_or_measured(don
 @pytest.fixture
 def pair(done):
     """The finished run and one that answers every third picture otherwise, newer than it; (newer, older)."""
-    import shutil
-
-    folder = workspace.run_dir("29990101-000000-basic_cnn-swap")
-    shutil.copytree(done.folder, folder)
-    recorded = workspace.read_json(folder / "config.json")
-    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
-    table = done.predictions()
-    shares = [f"p_{name}" for name in done.classes]
-    table.loc[::3, shares] = table.loc[::3, shares].to_numpy()[:, ::-1].copy()
-    table["predicted"] = table[shares].idxmax(axis=1).str.removeprefix("p_")
-    table.to_parquet(folder / "predictions.parquet")
-    return runs.Run(folder.name), done
+    return answering_otherwise(done, "29990101-000000-basic_cnn-swap"), done
 
 
 COMPARE = "pages/3_Compare.py"

@@ -28,7 +28,7 @@ from bloodcell_core.training import jobs, loop, search, studies, worker
 from bloodcell_core.training.loop import NonFiniteLoss
 from bloodcell_core.training.prepare import cut_validation, split_rows
 from bloodcell_core.training.studies import SEARCHED, USUAL, Study, best_of, ranges, searchable, start_values
-from tests.training_fixtures import Killed, tiny, train_here, wait_for
+from tests.training_fixtures import Killed, quiet, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures", "tests.postgres"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -44,10 +44,6 @@ def _workers_end_with_the_test() -> Iterator[None]:
         process.kill()
         process.wait()
     background._workers.clear()
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def made(trials: int = 3, name: str = "mine", **changes: Any) -> Study:

@@ -37,7 +37,7 @@ from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs, loop, reporter, search, worker
 from bloodcell_core.training.prepare import split_rows
-from tests.training_fixtures import Killed, losses, tiny, train_here, wait_for
+from tests.training_fixtures import Killed, losses, quiet, tiny, train_here, wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,10 +73,6 @@ def wait_until(run: Run, *states: str) -> None:
 
 def process_of(run: Run) -> subprocess.Popen[bytes]:
     return background._workers[run.folder]
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 def same_weights(one: Run, other: Run) -> bool:
