@@ -146,3 +146,12 @@ def test_an_empty_tag_takes_no_tags_away(words: list[str], done: Run, capsys: py
     notes.tag("run", done.name, ["kept"])
     assert "an empty tag" in said(words, capsys)
     assert done.notes.tags == ("kept",)
+
+
+def test_an_error_that_says_nothing_is_told_by_its_kind(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("bloodcell_core.runs.pd.read_parquet", silent)
+    with pytest.raises(LabError, match=r"predictions.parquet can't be read \(OSError\)"):
+        done.predictions()
