@@ -476,6 +476,15 @@ def test_the_button_starts_a_cross_validation_of_the_pages_settings(started: lis
     assert len(groups.groups()) == 1
 
 
+def test_the_button_s_popover_is_closed_by_a_start(started: list[str]) -> None:
+    """Left open it asks for a second press, which starts everything again."""
+    app = draw(start_page, settings=tiny().to_json())
+    app.session_state["cross_validation"] = True
+    app.run()
+    next(button for button in app.button if button.label == "Start").click().run()
+    assert app.session_state["cross_validation"] is False
+
+
 def test_the_button_tells_what_cannot_be(started: list[str]) -> None:
     app = draw(start_page, settings=tiny(data="nothing").to_json())
     next(button for button in app.button if button.label == "Start").click().run()

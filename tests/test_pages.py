@@ -297,6 +297,8 @@ def test_how_long_it_will_take_is_told_by_the_pace_of_a_like_run_or_measured(don
     jobs.write_status(done.folder, pictures_per_second=2.0)
     app = press(draw("pages/2_Train.py"), "Duplicate")
     assert f"by the pace of Basic CNN {done.name[-4:]}." in words(app)
+    jobs.write_status(done.folder, pictures_per_second=1e9)
+    assert "**Less than 1 s**, by the pace of" in words(app.run())
 
 
 @pytest.fixture

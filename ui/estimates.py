@@ -28,7 +28,7 @@ def time_estimate(config: TrainConfig) -> None:
     for run in run_folders.readable_runs()[0]:
         if rate := seen_before(config, run):
             title = shell.plain(lab.short_title(run))
-            st.caption(f":material/timer: About **{duration(shown / rate)}**, by the pace of {title}.")
+            st.caption(f":material/timer: {_about(shown / rate)}, by the pace of {title}.")
             return
     if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):
         with st.spinner("Measuring a few steps …"):
@@ -37,8 +37,12 @@ def time_estimate(config: TrainConfig) -> None:
             except LabError as error:
                 shell.show_error(str(error))
                 return
-        st.caption(f"About **{duration(told['seconds'])}**: {told['steps']:,} steps of "
+        st.caption(f"{_about(told['seconds'])}: {told['steps']:,} steps of "
                    f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
+
+
+def _about(seconds: float) -> str:
+    return "**Less than 1 s**" if seconds < 0.5 else f"About **{duration(seconds)}**"
 
 
 @st.cache_data(max_entries=64, ttl=600, show_spinner=False)

@@ -17,6 +17,7 @@ from bloodcell_core.training.groups import Group
 from ui import lab, naming, shell
 
 MOST_FOLDS = 20
+POPOVER = "cross_validation"  # the key of the form that starts one
 OVER = {"all": "Whole dataset", "train": "Without test split"}
 COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
 
@@ -26,7 +27,10 @@ def cross_validation_button(config: TrainConfig | None) -> str | None:
 
     `config` is what each fold trains with, or None where the page's settings can't be: the button is off then.
     """
-    with st.popover("Cross-validate", icon=":material/view_week:", disabled=config is None):
+    # It rules its own popover, to close it: left open after a start, it asks for a second press.
+    with st.popover(
+        "Cross-validate", icon=":material/view_week:", disabled=config is None, key=POPOVER, on_change="rerun"
+    ):
         st.caption(
             "A network for each part of the dataset, trained on the other parts. Every picture is predicted by a "
             "network that saw no picture of its photo: the figure with the narrowest honest interval."
@@ -36,7 +40,7 @@ def cross_validation_button(config: TrainConfig | None) -> str | None:
             "Cut from", list(OVER), default="all", format_func=OVER.get, required=True, key="cross_validation_over",
             help="Without its test split, to choose settings by: the test pictures are left unread.",
         )  # fmt: skip
-        clicked = st.button("Start", type="primary", key="cross_validation_start")
+        clicked = st.button("Start", type="primary", key="cross_validation_start", on_click=_close)
     if not clicked or config is None:
         return None
     try:
@@ -47,6 +51,10 @@ def cross_validation_button(config: TrainConfig | None) -> str | None:
         return None
     st.toast(f"{folds} runs started, one a fold")
     return name
+
+
+def _close() -> None:
+    st.session_state[POPOVER] = False
 
 
 def group_title(group: Group) -> str:
