@@ -104,7 +104,9 @@ def _erase(pictures: Tensor, chance: float, generator: torch.Generator) -> Tenso
     middle = torch.rand(count, 2, generator=generator)
     taken = torch.rand(count, generator=generator) < chance
     half_height, half_width = (area * stretch).sqrt() / 2 * height, (area / stretch).sqrt() / 2 * width
-    down = (torch.arange(height) + 0.5 - middle[:, :1] * height).abs() <= half_height[:, None]
-    across = (torch.arange(width) + 0.5 - middle[:, 1:] * width).abs() <= half_width[:, None]
-    hidden = (down[:, :, None] & across[:, None, :] & taken[:, None, None])[:, None]
-    return torch.where(hidden.to(pictures.device, non_blocking=True), torch.tensor(0.5, dtype=pictures.dtype), pictures)
+    half_height[~taken] = -1
+    drawn = torch.stack([middle[:, 0] * height, middle[:, 1] * width, half_height, half_width])
+    y, x, half_height, half_width = _beside(drawn, pictures)[..., None]
+    down = (torch.arange(height, device=pictures.device) + 0.5 - y).abs() <= half_height
+    across = (torch.arange(width, device=pictures.device) + 0.5 - x).abs() <= half_width
+    return pictures.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 0.5)
