@@ -79,7 +79,8 @@ if with_difference:
     order = [b.classes.index(name) for name in a.classes]
     after = [[counts[b.name][i][j] for j in order] for i in order]
     drawn.append((DIFFERENCE, a.classes, after, counts[a.name], "B less A"))
-with st.grid(2, min_column_width=380) if len(drawn) > 1 else st.container():
+width = matrix.narrowest(*(classes for _, classes, *_ in drawn))
+with st.grid(2, min_column_width=width) if len(drawn) > 1 else st.container():
     for name, classes, after, before, title in drawn:
         clicked = matrix.confusion_matrix(
             after, classes, key=f"matrix-{name}" if before is None else "changes", title=title, mode=mode,

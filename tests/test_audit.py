@@ -254,6 +254,7 @@ def test_the_facts_are_those_of_the_dataset_and_more(planted, seen):
     largest = seen.facts["largest_families"]
     assert {family["photo"] for family in largest[:2]} == {"leaking", "two cells"}
     assert {"photo": "leaking", "pictures": 2, "labels": ["band"], "splits": ["test", "train"]} in largest
+    assert all(family["pictures"] > 1 for family in largest), "one picture is no family"
     assert seen.facts["modes"]["RGBA"] == seen.facts["sizes"]["960×720"] == seen.facts["missing"]["source_photo"] == 1
     counts = seen.facts["balance"]["by_class"]
     assert counts["rare"] == 3

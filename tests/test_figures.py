@@ -52,7 +52,7 @@ def scored(accuracy: float, **supports: int) -> dict:
 
 def test_an_accuracy_that_one_answer_for_all_reaches_is_told():
     assert figures.one_answer_words(scored(60 / 63, many=60, few=3)) == (
-        "always answering many would be right on 95.2% of these pictures: the accuracy is no better"
+        "always answering Many would be right on 95.2% of these pictures: the accuracy is no better"
     )
     assert figures.one_answer_words(scored(61 / 63, many=60, few=3)) == ""
     assert figures.one_answer_words(scored(0.9, alone=10)) == "", "nothing else could be answered"

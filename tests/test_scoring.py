@@ -159,7 +159,7 @@ def test_a_run_that_is_no_better_than_one_answer_for_all_is_warned_of() -> None:
     labels = ["a"] * 60 + ["b"] * 20
     pictures = pd.DataFrame({"image_id": map(str, range(80)), "split": "test", "label": labels, "source_photo": None})
     always_a = predictions_table(pictures, np.tile([0.8, 0.1, 0.1], (80, 1)), CLASSES)
-    assert score(always_a, CLASSES)["warnings"][-1].startswith("always answering a would be right on 75.0% of")
+    assert score(always_a, CLASSES)["warnings"][-1].startswith("always answering A would be right on 75.0% of")
 
 
 def test_four_photos_all_right_cannot_tell_40_percent_from_100() -> None:

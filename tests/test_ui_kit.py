@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core.words import pretty
+from bloodcell_core.words import pretty, titles
 from ui import charts, gallery, matrix, shell, theme
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +135,30 @@ def test_the_theme_is_legible(mode: str):
 )
 def test_pretty(label: str, name: str):
     assert pretty(label) == name
+
+
+def test_classes_that_would_be_called_alike_keep_their_names():
+    assert titles(["Blast", "blast", "NEUTROPHIL"]) == {"Blast": "Blast", "blast": "blast", "NEUTROPHIL": "Neutrophil"}
+
+
+def test_bars_of_classes_in_other_capitals_stand_beside_each_other():
+    figure = charts.class_bars_figure({"train": {"Blast": 3, "blast": 1}}, dark=False)
+    assert dict(zip(figure.data[0].x, figure.data[0].y, strict=True)) == {"Blast": 3, "blast": 1}
+
+
+def test_no_two_of_many_classes_have_colour_and_shape_in_common_on_the_map():
+    names = [f"class {place:02}" for place in range(20)]
+    figure = charts.map_figure(np.zeros((20, 2)), names, names, names, names, None, False)
+    marks = {(drawn.marker.color, drawn.marker.symbol) for drawn in figure.data[:-1]}
+    assert len(marks) == 20
+
+
+def test_a_matrix_of_many_classes_has_the_width_that_its_style_gives_it():
+    style = (ROOT / "ui" / "matrix.css").read_text()
+    assert "calc(7rem + var(--classes) * 2.75rem)" in style
+    assert "classes.length > 5" in (ROOT / "ui" / "matrix.js").read_text()
+    assert matrix.narrowest(FOUR, FOUR) == 380
+    assert matrix.narrowest(FOUR, [str(name) for name in range(12)]) == 16 * (7 + 12 * 2.75)
 
 
 def test_percent():

@@ -8,7 +8,7 @@ from bloodcell_core.data.audit import Audit
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
-from bloodcell_core.words import pretty
+from bloodcell_core.words import pretty, titles
 from ui import charts, gallery, lab, naming, shell
 
 PER_PAGE = 300
@@ -140,9 +140,10 @@ def counts(data: Dataset, audit: Audit) -> None:
     facts = audit.facts
     splits = facts["splits"]
     charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
+    called = titles(data.classes)
     table = pd.DataFrame({
         SPLIT_WORDS[part]: {
-            shell.plain(pretty(name)): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
+            shell.plain(called[name]): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
             for name, count in values["by_class"].items()
         } | {"All": photo_words(values["pictures"], values["photos"], unit=False)}
         for part, values in splits.items()
@@ -188,10 +189,10 @@ def picture_map(data: Dataset) -> None:
         )  # fmt: skip
     rows, places = lab.picture_map(data, runs.get(by), method)
     part = data.pictures.loc[rows]
-    titles = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
+    hints = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
     number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)
     st.caption(f"{number}.")
     open_picture(charts.map_of_pictures(
-        places, part.label.tolist(), [str(row) for row in rows], titles,
+        places, part.label.tolist(), [str(row) for row in rows], hints,
         classes=data.classes, selected=shell.address("picture"), key="map",
     ))  # fmt: skip

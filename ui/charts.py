@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from bloodcell_core.words import pretty
+from bloodcell_core.words import pretty, titles
 from ui.theme import class_colours, class_ticks, css_colours, is_dark, style
 
 BINS = 40  # of a spread
@@ -33,7 +33,7 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go
     for (split, by_class), pattern in zip(counts.items(), ("", "/", ".", "x"), strict=False):
         bar = {"pattern": {"shape": pattern, "solidity": 0.35, "fillmode": "overlay"}}
         figure.add_bar(
-            x=[html.escape(pretty(name)) for name in classes],
+            x=[*map(html.escape, titles(classes).values())],
             y=[by_class.get(name, 0) for name in classes],
             marker=bar | {"color": [colours[name] for name in classes]},
             legendgroup=split,
@@ -45,7 +45,7 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go
         grey = bar | {"color": "#8A8796"}
         figure.add_bar(x=[None], y=[None], name=split, legendgroup=split, offsetgroup=split, marker=grey)
     figure.update_layout(barmode="group", yaxis_title="pictures", yaxis_tickformat=",")
-    class_ticks(figure, map(pretty, classes))
+    class_ticks(figure, titles(classes).values())
     return style(figure, height=300)
 
 
@@ -57,7 +57,7 @@ def legend(classes: Sequence[str]) -> None:
 def legend_html(classes: Sequence[str]) -> str:
     """The HTML of `legend`, its texts escaped."""
     colours = css_colours(classes)
-    entries = [_ENTRY.format(colour=colours[name], name=html.escape(pretty(name))) for name in classes]
+    entries = [_ENTRY.format(colour=colours[name], name=html.escape(title)) for name, title in titles(classes).items()]
     return f'<div style="display:flex; flex-wrap:wrap; gap:.1rem .9rem; font-size:.8rem">{"".join(entries)}</div>'
 
 
@@ -196,7 +196,8 @@ def map_figure(
 ) -> go.Figure:
     """The figure of `map_of_pictures`."""
     colours = class_colours(classes, dark)
-    shapes = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
+    # Of another number than the colours (`theme`), so that no two of 56 classes have both in common.
+    shapes = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
     frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": labels, "id": ids, "title": titles})
     figure = go.Figure()
     for place, name in enumerate(classes):

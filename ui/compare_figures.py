@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
-from bloodcell_core.words import pretty
+from bloodcell_core.words import titles
 from ui.theme import class_ticks, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
@@ -41,7 +41,7 @@ def by_class(
             for row in rows
         ]
         figure.add_bar(
-            x=[html.escape(pretty(each)) for each in classes],
+            x=[*map(html.escape, titles(classes).values())],
             y=values,
             name=html.escape(name),
             marker={
@@ -56,7 +56,7 @@ def by_class(
         )  # fmt: skip
     figure.update_layout(barmode="group", yaxis_title=title, yaxis_range=[0, 1.02])
     figure.update_yaxes(tickformat="~%" if metric in SHARES else "~g")
-    class_ticks(figure, map(pretty, classes))
+    class_ticks(figure, titles(classes).values())
     return style(figure, height=380)
 
 

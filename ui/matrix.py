@@ -6,12 +6,15 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
-from bloodcell_core.words import pretty
+from bloodcell_core.words import pretty, titles
 from ui.files import together
 from ui.shell import percent
 
 Mode = Literal["counts", "by true", "by predicted"]
 Counts = Sequence[Sequence[int]]
+
+NARROWEST = 380  # pixels in which few classes stand beside each other; of more than `MANY` (matrix.js), as matrix.css:
+MANY, MANY_CORNER, MANY_CELL = 5, 112, 44
 
 _TABLE = st.components.v2.component(
     "lab_matrix",
@@ -41,13 +44,13 @@ def confusion_matrix(
     `scale_max` is the count, or the share 0…1, that gets the deepest shade; matrices that stand side by
     side need a common one for counts (`common_scale`), shares have it. `selected` rings a cell.
 
-    Two of them go into `st.grid(2, min_column_width=420)`, which puts one under the other where it is narrow.
+    Two of them go into `st.grid(2, min_column_width=narrowest(…))`, which puts one under the other where it is narrow.
     """
     result = _TABLE(
         key=key,
         data={
             "title": title,
-            "classes": [pretty(name) for name in classes],
+            "classes": [*titles(classes).values()],
             "totals": [f"n = {sum(row):,}" for row in counts],
             "cells": cells(counts, classes, mode, baseline, scale_max),
             "selected": None if selected is None else selected[0] * len(classes) + selected[1],
@@ -57,6 +60,11 @@ def confusion_matrix(
         on_opened_change=lambda: None,
     )
     return None if result.opened is None else divmod(int(result.opened), len(classes))
+
+
+def narrowest(*classes: Sequence[str]) -> int:
+    """The `min_column_width` of the grid of matrices of such classes: the widest isn't scrolled in it."""
+    return max(MANY_CORNER + MANY_CELL * len(names) if len(names) > MANY else NARROWEST for names in classes)
 
 
 def common_scale(*matrices: Counts) -> float:

@@ -55,7 +55,8 @@ def audit(dataset: Dataset) -> Audit:
 def _facts(table: Table) -> dict[str, Any]:
     usable = table.usable
     counts = table.units_by_class(usable)
-    largest = table.traced.source_photo.value_counts().index[:FAMILIES]
+    copies = table.traced.source_photo.value_counts()
+    largest = copies.index[copies > 1][:FAMILIES]
     sizes = (usable.width.astype(str) + "×" + usable.height.astype(str)).value_counts()
     return describe(table.dataset) | {
         "largest_families": [_family(table.traced[table.traced.source_photo == photo]) for photo in largest],

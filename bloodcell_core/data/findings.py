@@ -200,11 +200,13 @@ def _few_photos(table: Table) -> Seen | None:
 
 def _imbalanced(table: Table) -> Seen | None:
     counts = table.units_by_class(table.usable)
-    if imbalance(counts) < IMBALANCE:
+    ratio = imbalance(counts)
+    if ratio < IMBALANCE:
         return None
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    times = f"{ratio:,.{0 if ratio >= 10 else 1}f}"
     return Seen(
-        f"{pretty(most)} has {imbalance(counts):.1f} times as many {table.unit}s ({counts[most]:,}) as {pretty(least)} "
+        f"{pretty(most)} has {times} times as many {table.unit}s ({counts[most]:,}) as {pretty(least)} "
         f"({counts[least]:,}).",
         table.usable.index[table.usable.label == least].tolist(),
         [],

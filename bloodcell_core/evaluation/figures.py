@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bloodcell_core.words import pretty
+
 # Shares of pictures. F1, AUC, average precision, kappa and the calibration's errors are no share of anything counted.
 SHARES = {
     "accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "specificity_macro",
@@ -71,7 +73,7 @@ def one_answer_words(scores: Mapping[str, Any]) -> str:
     if scores["accuracy"] > share or share == 1:
         return ""
     right = f"{percent(share)} of these pictures"
-    return f"always answering {commonest} would be right on {right}: the accuracy is no better"
+    return f"always answering {pretty(commonest)} would be right on {right}: the accuracy is no better"
 
 
 def threshold_words(threshold: float) -> str:

@@ -24,6 +24,7 @@ from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
+from bloodcell_core.words import counted
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -86,7 +87,8 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         if by_photo and by_photo["photos"] < FEW_PHOTOS:
             low, high = by_photo["interval"]
             warnings.append(
-                f"{name}: {own.sum():,} pictures from {by_photo['photos']} photos, {by_photo['right']} of them right: "
+                f"{name}: {counted(int(own.sum()), 'picture')} from {counted(by_photo['photos'], 'photo')}, "
+                f"{by_photo['right']} of them right: "
                 f"its figures can't tell {low:.0%} from {high:.0%}"
             )
     if words := one_answer_words(result):
