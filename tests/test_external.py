@@ -279,7 +279,7 @@ def test_all_pictures_of_the_runs_own_data_are_refused(done: Run) -> None:
     with pytest.raises(LabError, match="'demo' is the run's own"):
         evaluated(done, split="all")[0]
     with pytest.raises(LabError, match="are for another dataset"):
-        evaluated(done, told={"neutrophil": "neutrophil"})[0]
+        evaluated(done, class_map={"neutrophil": "neutrophil"})[0]
 
 
 def test_another_dataset_under_the_name_of_the_runs_own_is_another(done: Run) -> None:

@@ -102,8 +102,8 @@ def _data_combine(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.external import common_classes, read_class_map
 
     datasets = [Dataset(name) for name in args.parts]
-    told = read_class_map(args.classes) if args.classes else {}
-    maps = common_classes([dataset.classes for dataset in datasets], told, args.shared)
+    class_map = read_class_map(args.classes) if args.classes else {}
+    maps = common_classes([dataset.classes for dataset in datasets], class_map, args.shared)
     _show_dataset(combine(args.name, [*zip(datasets, maps, strict=True)], progress("pictures linked")), args.json)
 
 

@@ -216,13 +216,13 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
     raise LabError(f"there are verdicts on {', '.join(each.name for each in having)}: say which by --data")
 
 
-def _overlay_line(told: dict[str, Any]) -> str:
-    changed, excluded = told["changed"], told["excluded"]
-    at = told["at"][:16].replace("T", " ")
+def _overlay_line(facts: dict[str, Any]) -> str:
+    changed, excluded = facts["changed"], facts["excluded"]
+    at = facts["at"][:16].replace("T", " ")
     return (
-        f"{told['overlay']}@{told['version']}  {told['dataset']}: {counted(changed['pictures'], 'picture')} of "
+        f"{facts['overlay']}@{facts['version']}  {facts['dataset']}: {counted(changed['pictures'], 'picture')} of "
         f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of "
-        f"{excluded['photos']:,} left out; by {told['by']}, {at}, from {told['made_from']}"
+        f"{excluded['photos']:,} left out; by {facts['by']}, {at}, from {facts['made_from']}"
     )
 
 

@@ -77,9 +77,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.predictions:
         check_predictions_file(args.predictions)
     run = runs.find(args.run)
-    told = read_class_map(args.classes) if args.classes else None
+    class_map = read_class_map(args.classes) if args.classes else None
     overlay = load(args.labels) if args.labels else None
-    scores, table = evaluated(run, args.data, args.split, args.device, told, overlay)
+    scores, table = evaluated(run, args.data, args.split, args.device, class_map, overlay)
     if args.predictions:
         write_predictions(table, args.predictions)
     if args.report:
@@ -163,9 +163,9 @@ def _comparison_lines(facts: dict[str, Any]) -> list[str]:
         f"  {right['unit']}: both right {right['both']:,}, only A {right['only_a']:,}, only B {right['only_b']:,}, "
         f"neither {right['neither']:,}{p}"
     )
-    for metric, told in facts["metrics"].items():
-        if told["difference"] is not None:
-            limits = told["interval"]
+    for metric, row in facts["metrics"].items():
+        if row["difference"] is not None:
+            limits = row["interval"]
             interval = f"  95% interval {limits[0]:+.4f} to {limits[1]:+.4f}" if limits else ""
-            lines.append(f"  {METRIC_WORDS[metric]:18} B less A {told['difference']:+.4f}{interval}")
+            lines.append(f"  {METRIC_WORDS[metric]:18} B less A {row['difference']:+.4f}{interval}")
     return lines + [f"  note: {note}" for note in facts["notes"]]

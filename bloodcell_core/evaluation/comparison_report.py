@@ -33,36 +33,38 @@ from bloodcell_core.words import pretty
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
 
 
-def comparison_report(told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], sides: Sequence[Side]) -> str:
+def comparison_report(
+    compared: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], sides: Sequence[Side]
+) -> str:
     """The HTML of a comparison.
 
     Args:
-        told: of `together.side_by_side`.
+        compared: of `together.side_by_side`.
         settings: {run: its `Run.settings`}; those that differ are shown.
         sides: what was compared.
     """
-    names = [row["run"] for row in told["runs"]]
+    names = [row["run"] for row in compared["runs"]]
     shown = {name: called(name) for name in names}
     whole_names = "".join(f"; {title} is the run {name}" for name, title in shown.items() if title != name)
     return document(
         " against ".join(shown.values()),
-        f"tested on {told['runs'][0]['data']}{whole_names}",
+        f"tested on {compared['runs'][0]['data']}{whole_names}",
         [
-            *_figures(told, ""),
-            *(part for labels, facts in told["reviewed"].items() for part in _figures(facts, labels)),
-            *(_by_seed(group) for group in told["seed_groups"]),
-            _limits(told["runs"]),
+            *_figures(compared, ""),
+            *(part for labels, facts in compared["reviewed"].items() for part in _figures(facts, labels)),
+            *(_by_seed(group) for group in compared["seed_groups"]),
+            _limits(compared["runs"]),
             *(
                 section(f"Confusion of {shown[row['run']]}", confusion(row["confusion"], list(row["per_class"])))
-                for row in told["runs"]
+                for row in compared["runs"]
             ),
             section("Curves", several_runs_curves({shown[side.name]: side.table for side in sides}, sides[0].classes)),
-            *_calibrations({shown[row["run"]]: row["calibration"] for row in told["runs"] if row["calibration"]}),
-            cost({row["run"]: row["cost"] for row in told["runs"] if row["cost"]}),
+            *_calibrations({shown[row["run"]]: row["calibration"] for row in compared["runs"] if row["calibration"]}),
+            cost({row["run"]: row["cost"] for row in compared["runs"] if row["cost"]}),
             *_settings(settings),
-            data(told["runs"][0]["data"]),
+            data(compared["runs"][0]["data"]),
         ],
-        told,
+        compared,
     )
 
 
@@ -88,10 +90,10 @@ def _settings(settings: Mapping[str, Mapping[str, Any]]) -> list[Html]:
     return [section("Settings that differ", table_of(("Setting", *map(called, settings)), rows))] if rows else []
 
 
-def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
+def _figures(compared: Mapping[str, Any], labels: str) -> list[Html]:
     """The figures of runs and how they compare, on the dataset's own labels ("") or on reviewed ones."""
     on = f" on the reviewed labels {labels}" if labels else ""
-    runs = told["runs"]
+    runs = compared["runs"]
     shown = [metric for metric in METRIC_WORDS if any(row[metric] is not None for row in runs)]
     table = table_of(
         ("", *(called(row["run"]) for row in runs)),
@@ -101,7 +103,7 @@ def _figures(told: Mapping[str, Any], labels: str) -> list[Html]:
         ],
     )
     figures = section(f"Figures{on}", tag("p", {}, counts(runs[0])), table)
-    return [figures, *(_compared(facts, on) for facts in told["comparisons"])]
+    return [figures, *(_compared(facts, on) for facts in compared["comparisons"])]
 
 
 def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
@@ -120,23 +122,23 @@ def _changes(pictures: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
     return matrix(classes, rows, "Confusion, B less A: pictures more or fewer.")
 
 
-def _calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[Html]:
+def _calibrations(calibrations: Mapping[str, Mapping[str, Any]]) -> list[Html]:
     """Of several runs, as their answers are: calibrated where a temperature could be fitted."""
-    if not told:
+    if not calibrations:
         return []
-    shown = {name: facts["after"] or facts["before"] for name, facts in told.items()}
-    warnings = [f"{name}: {warning}" for name, facts in told.items() for warning in facts["warnings"]]
-    temperatures = ("Temperature", *(figure_words("temperature", facts["temperature"]) for facts in told.values()))
-    figures = calibration_figures(shown, [temperatures])
+    shown = {name: facts["after"] or facts["before"] for name, facts in calibrations.items()}
+    warnings = [f"{name}: {warning}" for name, facts in calibrations.items() for warning in facts["warnings"]]
+    temperatures = (figure_words("temperature", facts["temperature"]) for facts in calibrations.values())
+    figures = calibration_figures(shown, [("Temperature", *temperatures)])
     return [section("Calibration", *(tag("p", {}, each) for each in warnings), figures, reliability(shown))]
 
 
 def _compared(facts: Mapping[str, Any], on: str) -> Html:
     right = facts["right"]
     rows = [
-        (METRIC_WORDS[metric], figure_words(metric, told["a"]), figure_words(metric, told["b"]),
-         difference_words(metric, told["difference"]), difference_interval_words(metric, told["interval"]))
-        for metric, told in facts["metrics"].items()
+        (METRIC_WORDS[metric], figure_words(metric, row["a"]), figure_words(metric, row["b"]),
+         difference_words(metric, row["difference"]), difference_interval_words(metric, row["interval"]))
+        for metric, row in facts["metrics"].items()
     ]  # fmt: skip
     who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
     if right["p"] is not None:
@@ -153,9 +155,9 @@ def _compared(facts: Mapping[str, Any], on: str) -> Html:
 
 def _by_seed(group: Mapping[str, Any]) -> Html:
     rows = [
-        (METRIC_WORDS[metric], figure_words(metric, told["mean"]), spread_words(metric, told["spread"]))
-        for metric, told in group["metrics"].items()
-        if told
+        (METRIC_WORDS[metric], figure_words(metric, row["mean"]), spread_words(metric, row["spread"]))
+        for metric, row in group["metrics"].items()
+        if row
     ]
     return section(
         "What a seed alone changes",

@@ -83,55 +83,57 @@ def read_class_map(file: Path) -> dict[str, str]:
     head = [name.lower() for name in head]
     if (head.count("theirs"), head.count("ours")) != (1, 1) or not lines:
         raise LabError(f"the mapping file {file} needs the columns theirs,ours and at least one row")
-    told: dict[str, str] = {}
+    class_map: dict[str, str] = {}
     for line in lines:
         if len(line) != len(head):  # without its comma a class would be left out, and nobody would have said so
             cells = f"{counted(len(line), 'cell')} in the line of {line[0]!r}, and {len(head)} in its first"
             raise LabError(f"the mapping file {file} has {cells}")
         theirs = line[head.index("theirs")]
-        if theirs in told:
+        if theirs in class_map:
             raise LabError(f"the mapping file {file} names {theirs!r} twice")
-        told[theirs] = line[head.index("ours")]
-    return told
+        class_map[theirs] = line[head.index("ours")]
+    return class_map
 
 
 def match_classes(
-    theirs: Sequence[str], ours: Sequence[str], told: Mapping[str, str] | None = None
+    theirs: Sequence[str], ours: Sequence[str], class_map: Mapping[str, str] | None = None
 ) -> dict[str, str | None]:
-    """{each of `theirs`: the one of `ours` that it is, or None}; `told` goes before the names (see `read_class_map`).
+    """{each of `theirs`: the one of `ours` that it is, or None}; `class_map` (`read_class_map`) goes before the names.
 
     Raises:
-        LabError: where `told` names a class that isn't there.
+        LabError: where `class_map` names a class that isn't there.
     """
-    told = told or {}
+    class_map = class_map or {}
     for name, known, where in (
-        *((name, theirs, "that dataset") for name in told),
-        *((name, ours, "the run") for name in told.values() if name),
+        *((name, theirs, "that dataset") for name in class_map),
+        *((name, ours, "the run") for name in class_map.values() if name),
     ):
         if name not in known:
             raise LabError(f"the mapping file names {name!r}, which {where} doesn't have: there are {', '.join(known)}")
-    return {name: (told[name] or None) if name in told else _by_name(name, ours) for name in theirs}
+    return {name: (class_map[name] or None) if name in class_map else _by_name(name, ours) for name in theirs}
 
 
 def common_classes(
-    each: Sequence[Sequence[str]], told: Mapping[str, str] | None = None, shared: bool = False
+    each: Sequence[Sequence[str]], class_map: Mapping[str, str] | None = None, shared: bool = False
 ) -> list[dict[str, str | None]]:
     """One name for each class of several datasets: per dataset {its class: the name, or None to leave it out}.
 
-    A class has the name that it has in the first dataset that knows it, and else its own; `told` goes before that (see
-    `read_class_map`) and may give names that are new. With `shared` a class that not every dataset has is left out.
+    A class has the name that it has in the first dataset that knows it, and else its own; `class_map`
+    (`read_class_map`) goes before that and may give names that are new. With `shared` a class that not every dataset
+    has is left out.
 
     Raises:
-        LabError: where `told` names a class that no dataset has.
+        LabError: where `class_map` names a class that no dataset has.
     """
-    told = told or {}
-    unknown = [name for name in told if not any(name in classes for classes in each)]
+    class_map = class_map or {}
+    unknown = [name for name in class_map if not any(name in classes for classes in each)]
     if unknown:
         raise LabError(f"the mapping file names {unknown[0]!r}, which none of the datasets has")
     known: list[str] = []
     maps: list[dict[str, str | None]] = []
     for classes in each:
-        maps.append({name: (told[name] or None) if name in told else _by_name(name, known) or name for name in classes})
+        names: dict[str, str | None] = {name: _by_name(name, known) or name for name in classes}
+        maps.append(names | {name: class_map[name] or None for name in classes if name in class_map})
         known += [name for name in maps[-1].values() if name and name not in known]
     if shared:
         everywhere = set.intersection(*(set(of.values()) for of in maps))
@@ -161,7 +163,7 @@ def _cell(name: str) -> str:
 
 
 def external_pictures(
-    run: Run, dataset: Dataset, split: str, told: Mapping[str, str] | None = None
+    run: Run, dataset: Dataset, split: str, class_map: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The pictures of another dataset that a run can be tested on, labelled with the run's classes; and the facts.
 
@@ -169,7 +171,7 @@ def external_pictures(
         run: whose classes and training pictures are meant.
         dataset: of another source; its splits say nothing to the run, so that `split` may be "all".
         split: train, val, test or all.
-        told: what a mapping file says.
+        class_map: what a mapping file says.
 
     Returns:
         Rows of `dataset.pictures` with their index, and JSON-ready
@@ -182,7 +184,7 @@ def external_pictures(
         LabError: where no picture is left.
     """
     pictures = dataset.pictures if split == "all" else dataset.pictures[dataset.pictures.split == split]
-    matched = match_classes(dataset.classes, run.classes, told)
+    matched = match_classes(dataset.classes, run.classes, class_map)
     labels = pictures.label.map(lambda label: matched[label])
     known = pictures.assign(label=labels)[labels.notna()]
     if known.empty:
@@ -194,13 +196,13 @@ def external_pictures(
     left_out = dict(Counter(pictures.label[labels.isna()]))
     warnings = []
     for why, by_file in (("because the run has no class of that name", False), ("as the mapping file says", True)):
-        some = {name: count for name, count in left_out.items() if (name in (told or {})) == by_file}
+        some = {name: count for name, count in left_out.items() if (name in (class_map or {})) == by_file}
         if some:
             warnings.append(f"left out, {why}: {_counted(some)}")
     warnings += [
         f"{name} may belong to {part}: a mapping file (--classes) with the line {name},{part} counts it so"
         for name in left_out
-        if name not in (told or {}) and (part := _by_name(MAY_BE.get(_singular(name), ""), run.classes))
+        if name not in (class_map or {}) and (part := _by_name(MAY_BE.get(_singular(name), ""), run.classes))
     ]
     training = _training_pictures(run)
     if training is None:
@@ -340,9 +342,9 @@ def distance_lines(facts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
     if facts is None:
         return []
     lines = ["  from the training data:"]
-    for told in facts.values():
-        medians = [figure(told[side]) for side in ("training", "here")]
-        lines.append(f"    {told['title']:32} {medians[0]} there, {medians[1]} here; {told['words']}")
+    for fact in facts.values():
+        medians = [figure(fact[side]) for side in ("training", "here")]
+        lines.append(f"    {fact['title']:32} {medians[0]} there, {medians[1]} here; {fact['words']}")
     return lines
 
 

@@ -108,8 +108,8 @@ def costs_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     parameters; flops: multiplications and additions a picture; milliseconds a picture, and milliseconds_on: where that
     was measured; training_seconds. Each is None where the run didn't keep it.
     """
-    told = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
-    return {name: summary.get(name) for name in told}
+    fields = ("parameters", "flops", "milliseconds", "milliseconds_on", "training_seconds")
+    return {name: summary.get(name) for name in fields}
 
 
 def score_reviewed(table: pd.DataFrame, classes: Sequence[str], overlay: Overlay) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def evaluated(
     data: str | None = None,
     split: str = "test",
     device: str = "auto",
-    told: Mapping[str, str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     overlay: Overlay | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What `evaluate` prints, and the table of predictions that its figures are made of: the scores of a run on a
@@ -152,7 +152,7 @@ def evaluated(
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
     line can't differ. Elsewhere the run predicts anew. A dataset that was given its own's name since is another one,
     where it is asked for by `data`. `calibration` is that of its own test split, or of another
-    dataset; None elsewhere. On another dataset `split` may be "all" and `told` what a mapping file says of its
+    dataset; None elsewhere. On another dataset `split` may be "all" and `class_map` what a mapping file says of its
     classes; the keys of `external.external_pictures` tell what was left out and how far that data is.
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
     with; None without.
@@ -162,7 +162,7 @@ def evaluated(
 
     name = data or run.config.data
     own = name == run.config.data and not (data and name in names() and dataset_of(run) is None)
-    if own and (split == "all" or told):
+    if own and (split == "all" or class_map):
         raise LabError(f"all pictures at once, and a mapping file, are for another dataset: {name!r} is the run's own")
     if overlay and not own:
         raise LabError("reviewed labels are scored on the run's own dataset: leave out --data or --labels")
@@ -177,7 +177,7 @@ def evaluated(
         table = own_predictions(run, split, device)
     else:
         dataset = Dataset(name)
-        pictures, facts = external_pictures(run, dataset, split, told)
+        pictures, facts = external_pictures(run, dataset, split, class_map)
         table = _predict(run, dataset, pictures, device)
     scores, summary = score(table, run.classes), run.summary() or {}
     calibrated = None

@@ -207,31 +207,33 @@ def _corrected(
     if confusion is None or not answered.sum():
         return None, None, None
     photos = confusion.counts.sum(axis=1)
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "photos": {name: round(float(n)) for name, n in zip(classes, photos, strict=True)},
         "photos_known": confusion.photos_known,
         "warnings": [],
     }
     lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
     if lacking:
-        told["warnings"].append(f"no correction: how {', '.join(map(pretty, lacking))} is answered was never seen")
-        return None, None, told
+        facts["warnings"].append(f"no correction: how {', '.join(map(pretty, lacking))} is answered was never seen")
+        return None, None, facts
     if not confusion.photos_known:
-        told["warnings"].append(
+        facts["warnings"].append(
             "source photos aren't known: each picture counts as one, and the corrected limits are too narrow where "
             "pictures are copies of one photo"
         )
     few = ", ".join(f"{pretty(name)} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
     if few:
-        told["warnings"].append(
+        facts["warnings"].append(
             f"how a class is answered is known from few photos only, and its limits are wide for it: {few}"
         )
     matrix = confusion.counts / photos[:, None]
     if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
-        told["warnings"].append("two classes are answered so much alike that the correction can hardly tell them apart")
+        facts["warnings"].append(
+            "two classes are answered so much alike that the correction can hardly tell them apart"
+        )
     by_hand = np.array([hand[name] for name in classes], np.float64)
     if (answered[:-1] + by_hand)[white].sum() < LEAST_CORRECTED:
-        return None, None, told | {"warnings": []}
+        return None, None, facts | {"warnings": []}
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
     of_all = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
@@ -249,7 +251,7 @@ def _corrected(
     # Never narrower than what the cells alone allow, however well the matrix is known.
     alone = np.array([exact_binomial(round(share * total), total) for share in point])
     limits = np.column_stack([np.minimum(ends[:, 0], alone[:, 0]), np.maximum(ends[:, 1], alone[:, 1])])
-    return point, limits, told
+    return point, limits, facts
 
 
 def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:
@@ -270,16 +272,16 @@ def differential_of(
     return differential(count, run.classes, confusion, by_hand) | {"threshold": threshold}
 
 
-def differential_lines(told: Mapping[str, Any]) -> list[str]:
+def differential_lines(count: Mapping[str, Any]) -> list[str]:
     """A differential count for a person, a line a class."""
-    aside = told["set_aside"]
-    read = told["pictures"] - told["refused"]
+    aside = count["set_aside"]
+    read = count["pictures"] - count["refused"]
     lines = [
-        f"differential count: {told['cells']:,} cells in {counted(read, 'picture')}; set aside: "
-        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {told['at_border']:,} at a border"
+        f"differential count: {count['cells']:,} cells in {counted(read, 'picture')}; set aside: "
+        f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {count['at_border']:,} at a border"
     ]
-    width = max(map(len, told["classes"]))
-    for name, row in told["classes"].items():
+    width = max(map(len, count["classes"]))
+    for name, row in count["classes"].items():
         line = f"  {name:{width}} {row['cells']:6,}"
         if row["percent"] is not None:
             line += f"  {row['percent']:5.1f}% ({_limits(row['interval'])})"
@@ -288,8 +290,8 @@ def differential_lines(told: Mapping[str, Any]) -> list[str]:
         if row["reference"]:
             line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
         lines.append(line)
-    warnings = (told["correction"] or {"warnings": []})["warnings"]
-    notes = [told["apart"], told["twice"], told["few"], *warnings, told["reference_source"]]
+    warnings = (count["correction"] or {"warnings": []})["warnings"]
+    notes = [count["apart"], count["twice"], count["few"], *warnings, count["reference_source"]]
     return lines + [f"  note: {note}" for note in notes if note]
 
 

@@ -116,9 +116,9 @@ def _not_kept(error: OSError) -> LabError:
     return LabError(f"the answers can't be kept: {error.strerror or error}")
 
 
-def _cell_from(told: Mapping[str, Any]) -> CellAnswer:
-    nucleus = told["nucleus"]
-    return CellAnswer(**{**told, "box": tuple(told["box"]), "nucleus": None if nucleus is None else tuple(nucleus)})
+def _cell_from(cell: Mapping[str, Any]) -> CellAnswer:
+    nucleus = cell["nucleus"]
+    return CellAnswer(**{**cell, "box": tuple(cell["box"]), "nucleus": None if nucleus is None else tuple(nucleus)})
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

@@ -170,18 +170,18 @@ def _pictures(gathered: Gathered) -> str:
 # The count
 
 
-def _count(told: Mapping[str, Any], foreign: int) -> Html:
-    aside = told["set_aside"]
+def _count(count: Mapping[str, Any], foreign: int) -> Html:
+    aside = count["set_aside"]
     words = (
-        f"{counted(told['cells'], 'cell')} counted, {told['by_hand']:,} of them classified by hand. "
+        f"{counted(count['cells'], 'cell')} counted, {count['by_hand']:,} of them classified by hand. "
         f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
         + (f", {foreign:,} of classes that this run doesn't know" if foreign else "")
-        + f". {told['at_border']:,} cell{' is' if told['at_border'] == 1 else 's are'} cut by a picture's border."
+        + f". {count['at_border']:,} cell{' is' if count['at_border'] == 1 else 's are'} cut by a picture's border."
     )
-    corrected = any(row["corrected"] is not None for row in told["classes"].values())
+    corrected = any(row["corrected"] is not None for row in count["classes"].values())
     heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
     rows = []
-    for name, row in told["classes"].items():
+    for name, row in count["classes"].items():
         share = _number(percent(row["percent"], row["interval"]))
         cells = [tag("th", {}, pretty(name)), _number(f"{row['cells']:,}"), share]
         cells.append(tag("td", {"class": "share"}, *_bar(row)))
@@ -191,13 +191,13 @@ def _count(told: Mapping[str, Any], foreign: int) -> Html:
         cells.append(_number(f"{reference[0]:g} to {reference[1]:g}%" if reference else "–"))
         rows.append(tag("tr", {}, *cells))
     head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
-    correction = told["correction"] or {"warnings": []}
+    correction = count["correction"] or {"warnings": []}
     notes = [
-        *(told[why] and told[why] + "." for why in ("apart", "twice", "few")),
+        *(count[why] and count[why] + "." for why in ("apart", "twice", "few")),
         "Corrected: for the mistakes that this network makes on its own validation and test pictures, the uncertainty "
         "of both taken together; unsure cells are shared out." if corrected else "",
         *correction["warnings"],
-        f"Reference: {told['reference_source']}.",
+        f"Reference: {count['reference_source']}.",
     ]  # fmt: skip
     return section(
         "Differential count",
@@ -233,11 +233,11 @@ def _bar(row: Mapping[str, Any]) -> list[Html]:
 # What answered
 
 
-def _model(run: Run, told: Mapping[str, Any]) -> Html:
+def _model(run: Run, count: Mapping[str, Any]) -> Html:
     test = (run.summary() or {}).get("test")
-    corrected = any(row["corrected"] is not None for row in told["classes"].values())
-    photos = told["correction"]["photos"] if corrected else None
-    threshold = told.get("threshold")
+    corrected = any(row["corrected"] is not None for row in count["classes"].values())
+    photos = count["correction"]["photos"] if corrected else None
+    threshold = count.get("threshold")
     rows = [
         ("Run", called(run.name)),
         *([("Its folder", run.name)] if called(run.name) != run.name else []),

@@ -134,21 +134,21 @@ def read_slide(slide: str) -> Slide:
         raise LabError(f"slide {slide!r} can't be read, its slide.json is damaged: {error}") from None
 
 
-def _checked(slide: str, told: dict[str, Any]) -> Slide:
-    pictures = tuple(SlidePicture(**picture) for picture in told["pictures"])
-    texts = (told["name"], told["run"], told["created"])
+def _checked(slide: str, recorded: dict[str, Any]) -> Slide:
+    pictures = tuple(SlidePicture(**picture) for picture in recorded["pictures"])
+    texts = (recorded["name"], recorded["run"], recorded["created"])
     texts += tuple(text for picture in pictures for text in (picture.file, picture.stored, picture.reason))
-    datetime.fromisoformat(told["created"])  # ValueError: pages sort and tell by it
-    numbers = (told["version"], *(number for picture in pictures for number in (picture.number, picture.bytes)))
+    datetime.fromisoformat(recorded["created"])  # ValueError: pages sort and tell by it
+    numbers = (recorded["version"], *(number for picture in pictures for number in (picture.number, picture.bytes)))
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
         raise TypeError("a text or a number is none")
     if [picture.number for picture in pictures] != list(range(1, len(pictures) + 1)):
         raise ValueError("its pictures aren't numbered 1, 2, …")
     if any(picture.stored != PurePosixPath(picture.stored).name for picture in pictures if picture.stored):
         raise ValueError("a picture's stored name is a path")
-    corrections = tuple(Correction.from_json(one) for one in told["corrections"])
+    corrections = tuple(Correction.from_json(one) for one in recorded["corrections"])
     name, run, created = texts[:3]
-    return Slide(slide, name, run, created, told["version"], pictures, corrections, bool(told["synthetic"]))
+    return Slide(slide, name, run, created, recorded["version"], pictures, corrections, bool(recorded["synthetic"]))
 
 
 def listed() -> tuple[list[Slide], dict[str, str]]:
