@@ -137,9 +137,10 @@ def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
     run = chosen.run
     stem = workspace.slug(slide.name) or "slide"
     with st.container(horizontal=True, key="classify_outputs"):
-        st.download_button(
-            "CSV", csv_of(slide, pictures, run.classes, run.name), f"{stem}.csv", "text/csv",
-            icon=":material/download:", on_click="ignore", help="A row a cell, with what was corrected by hand.",
+        st.download_button(  # with a mark at its beginning, without which Excel takes it for another encoding
+            "CSV", lambda: csv_of(slide, pictures, run.classes, run.name).encode("utf-8-sig"), f"{stem}.csv",
+            mime="text/csv", icon=":material/download:", on_click="ignore",
+            help="A row a cell, with what was corrected by hand.",
         )  # fmt: skip
         st.download_button(
             "Report", lambda: _report(slide, pictures, told, run), f"{stem}.html", "text/html",
