@@ -49,8 +49,8 @@ def start(configs: list[TrainConfig]) -> None:
         st.toast(f"{shell.counted(len(started), 'run')} started")
 
 
-def ask_preset() -> tuple[str, dict[str, Any]]:
-    """A preset's name and its settings: one of the lab's, or those of a run."""
+def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
+    """A preset's name and its settings for a dataset: one of the lab's, or those of a run."""
     like = shell.address("preset") or ""
     of_run = like.startswith(LIKE) and like.removeprefix(LIKE) in run_folders.names()
     preset = shell.bound_selectbox(
@@ -63,19 +63,21 @@ def ask_preset() -> tuple[str, dict[str, Any]]:
     values = PRESETS.get(preset) or (
         run_folders.Run(preset.removeprefix(LIKE)).config.to_json() | {"folds": 0, "fold": 1}
     )
+    if values.get("data", dataset) != dataset:
+        values = values | config_form.OF_A_DATASET
     labels = shell.address("labels")  # as the Review page asks for
     return preset, values | {"labels": labels} if labels else values
 
 
 def ask() -> None:
     """The form, and the buttons that start what it says."""
-    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title)
+    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
     config, problem = None, ""
     try:
         model = ask_network(partial(shell.bound_selectbox, param="model", default="basic_cnn"), "train",
                             asked=shell.address("model") or "")  # fmt: skip
         told = st.empty()
-        preset, values = ask_preset()
+        preset, values = ask_preset(dataset)
         view = st.segmented_control(
             "View", VIEWS, default=values["view"], required=True, key=f"view-{preset}",
             format_func={"frame": "Frame", "cell": "Cell"}.get,
@@ -83,7 +85,7 @@ def ask() -> None:
         )  # fmt: skip
         weights = ask_weights(model, values.get("weights", "default"))
         with st.expander("Advanced settings"):
-            settings = config_form.advanced_fields(values, key=preset)
+            settings = config_form.advanced_fields(values, preset, dataset)
         data = lab.dataset(dataset)
         data.pictures  # noqa: B018  (a table that can't be read is told of here)
         if model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import config, runs
 from bloodcell_core.config import PRESETS
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
+from tests.conftest import class_files, write_files
 from tests.test_pages import draw, press, words
 from tests.training_fixtures import tiny, train_here
 from ui import curves
@@ -48,6 +51,34 @@ def test_every_setting_stands_in_the_form_with_its_own_help(lab: object) -> None
     for field, spec in config.fields().items():
         if field not in STEP_BY_STEP:
             assert asked[label(field)].help == spec.metadata["help"]
+
+
+def in_the_other_dataset(app: AppTest, tmp_path: Path) -> dict[str, Any]:
+    """What the page asks once another dataset has been chosen."""
+    import_dataset(write_files(tmp_path / "other", class_files()), name="other", trace=False)
+    app.run()
+    widgets(app)["Dataset"].set_value("other").run()
+    assert not app.exception
+    assert widgets(app)["Dataset"].value == "other"
+    return widgets(app)
+
+
+def test_labels_and_classes_of_one_dataset_are_not_those_of_another(lab: object, tmp_path: Path) -> None:
+    app = draw(TRAIN, dataset="demo", labels="day-one@1")
+    assert widgets(app)["Labels"].value == "day-one@1"
+    widgets(app)["Refuse"].set_value("monocyte").run()
+    asked = in_the_other_dataset(app, tmp_path)
+    assert [asked["Labels"].value, asked["Refuse"].value] == ["", ""]
+    assert "With the reviewed labels" not in words(app)
+
+
+def test_a_run_s_settings_on_another_dataset_are_without_its_classes(lab: object, tmp_path: Path) -> None:
+    run = jobs.create_run(tiny(refuse="monocyte", epochs=2))
+    jobs.write_status(run.folder, state="stopped")
+    app = draw(TRAIN, dataset="demo", preset=f"like {run.name}")
+    assert widgets(app)["Refuse"].value == "monocyte"
+    asked = in_the_other_dataset(app, tmp_path)
+    assert [asked["Refuse"].value, asked["Epochs"].value] == ["", "2"]
 
 
 def at_work(run: Run, **status: Any) -> None:

@@ -11,14 +11,16 @@ from bloodcell_core.errors import LabError
 
 STEP_BY_STEP = ("data", "model", "view", "weights", "folds", "fold", "fold_over")
 """Fields that the page asks for by itself, in words of its own."""
+OF_A_DATASET = {"labels": "", "refuse": ""}
+"""Fields that mean something in one dataset only, and what they are in another."""
 NARROWEST = 114  # pixels in which the longest choice is read whole
 
 
-def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
+def advanced_fields(defaults: dict[str, Any], key: str, dataset: str) -> dict[str, Any]:
     """Draws a widget for each field and returns their values.
 
-    `defaults` overrule the config's own; widgets start anew where `key` changes, as with another preset. Raises
-    LabError for the first value that can't be, once all are drawn.
+    `defaults` overrule the config's own; widgets start anew where `key` changes, as with another preset, and those
+    `OF_A_DATASET` with another dataset. Raises LabError for the first value that can't be, once all are drawn.
     """
     values: dict[str, Any] = {}
     problems: list[LabError] = []
@@ -30,8 +32,9 @@ def advanced_fields(defaults: dict[str, Any], key: str) -> dict[str, Any]:
         st.markdown(f"**{group}**")
         with st.grid(2, min_column_width=NARROWEST, gap=("small", "xsmall"), vertical_alignment="bottom"):
             for spec in specs:
+                own = f"{key}-{dataset}" if spec.name in OF_A_DATASET else key
                 try:
-                    values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{key}-{spec.name}")
+                    values[spec.name] = _widget(spec, defaults.get(spec.name, spec.default), f"{own}-{spec.name}")
                 except LabError as error:
                     problems.append(error)
     if problems:  # told only now: a widget that isn't drawn in a run forgets what a person put in
