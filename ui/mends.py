@@ -30,22 +30,33 @@ def send_at_once() -> None:
     base_events._set_nodelay = _send_at_once
 
 
-WHERE_THE_SERVER_IS = """<head><script>{
+WHERE_THE_SERVER_IS = """{
   const page = location.pathname.match(/^(.*[/])(?:PAGES)$/);
   if (page) window.__streamlit = { BACKEND_BASE_URL: location.origin + page[1] };
-}</script>"""
+}"""
 
 
-def send_the_program_whole(pages: Iterable[str]) -> None:
+def head_of_the_page(pages: Iterable[str], component: str) -> str:
+    """What the page of Streamlit's program begins with: scripts that run before any of its own.
+
+    Args:
+        pages: the last parts of the addresses of the app's pages.
+        component: the text of a component's module, whose function is called at once.
+    """
+    called = component.replace("export default", "void", 1) + "()"
+    scripts = WHERE_THE_SERVER_IS.replace("PAGES", "|".join(pages)), called
+    return "<head>" + "".join(f"<script>{script}</script>" for script in scripts)
+
+
+def send_the_program_whole(head: str) -> None:
     """From now on each file of Streamlit's own program is read and sent in one piece, and knows where its server is.
 
     By itself Streamlit hands a file to other threads four times and once more every 64 kB, sixty files on a first
     visit. And a page that is asked for by its own address looks for the server below that address first, as in
-    /Browse/_stcore/health, and waits 0.1 s before it looks a level higher, at each visit. `pages` are the last parts
-    of those addresses.
+    /Browse/_stcore/health, and waits 0.1 s before it looks a level higher, at each visit. `head` stands in the place of
+    the page's <head>.
     """
     program = Path(file_util.get_static_dir())
-    head = WHERE_THE_SERVER_IS.replace("PAGES", "|".join(pages))
     answer = inspect.unwrap(FileResponse.__call__)
 
     @functools.wraps(answer)

@@ -77,6 +77,17 @@ def test_back_leads_from_a_page_that_was_opened_first_to_the_slide_before_it(two
     expect(page.get_by_role("heading", name="Browse")).to_be_visible()
 
 
+def test_back_leads_in_one_step_from_an_address_that_was_typed(two_runs: list[Run], open_page):
+    page = open_page("Classify")
+    before = page.url
+    page.goto(before.replace("Classify", "Browse").partition("?")[0])
+    expect(page).to_have_url(re.compile("Browse.*dataset=demo"))
+    settled(page)
+    page.go_back()
+    expect(page).to_have_url(before)
+    expect(page.get_by_role("heading", name="Classify")).to_be_visible()
+
+
 @pytest.mark.parametrize("before_the_path", [True, False])
 def test_what_a_page_writes_as_it_opens_is_one_step_in_either_order(open_page, before_the_path: bool):
     """Which of path and query Streamlit changes first hangs on how quick the server is: here it is told."""
