@@ -31,7 +31,7 @@ function focus(rows, row) {
 function newRow() {
   const row = node(
     "button", "row", node("img"),
-    node("span", "words", node("b"), node("span", "file")), node("span", "bars"), node("span", "note"),
+    node("span", "words", node("b"), node("span", "file", node("bdi"))), node("span", "bars"), node("span", "note"),
   )
   row.type = "button"
   row.tabIndex = -1
@@ -49,7 +49,7 @@ function fill(row, cell, selected) {
   row.setAttribute("aria-pressed", selected)
   row.setAttribute("aria-label", cell.title)
   words.children[0].textContent = cell.tag
-  words.children[1].textContent = cell.file
+  words.children[1].firstChild.textContent = cell.file
   note.textContent = cell.note
   keep(bars, cell.bars, newBar).forEach((bar, place) => {
     const { title, share, colour, words: figure } = cell.bars[place]

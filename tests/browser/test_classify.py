@@ -317,6 +317,28 @@ def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_p
         assert place["y"] >= picture["y"] - 0.5, tag.inner_text()
 
 
+def test_the_end_of_a_long_name_can_be_read_in_the_rows(lab_with_run: Path, open_page, monkeypatch):
+    monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
+    (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
+    names = ["a folder of a rather long name/of somebody/(1).png", "short.png", "/(2).png"]
+    rng = np.random.default_rng(4)
+    handed = [(name, lambda: encode(demo.draw_picture("monocyte", rng))) for name in names]
+    page = open_page(f"Classify?slide={slides.create('Names', run.name, handed).id}&run={run.name}&threshold=0")
+    expect(page.locator(".row .file")).to_have_text(names)
+    for file, name in zip(page.locator(".row .file").all(), names, strict=True):
+        left, right, start = file.evaluate(
+            """file => {
+              const text = file.querySelector("bdi").firstChild
+              const [whole, end] = [document.createRange(), document.createRange()]
+              whole.selectNodeContents(text); end.setStart(text, text.length - 7); end.setEnd(text, text.length)
+              const [seen, last] = [file.getBoundingClientRect(), end.getBoundingClientRect()]
+              return [last.left - seen.left, seen.right - last.right, whole.getBoundingClientRect().left - seen.left]
+            }"""
+        )
+        assert min(left, right) >= -0.5, f"the end of {name} is cut off"
+        assert (start < -0.5) == (name == names[0]), "what fits begins at the left"
+
+
 def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
     page = open_page("Classify")
     page.get_by_role("button", name="Try an example smear field").dblclick()
