@@ -102,6 +102,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
 
 
 def open_picture(clicked: str | None) -> None:
+    """Opens the picture that was clicked, if any."""
     if clicked:
         shell.set_address(picture=clicked)
         st.rerun()
@@ -137,6 +138,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
 
 
 def counts(data: Dataset, audit: Audit) -> None:
+    """How many pictures and photos each class has in each split, and where the dataset is from."""
     facts = audit.facts
     splits = facts["splits"]
     charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
@@ -164,6 +166,7 @@ def counts(data: Dataset, audit: Audit) -> None:
 
 
 def looks(data: Dataset, audit: Audit) -> None:
+    """How what was measured on the pictures spreads, class by class."""
     part = data.pictures.assign(nucleus=data.pictures.cell_area / (np.pi * data.pictures.red_radius**2))
     charts.legend(data.classes)
     with st.grid(2, min_column_width=380):

@@ -118,6 +118,7 @@ class Shared:
         self.fields_possible = loaded.fields_possible
 
     def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
+        """`Predictor.classify`, a few pictures a turn."""
         remaining = iter(pictures)
         while part := list(islice(remaining, PART)):
             with _turns:
@@ -125,6 +126,7 @@ class Shared:
             yield from answers
 
     def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
+        """`Predictor.classify_squares`, in one turn."""
         with _turns:
             return self._loaded.classify_squares(picture, boxes)
 

@@ -153,6 +153,7 @@ def named(cell: CountedCell) -> str | None:
 
 
 def colour_of(cell: CountedCell, colours: Mapping[str, str]) -> str:
+    """The CSS colour of the class that it counts as; `QUIET` where it has none."""
     return colours.get(cell.label or "", QUIET)
 
 

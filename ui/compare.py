@@ -140,6 +140,7 @@ def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
 
 
 def can_merge(runs: Sequence[Run]) -> bool:
+    """Whether each run has granulocytes to be merged, and other cells beside them."""
     return all(granulocytes(run.classes) for run in runs)
 
 

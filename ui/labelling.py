@@ -46,6 +46,7 @@ class Called(NamedTuple):
 
     @property
     def key(self) -> str:
+        """Names the cell among all of its slide's: picture and cell."""
         return f"{self.counted.picture.number}/{self.cell.id}"
 
 

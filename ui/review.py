@@ -61,6 +61,7 @@ class Review:
 
     @property
     def classes(self) -> list[str]:
+        """Those of the first run; the others have the same."""
         return self.sources[0].first.classes
 
     @cached_property

@@ -40,6 +40,7 @@ class Source:
 
     @property
     def first(self) -> Run:
+        """Stands for all of its runs where any would do: they have the same classes and dataset."""
         return self.runs[0]
 
     @cached_property
@@ -146,6 +147,7 @@ def _quality(stamps: Stamps, _source: Source) -> dict[str, float]:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def pairs_of(stamps: Stamps, content_hash: str, _pictures: pd.DataFrame) -> pd.DataFrame:
+    """`queue.pairs` of a queue's pictures."""
     return pairs(_pictures)
 
 

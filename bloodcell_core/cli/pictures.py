@@ -107,7 +107,7 @@ def _predict(args: argparse.Namespace) -> None:
                         print_lines([_line(answer)])
                 if tell:
                     tell(done, total)
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
             "likeness": predictor.why_unknown or "known", "states": dict(states), "repeated": once.repeated,
             "differential": differential_of(run, tally.count(), predictor.threshold)
@@ -115,14 +115,14 @@ def _predict(args: argparse.Namespace) -> None:
         }  # fmt: skip
         if gathered:
             title = args.paths[0].resolve().name + (f" and {len(args.paths) - 1} more" if args.paths[1:] else "")
-            write_slide_report(args.report, title, gathered, told["differential"], run)
+            write_slide_report(args.report, title, gathered, facts["differential"], run)
         if spooled and sys.stdout:  # None where it was closed before we began
             spooled.seek(0)
-            sys.stdout.write(json.dumps(told, allow_nan=False)[:-1] + ', "pictures": [')
+            sys.stdout.write(json.dumps(facts, allow_nan=False)[:-1] + ', "pictures": [')
             shutil.copyfileobj(spooled, sys.stdout)
             print("]}")
-        elif told["differential"] and not spooled:
-            print_lines(differential_lines(told["differential"]))
+        elif facts["differential"] and not spooled:
+            print_lines(differential_lines(facts["differential"]))
             if once.repeated:
                 again = counted(once.repeated, "picture")
                 print_lines([f"  note: handed in more than once, and counted once: {again} beyond the first of each"])
