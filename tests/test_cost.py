@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bloodcell_core.device import Device
-from bloodcell_core.models import MODELS, cost
-from bloodcell_core.models.cost import BATCH, PASSES, cost_of
+from bloodcell_core.models import MODELS, measured_cost
+from bloodcell_core.models.measured_cost import BATCH, PASSES, cost_of
 from bloodcell_core.models.network import build_network
 
 CPU = Device(torch.device("cpu"), None, "a test")
@@ -18,8 +18,8 @@ CPU = Device(torch.device("cpu"), None, "a test")
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_operations_are_those_of_the_table(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "BATCH", 1)
-    monkeypatch.setattr(cost, "PASSES", 1)
+    monkeypatch.setattr(measured_cost, "BATCH", 1)
+    monkeypatch.setattr(measured_cost, "PASSES", 1)
     network = build_network(model, classes=4, size=96)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     told = cost_of(network, 96, CPU)

@@ -158,7 +158,7 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
 
 
 def _answering_cost(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `models.cost` tells, summed; None where a member didn't measure it, or elsewhere than the others."""
+    """Of `models.measured_cost`, summed; None where a member didn't measure it, or elsewhere than the others."""
     costs: dict[str, Any] = dict.fromkeys(("flops", "milliseconds", "milliseconds_on"))
     if all(summary.get("flops") for summary in summaries):
         costs["flops"] = sum(summary["flops"] for summary in summaries)

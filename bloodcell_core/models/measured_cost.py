@@ -1,4 +1,4 @@
-"""What an answer of a network costs: multiplications and additions, and time measured on this machine."""
+"""What an answer of a network costs, as measured here: multiplications and additions, and time (`costs` reckons)."""
 
 from __future__ import annotations
 
