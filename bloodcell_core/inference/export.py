@@ -51,7 +51,6 @@ INSTALL = "pip install -r requirements-export.txt (onnx, onnxscript and onnxrunt
 LEAST = float(np.finfo(np.float32).tiny)  # where a probability's logarithm is taken
 
 
-
 @dataclass(frozen=True)
 class Exported:
     """What `export_onnx` wrote."""

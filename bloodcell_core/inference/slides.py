@@ -37,7 +37,6 @@ MAX_NAME, MAX_FILE_NAME = 80, 500  # characters
 WAIT = 20.0  # seconds for another window that is writing to the slide
 
 
-
 class SlideChangedError(LabError):
     """Someone else changed the same thing since it was seen."""
 
