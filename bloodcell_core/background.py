@@ -92,6 +92,21 @@ def write_status(folder: Path, **changes: Any) -> None:
     workspace.write_json(file, before | changes | {"updated": time.time()})
 
 
+def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, remedy: str) -> dict[str, Any]:
+    """The status that `read` gives, with its `state` corrected where the worker, which holds `lock`, is gone.
+
+    `first` is the state before the worker has begun, and `remedy` what to do once it was interrupted.
+    """
+    status = read()
+    begins = status["state"] == first and time.time() - status["updated"] < START_GRACE
+    if status["state"] not in ENDED and not begins and not workspace.is_held(lock):
+        # It may have ended between the two looks: only what is read after the lock was seen free counts.
+        status = read()
+        if status["state"] not in ENDED:
+            status |= {"state": "interrupted", "reason": f"its worker ended without a word: {remedy}"}
+    return status
+
+
 class StopRequested(Exception):
     """A person asked the job to end."""
 
@@ -128,13 +143,7 @@ class Job:
 
     def status(self) -> dict[str, Any]:
         """status.json, with `state` (starting, running or one of ENDED) corrected where the worker is gone."""
-        status = self._recorded()
-        starting = status["state"] == "starting" and time.time() - status["updated"] < START_GRACE
-        if status["state"] not in ENDED and not starting and not workspace.is_held(self.lock):
-            status = self._recorded()  # it may have ended between the two looks
-            if status["state"] not in ENDED:
-                status |= {"state": "interrupted", "reason": f"its worker ended without a word: {self._remedy}"}
-        return status
+        return status_now(self._recorded, "starting", self.lock, self._remedy)
 
     def _recorded(self) -> dict[str, Any]:
         status: dict[str, Any] = workspace.read_json(self.folder / "status.json")

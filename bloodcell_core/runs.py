@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from bloodcell_core.config import TrainConfig, check_version
 from bloodcell_core.errors import LabError, first_line
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
-ENDED, START_GRACE = background.ENDED, background.START_GRACE
+ENDED = background.ENDED
 ENSEMBLE = "ensemble"
 """Stands for the network's name where a run is the mean of others."""
 BUNDLED = Path(__file__).resolve().parent / "bundled"
@@ -155,17 +154,7 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """status.json, with `state` corrected where the worker is gone."""
-        status = self.recorded_status()
-        waiting_to_start = status["state"] == "queued" and time.time() - status["updated"] < START_GRACE
-        if status["state"] in ("queued", "running") and not waiting_to_start and not workspace.is_held(self.lock):
-            # It may have ended between the two looks: only what is read after the lock was seen free counts.
-            status = self.recorded_status()
-            if status["state"] in ("queued", "running"):
-                status |= {
-                    "state": "interrupted",
-                    "reason": "its worker ended without a word: resume goes on",
-                }
-        return status
+        return background.status_now(self.recorded_status, "queued", self.lock, "resume goes on")
 
     def recorded_status(self) -> dict[str, Any]:
         """status.json as it stands."""

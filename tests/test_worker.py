@@ -565,7 +565,7 @@ def test_a_queued_run_without_a_worker_is_given_time_and_then_interrupted(
     assert state_of(run) == "queued"
     with pytest.raises(LabError, match="is at work"):
         runs.remove(run)
-    monkeypatch.setattr(runs, "START_GRACE", 0.0)
+    monkeypatch.setattr(background, "START_GRACE", 0.0)
     assert state_of(run) == "interrupted"
 
 
@@ -848,8 +848,8 @@ def test_a_process_that_trains_keeps_the_memory_that_it_frees(module: Any, monke
 
 def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     abandoned, mine = jobs.create_run(tiny()), jobs.create_run(tiny(epochs=1))
-    monkeypatch.setattr(runs, "START_GRACE", 0.0)
-    monkeypatch.setattr(worker.runs, "START_GRACE", 0.0)
+    monkeypatch.setattr(background, "START_GRACE", 0.0)
+    monkeypatch.setattr(worker, "START_GRACE", 0.0)
     assert worker.work(mine, quiet) == "done"
     assert state_of(abandoned) == "interrupted"
 
@@ -857,7 +857,7 @@ def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_second_worker_on_a_run_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run = jobs.create_run(tiny())
     before = raw_status(run)
-    monkeypatch.setattr(runs, "START_GRACE", 0.05)
+    monkeypatch.setattr(worker, "START_GRACE", 0.05)
     with run.lock:
         with pytest.raises(LabError, match="is at work in another process"):
             worker.work(run, quiet)

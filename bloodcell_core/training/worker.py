@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import StopRequested, end_of, exit_code, keep_freed_memory, write_status
+from bloodcell_core.background import START_GRACE, StopRequested, end_of, exit_code, keep_freed_memory, write_status
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
@@ -66,7 +66,7 @@ def follow(team: Team, wanted: str) -> None:
 
 def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
     try:
-        lock = run.lock.acquire(timeout=runs.START_GRACE)
+        lock = run.lock.acquire(timeout=START_GRACE)
     except Timeout:
         raise LabError(f"run {run.name!r} is at work in another process") from None
     with lock, ExitStack() as held:
