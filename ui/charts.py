@@ -65,21 +65,14 @@ _ENTRY = """<span style="display:flex; gap:.35rem; align-items:center; white-spa
 <i style="width:.7rem; height:.7rem; border-radius:3px; background:{colour}"></i>{name}</span>"""
 
 
-def probability_bars(
-    probabilities: Mapping[str, float], *, classes: Sequence[str] | None = None, bold: str | None = None
-) -> None:
-    """Draw a bar for each class, in the order given, with its share at the right.
-
-    `classes` are all the classes of the dataset where `probabilities` holds only some; they decide the
-    colours. `bold` is the class to set in bold, such as the predicted one.
-    """
-    st.html(probability_bars_html(probabilities, classes=classes or list(probabilities), bold=bold))
-
-
 def probability_bars_html(
     probabilities: Mapping[str, float], *, classes: Sequence[str], bold: str | None = None
 ) -> str:
-    """The HTML of `probability_bars`, its texts escaped."""
+    """A bar for each class, in the order given, with its share at the right: HTML, its texts escaped.
+
+    `classes` are all the classes of the dataset, which decide the colours. `bold` is the class to set in bold, such as
+    the predicted one.
+    """
     colours = css_colours(classes)
     rows = [
         _ROW.format(

@@ -61,7 +61,7 @@ def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool)
                 if foreign:
                     st.caption("If it had to be one of these, which says little:")
                 bold = None if foreign else cell.answer.likeliest
-                charts.probability_bars(cell.answer.probabilities, classes=run.classes, bold=bold)
+                st.html(charts.probability_bars_html(cell.answer.probabilities, classes=run.classes, bold=bold))
             if not editor:
                 number = counted.picture.number
                 class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))

@@ -44,7 +44,7 @@ def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str
     return opened
 
 
-def marking_gallery(items: Sequence[Tile], key: str, *, marked: Sequence[str], tile_px: int = 96) -> list[str]:
+def marking_gallery(items: Sequence[Tile], key: str, *, marked: Sequence[str], tile_px: int) -> list[str]:
     """As `gallery`, but a click marks a tile or takes the mark off; return the ids of those that are marked.
 
     `marked` are those that are when the gallery is drawn first; a new `key` starts anew.

@@ -30,7 +30,7 @@ GONE = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 LOOKING = "Looking for them …"
 
 
-def card_of(review: Review, place: int, standing: Standing, heat: bool = False) -> Card:
+def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
     """The card of the queue's picture at `place`; with its heat map if asked for and there is one."""
     picture = review.rows.iloc[place]
     run, row = review.run_of(picture.image_id), int(picture.row)

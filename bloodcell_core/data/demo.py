@@ -153,8 +153,9 @@ def _place(cells: Sequence[WhiteCell], size: tuple[int, int], rng: np.random.Gen
     return boxes
 
 
-def _touch(a: Box, b: Box, gap: int = 4) -> bool:
-    return all(a[i] < b[i + 2] + gap and b[i] < a[i + 2] + gap for i in (0, 1))
+def _touch(a: Box, b: Box) -> bool:
+    """Whether less than four pixels lie between two boxes."""
+    return all(a[i] < b[i + 2] + 4 and b[i] < a[i + 2] + 4 for i in (0, 1))
 
 
 # What lies around them, and the camera

@@ -26,9 +26,9 @@ class Html(str):
     """Text that is HTML already; all other text is escaped where it is put in."""
 
 
-def tag(name: str, attributes: Mapping[str, object] | None = None, *inside: object) -> Html:
+def tag(name: str, attributes: Mapping[str, object], *inside: object) -> Html:
     """An element with what is inside it; what is not `Html` is escaped, its control characters made visible."""
-    words = "".join(f' {key}="{escaped(value)}"' for key, value in (attributes or {}).items())
+    words = "".join(f' {key}="{escaped(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{words}>{''.join(escaped(part) for part in inside)}</{name}>")
 
 
