@@ -23,7 +23,7 @@ from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.inference import adaptation
 from bloodcell_core.inference.adaptation import adapt, adapted, own_cells
 from bloodcell_core.inference.handed_in import files_of
-from bloodcell_core.inference.limits import LEAST_CELLS, LEAST_OF_CLASS, enough
+from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, too_few
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.labels.overlays import freeze
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
@@ -192,7 +192,7 @@ def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures
     ],
 )
 def test_too_few_cells_are_refused_with_what_would_do(counts: dict[str, int], words: str) -> None:
-    told = enough(counts)
+    told = too_few(counts)
     assert words in told
     assert bool(words) == bool(told)
 

@@ -182,7 +182,7 @@ def test_cells_of_one_class_alone_are_not_called_enough(monkeypatch: pytest.Monk
 def test_cells_of_one_picture_alone_are_not_enough(run: Run, monkeypatch: pytest.MonkeyPatch):
     from ui import adaptation as panel
 
-    monkeypatch.setattr(panel, "enough", lambda counts: "")
+    monkeypatch.setattr(panel, "too_few", lambda counts: "")
     assert "all cells are of one photo" in words(own(labelled_slide(run, pictures=1)))
 
 

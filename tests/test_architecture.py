@@ -50,7 +50,7 @@ FIRST_PAINT = (
     "bloodcell_core.training.studies",
     "bloodcell_core.training.worker",  # one that waits for its device takes little memory
     "bloodcell_core.inference.adaptation_jobs",
-    "bloodcell_core.inference.limits",
+    "bloodcell_core.inference.least_cells",
     "bloodcell_core.inference.slides",
     "bloodcell_core.inference.slide_answers",
     "bloodcell_core.inference.slide_cells",

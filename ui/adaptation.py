@@ -11,7 +11,7 @@ from bloodcell_core.errors import LabError, refusal
 from bloodcell_core.evaluation.document import tag
 from bloodcell_core.inference import adaptation_jobs
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
-from bloodcell_core.inference.limits import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, enough
+from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, too_few
 from bloodcell_core.inference.slide_cells import CountedPicture
 from bloodcell_core.inference.slide_dataset import confirmed_cells
 from bloodcell_core.inference.slide_report import percent
@@ -73,7 +73,7 @@ def _progress(counts: Mapping[str, int]) -> None:
     needed, wanted = LEAST_CELLS - total, WANTED_CELLS - total
     words = f"at least the advised {WANTED_CELLS}"
     if wanted > 0:
-        lacking = enough({name: count for name, count in counts.items() if count})  # is told below the button
+        lacking = too_few(counts)  # is told below the button
         begin = f"{needed} more to begin, " if needed > 0 else "" if lacking else "enough to begin, "
         words = f"{begin}{wanted} more to the advised {WANTED_CELLS}"
     st.progress(min(1.0, total / WANTED_CELLS), f"**{shell.counted(total, 'labelled cell')}** · {words}")
@@ -93,7 +93,7 @@ def _progress(counts: Mapping[str, int]) -> None:
 
 def _too_few(counts: Mapping[str, int], pictures: int) -> str:
     """Why it can't be begun yet; empty where it can."""
-    return enough({name: count for name, count in counts.items() if count}) or (ONE_PICTURE if pictures < 2 else "")
+    return too_few(counts) or (ONE_PICTURE if pictures < 2 else "")
 
 
 # What is being adapted, and what came of it

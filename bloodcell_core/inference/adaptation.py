@@ -6,7 +6,7 @@ adapt one. How was chosen by measurement (benchmarks/bench_adaptation.py, docs/e
 
 Nothing is claimed that these cells can't show. They are cut in folds, all pictures of a photo or slide together, and
 each cell is answered by a network that was adapted without its fold: so each serves as a test once. What is kept is
-adapted to all of them. Too few of them (limits.py) are refused: of 40 cells an
+adapted to all of them. Too few of them (least_cells.py) are refused: of 40 cells an
 accuracy of 90% is known to ten points either way, which just tells the gain that adapting brings, and each of the
 folds needs a cell of each class.
 """
@@ -34,7 +34,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides
 from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.evaluation.scoring import predictions_table, score
-from bloodcell_core.inference.limits import ONE_PICTURE, enough
+from bloodcell_core.inference.least_cells import ONE_PICTURE, too_few
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import write_config, write_finished
@@ -91,7 +91,7 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
         raise LabError(f"{run.name!r} was trained on {dataset.name!r}: there is nothing to adapt to")
     pictures, facts = external_pictures(run, dataset, "all", told)
     counts = {name: int((pictures.label == name).sum()) for name in run.classes}
-    if reason := enough({name: count for name, count in counts.items() if count}):
+    if reason := too_few(counts):
         raise LabError(f"dataset {dataset.name!r}: {reason}")
     if pictures.scene.nunique() < 2:
         raise LabError(ONE_PICTURE)

@@ -9,8 +9,9 @@ WANTED_CELLS = 100
 ONE_PICTURE = "all cells are of one photo: what is gained can't be tested, label some of another one too"
 
 
-def enough(counts: Mapping[str, int]) -> str:
-    """Why cells (class → how many, classes without any left out) are too few to adapt to; empty where they aren't."""
+def too_few(counts: Mapping[str, int]) -> str:
+    """Why cells (class → how many) are too few to adapt a run to; "" where they aren't. A class may have none."""
+    counts = {name: count for name, count in counts.items() if count}
     total, few = sum(counts.values()), {name: count for name, count in counts.items() if count < LEAST_OF_CLASS}
     if total < LEAST_CELLS:
         return f"{total} labelled cells are too few to tell anything: at least {LEAST_CELLS} are needed"
