@@ -63,6 +63,15 @@ def _can_be(key: str, value: Any, kind: Any) -> bool:
     return not isinstance(value, NUMBER) or (low <= value <= high and abs(value) != math.inf)  # NaN isn't between any
 
 
+def wrong_in_config(config: Any) -> str:
+    """As `wrong`, of the whole of config.json but for the settings, which `TrainConfig` checks."""
+    if key := wrong(config, CONFIG):
+        return key
+    if not all(isinstance(each, dict) and each.keys() >= MEMBER for each in config["members"]):
+        return "members"
+    return "" if config["classes"] and all(isinstance(name, str) for name in config["classes"]) else "classes"
+
+
 def wrong_in_summary(summary: Any) -> str:
     """As `wrong`, of the whole of summary.json."""
     if key := wrong(summary, SUMMARY, FITTED):

@@ -55,20 +55,15 @@ class Run:
             raise LabError(f"run {name!r} can't be read, its config.json is damaged: {error}") from None
 
     def _take(self, recorded: dict[str, Any]) -> None:
-        told = {"group": "", "adapted": None, "members": []} | recorded
-        wrong = kinds.wrong(told, kinds.CONFIG)
-        if not wrong and not all(isinstance(each, dict) and each.keys() >= kinds.MEMBER for each in told["members"]):
-            wrong = "members"
-        if not wrong and not (told["classes"] and all(isinstance(name, str) for name in told["classes"])):
-            wrong = "classes"
-        if wrong:
+        recorded = {"group": "", "adapted": None, "members": []} | recorded
+        if wrong := kinds.wrong_in_config(recorded):
             raise TypeError(f"{wrong!r} isn't what it should be")
         self.config = TrainConfig.from_json(recorded["config"])
         """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
         no network of its own. `settings` is what people read."""
-        if told["group"] and not self.config.folds:
+        if recorded["group"] and not self.config.folds:
             raise TypeError("it is of a cross-validation, and no fold of it")
-        self.member_facts: list[dict[str, Any]] = recorded.get("members", [])
+        self.member_facts: list[dict[str, Any]] = recorded["members"]
         """Of each member of an ensemble its run, model, view and size; empty for a trained run."""
         self.classes: list[str] = recorded["classes"]
         self.data_hash: str = recorded["data_hash"]
@@ -79,9 +74,9 @@ class Run:
         """Started from pretrained weights."""
         self.validation_photos: list[str] = recorded["validation_photos"]
         """Photos (or pictures, where photos aren't known) of the training split that chose the best epoch."""
-        self.adapted: dict[str, Any] | None = recorded.get("adapted")
+        self.adapted: dict[str, Any] | None = recorded["adapted"]
         """What an adapted run was made from: the run (`from`), and on which cells; None for any other."""
-        self.group: str = recorded.get("group", "")
+        self.group: str = recorded["group"]
         """The cross-validation that the run is a fold of, if any."""
 
     @property
