@@ -230,12 +230,12 @@ def content_hash(images: pd.DataFrame) -> str:
 
     A box counts where the source tells it; one that was found follows from the picture.
     """
-    told = ["image_id", "label", "split", "source_photo", "scene"]
+    columns = ["image_id", "label", "split", "source_photo", "scene"]
     box = ["box_x0", "box_y0", "box_x1", "box_y1"]
     digest = hashlib.sha256()
-    rows = _usable(images, [*told, *box, "box_told"]).sort_values("image_id")
+    rows = _usable(images, [*columns, *box, "box_told"]).sort_values("image_id")
     boxes = rows[box].to_numpy("float64")
-    for row, place, is_told in zip(rows[told].itertuples(index=False), boxes, rows.box_told, strict=True):
+    for row, place, is_told in zip(rows[columns].itertuples(index=False), boxes, rows.box_told, strict=True):
         words = [*map(str, row), *(f"{corner:.0f}" for corner in place if is_told)]
         digest.update(" ".join(words).encode() + b"\n")
     return digest.hexdigest()

@@ -33,9 +33,9 @@ def find_source_photos(
 ) -> Origin:
     """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
     usable = images.loc[images.status == "ok", ["source_photo", "stored", "width", "height"]]
-    told = usable.source_photo.notna()
-    by_source = "told by the source" if told.any() else None
-    if told.all():
+    known = usable.source_photo.notna()
+    by_source = "told by the source" if known.any() else None
+    if known.all():
         return Origin(by_source, None)
     if not trace:
         return Origin(by_source, "tracing was switched off at import")
@@ -83,14 +83,14 @@ def _trace(
     return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
 
 
-def _photos_of_families(families: Sequence[int], told: pd.Series) -> list[str]:
+def _photos_of_families(families: Sequence[int], known: pd.Series) -> list[str]:
     """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
     name of the family's own."""
     of_family: dict[int, set[str]] = {}
-    for family, photo in zip(families, told, strict=True):
+    for family, photo in zip(families, known, strict=True):
         of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
     names = {family: min(photos) if len(photos) == 1 else f"family-{family:05}" for family, photos in of_family.items()}
-    return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, told, strict=True)]
+    return [photo if isinstance(photo, str) else names[family] for family, photo in zip(families, known, strict=True)]
 
 
 def _scenes_of_families(families: Sequence[int], photos: Sequence[str]) -> list[str]:

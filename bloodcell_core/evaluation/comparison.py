@@ -270,21 +270,21 @@ def _metrics(
     drawn: Drawn | None,
 ) -> dict[str, dict[str, Any]]:
     """The `metrics` of `compare_sides`."""
-    told: dict[str, dict[str, Any]] = {}
+    compared: dict[str, dict[str, Any]] = {}
     for metric in COMPARED:
         a, b = (score[metric] for score in scores)
         difference = None if a is None or b is None else b - a
-        told[metric] = {"a": a, "b": b, "difference": difference, "interval": None}
+        compared[metric] = {"a": a, "b": b, "difference": difference, "interval": None}
     if drawn is None:
-        return told
+        return compared
     of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities)[0] for each in both)
-    for metric, facts in told.items():
+    for metric, facts in compared.items():
         limits = difference_interval(
             facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level,
             middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
         )  # fmt: skip
         facts["interval"] = json_limits(limits)
-    return told
+    return compared
 
 
 def _outcomes(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

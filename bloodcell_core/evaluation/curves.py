@@ -90,9 +90,9 @@ class Course:
 def _wrong_in(event: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> str:
     """The first figure of an event that can't be, with what is told for it; "" where all can."""
     for key, (low, high) in limits.items():
-        told = event.get(key)
-        if not isinstance(told, int | float) or not low <= told <= high:  # NaN isn't between any
-            return f"{key} {told!r:.20}"
+        value = event.get(key)
+        if not isinstance(value, int | float) or not low <= value <= high:  # NaN isn't between any
+            return f"{key} {value!r:.20}"
     return ""
 
 
@@ -106,10 +106,10 @@ def stretches(values: Sequence[float] | np.ndarray, most: int) -> tuple[np.ndarr
     length = -(-len(values) // most)
     starts = np.arange(0, len(values), length)
     ends = np.append(starts[1:], len(values))
-    told = np.asarray(values, float)
-    known = ~np.isnan(told)
+    series = np.asarray(values, float)
+    known = ~np.isnan(series)
     counts = np.add.reduceat(known.astype(int), starts)
-    sums = np.add.reduceat(np.where(known, told, 0), starts)
+    sums = np.add.reduceat(np.where(known, series, 0), starts)
     return np.where(counts, sums / np.maximum(counts, 1), np.nan), ends
 
 

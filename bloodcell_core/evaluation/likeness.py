@@ -110,9 +110,9 @@ class Likeness:
         """Writes it aside and renames it, as safetensors."""
         from safetensors.numpy import save
 
-        told = {"likeness": json.dumps(self.facts, allow_nan=False)}
+        metadata = {"likeness": json.dumps(self.facts, allow_nan=False)}
         with workspace.write_atomic(file) as temporary:
-            temporary.write_bytes(save(self.arrays, told))
+            temporary.write_bytes(save(self.arrays, metadata))
 
     @classmethod
     def load(cls, file: Path) -> Likeness:
@@ -228,8 +228,8 @@ def _limits(
 
     `share` may lie beyond a distance's, `rate` beyond the odds', which no distribution is known for.
     """
-    told = [np.equal(laboratories, name) for name in np.unique(laboratories)]
-    enough = [own for own in told if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
+    of_each = [np.equal(laboratories, name) for name in np.unique(laboratories)]
+    enough = [own for own in of_each if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
     limits = [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw[:, :DISTANCES].T]
     return limits + [
         max(highest_but(rate, column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T
@@ -335,14 +335,14 @@ def _prepared(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _raw(arrays: dict[str, np.ndarray], features: np.ndarray, looks: np.ndarray) -> Floats:
     """(N, 2 or 3): the logarithms of the distances, and of the odds of what is refused; `arrays` are `_prepared`."""
-    told = np.asarray(features, np.float32)
-    filled, features = _filled(looks, arrays), _narrowed(told, arrays)
+    raw = np.asarray(features, np.float32)
+    filled, features = _filled(looks, arrays), _narrowed(raw, arrays)
     columns = [
         _distance(features @ arrays["feature_whitener"], arrays["whitened_means"]),
         _nearest(_in_spreads(filled, arrays), arrays["look_cells"], arrays["look_squares"]),
     ]
     if "refused_weights" in arrays:
-        sides = (told @ arrays[f"{side}_weights"].T + arrays[f"{side}_biases"] for side in ("refused", "named"))
+        sides = (raw @ arrays[f"{side}_weights"].T + arrays[f"{side}_biases"] for side in ("refused", "named"))
         refused, named = (np.logaddexp.reduce(side, axis=1) for side in sides)
         columns.append(refused - named)
     return np.column_stack(columns).astype(np.float64)

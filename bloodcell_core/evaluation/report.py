@@ -85,12 +85,12 @@ def _reviewed_counts(reviewed: Mapping[str, Any]) -> str:
 def _figures(scores: Mapping[str, Any]) -> Html:
     """All figures; those on reviewed labels beside them where there are such."""
     heads, columns = [""], [[*METRIC_WORDS.values(), "Photos right, copies averaged"]]
-    for head, told in (("Figure", scores), ("On reviewed labels", scores["reviewed"])):
-        if told:
-            right, limits = right_and_limits(told)
+    for head, figures in (("Figure", scores), ("On reviewed labels", scores["reviewed"])):
+        if figures:
+            right, limits = right_and_limits(figures)
             heads += [head, "95% interval"]
-            columns.append([*(figure_words(metric, told[metric]) for metric in METRIC_WORDS), right])
-            intervals = told["intervals"]
+            columns.append([*(figure_words(metric, figures[metric]) for metric in METRIC_WORDS), right])
+            intervals = figures["intervals"]
             columns.append([*(interval_words(metric, intervals.get(metric)) for metric in METRIC_WORDS), limits])
     return table_of(heads, zip(*columns, strict=True))
 

@@ -170,8 +170,8 @@ def _written(run: Run, networks: Sequence[nn.Module], inputs: dict[str, str]) ->
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:]
-    told = model.metadata_props.add()
-    told.key, told.value = "run", run.name
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "run", run.name
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -194,15 +194,15 @@ def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.
 
         def forward(self, *pictures: Tensor) -> tuple[Tensor, ...]:
             floats = [given.permute(0, 3, 1, 2).to(torch.float32) / 255 for given in pictures]
-            shares, told = [], []
+            shares, outputs = [], []
             for network, place, temperature in zip(self.networks, places, temperatures, strict=True):
                 logits, features = _with_features(network, floats[place], head_of(network))
                 shares.append((logits / temperature).softmax(1))
-                told += [logits, features]
+                outputs += [logits, features]
             mean = torch.stack(shares).mean(0) if ensemble else shares[0]
             if ensemble and ensemble_temperature != 1:
                 mean = (mean.clamp(min=LEAST).log() / ensemble_temperature).softmax(1)
-            return mean, *told
+            return mean, *outputs
 
     return Whole().eval()
 

@@ -110,8 +110,8 @@ class ExportedMember:
 
         pixels = np.ascontiguousarray(pictures)
         batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
-        told = [self._session.outputs_of(self._place, batch) for batch in batches]
-        logits, features = (np.concatenate(parts) for parts in zip(*told, strict=True))
+        outputs = [self._session.outputs_of(self._place, batch) for batch in batches]
+        logits, features = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
         return torch.from_numpy(logits), features
 
 
@@ -138,13 +138,13 @@ class _Session:
         member = self._members[place]
         sharing = [other for other in self._members if other["input"] == member["input"]]
         if len(sharing) == 1:
-            told = self._run(sharing, pixels)
+            outputs = self._run(sharing, pixels)
         else:
             asked = member["input"], pixels.shape, hashlib.blake2b(pixels.tobytes()).digest()
             if getattr(self._last, "asked", None) != asked:
                 self._last.told, self._last.asked = self._run(sharing, pixels), asked
-            told = self._last.told
-        return told[member["logits"]], told[member["features"]]
+            outputs = self._last.told
+        return outputs[member["logits"]], outputs[member["features"]]
 
     def _run(self, members: list[dict[str, Any]], pixels: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs of members that see the same, by name; ONNX Runtime wants something at every other input too."""

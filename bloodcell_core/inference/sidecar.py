@@ -40,10 +40,10 @@ def check_free(file: Path) -> None:
     if file.exists() or not sidecar.exists():  # an exported file's own is replaced, also where it is damaged
         return
     try:
-        told = workspace.read_json(sidecar)
+        recorded = workspace.read_json(sidecar)
     except LabError:
-        told = None
-    if not (isinstance(told, dict) and told.get("format") == FORMAT):
+        recorded = None
+    if not (isinstance(recorded, dict) and recorded.get("format") == FORMAT):
         raise LabError(f"{sidecar.name} is there already and is of something else: call the .onnx file otherwise")
 
 
@@ -164,8 +164,8 @@ def _data(run: Run) -> dict[str, Any]:
     """What is known of the pictures that it was trained on."""
     dataset = dataset_of(run)
     facts = dataset.facts if dataset else dict.fromkeys(("licence", "citation"))
-    told = {"name": run.config.data, "content_hash": run.data_hash}
-    return told | {key: facts[key] for key in ("licence", "citation")}
+    source = {"name": run.config.data, "content_hash": run.data_hash}
+    return source | {key: facts[key] for key in ("licence", "citation")}
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:

@@ -87,8 +87,8 @@ class SlideAnswers:
         if "square" in line:
             self._squares[line["picture"], tuple(line["square"])] = _cell_from(line["answer"])
         else:
-            told = line["answer"]
-            answer = Answer(**told | {"cells": [_cell_from(cell) for cell in told["cells"]]})
+            recorded = line["answer"]
+            answer = Answer(**recorded | {"cells": [_cell_from(cell) for cell in recorded["cells"]]})
             self._pictures[line["picture"], line["asked"]] = answer
 
     def of(self, number: int, asked: str) -> Answer | None:
@@ -129,9 +129,9 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         return
     for line in data[: data.rfind(b"\n") + 1].splitlines():
         try:
-            told = json.loads(line)
-            if {"picture", "answer"} <= told.keys():
-                yield told
+            recorded = json.loads(line)
+            if {"picture", "answer"} <= recorded.keys():
+                yield recorded
         except (ValueError, AttributeError):
             continue
 
@@ -231,11 +231,11 @@ def _answer_squares(slide: Slide, answers: SlideAnswers, predictor: Answering) -
             pixels = decode_rgb(slide.read(picture))
         except LabError:  # a file that was taken away costs its own answers, not the slide
             continue
-        told = predictor.classify_squares(pixels, missing)
+        found = predictor.classify_squares(pixels, missing)
         answers.append(
             [
                 {"picture": picture.number, "square": box, "answer": asdict(answer)}
-                for box, answer in zip(missing, told, strict=True)
+                for box, answer in zip(missing, found, strict=True)
             ]
         )
 

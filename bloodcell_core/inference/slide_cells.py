@@ -166,10 +166,10 @@ def final_answer(counted: CountedPicture) -> Answer:
     """The answer of a picture as it counts: without the cells that were taken out, with the classes given by hand."""
     cells = []
     for cell in counted.standing:
-        told = cell.answer or CellAnswer(cell.box, "unsure", None, {}, cell.reason)
+        answer = cell.answer or CellAnswer(cell.box, "unsure", None, {}, cell.reason)
         if cell.state == "confirmed":
-            told = replace(told, state="ok", label=cell.label, reason=cell.reason)
-        cells.append(replace(told, box=cell.box))
+            answer = replace(answer, state="ok", label=cell.label, reason=cell.reason)
+        cells.append(replace(answer, box=cell.box))
     return replace(counted.answer, cells=cells, kind=counted.kind if counted.kind == CELL else FIELD)
 
 
@@ -183,14 +183,14 @@ def csv_of(slide: Slide, pictures: Iterable[CountedPicture], classes: Sequence[s
     writer.row([*csv_columns(classes), "by_hand", "answered", "slide", "picture", "run"])
     for counted in pictures:
         for number, cell in enumerate(counted.cells, 1) if counted.kind != OUT else ():
-            told = cell.answer
-            shares = [told.probabilities[name] if told else "" for name in classes]
+            answer = cell.answer
+            shares = [answer.probabilities[name] if answer else "" for name in classes]
             by_hand = int(bool(cell.cell.label or cell.cell.removed or cell.cell.by_hand))
-            distance = "" if told is None or told.distance is None else round(told.distance, 4)
+            distance = "" if answer is None or answer.distance is None else round(answer.distance, 4)
             writer.row(
                 [counted.picture.file, cell.state, cell.reason, cell.label or "", *shares, counted.kind, number,
-                 *cell.box, int(bool(told and told.at_border)), distance, by_hand,
-                 told.likeliest if told else "", slide.name, counted.picture.number, run]
+                 *cell.box, int(bool(answer and answer.at_border)), distance, by_hand,
+                 answer.likeliest if answer else "", slide.name, counted.picture.number, run]
             )  # fmt: skip
         if not counted.cells or counted.kind == OUT:
             state = OUT if counted.kind == OUT else counted.answer.state

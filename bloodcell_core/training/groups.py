@@ -191,19 +191,19 @@ def describe(group: Group) -> dict[str, Any]:
 
 def _describe_fold(fold: int, run: Run | None) -> dict[str, Any]:
     """A fold's state and figures; the figures are None before it is done, `missing` is one that was not made yet."""
-    told: dict[str, Any] = {"fold": fold, "run": None, "state": "missing", "reason": "", "epoch": 0, "progress": 0.0}
-    told |= dict.fromkeys(("accuracy", "pictures", "photos", "val_accuracy", "seconds"))
+    row: dict[str, Any] = {"fold": fold, "run": None, "state": "missing", "reason": "", "epoch": 0, "progress": 0.0}
+    row |= dict.fromkeys(("accuracy", "pictures", "photos", "val_accuracy", "seconds"))
     if run is None:
-        return told
+        return row
     status, summary = run.status(), run.summary()
     epoch, steps = status.get("epoch", 0), status.get("total_steps")
-    told |= {"run": run.name, "state": status["state"], "reason": status.get("reason", ""), "epoch": epoch}
-    told["progress"] = status.get("step", 0) / steps if steps else 0.0
+    row |= {"run": run.name, "state": status["state"], "reason": status.get("reason", ""), "epoch": epoch}
+    row["progress"] = status.get("step", 0) / steps if steps else 0.0
     if status["state"] == "done" and summary:
         test = summary["test"]
-        told |= {key: test[key] for key in ("accuracy", "pictures", "photos")}
-        told |= {"val_accuracy": summary["val_accuracy"], "seconds": summary["training_seconds"], "progress": 1.0}
-    return told
+        row |= {key: test[key] for key in ("accuracy", "pictures", "photos")}
+        row |= {"val_accuracy": summary["val_accuracy"], "seconds": summary["training_seconds"], "progress": 1.0}
+    return row
 
 
 def _state(states: list[str]) -> str:

@@ -207,13 +207,13 @@ def _entries(source: Source, file: str) -> list[Entry]:
     boxes, groups = _boxes(columns, nothing), columns.get("group", nothing)
     wrong = [row for row, box in enumerate(boxes) if box == ()]
     refuse(wrong, "have a box that is not x0 y0 x1 y1 with x0 < x1 and y0 < y1")
-    told = [*zip(labels, groups, boxes, strict=True)]
-    first_told = dict(zip(reversed(files), reversed(told), strict=True))
-    twice = [row for row, found in enumerate(files) if first_told[found] != told[row]]
+    labelled = [*zip(labels, groups, boxes, strict=True)]
+    first_told = dict(zip(reversed(files), reversed(labelled), strict=True))
+    twice = [row for row, found in enumerate(files) if first_told[found] != labelled[row]]
     refuse(twice, "name a file that another row gives another label, group or box")  # one picture is one cell
     return [
         Entry(str(found), str(label), SPLIT_NAMES[split.lower()] if split else None, group, box or None)
-        for found, split, (label, group, box) in zip(files, splits, told, strict=True)
+        for found, split, (label, group, box) in zip(files, splits, labelled, strict=True)
     ]
 
 
@@ -267,13 +267,13 @@ class _Inside:
 def _boxes(columns: dict[str, list[str | None]], nothing: list[str | None]) -> list[Box | tuple[()] | None]:
     """Each row's box; None where none is told, () where what is told is none."""
     if "box" in columns:
-        told = [text.strip("()[] ").replace(",", " ").split() if text else [] for text in columns["box"]]
+        numbers = [text.strip("()[] ").replace(",", " ").split() if text else [] for text in columns["box"]]
     elif "x0" in columns:
         corners = zip(*(columns[corner] for corner in CORNERS), strict=True)
-        told = [[text or "" for text in row] if any(row) else [] for row in corners]
+        numbers = [[text or "" for text in row] if any(row) else [] for row in corners]
     else:
         return [None] * len(nothing)
-    return [_box(texts) if texts else None for texts in told]
+    return [_box(texts) if texts else None for texts in numbers]
 
 
 def _box(texts: Sequence[str]) -> Box | tuple[()]:
