@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 
 from bloodcell_core.data import pictures
-from bloodcell_core.data.pictures import MIN_SIDE, SUFFIXES, UnreadablePicture, decode_rgb, encode
+from bloodcell_core.data.pictures import MIN_SIDE, SUFFIXES, UnreadablePicture, decode_rgb, encode, first_of_several
 from bloodcell_core.errors import LabError
 from tests.conftest import encoded, random_picture
 
@@ -306,6 +306,22 @@ def test_of_several_frames_the_first_is_taken(kind, options):
     with Image.open(io.BytesIO(data)) as several:
         assert several.n_frames == 3
     assert_decodes_to(data, RGB)
+    assert first_of_several(data) == (kind == "TIFF"), "what moves is one picture, and pages are not"
+
+
+def test_a_smaller_copy_of_a_page_is_no_other_picture():
+    for kind, several in ((0, True), (1, False)):  # NewSubfileType
+        with io.BytesIO() as file:
+            with TiffImagePlugin.AppendingTiffWriter(file) as pages:
+                for told in (0, kind):
+                    Image.fromarray(RGB).save(pages, "TIFF", tiffinfo={254: told})
+                    pages.newFrame()
+            assert first_of_several(file.getvalue()) == several
+
+
+@pytest.mark.parametrize("data", [b"", b"II", b"II*\0", b"MM\0*\xff\xff\xff\xff", encoded(RGB, "TIFF"), encoded(RGB)])
+def test_what_has_no_second_page_has_none(data):
+    assert not first_of_several(data)
 
 
 # Refused

@@ -246,6 +246,17 @@ def test_pictures_of_other_modes_are_answered(mode: str, predictor: Predictor, p
 # Files and folders
 
 
+def test_of_a_file_with_several_pictures_it_is_told_that_the_first_is_answered(
+    predictor: Predictor, pictures: list[Path]
+) -> None:
+    with Image.open(pictures[0]) as one, io.BytesIO() as pages, io.BytesIO() as alone:
+        one.save(alone, "TIFF")
+        one.save(pages, "TIFF", save_all=True, append_images=[one.rotate(90)])
+        told, single = predictor.classify([handed("pages.tif", pages.getvalue()), handed("one.tif", alone.getvalue())])
+    assert told.reason == "the file's first picture of several: hand the others in as files of their own"
+    assert (single.reason, single.cells) == ("", told.cells)
+
+
 def test_every_file_of_a_folder_has_a_row(predictor: Predictor, tmp_path: Path, pictures: list[Path]) -> None:
     folder = tmp_path / "handed in"
     (folder / "b" / "deep").mkdir(parents=True)

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare (`_w
 LARGE_PIXELS = 16_000_000  # from which on memory is given back to the system at once
 BAND_PIXELS = 2**20  # of a large picture that are converted at once
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
+REDUCED = 1  # of a TIFF page's NewSubfileType: a smaller copy of another page
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
     OSError,
     ValueError,
@@ -94,6 +95,16 @@ def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> 
         raise UnreadablePicture("more pixels than a picture of this lab may have") from None
     except DAMAGED as error:
         raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
+
+
+def first_of_several(data: bytes) -> bool:
+    """Whether what `decode_rgb` reads is the first page of a TIFF with more; a smaller copy of it is none."""
+    if data[:2] not in (b"II", b"MM"):  # a TIFF's byte order
+        return False
+    with suppress(*DAMAGED), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        image.seek(1)
+        return not image.getexif().get(ExifTags.Base.NewSubfileType, 0) & REDUCED
+    return False
 
 
 class _Budget:

@@ -21,7 +21,7 @@ from bloodcell_core.cells import Box, Found, Place, search
 from bloodcell_core.crops import cell_square
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.parallel import usable_cores
-from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.pictures import decode_rgb, first_of_several
 from bloodcell_core.data.views import make_view, view_name, view_of_square
 from bloodcell_core.device import choose_device, compute_in_this_thread
 from bloodcell_core.errors import LabError
@@ -39,6 +39,7 @@ from bloodcell_core.runs import Run
 TOGETHER = 8  # pictures that one thread reads and answers together
 LARGE_PICTURE = 6_000_000  # pixels: such pictures are decoded one at a time, or a few would fill the memory
 NO_CELL = "no white cell was found"
+FIRST_PAGE = "the file's first picture of several: hand the others in as files of their own"
 
 
 class _Member:
@@ -182,9 +183,13 @@ class Predictor:
                     alone.enter_context(self._one_large)
 
             try:
-                return self._look(path, decode_rgb(read(), about_to), kind)
+                data = read()
+                seen = self._look(path, decode_rgb(data, about_to), kind)
             except UNREADABLE as error:
                 return _Seen(path, refused=why_unreadable(error))
+            if first_of_several(data):
+                seen.note = f"{seen.note}; {FIRST_PAGE}" if seen.note else FIRST_PAGE
+            return seen
 
     def _look(self, path: str, picture: np.ndarray, kind: str | None) -> _Seen:
         height, width = picture.shape[:2]
