@@ -410,6 +410,12 @@ def test_a_damaged_slide_is_deleted_on_the_page_once_that_is_confirmed(slide):
     assert not slide.folder.exists()
 
 
+def test_pictures_that_have_no_part_in_the_count_are_told_beside_it(run):
+    blank = encode(np.full((60, 80, 3), 240, np.uint8))
+    made = slides.create("Some", run.name, [("a.png", cell), ("b.txt", lambda: b"-"), ("c.png", lambda: blank)])
+    assert "No white cell was found in 1 picture, 1 picture couldn't be taken." in words(draw(slide=made.id))
+
+
 def test_what_can_t_be_stored_is_tried_once_and_again_where_it_is_dropped_anew(run, monkeypatch):
     tried = []
 

@@ -17,6 +17,7 @@ from bloodcell_core.inference.differential import (
     differential,
     differential_lines,
     true_shares,
+    without_cells,
 )
 
 CLASSES = ["eosinophil", "lymphocyte", "neutrophil"]
@@ -220,6 +221,21 @@ def test_the_matrix_counts_each_photo_once_and_unsure_answers_apart():
 
 def cell(label: str | None, state: str = "ok", border: bool = False) -> CellAnswer:
     return CellAnswer((0, 0, 9, 9), state, label, {}, at_border=border)
+
+
+@pytest.mark.parametrize(
+    ("empty", "refused", "words"),
+    [
+        (0, 0, ""),
+        (1, 0, "no white cell was found in 1 picture"),
+        (1200, 3, "no white cell was found in 1,200 pictures, 3 pictures couldn't be taken"),
+        (0, 1, "1 picture couldn't be taken"),
+    ],
+)
+def test_pictures_that_have_no_part_in_the_count_are_told(empty: int, refused: int, words: str):
+    told = differential(counted(1, 2, 3)._replace(empty=empty, refused=refused), CLASSES, None)
+    assert without_cells(told) == words
+    assert (f"  note: {words}" in differential_lines(told)) == bool(words)
 
 
 def test_cells_set_aside_are_counted_apart():

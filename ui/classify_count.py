@@ -11,7 +11,7 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.document import Html, tag
-from bloodcell_core.inference.differential import differential_of
+from bloodcell_core.inference.differential import differential_of, without_cells
 from bloodcell_core.inference.slide_cells import CountedPicture, counts_of, csv_of, final_answer
 from bloodcell_core.inference.slide_dataset import confirmed_cells, send_to_dataset
 from bloodcell_core.inference.slide_report import Gathered, percent, slide_report
@@ -71,7 +71,7 @@ def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> No
         STYLE
         + tag("div", {"class": "lab-count"}, *(_row(name, told["classes"][name], colours[name]) for name in classes))
     )
-    for words in (told["apart"], told["twice"], told["few"]):
+    for words in (without_cells(told), told["apart"], told["twice"], told["few"]):
         if words:
             st.caption(f":material/info: {words[:1].upper()}{shell.plain(words[1:])}.")
     parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]

@@ -272,6 +272,13 @@ def differential_of(
     return differential(count, run.classes, confusion, by_hand) | {"threshold": threshold}
 
 
+def without_cells(count: Mapping[str, Any]) -> str:
+    """In words, how many pictures have no part in a differential count; '' where each has."""
+    parts = [f"no white cell was found in {counted(count['empty'], 'picture')}"] if count["empty"] else []
+    parts += [f"{counted(count['refused'], 'picture')} couldn't be taken"] if count["refused"] else []
+    return ", ".join(parts)
+
+
 def differential_lines(count: Mapping[str, Any]) -> list[str]:
     """A differential count for a person, a line a class."""
     aside = count["set_aside"]
@@ -291,7 +298,8 @@ def differential_lines(count: Mapping[str, Any]) -> list[str]:
             line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
         lines.append(line)
     warnings = (count["correction"] or {"warnings": []})["warnings"]
-    notes = [count["apart"], count["twice"], count["few"], *warnings, count["reference_source"]]
+    words = (without_cells(count), count["apart"], count["twice"], count["few"])
+    notes = [*words, *warnings, count["reference_source"]]
     return lines + [f"  note: {note}" for note in notes if note]
 
 

@@ -22,6 +22,7 @@ from bloodcell_core.evaluation.document import Html, document, escaped, section,
 from bloodcell_core.evaluation.figures import interval_words, threshold_words
 from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
+from bloodcell_core.inference.differential import without_cells
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
 from bloodcell_core.words import counted, pretty
@@ -193,7 +194,7 @@ def _count(count: Mapping[str, Any], foreign: int) -> Html:
     head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
     correction = count["correction"] or {"warnings": []}
     notes = [
-        *(count[why] and count[why] + "." for why in ("apart", "twice", "few")),
+        *(why and why + "." for why in (without_cells(count), count["apart"], count["twice"], count["few"])),
         "Corrected: for the mistakes that this network makes on its own validation and test pictures, the uncertainty "
         "of both taken together; unsure cells are shared out." if corrected else "",
         *correction["warnings"],
