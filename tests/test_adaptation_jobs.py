@@ -172,6 +172,15 @@ def test_cells_of_another_run_s_classes_are_left_out(done: Run):
     assert of_classes(pictures, done.classes) == pictures
 
 
+def test_cells_that_were_labelled_on_answers_averaged_over_turns_are_adapted_to(done: Run, here: None):
+    slide = labelled_slide(done)
+    SlideAnswers(slide, done.name).file.rename(SlideAnswers(slide, done.name, average_turns=True).file)
+    job = start(done, slide)
+    work(job)
+    assert job.status()["state"] == "done", job.status()["reason"]
+    assert len(Dataset("my-slide-cells").pictures) == 48
+
+
 def test_a_second_dataset_of_a_slide_has_a_name_of_its_own(lab: Path):
     assert unused_name("Demo!") == "demo-2"
     assert unused_name("<script>") == "script"

@@ -18,7 +18,7 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.background import AskedJob
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.inference.slide_answers import SlideAnswers, kept_as
+from bloodcell_core.inference.slide_answers import SlideAnswers, kept_as, unanswered
 from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
 from bloodcell_core.inference.slide_dataset import send_to_dataset
 from bloodcell_core.inference.slides import Slide, read_slide
@@ -97,7 +97,10 @@ def _adapt(job: AdaptationJob, run: Run) -> dict[str, Any]:
 def _labelled(job: AdaptationJob, run: Run) -> Dataset:
     """The dataset of the slide's labelled cells."""
     slide = read_slide(job.request["slide"])
-    pictures = counted_pictures(slide, SlideAnswers(slide, kept_as(run)), 0.0, run.classes)
+    # Cells were labelled on the answers that the page showed, averaged over turns or not: where they lie is the same.
+    answers = min((SlideAnswers(slide, kept_as(run), turns) for turns in (False, True)),
+                  key=lambda known: len(unanswered(slide, known)))  # fmt: skip
+    pictures = counted_pictures(slide, answers, 0.0, run.classes)
     name = datasets.unused_name(f"{slide.name}-cells")
     made = send_to_dataset(slide, of_classes(pictures, run.classes), name, progress=job.phase("cutting out the cells"))
     job.tell(made=name)  # not before it is ours: another job may take the name meanwhile, and this one be killed
