@@ -684,6 +684,21 @@ def test_a_double_click_is_one_change_and_one_undoing_takes_it_back(run: Run):
         del st.session_state[classify_slide.SEEN]
 
 
+def test_an_undoing_on_a_picture_that_is_not_seen_is_told(run: Run):
+    slide = slides.create("Two", run.name, [("one.png", cell), ("two.png", lambda: cell(2))])
+    for number in (1, 2, 1):
+        slide = slides.correct(slide, [Correction(number, "out")])
+    st.session_state[classify_slide.SEEN] = slide
+    try:
+        told = []
+        for seen in (1, 1, 0):
+            classify_slide.change({"do": "undo"}, seen, run.classes)
+            told.append(st.session_state.get(classify_slide.TOLD))
+        assert told == [None, (slide.id, "What was undone is on another picture: two.png"), None]
+    finally:
+        del st.session_state[classify_slide.SEEN]
+
+
 def test_a_double_click_that_comes_while_a_slide_is_stored_makes_one_and_opens_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ):

@@ -116,7 +116,10 @@ def _delete(slide: Slide) -> None:
 
 
 def change(act: Act, number: int, classes: Sequence[str]) -> None:
-    """Does what a person did to picture `number`: chooses a cell, or corrects the slide as it was last drawn."""
+    """Does what a person did to picture `number`: chooses a cell, or corrects the slide as it was last drawn.
+
+    Of an undoing `number` is the picture that is seen, 0 where it is several: what is undone on another is told.
+    """
     seen: Slide = st.session_state[SEEN]
     do, cell, box = act["do"], str(act.get("cell", "")), tuple(act.get("box") or ())
     if do == "select":
@@ -126,6 +129,10 @@ def change(act: Act, number: int, classes: Sequence[str]) -> None:
     try:
         if do == "undo":
             st.session_state[SEEN] = slides.undo(seen)
+            undone = {one.picture for one in seen.corrections if one.version == seen.last_change}
+            if number and number not in undone:
+                files = ", ".join(picture.file for picture in seen.pictures if picture.number in undone)
+                st.session_state[TOLD] = seen.id, f"What was undone is on another picture: {files}"
             return
         if (box and not is_box(box)) or (do == "label" and act.get("label") not in classes):
             raise LabError("the page sent a correction that can't be understood: load it anew")
