@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bundle as bundling
-from bloodcell_core import cli, runs, workspace
+from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.sources import open_source
@@ -19,6 +19,7 @@ from bloodcell_core.evaluation.scoring import evaluated, probabilities_of, score
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words
+from tests.training_fixtures import run_cli
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -94,12 +95,6 @@ def test_its_answers_to_the_archive_s_test_pictures_are_what_it_tells(name, ship
 
 
 # ---- One made here --------------------------------------------------------------------------------------
-
-
-def run_cli(capsys, *arguments):
-    code = cli.main(arguments)
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 def test_it_is_found_by_name_and_used_though_nothing_else_is_there(bundled, capsys, tmp_path):

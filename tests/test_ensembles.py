@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from bloodcell_core import cli, runs, workspace
+from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
 from bloodcell_core.evaluation.scoring import evaluated, probabilities_of
 from bloodcell_core.training import ensembles, groups, worker
 from tests.test_pages import draw, words
-from tests.training_fixtures import tiny, train_here, trained
+from tests.training_fixtures import run_cli, tiny, train_here, trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -181,12 +181,6 @@ def test_cross_validations_are_put_together_fold_by_fold(lab):
     other = groups.create_group(tiny(epochs=1), folds=2)
     with pytest.raises(LabError, match="isn't finished"):
         ensembles.create_group_ensemble([made[0], other])
-
-
-def run_cli(capsys, *arguments):
-    code = cli.main(arguments)
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 def test_the_command_line_makes_lists_evaluates_and_compares_it(members, capsys, tmp_path):

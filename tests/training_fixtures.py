@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import cli, runs, workspace
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.runs import Run
 
@@ -60,6 +60,13 @@ def answering_otherwise(run: Run, name: str) -> Run:
     table["predicted"] = table[shares].idxmax(axis=1).str.removeprefix("p_")
     table.to_parquet(folder / "predictions.parquet")
     return Run(name)
+
+
+def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The command line in this process: its exit code, and what it wrote to stdout and stderr."""
+    code = cli.main(arguments)
+    told = capsys.readouterr()
+    return code, told.out, told.err
 
 
 def losses(run: Run) -> list[dict[str, Any]]:

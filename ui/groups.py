@@ -19,7 +19,6 @@ from ui import lab, naming, shell
 MOST_FOLDS = 20
 POPOVER = "cross_validation"  # the key of the form that starts one
 OVER = {"all": "Whole dataset", "train": "Without test split"}
-COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
 
 
 def cross_validation_button(config: TrainConfig | None) -> str | None:
@@ -70,7 +69,7 @@ def group_card(group: Group) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{shell.plain(group_title(group))}**")
             lab.say_synthetic(facts["synthetic"])
-            st.badge(facts["state"], color=COLOURS.get(facts["state"], "orange"))
+            lab.state_badge(facts["state"])
         left_out = "" if facts["over"] == "all" else ", the test split left unread"
         words = f"Cross-validation, {facts['folds']} folds: {facts['folds_done']} of {facts['folds']} done{left_out}"
         if facts["complete"]:

@@ -341,7 +341,14 @@ def _in_red_cells(picture: pd.Series) -> str:
     return f", {picture.cell_area / (np.pi * picture.red_radius**2):.1f} red cells"
 
 
+def state_badge(state: str) -> None:
+    """The state of a run, a cross-validation or a search; orange where it ended early."""
+    colours = {"running": "violet", "queued": "gray", "starting": "gray", "done": "green", "failed": "red"}
+    st.badge(state, color=colours.get(state, "orange"))
+
+
 def say_synthetic(synthetic: bool) -> None:
+    """Marks what was made by a program and not photographed."""
     if synthetic:
         synthetic_badge()
 

@@ -14,7 +14,6 @@ from bloodcell_core.training import jobs
 from ui import curves, lab, naming, shell
 
 LIKE = "like "  # begins the name of a preset that is a run's settings
-COLOURS = {"running": "violet", "queued": "gray", "done": "green", "failed": "red"}
 
 
 def run_card(run: Run, status: dict[str, Any]) -> None:
@@ -23,7 +22,7 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{shell.plain(lab.run_title(run))}**")
             lab.say_synthetic(run.synthetic)
-            st.badge(status["state"], color=COLOURS.get(status["state"], "orange"))
+            lab.state_badge(status["state"])
         if status["state"] == "running":
             st.progress(*_progress(run, status))
         elif status["state"] == "queued":

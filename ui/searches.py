@@ -24,7 +24,6 @@ TICK = 2.0  # seconds between two looks at a search that is at work
 EPOCHS, PICTURES = 5, 2000  # of a trial, where nothing else is asked for
 SHOWN_TRIALS = 10
 DOUBLE_CLICK = 2.0  # seconds in which a second click starts nothing
-BADGES = {"running": "violet", "starting": "gray", "done": "green", "failed": "red"}
 
 
 def search_panel(dataset_names: Sequence[str]) -> None:
@@ -140,7 +139,7 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         model = MODELS[study.config.model].title if study.config.model in MODELS else study.config.model
         st.markdown(f"**{shell.plain(model)} on {shell.plain(study.config.data)}**, {study.config.view} view")
         lab.say_synthetic(study.synthetic)
-        st.badge(state, color=BADGES.get(state, "orange"))
+        lab.state_badge(state)
         if state in ("starting", "running"):
             asked = study.job.stop_requested()
             if st.button("Stopping …" if asked else "Stop", disabled=asked, icon=":material/stop:", key="search_stop"):

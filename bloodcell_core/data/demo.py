@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from bloodcell_core.cells import Box
 from bloodcell_core.data.demo_cells import (
     SUPERSAMPLING,
     Floats,
@@ -32,9 +33,6 @@ from bloodcell_core.data.demo_cells import (
 DEMO_CLASSES: tuple[str, ...] = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
 PICTURE_SIZE = (320, 240)
 MIN_FIELD_SIDE = 64
-
-Box = tuple[int, int, int, int]
-
 
 # Natural-log absorbance of one unit of each stain in red, green and blue light.
 ABSORBANCE = np.array(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from bloodcell_core.crops import cut_square
+from bloodcell_core.data.formats.listing import Read
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report
@@ -58,7 +59,6 @@ h3 { font-size: .95rem; margin: 0 0 .1rem; break-after: avoid; }
   .files tr:first-child { break-after: avoid; } }
 """
 
-Read = Callable[[], bytes]
 Group = tuple[str, str]
 """Cells of a class, (name, ""), or those set aside, ("", state): a class may be called "unsure"."""
 
