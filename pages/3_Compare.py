@@ -37,7 +37,7 @@ try:
             "classes.",
         )  # fmt: skip
         sides = compare.sides(picked, merge)
-        compare.report_button(sides, runs, merge)
+        compare.report_button(sides, runs, titles, merge)
         naming.button("run", [side.name for side in sides], "name_runs")
 except LabError as error:
     shell.show_error(str(error))
@@ -54,7 +54,7 @@ if len(sides) > 1:
         )  # fmt: skip
         against = next(side for side in sides if side.name == name)
     try:
-        check_comparable(sides[0], against)
+        check_comparable(sides[0], against, titles)
         pair = (sides[0], against)
         compare.verdict(compare.compared(*pair), [titles[side.name] for side in pair])
     except LabError as error:

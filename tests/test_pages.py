@@ -12,6 +12,7 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.models import MODELS
 from tests.conftest import class_files, write_files
 from tests.training_fixtures import answering_otherwise, tiny, train_here
+from ui import lab, shell
 from ui.shell import PAGES, counted
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -405,7 +406,8 @@ def test_runs_that_cant_be_compared_have_no_report_together(pair):
     workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
     (button,) = draw(COMPARE, runs=[run.name for run in pair]).get("download_button")
     assert button.proto.disabled
-    assert "different data" in button.proto.help
+    first, second = (lab.run_title(run) for run in pair)
+    assert f"{shell.plain(f'{first} and {second}')} can't be compared: they were trained" in button.proto.help
     (button,) = draw(COMPARE, runs=[pair[0].name]).get("download_button")
     assert not button.proto.disabled
 
@@ -452,7 +454,8 @@ def test_runs_on_other_pictures_are_not_set_against_each_other(pair):
     recorded = workspace.read_json(pair[1].folder / "config.json")
     workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
     app = draw(COMPARE, runs=[run.name for run in pair])
-    assert "they were trained and tested on different data" in words(app)
+    first, second = (lab.run_title(run) for run in pair)
+    assert f"{shell.plain(f'{first} and {second}')} can't be compared: they were trained" in words(app)
     assert "McNemar" not in words(app)
     assert not app.error
     unasked = draw(COMPARE)

@@ -234,12 +234,12 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
 # ---- The report ----------------------------------------------------------------------------------------
 
 
-def report_button(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> None:
+def report_button(sides: Sequence[Side], runs: Mapping[str, Run], titles: Mapping[str, str], merge: bool) -> None:
     """Downloads one HTML file of what is ticked; it is made when it is asked for, which takes seconds."""
     why = ""
     try:
         for other in sides[1:]:
-            check_comparable(sides[0], other)
+            check_comparable(sides[0], other, titles)
         of_runs(runs[side.name] for side in sides)
     except LabError as error:
         why = str(error)

@@ -145,9 +145,13 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
     }
 
 
-def check_comparable(a: Side, b: Side) -> None:
-    """LabError, with the reason, unless both were tested on the same pictures with the same labels and classes."""
-    pair = f"{a.name} and {b.name} can't be compared"
+def check_comparable(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> None:
+    """LabError, with the reason, unless both were tested on the same pictures with the same labels and classes.
+
+    `titles` are what people know runs by, by their names.
+    """
+    called = {side.name: side.name for side in (a, b)} | dict(titles or {})
+    pair = f"{called[a.name]} and {called[b.name]} can't be compared"
     if a.data_hash != b.data_hash:
         raise LabError(f"{pair}: they were trained and tested on different data ({a.data} and {b.data})")
     if set(a.classes) != set(b.classes):
