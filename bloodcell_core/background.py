@@ -98,7 +98,10 @@ def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, r
     `first` is the state before the worker has begun, and `remedy` what to do once it was interrupted.
     """
     status = read()
-    begins = status["state"] == first and time.time() - status["updated"] < START_GRACE
+    # On a busy machine a worker may need longer to load what it needs; only then it takes its lock.
+    child = _workers.get(Path(lock.lock_file).parent)
+    fresh = time.time() - status["updated"] < START_GRACE
+    begins = status["state"] == first and (fresh or (child is not None and child.poll() is None))
     if status["state"] not in ENDED and not begins and not workspace.is_held(lock):
         # It may have ended between the two looks: only what is read after the lock was seen free counts.
         status = read()

@@ -132,6 +132,26 @@ def test_a_worker_that_is_gone_was_interrupted(
     assert ImportJob.readable() == ([], [])
 
 
+class Child:
+    """Stands for a process that was started here."""
+
+    ended: int | None = None
+
+    def poll(self) -> int | None:
+        return self.ended
+
+
+def test_a_worker_that_loads_for_long_was_not_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a busy machine, where it takes its lock a minute after it was started."""
+    child, job = Child(), background.Job(tmp_path, "")
+    monkeypatch.setattr(background, "_workers", {tmp_path: child})
+    long_ago = background.time.time() - 2 * background.START_GRACE
+    workspace.write_json(tmp_path / "status.json", background.starting() | {"updated": long_ago})
+    assert job.status()["state"] == "starting"
+    child.ended = 1
+    assert job.status()["state"] == "interrupted"
+
+
 @pytest.mark.parametrize("content", ["[]", "null", "7"])
 def test_a_damaged_status_is_told_by_who_would_add_to_it(content: str, tmp_path: Path):
     job = background.Job(tmp_path, "")

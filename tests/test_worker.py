@@ -37,6 +37,7 @@ from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs, loop, reporter, search, worker
 from bloodcell_core.training.prepare import split_rows
+from tests.test_import_jobs import Child
 from tests.training_fixtures import Killed, losses, quiet, tiny, train_here, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -852,6 +853,16 @@ def test_an_abandoned_run_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(worker, "START_GRACE", 0.0)
     assert worker.work(mine, quiet) == "done"
     assert state_of(abandoned) == "interrupted"
+
+
+def test_a_worker_that_loads_for_long_was_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, child = jobs.create_run(tiny()), Child()
+    monkeypatch.setattr(background, "START_GRACE", 0.0)
+    with monkeypatch.context() as patch:  # the fixtures end the processes that stand there
+        patch.setattr(background, "_workers", {run.folder: child})
+        assert state_of(run) == "queued"
+        child.ended = 1
+        assert state_of(run) == "interrupted"
 
 
 def test_a_second_worker_on_a_run_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ class Study:
 
     def __init__(self, name: str):
         self.name = name
-        self.job = background.Job(workspace.search_dir(name), "tune --study goes on with it")
+        self.job = background.Job(workspace.search_dir(name), "go on with it, in a shell by tune --study")
         self.stored = _load(name)
         """Optuna's own."""
         plan = self.stored.user_attrs.get(PLAN)
