@@ -33,6 +33,7 @@ from tests.training_fixtures import tiny, trained
 from ui import (
     classify,
     classify_answers,
+    classify_count,
     classify_detail,
     classify_pictures,
     classify_slide,
@@ -294,6 +295,19 @@ def test_a_network_that_learned_from_drawn_cells_is_no_judge_of_photographs(slid
     assert "learned from cells that a program drew" in words(draw(slide=slide.id))
     drawn = slides.create("Drawn", run.name, [("cell.png", cell)], synthetic=True)
     assert "say little" not in words(draw(slide=drawn.id))
+
+
+def test_a_report_tells_drawn_pictures_and_those_that_a_person_left_out(run):
+    handed = [("one.png", cell), ("two.png", lambda: cell(2))]
+    made = slides.correct(slides.create("Drawn", run.name, handed, synthetic=True), [Correction(2, "out")])
+    draw(slide=made.id)
+    chosen = classify.Chosen(run, 0.0, average_turns=False)
+    pictures = classify_answers.completed(made, chosen)
+    count, _ = classify_count.differential(chosen, pictures)
+    report = classify_count._report(made, pictures, count, run)
+    assert "<h1>Drawn (synthetic)</h1>" in report
+    assert re.search(r"two\.png</th><td[^>]*>left out of the count by hand<", report)
+    assert report.count("<img") == 1
 
 
 def test_a_picture_of_one_cell_is_told_to_be_a_field_and_left_out(slide):

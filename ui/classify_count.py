@@ -11,6 +11,7 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.document import Html, tag
+from bloodcell_core.inference.corrections import OUT
 from bloodcell_core.inference.differential import differential_of, without_cells
 from bloodcell_core.inference.slide_cells import CountedPicture, counts_of, csv_of, final_answer
 from bloodcell_core.inference.slide_dataset import confirmed_cells, send_to_dataset
@@ -161,9 +162,11 @@ def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
 def _report(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str, Any], run: Run) -> str:
     gathered = Gathered(run.classes)
     for counted in pictures:
-        if counted.kind != "out":
+        if counted.kind == OUT:
+            gathered.add_left_out(counted.picture.file)
+        else:
             gathered.add(final_answer(counted), partial(slide.read, counted.picture))
-    return slide_report(slide.name, gathered, told, run)
+    return slide_report(slide.name + (" (synthetic)" if slide.synthetic else ""), gathered, told, run)
 
 
 def _sent() -> None:
