@@ -3,7 +3,8 @@
 
 RUN has the cell view; FILE is the same run as `export` wrote it, for ONNX Runtime's figures beside PyTorch's.
 
-1. One 96×96 cell, JPEG, warm: the answer, and beside it the network's own forward pass and the decoding.
+1. One 96×96 cell, JPEG, warm: the answer, and beside it the network's own forward pass and the decoding; and what
+   OpenCV's own functions take of the answer, which is what no change to our code saves.
 2. One 640×480 field with six white cells, JPEG.
 3. Many pictures of 320×240: pictures a second, and the rate that decoding, finding and forward pass imply, each timed
    apart over the same pictures, with as many threads as the predictor has, and added.
@@ -17,12 +18,16 @@ all threads together, which other work hardly touches: for ratios on a machine t
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
+import cv2
 import numpy as np
 
 from bloodcell_core import runs
@@ -60,6 +65,33 @@ def in_turns(
     return {name: np.array(times) for name, times in spent.items()}
 
 
+class InOpenCV:
+    """Does something, and adds up what OpenCV's functions take of it."""
+
+    def __init__(self, do: Callable[[], object], clock: Clock):
+        self._do, self._clock, self._spent = do, clock, 0.0
+        self.seconds: list[float] = []
+
+    def __call__(self) -> None:
+        self._spent = 0.0
+        with ExitStack() as timed:
+            for name, function in list(vars(cv2).items()):
+                if inspect.isbuiltin(function):
+                    timed.enter_context(patch.object(cv2, name, self._timed(function)))
+            self._do()
+        self.seconds.append(self._spent)
+
+    def _timed(self, function: Callable[..., object]) -> Callable[..., object]:
+        def called(*args: object, **kwargs: object) -> object:
+            started = self._clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._spent += self._clock() - started
+
+        return called
+
+
 def told(values: np.ndarray, unit: float = 1e3, digits: int = 2) -> str:
     low, middle, high = np.quantile(values * unit, (0.25, 0.5, 0.75))
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -95,11 +127,16 @@ def main() -> None:
     cell = one_cell()
     data = encode(cell, ".jpg")
     view = make_view(cell, config.view, config.size, config.crop).pixels[None]
+    def answer_cell() -> object:
+        return list(predictor.classify([("cell.jpg", lambda: data)]))
+
+    in_opencv = InOpenCV(answer_cell, clock)
     parts: dict[str, Callable[[], object]] = {
-        "answer": lambda: list(predictor.classify([("cell.jpg", lambda: data)])),
+        "answer": answer_cell,
         "forward pass": lambda: predict_logits(network, view, device),
         "decoding": lambda: decode_rgb(data),
         "finding": lambda: search(cell),
+        "answer, watched": in_opencv,
     }
     if exported and by_onnx:
         parts |= {
@@ -107,12 +144,14 @@ def main() -> None:
             "its forward pass": lambda: exported.loaded[0].predict(view, device),
         }
     times = in_turns(parts, ROUNDS, clock)
+    del times["answer, watched"]  # watching takes time of its own
     print(f"{config.model}, {config.view} view, {config.size}×{config.size}; one 96×96 cell, "
           f"ms{' of the processor' if chosen.cpu else ''}: "
           + ", ".join(f"{name} {told(spent)}" for name, spent in times.items()))  # fmt: skip
     answer, forward, decoding, finding = (times[name] for name in ("answer", "forward pass", "decoding", "finding"))
     print(f"  (answer − decoding) / forward pass {told((answer - decoding) / forward, 1)}; "
-          f"without finding {told((answer - decoding - finding) / forward, 1)}")  # fmt: skip
+          f"without finding {told((answer - decoding - finding) / forward, 1)}; "
+          f"of it in OpenCV's own functions {told(np.array(in_opencv.seconds[1:]) / forward, 1)}")  # fmt: skip
     if exported:
         by_other, its_forward = times["answer with ONNX Runtime"], times["its forward pass"]
         print(f"  with ONNX Runtime {told((by_other - decoding) / its_forward, 1)}, "
