@@ -163,7 +163,7 @@ def _report(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
     gathered = Gathered(run.classes)
     for counted in pictures:
         if counted.kind == OUT:
-            gathered.add_left_out(counted.picture.file)
+            gathered.add_left_out(counted.picture.file, "left out of the count by hand")
         else:
             gathered.add(final_answer(counted), partial(slide.read, counted.picture))
     return slide_report(slide.name + (" (synthetic)" if slide.synthetic else ""), gathered, told, run)

@@ -11,7 +11,6 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def _predict(args: argparse.Namespace) -> None:
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
     reads: deque[_Read] = deque()  # of the pictures that are being answered, in order
-    once, states = _Once(), Counter[str]()
+    repeats, states = _Repeats(), Counter[str]()
     answers = predictor.classify(_remembered(files_of(args.paths), reads), args.kind)
     total = sum(1 for _ in files_of(args.paths))
     listed = not args.json and sys.stdout and sys.stdout.isatty()  # a count would run into the answers' lines
@@ -93,10 +92,13 @@ def _predict(args: argparse.Namespace) -> None:
             for done, answer in enumerate(answers, 1):
                 states[answer.state] += 1
                 read = reads.popleft()
-                as_counted = once(answer, read.digest)
-                tally.add(as_counted)
-                if gathered:
-                    gathered.add(as_counted, read)
+                again = repeats.of(answer, read.digest)
+                if not again:
+                    tally.add(answer)
+                if gathered and again:
+                    gathered.add_left_out(answer.path, again)
+                elif gathered:
+                    gathered.add(answer, read)
                 if table:
                     table.rows(csv_rows(answer, run.classes))
                 if spooled:
@@ -109,7 +111,7 @@ def _predict(args: argparse.Namespace) -> None:
                     tell(done, total)
         facts: dict[str, Any] = {
             "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
-            "likeness": predictor.why_unknown or "known", "states": dict(states), "repeated": once.repeated,
+            "likeness": predictor.why_unknown or "known", "states": dict(states), "repeated": repeats.repeated,
             "differential": differential_of(run, tally.count(), predictor.threshold)
             if tally.fields or gathered else None,
         }  # fmt: skip
@@ -123,8 +125,8 @@ def _predict(args: argparse.Namespace) -> None:
             print("]}")
         elif facts["differential"] and not spooled:
             print_lines(differential_lines(facts["differential"]))
-            if once.repeated:
-                again = counted(once.repeated, "picture")
+            if repeats.repeated:
+                again = counted(repeats.repeated, "picture")
                 print_lines([f"  note: handed in more than once, and counted once: {again} beyond the first of each"])
 
 
@@ -147,22 +149,21 @@ class _Read:
         return data
 
 
-class _Once:
-    """Answers as they count: of pictures that are the very same, the first one's alone."""
+class _Repeats:
+    """Pictures that came before: they are answered, and not counted."""
 
     def __init__(self) -> None:
         self._first: dict[bytes, str] = {}
         self.repeated = 0
-        """Pictures that came before."""
+        """How many came before."""
 
-    def __call__(self, answer: Answer, digest: bytes) -> Answer:
-        """`answer`, or where the picture of that digest came before, a refusal that says so."""
+    def of(self, answer: Answer, digest: bytes) -> str:
+        """Why a picture isn't counted, where the one of that digest came before; '' where none did."""
         if answer.state == "refused" or digest not in self._first:
             self._first[digest] = answer.path
-            return answer
+            return ""
         self.repeated += 1
-        reason = f"the very same picture as {self._first[digest]}: it is counted once"
-        return replace(answer, state="refused", reason=reason, cells=[])
+        return f"the very same picture as {self._first[digest]}: it is counted once"
 
 
 def _remembered(handed: Iterable[Handed], reads: deque[_Read]) -> Iterator[Handed]:

@@ -106,11 +106,11 @@ class Gathered:
             shown = self.cells.setdefault(group_of(cell), [])
             shown[place : place + 1] = [_picture(picture, answer, cell)]
 
-    def add_left_out(self, path: str) -> None:
-        """A picture that a person left out of the count: it is listed as such."""
+    def add_left_out(self, path: str, why: str) -> None:
+        """A picture that was left out of the count: it is listed as such."""
         self.pictures += 1
         if len(self.rows) < MAX_ROWS:
-            self.rows.append((path, "left out of the count by hand", Counter()))
+            self.rows.append((path, why, Counter()))
 
     def _place(self, group: Group) -> int | None:
         """Where in its gallery the next cell of a group goes, so that each has the same chance to be shown."""
