@@ -111,6 +111,14 @@ def test_a_long_class_name_takes_no_chart_s_room_and_stays_one_of_its_own():
     assert max(map(len, figure.layout.xaxis.ticktext)) <= theme.LONGEST_TICK
 
 
+def test_a_long_class_name_does_not_make_the_map_s_legend_a_single_column():
+    """The legend's columns are as wide as its longest name, and what they take the map hasn't."""
+    names = ["band", "band neutrophil with toxic granulation"]
+    figure = charts.map_figure(np.zeros((2, 2)), names, ["0", "1"], names, names, None, False)
+    assert [drawn.name for drawn in figure.data[:-1]] == ["Band", theme.short_title(names[1].capitalize())]
+    assert max(len(drawn.name) for drawn in figure.data[:-1]) <= theme.LONGEST_TICK
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_the_theme_is_legible(mode: str):
     colours = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))["theme"][mode]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from bloodcell_core.words import pretty, titles
-from ui.theme import class_colours, class_ticks, css_colours, is_dark, style
+from ui.theme import class_colours, class_ticks, css_colours, is_dark, short_title, style
 
 BINS = 40  # of a spread
 MOST_TICKS = 8  # below an axis of whole numbers
@@ -197,8 +197,8 @@ def map_figure(
         part = frame[frame.label == name]
         if len(part):
             figure.add_scattergl(
-                x=part.x, y=part.y, name=html.escape(pretty(name)), mode="markers", customdata=part[["id"]],
-                text=[html.escape(title) for title in part.title],
+                x=part.x, y=part.y, name=html.escape(short_title(pretty(name))), mode="markers",
+                customdata=part[["id"]], text=[html.escape(title) for title in part.title],
                 marker={"color": colours[name], "size": 7, "opacity": 0.75, "symbol": shapes[place % len(shapes)]},
                 hovertemplate="%{text}<extra></extra>",
             )  # fmt: skip

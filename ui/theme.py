@@ -24,7 +24,7 @@ FURTHER_COLOURS = (
     ("#780078", "#F01E5A"),
     ("#B40000", "#D2F069"),
 )
-LONGEST_TICK = 20  # letters of a class's name below an axis: a longer one would take the chart's room
+LONGEST_TICK = 20  # letters of a class's name below an axis or in a legend: a longer one would take the chart's room
 
 
 AXIS_TEXT = ("#5E5A6B", "#B5B1C2")  # of charts, on light, on dark: Streamlit's own falls short of a contrast of 4.5
@@ -66,8 +66,13 @@ def _colour_pairs(classes: Iterable[str]) -> dict[str, tuple[str, str]]:
 def class_ticks(figure: go.Figure, names: Iterable[str]) -> None:
     """Cuts the names below the axis of classes that are too long; hovering tells them in full."""
     names = list(names)
-    short = [name if len(name) <= LONGEST_TICK else f"{name[: LONGEST_TICK - 1].rstrip()}…" for name in names]
-    figure.update_xaxes(tickmode="array", tickvals=[*map(html.escape, names)], ticktext=[*map(html.escape, short)])
+    short = [html.escape(short_title(name)) for name in names]
+    figure.update_xaxes(tickmode="array", tickvals=[*map(html.escape, names)], ticktext=short)
+
+
+def short_title(name: str) -> str:
+    """The name of a class as it takes no chart's room."""
+    return name if len(name) <= LONGEST_TICK else f"{name[: LONGEST_TICK - 1].rstrip()}…"
 
 
 def style(figure: go.Figure, *, height: int | None = None) -> go.Figure:
