@@ -120,7 +120,7 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     expect(page.locator(".row")).to_have_count(2)
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
-    with open(download.value.path(), newline="") as file:
+    with open(download.value.path(), newline="", encoding="utf-8-sig") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     assert rows["mine.png"]["answered"] in demo.DEMO_CLASSES
     assert sum(float(rows["mine.png"][f"p_{name}"]) for name in demo.DEMO_CLASSES) == pytest.approx(1)
