@@ -466,7 +466,9 @@ def start_page(settings):  # type: ignore[no-untyped-def]  # its source is run e
 def test_the_button_starts_a_cross_validation_of_the_pages_settings(started: list[str]) -> None:
     app = draw(start_page, settings=tiny().to_json())
     assert not groups.groups()
-    app.number_input[0].set_value(4).run()
+    app.text_input("cross_validation_folds").set_value("21").run()
+    assert next(button for button in app.button if button.label == "Start").disabled
+    app.text_input("cross_validation_folds").set_value("4").run()
     next(button for button in app.button if button.label == "Start").click().run()
     (group,) = groups.groups()
     assert f"made {group.name}" in words(app)

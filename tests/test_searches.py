@@ -59,8 +59,8 @@ def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypat
         "learning_rate", "dropout", "rotation", "zoom", "stain", "light",
     ]  # fmt: skip
     fields.set_value(["dropout", "zoom"])
-    next(field for field in panel.number_input if field.label == "Trials").set_value(4)
-    next(field for field in panel.number_input if field.label == "Epochs a trial").set_value(2)
+    next(field for field in panel.text_input if field.label == "Trials").set_value("4")
+    next(field for field in panel.text_input if field.label == "Epochs a trial").set_value("2")
     panel.button("search_start").click().run()
     assert not panel.exception
     (name,) = studies.names()
@@ -70,6 +70,15 @@ def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypat
     assert panel.query_params["study"] == name
     panel.button("search_start").click().run()  # a double click
     assert studies.names() == [name]
+
+
+@pytest.mark.parametrize("given", ["1001", "0", "", "2.5", "-3", "²"])
+def test_nothing_is_searched_with_a_number_that_cannot_be(panel: AppTest, given: str) -> None:
+    panel.run()
+    next(field for field in panel.text_input if field.label == "Trials").set_value(given).run()
+    assert not panel.exception
+    assert "A whole number from 1 to 1,000." in words(panel)
+    assert panel.button("search_start").disabled
 
 
 def test_any_network_of_timm_can_be_searched_for(panel: AppTest) -> None:
@@ -104,7 +113,7 @@ def test_a_finished_study_shows_its_trials_and_trains_with_the_best(panel: AppTe
     for said in ("Basic CNN on demo", "5 of 5 trials of 1 epoch,", "validation pictures", "synthetic"):
         assert said in words(panel)
     before = set(runs.names())
-    panel.number_input("search_epochs").set_value(3)
+    panel.text_input("search_epochs").set_value("3")
     panel.button("search_train").click().run()
     assert not panel.exception
     (run,) = set(runs.names()) - before

@@ -34,17 +34,18 @@ def cross_validation_button(config: TrainConfig | None) -> str | None:
             "A network for each part of the dataset, trained on the other parts. Every picture is predicted by a "
             "network that saw no picture of its photo: the figure with the narrowest honest interval."
         )
-        folds = st.number_input("Parts", 2, MOST_FOLDS, groups.FOLDS, key="cross_validation_folds")
+        folds = shell.whole_number("Parts", 2, MOST_FOLDS, groups.FOLDS, key="cross_validation_folds")
         over = st.segmented_control(
             "Cut from", list(OVER), default="all", format_func=OVER.get, required=True, key="cross_validation_over",
             help="Without its test split, to choose settings by: the test pictures are left unread.",
         )  # fmt: skip
-        clicked = st.button("Start", type="primary", key="cross_validation_start", on_click=_close)
-    if not clicked or config is None:
+        clicked = st.button("Start", type="primary", key="cross_validation_start", on_click=_close,
+                            disabled=folds is None)  # fmt: skip
+    if not clicked or config is None or folds is None:
         return None
     try:
         with st.spinner("Starting …"):
-            name = groups.start_cross_validation(config, int(folds), over)
+            name = groups.start_cross_validation(config, folds, over)
     except (LabError, OSError) as error:
         shell.show_error(in_words(error))
         return None

@@ -10,7 +10,7 @@ from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
 from bloodcell_core.errors import LabError, in_words
 from ui import job_cards
-from ui.shell import plain, show_error, visit
+from ui.shell import plain, show_error, visit, whole_number
 
 OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
 
@@ -69,10 +69,10 @@ def _dialog() -> None:
         st.caption("Synthetic pictures, drawn by a program: good for trying things out, not for any claim.")
         with st.container(horizontal=True):
             name = st.text_input("Name", value="demo", key="demo_name")
-            count = st.number_input("Pictures a class", 10, 5000, DEMO_PER_CLASS)
-            seed = st.number_input("Seed", 0, 10**6, 0, help="The same seed draws the same pictures.")
-        if st.button("Draw", type="primary"):
-            _start("demo", name=name, per_class=int(count), seed=int(seed))
+            count = whole_number("Pictures a class", 10, 5000, DEMO_PER_CLASS)
+            seed = whole_number("Seed", 0, 10**6, 0, help="The same seed draws the same pictures.")
+        if st.button("Draw", type="primary", disabled=None in (count, seed)):
+            _start("demo", name=name, per_class=count, seed=seed)
 
 
 def _start(kind: str, **options: Any) -> None:

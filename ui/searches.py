@@ -51,11 +51,11 @@ def _form(names: Sequence[str]) -> None:
         help="What stays the same for all trials. The first trial is these settings as they are.",
     )  # fmt: skip
     with st.container(horizontal=True):
-        trials = st.number_input("Trials", 1, 1000, studies.TRIALS, help="How many settings are tried.")
-        minutes = st.number_input("Minutes", 0, 10_000, 0, help="No trial begins after so many; 0 for no limit.")
+        trials = shell.whole_number("Trials", 1, 1000, studies.TRIALS, help="How many settings are tried.")
+        minutes = shell.whole_number("Minutes", 0, 10_000, 0, help="No trial begins after so many; 0 for no limit.")
     with st.container(horizontal=True):
-        epochs = st.number_input("Epochs a trial", 1, 1000, EPOCHS, help="Bad trials are broken off before.")
-        pictures = st.number_input("Pictures an epoch", 0, 10_000_000, PICTURES, help="0 for all.")
+        epochs = shell.whole_number("Epochs a trial", 1, 1000, EPOCHS, help="Bad trials are broken off before.")
+        pictures = shell.whole_number("Pictures an epoch", 0, 10_000_000, PICTURES, help="0 for all.")
     fields: list[str] = []
     weights = ""
     try:
@@ -71,10 +71,10 @@ def _form(names: Sequence[str]) -> None:
     except LabError as error:
         shell.show_error(str(error))
     st.caption("Trials are compared on photos kept back from the training split. The test split is not looked at.")
-    ready = bool(fields and weights)
+    ready = fields and weights and None not in (trials, minutes, epochs, pictures)
     if st.button("Search", type="primary", icon=":material/search:", disabled=not ready, key="search_start"):
-        settings = PRESETS[preset] | {"epochs": int(epochs), "pictures_per_epoch": int(pictures)}
-        _start(TrainConfig(data=dataset, model=model, weights=weights, **settings), fields, int(trials), int(minutes))
+        settings = PRESETS[preset] | {"epochs": epochs, "pictures_per_epoch": pictures}
+        _start(TrainConfig(data=dataset, model=model, weights=weights, **settings), fields, trials, minutes)
 
 
 def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) -> None:
@@ -195,15 +195,16 @@ def _table(rows: pd.DataFrame, fields: list[str]) -> None:
 
 def _train_button(study: Study) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        epochs = st.number_input("Epochs", 1, 1000, study.config.epochs, key="search_epochs", width=120)
+        epochs = shell.whole_number("Epochs", 1, 1000, study.config.epochs, key="search_epochs", width=120)
         everything = st.toggle("All pictures an epoch", value=True, key="search_everything")
         clicked = st.button(
-            "Train with the best settings", type="primary", icon=":material/play_arrow:", key="search_train"
-        )
+            "Train with the best settings", type="primary", icon=":material/play_arrow:", key="search_train",
+            disabled=epochs is None,
+        )  # fmt: skip
     if not clicked:
         return
     try:
-        settings = replace(study.best_config(), epochs=int(epochs))
+        settings = replace(study.best_config(), epochs=epochs)
         run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
     except (LabError, OSError) as error:
         shell.show_error(in_words(error))

@@ -10,7 +10,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -236,6 +236,21 @@ def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: 
     """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
     value = follow_address(param, options, default)
     return st.segmented_control(label, options, default=value, required=True, **writing_back(param, default), **widget)
+
+
+def whole_number(
+    label: str, low: int, high: int, value: int, *, width: int | Literal["stretch"] = "stretch", **widget: Any
+) -> int | None:
+    """A whole number that is typed; None where what stands there can't be one, which is told below it.
+
+    `st.number_input` hands in the last number that could be while another stands in it.
+    """
+    with st.container(width=width, gap="xsmall"):
+        typed = st.text_input(label, str(value), **widget)
+        if typed.strip().isdecimal() and low <= int(typed) <= high:
+            return int(typed)
+        st.caption(f":red[A whole number from {low:,} to {high:,}.]")
+    return None
 
 
 def bound_toggle(label: str, param: str, **widget: Any) -> bool:
