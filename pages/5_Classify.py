@@ -12,6 +12,7 @@ from ui import (
     classify_answers,
     classify_count,
     classify_detail,
+    classify_pictures,
     classify_slide,
     classify_start,
     lab,
@@ -63,7 +64,7 @@ def opened_slide(slide_id: str) -> None:
     st.session_state[classify_slide.SEEN] = slide
     classify_slide.head(slide, chosen.run)
     classify_slide.say_told(slide)
-    classes = chosen.run.classes
+    classes = classify_pictures.classes_to_give(chosen.run)
     parts = {view: [one for one in pictures if classify_slide.view_of(one) == view] for view in VIEWS}
     offered = [view for view in VIEWS if parts[view]]
     offered += [OWN] if any(counted.cells for counted in pictures) else []
@@ -86,13 +87,13 @@ def opened_slide(slide_id: str) -> None:
         show = classify_slide.fields if view == "fields" else classify_slide.rows
         counted = show(slide, parts[view], classes)
         if counted and view == "fields":
-            classify_detail.of_picture(slide, counted, chosen.run, editor=True)
+            classify_detail.of_picture(slide, counted, chosen.run, classes, editor=True)
     with right:
-        told, elsewhere = classify_count.differential(chosen, pictures)
-        classify_count.panel(told, elsewhere, classes)
+        told = classify_count.differential(chosen, pictures)
+        classify_count.panel(told, classes)
         classify_count.outputs(slide, pictures, told, chosen)
         if counted and view == "cells":
-            classify_detail.of_picture(slide, counted, chosen.run, editor=False)
+            classify_detail.of_picture(slide, counted, chosen.run, classes, editor=False)
 
 
 opened_slide(slide.id)

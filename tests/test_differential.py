@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, count
 from bloodcell_core.inference.differential import (
     Confusion,
+    classes_by_hand,
     confusion_by_photo,
     differential,
     differential_lines,
@@ -146,8 +146,41 @@ def test_cells_by_hand_count_as_they_stand():
     assert (told["cells"], told["by_hand"]) == (200, 100)
     assert told["classes"]["eosinophil"]["percent"] == 50
     assert told["classes"]["eosinophil"]["corrected"] == pytest.approx(50, abs=2)
-    with pytest.raises(LabError, match="no class 'basophil'"):
-        differential(counted(1, 1, 1), CLASSES, None, by_hand={"basophil": 1})
+
+
+@pytest.mark.parametrize("confusion", [None, SURE, known(ROUGH)])
+def test_white_cells_that_the_run_does_not_know_are_a_part_of_the_count_by_a_person_s_word(confusion: Confusion | None):
+    by_hand = {"neutrophil": 4, "basophil": 10, "platelet": 7}
+    told = differential(counted(0, 50, 36), CLASSES, confusion, by_hand)
+    assert list(told["classes"]) == [*CLASSES, "basophil", "platelet"]
+    assert (told["cells"], told["by_hand"]) == (100, 14)
+    basophils = told["classes"]["basophil"]
+    limits = binomtest(10, 100).proportion_ci(0.95, "exact")
+    assert basophils["percent"] == 10
+    assert basophils["interval"] == pytest.approx([100 * limits.low, 100 * limits.high], abs=1e-6)
+    assert basophils["reference"] == [0.5, 1.0]
+    assert told["classes"]["platelet"]["percent"] is None
+    assert told["apart"] == "counted apart, as no white cells: Platelet 7 (7.0 for each 100 white cells)"
+    shares = [row["corrected"] for row in told["classes"].values() if row["percent"] is not None]
+    if confusion is None:
+        assert shares == [None] * 4
+    else:
+        assert sum(shares) == pytest.approx(100)
+        assert basophils["corrected"] == pytest.approx(10, abs=1e-9), "a person's word is not corrected"
+        low, high = basophils["corrected_interval"]
+        assert low < 100 * limits.low + 1e-6 < 100 * limits.high < high + 1e-6, "not narrower than by the cells alone"
+
+
+@pytest.mark.parametrize(
+    ("classes", "more"),
+    [
+        (["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"], ["basophil"]),
+        (["basophil", "lymphocyte", "eosinophil", "monocyte", "neutrophil", "platelet"], []),
+        (["blast"], ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"]),
+    ],
+)
+def test_a_person_may_give_the_classes_that_a_run_lacks(classes: list[str], more: list[str]):
+    assert classes_by_hand(classes) == [*classes, *more, "other white cell"]
 
 
 def test_who_mends_mistakes_by_hand_is_told_that_the_other_cells_are_corrected_all_the_same():

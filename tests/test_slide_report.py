@@ -194,18 +194,19 @@ def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
     text = " ".join(read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done)).texts)
     assert "Unsure 2, unsure 1" in text
     assert "Unsure: 2 Set aside, unsure: 1" in text, "in the gallery"
-    assert gathered.foreign == 0
 
 
 def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: bytes):
     gathered = Gathered(done.classes)
-    gathered.add(answer("a.png", ["neutrophil", "blast", "blast"], done.classes), lambda: field)
-    told = differential_of(done, count([answer("a.png", ["neutrophil"], done.classes)], done.classes), 0.5)
+    gathered.add(answer("a.png", ["neutrophil", None, "blast", "blast"], done.classes), lambda: field)
+    named = count([answer("a.png", ["neutrophil"], done.classes)], done.classes)
+    told = differential_of(done, named, 0.5, {"blast": 2})
     text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
     assert "Photos behind the correction" not in text, "so few cells are not corrected"
-    assert "2 of classes that this run doesn't know" in text
-    assert "Neutrophil 1, Blast 2" in text
-    assert "Neutrophil: 1 Blast: 2" in text, "in the gallery"
+    assert "3 cells counted, 2 of them classified by hand" in text
+    assert "Blast 2 66.7%" in text
+    assert "Neutrophil 1, Blast 2, unsure 1" in text
+    assert "Neutrophil: 1 Blast: 2 Set aside, unsure: 1" in text, "in the gallery"
 
 
 def test_an_accuracy_without_an_interval_is_told_as_such():

@@ -20,7 +20,7 @@ from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import classify, lab, shell
-from ui.theme import css_colours
+from ui.classify_pictures import QUIET
 
 SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
 STYLE = """<style>
@@ -43,15 +43,14 @@ STYLE = """<style>
 </style>"""
 
 
-def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) -> tuple[dict[str, Any], int]:
-    """The differential count, and how many cells a person gave a class that this run doesn't know."""
+def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) -> dict[str, Any]:
+    """The differential count of a slide, as `differential.differential` gives it."""
     run = chosen.run
-    count, by_hand, elsewhere = counts_of(pictures, run.classes)
-    told = _differential(
+    count, by_hand = counts_of(pictures, run.classes)
+    return _differential(
         str(workspace.home()), run.name, lab.predictions_changed(run), chosen.threshold,
         (tuple(count.named.items()), *count[1:]), tuple(by_hand.items()), run, count,
     )  # fmt: skip
-    return told, elsewhere
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
@@ -62,24 +61,22 @@ def _differential(
     return differential_of(_run, _count, threshold, dict(by_hand))
 
 
-def panel(told: Mapping[str, Any], elsewhere: int, classes: Sequence[str]) -> None:
-    """Draws the count: a bar a class with its exact limits and the reference range, and what was set aside."""
+def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
+    """Draws the count: a bar a class with its exact limits and the reference range, and what was set aside.
+
+    `classes` have their CSS colours.
+    """
     aside = told["set_aside"]
     by_hand = f", {told['by_hand']:,} by hand" if told["by_hand"] else ""
     st.markdown(f"**{shell.counted(told['cells'], 'cell')} counted** :small[:gray[{by_hand.removeprefix(', ')}]]")
-    colours = css_colours(classes)
-    st.html(
-        STYLE
-        + tag("div", {"class": "lab-count"}, *(_row(name, told["classes"][name], colours[name]) for name in classes))
-    )
+    rows = (_row(name, row, classes.get(name, QUIET)) for name, row in told["classes"].items())
+    st.html(STYLE + tag("div", {"class": "lab-count"}, *rows))
     for words in (without_cells(told), told["apart"], told["twice"], told["few"]):
         if words:
             st.caption(f":material/info: {words[:1].upper()}{shell.plain(words[1:])}.")
-    parts = [f"{aside['unsure']:,} unsure", f"{aside['unlike']:,} unlike the training cells"]
-    parts += [f"{elsewhere:,} of classes that this run doesn't know"] if elsewhere else []
     cut = told["at_border"]
     border = f" {shell.counted(cut, 'cell')} {'is' if cut == 1 else 'are'} cut by a picture's border." if cut else ""
-    st.caption(f"Set aside: {', '.join(parts)}.{border}")
+    st.caption(f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells.{border}")
     warnings = (told["correction"] or {"warnings": []})["warnings"]
     with st.expander("How this is counted"):
         st.caption(

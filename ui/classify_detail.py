@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import cv2
@@ -27,8 +27,10 @@ WHY = {"heat": "Heat map", "alike": "Most alike"}
 ALIKE = 4  # training cells that are shown
 
 
-def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool) -> None:
-    """Draws the cell that is chosen on a picture: wide below an editor, else narrow, with the classes."""
+def of_picture(
+    slide: Slide, counted: CountedPicture, run: Run, classes: Collection[str], *, editor: bool
+) -> None:
+    """Draws the cell that is chosen on a picture: wide below an editor, else narrow, with the `classes` to give."""
     cell: CountedCell | None = counted.cells[0] if counted.cells else None
     if editor:
         chosen = classify_slide.chosen_cell(counted)
@@ -64,7 +66,7 @@ def of_picture(slide: Slide, counted: CountedPicture, run: Run, *, editor: bool)
                 st.html(charts.probability_bars_html(cell.answer.probabilities, classes=run.classes, bold=bold))
             if not editor:
                 number = counted.picture.number
-                class_by_hand(cell, run.classes, lambda act: classify_slide.change(act, number, run.classes))
+                class_by_hand(cell, classes, lambda act: classify_slide.change(act, number, classes))
         shown = _with_heat(slide, counted, cell, run, pixels) if "heat" in why and cell.answer else pixels
         picture.image(shown, width="stretch", alt=f"{classify_pictures.name_of(cell)}, as the network is shown it")
         if "alike" in why and cell.answer:
@@ -80,7 +82,7 @@ def _say(cell: CountedCell) -> None:
         st.caption(f"{cell.reason[:1].upper()}{shell.plain(cell.reason[1:])}.")
 
 
-def class_by_hand(cell: CountedCell, classes: Sequence[str], apply: Callable[[Any], None]) -> None:
+def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[Any], None]) -> None:
     """Draws the classes to give the cell one; `apply` hears what a person picks, and gives up."""
     now = NOT_A_CELL if cell.state == "removed" else (cell.label if cell.state == "confirmed" else None)
     offered = [*classes, NOT_A_CELL]

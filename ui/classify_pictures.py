@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
+from bloodcell_core.inference.differential import classes_by_hand
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import shell
 from ui.files import together
 from ui.theme import css_colours
 
-QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class
+QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class, or one that the run doesn't know
 STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}
 FEW = 14  # boxes that have room for their class's name
 USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
@@ -37,10 +39,15 @@ Act = Mapping[str, Any]
 """What a person did: `do`, and with it `cell`, `label`, `box`."""
 
 
+def classes_to_give(run: Run) -> dict[str, str]:
+    """The classes that a person may give a cell, with their CSS colours: those that the run doesn't know have none."""
+    return dict.fromkeys(classes_by_hand(run.classes), QUIET) | css_colours(run.classes)
+
+
 def field_editor(
     counted: CountedPicture,
     image: str,
-    classes: Sequence[str],
+    classes: Mapping[str, str],
     *,
     key: str,
     selected: str | None,
@@ -49,10 +56,9 @@ def field_editor(
 ) -> None:
     """Draws a field with its cells as boxes that can be chosen, drawn, moved, resized, given a class and taken out.
 
-    `image` is a data URI of the picture at any size; `apply` is called with each act, once and in order, before the
-    page is drawn with what it changed.
+    `image` is a data URI of the picture at any size; `classes` are those to give (`classes_to_give`). `apply` is called
+    with each act, once and in order, before the page is drawn with what it changed.
     """
-    colours = css_colours(classes)
     answer = counted.answer
     sides = sorted(cell.box[2] - cell.box[0] for cell in counted.cells)
     data = {
@@ -62,10 +68,10 @@ def field_editor(
         "width": answer.width,
         "height": answer.height,
         "cells": [
-            _box(cell, place, colours, with_class=len(counted.cells) <= FEW)
+            _box(cell, place, classes, with_class=len(counted.cells) <= FEW)
             for place, cell in enumerate(counted.cells, 1)
         ],
-        "classes": [{"name": name, "title": pretty(name), "colour": colours[name]} for name in classes],
+        "classes": [{"name": name, "title": pretty(name), "colour": colour} for name, colour in classes.items()],
         "selected": selected,
         "can_undo": can_undo,
         "usual_side": sides[len(sides) // 2] if sides else round(USUAL_SIDE * min(answer.width, answer.height)),
@@ -92,7 +98,7 @@ def _box(cell: CountedCell, place: int, colours: Mapping[str, str], with_class: 
 
 def cell_rows(
     rows: Sequence[Mapping[str, Any]],
-    classes: Sequence[str],
+    classes: Iterable[str],
     *,
     key: str,
     selected: str | None,
@@ -109,9 +115,8 @@ def cell_rows(
     mounted(_ROWS, key, data, apply)
 
 
-def row_of(counted: CountedPicture, thumbnail: str, classes: Sequence[str], file: str) -> dict[str, Any]:
+def row_of(counted: CountedPicture, thumbnail: str, colours: Mapping[str, str], file: str) -> dict[str, Any]:
     """A picture of one cell, or one that can't be read, as a row; its `id` is the picture's number."""
-    colours = css_colours(classes)
     number = str(counted.picture.number)
     cell = counted.cells[0] if counted.cells else None
     state = cell.state if cell else counted.answer.state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import cv2
@@ -115,7 +115,7 @@ def _delete(slide: Slide) -> None:
 # What a person does
 
 
-def change(act: Act, number: int, classes: Sequence[str]) -> None:
+def change(act: Act, number: int, classes: Collection[str]) -> None:
     """Does what a person did to picture `number`: chooses a cell, or corrects the slide as it was last drawn.
 
     Of an undoing `number` is the picture that is seen, 0 where it is several: what is undone on another is told.
@@ -175,7 +175,7 @@ def say_told(slide: Slide) -> None:
 # Fields
 
 
-def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> CountedPicture:
+def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str, str]) -> CountedPicture:
     """Draws the fields' film strip and the one that the address names, to be corrected; returns that one."""
     numbers = [counted.picture.number for counted in pictures]
     asked = shell.address("picture")
@@ -259,7 +259,7 @@ def picture_menu(counted: CountedPicture, *, field: bool) -> None:
 # Rows
 
 
-def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> CountedPicture | None:
+def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str, str]) -> CountedPicture | None:
     """Draws pictures of one cell each, a page at a time; returns the one that is chosen."""
     kinds = {"all": "all", "aside": "set aside", "refused": "refused"} | {f"c{i}": c for i, c in enumerate(classes)}
     members = {key: [counted for counted in pictures if _belongs(counted, key, kinds[key])] for key in kinds}

@@ -12,7 +12,8 @@ its photos, copies of one photo together counting as one, with one photo's weigh
 that three photos without a mistake don't pass for a class without mistakes); and with it, what was counted.
 
 A differential count is of white cells: what a run names besides, as platelets or red cells with their nucleus, is
-counted apart and is no part of the 100%.
+counted apart and is no part of the 100%. A white cell of a kind that the run doesn't know is part of it, by a person's
+word.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.scoring import arrays_of
@@ -45,11 +45,18 @@ REFERENCE = {
     "neutrophil": (40.0, 60.0), "lymphocyte": (20.0, 40.0), "monocyte": (2.0, 8.0), "eosinophil": (1.0, 4.0),
     "basophil": (0.5, 1.0),
 }  # fmt: skip
+OTHER_WHITE_CELL = "other white cell"
 NO_WHITE_CELLS = ("platelet", "erythroblast", "erythrocyte")
 REFERENCE_SOURCE = (
     "usual in adults, percent of white cells: MedlinePlus Medical Encyclopedia, Blood differential test "
     "(medlineplus.gov/ency/article/003657.htm); laboratories differ"
 )
+
+
+def classes_by_hand(classes: Sequence[str]) -> list[str]:
+    """The classes that a person may give a cell: the run's, those of a usual count that it lacks, and any other."""
+    known = match_classes(list(REFERENCE), classes)
+    return [*classes, *(name for name, own in known.items() if own is None), OTHER_WHITE_CELL]
 
 
 class Confusion(NamedTuple):
@@ -102,35 +109,31 @@ def differential(
         count: what the network answered, but for the cells that a person labelled.
         classes: the run's classes.
         confusion: how the network errs; None where that isn't known.
-        by_hand: class → cells that a person labelled; they count as they stand.
+        by_hand: class → cells that a person labelled; they count as they stand, also of classes that the run lacks.
         seed: of the draws behind the corrected limits.
 
     Returns:
         - cells: white cells that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures;
           refused; empty.
-        - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}: percent of the counted
-          white cells with exact 95% limits; `corrected` is of the counted and the unsure cells together, None with its
-          limits where it can't be told, or fewer than `LEAST_CORRECTED` cells are counted; reference [low, high] or
-          None. A class that is no white cell has its cells alone.
+        - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}, the run's, then those
+          that cells have by hand alone: percent of the counted white cells with exact 95% limits; `corrected` is of the
+          counted and the unsure cells together, None with its limits where it can't be told, or fewer than
+          `LEAST_CORRECTED` cells are counted; reference [low, high] or None. A class that is no white cell has its
+          cells alone.
         - twice: in words, that cells which a person looked at and left are corrected once more; '' where none can be.
         - apart: in words, how many cells of classes that are no white cells there are; '' where the run has none such.
         - few: in words, where the cells are too few for a count, or for the correction; '' otherwise.
         - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
         - reference_source.
-
-    Raises:
-        LabError: for cells by hand of a class that the run doesn't know.
     """
-    hand = {name: int((by_hand or {}).get(name, 0)) for name in classes}
-    if unknown := [name for name in by_hand or {} if name not in hand]:
-        raise LabError(f"the run has no class {unknown[0]!r}: there are {', '.join(classes)}")
-    cells = {name: count.named[name] + hand[name] for name in classes}
-    others = {name for name, other in match_classes(list(classes), NO_WHITE_CELLS).items() if other}
+    hand = dict.fromkeys(classes, 0) | dict(by_hand or {})
+    cells = {name: count.named.get(name, 0) + n for name, n in hand.items()}
+    others = {name for name, other in match_classes(list(hand), NO_WHITE_CELLS).items() if other}
     total = sum(n for name, n in cells.items() if name not in others)
-    references = match_classes(list(classes), list(REFERENCE))
+    references = match_classes(list(hand), list(REFERENCE))
     corrected, limits, correction = _corrected(count, classes, confusion, hand, others, seed)
     by_class = {}
-    for place, name in enumerate(classes):
+    for place, name in enumerate(hand):
         known, is_white = references[name], name not in others
         by_class[name] = {
             "cells": cells[name],
@@ -200,9 +203,10 @@ def _corrected(
     count: Count, classes: Sequence[str], confusion: Confusion | None, hand: Mapping[str, int],
     others: Collection[str], seed: int,
 ) -> tuple[Floats | None, Floats | None, dict[str, Any] | None]:  # fmt: skip
-    """Shares (C,) of the white cells corrected for the network's mistakes, their limits (C, 2), and what is said of the
-    correction. `others`, which are no white cells, have no share."""
-    white = np.array([name not in others for name in classes])
+    """Shares (H,) of the white cells corrected for the network's mistakes, their limits (H, 2), and what is said of the
+    correction, for the classes of `hand`: the run's, then others. `others`, which are no white cells, have no share."""
+    white = np.array([name not in others for name in hand])
+    by_hand = np.array([*hand.values()], np.float64)
     answered = np.array([*(count.named[name] for name in classes), count.unsure], np.float64)
     if confusion is None or not answered.sum():
         return None, None, None
@@ -231,12 +235,11 @@ def _corrected(
         facts["warnings"].append(
             "two classes are answered so much alike that the correction can hardly tell them apart"
         )
-    by_hand = np.array([hand[name] for name in classes], np.float64)
-    if (answered[:-1] + by_hand)[white].sum() < LEAST_CORRECTED:
+    if (_padded(answered[:-1], len(hand)) + by_hand)[white].sum() < LEAST_CORRECTED:
         return None, None, facts | {"warnings": []}
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
-    of_all = weight * true_shares(answered[None], matrix)[0] + (1 - weight) * own
+    of_all = weight * _padded(true_shares(answered[None], matrix)[0], len(hand)) + (1 - weight) * own
     point = _among(white, of_all)
 
     rng = np.random.default_rng(seed)
@@ -244,14 +247,19 @@ def _corrected(
     seen = rng.dirichlet(answered + 1 / answers, DRAWS)
     rows = np.stack([rng.dirichlet(row + 1 / answers, DRAWS) for row in confusion.counts], axis=1)
     total = round((answered.sum() + by_hand.sum()) * of_all[white].sum())
-    drawn = weight * true_shares(seen, rows)
+    drawn = weight * _padded(true_shares(seen, rows), len(hand))
     if by_hand.sum():
-        drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(classes), DRAWS)
+        drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(hand), DRAWS)
     ends = np.quantile(_among(white, drawn), (0.025, 0.975), axis=0).T
     # Never narrower than what the cells alone allow, however well the matrix is known.
     alone = np.array([exact_binomial(round(share * total), total) for share in point])
     limits = np.column_stack([np.minimum(ends[:, 0], alone[:, 0]), np.maximum(ends[:, 1], alone[:, 1])])
     return point, limits, facts
+
+
+def _padded(shares: Floats, classes: int) -> Floats:
+    """Shares (…, C) of the run's classes with zeros for the classes by hand behind them: (…, classes)."""
+    return np.pad(shares, [(0, 0)] * (shares.ndim - 1) + [(0, classes - shares.shape[-1])])
 
 
 def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:

@@ -140,9 +140,9 @@ def confirm_all(pictures: Iterable[CountedPicture]) -> list[Correction]:
     ]
 
 
-def counts_of(pictures: Iterable[CountedPicture], classes: Sequence[str]) -> tuple[Count, dict[str, int], int]:
-    """The cells of a slide, counted: those that the network names, class → those named by hand, and how many a person
-    gave a class that isn't among `classes` (another run's): they are set aside."""
+def counts_of(pictures: Iterable[CountedPicture], classes: Sequence[str]) -> tuple[Count, dict[str, int]]:
+    """The cells of a slide, counted: those that the network names, and class → those named by hand, of `classes` and
+    then of others."""
     counted = [one for one in pictures if one.kind != OUT]
     cells = [cell for one in counted for cell in one.standing]
     by_hand = Counter(str(cell.label) for cell in cells if cell.state == "confirmed")
@@ -158,8 +158,7 @@ def counts_of(pictures: Iterable[CountedPicture], classes: Sequence[str]) -> tup
         pictures_by_state["refused"],
         sum(one.answer.state != "refused" and not one.standing for one in counted),
     )
-    elsewhere = sum(n for name, n in by_hand.items() if name not in classes)
-    return count, {name: by_hand[name] for name in classes}, elsewhere
+    return count, {name: by_hand[name] for name in classes} | dict(sorted(by_hand.items()))
 
 
 def final_answer(counted: CountedPicture) -> Answer:

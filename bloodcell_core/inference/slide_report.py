@@ -125,11 +125,6 @@ class Gathered:
         """How many cells of that group were seen, whether they are shown or not."""
         return self._seen[group]
 
-    @property
-    def foreign(self) -> int:
-        """How many cells a person gave a class that the run doesn't know: the differential count has none of them."""
-        return sum(n for (name, _), n in self._seen.items() if name and name not in self.classes)
-
 
 def write_slide_report(
     file: Path, title: str, answers: Iterable[Answer] | Gathered, differential: Mapping[str, Any], run: Run
@@ -157,7 +152,7 @@ def slide_report(title: str, answers: Iterable[Answer] | Gathered, differential:
         title,
         f"White cells of {_pictures(gathered)}, classified by {run.config.model} (run {run.name})",
         [
-            _count(differential, gathered.foreign),
+            _count(differential),
             section("Cells", *_gallery(gathered)),
             _model(run, differential),
             section("Pictures", *_listing(gathered)),
@@ -177,13 +172,12 @@ def _pictures(gathered: Gathered) -> str:
 # The count
 
 
-def _count(count: Mapping[str, Any], foreign: int) -> Html:
+def _count(count: Mapping[str, Any]) -> Html:
     aside = count["set_aside"]
     words = (
         f"{counted(count['cells'], 'cell')} counted, {count['by_hand']:,} of them classified by hand. "
-        f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells"
-        + (f", {foreign:,} of classes that this run doesn't know" if foreign else "")
-        + f". {count['at_border']:,} cell{' is' if count['at_border'] == 1 else 's are'} cut by a picture's border."
+        f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells. "
+        f"{count['at_border']:,} cell{' is' if count['at_border'] == 1 else 's are'} cut by a picture's border."
     )
     corrected = any(row["corrected"] is not None for row in count["classes"].values())
     heads = ["Class", "Cells", "Percent, exact 95% limits", "", *(["Corrected, 95% limits"] if corrected else [])]
@@ -283,10 +277,10 @@ def _listing(gathered: Gathered) -> list[Html]:
     """The first pictures, a row each; the folder that they all come from stands above them once."""
     folders = {name[: name.rfind("/") + 1] for name, _, _ in gathered.rows}
     folder = folders.pop() if len(folders) == 1 else ""
-    known = _known(gathered)
 
     def cells(counts: Counter[Group]) -> str:
-        return ", ".join(f"{pretty(name) or state} {counts[name, state]:,}" for name, state in _in_order(known, counts))
+        groups = _in_order(gathered, counts)
+        return ", ".join(f"{pretty(name) or state} {counts[name, state]:,}" for name, state in groups)
 
     rows = [
         tag(
@@ -311,18 +305,15 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 3]}…{name[-(LONGEST_NAME * 2 // 3) :]}"
 
 
-def _known(gathered: Gathered) -> list[Group]:
-    return [*((name, "") for name in gathered.classes), *(("", state) for state in SET_ASIDE)]
-
-
-def _in_order(known: Sequence[Group], found: Collection[Group]) -> list[Group]:
-    """The groups that were found, those that are `known` first and as they stand there."""
-    return [*(group for group in known if group in found), *sorted({*found} - {*known})]
+def _in_order(gathered: Gathered, found: Collection[Group]) -> list[Group]:
+    """The groups that were found: of the run's classes, of those by hand alone, and what was set aside."""
+    places = {name: place for place, name in enumerate((*gathered.classes, *SET_ASIDE))}
+    return sorted(found, key=lambda group: (not group[0], places.get("".join(group), len(places)), group))
 
 
 def _gallery(gathered: Gathered) -> list[Html]:
     parts = []
-    for group in _in_order(_known(gathered), gathered.cells):
+    for group in _in_order(gathered, gathered.cells):
         shown, total = gathered.cells.get(group, []), gathered.count(group)
         if shown:
             some = "" if total <= len(shown) else f", {len(shown)} drawn by lot"
