@@ -94,6 +94,9 @@ def test_a_class_called_all_can_be_looked_at_alone(lab_home, tmp_path):
     assert "4 pictures" in words(alone)
     (classes,) = [box for box in alone.selectbox if box.label == "Class"]
     assert classes.options == ["All classes", "All", "Hem"]
+    (counts,) = draw("pages/1_Browse.py", dataset="cells", show="counts").table
+    assert counts.value.index.tolist() == ["All", "Hem", "**All**"]
+    assert counts.value.Train.str.split().str[0].astype(int).tolist() == [3, 3, 6]
 
 
 def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):

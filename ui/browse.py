@@ -147,7 +147,7 @@ def counts(data: Dataset, audit: Audit) -> None:
         SPLIT_WORDS[part]: {
             shell.plain(called[name]): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
             for name, count in values["by_class"].items()
-        } | {"All": photo_words(values["pictures"], values["photos"], unit=False)}
+        } | {"**All**": photo_words(values["pictures"], values["photos"], unit=False)}
         for part, values in splits.items()
     })  # fmt: skip
     with st.container(key="lab_figures"):

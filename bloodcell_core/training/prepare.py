@@ -32,7 +32,10 @@ def cut_validation(config: TrainConfig, dataset: Dataset) -> list[str]:
     training = pictures[pictures.split == "train"]
     chosen = cut_by_photo(training.label.tolist(), training.scene.tolist(), config.validation_fraction, config.seed)
     if not chosen.any():
-        raise LabError(f"dataset {dataset.name!r} has too few training photos to keep some back for validation")
+        raise LabError(
+            f"dataset {dataset.name!r} has too few training photos to keep some back for validation: no class "
+            "has two of them. Add photos, or bring a split that is called val"
+        )
     return sorted(set(training.photo[chosen]))
 
 
