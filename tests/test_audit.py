@@ -98,6 +98,7 @@ def planted_files() -> dict[str, Planted]:
         "two-cells-1.png": Planted(encoded(odd(9)), photo="two cells"),
         "two-cells-2.png": Planted(encoded(odd(10)), "blast", photo="two cells"),
         "broken.png": Planted(b"no picture"),
+        "stack.tif": Planted(encoded(odd(26), "TIFF", save_all=True, append_images=[Image.fromarray(odd(27))])),
         "unlabelled.png": Planted(encoded(odd(11))),
         "untraced.png": Planted(encoded(odd(12)), photo=None),
         "rare-train.png": Planted(encoded(odd(13)), "rare"),
@@ -129,6 +130,7 @@ GROUPS: dict[str, list[set[str]]] = {
 """Files that are found together."""
 SINGLES: dict[str, set[str]] = {
     "unreadable": {"broken.png"},
+    "first_of_several": {"stack.tif"},
     "label_missing": {"unlabelled.png"},
     "photo_missing": {"untraced.png"},
     "few_photos": {"rare-test-1.png", "rare-test-2.png"},
@@ -209,6 +211,7 @@ def test_the_loudest_is_told_first(seen):
         ("photos_in_several_splits", "1 photo in several splits (of their pictures 1 in train, 1 in test)"),
         ("near", "6 pictures in 3 groups look alike"),
         ("unreadable", "1 picture left out as unreadable; the first: not a JPEG"),
+        ("first_of_several", "1 picture taken as the first of several in a file: the others were left out;"),
         ("few_photos", "Rare: 2 photos in test, where a figure can't tell 16% from 100%."),
         ("imbalanced", "times as many photos ("),
         ("sizes", "more than 2 times larger or smaller than the usual 320×240"),

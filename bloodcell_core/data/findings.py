@@ -167,6 +167,13 @@ def missing(values: pd.Series) -> pd.Series:
     return nothing
 
 
+def _first_of_several(table: Table) -> Seen | None:
+    first = (table.images.status == "ok") & table.images.reason.notna()
+    return _pictures(
+        first, "taken as the first of several in a file: the others were left out; save them as files of their own."
+    )
+
+
 def _label_missing(table: Table) -> Seen | None:
     return _pictures(missing(table.images.label), "without a label.")
 
@@ -314,6 +321,7 @@ FINDINGS: dict[str, Kind] = {
         Kind("near_of_two_labels", "Look-alikes under several labels", "warning", _near_of_two_labels),
         Kind("photos_of_two_labels", "Copies of a photo under several labels", "warning", _photos_of_two_labels),
         Kind("unreadable", "Unreadable files", "warning", _unreadable),
+        Kind("first_of_several", "Files of several pictures", "warning", _first_of_several),
         Kind("label_missing", "No label", "warning", _label_missing),
         Kind("photo_missing", "No source photo", "warning", _photo_missing),
         Kind("few_photos", "Few photos of a class in test", "warning", _few_photos),

@@ -30,7 +30,7 @@ from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.parallel import picture_threads
-from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, stored_mode
+from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, first_of_several, stored_mode
 from bloodcell_core.data.source_photos import find_source_photos
 from bloodcell_core.data.sources import as_text, open_source
 from bloodcell_core.data.splits import cut_by_photo
@@ -160,7 +160,7 @@ def _write(
         mark_duplicates(images)
         classes = sorted(images.label[images.status == "ok"].unique())
         if len(classes) < 2:
-            bad = images[images.reason.notna()].head(3)
+            bad = images[images.status == "unreadable"].head(3)
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
             raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
         check_classes(classes)
@@ -266,6 +266,8 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
     except LabError as error:
         row.status, row.reason, row.split = "unreadable", str(error), None
         return row
+    if first_of_several(data):
+        row.reason = "the first of several pictures in the file"
     row.height, row.width = pixels.shape[:2]
     row.facts = facts_of(stored_mode(data), pixels, entry.box)
     suffix = PurePosixPath(entry.file).suffix.lower()  # a table may name a file that ends in anything, however long
