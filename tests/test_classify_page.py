@@ -30,6 +30,7 @@ from bloodcell_core.inference.slide_cells import CountedPicture, counted_picture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
+from tests.conftest import encoded
 from tests.training_fixtures import tiny, trained
 from ui import (
     classify,
@@ -611,6 +612,20 @@ def test_cells_do_not_go_to_another_dataset_than_was_chosen_where_that_is_delete
     app = press(app, "Make it")
     assert "The dataset demo was deleted in another window" in words(app)
     assert lab.dataset_names() == [name for name in before if name != "demo"]
+
+
+def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run):
+    again = encoded(decode_rgb(field()), "PNG", compress_level=1)  # the same pixels in another file
+    slide = slides.create("twice", run.name, [("a.png", field), ("b.png", lambda: again)])
+    (drawn,) = components(draw(slide=slide.id), "lab_field")
+    one, other = drawn["cells"][:2]
+    said = [(1, one, "eosinophil"), (2, one, "eosinophil"), (1, other, "monocyte")]
+    slides.correct(
+        slides.read_slide(slide.id),
+        [Correction(number, "label", cell["id"], label, tuple(cell["box"])) for number, cell, label in said],
+    )
+    app = press(press(draw(slide=slide.id), "To a dataset"), "Make it")
+    assert "holds 2 pictures. Left out, as the very same picture as another: 1." in app.success[0].value
 
 
 def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):

@@ -198,6 +198,11 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
         shell.show_error(in_words(error))
         return
     bar.empty()
-    st.success(f"**{shell.plain(made.name)}** holds {len(made.pictures):,} pictures.", icon=":material/check_circle:")
+    same = int((made.images.status == "duplicate").sum())
+    st.success(
+        f"**{shell.plain(made.name)}** holds {len(made.pictures):,} pictures."
+        + (f" Left out, as the very same picture as another: {same:,}." if same else ""),
+        icon=":material/check_circle:",
+    )
     st.page_link("pages/1_Browse.py", label="Look at it", query_params={"dataset": made.name})
     st.page_link("pages/2_Train.py", label="Train on it", query_params={"dataset": made.name})
