@@ -21,11 +21,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.cli import _parser, main
 from bloodcell_core.cli.output import print_lines
 from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.data.demo import draw_picture
 from bloodcell_core.data.formats import FORMATS
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
@@ -299,6 +301,15 @@ def test_what_cells_tells(cli: Callable[..., Outcome], pictures: list[Path]) -> 
         assert 0 <= x0 < x1 <= 320
         assert 0 <= y0 < y1 <= 240
     assert row["boxes"]
+
+
+def test_cells_tells_that_a_file_holds_more_pictures(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+    pages = [Image.fromarray(draw_picture("monocyte", np.random.default_rng(seed))) for seed in range(2)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    outcome = cli("cells", tmp_path / "stack.tif")
+    assert "1 white cell" in outcome.out
+    assert "(the file's first picture of several: hand the others in as files of their own)" in outcome.out
+    assert outcome.code == 0
 
 
 def test_cells_tells_a_bad_picture_and_goes_on(

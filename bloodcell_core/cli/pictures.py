@@ -191,15 +191,17 @@ def _line(answer: Answer) -> str:
 
 def _cells(args: argparse.Namespace) -> int:
     from bloodcell_core.cells import find_cells
-    from bloodcell_core.data.pictures import decode_rgb
-    from bloodcell_core.inference.handed_in import UNREADABLE, files_of, why_unreadable
+    from bloodcell_core.data.pictures import decode_rgb, first_of_several
+    from bloodcell_core.inference.handed_in import FIRST_PAGE, UNREADABLE, files_of, why_unreadable
 
     _check_there(args.paths)
     rows: list[dict[str, Any]] = []
     for path, read in files_of(args.paths):
-        row: dict[str, Any] = {"path": path, "width": None, "height": None, "boxes": [], "reason": ""}
+        row: dict[str, Any] = {"path": path, "width": None, "height": None, "boxes": [], "reason": "", "note": ""}
         try:
-            picture = decode_rgb(read())
+            data = read()
+            picture = decode_rgb(data)
+            row["note"] = FIRST_PAGE if first_of_several(data) else ""
             row |= {"width": picture.shape[1], "height": picture.shape[0]}
             row["boxes"] = [list(cell.box) for cell in find_cells(picture)]
         except UNREADABLE as error:
@@ -215,4 +217,5 @@ def _boxes_words(row: dict[str, Any]) -> str:
     """What is said of a picture's cells in one line."""
     if row["reason"]:
         return f"refused ({row['reason']})"
-    return f"{counted(len(row['boxes']), 'white cell')} {row['boxes'] or ''}".rstrip()
+    words = f"{counted(len(row['boxes']), 'white cell')} {row['boxes'] or ''}".rstrip()
+    return f"{words} ({row['note']})" if row["note"] else words

@@ -14,6 +14,7 @@ from bloodcell_core.errors import LabError
 Handed = tuple[str, Callable[[], bytes]]
 """A picture's path, as it is told in its answer, and what reads its bytes; that raises LabError or OSError."""
 
+FIRST_PAGE = "the file's first picture of several: hand the others in as files of their own"
 UNREADABLE = (OSError, LabError, MemoryError)
 """What a picture that was handed in can raise as it is read and looked at: it is refused, and the others go on."""
 

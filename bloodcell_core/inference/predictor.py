@@ -31,7 +31,7 @@ from bloodcell_core.evaluation.run_likeness import likeness_of
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, unsure_because
 from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
-from bloodcell_core.inference.handed_in import UNREADABLE, Handed, why_unreadable
+from bloodcell_core.inference.handed_in import FIRST_PAGE, UNREADABLE, Handed, why_unreadable
 from bloodcell_core.models.forward import Tapped, softmax
 from bloodcell_core.models.network import Network, load_network, quickest
 from bloodcell_core.runs import Run
@@ -39,7 +39,6 @@ from bloodcell_core.runs import Run
 TOGETHER = 8  # pictures that one thread reads and answers together
 LARGE_PICTURE = 6_000_000  # pixels: such pictures are decoded one at a time, or a few would fill the memory
 NO_CELL = "no white cell was found"
-FIRST_PAGE = "the file's first picture of several: hand the others in as files of their own"
 
 
 class _Member:
