@@ -10,6 +10,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NoReturn, TypeVar
 
 import streamlit as st
@@ -247,8 +248,9 @@ def whole_number(
     """
     with st.container(width=width, gap="xsmall"):
         typed = st.text_input(label, str(value), **widget)
-        if typed.strip().isdecimal() and low <= int(typed) <= high:
-            return int(typed)
+        with suppress(ValueError):  # also of thousands of digits
+            if low <= (number := int(typed)) <= high:
+                return number
         st.caption(f":red[A whole number from {low:,} to {high:,}.]")
     return None
 
