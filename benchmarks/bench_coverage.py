@@ -27,7 +27,7 @@ from bloodcell_core.evaluation.comparison import COMPARED, Side, compare_sides
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.metrics import evaluate_predictions
-from bloodcell_core.evaluation.scoring import predictions_table
+from bloodcell_core.evaluation.predictions import predictions_table
 
 CLASSES = ("a", "b", "c", "d")
 COPIES = (4, 8, 12, 3)  # of a photo of each class, on average

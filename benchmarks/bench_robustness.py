@@ -142,7 +142,7 @@ class Judge:
 def answers(judge: Judge, dataset: Dataset, pictures: pd.DataFrame, way: str, strength: float) -> Any:
     """The `Side` of a run's answers to pictures that were spoilt one way; `way` '' leaves them as they are."""
     from bloodcell_core.evaluation.comparison import Side
-    from bloodcell_core.evaluation.scoring import predictions_table
+    from bloodcell_core.evaluation.predictions import predictions_table
 
     def spoilt(row: int) -> list[np.ndarray]:
         picture = dataset.read_original(row)

@@ -114,7 +114,7 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
 
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of
+    from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
     from bloodcell_core.models.forward import predict_probabilities
     from bloodcell_core.models.network import load_network
 

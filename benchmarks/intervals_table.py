@@ -18,7 +18,7 @@ from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.metrics import evaluate_predictions
-from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.runs import Run
 
 FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "auc_ovr": "AUC"}

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,31 @@ def upward(part: str, tree: ast.AST) -> list[str]:
     return [other for other in inside if other != "__version__" and layer(other) < own]
 
 
+def module_of(path: Path) -> str:
+    return named(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def circle(sources: dict[str, ast.AST]) -> list[str]:
+    """Modules that import each other round, also inside a function; the first again at the end, empty where none do.
+
+    A package may hand on to a module of its own, as the table of networks does to timm's.
+    """
+    taken = {
+        module: {
+            known
+            for name in imports(tree)
+            if (known := name if name in sources else name.rpartition(".")[0]) in sources
+            and not known.startswith(f"{module}.")
+        }
+        for module, tree in sources.items()
+    }
+    try:
+        TopologicalSorter(taken).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def part_of(path: Path) -> str:
     return path.relative_to(ROOT / CORE).parts[0].removesuffix(".py")
 
@@ -125,6 +151,11 @@ def test_there_is_something_to_hold_the_rules_on():
 @every([path for path in CORE_FILES if path != ROOT / CORE / "__init__.py"])
 def test_imports_inside_the_core_run_one_way(path):
     assert upward(part_of(path), parse(path)) == []
+
+
+def test_no_modules_import_each_other_round():
+    files = [*CORE_FILES, *APP_FILES]
+    assert circle({module_of(path): parse(path) for path in files}) == []
 
 
 def test_the_core_s_own_top_imports_nothing():
@@ -251,6 +282,14 @@ def _is_light(name: str) -> bool:
 )
 def test_a_wrong_way_would_be_seen(part, source, found):
     assert upward(part, ast.parse(source)) == found
+
+
+def test_a_circle_would_be_seen():
+    one = ast.parse("from lab.two import thing")
+    two = ast.parse("def f():\n    from lab import three")
+    three = ast.parse("import lab.one")
+    assert {*circle({"lab.one": one, "lab.two": two, "lab.three": three})} == {"lab.one", "lab.two", "lab.three"}
+    assert circle({"lab.one": one, "lab.two": two, "lab.three": ast.parse("import lab.four")}) == []
 
 
 def test_a_part_that_stands_in_no_layer_would_be_seen():

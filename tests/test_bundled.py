@@ -15,7 +15,8 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import evaluated, probabilities_of, score
+from bloodcell_core.evaluation.predictions import probabilities_of
+from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
 from tests.test_pages import draw, words

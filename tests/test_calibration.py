@@ -26,7 +26,8 @@ from bloodcell_core.evaluation.calibration import (
     with_temperature,
 )
 from bloodcell_core.evaluation.merging import merged
-from bloodcell_core.evaluation.scoring import predictions_table, score
+from bloodcell_core.evaluation.predictions import predictions_table
+from bloodcell_core.evaluation.scoring import score
 
 CLASSES = ["a", "b", "c"]
 

@@ -30,8 +30,9 @@ from bloodcell_core.evaluation.comparison import (
 from bloodcell_core.evaluation.limits import difference_interval
 from bloodcell_core.evaluation.merging import granulocytes, groups_from_words, merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
 from bloodcell_core.evaluation.resampling import photo_multiplicities
-from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
+from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.evaluation.together import seed_groups, side_by_side
 from bloodcell_core.runs import Run
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import THRESHOLDS, accuracy_coverage, dial, review_threshold
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
-from bloodcell_core.evaluation.scoring import arrays_of, predictions_table, score
+from bloodcell_core.evaluation.predictions import arrays_of, predictions_table
+from bloodcell_core.evaluation.scoring import score
 
 CLASSES = ["a", "b", "c"]
 

@@ -9,7 +9,8 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
-from bloodcell_core.evaluation.scoring import evaluated, probabilities_of
+from bloodcell_core.evaluation.predictions import probabilities_of
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.training import ensembles, groups, worker
 from tests.test_pages import draw, words
 from tests.training_fixtures import run_cli, tiny, train_here, trained

@@ -25,7 +25,8 @@ from bloodcell_core.evaluation.external import (
     match_lines,
     read_class_map,
 )
-from bloodcell_core.evaluation.scoring import evaluated, write_predictions
+from bloodcell_core.evaluation.predictions import write_predictions
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]

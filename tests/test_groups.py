@@ -19,8 +19,9 @@ from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import scoring
 from bloodcell_core.evaluation.external import own_pictures
+from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.recommend import recommend
-from bloodcell_core.evaluation.scoring import evaluated, probabilities_of, score
+from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group

@@ -21,9 +21,10 @@ from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words
+from bloodcell_core.evaluation.predictions import predictions_table
 from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.report_parts import METRIC_WORDS, figure_and_limits, setting_words
-from bloodcell_core.evaluation.scoring import evaluated, predictions_table, score
+from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
 

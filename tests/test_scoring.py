@@ -21,15 +21,9 @@ from bloodcell_core.evaluation import scoring
 from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial
+from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
 from bloodcell_core.evaluation.recommend import recommend
-from bloodcell_core.evaluation.scoring import (
-    FEW_PHOTOS,
-    evaluated,
-    own_predictions,
-    predictions_table,
-    probabilities_of,
-    score,
-)
+from bloodcell_core.evaluation.scoring import FEW_PHOTOS, evaluated, own_predictions, score
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.limits import exact_binomial
-from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.review.teaches import EDGE, FACTS, NO_CELL, NO_EDGE, by_photo, error_rates, in_words, with_facts
 from bloodcell_core.runs import Run
 

@@ -31,7 +31,8 @@ from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import fitted_temperature, uncalibrated
-from bloodcell_core.evaluation.scoring import evaluated, predictions_table, probabilities_of
+from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.models.forward import predict_probabilities
 from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import ENDED, Run

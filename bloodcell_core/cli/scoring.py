@@ -64,13 +64,9 @@ def add(verbs: Any) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.evaluation.external import distance_lines, match_lines, read_class_map
+    from bloodcell_core.evaluation.predictions import check_predictions_file, write_predictions
     from bloodcell_core.evaluation.report import run_report
-    from bloodcell_core.evaluation.scoring import (
-        check_predictions_file,
-        evaluated,
-        reviewed_words,
-        write_predictions,
-    )
+    from bloodcell_core.evaluation.scoring import evaluated, reviewed_words
 
     if args.report:
         check_report_file(args.report)  # before minutes are spent on what can't be written

@@ -24,8 +24,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
 from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
+from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
-from bloodcell_core.evaluation.scoring import arrays_of, probabilities_of
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)  # what is searched; a network outside is broken, not badly calibrated

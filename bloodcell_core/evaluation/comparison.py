@@ -23,8 +23,8 @@ from bloodcell_core.evaluation.intervals import Drawn, draw_photos, photo_answer
 from bloodcell_core.evaluation.limits import difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import number_photos, resampled_metrics, resampled_sums
-from bloodcell_core.evaluation.scoring import PHOTOS_UNKNOWN, arrays_of, probabilities_of
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 

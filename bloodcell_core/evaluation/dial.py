@@ -19,8 +19,8 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import draw_photos
 from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
+from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
-from bloodcell_core.evaluation.scoring import arrays_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 CURVE_POINTS = 100

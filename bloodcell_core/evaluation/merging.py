@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import probabilities_of
+from bloodcell_core.evaluation.predictions import probabilities_of
 
 GRANULOCYTES = ("basophil", "eosinophil", "neutrophil")
 

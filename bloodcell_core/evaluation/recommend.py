@@ -11,7 +11,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
 from bloodcell_core.evaluation.comparison import compare, why_not
 from bloodcell_core.evaluation.figures import signed
-from bloodcell_core.evaluation.scoring import costs_of, probabilities_of
+from bloodcell_core.evaluation.predictions import probabilities_of
+from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.runs import Run
 
 OTHER = "{other}"

@@ -1,26 +1,23 @@
-"""From probabilities to the figures that are shown: one table of predictions, one function that scores it.
-
-Predict once and keep the table (`predictions.parquet`); every figure, matrix and gallery is a cut of it.
-"""
+"""From a table of predictions to the figures that are shown: one function scores whatever run, split and dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import sheets, workspace
 from bloodcell_core.data.dataset import Dataset, dataset_of, names, same_dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.averaging import answer_of
+from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, predictions_table
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
@@ -29,40 +26,8 @@ from bloodcell_core.words import counted
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
 
-PHOTOS_UNKNOWN = (
-    "source photos aren't known here: the intervals take each picture for an observation of its own, and are too "
-    "narrow where pictures are copies of one photo"
-)
 TOLD_EVERY = 1024  # pictures that a network answers before it is told how far that is; whole batches of any device
 FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell anything
-
-
-def predictions_table(pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """The columns of predictions.parquet for some rows of `Dataset.pictures`.
-
-    image_id, split, label, predicted, source_photo (None where not known) and one p_<class> a class.
-    """
-    table = pictures[["image_id", "split", "label"]].reset_index(drop=True)
-    table["predicted"] = np.asarray(classes, dtype=object)[probabilities.argmax(1)]
-    table["source_photo"] = pictures.source_photo.to_numpy()
-    for place, name in enumerate(classes):
-        table[f"p_{name}"] = probabilities[:, place]
-    return table
-
-
-def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-    """float64 (N, C) of a table of predictions, in the order of `classes`."""
-    return table[[f"p_{name}" for name in classes]].to_numpy(np.float64)
-
-
-def arrays_of(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """A table of predictions as the metrics take it: labels (N,), probabilities (N, C), photos (N,), photos known?
-
-    A picture that was not traced to a photo is a photo of its own; where none was they all are.
-    """
-    labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
-    photos = table.source_photo.fillna(table.image_id).to_numpy()
-    return labels, probabilities_of(table, classes), photos, bool(table.source_photo.notna().any())
 
 
 def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -157,9 +122,6 @@ def evaluated(
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
     with; None without.
     """
-    # Imported here because it reads tables by this module's functions.
-    from bloodcell_core.evaluation.calibration import calibration
-
     name = data or run.config.data
     own = name == run.config.data and not (data and name in names() and dataset_of(run) is None)
     if own and (split == "all" or class_map):
@@ -209,7 +171,6 @@ def _predict(
     """The run's predictions for some of a dataset's pictures, as the table of `predictions_table`."""
     # Imported here because torch takes seconds and most readers of this module never predict.
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.averaging import answer_of
 
     chosen = choose_device(device)
     if pictures.empty:
@@ -240,20 +201,3 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device,
         answered.append(predict_probabilities(network, view, device, temperature=run.temperature, rows=some))
         progress(start + len(some), len(rows))
     return np.concatenate(answered)
-
-
-def check_predictions_file(file: Path) -> None:
-    """LabError unless predictions can have that name, OSError where they can't be written there."""
-    if file.suffix.lower() not in (".csv", ".parquet"):
-        raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
-    workspace.check_writable(file)
-
-
-def write_predictions(table: pd.DataFrame, file: Path) -> None:
-    """Writes a table of predictions as CSV or Parquet, by the file's ending; LabError for another ending."""
-    check_predictions_file(file)
-    texts = table.select_dtypes(exclude="number")
-    safe = table.assign(**{str(name): texts[name].map(sheets.harmless) for name in texts})
-    writers = {".csv": partial(safe.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
-    with workspace.write_atomic(file) as temporary:
-        writers[file.suffix.lower()](temporary)

@@ -33,7 +33,8 @@ from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import Side, compare_sides
 from bloodcell_core.evaluation.external import external_pictures
-from bloodcell_core.evaluation.scoring import predictions_table, score
+from bloodcell_core.evaluation.predictions import predictions_table
+from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.inference.least_cells import ONE_PICTURE, too_few
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run

@@ -27,7 +27,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.limits import exact_binomial
-from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.inference.answers import Count
 from bloodcell_core.runs import Run
 from bloodcell_core.words import counted, pretty

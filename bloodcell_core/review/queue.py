@@ -15,7 +15,7 @@ import pandas as pd
 
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import probabilities_of
+from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
 

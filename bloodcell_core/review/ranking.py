@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.scoring import arrays_of, evaluated
+from bloodcell_core.evaluation.predictions import arrays_of
+from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups

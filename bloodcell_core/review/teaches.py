@@ -15,7 +15,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
-from bloodcell_core.evaluation.scoring import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.words import counted, pretty
 
 MOST_CONFUSIONS = 3  # that are told in words

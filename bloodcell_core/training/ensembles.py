@@ -18,7 +18,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
 from bloodcell_core.evaluation.calibration import fitted_temperature, with_temperature
 from bloodcell_core.evaluation.comparison import check_comparable, side_of
-from bloodcell_core.evaluation.scoring import predictions_table, probabilities_of, score
+from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
+from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.jobs import write_config, write_finished

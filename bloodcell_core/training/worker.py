@@ -221,8 +221,9 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     from safetensors import safe_open
 
     from bloodcell_core.evaluation.calibration import fitted_temperature
+    from bloodcell_core.evaluation.predictions import predictions_table
     from bloodcell_core.evaluation.run_likeness import fit_run
-    from bloodcell_core.evaluation.scoring import predictions_table, score
+    from bloodcell_core.evaluation.scoring import score
     from bloodcell_core.models.forward import predict_logits, softmax
     from bloodcell_core.models.measured_cost import cost_of
     from bloodcell_core.models.network import count_parameters, load_network
