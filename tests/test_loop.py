@@ -584,9 +584,33 @@ def test_a_checkpoint_is_read_without_running_what_is_in_it(tmp_path: Path) -> N
             return Path.touch, (tmp_path / "executed",)
 
     torch.save({"network": Bomb()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(LabError, match="UnpicklingError"):
         checkpoint.load(tmp_path / "checkpoint.pt", start(config()), torch.device("cpu"))
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: bytes(len(whole)),
+        lambda whole: b"words" + whole[5:],
+    ],
+)
+def test_a_damaged_checkpoint_is_told_with_what_to_do(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, start(config()), metrics_bytes=0)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(LabError, match=r"checkpoint.pt can't be gone on from .* delete it, and the run begins anew"):
+        checkpoint.load(file, start(config()), torch.device("cpu"))
+
+
+def test_a_checkpoint_of_other_settings_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, start(config()), metrics_bytes=0)
+    with pytest.raises(LabError, match="the run's settings were changed since"):
+        checkpoint.load(file, start(config(model="deep_cnn")), torch.device("cpu"))
 
 
 # What can be asked for besides

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bloodcell_core import workspace
+from bloodcell_core.errors import LabError
 from bloodcell_core.training.loop import TrainState
 
 
@@ -25,8 +26,20 @@ def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
 
 
 def load(file: Path, state: TrainState, device: torch.device) -> int:
-    """Puts a checkpoint into `state` and returns the length that metrics.jsonl had then."""
-    return restore(torch.load(file, map_location=device, weights_only=True), state)
+    """Puts a checkpoint into `state` and returns the length that metrics.jsonl had then.
+
+    LabError where it is damaged, or of other settings than `state`.
+    """
+    written = io.BytesIO(file.read_bytes())  # what can't be read now may well be whole
+    try:
+        return restore(torch.load(written, map_location=device, weights_only=True), state)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a damaged one was seen to raise OSError, EOFError, UnpicklingError and RuntimeError
+        raise LabError(
+            f"{file} can't be gone on from ({type(error).__name__}): it is damaged, or the run's settings were changed "
+            "since; delete it, and the run begins anew"
+        ) from None
 
 
 def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
