@@ -33,7 +33,8 @@ from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
-from bloodcell_core.training import jobs, studies
+from bloodcell_core.training import jobs, loop, studies
+from bloodcell_core.training.loop import NonFiniteLoss
 from tests.training_fixtures import TINY, answering_otherwise, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -692,13 +693,20 @@ def test_detached_training_returns_at_once(cli: Callable[..., Outcome], monkeypa
     assert started == [outcome.value["run"]]
 
 
-def test_a_training_that_fails_ends_with_1_and_says_why(
-    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome = cli("train", *TINY_FLAGS, "--set=pictures_per_epoch=1", "--json")
+@pytest.fixture
+def no_training_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise NonFiniteLoss("the loss was no finite number at step 3")
+
+    monkeypatch.setattr(loop, "train", fail)
+
+
+@pytest.mark.usefixtures("no_training_succeeds")
+def test_a_training_that_fails_ends_with_1_and_says_why(cli: Callable[..., Outcome]) -> None:
+    outcome = cli("train", *TINY_FLAGS, "--json")
     assert outcome.code == 1
     assert outcome.value["state"] == "failed"
-    assert "at least two pictures" in outcome.value["reason"]
+    assert "at step 3" in outcome.value["reason"]
     assert "Traceback" not in outcome.err
     shown = cli("runs", "show", outcome.value["run"], "--json")
     assert shown.code == 0  # showing it did not fail
@@ -853,12 +861,22 @@ def test_a_stopped_cross_validation_stops_there_and_goes_on(
     assert again["pooled"]["pictures"] == 48
 
 
+@pytest.mark.parametrize("verb", [["train"], ["train", "--estimate"], ["cross-validate", "--folds=3"], ["tune"]])
+def test_an_epoch_without_a_step_is_refused_before_anything_is_made(
+    verb: list[str], cli: Callable[..., Outcome], lab: Path
+) -> None:
+    before = contents(lab)
+    cli(*verb, *TINY_FLAGS, "--set=pictures_per_epoch=1").assert_refused("an epoch needs at least two pictures")
+    assert contents(lab) == before
+
+
+@pytest.mark.usefixtures("no_training_succeeds")
 def test_a_failed_fold_ends_a_cross_validation_with_1(cli: Callable[..., Outcome]) -> None:
-    outcome = cli(*CROSS, "--set=pictures_per_epoch=1", "--json")
+    outcome = cli(*CROSS, "--json")
     assert outcome.code == 1
     assert [fold["state"] for fold in outcome.value["runs"]] == ["failed", "missing", "missing"]
-    assert "at least two pictures" in outcome.value["runs"][0]["reason"]
-    assert "at least two pictures" in cli("runs", "group", outcome.value["group"]).out
+    assert "at step 3" in outcome.value["runs"][0]["reason"]
+    assert "at step 3" in cli("runs", "group", outcome.value["group"]).out
 
 
 def test_a_detached_cross_validation_returns_at_once(

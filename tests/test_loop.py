@@ -375,12 +375,15 @@ def test_a_part_of_the_pictures_is_drawn_anew_each_epoch() -> None:
 def test_an_epoch_without_a_batch_is_refused() -> None:
     with pytest.raises(LabError, match="an epoch needs at least two pictures"):
         run(config(pictures_per_epoch=1))
-    with pytest.raises(LabError, match="an epoch needs at least two pictures"):
+    with pytest.raises(LabError, match="an epoch needs at least two pictures: there are 1 to train on"):
         run(config(), training=labelled(1))
+    with pytest.raises(LabError, match="an epoch needs at least one picture"):
+        run(config(batch_size=1), training=labelled(0))
 
 
 def test_single_pictures_are_trained_on_where_a_batch_is_one_picture() -> None:
     assert run(config(batch_size=1, pictures_per_epoch=1)).step == 3
+    assert run(config(pictures_per_epoch=2)).step == 3
 
 
 # Losses that are no number

@@ -218,10 +218,14 @@ def test_a_trial_whose_loss_is_no_number_counts_and_is_told(monkeypatch: pytest.
 
 
 def test_a_study_whose_own_settings_cannot_be_trained_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = made(pictures_per_epoch=1)
+    def fail(*_: Any) -> bool:
+        raise NonFiniteLoss("the loss was no finite number at step 3")
+
+    monkeypatch.setattr(search, "train", fail)
+    study = made()
     assert search.work(study, say=quiet) == "failed"
     assert "settings to start from" in study.status()["reason"]
-    assert "at least two pictures" in study.status()["reason"]
+    assert "at step 3" in study.status()["reason"]
 
 
 def test_a_study_that_is_stopped_keeps_what_is_finished_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,6 +369,7 @@ def test_looking_for_studies_makes_no_database(lab: Path) -> None:
         ({}, {"minutes": math.nan}, "minutes must lie between 0"),
         ({}, {"name": "no/name"}, "can't name a study"),
         ({"data": "nothing"}, {}, "there is no dataset"),
+        ({"pictures_per_epoch": 1}, {}, "an epoch needs at least two pictures"),
         ({"model": "deep_cnn", "width": 2.0}, {}, "deep_cnn comes in one width"),
         ({"dropout": 0.2}, {}, "basic_cnn has no dropout"),
     ],

@@ -252,6 +252,7 @@ def test_a_run_never_overwrites_another(done: Run) -> None:
         ({"device": "cuda:7"}, "cuda:7"),
         ({"device": "tpu"}, "device is auto, cpu, cuda or cuda:N"),
         ({"weights": "w.pth"}, "basic_cnn has no pretrained weights"),
+        ({"pictures_per_epoch": 1}, "an epoch needs at least two pictures"),
         ({"model": "resnet18", "weights": "nowhere.pth"}, "there is no such file"),
     ],
 )

@@ -24,7 +24,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import MODELS, model_info, network_settings
 from bloodcell_core.runs import ENDED, LABELS_FILE, Run
-from bloodcell_core.training.prepare import cut_validation, split_rows
+from bloodcell_core.training.prepare import check_rows, cut_validation, split_rows
 
 WITHDRAW_SECONDS = 5.0  # that a waiting worker has to see that it is no longer wanted
 
@@ -39,10 +39,7 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     config = checked(config, dataset)
     overlay = of_config(config, dataset)
     validation_photos = cut_validation(config, dataset)
-    rows = split_rows(config, dataset, validation_photos, overlay)
-    for split, used in (("train", "training"), ("val", "validation")):
-        if overlay and not len(rows[split]):
-            raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
+    check_rows(config, dataset, split_rows(config, dataset, validation_photos, overlay), overlay)
     name = workspace.dated_name(config.model)
     with workspace.new_folder(workspace.run_dir(name)) as folder:
         write_config(

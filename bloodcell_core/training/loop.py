@@ -25,6 +25,7 @@ from bloodcell_core.models.forward import predict_logits, to_input
 from bloodcell_core.models.network import head_of
 from bloodcell_core.training.augment import augment, augments
 from bloodcell_core.training.gradients import Gradients
+from bloodcell_core.training.prepare import check_epoch
 from bloodcell_core.training.sampling import epoch_batches, seed_of, steps_per_epoch
 from bloodcell_core.training.team import ALONE, Team
 
@@ -138,11 +139,7 @@ def train(
     the device's memory. In a `team` each process brings the same arguments but for device and hooks, and takes its
     share of each batch; all end with the same weights.
     """
-    if not steps_per_epoch(config, len(training)):
-        raise LabError(
-            f"an epoch needs at least two pictures: there are {len(training)} to train on, "
-            f"and pictures_per_epoch is {config.pictures_per_epoch}"
-        )
+    check_epoch(config, len(training))
     if config.batch_size < team.size:
         raise LabError(f"{team.size} processes can't share batches of {config.batch_size}: raise batch_size")
     network = state.network

@@ -61,6 +61,29 @@ def split_rows(
     }
 
 
+def check_rows(config: TrainConfig, dataset: Dataset, rows: dict[str, np.ndarray], overlay: Overlay | None) -> None:
+    """LabError where `split_rows` leaves nothing to learn from, or nothing to choose the best epoch by."""
+    for split, used in (("train", "training"), ("val", "validation")):
+        if overlay and not len(rows[split]):
+            raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
+    check_epoch(config, len(rows["train"]))
+
+
+def check_epoch(config: TrainConfig, pictures: int) -> None:
+    """LabError where an epoch of so many training pictures would have no step."""
+    if min(pictures, config.pictures_per_epoch or pictures) < least_batch(config):
+        raise LabError(
+            f"an epoch needs at least {'two pictures' if least_batch(config) > 1 else 'one picture'}: there are "
+            f"{pictures:,} to train on, and pictures per epoch is {config.pictures_per_epoch} (0 means all of them)"
+        )
+
+
+def least_batch(config: TrainConfig) -> int:
+    """The fewest pictures that a step learns from: of one alone batch normalisation can't, so that it is left out where
+    it is the rest of an epoch."""
+    return min(2, config.batch_size)
+
+
 def load_pictures(
     config: TrainConfig,
     dataset: Dataset,

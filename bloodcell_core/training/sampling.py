@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bloodcell_core.config import TrainConfig
+from bloodcell_core.training.prepare import least_batch
 
 
 def seed_of(seed: int, purpose: int, number: int) -> int:
@@ -25,7 +26,7 @@ def epoch_batches(config: TrainConfig, pictures: int, epoch: int, shares: Tensor
     """Which training pictures each step of an epoch sees: int64 row numbers.
 
     Each picture comes at most once; where `shares` (float64, N) tells how often each is to be drawn, it is drawn with
-    replacement. A last batch of one picture is left out: batch normalisation can't learn from it.
+    replacement. A last batch of too few (`least_batch`) is left out.
     """
     generator = torch.Generator().manual_seed(seed_of(config.seed, 0, epoch))
     count = min(pictures, config.pictures_per_epoch or pictures)
@@ -34,7 +35,7 @@ def epoch_batches(config: TrainConfig, pictures: int, epoch: int, shares: Tensor
     else:
         order = torch.multinomial(shares, count, replacement=True, generator=generator)
     batches = torch.split(order, config.batch_size)
-    return [rows for rows in batches if len(rows) > 1 or config.batch_size == 1]
+    return [rows for rows in batches if len(rows) >= least_batch(config)]
 
 
 def balanced_shares(balance: str, labels: np.ndarray, photos: Sequence[str]) -> Tensor | None:

@@ -28,7 +28,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import model_info
 from bloodcell_core.training.jobs import checked
-from bloodcell_core.training.prepare import cut_validation, split_rows
+from bloodcell_core.training.prepare import check_rows, cut_validation, split_rows
 
 WORKER = "bloodcell_core.training.search"
 PLAN = "blood-cell-lab"  # the attribute that tells our studies from others in a shared database
@@ -248,6 +248,7 @@ def create(
     _check_limits(trials, minutes)
     overlay = of_config(settings, dataset)
     rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
+    check_rows(settings, dataset, rows, overlay)
     validation = dataset.pictures.loc[rows["val"]]
     plan = {
         "config": settings.to_json(),
