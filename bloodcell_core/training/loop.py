@@ -24,8 +24,8 @@ from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import predict_logits, to_input
 from bloodcell_core.models.network import head_of
 from bloodcell_core.training.augment import augment, augments
+from bloodcell_core.training.epochs import check_epoch
 from bloodcell_core.training.gradients import Gradients
-from bloodcell_core.training.prepare import check_epoch
 from bloodcell_core.training.sampling import epoch_batches, seed_of, steps_per_epoch
 from bloodcell_core.training.team import ALONE, Team
 

@@ -15,6 +15,7 @@ from bloodcell_core.data.splits import REFUSED, cut_by_photo, run_classes, run_p
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.progress import Progress, no_progress
+from bloodcell_core.training.epochs import check_epoch
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -67,21 +68,6 @@ def check_rows(config: TrainConfig, dataset: Dataset, rows: dict[str, np.ndarray
         if overlay and not len(rows[split]):
             raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
     check_epoch(config, len(rows["train"]))
-
-
-def check_epoch(config: TrainConfig, pictures: int) -> None:
-    """LabError where an epoch of so many training pictures would have no step."""
-    if min(pictures, config.pictures_per_epoch or pictures) < least_batch(config):
-        raise LabError(
-            f"an epoch needs at least {'two pictures' if least_batch(config) > 1 else 'one picture'}: there are "
-            f"{pictures:,} to train on, and pictures per epoch is {config.pictures_per_epoch} (0 means all of them)"
-        )
-
-
-def least_batch(config: TrainConfig) -> int:
-    """The fewest pictures that a step learns from: of one alone batch normalisation can't, so that it is left out where
-    it is the rest of an epoch."""
-    return min(2, config.batch_size)
 
 
 def load_pictures(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.training.prepare import least_batch
+from bloodcell_core.training.epochs import least_batch
 
 
 def seed_of(seed: int, purpose: int, number: int) -> int:
