@@ -10,6 +10,8 @@ from bloodcell_core.data.demo import draw_pictures
 from bloodcell_core.data.pictures import encode
 from tests.conftest import write_files
 
+pytest_plugins = ["tests.training_fixtures"]
+
 
 def no_error(page: Page) -> None:
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
@@ -87,6 +89,16 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     expect(page.get_by_alt_text("whole picture")).to_be_visible()
     expect(page).to_have_url(re.compile("picture="))
     no_error(page)
+
+
+def test_figures_of_a_table_are_on_the_right_and_long_names_break_into_lines(with_demo, open_page):
+    page = open_page("Browse?dataset=demo&show=counts")
+    expect(page.get_by_role("cell", name=re.compile("photo")).first).to_have_css("text-align", "right")
+    page.goto(page.url.replace("show=counts", "picture=0"))
+    table = page.get_by_test_id("stTable")
+    expect(table.get_by_text("Source photo")).to_be_visible()
+    # What is wider than its table would have to be scrolled to be read.
+    assert table.locator("table").evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
 
 
 def test_in_a_narrow_window_the_map_s_buttons_leave_its_legend_free(with_demo, open_page):
