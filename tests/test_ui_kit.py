@@ -154,6 +154,18 @@ def test_bars_of_classes_in_other_capitals_stand_beside_each_other():
     assert dict(zip(figure.data[0].x, figure.data[0].y, strict=True)) == {"Blast": 3, "blast": 1}
 
 
+def test_quotation_marks_in_a_class_s_name_stay_in_charts():
+    """Plotly draws HTML, but doesn't know `&quot;`."""
+    figure = charts.class_bars_figure({"train": {'band <b>"left shift"</b> & more': 3}}, dark=False)
+    assert figure.data[0].x == ('Band &lt;b&gt;"left shift"&lt;/b&gt; &amp; more',)
+    assert figure.layout.xaxis.tickvals == figure.data[0].x
+
+
+@pytest.mark.parametrize(("most", "between"), [(3, 1), (3000, None)])
+def test_there_is_no_half_a_picture_on_an_axis(most: int, between: int | None):
+    assert charts.class_bars_figure({"train": {"a": most}}, dark=False).layout.yaxis.dtick == between
+
+
 def test_no_two_of_many_classes_have_colour_and_shape_in_common_on_the_map():
     names = [f"class {place:02}" for place in range(20)]
     figure = charts.map_figure(np.zeros((20, 2)), names, names, names, names, None, False)

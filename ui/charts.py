@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from bloodcell_core.words import pretty, titles
-from ui.theme import class_colours, class_ticks, css_colours, is_dark, short_title, style
+from ui.theme import chart_text, class_colours, class_ticks, css_colours, is_dark, short_title, style
 
 BINS = 40  # of a spread
-MOST_TICKS = 8  # below an axis of whole numbers
+MOST_TICKS = 8  # of an axis of whole numbers
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str) -> None:
@@ -33,18 +33,20 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go
     for (split, by_class), pattern in zip(counts.items(), ("", "/", ".", "x"), strict=False):
         bar = {"pattern": {"shape": pattern, "solidity": 0.35, "fillmode": "overlay"}}
         figure.add_bar(
-            x=[*map(html.escape, titles(classes).values())],
+            x=[*map(chart_text, titles(classes).values())],
             y=[by_class.get(name, 0) for name in classes],
             marker=bar | {"color": [colours[name] for name in classes]},
             legendgroup=split,
             offsetgroup=split,
             showlegend=False,
-            hovertemplate=f"%{{x}}, {html.escape(split)}: %{{y:,}}<extra></extra>",
+            hovertemplate=f"%{{x}}, {chart_text(split)}: %{{y:,}}<extra></extra>",
         )
         # The legend's own bar is grey, because the split has a pattern but no colour.
         grey = bar | {"color": "#8A8796"}
         figure.add_bar(x=[None], y=[None], name=split, legendgroup=split, offsetgroup=split, marker=grey)
+    most = max((count for by_class in counts.values() for count in by_class.values()), default=0)
     figure.update_layout(barmode="group", yaxis_title="pictures", yaxis_tickformat=",")
+    figure.update_yaxes(dtick=1 if most <= MOST_TICKS else None)  # there is no half a picture
     class_ticks(figure, titles(classes).values())
     return style(figure, height=300)
 
@@ -126,10 +128,10 @@ def spread_figure(
             figure.add_scatter(
                 x=(edges[1:] + edges[:-1]) / 2,
                 y=counts / len(part),
-                name=html.escape(pretty(name)),
+                name=chart_text(pretty(name)),
                 mode="lines",
                 line={"color": colours[name], "width": 2, "shape": "hvh"},
-                hovertemplate=f"{html.escape(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
+                hovertemplate=f"{chart_text(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
             )
     figure.update_layout(
         xaxis_title=title, yaxis_title="share of the class", yaxis_tickformat="~%", showlegend=False
@@ -197,8 +199,8 @@ def map_figure(
         part = frame[frame.label == name]
         if len(part):
             figure.add_scattergl(
-                x=part.x, y=part.y, name=html.escape(short_title(pretty(name))), mode="markers",
-                customdata=part[["id"]], text=[html.escape(title) for title in part.title],
+                x=part.x, y=part.y, name=chart_text(short_title(pretty(name))), mode="markers",
+                customdata=part[["id"]], text=[chart_text(title) for title in part.title],
                 marker={"color": colours[name], "size": 7, "opacity": 0.75, "symbol": shapes[place % len(shapes)]},
                 hovertemplate="%{text}<extra></extra>",
             )  # fmt: skip

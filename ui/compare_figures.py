@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
 from bloodcell_core.words import titles
-from ui.theme import class_ticks, style
+from ui.theme import chart_text, class_ticks, style
 
 # Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
 RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))
@@ -41,9 +40,9 @@ def by_class(
             for row in rows
         ]
         figure.add_bar(
-            x=[*map(html.escape, titles(classes).values())],
+            x=[*map(chart_text, titles(classes).values())],
             y=values,
-            name=html.escape(name),
+            name=chart_text(name),
             marker={
                 "color": _colour(place, dark),
                 "opacity": 0.6,  # so that the lower half of the whiskers is seen
@@ -99,7 +98,7 @@ def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[
     for place, (name, (across, up)) in enumerate(curves.items()):
         note = f" · {notes[name]}" if name in notes else ""
         figure.add_scatter(
-            x=across, y=up, mode="lines", name=html.escape(name) + note,
+            x=across, y=up, mode="lines", name=chart_text(name) + note,
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%}, %{y:.1%}<extra></extra>",
         )  # fmt: skip
@@ -114,7 +113,7 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
     for place, (name, points) in enumerate(curves.items()):
         figure.add_scatter(
             x=[point["coverage"] for point in points], y=[point["accuracy"] for point in points], mode="lines",
-            name=html.escape(name), customdata=[_limits_in_words(point) for point in points],
+            name=chart_text(name), customdata=[_limits_in_words(point) for point in points],
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%} stand, %{y:.1%} of them right%{customdata}<extra></extra>",
         )  # fmt: skip
@@ -139,7 +138,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
         limits = [each["interval"] or (rate, rate) for each, rate in zip(bins, rates, strict=True)]
         figure.add_scatter(
             x=[each["confidence"] for each in bins], y=rates, mode="lines+markers", error_y=_error_bars(rates, limits),
-            name=f"{html.escape(name)} · ECE {facts['ece']:.3f}", customdata=[each["pictures"] for each in bins],
+            name=f"{chart_text(name)} · ECE {facts['ece']:.3f}", customdata=[each["pictures"] for each in bins],
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata:,} pictures<extra></extra>",
         )  # fmt: skip
@@ -158,10 +157,10 @@ def cost(rows: Sequence[Mapping[str, Any]], title: str, dark: bool) -> go.Figure
     for place, row in enumerate(rows):
         limits = row["interval"] or (row["accuracy"], row["accuracy"])
         figure.add_scatter(
-            x=[row["cost"]], y=[row["accuracy"]], name=html.escape(row["name"]), mode="markers",
+            x=[row["cost"]], y=[row["accuracy"]], name=chart_text(row["name"]), mode="markers",
             error_y=_error_bars([row["accuracy"]], [limits]),
             marker={"size": 11, "color": _colour(place, dark), "symbol": SYMBOLS[place % 5]},
-            hovertemplate=f"%{{y:.1%}} at %{{x:,.4{digits}}} {html.escape(title)}<extra></extra>",
+            hovertemplate=f"%{{y:.1%}} at %{{x:,.4{digits}}} {chart_text(title)}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(xaxis_title=title, yaxis_title="accuracy", yaxis_tickformat="~%")
     figure.update_xaxes(type="log", tickformat=digits)
