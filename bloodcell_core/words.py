@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that somebody wrote in capitals
 
@@ -24,3 +24,9 @@ def titles(labels: Iterable[str]) -> dict[str, str]:
 def counted(number: int, what: str) -> str:
     """How many there are: "1 photo", "1,200 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Names in a row, at most so many: "a, b and 58 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

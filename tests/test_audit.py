@@ -241,6 +241,16 @@ def test_a_class_without_a_test_picture_has_no_figure(tmp_path):
     )
 
 
+def test_classes_with_as_few_photos_are_told_of_together(tmp_path):
+    files = {
+        f"{n}.png": Planted(encoded(smear(n)), f"kind {n % 10}", "test" if n < 10 else "train") for n in range(20)
+    }
+    assert found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words == (
+        "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 photo in test, where a figure "
+        "can't tell 2% from 100%."
+    )
+
+
 def test_no_picture_is_read(tmp_path):
     dataset = import_dataset(write_class_folder(tmp_path / "cells"))
     before = audit(dataset)

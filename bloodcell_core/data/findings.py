@@ -14,7 +14,7 @@ import pandas as pd
 
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.lookalikes import near_groups
-from bloodcell_core.words import counted, pretty
+from bloodcell_core.words import counted, first_of, pretty
 
 Severity = Literal["alarm", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("alarm", "warning", "note")
@@ -30,6 +30,7 @@ CLIPPED = 0.05  # of the pixels more than in most: specks of glare stay below
 BORDER = 0.01  # of the picture: a dark corner stays below, the borders of turned copies begin at 0.016
 SIZE_FACTOR = 2.0  # of the usual side: cells are then seen at another scale
 FEW_PHOTOS = 20  # all of them right is still in keeping with a true share of 83%
+MOST_NAMED = 8  # classes, of those that have as few
 IMBALANCE = 3.0  # times as many photos in the largest class as in the smallest
 
 
@@ -192,15 +193,18 @@ def _few_photos(table: Table) -> Seen | None:
     few = {label: count for label, count in table.units_by_class(tested).items() if count < FEW_PHOTOS}
     if not few:
         return None
+    classes_of: dict[int, list[str]] = {}
+    for label, count in few.items():
+        classes_of.setdefault(count, []).append(pretty(label))
     # The least share that still gets all of them right once in 40 times (Clopper and Pearson 1934)
     words = [
-        f"{pretty(label)}: "
+        f"{first_of(classes, MOST_NAMED)}: "
         + (
             f"{counted(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
             if count
             else f"no {table.unit} in test, and so no figure"
         )
-        for label, count in few.items()
+        for count, classes in classes_of.items()
     ]
     return Seen("; ".join(words) + ".", tested.index[tested.label.isin(few)].tolist(), [])
 
