@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
+from tests.conftest import write_class_folder
+from tests.test_pages import draw
 from ui import compare_panels, device, estimates, lab, review_more, run_cards, search_charts
 from ui.theme import AXIS_TEXT
 
@@ -132,3 +137,10 @@ def test_a_trial_that_was_broken_off_is_called_so(monkeypatch: pytest.MonkeyPatc
     assert "broken off" in told
     assert drawn[0]["config"]["axis"]["labelColor"] in AXIS_TEXT  # not Streamlit's own
     assert "pruned" not in told
+
+
+def test_a_map_of_some_of_the_pictures_says_of_how_many(lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_dataset(write_class_folder(lab_home / "source"), "cells", trace=False)
+    monkeypatch.setattr(lab, "picture_map", lambda data, *_: (data.pictures.index.to_numpy()[:2], np.zeros((2, 2))))
+    captions = [each.value for each in draw("pages/1_Browse.py", dataset="cells", show="map").caption]
+    assert "2 pictures, drawn out of all 12." in captions

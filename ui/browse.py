@@ -124,7 +124,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
     unreadable = audit.facts["unreadable_files"]
     if unreadable:
         st.markdown(f"**Unreadable files** ({len(unreadable):,})")
-        st.dataframe(pd.DataFrame(unreadable), hide_index=True)
+        st.dataframe(pd.DataFrame(unreadable).rename(columns=str.capitalize), hide_index=True)
     families = audit.facts["largest_families"]
     if families:
         st.markdown("**The largest families**: pictures made from one photo. Tick one to see its pictures.")
@@ -194,7 +194,8 @@ def picture_map(data: Dataset) -> None:
     part = data.pictures.loc[rows]
     hints = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
     number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)
-    st.caption(f"{number}.")
+    of_all = f", drawn out of all {len(data.pictures):,}" if len(rows) < len(data.pictures) else ""
+    st.caption(f"{number}{of_all}.")
     open_picture(charts.map_of_pictures(
         places, part.label.tolist(), [str(row) for row in rows], hints,
         classes=data.classes, selected=shell.address("picture"), key="map",
