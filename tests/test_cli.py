@@ -282,7 +282,7 @@ def test_what_predict_tells(cli: Callable[..., Outcome], tmp_path: Path, picture
     shutil.copy(pictures[0], folder / "a.png")
     (folder / "b.png").write_text("no picture")
     outcome = cli("predict", "latest", folder, pictures[1], "--json", "--threshold", "0")
-    assert outcome.code == 0
+    assert (outcome.code, outcome.err) == (2, "bloodcell_core: 1 of 3 files can't be read as a picture\n")
     good, bad, other = outcome.value["pictures"]
     assert (good["path"], good["state"]) == (str(folder / "a.png"), "ok")
     (cell,) = good["cells"]
@@ -293,6 +293,7 @@ def test_what_predict_tells(cli: Callable[..., Outcome], tmp_path: Path, picture
     words = cli("predict", "latest", folder, "--threshold", "0").out.splitlines()
     assert cell["label"] in words[0]
     assert f"refused ({bad['reason']})" in words[1]
+    assert cli("predict", "latest", *pictures[:2]).code == 0
 
 
 def test_what_cells_tells(cli: Callable[..., Outcome], pictures: list[Path]) -> None:

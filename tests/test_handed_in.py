@@ -56,6 +56,16 @@ def test_a_folder_that_can_not_be_looked_into_is_a_row_and_not_nothing(
     ]
 
 
+def test_what_a_system_left_in_a_folder_is_none_of_its_pictures(tmp_path: Path) -> None:
+    for name in ("slide/1.png", "slide/.DS_Store", "slide/Thumbs.db", "slide/.thumbs/1.png", "__MACOSX/._1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert answered(tmp_path) == {"slide/1.png": ""}
+    hidden = tmp_path / "slide" / ".thumbs"
+    assert answered(hidden) == {"1.png": ""}  # asked for by name
+    assert [path for path, _ in files_of([tmp_path / "slide" / ".DS_Store"])] == [str(tmp_path / "slide" / ".DS_Store")]
+
+
 def test_a_file_that_the_system_keeps_shut_is_told_in_words_without_a_number(done: Run) -> None:
     def shut() -> bytes:
         raise PermissionError(13, "Permission denied", "a.png")

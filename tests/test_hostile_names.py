@@ -123,7 +123,7 @@ def test_no_name_is_a_tag_in_a_slide_s_report(hostile: Run, tmp_path: Path) -> N
     files = [str(slide.folder / "pictures" / picture.stored) for picture in slide.pictures]
     named = tmp_path / f"{MARKUP}.png"
     named.write_bytes(handed()[1])
-    assert main(["predict", hostile.name, str(named), *files, f"--report={tmp_path / 'r.html'}"]) == 0
+    assert main(["predict", hostile.name, str(named), *files, f"--report={tmp_path / 'r.html'}"]) == 2  # one is refused
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "onerror=alert(1)&gt;" in text
     assert not TAG.search(text)

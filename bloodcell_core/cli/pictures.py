@@ -58,7 +58,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH", help="picture files, folders and zips")
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _predict(args: argparse.Namespace) -> int:
     from bloodcell_core.evaluation.document import check_report_file
     from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
     from bloodcell_core.inference.differential import differential_lines, differential_of
@@ -128,6 +128,7 @@ def _predict(args: argparse.Namespace) -> None:
             if repeats.repeated:
                 again = counted(repeats.repeated, "picture")
                 print_lines([f"  note: handed in more than once, and counted once: {again} beyond the first of each"])
+    return _passed_over(states["refused"], states.total())
 
 
 def _check_there(paths: Iterable[Path]) -> None:
@@ -208,9 +209,14 @@ def _cells(args: argparse.Namespace) -> int:
             row["reason"] = why_unreadable(error)
         rows.append(row)
     show({"pictures": rows}, args.json, [f"{row['path']}: {_boxes_words(row)}" for row in rows])
-    if failed := sum(bool(row["reason"]) for row in rows):
-        say(f"bloodcell_core: {failed:,} of {counted(len(rows), 'file')} can't be read as a picture")
-    return 2 if failed else 0
+    return _passed_over(sum(bool(row["reason"]) for row in rows), len(rows))
+
+
+def _passed_over(unreadable: int, files: int) -> int:
+    """The exit code after all that could be read was answered; says how many files couldn't."""
+    if unreadable:
+        say(f"bloodcell_core: {unreadable:,} of {counted(files, 'file')} can't be read as a picture")
+    return 2 if unreadable else 0
 
 
 def _boxes_words(row: dict[str, Any]) -> str:

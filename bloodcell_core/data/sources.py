@@ -97,10 +97,10 @@ class FolderSource:
             raise LabError(f"{self.name}: the folder {where} can't be read: {error.strerror}")
 
         for folder, subfolders, names in os.walk(self._top, onerror=refuse):  # links to folders are not followed
-            subfolders[:] = [name for name in subfolders if not _hidden(name)]
+            subfolders[:] = [name for name in subfolders if not left_by_a_system(name)]
             for name in [*names, *subfolders]:
                 full = Path(folder, name)
-                if not _hidden(name) and full.is_symlink():
+                if not left_by_a_system(name) and full.is_symlink():
                     raise LabError(
                         f"{self.name} holds a link ({_short(full.relative_to(self._top))}): links are not followed, "
                         "put what it leads to in its place (cp -rL does) or remove it"
@@ -108,7 +108,7 @@ class FolderSource:
             files += [
                 Path(folder, name).relative_to(self._top).as_posix()
                 for name in names
-                if not _hidden(name) and Path(folder, name).is_file()
+                if not left_by_a_system(name) and Path(folder, name).is_file()
             ]
             if len(files) > MAX_FILES:
                 raise LabError(f"{self._top} holds more than {MAX_FILES:,} files: import a part of it")
@@ -250,7 +250,7 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or has_drive(path.as_posix()):
             raise LabError(f"{name} holds a path that leaves the archive ({_short(info.filename)}): it is refused")
-        if any(_hidden(part) for part in path.parts):
+        if any(left_by_a_system(part) for part in path.parts):
             continue
         if stat.S_ISLNK(info.external_attr >> 16):
             raise LabError(f"{name} holds a link ({_short(info.filename)}): pack what it leads to in its place")
@@ -275,6 +275,6 @@ def _short(path: object) -> str:
     return repr(str(path)[:60])
 
 
-def _hidden(part: str) -> bool:
-    """Files that systems leave behind, not a person's: .DS_Store, __MACOSX, Thumbs.db."""
+def left_by_a_system(part: str) -> bool:
+    """Whether a file or folder of that name is a system's and not a person's: .DS_Store, __MACOSX, Thumbs.db."""
     return part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini")

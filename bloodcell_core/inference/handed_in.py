@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bloodcell_core.data.pictures import UnreadablePicture
-from bloodcell_core.data.sources import as_text, open_source, read_file
+from bloodcell_core.data.sources import as_text, left_by_a_system, open_source, read_file
 from bloodcell_core.errors import LabError
 
 Handed = tuple[str, Callable[[], bytes]]
@@ -29,8 +29,9 @@ def why_unreadable(error: BaseException) -> str:
 def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
     """Every file of the given files, folders and zips, as `Predictor.classify` takes them.
 
-    A file inside a zip is told as `archive.zip/folder/file`. A zip that can't be read, or that is refused as a whole,
-    is one file that can't be read, and so is a folder. Raises LabError where a path is missing.
+    What a system left in a folder or zip, such as .DS_Store, isn't one of them. A file inside a zip is told as
+    `archive.zip/folder/file`. A zip that can't be read, or that is refused as a whole, is one file that can't be read,
+    and so is a folder. Raises LabError where a path is missing.
     """
     for path in paths:
         if path.is_dir():
@@ -55,7 +56,10 @@ def _walk(top: Path) -> dict[Path, str]:
     def keep(error: OSError) -> None:
         closed[Path(error.filename)] = error.strerror or str(error)
 
-    files = [Path(folder, name) for folder, _, names in os.walk(top, onerror=keep) for name in names]
+    files: list[Path] = []
+    for folder, subfolders, names in os.walk(top, onerror=keep):
+        subfolders[:] = [name for name in subfolders if not left_by_a_system(name)]
+        files += [Path(folder, name) for name in names if not left_by_a_system(name)]
     return {file: "" for file in files if file.is_file()} | closed
 
 
