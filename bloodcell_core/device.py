@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, first_line
+
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
+"""What PyTorch, cuBLAS and cuDNN, and the CPU say where memory has run out: not all raise OutOfMemoryError."""
 
 
 class Device(NamedTuple):
@@ -47,6 +52,25 @@ def choose_device(wanted: str = "auto") -> Device:
     precision = "bfloat16" if half else "float32"
     name = torch.cuda.get_device_name(index)
     return Device(torch.device("cuda", index), half, f"{name}: {why} (cuda:{index}, {precision})")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether what PyTorch raised says that the device's memory has run out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Raises LabError with what helps where the device's memory runs out within."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise LabError(
+            f"the device's memory is full ({first_line(error)[:120]}): take a smaller batch size, size or network, or "
+            "end what else uses the device"
+        ) from None
 
 
 def compute_in_this_thread() -> None:

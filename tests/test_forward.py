@@ -17,12 +17,12 @@ from bloodcell_core.crops import VIEWS, Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import make_view, view_name
-from bloodcell_core.device import Device, choose_device
+from bloodcell_core.device import Device, choose_device, memory_told
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS, model_info
-from bloodcell_core.models.forward import predict_logits, predict_probabilities, to_input
+from bloodcell_core.models.forward import Tapped, predict_logits, predict_probabilities, to_input
 from bloodcell_core.models.network import Network, build_network, quickest
 from tests.training_fixtures import train_here
 
@@ -140,6 +140,41 @@ def test_of_a_view_only_the_rows_asked_for_are_read_a_batch_at_a_time(monkeypatc
     told = predict_logits(net, pictures.view(Watched), CPU, 2, rows)
     assert Watched.taken == [2, 2, 1]
     assert torch.equal(told, predict_logits(net, pictures[rows], CPU, 2))
+
+
+class Narrow(nn.Module):
+    """A network on a device that has no memory for more than `most` pictures at once."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most, self.seen, self.body = most, [], network("cell_net")  # type: ignore[var-annotated]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        self.seen.append(len(pictures))
+        if len(pictures) > self.most:
+            raise RuntimeError("CUDA error: out of memory")
+        logits: Tensor = self.body(pictures)
+        return logits
+
+
+def test_where_memory_is_short_fewer_pictures_go_through_together() -> None:
+    narrow, pictures = Narrow(3), random_pictures(10)
+    logits, features = Tapped(narrow).predict(pictures, CPU, batch_size=8)
+    assert narrow.seen == [8, 4, 2, 2, 2, 2, 2]
+    torch.testing.assert_close(logits, predict_logits(narrow.body, pictures, CPU))
+    assert len(features) == 10
+
+
+def test_where_not_one_picture_fits_it_is_told_with_what_helps() -> None:
+    with pytest.raises(LabError, match=r"memory is full \(CUDA error: out of memory\): take a smaller batch size"):
+        with memory_told():
+            predict_logits(Narrow(0), random_pictures(2), CPU)
+
+
+def test_another_failure_is_not_taken_for_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        with memory_told():
+            predict_logits(nn.Linear(7, 4), random_pictures(2), CPU)
 
 
 def test_probabilities_are_the_softmax_in_double_precision() -> None:

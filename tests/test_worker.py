@@ -1039,6 +1039,21 @@ def test_a_failure_of_the_program_fails_the_run_and_its_traceback_stands_in_the_
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("where", ["augment", "_follow"])
+def test_memory_that_runs_out_beside_the_network_is_told_with_what_helps(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = jobs.create_run(tiny(flips=0.5, averaging=0.9))
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words.")
+
+    monkeypatch.setattr(loop, where, fail)
+    assert worker.work(run, quiet) == "failed"
+    reason = raw_status(run)["reason"]
+    assert reason.startswith("the device's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB.): take a sm")
+
+
 def test_a_loss_that_is_no_number_fails_the_run_with_its_best_weights_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bloodcell_core.device import Device
+from bloodcell_core.device import Device, out_of_memory
 from bloodcell_core.models.network import head_of
 
 CPU_BATCH, BATCH = 32, 256
@@ -39,6 +39,7 @@ def predict_logits(
 ) -> Tensor:
     """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
 
+    Fewer than `batch_size` go through together where the device's memory is too small for so many.
     With `rows` of those pictures alone, in that order: of a view on disk a batch at a time is read.
     The network is left in the mode (training or not) in which it came.
     """
@@ -46,12 +47,21 @@ def predict_logits(
     was_training = network.training
     if was_training:  # a walk through all its layers, which takes as long as some of them
         network.eval()
+    order = getattr(network, "channels_last", False)
+    chosen = range(len(pictures)) if rows is None else rows
+    batches: list[Tensor] = []
+    done = 0
     try:
         with precision(device):
-            order = getattr(network, "channels_last", False)
-            chosen = range(len(pictures)) if rows is None else rows
-            parts = (chosen[at : at + batch_size] for at in range(0, len(chosen), batch_size))
-            batches = [network(to_input(_taken(pictures, part), device, order)).float() for part in parts]
+            while done < len(chosen):
+                part = chosen[done : done + batch_size]
+                try:
+                    batches.append(network(to_input(_taken(pictures, part), device, order)).float())
+                    done += len(part)
+                except RuntimeError as error:
+                    if len(part) == 1 or not out_of_memory(error):
+                        raise
+                    batch_size = len(part) // 2
     finally:
         if was_training:
             network.train()
@@ -111,4 +121,6 @@ class Tapped:
             logits = predict_logits(self.network, pictures, device, batch_size, rows)
         finally:
             del self._told.parts
-        return logits, (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
+        told = parts[0] if len(parts) == 1 else torch.cat(parts)
+        assert len(told) == len(logits), "a batch that didn't fit was told of all the same"
+        return logits, told.cpu().numpy()

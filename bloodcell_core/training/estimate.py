@@ -37,7 +37,7 @@ def estimate(config: TrainConfig) -> Estimate:
     """
     import torch
 
-    from bloodcell_core.device import choose_device
+    from bloodcell_core.device import choose_device, memory_told
     from bloodcell_core.training.loop import Hooks, LabelledPictures, measure, train
     from bloodcell_core.training.prepare import check_rows, cut_validation, first_state, split_rows
     from bloodcell_core.training.sampling import steps_per_epoch
@@ -65,9 +65,10 @@ def estimate(config: TrainConfig) -> Estimate:
         def log(self, events: list[dict[str, Any]]) -> None:
             told[events[-1]["event"]].append(time.monotonic())
 
-    train(few, state, pictures, shown, device, Clock())
-    started = time.monotonic()
-    measure(state.network, shown, device)
+    with memory_told():
+        train(few, state, pictures, shown, device, Clock())
+        started = time.monotonic()
+        measure(state.network, shown, device)
     forward = (time.monotonic() - started) / len(shown)
     step = (told["step"][-1] - told["epoch"][0]) / STEPS  # of the second epoch: the first warms up
     steps = config.epochs * steps_per_epoch(config, len(rows["train"]))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.device import Device
+from bloodcell_core.device import Device, out_of_memory
 from bloodcell_core.errors import LabError, first_line
 from bloodcell_core.models.forward import precision
 from bloodcell_core.models.network import head_of
@@ -67,7 +67,7 @@ class Gradients:
             except RuntimeError as error:
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                     raise LabError(f"torch.compile failed here, use compile=no: {first_line(error)[:120]}") from None
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             # Beyond the except block, which holds on to all that the failed pass had made.
             self._network.zero_grad(set_to_none=True)
@@ -98,7 +98,10 @@ class Gradients:
             return
         fits = next((size for size in _halves(batch) if self._fits(blended.first(size))), 0)
         if not fits:
-            raise LabError("not even one picture fits in the device's memory: take a smaller network or size")
+            raise LabError(
+                "not even one picture fits in the device's memory: take a smaller network or size, or end what else "
+                "uses the device"
+            )
         fits *= self._team.size
         raise LabError(
             f"a batch of {batch * self._team.size} doesn't fit in the device's memory: batch_size={fits} does; "
@@ -111,7 +114,7 @@ class Gradients:
                 loss = blended.loss(self._network(blended.inputs), 0.0)
             loss.backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             return False
         finally:
@@ -159,10 +162,6 @@ def blend(config: TrainConfig, inputs: Tensor, labels: Tensor, draw: int) -> Ble
     share = float(rng.beta(config.mixup, config.mixup))
     partner = torch.from_numpy(rng.permutation(len(labels))).to(labels.device, non_blocking=True)
     return Blend(torch.lerp(inputs[partner], inputs, share), labels, labels[partner], share)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _halves(batch: int) -> Iterator[int]:

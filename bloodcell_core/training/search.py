@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from bloodcell_core import runs
 from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
 from bloodcell_core.data.dataset import same_dataset
-from bloodcell_core.device import choose_device
+from bloodcell_core.device import choose_device, memory_told
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.training.jobs import device_queue
@@ -106,12 +106,13 @@ class _Bench:
             {field: FloatDistribution(*limits[:2], log=limits.log) for field, limits in study.ranges.items()}
         )
         config = replace(study.config, **trial.params)
-        state = first_state(config, len(study.classes), self.device, config.weights)
         hooks = _TrialHooks(study, trial, config.epochs * steps_per_epoch(config, len(self.training)))
         reason = ""
         try:
-            if not train(config, state, self.training, self.validation, self.device, hooks):
-                raise StopRequested
+            with memory_told():
+                state = first_state(config, len(study.classes), self.device, config.weights)
+                if not train(config, state, self.training, self.validation, self.device, hooks):
+                    raise StopRequested
         except optuna.TrialPruned:
             reason = "worse than half of the others at this epoch"
         except LabError as error:  # the loss was no number, or a wide network didn't fit

@@ -78,7 +78,12 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
 
         def do() -> dict[str, Any]:
             held.enter_context(_wait_for_turn(run, say))  # until the end is told: the next run begins after this one
-            return {"state": "stopped", "reason": "stopped on request"} if _train(run, say, team) else {}
+            # Only now: a run that waits in the queue should not hold torch in memory.
+            from bloodcell_core.device import memory_told
+
+            with memory_told():
+                stopped = _train(run, say, team)
+            return {"state": "stopped", "reason": "stopped on request"} if stopped else {}
 
         end = end_of(do, run.folder, "stopped while it waited")
         state, reason = end["state"], end["reason"]
@@ -170,7 +175,6 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
         run.folder, state="running", phase="starting", started=time.time(), pictures_per_second=None, seconds_left=None,
         note="",
     )  # fmt: skip
-    # Imported only now: a run that waits in the queue should not hold torch in memory.
     import numpy as np
 
     from bloodcell_core.training.loop import NonFiniteLoss, train
