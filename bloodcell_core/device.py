@@ -46,12 +46,28 @@ def choose_device(wanted: str = "auto") -> Device:
         raise LabError(
             f"{wanted} isn't there: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0"
         )
+    if trouble := _no_kernels(index):
+        if wanted == "auto":
+            return Device(torch.device("cpu"), None, f"CPU: {trouble}")
+        raise LabError(f"{wanted} was asked for, but {trouble}: install one that is made for it, or use --device cpu")
     with torch.cuda.device(index):  # cards of one machine may differ, and it is the current one that is asked
         half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     why = "asked for" if wanted != "auto" else "the fastest device here"
     precision = "bfloat16" if half else "float32"
     name = torch.cuda.get_device_name(index)
     return Device(torch.device("cuda", index), half, f"{name}: {why} (cuda:{index}, {precision})")
+
+
+def _no_kernels(index: int) -> str:
+    """Why this PyTorch can't compute on a card that it sees, which it tells only at the first step; '' where it can."""
+    made_for = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
+    kinds = [(found[1], (int(found[2]), int(found[3]))) for found in made_for if found]
+    card = torch.cuda.get_device_capability(index)
+    # What is compiled for a generation runs on its later cards; PTX (compute_…) is compiled anew for any later card.
+    runs = any(least <= card and (kind == "compute" or least[0] == card[0]) for kind, least in kinds)
+    if runs or not kinds:  # AMD's cards have other names, and are left to it
+        return ""
+    return f"this PyTorch isn't made for {torch.cuda.get_device_name(index)} (compute capability {card[0]}.{card[1]})"
 
 
 def out_of_memory(error: RuntimeError) -> bool:

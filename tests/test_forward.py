@@ -280,6 +280,8 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, bfloat16: bool = True) -> None
         return bfloat16 == ((current or [0])[-1] == 1)
 
     monkeypatch.setattr(torch.cuda, "device", made_current)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_86", "sm_90a", "compute_120"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
 
 
@@ -308,6 +310,34 @@ def test_a_card_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     pretend_cuda(monkeypatch)
     with pytest.raises(LabError, match=r"cuda:2 isn't there: this machine has 2"):
         choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("card", "made_for", "runs"),
+    [
+        ((7, 5), ["sm_75", "sm_86"], True),
+        ((8, 9), ["sm_75", "sm_86"], True),
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((6, 1), ["sm_75", "sm_86", "compute_90"], False),
+        ((12, 0), ["sm_75", "sm_90"], False),
+        ((12, 0), ["sm_75", "compute_90"], True),
+        ((9, 0), ["sm_90a"], True),
+        ((9, 0), ["gfx90a", "gfx1100"], True),
+    ],
+)
+def test_a_card_that_this_pytorch_is_not_made_for_is_not_taken(
+    card: tuple[int, int], made_for: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_cuda(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: made_for)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: card)
+    device = choose_device("auto")
+    assert device.is_cuda == runs
+    if not runs:
+        version = f"{card[0]}.{card[1]}"
+        assert device.reason == f"CPU: this PyTorch isn't made for Card 0 (compute capability {version})"
+        with pytest.raises(LabError, match="cuda:1 was asked for, but this PyTorch isn't made for Card 1"):
+            choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("wanted", ["", "gpu", "mps", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"])
