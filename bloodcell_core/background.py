@@ -100,7 +100,7 @@ def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, r
     status = read()
     # On a busy machine a worker may need longer to load what it needs; only then it takes its lock.
     child = _workers.get(Path(lock.lock_file).parent)
-    fresh = time.time() - status["updated"] < START_GRACE
+    fresh = abs(time.time() - status["updated"]) < START_GRACE  # a clock that was set back tells of the future
     begins = status["state"] == first and (fresh or (child is not None and child.poll() is None))
     if status["state"] not in ENDED and not begins and not workspace.is_held(lock):
         # It may have ended between the two looks: only what is read after the lock was seen free counts.

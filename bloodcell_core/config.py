@@ -48,9 +48,7 @@ class TrainConfig:
     """
 
     data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
-    model: str = _field(
-        help="Network to train, by name, or timm/<name> for one of timm's.", advanced=False, group=RUN
-    )
+    model: str = _field(help="Network to train, by name, or timm/<name> for one of timm's.", advanced=False, group=RUN)
     view: str = _field(
         "frame",
         choices=VIEWS,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.training.sampling import balanced_shares, epoch_batches
+from bloodcell_core.training.sampling import balanced_shares, epoch_batches, pictures_a_step
 
 tables = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcdef")), min_size=1, max_size=60)
 
@@ -46,3 +46,11 @@ def test_pictures_are_drawn_by_their_shares_and_the_seed():
     assert torch.bincount(drawn)[1] == pytest.approx(250, abs=60)
     assert torch.equal(drawn, torch.cat(epoch_batches(config, 1000, 0, shares)))
     assert not torch.equal(drawn, torch.cat(epoch_batches(config, 1000, 1, shares)))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "an_epoch", "a_step"), [(32, 0, 20), (32, 6, 6), (8, 12, 6), (8, 9, 8), (1, 3, 1)]
+)
+def test_a_step_has_as_many_pictures_as_its_batches_have(batch_size, an_epoch, a_step):
+    chosen = TrainConfig(data="d", model="basic_cnn", batch_size=batch_size, pictures_per_epoch=an_epoch)
+    assert pictures_a_step(chosen, 20) == a_step

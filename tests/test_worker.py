@@ -572,6 +572,13 @@ def test_a_queued_run_without_a_worker_is_given_time_and_then_interrupted(
     assert state_of(run) == "interrupted"
 
 
+def test_a_clock_that_was_set_back_lets_no_dead_run_wait_for_ever() -> None:
+    run = jobs.create_run(tiny())
+    workspace.write_json(run.folder / "status.json", raw_status(run) | {"updated": raw_status(run)["updated"] + 86_400})
+    assert state_of(run) == "interrupted"
+    assert runs.waiting(raw_status(run)["queue"]) == []
+
+
 # The queue
 
 

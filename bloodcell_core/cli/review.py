@@ -141,7 +141,8 @@ def _list(args: argparse.Namespace) -> None:
     lines = [f"{progress['decided']:,} of {progress['total']:,} photos with mistakes are decided; {len(found):,} here"]
     lines += [
         f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {row['confidence']:.0%} sure; decides "
-        + counted(row["pictures"], "picture") + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
+        + counted(row["pictures"], "picture")
+        + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
         for row in rows
     ]
     if issues and issues.warning:

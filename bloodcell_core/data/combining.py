@@ -136,9 +136,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _facts(
-    name: str, parts: Sequence[Part], images: pd.DataFrame, classes: list[str], leaking: int
-) -> dict[str, Any]:
+def _facts(name: str, parts: Sequence[Part], images: pd.DataFrame, classes: list[str], leaking: int) -> dict[str, Any]:
     """dataset.json of the new dataset."""
     datasets = [dataset for dataset, _ in parts]
 

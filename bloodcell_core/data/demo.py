@@ -81,9 +81,7 @@ def draw_pictures(per_class: int, seed: int, copies: int = 3) -> Iterator[DemoPi
     return (picture for label in DEMO_CLASSES for picture in _draw_class(label, per_class, seed, copies))
 
 
-def draw_field(
-    rng: np.random.Generator, labels: Sequence[str], size: tuple[int, int] = (640, 480)
-) -> DemoField:
+def draw_field(rng: np.random.Generator, labels: Sequence[str], size: tuple[int, int] = (640, 480)) -> DemoField:
     """Draw a smear field of `size` (width, height) with one whole white cell per label, none overlapping.
 
     Raises ValueError for a label that is not in `DEMO_CLASSES`, for a field with a side below

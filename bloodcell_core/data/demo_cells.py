@@ -205,12 +205,8 @@ def _vacuoles(densities: Floats, unit: float, rng: np.random.Generator) -> None:
 
 # In the order of the fields of `_Kind`: radius, nucleus, chromatin, looseness, azure, eosin, wobble, details.
 _KINDS = {
-    "eosinophil": _Kind(
-        (35, 46), _bilobed, (0.8, 1.25), 0.12, (0, 0.15), (0.2, 0.45), 0.04, _orange_granules
-    ),
+    "eosinophil": _Kind((35, 46), _bilobed, (0.8, 1.25), 0.12, (0, 0.15), (0.2, 0.45), 0.04, _orange_granules),
     "lymphocyte": _Kind((25, 39), _round, (0.85, 1.5), 0.10, (0.35, 1.1), (0, 0.2), 0.04),
     "monocyte": _Kind((40, 56), _folded, (0.7, 1.2), 0.16, (0.3, 0.65), (0.1, 0.35), 0.065, _vacuoles),
-    "neutrophil": _Kind(
-        (34, 46), _segmented, (0.85, 1.4), 0.13, (0, 0.15), (0.25, 0.6), 0.04, _fine_granules
-    ),
+    "neutrophil": _Kind((34, 46), _segmented, (0.85, 1.4), 0.13, (0, 0.15), (0.25, 0.6), 0.04, _fine_granules),
 }

@@ -1,8 +1,8 @@
 """Imports as jobs: one that a page asks for runs in a process of its own and goes on when the page is closed.
 
-    imports/<utc>-<id>/request.json    what is asked for, and of which kind
-                      /status.json     how far it is
-                      /upload/<file>   what came through the browser; gone when the job has ended
+imports/<utc>-<id>/request.json    what is asked for, and of which kind
+                  /status.json     how far it is
+                  /upload/<file>   what came through the browser; gone when the job has ended
 """
 
 from __future__ import annotations

@@ -170,14 +170,10 @@ def _weight(image: ImageFile.ImageFile) -> int:
 def _check_size(image: ImageFile.ImageFile) -> None:
     (width, height), most = image.size, MAX_PIXELS // _weight(image)
     if min(width, height) < MIN_SIDE:
-        raise UnreadablePicture(
-            f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed"
-        )
+        raise UnreadablePicture(f"too small: {width}×{height} pixels, at least {MIN_SIDE}×{MIN_SIDE} are needed")
     if width * height > most:
         kind = " in a picture of this kind" if most < MAX_PIXELS else ""
-        raise UnreadablePicture(
-            f"too large: {width}×{height} pixels, at most {most // 1_000_000} million{kind}"
-        )
+        raise UnreadablePicture(f"too large: {width}×{height} pixels, at most {most // 1_000_000} million{kind}")
 
 
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:

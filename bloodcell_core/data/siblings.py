@@ -80,9 +80,7 @@ def off_because(count: int, smallest_side: int) -> str | None:
     return None
 
 
-def find_families(
-    read: Callable[[int], np.ndarray], count: int, progress: Progress = no_progress
-) -> list[int]:
+def find_families(read: Callable[[int], np.ndarray], count: int, progress: Progress = no_progress) -> list[int]:
     """The family of each picture 0…count-1, numbered in order of first appearance.
 
     Pictures made from the same photograph (turned, mirrored, shifted, zoomed, recompressed) share one, as do pictures

@@ -92,6 +92,7 @@ class FolderSource:
 
     def _walk(self) -> list[str]:
         files: list[str] = []
+
         def refuse(error: OSError) -> None:
             where = _short(Path(error.filename).relative_to(self._top))
             raise LabError(f"{self.name}: the folder {where} can't be read: {error.strerror}")

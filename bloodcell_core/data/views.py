@@ -124,9 +124,7 @@ def build_view(
     return built
 
 
-def _build(
-    file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress
-) -> None:
+def _build(file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress) -> None:
     total = len(dataset.pictures)
 
     def pixels(row: int) -> np.ndarray:

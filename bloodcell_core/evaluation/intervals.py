@@ -169,9 +169,7 @@ def draw_photos(
     return Drawn(photo_numbers, photo_multiplicities(strata, resamples, seed), strata, level)
 
 
-def photo_accuracy(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: npt.ArrayLike
-) -> dict[str, Any]:
+def photo_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: npt.ArrayLike) -> dict[str, Any]:
     """How many photos are right once each photo's copies are averaged: one answer a photo.
 
     The answer is the class of the highest mean probability, the first of several that tie.

@@ -195,9 +195,7 @@ def _taken(lock: FileLock) -> bool:
         raise _not_kept(error) from None
 
 
-def _answer_missing(
-    slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress
-) -> None:
+def _answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress) -> None:
     waiting = unanswered(slide, answers)
     done = total - len(waiting)
     by_asked: dict[str, list[SlidePicture]] = {}

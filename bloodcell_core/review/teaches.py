@@ -135,8 +135,7 @@ def _gathering(wrong: pd.DataFrame) -> str:
     of_photo = wrong.photo.value_counts()
     few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
     return (
-        f"Half of the {len(wrong):,} mistakes are copies of {counted(few, 'photo')}; "
-        f"{len(of_photo):,} photos have any."
+        f"Half of the {len(wrong):,} mistakes are copies of {counted(few, 'photo')}; {len(of_photo):,} photos have any."
     )
 
 

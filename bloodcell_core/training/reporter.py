@@ -27,9 +27,10 @@ class Reporter(Hooks):
     """A context manager that is the loop's hooks."""
 
     def __init__(
-        self, run: Run, metrics_bytes: int, total_steps: int, batch: int, device: Device, say: Callable[[str], None]
+        self, run: Run, metrics_bytes: int, total_steps: int, a_step: float, device: Device, say: Callable[[str], None]
     ):
-        self._run, self._total_steps, self._batch, self._device, self._say = run, total_steps, batch, device, say
+        self._run, self._total_steps, self._device, self._say = run, total_steps, device, say
+        self._pictures_a_step = a_step
         self._metrics_bytes = metrics_bytes
         self._last_checkpoint = self._last_beat = time.monotonic()
         self._rate: float | None = None  # steps a second, lately
@@ -79,7 +80,7 @@ class Reporter(Hooks):
             self._run.folder,
             step=step,
             total_steps=self._total_steps,
-            pictures_per_second=round(self._rate * self._batch, 1) if self._rate else None,
+            pictures_per_second=round(self._rate * self._pictures_a_step, 1) if self._rate else None,
             seconds_left=round((self._total_steps - step) / self._rate) if self._rate else None,
             memory_mb=self._memory() // 2**20,
             **({"epoch": event["epoch"]} if event["event"] == "epoch" else {}),

@@ -22,6 +22,12 @@ def steps_per_epoch(config: TrainConfig, pictures: int) -> int:
     return len(epoch_batches(config, pictures, 0))
 
 
+def pictures_a_step(config: TrainConfig, pictures: int) -> float:
+    """How many a batch has on average."""
+    batches = epoch_batches(config, pictures, 0)
+    return sum(map(len, batches)) / len(batches)
+
+
 def epoch_batches(config: TrainConfig, pictures: int, epoch: int, shares: Tensor | None = None) -> list[Tensor]:
     """Which training pictures each step of an epoch sees: int64 row numbers.
 

@@ -179,7 +179,7 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
 
     from bloodcell_core.training.loop import NonFiniteLoss, train
     from bloodcell_core.training.reporter import Reporter
-    from bloodcell_core.training.sampling import steps_per_epoch
+    from bloodcell_core.training.sampling import pictures_a_step, steps_per_epoch
 
     config = run.config
     begun = _begin(run, team, _phase(run, f"building the {config.view} view"))
@@ -189,8 +189,8 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     team.assemble(config.device, run.name)
 
     total_steps = config.epochs * steps_per_epoch(config, len(begun.training))
-    batch = min(config.batch_size, len(begun.training))
-    with Reporter(run, begun.metrics_bytes, total_steps, batch, begun.device, say) as reporter:
+    a_step = pictures_a_step(config, len(begun.training))
+    with Reporter(run, begun.metrics_bytes, total_steps, a_step, begun.device, say) as reporter:
         broken: NonFiniteLoss | None = None
         try:
             finished = train(config, begun.state, begun.training, begun.validation, begun.device, reporter, team)

@@ -65,7 +65,7 @@ def _has_columns(source: Source, file: str) -> bool:
         names = _open(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
     except LabError:
         return False
-    plain = {name.strip(' "\'#').lower() for name in names}
+    plain = {name.strip(" \"'#").lower() for name in names}
     return all(plain.intersection(COLUMNS[needed]) for needed in NEEDED)
 
 
