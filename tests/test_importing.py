@@ -532,7 +532,7 @@ def families(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         progress(count, count)
         return found.pop()
 
-    monkeypatch.setattr(siblings, "off_because", lambda count, smallest_side: None)
+    monkeypatch.setattr(siblings, "SMALLEST_SIDE", 20)
     monkeypatch.setattr(siblings, "find_families", find_families)
     return found
 
@@ -601,10 +601,31 @@ def test_siblings_are_one_scene_whatever_groups_are_told_of_them(tmp_path, famil
 @pytest.mark.parametrize("told", [None, "p"])
 def test_where_siblings_can_not_be_looked_for_it_is_said_why(tmp_path, told):
     dataset = import_dataset(write_table(tmp_path / "cells", {"a1": told, "a2": None, "b1": None}))
-    why = siblings.off_because(3, 20)
+    why = siblings.off_because(0)
     assert why
     assert origin_of(dataset) == ("told by the source" if told else None, why)
     assert {photo for photo in photos_of(dataset).values() if isinstance(photo, str)} == {told} - {None}
+
+
+def test_one_small_picture_hinders_no_search_among_the_others(tmp_path, families):
+    """It has no photo then, unless one is told of it, and who has it in a group is of one scene with all of that."""
+    small = {f"a/{name}.png": encoded(random_picture(seed, 19, 40)) for seed, name in enumerate("st")}
+    write_files(tmp_path / "cells", class_files(2, ("a", "b")) | small)
+    groups = {"a/0": None, "a/1": "q", "b/0": None, "b/1": "p", "a/s": None, "a/t": "p"}
+    rows = "".join(f"{name}.png,{name[0]},{group or ''}\n" for name, group in groups.items())
+    table = tmp_path / "cells" / "table.csv"
+    table.write_text("path,label,group\n" + rows)
+    families.append([0, 1, 0, 1])
+    dataset = import_dataset(table)
+    photos = {name: None if pd.isna(photo) else photo for name, photo in photos_of(dataset).items()}
+    assert photos == groups | {"a/0": "family-00000", "b/0": "family-00000"}
+    scenes = scenes_of(dataset)
+    assert scenes["a/1"] == scenes["b/1"] == scenes["a/t"] == "p"
+    assert pd.isna(scenes["a/s"])
+    assert origin_of(dataset) == (
+        "siblings found among the pictures",
+        "siblings are looked for in pictures of 20 pixels a side or more",
+    )
 
 
 @pytest.mark.parametrize("told", [None, "p"])

@@ -200,7 +200,8 @@ def _few_photos(table: Table) -> Seen | None:
     words = [
         f"{first_of(classes, MOST_NAMED)}: "
         + (
-            f"{counted(count, table.unit)} in test, where a figure can't tell {0.025 ** (1 / count):.0%} from 100%"
+            f"{counted(count, table.unit)}{' each' * (len(classes) > 1)} in test, where a figure can't tell "
+            f"{0.025 ** (1 / count):.0%} from 100%"
             if count
             else f"no {table.unit} in test, and so no figure"
         )

@@ -68,15 +68,12 @@ class _Pair(NamedTuple):
     mirrored: bool
 
 
-def off_because(count: int, smallest_side: int) -> str | None:
-    """Why siblings aren't looked for among `count` pictures, the least side of which has so many pixels; else None."""
+def off_because(count: int) -> str | None:
+    """Why siblings aren't looked for among `count` pictures of SMALLEST_SIDE or more; else None."""
     if count > MOST_PICTURES:
         return f"siblings are looked for among up to {MOST_PICTURES:,} pictures, and these are {count:,}"
-    if smallest_side < SMALLEST_SIDE:
-        return (
-            f"siblings are looked for in pictures of {SMALLEST_SIDE} pixels a side or more, "
-            f"and one here has {smallest_side}"
-        )
+    if count < 2:
+        return f"siblings are looked for in pictures of {SMALLEST_SIDE} pixels a side or more, and these are smaller"
     return None
 
 

@@ -39,23 +39,24 @@ def find_source_photos(
         return Origin(by_source, None)
     if not trace:
         return Origin(by_source, "tracing was switched off at import")
-    read = _reader(originals, usable.stored)
+    read, left_out = _reader(originals, usable.stored), None
     readable = {name: data for name, data in photographs.items() if _is_readable(data)}
     if readable:
         photos, scenes = _trace(read, len(usable), int(usable.width.median()), readable, progress)
         origin = "traced to its photographs"
     else:
-        from bloodcell_core.data.siblings import find_families, off_because
+        from bloodcell_core.data.siblings import SMALLEST_SIDE, off_because
 
-        if because := off_because(len(usable), min(int(usable.width.min()), int(usable.height.min()))):
+        large = (usable[["width", "height"]].min(axis=1) >= SMALLEST_SIDE).to_numpy()
+        if because := off_because(int(large.sum())):
             return Origin(by_source, because)
-        families = find_families(read, len(usable), progress)
-        photos = _photos_of_families(families, usable.source_photo)
-        scenes = _scenes_of_families(families, photos)
+        photos, scenes = _find_siblings(read, usable.source_photo, large, progress)
         origin = "siblings found among the pictures"
+        if None in photos:
+            left_out = f"siblings are looked for in pictures of {SMALLEST_SIDE} pixels a side or more"
     images.loc[usable.index, "source_photo"] = photos
     images.loc[usable.index, "scene"] = scenes
-    return Origin(origin, None)
+    return Origin(origin, left_out)
 
 
 def _reader(originals: Path, stored: pd.Series) -> Callable[[int], np.ndarray]:
@@ -81,6 +82,25 @@ def _trace(
     found = [trace.photo for trace in trace_all(index, count, read, progress)]
     photos = [None if photo is None else names[photo] for photo in found]
     return photos, [None if photo is None else names[index.scenes[photo]] for photo in found]
+
+
+def _find_siblings(
+    read: Callable[[int], np.ndarray], known: pd.Series, large: np.ndarray, progress: Progress
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """The photograph and the scene of each picture by its siblings among the `large` ones (bool); of the others as the
+    source tells, or None."""
+    from bloodcell_core.data.siblings import find_families
+
+    searched = np.flatnonzero(large)
+    families = np.arange(len(known)) + len(known)  # the others are alone
+    families[large] = find_families(lambda number: read(int(searched[number])), len(searched), progress)
+    photos = _photos_of_families(families.tolist(), known)
+    scenes = _scenes_of_families(families.tolist(), photos)
+    told = large | known.notna().to_numpy()
+    return (
+        [photo if is_told else None for photo, is_told in zip(photos, told, strict=True)],
+        [scene if is_told else None for scene, is_told in zip(scenes, told, strict=True)],
+    )
 
 
 def _photos_of_families(families: Sequence[int], known: pd.Series) -> list[str]:
