@@ -246,8 +246,8 @@ def test_classes_with_as_few_photos_are_told_of_together(tmp_path):
         f"{n}.png": Planted(encoded(smear(n)), f"kind {n % 10}", "test" if n < 10 else "train") for n in range(20)
     }
     assert found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words == (
-        "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 photo each in test, where a figure "
-        "can't tell 2% from 100%."
+        "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 photo each in test, where a "
+        "figure can't tell 2% from 100%."
     )
 
 

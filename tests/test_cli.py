@@ -35,6 +35,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop, studies
 from bloodcell_core.training.loop import NonFiniteLoss
+from tests.conftest import encoded, random_picture, write_files
 from tests.training_fixtures import TINY, answering_otherwise, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -172,6 +173,19 @@ def test_what_data_show_tells(cli: Callable[..., Outcome]) -> None:
         assert part.keys() >= {"pictures", "photos", "by_class"}
         assert sum(part["by_class"].values()) == part["pictures"] >= part["photos"]
     assert "synthetic" in cli("data", "show", "demo").out
+
+
+def test_data_show_tells_of_groups_in_several_splits_and_of_files_passed_over(
+    cli: Callable[..., Outcome], lab_home: Path, tmp_path: Path
+) -> None:
+    splits = {"a1": "train", "b2": "train", "b3": "train", "a2": "test", "b1": "test", "b1-too": "test", "b4": "test"}
+    rows = "".join(f"{name}.png,{name[0]},{split},{name[1]}\n" for name, split in splits.items())
+    pictures = {f"{name}.png": encoded(random_picture(number)) for number, name in enumerate(splits)}
+    table = {"table.csv": f"path,label,split,group\n{rows}".encode(), "notes.txt": b""}
+    cli("data", "import", write_files(tmp_path / "mine", pictures | table))
+    lines = cli("data", "show", "mine").out.splitlines()
+    assert "warning: 2 photos in several splits: 3 test pictures of what training sees too" in lines
+    assert "0 unreadable, 0 byte-identical duplicates left out, 2 other files passed over" in lines
 
 
 def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) -> None:

@@ -308,6 +308,48 @@ def test_train_val_and_test_folders_side_by_side(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("Train", "TestA", "Test-B"), ("train", "test", "test")),  # Raabin-WBC
+        (("train_set", "val_set", "Test Set"), ("train", "val", "test")),
+        (("train2017", "val2017"), ("train", "val")),  # COCO
+        (("Training-images", "testing_data"), ("train", "test")),
+    ],
+)
+def test_splits_that_are_called_as_public_sets_call_them_become_no_classes(tmp_path, folders, splits):
+    files = {f"{folder}/{label}/{n}.png": b"" for folder in folders for label in ("blast", "band") for n in "12"}
+    counts = by_split_and_label(read(write_files(tmp_path / "cells", files)))
+    assert counts == {(split, label): 2 * splits.count(split) for split in splits for label in ("blast", "band")}
+
+
+def test_a_folder_of_classes_beside_them_is_refused(tmp_path):
+    files = {f"{folder}{label}/1.png": b"" for folder in ("", "evaluation/") for label in ("blast", "band", "x")}
+    assert refusal(write_files(tmp_path / "cells", files)) == (
+        "cells: the folder evaluation holds folders that are classes beside it (band, blast, x): call it train, val "
+        "or test, or take it out"
+    )
+    # A class may have a folder that is called as another class.
+    files = {"blast/1.png": b"", "band/1.png": b"", "band/blast/1.png": b""}
+    assert by_split_and_label(read(write_files(tmp_path / "other", files))) == {(None, "blast"): 1, (None, "band"): 2}
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_listed_and_not_passed_over(tmp_path):
+    files = {"blast/1.png": b"", "band/1.jfif": b"", "band/2.GIF": b"", "mono/1.heic": b"", "mono/notes.txt": b""}
+    entries, found = read_all(write_files(tmp_path / "cells", files))
+    assert labels_of(entries) == {(file, file.split("/")[0]) for file in files if not file.endswith("txt")}
+    assert found.ignored == 1
+
+
+@pytest.mark.parametrize("told", ["annotations/all.json", "Annotations/1.xml", "labels/1.txt", "labels.csv"])
+def test_where_a_file_seems_to_tell_the_labels_a_table_is_asked_for(tmp_path, told):
+    words = refusal(write_files(tmp_path / "mine", {"images/1.png": b"", "images/2.png": b"", told: b"x"}))
+    assert words == (
+        "mine has only one class folder (images): put the pictures in at least two folders, one a class; if "
+        f"{told!r} tells their labels, write them as a CSV table of path and label"
+    )
+
+
 def test_a_class_may_be_called_as_a_word_that_contains_a_split(tmp_path):
     files = {f"{label}/1.png": b"" for label in ("trained", "tests", "value", "x")}
     listing = read(write_files(tmp_path / "cells", files))

@@ -311,6 +311,8 @@ def test_two_readable_classes_are_needed_and_the_reasons_are_told(tmp_path):
     files = {"blast/1.png": encoded(random_picture(0)), "band/1.png": b"words"}
     words = refusal(write_files(tmp_path / "cells", files))
     assert words.startswith("readable pictures of at least two classes are needed, found 1 (band/1.png: not a JPEG")
+    write_files(tmp_path / "cells", {"table.csv": b"path,label\nblast/1.png,blast\n"})
+    assert refusal(tmp_path / "cells") == "readable pictures of at least two classes are needed, found 1"
 
 
 def test_classes_that_differ_in_capitals_alone_are_refused(tmp_path):

@@ -584,7 +584,7 @@ def test_any_damage_gives_a_picture_or_a_reason(data, changes):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_encoded_decodes_to_the_same_picture(suffix):
-    if suffix in (".jpg", ".jpeg", ".webp"):
+    if suffix in (".jpg", ".jpeg", ".jfif", ".webp"):
         flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
         assert_decodes_to(encode(flat, suffix), flat, within=3)
     else:

@@ -10,6 +10,7 @@ from bloodcell_core.cli.output import progress, say, show, show_notes, show_remo
 from bloodcell_core.cli.parser import family, path_of, tag_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
+from bloodcell_core.words import counted
 
 DATA_HELP = "a dataset's name, as `data list` tells it"
 AUDIT_FILES = 50  # that a finding of an audit names at most
@@ -143,11 +144,14 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     facts = describe(dataset)
     lines = _count_lines(facts)
     if facts["scenes_in_several_splits"]:
-        lines.append(
-            f"warning: {facts['scenes_in_several_splits']} cells were photographed more than once and stand in several "
-            f"splits: {facts['test_pictures_of_shared_scenes']:,} test pictures show cells that training sees too"
-        )
-    lines.append(f"{facts['unreadable']} unreadable, {facts['duplicates']} byte-identical duplicates left out")
+        photos, cells = facts["photos_in_several_splits"], facts["scenes_in_several_splits"]
+        what = counted(photos, "photo") if photos else f"photos of {counted(cells, 'cell')}"
+        shared = counted(facts["test_pictures_of_shared_scenes"], "test picture")
+        lines.append(f"warning: {what} in several splits: {shared} of what training sees too")
+    lines.append(
+        f"{facts['unreadable']:,} unreadable, {counted(facts['duplicates'], 'byte-identical duplicate')} left out, "
+        f"{counted(facts['ignored_files'], 'other file')} passed over"
+    )
     lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
     show(facts, as_json, lines)
 

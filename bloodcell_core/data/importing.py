@@ -162,7 +162,8 @@ def _write(
         if len(classes) < 2:
             bad = images[images.status == "unreadable"].head(3)
             reasons = "; ".join(f"{row.file}: {row.reason}" for row in bad.itertuples())[:300]
-            raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)} ({reasons})")
+            why = f" ({reasons})" if reasons else ""
+            raise LabError(f"readable pictures of at least two classes are needed, found {len(classes)}{why}")
         check_classes(classes)
         if (images.split[images.status == "ok"] == "val").all():
             raise LabError("all pictures are in the split val: call it train, or test to evaluate on it")

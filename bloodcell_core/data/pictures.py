@@ -22,7 +22,9 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from bloodcell_core.errors import LabError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
+OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svs", ".ndpi", ".czi", ".nd2", ".dcm", ".cr2", ".nef")
+"""Endings of pictures that aren't read: passed over as a text is, whole classes of them would be missed by nobody."""
 MIN_SIDE = 8
 MAX_FILE_BYTES = 256 * 2**20  # of one picture file, wherever it comes from: 4 for each of the most pixels
 MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare (`_weight`: of some kinds half as many)
@@ -269,7 +271,8 @@ def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
     """uint8 H×W×3 RGB → the bytes of a picture file of that kind (`.png`, `.jpg`, `.webp`)."""
     import cv2
 
-    done, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    known = ".jpg" if suffix == ".jfif" else suffix  # Windows' name of a JPEG, which OpenCV doesn't know
+    done, data = cv2.imencode(known, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f"can't encode as {suffix}")
     return data.tobytes()

@@ -24,6 +24,7 @@ SINGLE_FILES = (".npz", ".h5", ".csv", ".tsv", ".parquet")
 MAX_FILES = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
 MAX_DIRECTORY_BYTES = 256 * 2**20  # of a zip's list of its files
+ENCRYPTED = 1  # of a zip member's flags
 # A picture hardly shrinks in a zip; a bomb shrinks a thousandfold.
 MAX_RATIO, RATIO_FROM_BYTES = 200, 64 * 2**20
 DAMAGED = (
@@ -255,6 +256,8 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
             continue
         if stat.S_ISLNK(info.external_attr >> 16):
             raise LabError(f"{name} holds a link ({_short(info.filename)}): pack what it leads to in its place")
+        if info.flag_bits & ENCRYPTED:
+            raise LabError(f"{name} is locked by a password: unpack it and hand in the folder")
         if is_bomb(info) or info.file_size > MAX_FILE_BYTES:
             raise LabError(f"{name} holds a file that unpacks to far more than it should ({_short(info.filename)})")
         if path.as_posix() in members:

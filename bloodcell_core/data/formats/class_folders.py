@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, is_picture, of_files
-from bloodcell_core.data.pictures import SUFFIXES
+from bloodcell_core.data.formats.listing import Entry, Format, Listing, is_picture, of_files, split_of_folder
+from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
+ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".xlsx")
+"""Endings of what may tell the labels where no folder does."""
+
+
+def _is_any_picture(file: str) -> bool:
+    """Whether a file is a picture by its name, also of a kind that isn't read: it is listed then with the reason."""
+    return is_picture(file) or file.lower().endswith(OTHER_SUFFIXES)
+
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
-    pictures = [file for file in source.files if is_picture(file)]
+    pictures = [file for file in source.files if _is_any_picture(file)]
     if not pictures:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
     paths = [PurePosixPath(file).parts[:-1] for file in pictures]
@@ -20,6 +28,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     folders = [path[len(top) :] if path[: len(top)] == top else () for path in paths]
     splits_inside = _splits_lie_inside_classes(folders)
     entries = []
+    inside: dict[str, set[str]] = {}  # each class: the folders in it
     for file, path in zip(pictures, folders, strict=True):
         split, label = _split(path[:1]), path[1:2]
         if not split:
@@ -27,12 +36,32 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
             label = path[2:3] if split and not splits_inside else path[:1]
         if label:
             entries.append(Entry(file, label[0], split))
-    classes = {entry.label for entry in entries}
-    if len(classes) < 2:
-        alone = classes or set(top[-1:])  # pictures that all lie in one folder: that folder is their class
+            inside.setdefault(label[0], set()).update(() if split else path[1:2])
+    if len(inside) < 2:
+        alone = set(inside) or set(top[-1:])  # pictures that all lie in one folder: that folder is their class
         found = f"only one class folder ({alone.pop()})" if alone else "no class folder"
-        raise LabError(f"{source.name} has {found}: put the pictures in at least two folders, one a class")
+        raise LabError(
+            f"{source.name} has {found}: put the pictures in at least two folders, one a class{_or_a_table(source)}"
+        )
+    _check_levels(source, inside)
     return of_files(source, entries)
+
+
+def _or_a_table(source: Source) -> str:
+    """What else would work where a file beside the pictures seems to tell their labels."""
+    told = next((file for file in source.files if file.lower().endswith(ANNOTATIONS)), None)
+    return f"; if {told!r:.80} tells their labels, write them as a CSV table of path and label" if told else ""
+
+
+def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
+    """LabError where what was taken for a class holds classes, as a split does that is called otherwise."""
+    for name, folders in inside.items():
+        held = sorted(folders & inside.keys() - {name})
+        if len(held) > 1:
+            raise LabError(
+                f"{source.name}: the folder {name} holds folders that are classes beside it ({', '.join(held[:3])}): "
+                "call it train, val or test, or take it out"
+            )
 
 
 def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -40,14 +69,14 @@ def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     common: tuple[str, ...] = ()
     while True:
         level = {path[: len(common) + 1] for path in paths if len(path) > len(common)}
-        if len(level) != 1 or (inner := level.pop())[-1].lower() in SPLIT_NAMES:
+        if len(level) != 1 or split_of_folder((inner := level.pop())[-1]):
             return common
         common = inner
 
 
 def _split(folder: tuple[str, ...]) -> str | None:
     """The split that a folder's name tells; `folder` is that name alone, or empty."""
-    return SPLIT_NAMES.get(folder[0].lower()) if folder else None
+    return split_of_folder(folder[0]) if folder else None
 
 
 def _splits_lie_inside_classes(folders: Sequence[tuple[str, ...]]) -> bool:
@@ -60,6 +89,6 @@ def _splits_lie_inside_classes(folders: Sequence[tuple[str, ...]]) -> bool:
 CLASS_FOLDERS = Format(
     "class-folders",
     "One folder a class, with or without train and test folders",
-    matches=lambda source: any(is_picture(file) for file in source.files),
+    matches=lambda source: any(map(_is_any_picture, source.files)),
     read=_read,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,10 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
+_SPLIT_FOLDER = re.compile(
+    rf"(?i:({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})([-_ ]?(set|data|images|\d{{1,4}}))*)"
+    "([-_ ]?[A-D]|[-_ ][a-d])?"
+)
 CHUNK_BYTES = 4 * 2**20  # of pixels that are read from an array file at once
 
 Read = Callable[[], bytes]
@@ -69,6 +74,12 @@ class Format:
     """Whether a source is in this format, judged by its files' names and, for a table, its header."""
     read: Callable[[Source, bool], Listing]
     """(source, whether to take TEST_SIMPLE) → what is there. Raises LabError where the source can't be used."""
+
+
+def split_of_folder(name: str) -> str | None:
+    """The split that a folder's name tells, also as public sets write it: train_set, TestA, val2017."""
+    found = _SPLIT_FOLDER.fullmatch(name)
+    return SPLIT_NAMES[found[1].lower()] if found else None
 
 
 def is_picture(file: str) -> bool:

@@ -1,7 +1,8 @@
 """A table that names each picture and its label: CSV, TSV or Parquet, by itself or beside the pictures.
 
 Columns, in any case: `path` (or file, filename, image) and `label` (or class); where there are any, `split`, `group`
-(or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` or as one `box` of four numbers.
+(or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` (or xmin, ymin, xmax, ymax) or as
+one `box` of four numbers.
 Paths begin at the table's own folder. Comments (#) and Excel's `sep=;` may stand before the columns' names. The table
 decides alone: folders' names mean nothing beside it.
 """
@@ -36,7 +37,10 @@ COLUMNS = {
     "split": ("split",),
     "group": ("group", "source_photo", "photo", "patient"),
     "box": ("box",),
-    **{corner: (corner,) for corner in CORNERS},
+    "x0": ("x0", "xmin"),
+    "y0": ("y0", "ymin"),
+    "x1": ("x1", "xmax"),
+    "y1": ("y1", "ymax"),
 }
 """What a column may be called, by what it holds."""
 NEEDED = ("path", "label")
