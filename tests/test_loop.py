@@ -6,9 +6,11 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -479,6 +481,28 @@ def test_resident_pictures_are_the_rows_of_the_view(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.pictures.numpy(), pictures[rows])
     np.testing.assert_array_equal(data.labels.numpy(), rows)
     assert len(data) == 2100
+
+
+def test_pictures_that_fit_in_no_memory_stay_on_disk_and_are_trained_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = torch.cat([VALIDATION.pictures, TRAINING.pictures.flip(0)]).numpy()
+    labels = torch.cat([VALIDATION.labels, TRAINING.labels.flip(0)]).numpy()
+    np.save(tmp_path / "view.npy", view)
+    mapped = np.load(tmp_path / "view.npy", mmap_mode="r")
+    room = np.arange(len(view) - 1, 11, -1), np.arange(12)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * TRAINING.pictures.nbytes))
+    training, validation = (resident(mapped, rows, labels, CPU) for rows in room)
+    assert training.pictures is mapped
+    assert torch.equal(training.labels, TRAINING.labels)
+    assert torch.equal(validation.pictures, VALIDATION.pictures)  # these are fewer
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    validation = resident(mapped, room[1], labels, CPU)
+    in_memory, on_disk = Recorder(), Recorder()
+    run(config(), in_memory)
+    state = start(config())
+    assert train(config(), state, training, validation, CPU, on_disk)
+    assert on_disk.without_seconds() == in_memory.without_seconds()
 
 
 # Going on

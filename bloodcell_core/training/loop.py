@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,10 +38,13 @@ LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host 
 class LabelledPictures:
     """Pictures uint8 (N, S, S, 3) with class indices int64 (N,), both on one device."""
 
-    pictures: Tensor
+    pictures: Tensor | np.ndarray
+    """An array is a whole view on disk, where they fit in no memory: `places` tells which of it are meant."""
     labels: Tensor
     shares: Tensor | None = None
     """How often each is to be drawn (`sampling.balanced_shares`), on the host; None where all alike."""
+    places: np.ndarray | None = None
+    """Row numbers int64 (N,) of a view on disk; None where `pictures` are a tensor, and all are meant."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -228,11 +232,16 @@ def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
 
 
 def _take(data: LabelledPictures, rows: Tensor, device: Device) -> tuple[Tensor, Tensor]:
-    if data.pictures.device.type == device.device.type:
+    if isinstance(data.pictures, Tensor) and data.pictures.device.type == device.device.type:
         rows = rows.to(device.device, non_blocking=True)
         return data.pictures[rows], data.labels[rows]
-    # Pictures that don't fit on the device stay on the host; pinned pages let the copy run beside the computing.
-    pictures, labels = data.pictures[rows].pin_memory(), data.labels[rows].pin_memory()
+    if isinstance(data.pictures, Tensor):
+        pictures = data.pictures[rows]
+    else:
+        pictures = torch.from_numpy(data.pictures[rows.numpy() if data.places is None else data.places[rows.numpy()]])
+    labels = data.labels[rows]
+    if device.is_cuda:  # pinned pages let the copy run beside the computing
+        pictures, labels = pictures.pin_memory(), labels.pin_memory()
     return pictures.to(device.device, non_blocking=True), labels.to(device.device, non_blocking=True)
 
 
@@ -271,10 +280,12 @@ def _settle(hooks: Hooks, pending: list[_Told], state: TrainState, team: Team) -
 
 def measure(network: nn.Module, data: LabelledPictures, device: Device, team: Team = ALONE) -> tuple[float, float]:
     """Mean cross-entropy and accuracy over `data`; changes neither weights nor buffers."""
-    pictures, wanted = team.share(data.pictures), team.share(data.labels)
+    wanted = team.share(data.labels)
+    mine = slice(team.rank, None, team.size)
+    pictures, rows = (data.pictures[mine], None) if data.places is None else (data.pictures, data.places[mine])
     sums = torch.zeros(2, dtype=torch.float64, device=device.device)
     if len(wanted):
-        logits = predict_logits(network, pictures, device)
+        logits = predict_logits(network, pictures, device, rows=rows)
         labels = wanted.to(logits.device)
         sums[0] = functional.cross_entropy(logits.double(), labels, reduction="sum")
         sums[1] = (logits.argmax(1) == labels).sum()
@@ -283,11 +294,18 @@ def measure(network: nn.Module, data: LabelledPictures, device: Device, team: Te
 
 
 def resident(pictures: np.ndarray, rows: np.ndarray, labels: np.ndarray, device: Device) -> LabelledPictures:
-    """Rows of a view's memory map as tensors, on the device where they fit in half of its free memory."""
-    chosen = torch.empty((len(rows), *pictures.shape[1:]), dtype=torch.uint8)
+    """Rows of a view's memory map in memory: the device's where they fit in half of what is free there, else the host's
+    by the same rule. Where they fit in neither they stay on disk, and are read a batch at a time.
+    """
+    wanted = torch.from_numpy(labels[rows])
+    needed = len(rows) * math.prod(pictures.shape[1:])
+    if device.is_cuda and needed < torch.cuda.mem_get_info(device.device)[0] / 2:
+        where = device.device
+    elif needed < psutil.virtual_memory().available / 2:
+        where = torch.device("cpu")
+    else:
+        return LabelledPictures(pictures, wanted, places=rows)
+    chosen = torch.empty((len(rows), *pictures.shape[1:]), dtype=torch.uint8, device=where)
     for at in range(0, len(rows), 1024):
         chosen[at : at + 1024] = torch.from_numpy(pictures[rows[at : at + 1024]])
-    wanted = torch.from_numpy(labels[rows])
-    if device.is_cuda and chosen.nbytes < torch.cuda.mem_get_info(device.device)[0] / 2:
-        chosen, wanted = chosen.to(device.device), wanted.to(device.device)
-    return LabelledPictures(chosen, wanted)
+    return LabelledPictures(chosen, wanted.to(where))
