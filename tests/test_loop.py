@@ -811,6 +811,13 @@ def test_another_failure_of_the_network_is_not_taken_for_lack_of_memory() -> Non
         train(chosen, state, TRAINING, VALIDATION, CPU, Hooks())
 
 
+@pytest.mark.parametrize("frozen_epochs", [0, 1])
+def test_a_single_picture_that_batch_normalisation_learns_nothing_from_is_told(frozen_epochs: int) -> None:
+    chosen = config(model="resnet18", batch_size=1, pictures_per_epoch=2, frozen_epochs=frozen_epochs)
+    with pytest.raises(LabError, match="resnet18 can't learn from one picture of 32×32 at a time"):
+        run(chosen)
+
+
 def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
 

@@ -19,6 +19,9 @@ from bloodcell_core.models.network import head_of
 from bloodcell_core.training.sampling import seed_of
 from bloodcell_core.training.team import Team
 
+BATCH_TOO_SMALL = "more than 1 value per channel"
+"""What PyTorch's batch normalisation says of a single picture that has become a single pixel."""
+
 
 class Gradients:
     """Takes the gradients of batches.
@@ -69,6 +72,14 @@ class Gradients:
                     raise LabError(f"torch.compile failed here, use compile=no: {first_line(error)[:120]}") from None
                 if not out_of_memory(error):
                     raise
+            except ValueError as error:
+                if BATCH_TOO_SMALL not in str(error):
+                    raise
+                size = self._config.size
+                raise LabError(
+                    f"{self._config.model} can't learn from one picture of {size}×{size} at a time, as its batch "
+                    "normalisation compares pictures: take a larger batch size, or a larger size"
+                ) from None
             # Beyond the except block, which holds on to all that the failed pass had made.
             self._network.zero_grad(set_to_none=True)
             self._use_less_memory(blended)
