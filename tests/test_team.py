@@ -191,6 +191,7 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(
         values[0] = "a-run"
 
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("bloodcell_core.device.choose_device", lambda wanted: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", told)
@@ -201,6 +202,14 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(
     assert workspace.is_held(lock)
     team.part()
     assert not workspace.is_held(lock)
+
+
+def test_a_process_without_a_gpu_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(LabError, match=r"cuda:1 isn't there: this machine has 1 CUDA device"):
+        Team(1, 2).assemble("cuda")
 
 
 class Told(Hooks):

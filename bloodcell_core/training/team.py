@@ -105,6 +105,7 @@ class Team:
         """Joins the processes on the device `wanted`, and tells all which run they train: the leader's `run_name`.
 
         None where it trains none. The others' devices are theirs alone from here on; the leader has its own already.
+        LabError where there is no device for it.
         """
         if self.size == 1:
             return run_name
@@ -115,6 +116,9 @@ class Team:
         device = self.device(wanted)
         on_cuda = device.startswith("cuda")
         if on_cuda:
+            from bloodcell_core.device import choose_device
+
+            choose_device(device)  # LabError where this process has none
             torch.cuda.set_device(device)
         torch.distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=PATIENCE)
         told = [run_name]
