@@ -68,8 +68,8 @@ CSS = """<style>
 [data-testid="stPlotlyChart"] :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .hovertext) text {
   fill: light-dark(AXIS_TEXT) !important;
 }
-/* Streamlit sets these two on each cell itself, for sheets that scroll. */
-[data-testid="stTable"] td { overflow-wrap: anywhere; white-space: normal; }
+/* Streamlit sets these on each cell itself, for sheets that scroll. */
+[data-testid="stTable"] td p { overflow-wrap: anywhere !important; }
 .st-key-lab_figures :is(td, thead th) { text-align: right !important; }
 .st-key-lab_history { display: none; }  /* it draws nothing, but would be seen to load */
 /* The desk shows the next picture before the server has answered: it must not fade while it waits. */

@@ -94,6 +94,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
 def test_figures_of_a_table_are_on_the_right_and_long_names_break_into_lines(with_demo, open_page):
     page = open_page("Browse?dataset=demo&show=counts")
     expect(page.get_by_role("cell", name=re.compile("photo")).first).to_have_css("text-align", "right")
+    page.set_viewport_size({"width": 1024, "height": 900})
     page.goto(page.url.replace("show=counts", "picture=0"))
     table = page.get_by_test_id("stTable")
     expect(table.get_by_text("Source photo")).to_be_visible()
