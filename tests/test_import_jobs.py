@@ -106,6 +106,17 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, job_of: Callable[[], Import
     return job_of()
 
 
+def test_a_name_that_an_import_is_making_is_told_before_a_second_begins(
+    lab_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = in_this_process(monkeypatch, lambda: start("demo", name="drawn", per_class=10, seed=0))
+    import_jobs.check_not_being_made("another")
+    with pytest.raises(LabError, match="an import that makes 'drawn' is at work already"):
+        import_jobs.check_not_being_made("drawn")
+    job.tell(state="stopped", reason="stopped on request")
+    import_jobs.check_not_being_made("drawn")
+
+
 def test_an_import_that_is_stopped_leaves_nothing(
     tmp_path: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,6 +19,7 @@ from bloodcell_core.runs import Run
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import draw, words
 from tests.test_pages import draw as draw_page
+from ui import imports
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -74,6 +75,17 @@ def test_a_click_on_a_card_of_a_job_that_is_gone_is_no_error(done: Run):
     shutil.rmtree(gone.folder)
     gone.request_stop()
     gone.dismiss()
+
+
+def test_the_dialog_tells_of_an_import_that_makes_the_same_dataset(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    importing()
+    errors: list[str] = []
+    monkeypatch.setattr(imports, "show_error", errors.append)
+    imports._start("demo", name="drawn", per_class=10, seed=0)
+    assert errors == [
+        "an import that makes 'drawn' is at work already: wait for it, stop it, or choose another name"
+    ]
+    assert len(ImportJob.readable()[0]) == 1
 
 
 def test_what_was_stopped_is_no_error_and_what_failed_is(lab_home: Path):

@@ -53,7 +53,8 @@ def _dialog() -> None:
             )
             simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive.")
         if st.button("Import", type="primary", disabled=not path, key="import_path"):
-            _start("import", source=path, name=name or None, trace=trace, with_test_simple=simple)
+            # As files' managers copy a path: in quotation marks, or with a blank behind it.
+            _start("import", source=path.strip().strip("\"'"), name=name or None, trace=trace, with_test_simple=simple)
     with tab_upload:
         upload = st.file_uploader("A zip, a table with its pictures zipped, or an .npz", type=["zip", "npz"])
         name = st.text_input("Name", placeholder="made from the file's name where left empty", key="upload_name")
@@ -79,6 +80,7 @@ def _start(kind: str, **options: Any) -> None:
     try:
         if name := options.get("name"):
             free_name(name)  # here, where another can be given: the job would have to be asked for anew, upload and all
+            import_jobs.check_not_being_made(name)
         with st.spinner("Starting …"):
             import_jobs.start(kind, **options)
     except (LabError, OSError) as error:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from bloodcell_core import workspace
-from bloodcell_core.background import AskedJob
+from bloodcell_core.background import ENDED, AskedJob
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 
@@ -30,6 +31,17 @@ class ImportJob(AskedJob):
         super().__init__(name)
         if not isinstance(self.request["options"], dict):
             raise LabError(f"{self.folder / 'request.json'} is damaged")
+
+
+def check_not_being_made(name: str) -> None:
+    """LabError where an import is at work on a dataset of that name: of two the second would fail at its very end."""
+    for job in ImportJob.readable()[0]:
+        with suppress(LabError):  # dismissed meanwhile
+            if job.request["options"].get("name") == name and job.status()["state"] not in ENDED:
+                break
+    else:
+        return
+    raise LabError(f"an import that makes {name!r} is at work already: wait for it, stop it, or choose another name")
 
 
 def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any) -> ImportJob:
