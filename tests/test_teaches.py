@@ -12,7 +12,17 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of
-from bloodcell_core.review.teaches import EDGE, FACTS, NO_CELL, NO_EDGE, by_photo, error_rates, in_words, with_facts
+from bloodcell_core.review.teaches import (
+    EDGE,
+    FACTS,
+    NO_CELL,
+    NO_EDGE,
+    by_photo,
+    chances,
+    error_rates,
+    in_words,
+    with_facts,
+)
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -90,6 +100,53 @@ def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     assert unsure[0].startswith("A is called B") or unsure[0].startswith("B is called A")
     assert any(line.startswith("Half of the 12 mistakes are copies of 2 photos; 4 photos have any.") for line in unsure)
     assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
+
+
+def test_what_goes_with_the_class_alone_is_not_told_as_a_lesson() -> None:
+    """Large cells are of one class here, which is the harder one: their size adds nothing to that."""
+    table = predicted(120, {photo for photo in range(0, 120, 4)})
+    hard = table.label == "b"
+    table["cell_size"] = np.where(hard, 30.0, 10.0) + table.photo.str[1:].astype(int) // 4 % 5
+    parts = error_rates(table, CLASSES)["cell_size"]
+    worst, best = (choose(parts, key=lambda part: part["rate"]) for choose in (max, min))
+    assert worst["interval"][0] > best["interval"][1]
+    assert (worst["expected"], best["expected"]) == (0.5, 0.0)
+    words = in_words(table, CLASSES)
+    assert not any(line.startswith("By ") for line in words)
+    assert "size of the nucleus" in words[-1]
+
+
+def test_what_goes_with_the_copy_within_its_photo_is_told() -> None:
+    table = predicted(60, set())
+    blurred = table.image_id.str.endswith("-0") & (table.photo.str[1:].astype(int) % 3 > 0)
+    other = np.where(table.label == "a", "b", "a")
+    table = table.assign(predicted=np.where(blurred, other, table.label), focus=np.where(blurred, 1.0, 2.0))
+    table["edge"] = NO_EDGE
+    assert chances(table)["focus"] < 0.001
+    [line] = [line for line in in_words(table, CLASSES) if line.startswith("By ")]
+    assert line.startswith("By sharpness: pictures from 1 to 1 (blurred) are wrong most often, 100%")
+    assert line.endswith("by their mix of classes alone 22% and 22% would be.")
+
+
+def test_where_mistakes_go_with_nothing_a_lesson_is_as_rare_as_it_says() -> None:
+    """Intervals alone told one in six such tables something."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        table = predicted(60, set(np.flatnonzero(rng.random(60) < 0.25)))
+        for fact in FACTS:
+            table[fact] = rng.normal(size=60).repeat(3) + 0.1 * rng.normal(size=180)
+        found.append(list(chances(table.assign(edge=rng.choice([EDGE, NO_EDGE], 60).repeat(3))).values()))
+    assert 0.45 < np.mean(found) < 0.6
+    assert np.mean(np.min(found, axis=1) <= 0.05 / 5) < 0.1
+
+
+def test_no_mistake_and_facts_that_are_not_known_go_with_nothing() -> None:
+    assert set(chances(predicted(10, set())).values()) == {1.0}
+    table = predicted(10, {1, 2}).assign(edge=NO_EDGE, focus=np.nan)
+    told = chances(table)
+    assert (told["focus"], told["edge"], told["stain_a"]) == (1.0, 1.0, 1.0)
+    assert 0 < told["cell_size"] < 1
 
 
 def test_facts_are_those_of_the_dataset(done: Run) -> None:
