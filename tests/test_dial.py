@@ -63,6 +63,7 @@ def test_every_count_equals_a_plain_loops(seed: int, photos: int, thresholds: li
         stand = len(made) - each["set_aside"]
         assert each["share"] == pytest.approx(each["set_aside"] / len(made))
         assert each["accuracy"] == (pytest.approx(1 - each["missed"] / stand) if stand else None)
+        assert each["photos"] == len({made.source_photo[i] for i in range(len(made)) if sure[i] >= each["threshold"]})
     json.dumps(found, allow_nan=False)
 
 
@@ -163,6 +164,7 @@ def test_intervals_are_by_photo_where_photos_are_known() -> None:
     alone = dial(made.assign(source_photo=None), CLASSES)
     assert [row["threshold"] for row in known["thresholds"]] == list(THRESHOLDS)
     assert (known["photos"], alone["photos"]) == (60, None)
+    assert {row["photos"] for row in alone["thresholds"]} == {None}
     by_photo, by_picture = (each["thresholds"][0]["intervals"]["accuracy"] for each in (known, alone))
     assert np.ptp(by_photo) > 1.5 * np.ptp(by_picture)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.evaluation.comparison import side_of
+from bloodcell_core.evaluation.dial import accuracy_coverage, dial
 from bloodcell_core.models import MODELS
 from tests.conftest import class_files, write_files
 from tests.training_fixtures import answering_otherwise, tiny, train_here
@@ -429,6 +432,22 @@ def test_a_threshold_is_a_percent_as_on_the_classify_page(pair):
     assert chosen.options == ["50%", "60%", "70%", "80%", "90%", "95%", "99%"]
     (shown,) = (table.value for table in app.dataframe if "Threshold" in table.value)
     assert shown.Threshold.tolist() == chosen.options
+
+
+def test_the_dial_tells_of_how_many_photos_it_speaks_and_draws_how_sure_its_curves_are(pair):
+    app = draw(COMPARE, panel="dial")
+    (shown,) = (table.value for table in app.dataframe if "Threshold" in table.value)
+    side = side_of(pair[0])
+    told = dial(side.table, side.classes)
+    wanted = [(told["pictures"] - row["set_aside"], row["photos"]) for row in told["thresholds"]]
+    found = [re.match(r"(\d+) of (\d+) photo", cell).groups() for cell in shown["Answers that stand"]]
+    assert [tuple(map(int, each)) for each in found] == wanted
+    (chart,) = app.get("plotly_chart")
+    drawn = json.loads(chart.proto.spec)["data"]
+    assert [trace.get("fill") for trace in drawn] == ["toself", None, "toself", None]
+    limits = [point["intervals"]["accuracy"] for point in accuracy_coverage(side.table, side.classes)]
+    known = [each for each in limits if each]
+    assert drawn[0]["y"] == [*(high for _, high in known), *(low for low, _ in known[::-1])]
 
 
 @pytest.mark.parametrize(("panel", "ends"), [("roc", [(0, 0), (1, 1)]), ("pr", [(0, 1), (1, None)])])

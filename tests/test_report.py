@@ -7,6 +7,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,14 @@ from bloodcell_core.evaluation import charts
 from bloodcell_core.evaluation.comparison import Side, side_of
 from bloodcell_core.evaluation.comparison_report import comparison_report
 from bloodcell_core.evaluation.document import tag, write_report
-from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words
+from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words, percent
 from bloodcell_core.evaluation.predictions import predictions_table
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import METRIC_WORDS, figure_and_limits, setting_words
+from bloodcell_core.evaluation.report_parts import CLASS_WORDS, METRIC_WORDS, figure_and_limits, setting_words
 from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
+from bloodcell_core.words import counted
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -114,7 +116,17 @@ def test_the_report_of_a_run_shows_evaluates_figures_and_holds_them_to_the_digit
         assert said in text
     for limit in scores["warnings"] + scores["notes"]:
         assert limit[1:] in text
+    assert_shows_the_dial(read, scores["dial"])
     assert len(content) < 500_000
+
+
+def assert_shows_the_dial(read: Read, told: dict[str, Any]) -> None:
+    for row in told["thresholds"]:
+        assert f"{row['set_aside']:,} ({percent(row['share'])})" in read.texts
+        assert f"{told['pictures'] - row['set_aside']:,} of {counted(row['photos'], 'photo')}" in read.texts
+        assert row["accuracy"] is None or figure_and_limits(row, "accuracy") in read.texts
+        for each in row["by_class"].values():
+            assert f"{each['set_aside']:,} · {each['caught']:,} · {each['missed']:,}" in read.texts
 
 
 def test_the_report_of_other_data_tells_the_classes_and_the_distance(done: Run) -> None:
@@ -182,6 +194,10 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
     for row in told["runs"]:
         assert f"{row['by_photo']['right']} of 24 " in text
         assert row["warnings"][0] in text
+        assert_shows_the_dial(read, row["dial"])
+        for of_class in row["per_class"].values():
+            for metric in CLASS_WORDS:
+                assert figure_and_limits(of_class, metric) in read.texts
     assert "seed" in read.texts
     assert "model" not in read.texts
     # ROC and precision-recall of each of four classes, a line for each of three runs

@@ -18,6 +18,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # five of each to four
 PATTERNS = ("", "/", ".", "x", "-")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 CURVE_POINTS = 500  # of a curve
+MOST_BANDS = 3  # intervals drawn as areas: of more curves they hide each other
 GREY = "#8A8796"
 WHISKERS = ("#201D2B", "#E9E7F0")  # on light, on dark; over a bar
 
@@ -111,6 +112,8 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
     """How many answers stand against how many of them are right, by run's title; from `dial.accuracy_coverage`."""
     figure = go.Figure()
     for place, (name, points) in enumerate(curves.items()):
+        if len(curves) <= MOST_BANDS:
+            _band(figure, points, _colour(place, dark))
         figure.add_scatter(
             x=[point["coverage"] for point in points], y=[point["accuracy"] for point in points], mode="lines",
             name=chart_text(name), customdata=[_limits_in_words(point) for point in points],
@@ -121,6 +124,16 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
     figure.update_xaxes(tickformat="~%", range=[-0.01, 1.01])
     figure.update_yaxes(tickformat="~%")
     return style(figure, height=420)
+
+
+def _band(figure: go.Figure, points: Sequence[Mapping[str, Any]], colour: str) -> None:
+    """The interval of an accuracy-coverage curve, where it has one, as an area under it."""
+    known = [(point["coverage"], *point["intervals"]["accuracy"]) for point in points if point["intervals"]["accuracy"]]
+    across, low, high = zip(*known, strict=True) if known else ((), (), ())
+    figure.add_scatter(
+        x=[*across, *across[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.15, mode="none",
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
 
 
 def _limits_in_words(point: Mapping[str, Any]) -> str:

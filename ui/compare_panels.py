@@ -14,6 +14,7 @@ from bloodcell_core.evaluation.dial import accuracy_coverage, dial
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.figures import device_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import class_curves
+from bloodcell_core.evaluation.report_parts import standing
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.runs import Run
@@ -153,6 +154,8 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     told = {side.name: _dialled(side) for side in sides}
     curves = {titles[name]: curve for name, (_, curve) in told.items()}
     _draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
+    if len(curves) <= figures.MOST_BANDS:
+        st.caption("The areas are 95% intervals of the curves, by source photo where photos are known.")
     with st.container(horizontal=True):
         name = shell.bound_selectbox("Run", list(told), "of", default=sides[0].name, format_func=titles.get, width=420)
         facts = told[name][0]
@@ -162,10 +165,11 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         )  # fmt: skip
     rows = [
         {"Threshold": threshold_words(row["threshold"])} | _set_aside(row, facts["pictures"])
-        | {"Right of those that stand": shell.percent(row["accuracy"], row["intervals"]["accuracy"])}
+        | {"Answers that stand": standing(row, facts["pictures"])}
+        | {"Right of these": shell.percent(row["accuracy"], row["intervals"]["accuracy"])}
         for row in facts["thresholds"]
     ]  # fmt: skip
-    left, right = shell.sides([6, 5], "dial", "medium")
+    left, right = shell.sides([5, 3], "dial", "medium")
     with left:
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="What each threshold sets aside")
     with right:

@@ -19,6 +19,7 @@ from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
     called,
+    classes,
     confusion,
     cost,
     counts,
@@ -26,6 +27,7 @@ from bloodcell_core.evaluation.report_parts import (
     figure_and_limits,
     matrix,
     photos_right,
+    review_dial,
     setting_words,
 )
 from bloodcell_core.words import pretty
@@ -54,10 +56,7 @@ def comparison_report(
             *(part for labels, facts in compared["reviewed"].items() for part in _figures(facts, labels)),
             *(_by_seed(group) for group in compared["seed_groups"]),
             _limits(compared["runs"]),
-            *(
-                section(f"Confusion of {shown[row['run']]}", confusion(row["confusion"], list(row["per_class"])))
-                for row in compared["runs"]
-            ),
+            *(_of_run(row, shown[row["run"]]) for row in compared["runs"]),
             section("Curves", several_runs_curves({shown[side.name]: side.table for side in sides}, sides[0].classes)),
             *_calibrations({shown[row["run"]]: row["calibration"] for row in compared["runs"] if row["calibration"]}),
             cost({row["run"]: row["cost"] for row in compared["runs"] if row["cost"]}),
@@ -66,6 +65,12 @@ def comparison_report(
         ],
         compared,
     )
+
+
+def _of_run(row: Mapping[str, Any], title: str) -> Html:
+    """What stands on a run's own matrix: its classes, and what a threshold would catch."""
+    matrix = confusion(row["confusion"], list(row["per_class"]))
+    return section(f"Classes, confusion and review dial of {title}", classes(row), matrix, *review_dial(row["dial"]))
 
 
 def _limits(rows: Sequence[Mapping[str, Any]]) -> Html:

@@ -39,8 +39,9 @@ def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float
     Returns:
         - pictures, photos (None where they aren't known), mistakes: of the whole table.
         - thresholds: for each one, ascending, {threshold; set_aside, caught, missed: counts of pictures; share: set
-          aside of all, 0…1; accuracy: of the answers that stand, None where none does; intervals {share, accuracy:
-          [low, high] or None} at 95%; by_class {class: {pictures, set_aside, caught, missed}}, by the label}.
+          aside of all, 0…1; accuracy: of the answers that stand, None where none does; photos: that these are of, None
+          where photos aren't known; intervals {share, accuracy: [low, high] or None} at 95%; by_class {class:
+          {pictures, set_aside, caught, missed}}, by the label}.
 
     Raises:
         LabError: in words, for no pictures, no threshold, or one out of range.
@@ -65,6 +66,7 @@ def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float
                 **_counts(aside[:, place].sum(), caught[:, place].sum(), missed[:, place].sum()),
                 "share": 1 - coverage[place],
                 "accuracy": accuracy[place],
+                "photos": len(set(photos[confidence >= cut])) if photos_known else None,
                 "intervals": {
                     "share": _turned(coverage_limits[place]),
                     "accuracy": accuracy_limits[place],

@@ -19,22 +19,17 @@ from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
     called,
+    classes,
     confusion,
     cost,
     counts,
     data,
-    figure_and_limits,
+    review_dial,
     right_and_limits,
     setting_words,
 )
 from bloodcell_core.evaluation.scoring import reviewed_words
 from bloodcell_core.runs import Run
-from bloodcell_core.words import pretty
-
-CLASS_WORDS = {
-    "recall": "Recall", "precision": "Precision", "specificity": "Specificity", "f1": "F1", "auc": "AUC",
-    "average_precision": "Average precision",
-}  # fmt: skip
 
 
 def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
@@ -65,9 +60,10 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
                 _figures(scores),
             ),
             section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
-            section("Classes", _classes(scores)),
+            section("Classes", classes(scores)),
             section("Confusion", confusion(scores["confusion"], scores["classes"])),
             *([_calibration(scores["calibration"])] if scores["calibration"] else []),
+            section("Review dial", *review_dial(scores["dial"])),
             section("Curves", one_runs_curves(table, scores["classes"])),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
             data(scores["data"]),
@@ -93,15 +89,6 @@ def _figures(scores: Mapping[str, Any]) -> Html:
             intervals = figures["intervals"]
             columns.append([*(interval_words(metric, intervals.get(metric)) for metric in METRIC_WORDS), limits])
     return table_of(heads, zip(*columns, strict=True))
-
-
-def _classes(scores: Mapping[str, Any]) -> Html:
-    rows = []
-    for name, figures in scores["per_class"].items():
-        photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
-        figured = (figure_and_limits(figures, metric) for metric in CLASS_WORDS)
-        rows.append((pretty(name), f"{figures['support']:,}", photos, *figured))
-    return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
 
 
 def _calibration(facts: Mapping[str, Any]) -> Html:

@@ -9,14 +9,26 @@ from bloodcell_core import notes, workspace
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, section, table_of, tag
-from bloodcell_core.evaluation.figures import device_words, figure_words, interval_words, percent, with_interval
-from bloodcell_core.words import pretty
+from bloodcell_core.evaluation.figures import (
+    device_words,
+    figure_words,
+    interval_words,
+    percent,
+    threshold_words,
+    with_interval,
+)
+from bloodcell_core.words import counted, pretty
 
 METRIC_WORDS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
     "auc_ovr": "AUC, one against the rest", "precision_macro": "Macro precision", "recall_macro": "Macro recall",
     "specificity_macro": "Macro specificity", "average_precision_macro": "Average precision",
     "kappa": "Cohen's kappa", "brier": "Brier score", "log_loss": "Log loss",
+}  # fmt: skip
+
+CLASS_WORDS = {
+    "recall": "Recall", "precision": "Precision", "specificity": "Specificity", "f1": "F1", "auc": "AUC",
+    "average_precision": "Average precision",
 }  # fmt: skip
 
 
@@ -61,6 +73,45 @@ def figure_and_limits(figures: Mapping[str, Any], metric: str) -> str:
     """A figure and, where it has one, its interval, which no line breaks."""
     figure, *limits = with_interval(metric, figures[metric], figures["intervals"].get(metric)).split(" ")
     return " ".join([figure, "\N{NO-BREAK SPACE}".join(limits)]).strip()
+
+
+def classes(scores: Mapping[str, Any]) -> Html:
+    """The figures of each class, with their intervals and how many pictures and photos stand behind them."""
+    rows = []
+    for name, figures in scores["per_class"].items():
+        photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
+        figured = (figure_and_limits(figures, metric) for metric in CLASS_WORDS)
+        rows.append((pretty(name), f"{figures['support']:,}", photos, *figured))
+    return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
+
+
+def review_dial(facts: Mapping[str, Any]) -> tuple[Html, Html, Html]:
+    """What each threshold sets aside, catches and misses, of all classes and of each."""
+    thresholds = [threshold_words(row["threshold"]) for row in facts["thresholds"]]
+    rows = [
+        (
+            threshold, f"{row['set_aside']:,} ({percent(row['share'])})", f"{row['caught']:,}", f"{row['missed']:,}",
+            standing(row, facts["pictures"]), figure_and_limits(row, "accuracy"),
+        )
+        for threshold, row in zip(thresholds, facts["thresholds"], strict=True)
+    ]  # fmt: skip
+    heads = ("Threshold", "Set aside", "Mistakes caught", "Mistakes missed", "Answers that stand", "Right of these")
+    by_class = [
+        (pretty(name), *(" · ".join(f"{row['by_class'][name][kind]:,}" for kind in ("set_aside", "caught", "missed"))
+                         for row in facts["thresholds"]))
+        for name in facts["thresholds"][0]["by_class"]
+    ]  # fmt: skip
+    words = (
+        "Answers less sure than a threshold are set aside, to be looked at by a person. By class: pictures set aside · "
+        "mistakes caught · mistakes missed."
+    )
+    return tag("p", {}, words), table_of(heads, rows), table_of(("Class", *thresholds), by_class)
+
+
+def standing(row: Mapping[str, Any], pictures: int) -> str:
+    """How many answers stand at a threshold of `dial`, and of how many photos: all right of three says little."""
+    of = "" if row["photos"] is None else f" of {counted(row['photos'], 'photo')}"
+    return f"{pictures - row['set_aside']:,}{of}"
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:

@@ -12,6 +12,7 @@ from bloodcell_core.data.dataset import Dataset, dataset_of, names, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.calibration import calibration
+from bloodcell_core.evaluation.dial import dial
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
@@ -117,8 +118,9 @@ def evaluated(
     On its own validation and test split the run's kept probabilities are scored, so that a page and the command
     line can't differ. Elsewhere the run predicts anew. A dataset that was given its own's name since is another one,
     where it is asked for by `data`. `calibration` is that of its own test split, or of another
-    dataset; None elsewhere. On another dataset `split` may be "all" and `class_map` what a mapping file says of its
-    classes; the keys of `external.external_pictures` tell what was left out and how far that data is.
+    dataset; None elsewhere. `dial` tells what thresholds would set aside. On another dataset `split` may be "all" and
+    `class_map` what a mapping file says of its classes; the keys of `external.external_pictures` tell what was left out
+    and how far that data is.
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
     with; None without.
     """
@@ -149,7 +151,8 @@ def evaluated(
         "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
-        "cost": costs_of(summary), "reviewed": score_reviewed(table, run.classes, overlay) if overlay else None,
+        "dial": dial(table, run.classes), "cost": costs_of(summary),
+        "reviewed": score_reviewed(table, run.classes, overlay) if overlay else None,
     }, table  # fmt: skip
 
 
