@@ -54,11 +54,15 @@ def start_worker(folder: Path, module: str, argument: str) -> None:
             [sys.executable, "-m", module, argument],
             cwd=Path(__file__).resolve().parents[1],
             # Threads that wait for work sleep instead of spinning: the pages need the same cores.
-            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | shared | {"BLOODCELL_HOME": str(workspace.home())},
+            env={"OMP_WAIT_POLICY": "PASSIVE"}
+            | os.environ
+            | shared
+            | {"BLOODCELL_HOME": str(workspace.home()), "PYTHONIOENCODING": "utf-8"},  # as its log is read
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows ends with a console all that has it
         )
 
 

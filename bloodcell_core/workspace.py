@@ -51,6 +51,7 @@ FOLDERS = (
 LEAST_ROOM = 2**20  # bytes free on a disk, below which it is called full: SQLite alone wants some of it
 MOST_JSON = 2**28  # bytes of a file: many times what the largest that is written here has
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what writing is refused with, and no file named
+RENAMES = 100 if os.name == "nt" else 1  # Windows puts no file in the place of one that somebody reads at that moment
 LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
 
 
@@ -320,12 +321,21 @@ def write_atomic(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _put_in_place(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (str(error.filename) == name or error.errno in FULL):
             raise _refused(path, error) from error
         raise
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    for _ in range(RENAMES - 1):
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(0.02)
+    os.replace(temporary, path)
 
 
 def check_writable(path: Path) -> None:

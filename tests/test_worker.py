@@ -814,6 +814,19 @@ def test_two_threads_that_find_the_same_worker_ended_both_go_on(tmp_path: Path) 
         assert background._workers == {tmp_path: "started"}
 
 
+def test_what_a_process_says_is_in_the_encoding_that_its_log_is_read_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows writes files in that of its language: a class in another alphabet ended the process."""
+    monkeypatch.setattr(background, "_workers", {})
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "says.py").write_text("import sys; print(sys.argv[1])")
+    background.start_worker(tmp_path, "says", "лимфоцит")
+    assert background._workers[tmp_path].wait(60) == 0
+    assert (tmp_path / "worker.log").read_text(encoding="utf-8") == "лимфоцит\n"
+
+
 def test_a_process_that_is_started_finds_the_database_that_was_named_from_where_one_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

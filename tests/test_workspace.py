@@ -445,3 +445,25 @@ def test_without_shared_locks_looks_take_turns(tmp_path: Path, monkeypatch: pyte
         assert not any(pool.map(workspace.is_held, [FileLock(file) for _ in range(50)]))
     with FileLock(file):
         assert workspace.is_held(FileLock(file))
+
+
+def test_a_file_that_somebody_reads_at_that_moment_is_put_in_its_place_a_little_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows refuses it meanwhile: a training ended when a page looked at its status."""
+    replace, refused = os.replace, [1, 1]
+
+    def busy(*given: object) -> None:
+        if refused:
+            refused.pop()
+            raise PermissionError(errno.EACCES, "Access is denied")
+        replace(*given)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(workspace, "RENAMES", 3)
+    write_json(tmp_path / "status.json", 1)
+    assert read_json(tmp_path / "status.json") == 1
+    refused += [1, 1, 1]
+    with pytest.raises(PermissionError):
+        write_json(tmp_path / "status.json", 2)
+    assert read_json(tmp_path / "status.json") == 1
