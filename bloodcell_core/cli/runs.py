@@ -24,6 +24,7 @@ from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.notes import clean_tags
+from bloodcell_core.words import counted
 
 
 def add(verbs: Any) -> None:
@@ -70,8 +71,9 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
     for fold in facts["runs"]:
         figures = ""
         if fold["accuracy"] is not None:
-            photos = f" of {fold['photos']:,} photos" if fold["photos"] is not None else ""
-            figures = f"accuracy {fold['accuracy']:.4f}, {fold['pictures']:,} pictures{photos}, {fold['seconds']:.0f} s"
+            photos = f" of {counted(fold['photos'], 'photo')}" if fold["photos"] is not None else ""
+            pictures = counted(fold["pictures"], "picture")
+            figures = f"accuracy {fold['accuracy']:.4f}, {pictures}{photos}, {fold['seconds']:.0f} s"
         told = figures or fold["reason"]
         lines.append(f"  fold {fold['fold']}  {fold['state']:12} {fold['run'] or '':40} {told}".rstrip())
     spread = facts["accuracy_by_fold"]

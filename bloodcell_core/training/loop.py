@@ -225,8 +225,8 @@ def train(
 @torch.no_grad()
 def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
     """Moves the running mean towards the newest weights; statistics of batch normalisation are taken over."""
-    for mean, newest in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(newest, 1 - share)
+    # All in one call, as torch.optim.swa_utils does it: on a GPU a call a layer costs the host more than the sum.
+    torch._foreach_lerp_([*average.parameters()], [*network.parameters()], 1 - share)
     for taken_over, current in zip(average.buffers(), network.buffers(), strict=True):
         taken_over.copy_(current)
 
