@@ -26,6 +26,7 @@ st.caption(
     help="By key: find a run by the magnifier and press Escape; then the arrows move and Shift and the space bar tick.",
 )
 picked = compare.pick(runs)
+compare.say_many_tested(picked, runs.values())
 about_figures(picked, titles)
 compare.seed_spread(seed_groups(picked), titles)
 
@@ -56,7 +57,7 @@ if len(sides) > 1:
     try:
         check_comparable(sides[0], against, titles)
         pair = (sides[0], against)
-        compare.verdict(compare.compared(*pair), [titles[side.name] for side in pair])
+        compare.verdict(compare.compared(*pair), [titles[side.name] for side in pair], len(sides) - 1)
     except LabError as error:
         st.warning(shell.plain(str(error)), icon=":material/warning:")
 

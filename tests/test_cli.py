@@ -279,6 +279,11 @@ def test_several_runs_are_each_set_against_the_first(cli: Callable[..., Outcome]
         (done.name, other_seed.name), (done.name, third.name)
     ]  # fmt: skip
     assert told["comparisons"][0]["metrics"] == told["comparisons"][1]["metrics"]
+    for facts in told["comparisons"]:
+        assert facts["notes"][-1].startswith("A is set against 2 runs here")
+        assert facts["notes"][-1].endswith("go by p below 0.025")
+    alone = cli("compare", done.name, other_seed.name, "--json").value
+    assert "set against" not in str(alone["comparisons"][0]["notes"])
 
 
 def test_runs_on_other_pictures_are_refused(cli: Callable[..., Outcome], done: Run, other_seed: Run) -> None:

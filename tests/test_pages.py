@@ -418,6 +418,23 @@ def test_runs_that_cant_be_compared_have_no_report_together(pair):
     assert not button.proto.disabled
 
 
+def test_luck_that_comes_of_many_runs_and_many_comparisons_is_told(pair):
+    flattered, at_once = "the best of many looks better than it is", "A is set against 4 runs here"
+    said = words(draw(COMPARE))
+    assert flattered not in said
+    assert at_once not in said
+    more = [answering_otherwise(pair[1], f"20990101-00000{place}-basic_cnn-more").name for place in range(3)]
+    app = draw(COMPARE)
+    assert f"5 runs were tested on these pictures, and {flattered}" in words(app)
+    assert at_once not in words(app)
+    ticked = AppTest.from_file("../streamlit_app.py", default_timeout=PATIENCE)
+    ticked.query_params["runs"] = [pair[0].name, pair[1].name, *more]
+    ticked.switch_page(COMPARE)
+    ticked.run()
+    assert f"{at_once}, and each comparison alone" in words(ticked)
+    assert "go by p below 0.0125" in words(ticked)
+
+
 @pytest.mark.parametrize("panel", ["class", "roc", "pr", "calibration", "dial", "cost"])
 def test_every_panel_is_drawn_alone(panel, pair):
     app = draw(COMPARE, panel=panel)

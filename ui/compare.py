@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,6 +12,7 @@ from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import (
     Side,
+    at_once_words,
     check_comparable,
     compare_sides,
     p_words,
@@ -45,6 +46,7 @@ METRICS = {
 OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
 GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
 PER_PAGE = 120
+MANY = 5  # runs on the same test pictures, from which on it is told that the best of them is flattered
 LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
 
@@ -104,6 +106,7 @@ def table(runs: Sequence[Run]) -> Any:
             | {
                 "Photos right": f"{by_photo['right']:,} of {by_photo['photos']:,}" if by_photo else "not known",
                 "Test pictures": test["pictures"],
+                "Validation accuracy": None if summary["val_accuracy"] is None else 100 * summary["val_accuracy"],
                 "Weights": summary["parameters"],
                 "Training": summary["training_seconds"],
                 "Seed": None if run.is_ensemble else run.config.seed,
@@ -126,9 +129,22 @@ def _columns() -> dict[str, Any]:
             for key, title in METRICS.items()
         }
         | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
+        | {"Validation accuracy": number(format="%.1f%%", help="Of the pictures that runs are chosen by.")}
         | {"Training": number("Seconds of training", format="localized"), "Weights": number(format="localized")}
         | {"Test pictures": number(format="localized")}
     )
+
+
+def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
+    """That the best of many is flattered, where many runs were tested on the pictures of the one ticked first."""
+    if not picked:
+        return
+    first, *others = ((run.data_hash, run.classes, run.config.fold_words) for run in (picked[0], *runs))
+    if others.count(first) >= MANY:
+        st.caption(
+            f":material/info: {others.count(first):,} runs were tested on these pictures, and the best of many looks "
+            "better than it is: choose by validation accuracy, as the home page does, and report what that one has."
+        )
 
 
 # ---- What was tested -----------------------------------------------------------------------------------
@@ -186,8 +202,8 @@ def confusion(side: Side) -> list[list[int]]:
 # ---- The verdict ---------------------------------------------------------------------------------------
 
 
-def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
-    """Which of two runs is better, in words, and the differences of their figures."""
+def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> None:
+    """Which of two runs is better, in words, and the differences of their figures; A is set against so many others."""
     right, unit = facts["right"], facts["right"]["unit"]
     left, beside = shell.sides([5, 6], "verdict")
     with left:
@@ -201,7 +217,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str]) -> None:
             help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, 2,000 times: "
             "the interval tells what other photos would have changed, not what another training would.",
         )
-        for note in facts["notes"]:
+        for note in filter(None, [*facts["notes"], at_once_words(others)]):
             st.caption(f":material/info: {shell.plain(note)}.")
     rows = [
         {"Figure": METRICS[key], "A": figure_words(key, told["a"]), "B": figure_words(key, told["b"]),

@@ -145,6 +145,16 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
     }
 
 
+def at_once_words(others: int) -> str:
+    """How several comparisons with one run are to be read, where each is judged by itself; '' for one alone."""
+    if others < 2:
+        return ""
+    return (
+        f"A is set against {others:,} runs here, and each comparison alone calls equals unequal up to once in 20: "
+        f"for all of them together to do so no more often, go by p below {(1 - LEVEL) / others:.3g}"
+    )
+
+
 def check_comparable(a: Side, b: Side, titles: Mapping[str, str] | None = None) -> None:
     """LabError, with the reason, unless both were tested on the same pictures with the same labels and classes.
 

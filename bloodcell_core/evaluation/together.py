@@ -8,7 +8,7 @@ from typing import Any
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import calibration
-from bloodcell_core.evaluation.comparison import COMPARED, Side, compare_sides, settings_of
+from bloodcell_core.evaluation.comparison import COMPARED, Side, at_once_words, compare_sides, settings_of
 from bloodcell_core.evaluation.dial import dial
 from bloodcell_core.evaluation.scoring import costs_of, score
 from bloodcell_core.runs import Run
@@ -64,7 +64,9 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
 
 def _with_the_first(sides: Sequence[Side]) -> list[dict[str, Any]]:
     first, *others = sides
-    return [compare_sides(first, other) for other in others]
+    several = [words] if (words := at_once_words(len(others))) else []
+    compared = (compare_sides(first, other) for other in others)
+    return [facts | {"notes": [*facts["notes"], *several]} for facts in compared]
 
 
 def calibration_of(side: Side) -> dict[str, Any]:
