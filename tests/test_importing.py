@@ -493,6 +493,18 @@ def test_a_duplicate_does_not_count_in_the_cut(tmp_path):
     }
 
 
+@pytest.mark.parametrize("told", ["test", "val"])
+def test_a_picture_of_no_told_split_goes_where_the_others_of_its_group_are(tmp_path, told):
+    """Were it trained on, the import itself would put one photo on both sides."""
+    groups = {"a1": "p", "a2": "p", "a3": "q", "a4": "q", "b1": "r", "b2": "r", "b3": "s", "b4": "t", "b5": "t"}
+    splits = [told, "", "train", "", told, "", "", "train", told]
+    pictures = import_dataset(write_table(tmp_path / "cells", groups, split=splits), trace=False).pictures
+    split = {file.removesuffix(".png"): split for file, split in zip(pictures.file, pictures.split, strict=True)}
+    assert [split[name] for name in ("a1", "a2", "b1", "b2")] == [told] * 4
+    if told == "test":
+        assert [split[name] for name in ("a3", "a4", "b3", "b4", "b5")] == ["train"] * 4 + ["test"]
+
+
 @pytest.mark.parametrize("split", ["test", "Testing"])
 def test_a_source_that_has_a_test_split_alone_is_said_to_be_for_evaluation(tmp_path, split):
     told = describe(

@@ -25,7 +25,7 @@ import pyarrow as pa
 from bloodcell_core import workspace
 from bloodcell_core.cells import Box
 from bloodcell_core.data import demo
-from bloodcell_core.data.dataset import Dataset, check_classes, names
+from bloodcell_core.data.dataset import SPLITS, Dataset, check_classes, names
 from bloodcell_core.data.facts import PictureFacts, facts_of
 from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
@@ -311,13 +311,15 @@ def mark_duplicates(images: pd.DataFrame) -> None:
 
 def _settle_splits(images: pd.DataFrame) -> str:
     """Gives each usable picture a split, cutting a test split where the source tells none; says which it was."""
-    split = _usable(images, ["split"]).split.fillna("train")
+    usable = _usable(images, ["split", "label", "scene", "source_photo", "image_id"])
+    photo = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
+    # A picture of no told split goes where the source has others of its cell: into the last of these, where in several.
+    of_photo = {name: split for split in SPLITS for name in photo[usable.split == split]}
+    split = usable.split.astype(object).fillna(photo.map(of_photo)).fillna("train")
     images.loc[split.index, "split"] = split
     if (split == "test").any():
         only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
         return "told by the source" + only
-    usable = images.loc[split.index, ["label", "scene", "source_photo", "image_id"]]
-    photo = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
     # What a told validation split shows, too, would choose the epoch that it then tests.
     candidates = usable[(split == "train") & ~photo.isin(photo[split == "val"])]
     in_test = cut_by_photo([*candidates.label], [*photo[candidates.index]], TEST_FRACTION, SPLIT_SEED)
