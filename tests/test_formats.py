@@ -1,6 +1,7 @@
 """Which pictures a source holds, with what label, split, group and box, by each format's reader; what is refused."""
 
 import io
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -496,6 +497,16 @@ def test_a_table_handed_in_by_itself_leads_to_its_pictures(tmp_path):
     found = FORMATS["table"].read(open_source(folder / "labels.csv"), False)
     assert [data() for _, data in found.pictures] == [b"", b""]
     assert found.ignored == 1  # the table
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder", "alone"])
+@pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_table_finds_files_whose_letters_are_stored_in_another_way(tmp_path, kind, stored, written):
+    files = {unicodedata.normalize(stored, f"größe/{name}.png"): b"" for name in "ab"}
+    text = unicodedata.normalize(written, "path,label\ngröße/a.png,x\ngröße/b.png,y\n")
+    path = write(kind, tmp_path / "cells", files | {"t.csv": text.encode()})
+    entries = read(path / "t.csv" if kind == "alone" else path)
+    assert [entry.file for entry in entries] == [*files]
 
 
 @pytest.mark.parametrize("holds", table.COLUMNS)

@@ -253,16 +253,21 @@ class _Inside:
         return self._place(path).startswith(("..", "/")) or has_drive(path)
 
     def find(self, path: str) -> str | None:
-        """The file that a path leads to, None where there is none."""
+        """The file that a path leads to, None where there is none.
+
+        A Mac stores the letters of names in parts ("o" and its two dots), which a table written elsewhere doesn't.
+        """
+        place = path if self._alone and os.path.isabs(path) else self._place(path)
+        forms = (place, unicodedata.normalize("NFC", place), unicodedata.normalize("NFD", place))
+        return next((form for form in forms if self._is_there(form)), None)
+
+    def _is_there(self, place: str) -> bool:
         if self._alone is None:
-            place = self._place(path)
-            return place if place in self._files else None
-        place = path if os.path.isabs(path) else self._place(path)
+            return place in self._files
         full = self._alone.folder / place
         if not os.path.isfile(full):  # full.is_file() raises OSError where the name is too long for the system
-            return None
-        inside = os.path.isabs(path) or full.resolve().is_relative_to(self._alone.folder)
-        return place if inside else None  # a link that leads out of the folder
+            return False
+        return os.path.isabs(place) or full.resolve().is_relative_to(self._alone.folder)  # no link that leads out
 
     def _place(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._folder, path.replace("\\", "/")))
