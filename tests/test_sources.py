@@ -70,6 +70,20 @@ def test_folders_of_a_zip_are_no_files(tmp_path):
     assert open_source(path).files == ["a/1.png"]
 
 
+def test_names_that_a_mac_writes_in_utf8_without_saying_so(tmp_path):
+    path = write_zip(tmp_path / "cells.zip", {"GRXXXXE/1.png": b"first", "n\x84r/2.png": b"second"})
+    path.write_bytes(path.read_bytes().replace(b"GRXXXXE", "Größe".encode()))
+    source = open_source(path)
+    assert source.files == ["Größe/1.png", "n\x84r/2.png"]
+    assert source.read("Größe/1.png") == b"first"
+
+
+def test_names_in_the_code_page_of_dos_stay_what_they_are(tmp_path):
+    path = write_zip(tmp_path / "cells.zip", {"GRXXE/1.png": b"first"})
+    path.write_bytes(path.read_bytes().replace(b"GRXXE", "Größe".encode("cp437")))
+    assert open_source(path).files == ["Größe/1.png"]
+
+
 def test_backslashes_are_folders(tmp_path):
     assert contents(write_zip(tmp_path / "cells.zip", {"a\\b\\1.png": b"first"})) == {"a/b/1.png": b"first"}
 

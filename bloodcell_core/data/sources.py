@@ -13,6 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
@@ -24,7 +25,7 @@ SINGLE_FILES = (".npz", ".h5", ".csv", ".tsv", ".parquet")
 MAX_FILES = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
 MAX_DIRECTORY_BYTES = 256 * 2**20  # of a zip's list of its files
-ENCRYPTED = 1  # of a zip member's flags
+ENCRYPTED, SAYS_UTF8 = 0x1, 0x800  # of a zip member's flags
 # A picture hardly shrinks in a zip; a bomb shrinks a thousandfold.
 MAX_RATIO, RATIO_FROM_BYTES = 200, 64 * 2**20
 DAMAGED = (
@@ -249,7 +250,7 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
         raise LabError(f"{name} is an empty zip: there is nothing to import")
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        path = PurePosixPath(info.filename.replace("\\", "/"))
+        path = PurePosixPath(_name_of(info).replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or has_drive(path.as_posix()):
             raise LabError(f"{name} holds a path that leaves the archive ({_short(info.filename)}): it is refused")
         if any(left_by_a_system(part) for part in path.parts):
@@ -267,6 +268,14 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
     if total > MAX_TOTAL_BYTES or (total > RATIO_FROM_BYTES and total > MAX_RATIO * size):
         raise LabError(f"{name} would unpack to {total / 2**30:.1f} GiB, far more than it should: it is refused")
     return members
+
+
+def _name_of(info: zipfile.ZipInfo) -> str:
+    """The name of a zip's member. A Mac writes UTF-8 without saying so, and zipfile takes it for a code page of DOS."""
+    if not info.flag_bits & SAYS_UTF8:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def as_text(path: object) -> str:
