@@ -342,9 +342,10 @@ def test_pictures_of_a_kind_that_is_not_read_are_listed_and_not_passed_over(tmp_
     assert found.ignored == 1
 
 
-@pytest.mark.parametrize("told", ["annotations/all.json", "Annotations/1.xml", "labels/1.txt", "labels.csv"])
+@pytest.mark.parametrize("told", ["annotations/all.json", "Annotations/1.xml", "labels.csv"])
 def test_where_a_file_seems_to_tell_the_labels_a_table_is_asked_for(tmp_path, told):
-    words = refusal(write_files(tmp_path / "mine", {"images/1.png": b"", "images/2.png": b"", told: b"x"}))
+    files = {"images/1.png": b"", "images/2.png": b"", "README.txt": b"", told: b"x"}
+    words = refusal(write_files(tmp_path / "mine", files))
     assert words == (
         "mine has only one class folder (images): put the pictures in at least two folders, one a class; if "
         f"{told!r} tells their labels, write them as a CSV table of path and label"

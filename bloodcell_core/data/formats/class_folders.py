@@ -10,8 +10,8 @@ from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".xlsx")
-"""Endings of what may tell the labels where no folder does."""
+ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
+"""Endings of what may tell the labels where no folder does, the likeliest first."""
 
 
 def _is_any_picture(file: str) -> bool:
@@ -49,7 +49,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 def _or_a_table(source: Source) -> str:
     """What else would work where a file beside the pictures seems to tell their labels."""
-    told = next((file for file in source.files if file.lower().endswith(ANNOTATIONS)), None)
+    told = next((file for end in ANNOTATIONS for file in source.files if file.lower().endswith(end)), None)
     return f"; if {told!r:.80} tells their labels, write them as a CSV table of path and label" if told else ""
 
 
