@@ -9,9 +9,17 @@ LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that some
 
 
 def pretty(label: str) -> str:
-    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"; "NRBC" stays."""
-    words = " ".join(label.replace("_", " ").split())
-    return words if words.isupper() and len(words) <= LONGEST_SHORT_FORM else words.capitalize()
+    """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"; "NRBC" stays, and
+    so it does in "immature NRBC" → "Immature NRBC"."""
+    words = label.replace("_", " ").split()
+    if label.isupper() and len(" ".join(words)) > LONGEST_SHORT_FORM:  # somebody's way to write all of it
+        words = [word.lower() for word in words]
+    first, *others = [word if _is_short_form(word) else word.lower() for word in words] or [""]
+    return " ".join([first if _is_short_form(first) else first.capitalize(), *others])
+
+
+def _is_short_form(word: str) -> bool:
+    return word.isupper() and len(word) <= LONGEST_SHORT_FORM
 
 
 def titles(labels: Iterable[str]) -> dict[str, str]:

@@ -138,7 +138,8 @@ def test_the_theme_is_legible(mode: str):
     ("label", "name"),
     [
         ("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte"), ("NRBC", "NRBC"), ("ig", "Ig"),
-        ("RBC_LIKE", "Rbc like"),
+        ("RBC_LIKE", "Rbc like"), ("immature NRBC", "Immature NRBC"), ("NRBC_like", "NRBC like"), ("B CELL", "B cell"),
+        ("Blast, AML", "Blast, AML"), ("atypical Lymphocyte", "Atypical lymphocyte"), ("", ""),
     ],
 )
 def test_pretty(label: str, name: str):
