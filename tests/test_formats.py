@@ -522,6 +522,14 @@ def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
             assert read(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
 
 
+def test_rows_of_nothing_behind_the_last_are_none(tmp_path):
+    text = "path,label,group\npics/0.png,x,\npics/1.png,y,\n,,\n , NA,\n,,\n"
+    entries = read(write_files(tmp_path / "cells", csv_files(text)))
+    assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "x"), ("pics/1.png", "y")]
+    words = refusal(write_files(tmp_path / "gap", csv_files("path,label\npics/0.png,x\n,\npics/1.png,y\n,\n")))
+    assert words == "labels.csv: 1 of 3 rows have no path (rows 3; the header is row 1)"
+
+
 def test_a_class_called_as_no_label_is_told_so(tmp_path):
     text = "path,label\npics/0.png,NA\npics/1.png,\npics/2.png,n/a\npics/3.png,x\n"
     assert refusal(write_files(tmp_path / "cells", csv_files(text))).endswith(

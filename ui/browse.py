@@ -69,7 +69,10 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
             format_func=lambda value: "All classes" if value == EVERY else pretty(value),
         )  # fmt: skip
         present = ["all", *(split for split in SPLITS if split in audit.facts["splits"])]
-        split = shell.bound_segmented("Split", present, "split", default="all", format_func=SPLIT_WORDS.get)
+        split = shell.bound_segmented(
+            "Split", present, "split", default="all", format_func=SPLIT_WORDS.get,
+            help="Networks learn from train and are judged by test, which they never see.",
+        )  # fmt: skip
         finding = shell.bound_selectbox(
             "Finding", ["all", *found], "finding", default="all", width=260,
             format_func=lambda name: "All pictures" if name == "all" else found[name].title,

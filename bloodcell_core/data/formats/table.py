@@ -185,6 +185,10 @@ def _entries(source: Source, file: str) -> list[Entry]:
     if len(frame) > MAX_FILES:
         raise LabError(f"{file} has more than {MAX_FILES:,} rows: import a part of it")
     columns = {holds: [_cell(text) for text in frame[place]] for holds, place in places.items()}
+    # Spreadsheets write rows of nothing behind the last, where something stood once.
+    filled = [row for row in range(len(frame)) if any(cells[row] is not None for cells in columns.values())]
+    frame = frame[: max(filled, default=-1) + 1]
+    columns = {holds: cells[: len(frame)] for holds, cells in columns.items()}
     nothing: list[str | None] = [None] * len(frame)
 
     def refuse(bad: Sequence[int], what: str) -> None:
