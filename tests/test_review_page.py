@@ -14,9 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.dataset import Dataset, remove
-from bloodcell_core.labels.verdicts import current, events
+from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
-from tests.test_pages import draw, words
+from tests.test_pages import PATIENCE, draw, words
 from ui import review, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -187,6 +187,74 @@ def test_two_people_get_different_pictures(wrong, monkeypatch):
     theirs = desk_of(draw(REVIEW))["cards"]
     assert not mine & {card["id"] for card in theirs}
     assert theirs[0]["place"] == 4
+
+
+def test_what_is_reviewed_and_what_reviewers_differ_on_can_be_asked_for(wrong):
+    app = draw(REVIEW)
+    first, second, third = (card["id"] for card in desk_of(app)["cards"])
+    every = desk_of(app)["total"]
+    for number, (image_id, by, said) in enumerate(
+        [(first, "Ana", "model-wrong"), (third, "Ana", "ambiguous"), (third, "Ben", "unusable")]
+    ):
+        record(Dataset("demo"), [image_id], said, by=by, token=f"r{number}")
+    for which, wanted in (("reviewed", [first, third]), ("disputed", [third])):
+        shown = desk_of(draw(REVIEW, which=which))
+        assert [card["id"] for card in shown["cards"]] == wanted
+        assert (shown["total"], shown["cards"][0]["place"]) == (len(wanted), 1)
+        app = draw(REVIEW, which=which, part="selection")
+        assert f"{len(wanted)} of {len(wanted)} are shown" in words(app)
+    assert desk_of(draw(REVIEW, which="all"))["total"] == every
+    assert desk_of(draw(REVIEW))["cards"][0]["id"] == second
+
+
+def test_a_second_opinion_is_of_what_others_decided_and_does_not_tell_what_they_said(wrong, monkeypatch):
+    from ui import reviewer
+
+    app = draw(REVIEW)
+    first, second, third = (card["id"] for card in desk_of(app)["cards"])
+    data = Dataset("demo")
+    record(data, [first], "ambiguous", by="Ana", note="folded")
+    record(data, [third], "unusable", by="Ana")
+    record(data, [second], "model-wrong", by="Bea")
+    monkeypatch.setattr(reviewer, "_account", lambda: "Bea")
+    app = draw(REVIEW, which="second")
+    shown = desk_of(app)
+    assert [card["id"] for card in shown["cards"]] == [first, third]
+    assert (shown["total"], shown["decided"]) == (2, 0)
+    assert [(card["said"], card["verdict"]) for card in shown["cards"]] == [("", None)] * 2
+    send(app, verdict(app))
+    shown = desk_of(app)
+    assert [card["id"] for card in shown["cards"]] == [third]
+    assert shown["decided"] == 1
+    send(app, {"kind": "back", "id": third, "token": "b"})
+    assert desk_of(app)["cards"][0]["said"] == "Bea said: model wrong"
+    send(app, verdict(app, token="t9", id=third))
+    assert desk_of(app) is None
+    assert "All 2 are reviewed" in words(app)
+    assert set(current(data).disagreements) == set(data.pictures.set_index("image_id").photo[[first, third]])
+
+
+def test_the_history_of_a_second_opinion_is_told_once_it_is_given(wrong):
+    def history(which: str) -> None:
+        from dataclasses import replace
+
+        from ui import review, review_more, review_sources
+
+        chosen = replace(review.choose(review_sources.sources(), of_a_queue=False), which=which, by="Bea")
+        review_more._history(chosen, chosen.rows.iloc[0])
+
+    def told(which: str) -> str:
+        app = AppTest.from_function(history, args=(which,), default_timeout=PATIENCE).run()
+        assert not app.exception
+        return words(app)
+
+    data = Dataset("demo")
+    record(data, data.pictures.image_id.tolist(), "ambiguous", by="Ana")
+    assert "Ana" in told("all")
+    assert "Ana" not in told("second")
+    assert "hidden until you have said yours" in told("second")
+    record(data, data.pictures.image_id.tolist(), "model-wrong", by="Bea")
+    assert "Ana" in told("second")
 
 
 def test_when_all_are_reviewed_the_page_says_so_and_the_last_can_be_undone(wrong):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -29,7 +29,12 @@ ORDERS = {
     "issue": "Label most doubtful",
     "photo": "By photo",
 }
-WHICH = {"unreviewed": "Unreviewed only", "reviewed": "Reviewed", "disputed": "Reviewers differ", "all": "All"}
+SECOND = "second"
+WHICH = {
+    "unreviewed": "Unreviewed only", SECOND: "Second opinion", "reviewed": "Reviewed", "disputed": "Reviewers differ",
+    "all": "All",
+}  # fmt: skip
+UNDECIDED = ("unreviewed", SECOND)  # of these what is decided doesn't come again
 FILTERS = ("which", "near", "training", "differ", "sure", "margin", "loss")  # in the address, where they are set
 HIGHEST_LOSS = 10  # that can be asked for: a label given 0.005%; what is higher is with it
 TEST_ONLY = (
@@ -63,6 +68,27 @@ class Review:
     def classes(self) -> list[str]:
         """Those of the first run; the others have the same."""
         return self.sources[0].first.classes
+
+    @property
+    def once(self) -> bool:
+        """What is decided doesn't come again."""
+        return self.which in UNDECIDED
+
+    def asked(self, standing: Standing) -> tuple[Review, Standing]:
+        """Its part that `which` asks for, and the verdicts that are shown there and tell what is decided.
+
+        A second opinion is of what others decided, and is blind: only one's own verdicts are shown.
+        """
+        if self.which == "disputed":
+            wanted = [photo in standing.disagreements for _, photo in self.ids]
+        elif self.which == "reviewed":
+            wanted = [standing.of(*each) is not None for each in self.ids]
+        elif self.which == SECOND:
+            others, standing = standing.where(self.by, others=True), standing.where(self.by)
+            wanted = [others.of(*each) is not None for each in self.ids]
+        else:
+            return self, standing
+        return replace(self, rows=self.rows[wanted].reset_index(drop=True)), standing
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -135,7 +161,9 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
     which = shell.follow_address("which", WHICH, "unreviewed")
     with st.popover("Filters", icon=":material/tune:"):
         st.segmented_control(
-            "Show", list(WHICH), default=which, format_func=WHICH.get, required=True,
+            "Show", list(WHICH), default=which, format_func=WHICH.get, required=True, wrap=True,
+            help="Second opinion: what others decided and you did not. What they said is hidden until you have said "
+            "yours.",
             **shell.writing_back("which", "unreviewed"),
         )  # fmt: skip
         near = shell.bound_toggle(

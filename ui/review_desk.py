@@ -38,15 +38,16 @@ def at_the_desk(review: Review) -> None:
     """Shows the picture that is next and takes its verdict; below it what else is known of it."""
     leave_deleted_run(review)
     try:
-        standing = standing_in(review.data)
+        everybody = standing_in(review.data)
     except LabError as error:
         shell.show_error(str(error))
         return
+    review, standing = review.asked(everybody)
     decided = [standing.of(*each) is not None for each in review.ids]
     _follow_address()
     place = _place(review, decided)
     if place is None:
-        nothing_left(review, standing)
+        nothing_left(review, everybody)
         return
     st.session_state[SHOWN] = review.ids[place][0]
     shell.set_address(picture=review.ids[place][0])
@@ -134,7 +135,7 @@ def _place(review: Review, decided: list[bool]) -> int | None:
     if here.get("after") in review.place:
         return next(iter(_coming(review, review.place[here["after"]], decided)), None)
     asked = review.place.get(shell.address("picture") or "")
-    if asked is not None and not (review.which == "unreviewed" and decided[asked]):
+    if asked is not None and not (review.once and decided[asked]):
         return asked
     return next(iter(_coming(review, -1 if asked is None else asked, decided)), None)
 
@@ -145,7 +146,7 @@ def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
     What another person has before them comes last: two who review the same runs are given different pictures.
     """
     round_trip = [*range(place + 1, len(decided)), *range(max(place, 0))]
-    wanted = [each for each in round_trip if review.which != "unreviewed" or not decided[each]]
+    wanted = [each for each in round_trip if not (review.once and decided[each])]
     now, of = time.monotonic(), (review.data.content_hash, review.by)
     taken = {
         image

@@ -10,7 +10,7 @@ from bloodcell_core.labels.verdicts import Event, Standing, events, undo
 from bloodcell_core.review.queue import family
 from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
-from ui.review import Review, told
+from ui.review import SECOND, Review, told
 
 PARTS = {"runs": "Other runs", "facts": "Facts", "family": "Family", "history": "History"}
 MOST_OF_A_FAMILY = 60
@@ -74,6 +74,9 @@ def _family(review: Review, picture: pd.Series) -> None:
 def _history(review: Review, picture: pd.Series) -> None:
     """Everything that was said of the photo; what counts can be taken back by anybody."""
     told_of_it = [each for each in reversed(events(review.data)) if each.photo == picture.photo]
+    if review.which == SECOND and not any(each.counts and each.by == review.by for each in told_of_it):
+        st.caption("What others said of it is hidden until you have said yours.")
+        return
     if not told_of_it:
         st.caption("Nothing was said of it yet.")
     for each in told_of_it:

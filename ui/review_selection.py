@@ -25,13 +25,14 @@ def selection(review: Review) -> None:
     """The first pictures of the queue, the marks, and the verdicts."""
     leave_deleted_run(review)
     try:
-        standing = standing_in(review.data)
+        everybody = standing_in(review.data)
     except LabError as error:
         shell.show_error(str(error))
         return
-    left = [place for place, each in enumerate(review.ids) if review.which != "unreviewed" or not standing.of(*each)]
+    review, standing = review.asked(everybody)
+    left = [place for place, each in enumerate(review.ids) if not (review.once and standing.of(*each))]
     if not left:
-        nothing_left(review, standing)
+        nothing_left(review, everybody)
         return
     if NOW not in st.session_state:
         _begin(every=False)

@@ -223,6 +223,7 @@ class Standing:
     """What of a list of events counts. Pure; `events` are of one dataset, in their order."""
 
     def __init__(self, events: Sequence[Event]):
+        self._events = events
         self.steps: list[list[Event]] = _steps(events)
         """Verdicts that count, newest first, those that were given in one step together: what can be undone."""
         self.by_photo: dict[str, Event] = {}
@@ -246,6 +247,10 @@ class Standing:
     def of(self, image_id: str, photo: str) -> Event | None:
         """The verdict that counts for a picture; None where it isn't decided yet."""
         return self.by_picture.get(image_id) or self.by_photo.get(photo)
+
+    def where(self, person: str, others: bool = False) -> Standing:
+        """What would count if a person alone had said something; or, with `others`, if that person had not."""
+        return Standing([each for each in self._events if (each.by == person) != others])
 
     def progress(self, photos: Iterable[str]) -> dict[str, Any]:
         """How many of these photos are decided: total, decided, by_verdict {code: n}, by {name: n}."""
