@@ -117,7 +117,8 @@ def _open(file: str, data: bytes) -> tuple[list[str], Load]:
 
 
 def _open_csv(data: bytes) -> tuple[list[str], Load]:
-    text, separator, _ = sheets.opened(data.decode("utf-8-sig"))
+    # pandas before 3 ends a cell at a NUL, without a word; another control character is told like all of them.
+    text, separator, _ = sheets.opened(data.decode("utf-8-sig").replace("\0", "\1"))
 
     def load(rows: int) -> pd.DataFrame:
         # The header as a row like others: a row that is longer than it is then an error, and not cut to fit.
