@@ -31,18 +31,10 @@ def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
 
 def _join(looks: np.ndarray, distance: int) -> np.ndarray:
     """The group of each look, of which none is there twice: int (N,)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     groups = np.arange(len(looks))
     chunks = _chunks(looks, max(distance + 2, looks.shape[1] // 2))  # two bytes at most, of which keys are made
     for one, other in combinations(chunks, 2):
-        pairs = _near_pairs(looks, one << 16 | other, groups, distance)
-        if len(pairs):
-            links = coo_array(
-                (np.ones(len(pairs), bool), (groups[pairs[:, 0]], groups[pairs[:, 1]])), (len(looks),) * 2
-            )
-            groups = connected_components(links, directed=False)[1][groups]
+        groups = _join_of_one_key(looks, one << 16 | other, groups, distance)
     return groups
 
 
@@ -53,12 +45,19 @@ def _chunks(looks: np.ndarray, count: int) -> list[np.ndarray]:
     return [part @ (1 << np.arange(part.shape[1])) for part in parts]
 
 
-def _near_pairs(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
-    """Rows with the same key that are near each other and not of one group yet: int (pairs, 2)."""
+def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
+    """The groups once those of rows that have the same key and are near each other are joined: int (N,).
+
+    Pairs are joined whenever there are as many as rows: of thousands of rows that are all alike, each with each would
+    be too many to compare and to keep.
+    """
     order = np.argsort(keys)
     keys = keys[order]
-    found = [np.zeros((0, 2), int)]
-    places = np.arange(len(keys) - 1)
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
+    run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(keys)))
+    found: list[np.ndarray] = []
+    number = 0
+    places = np.arange(len(keys))[~_is_one_group(groups[order], starts)[run]]
     for step in range(1, len(keys)):  # the row next to each, the one after that, … as long as their keys are the same
         places = places[: np.searchsorted(places, len(keys) - step)]
         places = places[keys[places] == keys[places + step]]
@@ -68,4 +67,27 @@ def _near_pairs(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distanc
         pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
         differing = BITS_SET[looks[pairs[:, 0]] ^ looks[pairs[:, 1]]].sum(axis=1, dtype=int)
         found.append(pairs[differing <= distance])
-    return np.concatenate(found)
+        number += len(found[-1])
+        if number >= len(keys):
+            groups, found, number = _linked(groups, found), [], 0
+            places = places[~_is_one_group(groups[order], starts)[run[places]]]
+    return _linked(groups, found)
+
+
+def _is_one_group(groups: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Whether all of a run of rows are of one group, for the run from each of `starts` to the next: bool."""
+    same: np.ndarray = np.minimum.reduceat(groups, starts) == np.maximum.reduceat(groups, starts)
+    return same
+
+
+def _linked(groups: np.ndarray, found: list[np.ndarray]) -> np.ndarray:
+    """The groups once those of the rows of each found pair are one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.concatenate([np.zeros((0, 2), int), *found])
+    if not len(pairs):
+        return groups
+    links = coo_array((np.ones(len(pairs), bool), (groups[pairs[:, 0]], groups[pairs[:, 1]])), (len(groups),) * 2)
+    joined: np.ndarray = connected_components(links, directed=False)[1][groups]
+    return joined
