@@ -37,6 +37,8 @@ from bloodcell_core.training.loop import (
     resident,
     train,
 )
+from bloodcell_core.training.team import Team
+from tests.training_fixtures import quiet
 
 CPU = choose_device("cpu")
 SIZE = 32
@@ -778,6 +780,14 @@ def train_small(most: int, hooks: Hooks | None = None, **settings: Any) -> Small
 def test_a_batch_that_is_too_large_names_one_that_fits(most: int, told: int) -> None:
     with pytest.raises(LabError, match=f"a batch of 8 doesn't fit in the device's memory: batch_size={told} does; "):
         train_small(most)
+
+
+@pytest.mark.parametrize("too_large", ["stop", "split"])
+def test_a_team_is_offered_no_parts_which_it_cannot_take(too_large: str) -> None:
+    taken = gradients.Gradients(config(too_large=too_large), Small(3), CPU, Team(0, 2), quiet)
+    batch = gradients.Blend(torch.zeros(8, 3, SIZE, SIZE), torch.zeros(8, dtype=torch.int64))
+    with pytest.raises(LabError, match=r"^a batch of 16 doesn't fit in the device's memory: batch_size=4 does$"):
+        taken._use_less_memory(batch)
 
 
 @pytest.mark.parametrize("too_large", ["stop", "split"])

@@ -113,10 +113,10 @@ class Gradients:
                 "not even one picture fits in the device's memory: take a smaller network or size, or end what else "
                 "uses the device"
             )
-        fits *= self._team.size
+        size = self._team.size  # whose processes can't take batches in parts: the others would wait for gradients
         raise LabError(
-            f"a batch of {batch * self._team.size} doesn't fit in the device's memory: batch_size={fits} does; "
-            "or too_large=split takes each batch in parts"
+            f"a batch of {batch * size} doesn't fit in the device's memory: batch_size={fits * size} does"
+            + ("; or too_large=split takes each batch in parts" if size == 1 else "")
         )
 
     def _fits(self, blended: Blend) -> bool:

@@ -54,11 +54,12 @@ def follow(team: Team, wanted: str) -> None:
     """What the other processes of a team do, on the device `wanted`: train the run that the leader tells."""
     try:
         if name := team.assemble(wanted):
+            from bloodcell_core.device import memory_told
             from bloodcell_core.training.loop import Hooks, NonFiniteLoss, train
 
             run = Run(name)
             begun = _begin(run, team)
-            with suppress(NonFiniteLoss):  # the leader tells it
+            with suppress(NonFiniteLoss), memory_told():  # of the loss the leader tells
                 train(run.config, begun.state, begun.training, begun.validation, begun.device, Hooks(), team)
     finally:
         team.part()
