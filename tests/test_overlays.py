@@ -382,6 +382,31 @@ def test_evaluate_tells_both_and_keeps_the_dataset_s_own_first(
     assert "on the reviewed labels day-one@1" in capsys.readouterr().out
 
 
+def test_labels_of_mistakes_alone_are_said_to_flatter_wherever_figures_stand_on_them(
+    done: Run, demo: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mistakes, file, other = [], tmp_path / "report.html", train_here(seed=3)
+    for run in (done, other):
+        table = run.predictions()
+        table["predicted"] = table.label
+        test = table.index[table.split == "test"]
+        table.loc[test[:3], "predicted"] = np.roll(table.label[test].unique(), 1)[0]
+        for name in run.classes:
+            table[f"p_{name}"] = np.where(table.predicted == name, 0.7, 0.1)
+        table.to_parquet(run.folder / "predictions.parquet")
+        mistakes = table.image_id[(table.split == "test") & (table.label != table.predicted)].tolist()
+    assert len(mistakes) == 3
+    record(demo, mistakes, AMBIGUOUS, by="Ana")
+    freeze("mistakes", demo, by="Ana")
+    for verb in (
+        ["evaluate", done.name, "--report", str(file)], ["compare", done.name, other.name, "--report", str(file)],
+        ["review", "fixed", done.name, other.name],
+    ):  # fmt: skip
+        assert cli.main([*verb, "--labels", "mistakes"]) == 0
+        assert "these figures flatter it" in capsys.readouterr().out
+        assert verb[0] == "review" or "these figures flatter it" in file.read_text(encoding="utf-8").split("<script")[0]
+
+
 def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(
     done: Run, day_one: Overlay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accurac
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
 from bloodcell_core.evaluation.recommend import recommend
-from bloodcell_core.evaluation.scoring import FEW_PHOTOS, evaluated, own_predictions, score
+from bloodcell_core.evaluation.scoring import FEW_PHOTOS, evaluated, flattered, own_predictions, score
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -396,3 +396,20 @@ def test_the_reason_tells_on_what_the_choice_was_made(done: Run) -> None:
     said = recommend([done.describe() | {"bundled": True}])
     assert said is not None
     assert "It comes with the program, trained on the dataset demo" in said.why
+
+
+# Reviewed labels
+
+
+def test_labels_that_were_looked_for_among_mistakes_are_said_to_flatter() -> None:
+    made = table()
+    wrong = (made.label != made.predicted).to_numpy()
+    some, right = np.flatnonzero(wrong)[:6], np.flatnonzero(~wrong)[:6]
+    put_right = made.copy()
+    put_right.loc[some[:4], "label"] = put_right.predicted[some[:4]]
+    [told] = flattered(made, put_right.drop(index=some[4:]).reset_index(drop=True))
+    assert told.startswith("6 of the 6 pictures that were relabelled or left out are mistakes of this run")
+    assert told.endswith("these figures flatter it")
+    assert flattered(made, made) == []
+    assert flattered(made, made.drop(index=right).sample(frac=1, random_state=1)) == []
+    assert flattered(made, made.iloc[::2]) == [], "what was left out whatever the run says of it"

@@ -297,7 +297,7 @@ def _fixed(args: argparse.Namespace) -> None:
     told: dict[str, Any] = {"before": found.before, "after": found.after, "words": found.in_words()}
     told |= {"labels": overlay.reference if overlay else None, "comparison": found.comparison}
     told |= {name: part.to_dict("records") for name, part in parts.items()}
-    lines = [found.in_words()]
+    lines = [found.in_words(), *(f"  note: {note}" for note in found.comparison["notes"])]
     for name, part in parts.items():
         pairs = part.groupby(["label", "before", "after"]).image_id.size().reset_index()
         lines += [f"  {name.replace('_', ' ')}: {label}, {before} before, {after} after: {counted(count, 'picture')}"

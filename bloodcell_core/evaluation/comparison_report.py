@@ -107,7 +107,10 @@ def _figures(compared: Mapping[str, Any], labels: str) -> list[Html]:
             ("Photos right", *(photos_right(row) for row in runs)),
         ],
     )
-    figures = section(f"Figures{on}", tag("p", {}, counts(runs[0])), table)
+    limits = [f"{called(row['run'])}: {limit}" for row in runs for limit in row["warnings"]] if labels else []
+    figures = section(
+        f"Figures{on}", tag("p", {}, counts(runs[0])), table, *(tag("p", {}, limit) for limit in limits)
+    )
     return [figures, *(_compared(facts, on) for facts in compared["comparisons"])]
 
 

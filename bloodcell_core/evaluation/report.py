@@ -48,6 +48,8 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
         + f"; {what} of {scores['data']}"
     )
     limits = [*scores["warnings"], *scores["notes"]]
+    if scores["reviewed"]:
+        limits += [f"on reviewed labels: {each}" for each in scores["reviewed"]["warnings"] if each not in limits]
     settings = [("run", run.name), *((field, setting_words(value)) for field, value in run.settings.items())]
     return document(
         f"{called(run.name)} on {scores['data']}",

@@ -10,7 +10,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import calibration
 from bloodcell_core.evaluation.comparison import COMPARED, Side, at_once_words, compare_sides, settings_of
 from bloodcell_core.evaluation.dial import dial
-from bloodcell_core.evaluation.scoring import costs_of, score
+from bloodcell_core.evaluation.scoring import costs_of, score, score_relabelled
 from bloodcell_core.runs import Run
 
 
@@ -54,7 +54,10 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
         ),
         "reviewed": {
             labels: {
-                "runs": [{"run": side.name, **score(side.table, side.classes)} for side in on_labels],
+                "runs": [
+                    {"run": side.name, **score_relabelled(own.table, side.table, side.classes)}
+                    for own, side in zip(sides, on_labels, strict=True)
+                ],
                 "comparisons": _with_the_first(on_labels),
             }
             for labels, on_labels in (reviewed or {}).items()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
 from bloodcell_core.evaluation.figures import signed
+from bloodcell_core.evaluation.scoring import flattered
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
@@ -26,7 +27,8 @@ class Change:
     still: pd.DataFrame
     """The same of pictures that both are wrong on."""
     comparison: dict[str, Any]
-    """`compare_sides` of before (a) and after (b): the differences with their paired intervals."""
+    """`compare_sides` of before (a) and after (b): the differences with their paired intervals. Its notes tell which of
+    the two reviewed labels flatter."""
 
     def in_words(self) -> str:
         """One sentence: how many were fixed and broken, and what that can tell."""
@@ -56,8 +58,13 @@ def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) ->
 
 def change(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
     """As `fixed_and_broken`, of any two sides."""
+    notes = []
     if overlay:
-        before, after = (side.relabelled(overlay) for side in (before, after))
+        own = before, after
+        before, after = (side.relabelled(overlay) for side in own)
+        for side, on_labels in zip(own, (before, after), strict=True):
+            notes += [f"{side.name}: {words}" for words in flattered(side.table, on_labels.table)]
+    comparison = compare_sides(before, after)
     outcomes = picture_outcomes(before, after)
     table = before.table.assign(photo=before.table.source_photo.fillna(before.table.image_id))
     answers = after.table.set_index("image_id").predicted
@@ -75,6 +82,5 @@ def change(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
         outcome: told[which == outcome].sort_values(["label", "photo", "image_id"], ignore_index=True)
         for outcome in ("only_b", "only_a", "neither")
     }
-    return Change(
-        before.name, after.name, parts["only_b"], parts["only_a"], parts["neither"], compare_sides(before, after)
-    )
+    comparison |= {"notes": comparison["notes"] + notes}
+    return Change(before.name, after.name, parts["only_b"], parts["only_a"], parts["neither"], comparison)
