@@ -35,7 +35,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop, studies
 from bloodcell_core.training.loop import NonFiniteLoss
-from tests.conftest import encoded, random_picture, write_files
+from tests.conftest import encoded, random_picture, write_class_folder, write_files
 from tests.training_fixtures import TINY, answering_otherwise, losses, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -186,6 +186,16 @@ def test_data_show_tells_of_groups_in_several_splits_and_of_files_passed_over(
     lines = cli("data", "show", "mine").out.splitlines()
     assert "warning: 2 photos in several splits: 3 test pictures of what training sees too" in lines
     assert "0 unreadable, 0 byte-identical duplicates left out, 2 other files passed over" in lines
+
+
+def test_of_many_unreadable_files_it_says_how_many_it_does_not_name(
+    cli: Callable[..., Outcome], lab_home: Path, tmp_path: Path
+) -> None:
+    bad = {f"blast/bad-{number:02}.png": b"words" for number in range(23)}
+    shown = cli("data", "import", write_class_folder(write_files(tmp_path / "mine", bad))).out.splitlines()
+    assert "23 unreadable, 0 byte-identical duplicates left out, 0 other files passed over" in shown
+    assert sum("blast/bad-" in line for line in shown) == 20
+    assert shown[-1] == "  … and 3 more (--json names all)"
 
 
 def test_what_runs_list_and_show_tell(cli: Callable[..., Outcome], done: Run) -> None:

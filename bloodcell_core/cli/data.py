@@ -14,6 +14,7 @@ from bloodcell_core.words import counted
 
 DATA_HELP = "a dataset's name, as `data list` tells it"
 AUDIT_FILES = 50  # that a finding of an audit names at most
+UNREADABLE_FILES = 20  # that are named at most, but by --json
 
 
 def add(verbs: Any) -> None:
@@ -152,7 +153,9 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
         f"{facts['unreadable']:,} unreadable, {counted(facts['duplicates'], 'byte-identical duplicate')} left out, "
         f"{counted(facts['ignored_files'], 'other file')} passed over"
     )
-    lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:20]]
+    lines += [f"  {row['file']}: {row['reason']}" for row in facts["unreadable_files"][:UNREADABLE_FILES]]
+    if (more := facts["unreadable"] - UNREADABLE_FILES) > 0:
+        lines.append(f"  … and {more:,} more (--json names all)")
     show(facts, as_json, lines)
 
 
