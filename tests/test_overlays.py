@@ -389,13 +389,13 @@ def test_labels_of_mistakes_alone_are_said_to_flatter_wherever_figures_stand_on_
     for run in (done, other):
         table = run.predictions()
         table["predicted"] = table.label
-        test = table.index[table.split == "test"]
-        table.loc[test[:3], "predicted"] = np.roll(table.label[test].unique(), 1)[0]
+        photos = table.source_photo[table.split == "test"].unique()
+        wrong = table.source_photo == photos[0]
+        table.loc[wrong, "predicted"] = next(name for name in run.classes if name not in set(table.label[wrong]))
         for name in run.classes:
             table[f"p_{name}"] = np.where(table.predicted == name, 0.7, 0.1)
         table.to_parquet(run.folder / "predictions.parquet")
         mistakes = table.image_id[(table.split == "test") & (table.label != table.predicted)].tolist()
-    assert len(mistakes) == 3
     record(demo, mistakes, AMBIGUOUS, by="Ana")
     freeze("mistakes", demo, by="Ana")
     for verb in (

@@ -402,14 +402,26 @@ def test_the_reason_tells_on_what_the_choice_was_made(done: Run) -> None:
 
 
 def test_labels_that_were_looked_for_among_mistakes_are_said_to_flatter() -> None:
-    made = table()
+    made = table(copies=1)
     wrong = (made.label != made.predicted).to_numpy()
     some, right = np.flatnonzero(wrong)[:6], np.flatnonzero(~wrong)[:6]
     put_right = made.copy()
     put_right.loc[some[:4], "label"] = put_right.predicted[some[:4]]
     [told] = flattered(made, put_right.drop(index=some[4:]).reset_index(drop=True))
-    assert told.startswith("6 of the 6 pictures that were relabelled or left out are mistakes of this run")
+    assert told.startswith("of 6 photos that were relabelled or left out this run is wrong on 6")
     assert told.endswith("these figures flatter it")
+    assert flattered(made.assign(source_photo=None), made.drop(index=some[0]))[0].startswith("of 1 picture that")
     assert flattered(made, made) == []
     assert flattered(made, made.drop(index=right).sample(frac=1, random_state=1)) == []
     assert flattered(made, made.iloc[::2]) == [], "what was left out whatever the run says of it"
+
+
+def test_a_photo_of_which_some_copies_are_wrong_is_one_that_was_looked_at_for_a_mistake() -> None:
+    made = table(copies=4)
+    wrong = made.label != made.predicted
+    share = wrong.groupby(made.source_photo).mean()
+    partly = share.index[(share > 0) & (share < 0.5)][:5]
+    assert len(partly) == 5
+    assert flattered(made, made[~made.source_photo.isin(partly)])
+    whole = share.index[share == 0][:5]
+    assert not flattered(made, made[~made.source_photo.isin(whole)])

@@ -16,7 +16,7 @@ from bloodcell_core.evaluation.dial import dial
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
-from bloodcell_core.evaluation.limits import Interval, exact_binomial, json_limits
+from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, predictions_table
 from bloodcell_core.labels.overlays import Overlay, of_run
@@ -106,13 +106,17 @@ def flattered(table: pd.DataFrame, reviewed: pd.DataFrame) -> list[str]:
     on stays in. So the figures rise though the network is as good as before.
     """
     labels = table.image_id.map(dict(zip(reviewed.image_id, reviewed.label, strict=True)))
-    touched, wrong = (labels != table.label).to_numpy(), (table.label != table.predicted).to_numpy()
-    if not touched.any() or exact_binomial(int(wrong[touched].sum()), int(touched.sum()))[0] <= wrong.mean():
+    photos = table.source_photo.fillna(table.image_id)
+    touched = photos.isin(photos[labels != table.label])
+    wrong = (table.label != table.predicted).groupby(photos).any()
+    of_touched = wrong[photos[touched].unique()]
+    if of_touched.empty or of_touched.mean() <= (1 + wrong.mean()) / 2:  # not mostly its mistakes
         return []
+    unit = "photo" if table.source_photo.notna().any() else "picture"
     return [
-        f"{wrong[touched].sum():,} of the {touched.sum():,} pictures that were relabelled or left out are mistakes of "
-        "this run: where mistakes alone are looked at, wrong labels are found among them alone, and these figures "
-        "flatter it"
+        f"of {counted(len(of_touched), unit)} that were relabelled or left out this run is wrong on "
+        f"{of_touched.sum():,}: where mistakes alone are looked at, wrong labels are found among them alone, and these "
+        "figures flatter it"
     ]
 
 
