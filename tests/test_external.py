@@ -106,7 +106,7 @@ def test_a_mapping_file_is_read(tmp_path: Path) -> None:
         (b"", "needs the columns"),
         (b"theirs,ours\n", "at least one row"),
         (b"theirs,ours\na,b\na,c\n", "names 'a' twice"),
-        (b"theirs,ours\n\xff\xfe,b\n", "can't be read"),
+        (b"theirs,ours\n\xff\xfe,b\n", "isn't text in UTF-8: save it as 'CSV UTF-8'"),
     ],
 )
 def test_a_mapping_file_that_makes_no_sense_is_refused(content: bytes, said: str, tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def read_class_map(file: Path) -> dict[str, str]:
         head, *lines = [[cell.strip() for cell in row] for row in rows if any(row)] or [[]]
     except OSError as error:
         raise LabError(f"the mapping file {file} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LabError(f"the mapping file {file} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
     except (ValueError, csv.Error) as error:
         raise LabError(f"the mapping file {file} can't be read: {error}") from None
     head = [name.lower() for name in head]

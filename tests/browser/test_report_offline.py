@@ -15,8 +15,9 @@ from bloodcell_core import cli
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.pictures import encode
-from bloodcell_core.evaluation.document import write_report
+from bloodcell_core.evaluation.document import document, section, write_report
 from bloodcell_core.evaluation.report import run_report
+from bloodcell_core.evaluation.report_parts import confusion
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
 from bloodcell_core.inference.differential import Confusion, differential
@@ -28,6 +29,7 @@ from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
+A4_WIDTH = 673  # pixels between the margins
 
 
 @pytest.fixture
@@ -106,6 +108,17 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     assert row.first.get_by_role("cell").first.inner_text().startswith(f"{100 * reviewed['reviewed']['accuracy']:.1f}%")
     expect(page.get_by_role("heading", name="Figures", exact=True)).to_be_visible()
     assert fits(page)
+
+
+def test_a_matrix_of_12_classes_is_printed_to_its_last_column(alone, tmp_path: Path) -> None:
+    classes = [f"immature granulocyte of kind {place}" for place in range(12)]
+    counts = [[1234 if row == column else 100 for column in range(12)] for row in range(12)]
+    file = tmp_path / "report.html"
+    write_report(document("Twelve", "", [section("Confusion", confusion(counts, classes))], {}), file)
+    page = alone(file)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": A4_WIDTH, "height": 800})
+    assert page.locator(".scroll").evaluate("table => table.scrollWidth <= table.clientWidth")
 
 
 @pytest.mark.parametrize(
