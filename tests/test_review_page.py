@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -444,6 +445,12 @@ def test_a_cross_validation_is_reviewed_as_a_whole(lab):
     send(app, verdict(app))
     (kept,) = events(Dataset("demo"))
     assert kept.run in {run.name for run in groups.find(group.name).runs.values()}
+
+
+def test_a_gallery_begins_with_one_picture_of_each_photo():
+    table = pd.DataFrame({"photo": [*"aaabbc"], "image_id": [*"123456"]})
+    assert review.each_photo_first(table).image_id.tolist() == [*"146253"]
+    assert review.each_photo_first(table.iloc[:0]).empty
 
 
 def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):

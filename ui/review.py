@@ -249,3 +249,9 @@ def told(event: Event) -> str:
 def said_of(event: Event) -> str:
     """Who said what of a picture, with the comment."""
     return f"{event.by} said: {told(event)}" + (f" ({event.note})" if event.note else "")
+
+
+def each_photo_first(pictures: pd.DataFrame) -> pd.DataFrame:
+    """Rows with `photo`, one of each photo before a second of any: no gallery begins with one cell alone."""
+    copy = pictures.groupby("photo").cumcount()
+    return pictures.iloc[copy.argsort(kind="stable")]

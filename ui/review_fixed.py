@@ -10,7 +10,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.words import pretty
 from ui import lab, shell
-from ui.review import Review
+from ui.review import Review, each_photo_first
 
 PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
 OWN = "own"
@@ -64,7 +64,7 @@ def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Ch
 
 
 def _pictures(review: Review, table: pd.DataFrame) -> None:
-    there = table[table.image_id.isin(review.data.pictures.image_id)]
+    there = each_photo_first(table[table.image_id.isin(review.data.pictures.image_id)])
     photos = shell.counted(there.photo.nunique(), "photo")
     said = f"From {photos}. Under each picture what was said before → after; its border is its label."
     st.caption(said if len(there) else "None.")

@@ -11,7 +11,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.review import teaches
 from bloodcell_core.words import pretty
 from ui import lab, shell
-from ui.review import Review
+from ui.review import Review, each_photo_first
 from ui.review_sources import Source, Stamps
 
 BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
@@ -106,8 +106,7 @@ def _ticked(frame: pd.DataFrame, key: str) -> int:
 
 def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
     """A gallery of wrong pictures, one of each photo before a second of any."""
-    own = table[table.image_id.isin(set(wrong))]
-    own = own.assign(copy=own.groupby("photo").cumcount()).sort_values(["copy", "photo"], kind="stable")
+    own = each_photo_first(table[table.image_id.isin(set(wrong))].sort_values("photo", kind="stable"))
     photos = shell.counted(own.photo.nunique(), "photo")
     st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")
     answers = own.label.map(pretty) + " → " + own.predicted.map(pretty)
