@@ -265,7 +265,7 @@ def test_every_file_of_a_folder_has_a_row(predictor: Predictor, tmp_path: Path, 
     shutil.copy(pictures[1], folder / "b" / "2.PNG")
     (folder / "a.txt").write_text("notes")
     (folder / "c.jpg").write_bytes(b"")
-    (folder / ".hidden").write_text("x")
+    (folder / ".hidden").write_text("a system's, and no row")
     answers = list(predictor.classify(files_of([folder, pictures[2]])))
     states = {answer.path: answer.state for answer in answers}
     assert states == {
@@ -273,7 +273,6 @@ def test_every_file_of_a_folder_has_a_row(predictor: Predictor, tmp_path: Path, 
         str(folder / "b" / "2.PNG"): "ok",
         str(folder / "a.txt"): "refused",
         str(folder / "c.jpg"): "refused",
-        str(folder / ".hidden"): "refused",
         str(pictures[2]): "ok",
     }
     inside = [answer.path for answer in answers[:-1]]

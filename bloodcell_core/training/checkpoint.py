@@ -21,8 +21,9 @@ def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
     """Writes `state`, and how long metrics.jsonl was when it held. OSError where the disk is full."""
     buffer = io.BytesIO()  # torch.save to a file tells of a full disk by "unexpected pos 64 vs 0"
     torch.save(contents(state, metrics_bytes), buffer)
-    with workspace.write_atomic(file) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    # On a full disk no view of the buffer may outlive it, as one inside `write_bytes` does: Python 3.13 complains.
+    with workspace.write_atomic(file) as temporary, buffer.getbuffer() as written, open(temporary, "wb") as opened:
+        opened.write(written)
 
 
 def load(file: Path, state: TrainState, device: torch.device) -> int:
