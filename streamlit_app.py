@@ -97,7 +97,8 @@ if not datasets:
         )  # fmt: skip
     with st.container(horizontal=True, gap="small"):
         for name, drawn in zip(demo.DEMO_CLASSES, _samples(), strict=True):
-            st.image(drawn, width=150, caption=f"{pretty(name)}, synthetic")
+            of = f"{pretty(name)}, synthetic"
+            st.image(drawn, width=150, caption=of, alt=of)
 
 for line in damaged:
     shell.show_error(line)

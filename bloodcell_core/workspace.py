@@ -310,13 +310,11 @@ def _is_taken(file: str) -> bool:
 def write_atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise _refused(path, error) from error
-    os.close(handle)
-    os.chmod(name, 0o644)  # mkstemp's 0o600 would hide a shared workspace's files from a colleague
-    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows flushes only what may be written to
@@ -324,9 +322,15 @@ def write_atomic(path: Path) -> Iterator[Path]:
         _put_in_place(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (str(error.filename) == name or error.errno in FULL):
+        if isinstance(error, OSError) and (str(error.filename) == str(temporary) or error.errno in FULL):
             raise _refused(path, error) from error
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden name in `path`'s folder. Not by `tempfile`, whose files and folders are their maker's alone: here
+    the umask of who runs the lab says who else may read or write, as for any other file."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
@@ -387,8 +391,8 @@ def new_folder(final: Path) -> Iterator[Path]:
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep_unfinished(final.parent)
-    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
-    os.chmod(temporary, 0o755)  # mkdtemp's 0o700 would hide a shared workspace from a colleague
+    temporary = _beside(final)
+    temporary.mkdir()
     try:
         yield temporary
         try:

@@ -240,12 +240,19 @@ def test_a_file_s_folder_is_made(tmp_path):
     assert read_json(tmp_path / "a" / "b" / "facts.json") == {"x": 1}
 
 
-def test_what_is_written_can_be_read_by_a_colleague(tmp_path):
-    write_json(tmp_path / "facts.json", {})
-    assert stat.S_IMODE((tmp_path / "facts.json").stat().st_mode) == 0o644
-    with new_folder(tmp_path / "folder"):
-        pass
-    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700)]
+)
+def test_the_umask_says_who_else_may_read_and_write(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "facts.json", {})
+        with new_folder(tmp_path / "folder"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "facts.json").stat().st_mode) == file
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == folder
 
 
 json_values = st.recursive(

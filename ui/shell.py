@@ -55,8 +55,10 @@ _HISTORY = st.components.v2.component("lab_history", js=_HISTORY_JS)
 CSS = """<style>
 .lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
 .lab-wordmark img { width: 1.75rem; height: 1.75rem; }
-/* On dark, text in the accent colour would fall short of a contrast of 4.5. */
-:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"], button[aria-pressed="true"]) {
+/* On dark, text in the accent colour would fall short of a contrast of 4.5, and in the shade that Streamlit darkens it
+   to for what is pressed or open it could hardly be seen. */
+:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"], button[aria-pressed="true"],
+    button[kind="tertiary"]:is(:hover, :active, [aria-expanded="true"]), [data-testid="stSliderThumbValue"] *) {
   color: light-dark(#5B3FA6, #B7A8FF) !important;
 }
 /* Streamlit marks a link that has the focus by the grey of the page at hand, or not at all. */

@@ -1,0 +1,48 @@
+"""What can be read with poor sight, or heard: words on dark stand out, pictures have words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import settled
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.test_ui_kit import contrast
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.training_fixtures"]
+
+COLOUR = "node => getComputedStyle(node).color"
+DARK_PAGE = "#131219"
+
+
+def hex_of(words: Locator) -> str:
+    return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", words.evaluate(COLOUR))[:3])
+
+
+def test_on_dark_a_sliders_value_and_a_pressed_button_can_be_read(
+    browser: Browser, server: str, with_demo: None
+) -> None:
+    context = browser.new_context(color_scheme="dark", reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{server}/Classify")
+    settled(page)
+    value = page.get_by_test_id("stSliderThumbValue").locator("p")
+    expect(value).to_be_visible()
+    assert contrast(hex_of(value), DARK_PAGE) >= 4.5
+    page.goto(f"{server}/Browse")
+    settled(page)
+    button = page.get_by_role("button", name="Name, tags, delete")
+    button.hover()
+    expect(button).not_to_have_css("color", "rgb(233, 231, 240)")  # as it was before the pointer came
+    assert contrast(hex_of(button.locator("p")), DARK_PAGE) >= 4.5
+    page.mouse.down()
+    assert contrast(hex_of(button.locator("p")), DARK_PAGE) >= 4.5
+    context.close()
+
+
+def test_the_pictures_of_an_empty_lab_have_words(open_page) -> None:
+    pictures = open_page().get_by_test_id("stImage").get_by_role("img")
+    expect(pictures).to_have_count(4)
+    assert all("synthetic" in str(picture.get_attribute("alt")) for picture in pictures.all())
