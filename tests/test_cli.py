@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from PIL import Image
 from bloodcell_core import __version__, config, runs, workspace
 from bloodcell_core.cli import _parser, main
 from bloodcell_core.cli.output import print_lines
+from bloodcell_core.cli.parser import FLAGGED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.data.demo import draw_picture
 from bloodcell_core.data.formats import FORMATS
@@ -666,12 +668,25 @@ def test_every_setting_can_be_set(name: str, cli: Callable[..., Outcome], asked:
     assert asked == [wanted]
 
 
-@pytest.mark.parametrize("name", ["data", "model", "view", "epochs", "labels", "weights", "seed", "device"])
-def test_the_common_settings_have_flags(name: str, cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
+@pytest.mark.parametrize("name", FLAGGED)
+@pytest.mark.parametrize("between", "-_")
+def test_settings_have_flags(name: str, between: str, cli: Callable[..., Outcome], asked: list[TrainConfig]) -> None:
     base = {"data": "demo", "model": "basic_cnn"} | {name: EXAMPLES[name]}
-    cli("train", *(f"--{other}={value}" for other, value in base.items()))
+    cli("train", *(f"--{other.replace('_', between)}={value}" for other, value in base.items()))
     assert getattr(asked[0], name) == config.parse(name, EXAMPLES[name])
-    assert f"--{name}" in cli("train", "--help").out
+
+
+@pytest.mark.parametrize("name", ["data", "model", "view", "epochs", "labels", "weights", "seed", "device"])
+def test_help_explains_the_common_settings_and_names_all(name: str, cli: Callable[..., Outcome]) -> None:
+    told = cli("train", "--help").out
+    assert f"--{name} VALUE" in told
+    assert all(other in told for other in config.fields())
+
+
+def test_of_a_flag_that_there_is_not_the_verbs_own_help_is_named(cli: Callable[..., Outcome]) -> None:
+    cli("train", "--data", "demo", "--image-size", "64").assert_refused(
+        "bloodcell_core train: unknown: --image-size 64 (see bloodcell_core train --help)"
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -699,8 +714,15 @@ def test_training_prints_one_object_and_tells_its_progress_on_stderr(cli: Callab
     assert (facts["state"], facts["epoch"], facts["epochs"]) == ("done", 3, 3)
     assert "epoch 3/3: train loss" in outcome.err
     run = Run(facts["run"])
+    steps = run.status()["total_steps"]
+    assert f"steps: {steps} of {steps}\n" in outcome.err
     assert losses(run) == losses(done)
     assert facts["summary"]["test"]["confusion"] == evaluated(cli, run)["confusion"]
+
+
+def test_a_training_counts_the_pictures_of_a_view_that_it_builds(cli: Callable[..., Outcome], stopped: Run) -> None:
+    shutil.rmtree(workspace.view_file("demo", "frame-32").parent)
+    assert re.search(r"building the frame view: (\d+) of \1\n", cli("runs", "resume", stopped.name).err)
 
 
 def evaluated(cli: Callable[..., Outcome], run: Run) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_on_a_terminal_the_count_leaves_nothing_of_a_longer_one(
     assert terminal.lines() == ["pictures: 9 of 9", "done", ""]
 
 
-def test_an_error_in_the_middle_of_a_count_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_middle_of_a_count_stands_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
 
     def fails(*_: object) -> None:
@@ -67,7 +67,15 @@ def test_an_error_in_the_middle_of_a_count_has_a_line_of_its_own(monkeypatch: py
 
     monkeypatch.setattr("bloodcell_core.cli.data._data_import", fails)
     assert cli.main(["data", "import", "x"]) == 2
-    assert terminal.lines() == ["read: 3 of 9", "bloodcell_core: the picture is gone", ""]
+    assert terminal.lines() == ["bloodcell_core: the picture is gone", ""]
+
+
+def test_what_is_said_in_the_middle_of_a_count_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    output.progress("steps, of which there are many")(3, 9)
+    output.say("epoch 1/3")
+    output.progress("steps")(9, 9)
+    assert terminal.lines() == ["epoch 1/3", "steps: 9 of 9", ""]
 
 
 def test_in_a_file_the_count_is_whole_lines_now_and_then(

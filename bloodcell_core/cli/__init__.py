@@ -23,7 +23,9 @@ FAMILIES = (data, training, runs, tune, ensembles, scoring, review, pictures, ad
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        parsed.parser.error(f"unknown: {' '.join(unknown)}")  # its help, and not that of the whole
     try:
         for line in workspace.troubles():
             say(line)

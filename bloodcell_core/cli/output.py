@@ -45,16 +45,18 @@ def on_one_line(line: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line of progress or of an error, on stderr. Where that takes no more, as a pipe that nobody reads, the work
-    that it tells of goes on."""
+    """A line of progress or of an error, on stderr, in the place of a count that isn't at its end.
+
+    Where stderr takes no more, as a pipe that nobody reads, the work that it tells of goes on.
+    """
     global _counting
     if sys.stderr is not None:  # closed before we began: print would take stdout in its place
         with suppress(OSError):
-            print(f"{chr(10) * _counting}{line}", file=sys.stderr, flush=True)
-    _counting = False
+            print(f"\r{line:{_counting}}" if _counting else line, file=sys.stderr, flush=True)
+    _counting = 0
 
 
-_counting = False  # whether the last line of stderr is a count that isn't at its end yet
+_counting = 0  # signs of the last line of stderr where it is a count that isn't at its end yet
 COUNT_EVERY = {True: 0.25, False: 30.0}  # seconds between two counts on a terminal, and in a file that keeps each
 
 
@@ -63,11 +65,10 @@ def progress(what: str) -> Progress:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     first: tuple[float, int] | None = None
     last = 0.0 if terminal else time.monotonic()
-    width = 0
 
     def show(done: int, total: int) -> None:
         global _counting
-        nonlocal first, last, width
+        nonlocal first, last
         now = time.monotonic()
         first = first or (now, done)
         if now - last > COUNT_EVERY[terminal] or done == total:
@@ -76,8 +77,8 @@ def progress(what: str) -> Progress:
             left = f", {duration(seconds)} left" if first[1] < done < total else ""
             text = f"{what}: {done:,} of {total:,}{left}"
             if terminal:
-                print(f"\r{text:{width}}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-                width, _counting = len(text), done < total
+                print(f"\r{text:{_counting}}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+                _counting = len(text) if done < total else 0
             else:
                 say(text)
 

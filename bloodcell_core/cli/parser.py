@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def verb(parent: Any, name: str, do: Callable[[argparse.Namespace], int | None], help: str) -> argparse.ArgumentParser:
     """Adds the verb `name` to what `add_subparsers` gave; `do` is called with what was parsed."""
     parser: argparse.ArgumentParser = parent.add_parser(name, help=help, description=help)
-    parser.set_defaults(do=do)
+    parser.set_defaults(do=do, parser=parser)
     # SUPPRESS: a default here would undo a --debug given before the verb
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -60,11 +60,10 @@ RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that h
 
 DEVICE_HELP = "auto (the default: CUDA where it is there), cpu, cuda or cuda:N"
 
-FLAGGED = [
-    name for name, spec in config.fields().items()
-    if not spec.metadata["advanced"] or name in ("labels", "weights", "seed", "device")
-]  # fmt: skip
-"""Settings that have a flag of their own; `--set` takes all."""
+FLAGGED = [name for name in config.fields() if name not in ("folds", "fold", "fold_over")]
+"""Settings that have a flag of their own: all but a run's place in a cross-validation. `--set` takes those, too."""
+LISTED = ("labels", "weights", "seed", "device")
+"""Those that `--help` explains although the pages have them among the advanced ones."""
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,11 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         spec = config.fields()[name]
         told = f" Default: {spec.default}." if spec.default not in (None, "", dataclasses.MISSING) else ""
         told += f" The lab's own: {', '.join(MODELS)}." if name == "model" else ""
-        parser.add_argument(f"--{name}", metavar="VALUE", help=spec.metadata["help"].replace("%", "%%") + told)
+        listed = not spec.metadata["advanced"] or name in LISTED
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", *([f"--{name}"] if "_" in name else []), metavar="VALUE",
+            help=spec.metadata["help"].replace("%", "%%") + told if listed else argparse.SUPPRESS,
+        )  # fmt: skip
     add_set_flag(parser)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
     add_place_flags(parser)
@@ -83,7 +86,7 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
     """Adds `--set FIELD=VALUE`, for any field of TrainConfig."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
-        help=f"any setting: {', '.join(config.fields())}",
+        help=f"any setting, here or as a flag of its own (--batch-size 32): {', '.join(config.fields())}",
     )  # fmt: skip
 
 

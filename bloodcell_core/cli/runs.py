@@ -10,6 +10,7 @@ from typing import Any
 
 from bloodcell_core import notes, runs
 from bloodcell_core.cli.output import (
+    progress,
     say,
     score_lines,
     show,
@@ -168,7 +169,7 @@ def work_here(run: runs.Run) -> None:
 
     keep_freed_memory()
     with stopped_by_ctrl_c(run.stop_file.touch):
-        worker.work(run, say, this_process())
+        worker.work(run, say, this_process(), progress)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import nn
 from bloodcell_core.background import write_status
 from bloodcell_core.device import Device
 from bloodcell_core.models.network import save_weights
+from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
 from bloodcell_core.training.loop import Hooks, TrainState
@@ -27,9 +28,17 @@ class Reporter(Hooks):
     """A context manager that is the loop's hooks."""
 
     def __init__(
-        self, run: Run, metrics_bytes: int, total_steps: int, a_step: float, device: Device, say: Callable[[str], None]
+        self,
+        run: Run,
+        metrics_bytes: int,
+        total_steps: int,
+        a_step: float,
+        device: Device,
+        say: Callable[[str], None],
+        count: Progress = no_progress,
     ):
-        self._run, self._total_steps, self._device, self._say = run, total_steps, device, say
+        self._run, self._total_steps, self._device = run, total_steps, device
+        self._say, self._count = say, count
         self._pictures_a_step = a_step
         self._metrics_bytes = metrics_bytes
         self._last_checkpoint = self._last_beat = time.monotonic()
@@ -73,6 +82,7 @@ class Reporter(Hooks):
         if self._last_log and event["event"] == "step":
             self._rate = (step - self._last_log[1]) / max(now - self._last_log[0], 1e-6)
         self._last_log = (now, step)
+        self._count(step, self._total_steps)
         if now - self._last_beat < HEARTBEAT and event["event"] == "step":
             return
         self._last_beat = now

@@ -35,15 +35,19 @@ if TYPE_CHECKING:
 
 QUEUE_POLL = 0.5  # seconds between two looks at the queue
 
+Say = Callable[[str], None]
+Counts = Callable[[str], Progress]
+"""Given what is counted, returns what hears how far it is."""
 
-def work(run: Run, say: Callable[[str], None] = print, team: Team = ALONE) -> str:
+
+def work(run: Run, say: Say = print, team: Team = ALONE, counts: Counts = lambda what: no_progress) -> str:
     """Does the run from wherever it is to its end and returns the state it ended in.
 
-    In a `team` this is for the process that leads; the others `follow`. Raises LabError where another worker has the
-    run already, or has ended it.
+    `say` hears what happened, and what `counts` returns how far each part of it is. In a `team` this is for the process
+    that leads; the others `follow`. Raises LabError where another worker has the run already, or has ended it.
     """
     try:
-        return _work(run, say, team)
+        return _work(run, say, team, counts)
     finally:
         if not team.met():  # it failed or was stopped before: the others must not wait for it
             team.assemble(run.config.device)
@@ -65,7 +69,7 @@ def follow(team: Team, wanted: str) -> None:
         team.part()
 
 
-def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
+def _work(run: Run, say: Say, team: Team, counts: Counts) -> str:
     try:
         lock = run.lock.acquire(timeout=START_GRACE)
     except Timeout:
@@ -83,7 +87,7 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
             from bloodcell_core.device import memory_told
 
             with memory_told():
-                stopped = _train(run, say, team)
+                stopped = _train(run, say, team, counts)
             return {"state": "stopped", "reason": "stopped on request"} if stopped else {}
 
         end = end_of(do, run.folder, "stopped while it waited")
@@ -98,7 +102,7 @@ def _work(run: Run, say: Callable[[str], None], team: Team) -> str:
     return str(state)
 
 
-def _wait_for_turn(run: Run, say: Callable[[str], None]) -> Any:
+def _wait_for_turn(run: Run, say: Say) -> Any:
     """The device's lock, once it is free and no earlier run waits for it."""
     queue = run.status()["queue"]
 
@@ -170,7 +174,7 @@ def _begin(run: Run, team: Team, progress: Progress = no_progress) -> _Begun:
     return _Begun(device, dataset, rows, view, training, validation, state, written)
 
 
-def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
+def _train(run: Run, say: Say, team: Team, counts: Counts) -> bool:
     """Trains and scores the run; True where a stop was asked for."""
     write_status(
         run.folder, state="running", phase="starting", started=time.time(), pictures_per_second=None, seconds_left=None,
@@ -183,7 +187,7 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     from bloodcell_core.training.sampling import pictures_a_step, steps_per_epoch
 
     config = run.config
-    begun = _begin(run, team, _phase(run, f"building the {config.view} view"))
+    begun = _begin(run, team, _phase(run, f"building the {config.view} view", counts))
     reason = begun.device.reason + (f"; {team.size} processes" if team.size > 1 else "")
     say(f"{run.name}: {reason}")
     write_status(run.folder, device=reason)
@@ -191,7 +195,8 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
 
     total_steps = config.epochs * steps_per_epoch(config, len(begun.training))
     a_step = pictures_a_step(config, len(begun.training))
-    with Reporter(run, begun.metrics_bytes, total_steps, a_step, begun.device, say) as reporter:
+    told = say, counts("steps")
+    with Reporter(run, begun.metrics_bytes, total_steps, a_step, begun.device, *told) as reporter:
         broken: NonFiniteLoss | None = None
         try:
             finished = train(config, begun.state, begun.training, begun.validation, begun.device, reporter, team)
@@ -208,11 +213,14 @@ def _train(run: Run, say: Callable[[str], None], team: Team) -> bool:
     return not finished
 
 
-def _phase(run: Run, what: str) -> Progress:
+def _phase(run: Run, what: str, counts: Counts) -> Progress:
+    count = counts(what)
+
     def progress(done: int, total: int) -> None:
         if run.stop_file.exists():
             raise StopRequested
         write_status(run.folder, phase=f"{what}: {done:,} of {total:,}")
+        count(done, total)
 
     return progress
 
