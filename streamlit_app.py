@@ -105,11 +105,11 @@ for line in damaged:
 
 pending: recommendation.Pending = []
 if scored:
-    st.subheader("Which network to use", anchor=False)
+    st.header("Which network to use", anchor=False)
     pending = recommendation.cards(scored, {run.name: run for run in runs})
 
 if own:
-    st.subheader("Last runs", anchor=False)
+    st.header("Last runs", anchor=False)
     rows = []
     trained_here = [(run, facts) for run, facts in zip(runs, described, strict=True) if not run.bundled]
     for run, facts in trained_here[:12]:

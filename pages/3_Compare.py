@@ -61,7 +61,7 @@ if len(sides) > 1:
     except LabError as error:
         st.warning(shell.plain(str(error)), icon=":material/warning:")
 
-st.subheader("Confusion matrices", anchor=False)
+st.header("Confusion matrices", anchor=False)
 with st.container(horizontal=True, vertical_alignment="center"):
     mode = shell.bound_segmented(
         "Figures", list(MODES), "mode", default="counts", format_func=MODES.get, label_visibility="collapsed"
@@ -104,7 +104,7 @@ try:
         found = [compare.found_pictures(side, true, predicted) for side in shown]
         *first, last = (len(table) for table in found)
         of = "".join(f"{count:,} and " for count in first) + shell.counted(last, "picture")
-        st.subheader(f"{of}: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}", anchor=False)
+        st.header(f"{of}: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}", anchor=False)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(shell.plain(titles[side.name]) for side in shown), width="content")
             lab.say_synthetic(runs[opened.name].synthetic)
@@ -114,5 +114,5 @@ try:
 except LabError as error:
     shell.show_error(str(error))
 
-st.subheader("Figures", anchor=False)
+st.header("Figures", anchor=False)
 compare_panels.panels(sides, [runs[side.name] for side in sides], choices)

@@ -65,7 +65,7 @@ def ran(app: AppTest) -> AppTest:
 
 
 def words(app: AppTest) -> str:
-    kinds = (app.markdown, app.caption, app.subheader, app.error, app.warning, app.success)
+    kinds = (app.markdown, app.caption, app.header, app.error, app.warning, app.success)
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
@@ -651,7 +651,7 @@ def test_hostile_names_stand_as_text(run):
     name = "<script>alert(1)</script> $x$ :red[y] [a](b).png"
     slide = slides.create(name[:70], run.name, [(name, field)])
     app = draw(slide=slide.id)
-    for text in [element.value for kind in (app.markdown, app.subheader, app.caption) for element in kind]:
+    for text in [element.value for kind in (app.markdown, app.header, app.caption) for element in kind]:
         assert "<script" not in text.replace("\\<", "")
         assert ":red[" not in text.replace("\\:", "").replace("\\[", "")
 

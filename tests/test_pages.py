@@ -36,7 +36,7 @@ def draw(path: str, **query: str) -> AppTest:
 
 def words(app: AppTest) -> str:
     """All that stands on the page, tables and choices too."""
-    kinds = (app.markdown, app.caption, app.subheader, app.title, app.error, app.info, app.warning)
+    kinds = (app.markdown, app.caption, app.header, app.title, app.error, app.info, app.warning)
     texts = [element.value for kind in kinds for element in kind]
     tables = [table.value.to_string() for table in app.dataframe]
     choices = [option for box in (*app.selectbox, *app.multiselect) for option in box.options]

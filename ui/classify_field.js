@@ -91,7 +91,8 @@ function drawTools(view) {
     words.textContent = item.title
     key.textContent = item.key ?? ""
     tool.disabled = Boolean(item.off) || (["label", "remove"].includes(item.act) && !cellOf(view))
-    tool.setAttribute("aria-label", item.label ?? item.title)
+    if (item.label) tool.setAttribute("aria-label", item.label)
+    else tool.removeAttribute("aria-label")
     if (item.act === "adding") tool.setAttribute("aria-pressed", view.adding)
     else if (item.act === "label") tool.setAttribute("aria-pressed", cellOf(view)?.confirmed === item.name)
     else tool.removeAttribute("aria-pressed")

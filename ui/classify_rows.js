@@ -47,7 +47,6 @@ function fill(row, cell, selected) {
   row.className = `row ${cell.state}`
   row.style.setProperty("--colour", cell.colour)
   row.setAttribute("aria-pressed", selected)
-  row.setAttribute("aria-label", cell.title)
   words.children[0].textContent = cell.tag
   words.children[1].firstChild.textContent = cell.file
   note.textContent = cell.note

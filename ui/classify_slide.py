@@ -71,7 +71,7 @@ def head(slide: Slide, run: Run) -> None:
         with row():
             if st.button("All slides", icon=":material/arrow_back:"):
                 classify_start.open_slide(None)
-            st.subheader(shell.plain(slide.name), anchor=False, width="content")
+            st.header(shell.plain(slide.name), anchor=False, width="content")
             lab.say_synthetic(slide.synthetic)
         with row():
             with st.popover("Add pictures", icon=":material/add_photo_alternate:"):

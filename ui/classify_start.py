@@ -243,7 +243,7 @@ def _earlier() -> None:
         _tell_damaged(name, reason)
     if not found:
         return
-    st.subheader("Slides", anchor=False)
+    st.header("Slides", anchor=False)
     runs = {run.name: run for run in run_folders.readable_runs()[0]}
     table = pd.DataFrame(
         {

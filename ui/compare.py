@@ -327,7 +327,7 @@ def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
         for label, one, two in zip(table.label, table.predicted, other, strict=True)
     ]
     whose = f"{OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}"
-    st.subheader(f"{shell.counted(len(table), 'picture')}: {whose}", anchor=False)
+    st.header(f"{shell.counted(len(table), 'picture')}: {whose}", anchor=False)
     lab.say_synthetic(run.synthetic)
     pictures_of(run, {GALLERIES[0]: table.assign(caption=called)})
 

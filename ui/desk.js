@@ -189,7 +189,6 @@ function verdictButtons(desk, card) {
         button.type = "button"
         button.className = "class"
         button.style.setProperty("--colour", colour)
-        button.setAttribute("aria-label", `Label wrong, it is ${title}`)
         return button
       }),
     )

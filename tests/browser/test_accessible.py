@@ -1,0 +1,92 @@
+"""Headings, names and keys as people have them who listen, speak or type instead of seeing and pointing."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import settled
+from playwright.sync_api import Page, expect
+
+from bloodcell_core.data import demo
+from bloodcell_core.data.pictures import encode
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.training_fixtures"]
+
+PAGES = ["", "Browse", "Train", "Compare", "Review", "Classify"]
+
+
+@pytest.fixture
+def with_run(lab: Path, tmp_path: Path) -> None:
+    """The server's workspace with a run that makes mistakes."""
+    from tests.training_fixtures import trained
+
+    trained(view="cell", seed=1)
+    lab.rename(tmp_path / "workspace")
+
+
+def levels(page: Page) -> list[int]:
+    """The levels of the page's headings, from top to bottom."""
+    return page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(each => Number(each.tagName[1]))")
+
+
+def test_headings_leave_out_no_level(with_run: None, open_page) -> None:
+    page = open_page()
+    below = 0
+    for path in PAGES:
+        page.goto(f"{page.url.split('?')[0].rsplit('/', 1)[0]}/{path}")
+        settled(page)
+        if path == "Review":
+            expect(page.locator(".says h2")).to_be_visible()
+        found = levels(page)
+        assert found[0] == 1
+        assert found.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(found)), (path, found)
+        below += len(found) - 1
+    assert below >= 6  # of Home, Compare and Review
+
+
+def hand_in(page: Page, name: str, content: bytes) -> None:
+    page.goto(f"{page.url.split('?')[0].rsplit('/', 1)[0]}/Classify")
+    settled(page)
+    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s]", " ", text).split())
+
+
+def unlike_their_names(page: Page) -> list[tuple[str, str]]:
+    """What a button shows, and the name it has instead: who speaks to the computer says what is seen."""
+    found = page.locator("button[aria-label]").evaluate_all("all => all.map(b => [b.innerText, b.ariaLabel])")
+    return [(seen, name) for seen, name in found if words(seen) not in words(name)]
+
+
+def test_a_button_is_called_what_stands_on_it(with_run: None, open_page) -> None:
+    page = open_page("Review")
+    verdict = page.locator(".classes button:enabled").first
+    expect(verdict.locator("kbd")).to_be_visible()
+    expect(verdict).to_have_accessible_name(re.compile(r"^[A-Z]\w+ \d$"))
+    expect(page.get_by_role("group", name="Label wrong: it is")).to_have_count(1)
+    expect(page.get_by_role("textbox", name="Comment N")).to_be_visible()
+    assert unlike_their_names(page) == []
+
+    page.goto(page.url.split("Review")[0] + "Compare")
+    settled(page)
+    expect(page.locator("td button small").first).to_be_attached()
+    assert unlike_their_names(page) == []
+
+    pixels = demo.draw_field(np.random.default_rng(1), ["neutrophil", "lymphocyte"]).pixels
+    hand_in(page, "field.png", encode(pixels))
+    expect(page.locator(".box").first).to_be_visible()
+    expect(page.locator(".tools .class kbd").first).to_have_text("1")
+    expect(page.locator(".tools button").first).to_have_accessible_name(re.compile(r"^[A-Z]\w+ 1$"))
+    assert unlike_their_names(page) == []
+
+    hand_in(page, "broken.png", b"no picture")
+    expect(page.locator(".row")).to_have_accessible_name(re.compile("^Refused broken.png"))
+    assert unlike_their_names(page) == []
