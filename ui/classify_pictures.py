@@ -25,13 +25,13 @@ _FIELD = st.components.v2.component(
     html='<div class="editor"><div class="tools" role="toolbar" aria-label="Correct the cell"></div>'
     '<div class="frame"><div class="stage"><img draggable="false"><div class="boxes"></div>'
     '<div class="draft" hidden></div></div></div><p class="say" aria-live="polite"></p></div>',
-    css=together("classify_tools.css", "classify_field.css"),
+    css=together("classify_tools.css", "classify_field.css", "forced.css"),
     js=together("classify_acts.js", "classify_field.js"),
 )
 _ROWS = st.components.v2.component(
     "lab_cell_rows",
     html='<div class="rows" role="group" aria-label="Cells"></div>',
-    css=together("classify_rows.css"),
+    css=together("classify_rows.css", "forced.css"),
     js=together("classify_acts.js", "classify_rows.js"),
 )
 

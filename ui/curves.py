@@ -33,7 +33,7 @@ HTML = """<div class="curves">
 _CHART = st.components.v2.component(
     "lab_curves",
     html=HTML,
-    css=together("buttons.css", "curves.css"),
+    css=together("buttons.css", "curves.css", "forced.css"),
     js=together(*SCRIPTS),
 )
 

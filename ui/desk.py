@@ -22,7 +22,7 @@ REMEMBERED = 500  # tokens of events that were done: more than an outbox ever ho
 _DESK = st.components.v2.component(
     "lab_desk",
     html=together("desk.html"),
-    css=together("buttons.css", "desk.css"),
+    css=together("buttons.css", "desk.css", "forced.css"),
     js=together("desk.js"),
 )
 

@@ -15,7 +15,7 @@ LONGEST_SIDE = 4096  # pixels of a thumbnail: JPEG has a limit, and a browser on
 _GRID = st.components.v2.component(
     "lab_gallery",
     html='<div class="grid" role="group"></div>',
-    css=together("gallery.css"),
+    css=together("gallery.css", "forced.css"),
     js=together("grid.js", "gallery.js"),
 )
 

@@ -31,7 +31,7 @@ _SHEET = st.components.v2.component(
     "lab_sheet",
     html='<div class="labelling"><div class="tools" role="toolbar" aria-label="What a click says"></div>'
     '<div class="sheet" role="group" aria-label="Cells to label"></div><p class="say"></p></div>',
-    css=together("classify_tools.css", "classify_sheet.css"),
+    css=together("classify_tools.css", "classify_sheet.css", "forced.css"),
     js=together("grid.js", "classify_acts.js", "classify_sheet.js"),
 )
 

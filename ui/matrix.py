@@ -21,7 +21,7 @@ _TABLE = st.components.v2.component(
     html="""<div class="frame">
     <table><caption></caption><thead></thead><tbody></tbody></table>
     <p class="key"><i></i><span></span><i></i><span></span></p></div>""",
-    css=together("matrix.css"),
+    css=together("matrix.css", "forced.css"),
     js=together("matrix.js"),
 )
 

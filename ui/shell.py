@@ -76,6 +76,18 @@ CSS = """<style>
 .st-key-lab_history { display: none; }  /* it draws nothing, but would be seen to load */
 /* The desk shows the next picture before the server has answered: it must not fade while it waits. */
 .st-key-review_desk[data-stale="true"], .st-key-review_desk [data-stale="true"] { opacity: 1 !important; }
+/* Where the system sets the colours, Streamlit's switches and sliders vanish, and what is chosen is as the rest. */
+@media (forced-colors: active) {
+  :root :is([data-variant][aria-checked="true"], [data-testid="stPaginationPageActive"]) {
+    forced-color-adjust: none; background: Highlight !important; color: HighlightText !important;
+  }
+  [data-variant][aria-checked="true"] * { color: inherit !important; }
+  :is([data-testid="stCheckbox"] label > div:first-of-type, [data-testid="stSlider"] [role="group"] > div > div) {
+    forced-color-adjust: none; outline: 1px solid CanvasText;
+  }
+  [data-testid="stSlider"] [role="group"] > div > div > * { forced-color-adjust: auto; }
+  [data-testid="stHtml"] [style*="background"], .lab-count .limits { forced-color-adjust: none; color: CanvasText; }
+}
 @media (max-width: 1000px) {
   [class*="st-key-lab_sides"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
   [class*="st-key-lab_sides"] > * > * > [data-testid="stColumn"] { min-width: 100%; }

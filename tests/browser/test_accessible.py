@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import settled
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
@@ -17,6 +17,11 @@ from bloodcell_core.data.pictures import encode
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
 
+SYSTEM_COLOUR = """name => {
+  const node = document.body.appendChild(document.createElement("i"))
+  node.style.cssText = `forced-color-adjust: none; color: ${name}`
+  return getComputedStyle(node).color
+}"""
 PAGES = ["", "Browse", "Train", "Compare", "Review", "Classify"]
 
 
@@ -90,3 +95,37 @@ def test_a_button_is_called_what_stands_on_it(with_run: None, open_page) -> None
     hand_in(page, "broken.png", b"no picture")
     expect(page.locator(".row")).to_have_accessible_name(re.compile("^Refused broken.png"))
     assert unlike_their_names(page) == []
+
+
+def background(what: Locator) -> str:
+    return str(what.evaluate("node => getComputedStyle(node).backgroundColor"))
+
+
+def test_where_the_system_sets_the_colours_nothing_vanishes(with_run: None, browser: Browser, server: str) -> None:
+    context = browser.new_context(forced_colors="active", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{server}/Browse")
+    settled(page)
+    expect(page.locator(".grid button").nth(20)).to_be_visible()
+    frames = page.locator(".grid button").evaluate_all("all => all.map(each => getComputedStyle(each).borderColor)")
+    keys = [background(key) for key in page.locator("[data-testid=stHtml] i").all()]
+    assert set(frames) == set(keys)
+    assert len(set(keys)) == len(demo.DEMO_CLASSES)
+    chosen, other = page.get_by_role("radio", name="Pictures"), page.get_by_role("radio", name="Findings")
+    assert background(chosen) != background(other)
+    colour = chosen.locator("p").evaluate("node => getComputedStyle(node).color")
+    assert colour == page.evaluate(SYSTEM_COLOUR, "HighlightText")
+
+    page.goto(f"{server}/Review")
+    heat = page.get_by_role("button", name="Heat map")
+    expect(heat).to_be_visible()
+    before = background(heat)
+    heat.click()
+    expect(heat).to_have_attribute("aria-pressed", "true")
+    assert background(heat) != before
+
+    page.goto(f"{server}/Classify")
+    settled(page)
+    for part in ("stCheckbox] label > div >> nth=0", "stSlider] [role=group] > div > div >> nth=0"):
+        expect(page.locator(f"[data-testid={part}")).to_have_css("outline-style", "solid")
+    context.close()
