@@ -156,6 +156,8 @@ def test_what_can_t_be_kept_is_told_and_its_picture_stays(wrong):
     assert "already" in desk_of(app)["failures"][0]
     assert desk_of(app)["cards"][0]["own"] == own
     assert desk_of(app)["decided"] == 0
+    send(app, {"kind": "look", "id": desk_of(app)["cards"][0]["id"], "token": "l"})
+    assert "already" in desk_of(app)["failures"][0], "what the browser asks by itself takes away what nobody read yet"
     send(app, verdict(app, token="t2"))
     assert desk_of(app)["failures"] == []
 
@@ -308,6 +310,16 @@ def test_a_damaged_database_is_told_and_no_verdict_is_taken(wrong):
     app = draw(REVIEW)
     assert "can't be used" in app.error[0].value
     assert desk_of(app) is None
+
+
+def test_when_the_database_can_be_used_again_the_desk_comes_back_without_a_reload(wrong):
+    database = workspace.home() / "lab.sqlite"
+    database.write_bytes(b"no database at all" * 100)
+    app = draw(REVIEW)
+    database.unlink()
+    next(button for button in app.button if button.label == "Try again").click().run()
+    assert not app.error
+    assert desk_of(app) is not None
 
 
 def test_a_picture_whose_file_is_gone_costs_its_own_card_only(wrong):

@@ -1000,7 +1000,10 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
     assert same_weights(run, unbroken)
 
 
-def test_a_workspace_that_becomes_read_only_interrupts_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refused", [OSError(errno.EROFS, "Read-only file system"), FULL])
+def test_a_workspace_in_which_not_even_a_run_s_state_can_be_kept_interrupts_it(
+    refused: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unbroken = train_here(seed=2)
     run = jobs.create_run(tiny(seed=2))
     closed: list[str] = []
@@ -1008,12 +1011,12 @@ def test_a_workspace_that_becomes_read_only_interrupts_the_run(monkeypatch: pyte
 
     def write(path: Path) -> Any:
         if closed:
-            raise OSError(errno.EROFS, "Read-only file system")
+            raise refused
         return real_write(path)
 
     with monkeypatch.context() as patch:
         patch.setattr(workspace, "write_atomic", write)
-        with pytest.raises(LabError, match=r"Read-only file system.*and its state can't be kept"):
+        with pytest.raises(LabError, match=rf"{refused.strerror}.*and its state can't be kept"):
             worker.work(run, lambda line: closed.append(line) if "epoch 1/3" in line else None)
     assert state_of(run) == "interrupted"
     check_what_a_killed_worker_left(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,17 @@ def test_a_database_that_can_not_be_used_is_told_without_its_password(
     with pytest.raises(LabError, match=said) as caught:
         record(demo, demo.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("database or disk is full", "database or disk is full: make room on it"),
+        ("disk I/O error", "disk I/O error: is the disk full?"),
+    ],
+)
+def test_a_full_disk_is_told_once_and_with_what_helps(lab_home: Path, said: str, told: str) -> None:
+    assert str(database.refused(sqlite3.OperationalError(said))).endswith(f"can't be used: {told}")
 
 
 def test_a_file_that_is_no_database_is_told(demo: Dataset, lab_home: Path) -> None:

@@ -41,6 +41,7 @@ def at_the_desk(review: Review) -> None:
         everybody = standing_in(review.data)
     except LabError as error:
         shell.show_error(str(error))
+        st.button("Try again", icon=":material/refresh:")
         return
     review, standing = review.asked(everybody)
     decided = [standing.of(*each) is not None for each in review.ids]

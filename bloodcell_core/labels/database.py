@@ -45,6 +45,8 @@ from bloodcell_core.errors import LabError, first_line
 
 SCHEMA_VERSION = 1  # of the tables below
 BUSY_SECONDS = 60  # that a writer waits for others; each of them is done in milliseconds
+NO_ROOM = {"disk I/O error": ": is the disk full?", "database or disk is full": ": make room on it"}
+"""What SQLite says on a full disk, and what is added to it."""
 TABLES_LOCK = 7_104_551_236  # a PostgreSQL advisory lock of our own: a lock file is not seen from another machine
 
 
@@ -168,9 +170,7 @@ def refused(error: Exception) -> LabError:
     except SQLAlchemyError:
         place = "that BLOODCELL_DB_URL names"
     why = first_line(getattr(error, "orig", None) or error)[:200]
-    if why in ("disk I/O error", "database or disk is full"):  # as SQLite says it where there is no room
-        why += ": is the disk full?"
-    return LabError(f"the database {place} can't be used: {why}")
+    return LabError(f"the database {place} can't be used: {why}{NO_ROOM.get(why, '')}")
 
 
 _making = threading.Lock()
