@@ -153,6 +153,19 @@ def test_a_class_never_predicted_has_no_precision_and_the_notes_say_so() -> None
     assert result["precision_macro"] == pytest.approx((1 / 3 + 0) / 2)
 
 
+def test_of_many_classes_alike_one_note_tells() -> None:
+    classes = [f"kind {number}" for number in range(12)]
+    probabilities = np.eye(12)[[0] * 10]  # kinds 1 to 9 are borne and never predicted, 10 and 11 neither
+    notes = evaluate_predictions(range(10), probabilities, classes)["notes"]
+    assert notes == [
+        "No picture is labelled kind 10, kind 11: they have no recall, no AUC and no average precision, and count "
+        "neither in balanced accuracy nor in the mean AUC and average precision.",
+        "kind 1, kind 2, kind 3, kind 4, kind 5, kind 6 and 3 more were never predicted: they have no precision, and "
+        "macro precision counts them with 0.",
+        "kind 10, kind 11 were neither borne nor predicted: the macro figures leave them out.",
+    ]
+
+
 def test_one_label_for_all_pictures_leaves_auc_undefined_with_a_reason() -> None:
     result = evaluate_predictions([1, 1], [[0.3, 0.7], [0.2, 0.8]], ("A", "B"))
     assert result["auc_ovr"] is None

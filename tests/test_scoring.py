@@ -164,6 +164,17 @@ def test_four_photos_all_right_cannot_tell_40_percent_from_100() -> None:
     ]
 
 
+def test_many_classes_of_few_photos_are_told_of_together() -> None:
+    classes = [f"kind {number}" for number in range(8)]
+    ids = [str(number) for number in range(16)]
+    pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": classes * 2, "source_photo": ids})
+    made = predictions_table(pictures, np.tile(np.eye(8), (2, 1)), classes)
+    assert score(made, classes)["warnings"] == [
+        "kind 0, kind 1, kind 2, kind 3, kind 4, kind 5 and 2 more have fewer than 20 photos each: their figures can "
+        "hardly tell anything"
+    ]
+
+
 def test_the_photos_of_a_class_are_right_or_not_by_the_mean_of_their_copies() -> None:
     made = table()
     means = made.groupby(["label", "source_photo"])[["p_a", "p_b", "p_c"]].mean().reset_index()

@@ -28,9 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bloodcell_core.evaluation.resampling import CLASS_METRICS, METRICS, resampled_metrics
+from bloodcell_core.words import first_of
 
 Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 ROW_SUM_TOLERANCE = 1e-3  # float16 and rounded CSV probabilities pass; unnormalised scores do not
+TOLD = 6  # classes that a note names; of more it tells how many
+ONE = {"it": "it", "this": "it", "has": "has", "was": "was", "counts": "counts"}
+SEVERAL = {"it": "they", "this": "them", "has": "have", "was": "were", "counts": "count"}
 _LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # in the log loss, as in scikit-learn's
 
 
@@ -194,15 +198,16 @@ def _notes(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[str
             notes.append(f"Every picture is labelled {name}: no class has an AUC, and {name} has no specificity.")
             if predicted[index] == support[index]:
                 notes.append(f"Every picture is also taken for {name}: Cohen's kappa is undefined.")
-        if support[index] == 0:
-            notes.append(
-                f"No picture is labelled {name}: it has no recall, no AUC and no average precision, and "
-                "counts neither in balanced accuracy nor in the mean AUC and average precision."
-            )
-        if support[index] == 0 and predicted[index] > 0:
-            notes.append(f"{name} was predicted though no picture bears it: macro F1 and precision count it with 0.")
-        if support[index] > 0 and predicted[index] == 0:
-            notes.append(f"{name} was never predicted: it has no precision, and macro precision counts it with 0.")
-        if support[index] == 0 and predicted[index] == 0:
-            notes.append(f"{name} was neither borne nor predicted: the macro figures leave it out.")
+    borne, named = support > 0, predicted > 0
+    for which, words in (
+        (~borne, "No picture is labelled {names}: {it} {has} no recall, no AUC and no average precision, and {counts} "
+                 "neither in balanced accuracy nor in the mean AUC and average precision."),
+        (~borne & named, "{names} {was} predicted though no picture bears {this}: macro F1 and precision count {this} "
+                         "with 0."),
+        (borne & ~named, "{names} {was} never predicted: {it} {has} no precision, and macro precision counts {this} "
+                         "with 0."),
+        (~borne & ~named, "{names} {was} neither borne nor predicted: the macro figures leave {this} out."),
+    ):  # fmt: skip
+        if alike := [name for name, one in zip(classes, which, strict=True) if one]:
+            notes.append(words.format(names=first_of(alike, TOLD), **(ONE if len(alike) == 1 else SEVERAL)))
     return notes

@@ -17,12 +17,12 @@ from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
-from bloodcell_core.evaluation.metrics import evaluate_predictions
+from bloodcell_core.evaluation.metrics import TOLD, evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, predictions_table
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
-from bloodcell_core.words import counted
+from bloodcell_core.words import counted, first_of
 
 if TYPE_CHECKING:
     from bloodcell_core.device import Device
@@ -43,20 +43,15 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     labels, probabilities, photos, photos_known = arrays_of(table, classes)
     result = evaluate_predictions(labels, probabilities, classes)
     intervals, class_intervals = cluster_bootstrap(labels, probabilities, photos)
-    warnings = []
-    if not photos_known:
-        warnings.append(PHOTOS_UNKNOWN)
+    warnings = [] if photos_known else [PHOTOS_UNKNOWN]
+    few: list[str] = []
     for index, name in enumerate(classes):
         own = labels == index
         by_photo = photo_accuracy(labels[own], probabilities[own], photos[own]) if photos_known and own.any() else None
         result["per_class"][name] |= {"intervals": _json_limits(class_intervals[index]), "by_photo": by_photo}
         if by_photo and by_photo["photos"] < FEW_PHOTOS:
-            low, high = by_photo["interval"]
-            warnings.append(
-                f"{name}: {counted(int(own.sum()), 'picture')} from {counted(by_photo['photos'], 'photo')}, "
-                f"{by_photo['right']} of them right: "
-                f"its figures can't tell {low:.0%} from {high:.0%}"
-            )
+            few.append(name)
+    warnings += _few_photos(few, result["per_class"])
     if words := one_answer_words(result):
         warnings.append(words)
     one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
@@ -66,6 +61,22 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "intervals": _json_limits(intervals),
         "warnings": warnings,
     }
+
+
+def _few_photos(few: Sequence[str], per_class: Mapping[str, Any]) -> list[str]:
+    """That the figures of classes with few photos can hardly tell anything: of each, or of many together."""
+    if len(few) > TOLD:
+        return [
+            f"{first_of(few, TOLD)} have fewer than {FEW_PHOTOS} photos each: their figures can hardly tell anything"
+        ]
+    told = []
+    for name in few:
+        by_photo, (low, high) = per_class[name]["by_photo"], per_class[name]["by_photo"]["interval"]
+        told.append(
+            f"{name}: {counted(per_class[name]['support'], 'picture')} from {counted(by_photo['photos'], 'photo')}, "
+            f"{by_photo['right']} of them right: its figures can't tell {low:.0%} from {high:.0%}"
+        )
+    return told
 
 
 def costs_of(summary: Mapping[str, Any]) -> dict[str, Any]:
