@@ -63,12 +63,12 @@ function keyed(desk, event) {
   const [target] = event.composedPath()
   const typing = target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)
   const inside = desk.root.contains?.(target) || desk.root.host?.contains(target)
-  const elsewhere = !inside && target !== document.body && target.closest?.("[role], [data-baseweb]")
+  const elsewhere = !inside && target !== document.body && target.closest?.("[role], a, button, summary")
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
   const undoing = (event.ctrlKey || event.metaKey) && key === "z"
-  if ((typing && target.type !== "checkbox") || document.querySelector("[role=dialog]")) return
+  if ((typing && target.type !== "checkbox") || document.querySelector("[role=dialog], [role=menu]")) return
   if (!undoing && (event.ctrlKey || event.metaKey || event.altKey)) return
-  if (elsewhere && !/^[a-z0-9]$/.test(key)) return // arrows belong to the widget that has the focus
+  if (elsewhere && !/^[a-z0-9]$/.test(key)) return // arrows belong to what has the focus
   const wanted = undoing ? "Backspace" : key
   const button = [...desk.root.querySelectorAll("button[data-key]")].find((each) => each.dataset.key === wanted)
   if (wanted === "z") zoom(desk, (desk.zoom + 1) % ZOOMS.length)

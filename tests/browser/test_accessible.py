@@ -129,3 +129,25 @@ def test_where_the_system_sets_the_colours_nothing_vanishes(with_run: None, brow
     for part in ("stCheckbox] label > div >> nth=0", "stSlider] [role=group] > div > div >> nth=0"):
         expect(page.locator(f"[data-testid={part}")).to_have_css("outline-style", "solid")
     context.close()
+
+
+def test_a_key_that_is_meant_for_a_menu_or_a_link_is_no_verdict(with_run: None, open_page) -> None:
+    page = open_page("Review")
+    place = page.locator(".progress strong")
+    expect(place).to_have_text(re.compile("^1 of"))
+    page.get_by_role("button", name="Main menu").click()
+    expect(page.get_by_role("menu")).to_be_visible()
+    page.keyboard.press("m")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("menu")).to_have_count(0)
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Train").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Filters").click()
+    expect(page.get_by_role("dialog", name="Filters")).to_be_visible()
+    page.keyboard.press("m")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.locator(".desk").focus()
+    page.keyboard.press("m")
+    expect(place).to_have_text(re.compile("^2 of"))
+    expect(page.locator(".progress small")).to_have_text("1 reviewed")
