@@ -23,13 +23,14 @@ from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.corrections import Correction
+from bloodcell_core.inference.corrections import Correction, SlideCell
 from bloodcell_core.inference.differential import classes_by_hand
 from bloodcell_core.inference.slide_answers import SlideAnswers
-from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures, csv_of
+from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture, counted_pictures, csv_of
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
+from bloodcell_core.words import pretty
 from tests.conftest import encoded
 from tests.training_fixtures import tiny, trained
 from ui import (
@@ -245,6 +246,22 @@ def seen_as(run: Run, kind: str, state: str) -> CountedPicture:
     cells = [CellAnswer((0, 0, 9, 9), state, None, {}, "")] if state != "refused" else []
     answer = Answer("a.png", state, "", cells, kind)
     return CountedPicture(SlidePicture(1, "a.png"), answer, kind, ())
+
+
+@pytest.mark.parametrize("number", [4, 8, 9, 36])
+def test_a_row_of_many_classes_shows_the_likeliest_and_the_others_together(number):
+    classes = [f"kind {one}" for one in range(number)]
+    shares = dict(zip(classes, np.random.default_rng(0).dirichlet(np.ones(number)).tolist(), strict=True))
+    answer = CellAnswer((0, 0, 9, 9), "unsure", None, shares, "")
+    cell = CountedCell(SlideCell("1", answer.box), answer)
+    counted = CountedPicture(SlidePicture(1, "a.png"), Answer("a.png", "unsure", "", [answer], "cell"), "cell", (cell,))
+    bars = classify_pictures.row_of(counted, "", dict.fromkeys(classes, "red"), "a.png")["bars"]
+    assert sum(bar["share"] for bar in bars) == pytest.approx(1)
+    likeliest = [pretty(name) for name in classes if shares[name] in sorted(shares.values())[-7:]]
+    if number > classify_pictures.MOST_BARS:
+        assert [bar["title"] for bar in bars] == [*likeliest, f"{number - 7} others"]
+    else:
+        assert [bar["title"] for bar in bars] == [pretty(name) for name in classes]
 
 
 @pytest.mark.parametrize(

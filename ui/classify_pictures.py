@@ -17,6 +17,7 @@ from ui.theme import css_colours
 
 QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class, or one that the run doesn't know
 STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}
+MOST_BARS = 8  # of a row
 FEW = 14  # boxes that have room for their class's name
 USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
 
@@ -137,11 +138,20 @@ def row_of(counted: CountedPicture, thumbnail: str, colours: Mapping[str, str], 
         "colour": colour_of(cell, colours) if cell else QUIET,
         "named": named(cell) if cell else None,
         "box": list(cell.box) if cell else None,
-        "bars": [
-            {"title": pretty(name), "share": share, "colour": colours[name], "words": shell.percent(share)}
-            for name, share in shares.items()
-        ],
+        "bars": _bars(shares, colours),
     }
+
+
+def _bars(shares: Mapping[str, float], colours: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A bar for each class, in their order; of many classes the likeliest alone, and what all others have together."""
+    shown = sorted(shares, key=lambda name: -shares[name])[: MOST_BARS - 1] if len(shares) > MOST_BARS else shares
+    bars = [(pretty(name), share, colours[name]) for name, share in shares.items() if name in shown]
+    if left := [share for name, share in shares.items() if name not in shown]:
+        bars.append((f"{len(left)} others", sum(left), QUIET))
+    return [
+        {"title": title, "share": share, "colour": colour, "words": shell.percent(share)}
+        for title, share, colour in bars
+    ]
 
 
 def name_of(cell: CountedCell) -> str:
