@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from bloodcell_core.cli import _parser
+from bloodcell_core.evaluation.report_parts import CLASS_WORDS, METRIC_WORDS
 from tests.test_architecture import LAYERS, ROOT
+from ui.compare_panels import CALIBRATION
 from ui.shell import PAGES
 
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -127,6 +129,13 @@ def test_what_the_guide_calls_a_button_is_called_so_on_a_page(path: Path) -> Non
 def test_a_button_that_is_gone_would_be_seen() -> None:
     text = "press *Train*, then\n*Look at\nit*; **Not this**, `*Nor this*` and *not that*"
     assert quoted(text) == {"Train", "Look at it"}
+
+
+def test_every_figure_is_told_what_it_is() -> None:
+    text = (ROOT / "docs" / "how-to-read-the-numbers.md").read_text(encoding="utf-8")
+    rows = " ".join(re.findall(r"^\| ([A-Z][^|]*) \|", text, re.M))
+    named = {*METRIC_WORDS.values(), *CLASS_WORDS.values(), *CALIBRATION.values()}
+    assert {name for name in named if name.partition(",")[0] not in rows} == set()
 
 
 def verbs(parser: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -317,6 +317,11 @@ def pair(done):
 COMPARE = "pages/3_Compare.py"
 
 
+def test_the_heads_of_the_figures_say_what_they_mean(pair):
+    columns = json.loads(draw(COMPARE).dataframe[0].proto.columns)
+    assert all(columns[title]["help"] for title in ("Accuracy", "Balanced accuracy", "Macro F1", "AUC"))
+
+
 def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_line(pair):
     from bloodcell_core.evaluation.comparison import compare
     from bloodcell_core.evaluation.figures import difference_words, figure_words, interval_words

@@ -43,6 +43,12 @@ METRICS = {
     "f1_macro": "Macro F1",
     "auc_ovr": "AUC",
 }
+MEANING = {
+    "accuracy": "How many of the pictures are called what their label says.",
+    "balanced_accuracy": "The mean share found of each class: a rare class counts as much as a common one.",
+    "f1_macro": "What is found of a class and how much of what is called so is right, in one; mean of the classes.",
+    "auc_ovr": "How often a picture of a class gets more probability of it than one of another; 0.5 by guessing.",
+}
 OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
 GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
 PER_PAGE = 120
@@ -125,7 +131,9 @@ def _columns() -> dict[str, Any]:
     return (
         {"Run": text(width=310, pinned=True)}
         | {
-            title: number(format="%.1f%%" if key in SHARES else "%.3f", width=90 if len(title) < 12 else 140)
+            title: number(
+                format="%.1f%%" if key in SHARES else "%.3f", width=90 if len(title) < 12 else 140, help=MEANING[key]
+            )
             for key, title in METRICS.items()
         }
         | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
