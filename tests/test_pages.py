@@ -340,6 +340,9 @@ def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_lin
         test = run.summary()["test"]
         assert list(row[1:3]) == [100 * test["accuracy"], interval_words("accuracy", test["intervals"]["accuracy"])]
         assert list(row[7:9]) == [test["auc_ovr"], interval_words("auc_ovr", test["intervals"]["auc_ovr"])]
+        right = test["by_photo"]
+        assert f"{right['right']} of {right['photos']}" in row
+        assert row[list(shown).index("Photos right, 95%")] == interval_words("accuracy", right["interval"])
     buttons = {button.label: button for button in app.button}
     for title, outcome in (("Both right", "both"), ("Only A right", "only_a"), ("Both wrong", "neither")):
         count = facts["by_picture"][outcome]

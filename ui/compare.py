@@ -111,6 +111,7 @@ def table(runs: Sequence[Run]) -> Any:
             | figures
             | {
                 "Photos right": f"{by_photo['right']:,} of {by_photo['photos']:,}" if by_photo else "not known",
+                "Photos right, 95%": interval_words("accuracy", by_photo and by_photo["interval"]),
                 "Test pictures": test["pictures"],
                 "Validation accuracy": None if summary["val_accuracy"] is None else 100 * summary["val_accuracy"],
                 "Weights": summary["parameters"],
@@ -136,7 +137,7 @@ def _columns() -> dict[str, Any]:
             )
             for key, title in METRICS.items()
         }
-        | {f"{title}, 95%": text("95% interval", width=115) for title in METRICS.values()}
+        | {f"{title}, 95%": text("95% interval", width=115) for title in (*METRICS.values(), "Photos right")}
         | {"Validation accuracy": number(format="%.1f%%", help="Of the pictures that runs are chosen by.")}
         | {"Training": number("Seconds of training", format="localized"), "Weights": number(format="localized")}
         | {"Test pictures": number(format="localized")}

@@ -137,12 +137,15 @@ def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     for key, title in METRIC_WORDS.items():
         if scores.get(key) is not None:  # the summary of an older run has no kappa
             limits = scores["intervals"][key]
-            interval = f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
-            lines.append(f"  {title:18} {scores[key]:.4f}{interval}")
+            lines.append(f"  {title:18} {scores[key]:.4f}{_interval(limits)}")
     if scores["by_photo"]:
         photo = scores["by_photo"]
-        lines.append(f"  photos right       {photo['right']:,} of {photo['photos']:,}")
+        lines.append(f"  photos right       {photo['right']:,} of {photo['photos']:,}{_interval(photo['interval'])}")
     return lines + [f"  note: {note}" for note in scores["warnings"] + scores["notes"]]
+
+
+def _interval(limits: Sequence[float] | None) -> str:
+    return f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}" if limits else ""
 
 
 def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
