@@ -217,7 +217,7 @@ class TrainConfig:
     labels: str = _field(
         "",
         help="Reviewed labels that are laid over the dataset's own for training and validation, as NAME or "
-        "NAME@VERSION; tested is on the dataset's own. Left empty: none.",
+        "NAME@VERSION; the test split keeps its own. Left empty: none.",
         group=RUN,
     )
     refuse: str = _field(
