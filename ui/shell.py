@@ -61,8 +61,12 @@ CSS = """<style>
     button[kind="tertiary"]:is(:hover, :active, [aria-expanded="true"]), [data-testid="stSliderThumbValue"] *) {
   color: light-dark(#5B3FA6, #B7A8FF) !important;
 }
-/* Streamlit marks a link that has the focus by the grey of the page at hand, or not at all. */
-[data-testid="stPageLink"] a:focus-visible { outline: 2px solid light-dark(#5B3FA6, #B7A8FF); outline-offset: -2px; }
+/* Streamlit marks what has the focus by a pale ring or a grey, of a contrast below 3, and some links not at all. */
+:is(a, button, summary, [role="tab"], [data-tag]):focus-visible, [data-testid="stCheckbox"] label:has(:focus-visible),
+[data-testid="stSlider"] div:has(> div > input:focus-visible) {
+  outline: 2px solid light-dark(#5B3FA6, #B7A8FF) !important; outline-offset: 1px;
+}
+:is([data-testid="stPageLink"] a, [data-variant]):focus-visible { outline-offset: -2px; }
 .st-key-lab_foot { position: fixed; bottom: .75rem; }
 .st-key-lab_foot p { font-size: .8rem; }
 /* Streamlit's own grey for these falls short of a contrast of 4.5. */

@@ -13,12 +13,14 @@ from tests.test_ui_kit import contrast
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
 
-COLOUR = "node => getComputedStyle(node).color"
-DARK_PAGE = "#131219"
+PAGE = {"light": "#FCFCFD", "dark": "#131219"}
+DARK_PAGE = PAGE["dark"]
 
 
-def hex_of(words: Locator) -> str:
-    return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", words.evaluate(COLOUR))[:3])
+def hex_of(words: Locator, part: str = "color") -> str:
+    """The colour of a part of what is shown, by its name in CSS."""
+    colour = words.evaluate("(node, part) => getComputedStyle(node).getPropertyValue(part)", part)
+    return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", colour)[:3])
 
 
 def test_on_dark_a_sliders_value_and_a_pressed_button_can_be_read(
@@ -46,3 +48,24 @@ def test_the_pictures_of_an_empty_lab_have_words(open_page) -> None:
     pictures = open_page().get_by_test_id("stImage").get_by_role("img")
     expect(pictures).to_have_count(4)
     assert all("synthetic" in str(picture.get_attribute("alt")) for picture in pictures.all())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_has_the_focus_stands_out(browser: Browser, server: str, with_demo: None, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{server}/Classify")
+    settled(page)
+    page.keyboard.press("Tab")  # from now on as by key
+    switch, slider = page.get_by_role("switch", name="Average over turns"), page.get_by_role("slider")
+    radio = page.get_by_role("radio", name="Pictures or a zip")
+    for focused, ring in (
+        (switch, switch.locator("xpath=ancestor::label")),
+        (slider, slider.locator("xpath=../..")),
+        (radio, radio),
+        (page.get_by_role("button", name="Try two example cells"),) * 2,
+    ):
+        focused.focus()
+        expect(ring).to_have_css("outline-style", "solid")
+        assert contrast(hex_of(ring, "outline-color"), PAGE[scheme]) >= 3
+    context.close()
