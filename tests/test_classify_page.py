@@ -655,6 +655,17 @@ def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeyp
     assert "Errno" not in told
 
 
+def test_an_example_that_cannot_be_kept_is_told_below_the_examples(run, monkeypatch):
+    def refused(*_: object) -> None:
+        raise LabError("the slide can't be kept: No space left on device. Nothing was changed")
+
+    monkeypatch.setattr(slides, "create", refused)
+    drawn = [*press(draw(), "Try two example cells").main]
+    place = next(place for place, element in enumerate(drawn) if element.type == "error")
+    assert "No space left" in drawn[place].value
+    assert not [element for element in drawn[place:] if element.type == "button"]
+
+
 def test_a_disk_that_is_full_is_told(slide, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -70,10 +70,12 @@ def _start(run: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             st.caption("Nothing at hand?", width="content")
             shell.synthetic_badge()
-        if st.button("Try two example cells", icon=":material/image:"):
-            _make("Two example cells", run, _example_cells(), synthetic=True)
-        if st.button("Try an example smear field", icon=":material/grain:"):
-            _make("Example smear field", run, [_example_field()], synthetic=True)
+        cells = st.button("Try two example cells", icon=":material/image:")
+        field = st.button("Try an example smear field", icon=":material/grain:")
+    if cells:
+        _make("Two example cells", run, _example_cells(), synthetic=True)
+    if field:
+        _make("Example smear field", run, [_example_field()], synthetic=True)
     _earlier()
 
 
