@@ -238,7 +238,8 @@ def _take(data: LabelledPictures, rows: Tensor, device: Device) -> tuple[Tensor,
     if isinstance(data.pictures, Tensor):
         pictures = data.pictures[rows]
     else:
-        pictures = torch.from_numpy(data.pictures[rows.numpy() if data.places is None else data.places[rows.numpy()]])
+        assert data.places is not None, "a view on disk without its rows"
+        pictures = torch.from_numpy(data.pictures[data.places[rows.numpy()]])
     labels = data.labels[rows]
     if device.is_cuda:  # pinned pages let the copy run beside the computing
         pictures, labels = pictures.pin_memory(), labels.pin_memory()
