@@ -11,6 +11,7 @@ export default function () {
     window.addEventListener(kind, () => opened(false), true)
   }
   window.addEventListener("popstate", () => opened(true), true)
+  window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
   history.pushState = (state, title, url) => {
     const { pathname, search } = new URL(url, location.href)

@@ -44,7 +44,7 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <circle cx="20.5" cy="20" r="4.8"/><path d="M12 10 19 8 23 19 18.5 21 17 13.5 12 15.5Z"/></g></svg>"""
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
 
-_HISTORY_JS = together("history.js")
+_HISTORY_JS = together("popovers.js", "history.js")
 mends.send_at_once()
 mends.send_the_program_whole(mends.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS))
 mends.leave_pages_behind()

@@ -151,3 +151,18 @@ def test_a_key_that_is_meant_for_a_menu_or_a_link_is_no_verdict(with_run: None, 
     page.keyboard.press("m")
     expect(place).to_have_text(re.compile("^2 of"))
     expect(page.locator(".progress small")).to_have_text("1 reviewed")
+
+
+def test_tab_leads_into_what_a_button_has_opened_and_escape_out_of_it(with_run: None, open_page) -> None:
+    page = open_page("Train")
+    for name, inside in (("Cross-validate", page.get_by_test_id("stPopoverBody").locator(":focus")), ("Log", None)):
+        opener = page.get_by_role("button", name=name)
+        opener.focus()
+        page.keyboard.press("Enter")
+        opened = page.get_by_role("dialog", name=name)
+        expect(opened).to_be_visible()
+        page.keyboard.press("Tab")
+        expect(inside or opened).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(opened).to_have_count(0)
+        expect(opener).to_be_focused()
