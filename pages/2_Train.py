@@ -18,6 +18,7 @@ from ui import config_form, curves, lab, naming, shell
 from ui.estimates import time_estimate
 from ui.groups import cross_validation_button, group_card
 from ui.networks import WEIGHTS_WORDS, about, ask_network, ask_weights
+from ui.previews import preview_button
 from ui.run_cards import LIKE, run_card
 from ui.searches import search_panel
 
@@ -103,6 +104,7 @@ def ask() -> None:
     if config:
         if config.labels:
             st.caption(f":material/label: With the reviewed labels {shell.plain(config.labels)}.")
+        preview_button(config)
         time_estimate(config)
     with st.container(horizontal=True):
         one = st.button("Train", type="primary", disabled=not config, icon=":material/play_arrow:")
