@@ -327,6 +327,14 @@ def test_a_run_is_adapted_to_cells_that_lack_one_of_its_classes(done: Run) -> No
     assert all(cell.probabilities.keys() == set(done.classes) for answer in shares for cell in answer.cells)
 
 
+def test_where_an_adapted_run_comes_from_is_told_wherever_it_is_listed(done: Run, own: Dataset, capsys: Any) -> None:
+    made = adapt(done, own, device="cpu")
+    for verb in (["runs", "list"], ["runs", "show", made.name], ["evaluate", made.name]):
+        assert main(verb) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert next(line for line in lines if "adapted from" in line).endswith(f"adapted from {done.name}")
+
+
 def test_the_command_line_tells_before_and_after(done: Run, own: Dataset, capsys: Any) -> None:
     assert main(["adapt", "latest", "--data", "own", "--device", "cpu"]) == 0
     said = capsys.readouterr().out

@@ -110,6 +110,8 @@ def weights_words(run: runs.Run) -> str:
     """Where a run's weights come from, in words."""
     if run.is_ensemble:
         return f"mean of {len(run.member_facts)} runs"
+    if run.adapted:
+        return f"adapted from {run.adapted['from']}"
     return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
 
 
