@@ -155,8 +155,9 @@ def test_a_key_that_is_meant_for_a_menu_or_a_link_is_no_verdict(with_run: None, 
 
 def test_tab_leads_into_what_a_button_has_opened_and_escape_out_of_it(with_run: None, open_page) -> None:
     page = open_page("Train")
+    page.wait_for_function("window.labHistory")  # the script that listens is there
     for name, inside in (("Cross-validate", page.get_by_test_id("stPopoverBody").locator(":focus")), ("Log", None)):
-        opener = page.get_by_role("button", name=name)
+        opener = page.get_by_role("button", name=name).first
         opener.focus()
         page.keyboard.press("Enter")
         opened = page.get_by_role("dialog", name=name)
