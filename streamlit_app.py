@@ -56,7 +56,7 @@ def _losses(run: run_folders.Run) -> list[float | None]:
 def _next_step() -> tuple[str, str, str]:
     """What to do next: a sentence, the button's words, and the page it leads to."""
     if not datasets:
-        return "Begin with pictures: draw some in seconds, or import your own.", "Make demo pictures", ""
+        return "Begin with pictures: draw some within half a minute, or import your own.", "Make demo pictures", ""
     trained = [facts for facts in scored if not facts["bundled"]]
     if not trained:
         return (

@@ -23,7 +23,7 @@ shell.page("Browse", "Look at the cells of a dataset before you train on them.")
 import_cards()
 if not lab.dataset_names():
     shell.empty_state(
-        "No pictures yet. **Demo pictures** are drawn in a few seconds, or import a zip or folder of your own.",
+        "No pictures yet. **Demo pictures** are drawn within half a minute, or import a zip or folder of your own.",
         "Make demo pictures",
         lab.demo_dialog,
         import_button,

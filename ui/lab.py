@@ -204,7 +204,7 @@ def need_dataset() -> list[str]:
     found = dataset_names()
     if not found:
         empty_state(
-            "There are no pictures here yet. **Demo pictures** are drawn by a program in a few seconds.",
+            "There are no pictures here yet. **Demo pictures** are drawn by a program within half a minute.",
             "Make demo pictures",
             demo_dialog,
             lambda: st.page_link("pages/1_Browse.py", label="Import your own", icon=":material/upload:"),
