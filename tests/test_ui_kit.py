@@ -1,6 +1,7 @@
 """The parts that all pages share: colours, address, gallery, matrix, charts. Without a browser."""
 
 import base64
+import re
 import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -453,6 +454,16 @@ def test_a_legend_escapes_names_and_has_the_colours_of_the_borders():
     drawn = charts.legend_html(["<img src=x>", "monocyte"])
     assert "<img" not in drawn
     assert theme.css_colours(["monocyte"])["monocyte"] in drawn
+
+
+def test_lines_of_classes_differ_without_colour_and_the_legend_shows_how():
+    names = list("abcde")
+    figure = charts.spread_figure(pd.Series(range(5), dtype=float), pd.Series(names), "cells", names, False)
+    dashes = [line.line.dash for line in figure.data]
+    assert len(set(dashes)) == len(names)
+    swatches = re.findall(r"gradient\(90deg, (.*?)\)\"", charts.legend_html(names, lines=True))
+    drawn = [[int(end) - int(start) for start, end in re.findall(r"(\d+)px (\d+)px", each)] for each in swatches]
+    assert [",".join(f"{length}px" for length in lengths) for lengths in drawn] == dashes
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,10 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     with below:
         start, stop = gallery.pager(len(chosen), PER_PAGE)
     with above:
-        rows = chosen.index[start:stop].tolist()
-        open_picture(gallery.gallery(lab.tiles(data, rows, view), "browse", selected=shell.address("picture")))
+        shown = chosen.label[start:stop]
+        named = shown.map(pretty) if label == EVERY else None  # not everybody can tell the classes by their colours
+        tiles = lab.tiles(data, shown.index.tolist(), view, named)
+        open_picture(gallery.gallery(tiles, "browse", selected=shell.address("picture")))
 
 
 def open_picture(clicked: str | None) -> None:
@@ -171,7 +173,7 @@ def counts(data: Dataset, audit: Audit) -> None:
 def looks(data: Dataset, audit: Audit) -> None:
     """How what was measured on the pictures spreads, class by class."""
     part = data.pictures.assign(nucleus=data.pictures.cell_area / (np.pi * data.pictures.red_radius**2))
-    charts.legend(data.classes)
+    charts.legend(data.classes, lines=True)
     with st.grid(2, min_column_width=380):
         for place, (column, title) in enumerate(MEASURES.items()):
             charts.spread(part[column], part.label, title=title, classes=data.classes, key=f"spread_{place}")

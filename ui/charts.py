@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from ui.theme import chart_text, class_colours, class_ticks, css_colours, is_dar
 
 BINS = 40  # of a spread
 MOST_TICKS = 8  # of an axis of whole numbers
+# Lengths of strokes and gaps of a class's line; of another number than the colours (`theme`), as `shapes` below.
+DASHES = ((8, 0), (8, 3), (2, 3), (8, 3, 2, 3), (14, 4))
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str) -> None:
@@ -51,20 +54,41 @@ def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go
     return style(figure, height=300)
 
 
-def legend(classes: Sequence[str]) -> None:
-    """Draw which class each colour is."""
-    st.html(legend_html(classes))
+def legend(classes: Sequence[str], *, lines: bool = False) -> None:
+    """Draw which class each colour is; with `lines` also which dash."""
+    st.html(legend_html(classes, lines=lines))
 
 
-def legend_html(classes: Sequence[str]) -> str:
+def legend_html(classes: Sequence[str], *, lines: bool = False) -> str:
     """The HTML of `legend`, its texts escaped."""
     colours = css_colours(classes)
-    entries = [_ENTRY.format(colour=colours[name], name=html.escape(title)) for name, title in titles(classes).items()]
+    entries = [
+        _ENTRY.format(
+            name=html.escape(title),
+            swatch=_line(colours[name], _dash(place)) if lines else _SQUARE.format(colour=colours[name]),
+        )
+        for place, (name, title) in enumerate(titles(classes).items())
+    ]
     return f'<div style="display:flex; flex-wrap:wrap; gap:.1rem .9rem; font-size:.8rem">{"".join(entries)}</div>'
 
 
 _ENTRY = """<span style="display:flex; gap:.35rem; align-items:center; white-space:nowrap">
-<i style="width:.7rem; height:.7rem; border-radius:3px; background:{colour}"></i>{name}</span>"""
+<i style="{swatch}"></i>{name}</span>"""
+_SQUARE = "width:.7rem; height:.7rem; border-radius:3px; background:{colour}"
+
+
+def _dash(place: int) -> tuple[int, ...]:
+    return DASHES[place % len(DASHES)]
+
+
+def _line(colour: str, dash: Sequence[int]) -> str:
+    """A piece of a class's line as CSS: Streamlit takes SVG out of HTML."""
+    ends = [0, *accumulate(dash)]
+    parts = [
+        f"{'transparent' if place % 2 else colour} {start}px {end}px"
+        for place, (start, end) in enumerate(pairwise(ends))
+    ]
+    return f"width:34px; height:3px; background:repeating-linear-gradient(90deg, {', '.join(parts)})"
 
 
 def probability_bars_html(
@@ -121,16 +145,17 @@ def spread_figure(
     colours = class_colours(classes, dark)
     edges = _edges(values.to_numpy())
     figure = go.Figure()
-    for name in classes:
+    for place, name in enumerate(classes):
         part = values[labels == name]
         if len(part):
             counts, _ = np.histogram(part, edges)
+            dash = ",".join(f"{length}px" for length in _dash(place))
             figure.add_scatter(
                 x=(edges[1:] + edges[:-1]) / 2,
                 y=counts / len(part),
                 name=chart_text(pretty(name)),
                 mode="lines",
-                line={"color": colours[name], "width": 2, "shape": "hvh"},
+                line={"color": colours[name], "width": 2, "shape": "hvh", "dash": dash},
                 hovertemplate=f"{chart_text(pretty(name))}: %{{y:.1%}} near %{{x:.3~g}}<extra></extra>",
             )
     figure.update_layout(

@@ -148,6 +148,7 @@ def test_a_key_that_is_meant_for_a_menu_or_a_link_is_no_verdict(with_run: None, 
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.locator(".desk").focus()
+    expect(page.locator(".says h2")).to_have_attribute("aria-live", "polite")  # the next picture's words are read out
     page.keyboard.press("m")
     expect(place).to_have_text(re.compile("^2 of"))
     expect(page.locator(".progress small")).to_have_text("1 reviewed")
@@ -167,3 +168,15 @@ def test_tab_leads_into_what_a_button_has_opened_and_escape_out_of_it(with_run: 
         page.keyboard.press("Escape")
         expect(opened).to_have_count(0)
         expect(opener).to_be_focused()
+
+
+def test_a_picture_s_class_is_written_below_it_where_several_are_shown(with_run: None, open_page) -> None:
+    page = open_page("Browse")
+    tiles = page.locator(".grid button")
+    expect(tiles.nth(20)).to_be_visible()
+    told = tiles.evaluate_all("all => all.map(each => [each.title.match(/^\\w+/)[0], each.innerText.trim()])")
+    assert {name for name, _ in told} == {name.capitalize() for name in demo.DEMO_CLASSES}
+    assert all(name == below for name, below in told)
+    page.goto(f"{page.url}&label=monocyte")
+    expect(page.locator(".grid button[title^=Lymphocyte]")).to_have_count(0)
+    expect(tiles.first).to_have_text("")
