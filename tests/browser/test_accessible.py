@@ -180,3 +180,18 @@ def test_a_picture_s_class_is_written_below_it_where_several_are_shown(with_run:
     page.goto(f"{page.url}&label=monocyte")
     expect(page.locator(".grid button[title^=Lymphocyte]")).to_have_count(0)
     expect(tiles.first).to_have_text("")
+
+
+def test_at_four_hundred_per_cent_a_row_s_figures_stay_within_it(with_run: None, open_page) -> None:
+    page = open_page("Classify")
+    page.get_by_role("button", name="Try two example cells").click()
+    expect(page.locator(".row .figure").first).to_be_visible()
+    page.set_viewport_size({"width": 320, "height": 640})
+    ends = """row => {
+      const within = [...row.querySelectorAll(".figure, .track, .name")].map(each => each.getBoundingClientRect())
+      return [Math.max(...within.map(each => each.right)), Math.min(...within.map(each => each.width))]
+    }"""
+    right, narrowest = page.locator(".row").first.evaluate(ends)
+    row = page.locator(".row").first.bounding_box()
+    assert right <= row["x"] + row["width"]
+    assert narrowest > 0
