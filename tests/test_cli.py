@@ -458,6 +458,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "few"], "epochs takes a whole number"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "colour=red"], "no setting is called 'colour'"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "epochs"], "--set takes FIELD=VALUE"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--epochs", "3", "--set", "epochs=4"], "leave one"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "size=31"], "between 32 and 512"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--set", "learning_rate=nan"], "learning rate"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--device", "tpu"], "device is auto, cpu, cuda"),

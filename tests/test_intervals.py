@@ -307,6 +307,13 @@ def test_a_class_counts_by_its_weight() -> None:
     )
 
 
+def test_a_class_of_two_photos_that_has_all_the_weight_decides_alone() -> None:
+    resampled = np.linspace(0.3, 0.7, 9)
+    alone = share_interval(0.5, resampled, np.array([2]))
+    assert alone == pytest.approx(share_interval(0.5, resampled, np.array([2, 40]), weights=np.array([1.0, 0.0])))
+    assert alone != pytest.approx(share_interval(0.5, resampled, np.array([40])))
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_classes_weigh_as_their_pictures_in_shares_of_pictures_alone(metric: str) -> None:
     labels, probabilities, photos = clustered_predictions(photos=18, copies=2)

@@ -156,6 +156,24 @@ def test_the_reason_is_that_of_the_greatest_distance(worst: int, said: str):
     assert said in told.why(distances, looks)
 
 
+def test_what_limits_refuse_is_counted_on_photos_that_did_not_set_them():
+    """Of each laboratory by itself, and the worst of them is told."""
+    rng = np.random.default_rng(0)
+    raw = np.concatenate([rng.normal(0, 0.1, (24, 2)), rng.normal(0, 3.0, (24, 2))])
+    photos, laboratories = np.arange(48).astype(str), np.repeat(["alike", "spread"], 24)
+    told = likeness._refused_of_others(raw, photos, laboratories, 0.2, 0.2)
+    shares: dict[str, list[float]] = {"alike": [], "spread": []}
+    halves = np.random.default_rng(0)
+    for _ in range(likeness.HALVINGS):
+        half = set(halves.permutation(np.unique(photos))[:24].tolist())
+        sets = np.array([photo in half for photo in photos])
+        limits = likeness._limits(raw[sets], photos[sets], laboratories[sets], 0.2, 0.2)
+        for name, refused in shares.items():
+            own = [number for number in range(48) if not sets[number] and laboratories[number] == name]
+            refused.append(float(np.mean([any(raw[number] > limits) for number in own])))
+    assert told == pytest.approx(max(np.mean(each) for each in shares.values()))
+
+
 @pytest.mark.parametrize(("photos", "counts"), [(1, False), (2, True), (3, True)])
 def test_a_laboratory_has_a_say_from_two_photos_on(photos: int, counts: bool):
     rng = np.random.default_rng(9)

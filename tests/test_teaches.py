@@ -89,6 +89,16 @@ def test_photos_by_their_wrong_copies() -> None:
     assert found.answer.iloc[2:].isna().all()
 
 
+def test_of_as_many_wrong_copies_the_photo_that_is_wrong_more_often_comes_first() -> None:
+    table = predicted(6, {2, 4})
+    table.loc[table.index[table.photo == "p2"][:2], "photo"] = "p4"  # p4 has five copies, two of them of p2
+    table.loc[table.photo == "p4", "predicted"] = table.label[table.photo == "p4"]
+    table.loc[table.index[table.photo == "p4"][:1], "predicted"] = "z"
+    assert by_photo(table)[["photo", "wrong", "pictures"]].values.tolist()[:2] == [["p2", 1, 1], ["p4", 1, 5]]
+    table.loc[table.photo == "p2", "photo"] = "p9"  # by name it would be the last
+    assert by_photo(table).photo.tolist()[:2] == ["p9", "p4"]
+
+
 def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     sure = in_words(predicted(80, set(range(20))), CLASSES)
     told = "By sharpness: pictures from 1 to 20 (blurred) are wrong most often, 100%"

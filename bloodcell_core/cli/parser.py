@@ -99,11 +99,11 @@ def add_place_flags(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of TrainConfig that preset and flags give."""
-    values: dict[str, Any] = dict(PRESETS[args.preset]) if args.preset else {}
-    for name in FLAGGED:
-        if getattr(args, name) is not None:
-            values[name] = config.parse(name, getattr(args, name))
-    return values | set_of(args)
+    flags = {name: config.parse(name, getattr(args, name)) for name in FLAGGED if getattr(args, name) is not None}
+    by_set = set_of(args)
+    if twice := [name for name in by_set if name in flags]:
+        raise LabError(f"{twice[0]} is given by a flag and by --set: leave one of them out")
+    return (PRESETS[args.preset] if args.preset else {}) | flags | by_set
 
 
 def set_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bloodcell_core.cli.parser import Parser, add_config_flags, add_place_flags,
 from bloodcell_core.cli.runs import stopped_by_ctrl_c, train_and_show
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import counted
 
 
 def add(verbs: Any) -> None:
@@ -84,8 +85,8 @@ def _show_study(study: Any, as_json: bool, failure: int = 0) -> int:
     lines = [
         f"{facts['study']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""),
         f"{facts['model']} on {facts['data']}{synthetic}, {facts['config']['view']} view, "
-        f"{facts['config']['epochs']} epochs a trial; {counts['done'] + counts['pruned']} of {facts['trials_wanted']} "
-        f"trials, {counts['pruned']} of them broken off",
+        f"{counted(facts['config']['epochs'], 'epoch')} a trial; {counts['done'] + counts['pruned']} of "
+        f"{facts['trials_wanted']} trials, {counts['pruned']} of them broken off",
         f"compared on {facts['validation']['pictures']:,} validation pictures{of_photos}; the test split is unread",
     ]
     for trial in trials:
