@@ -2,6 +2,7 @@
 // next one at once; each verdict waits in an outbox until the server has said that it is kept. What is in the outbox is
 // sent again after a lost connection or a refresh, and the server knows by its token what it has kept already.
 const STORED = "lab-review-outbox"
+const KEYS = "lab-review-keys" // "off" where somebody turned them off
 const TOO_SOON = 250 // ms in which nobody can have looked at a picture: a double click, a key that bounces
 const SEND_AGAIN = 4000 // ms without an answer
 const ASK_AGAIN = 1500 // ms between two looks for what is still being worked out
@@ -43,6 +44,9 @@ function open(root) {
     const button = event.target.closest("button")
     if (button && event.detail < 2) act(desk, button.dataset)
   }
+  const keys = find(".keys input")
+  keys.checked = keysWork()
+  keys.onchange = () => keysWork(keys.checked)
   find(".note input").onkeydown = (event) => {
     if (event.key === "Enter" || event.key === "Escape") find(".desk").focus()
   }
@@ -67,6 +71,7 @@ function keyed(desk, event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
   const undoing = (event.ctrlKey || event.metaKey) && key === "z"
   if ((typing && target.type !== "checkbox") || document.querySelector("[role=dialog], [role=menu]")) return
+  if (!desk.find(".keys input").checked) return
   if (!undoing && (event.ctrlKey || event.metaKey || event.altKey)) return
   if (elsewhere && !/^[a-z0-9]$/.test(key)) return // arrows belong to what has the focus
   const wanted = undoing ? "Backspace" : key
@@ -127,6 +132,16 @@ function store(outbox) {
     sessionStorage.setItem(STORED, JSON.stringify(outbox.filter((event) => event.kind === "verdict")))
   } catch {
     // no storage here: a refresh before the server's answer can then lose a verdict, as the page shows
+  }
+}
+
+// Whether single keys do something, after it was `told` if it is: who dictates says letters that nobody pressed.
+function keysWork(told) {
+  try {
+    if (told !== undefined) localStorage.setItem(KEYS, told ? "on" : "off")
+    return localStorage.getItem(KEYS) !== "off"
+  } catch {
+    return true // this browser keeps nothing: what is ticked holds until the page is left
   }
 }
 

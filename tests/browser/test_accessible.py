@@ -195,3 +195,20 @@ def test_at_four_hundred_per_cent_a_row_s_figures_stay_within_it(with_run: None,
     row = page.locator(".row").first.bounding_box()
     assert right <= row["x"] + row["width"]
     assert narrowest > 0
+
+
+def test_keys_can_be_turned_off_and_stay_so(with_run: None, open_page) -> None:
+    page = open_page("Review")
+    keys = page.get_by_role("checkbox", name="Keys work")
+    expect(keys).to_be_checked()
+    keys.click()
+    page.reload()
+    expect(page.locator(".progress strong")).to_have_text(re.compile("^1 of"))
+    expect(keys).not_to_be_checked()
+    comment = page.get_by_role("textbox", name="Comment N")
+    page.locator(".desk").focus()
+    page.keyboard.press("n")
+    expect(comment).not_to_be_focused()
+    keys.click()
+    page.keyboard.press("n")
+    expect(comment).to_be_focused()
