@@ -102,7 +102,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
     }
 
 
-TINY_FLAGS = [f"--set={name}={value}" for name, value in TINY.items()]
+TINY_FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
 
 
 # Every reading verb
@@ -840,7 +840,7 @@ def test_ctrl_c_stops_a_training_and_keeps_what_it_has(lab: Path) -> None:
 
 # Cross-validation
 
-CROSS = ["cross-validate", *TINY_FLAGS, "--set=epochs=1", "--folds=3"]
+CROSS = ["cross-validate", *TINY_FLAGS, "--epochs=1", "--folds=3"]
 
 
 def test_a_cross_validation_from_beginning_to_end(cli: Callable[..., Outcome]) -> None:
@@ -919,7 +919,7 @@ def test_an_epoch_without_a_step_is_refused_before_anything_is_made(
     verb: list[str], cli: Callable[..., Outcome], lab: Path
 ) -> None:
     before = contents(lab)
-    cli(*verb, *TINY_FLAGS, "--set=pictures_per_epoch=1").assert_refused("an epoch needs at least two pictures")
+    cli(*verb, *TINY_FLAGS, "--pictures-per-epoch=1").assert_refused("an epoch needs at least two pictures")
     assert contents(lab) == before
 
 
