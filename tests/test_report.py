@@ -24,11 +24,11 @@ from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words, percent
 from bloodcell_core.evaluation.predictions import predictions_table
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import CLASS_WORDS, METRIC_WORDS, figure_and_limits, setting_words
+from bloodcell_core.evaluation.report_parts import CLASS_WORDS, METRIC_WORDS, classes, figure_and_limits, setting_words
 from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
-from bloodcell_core.words import counted
+from bloodcell_core.words import counted, pretty
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -118,6 +118,18 @@ def test_the_report_of_a_run_shows_evaluates_figures_and_holds_them_to_the_digit
         assert limit[1:] in text
     assert_shows_the_dial(read, scores["dial"])
     assert len(content) < 500_000
+
+
+def test_the_report_tells_how_many_photos_stand_behind_each_class(done: Run) -> None:
+    scores = evaluated(done)[0]
+    for known in (True, False):
+        told = re.findall(r"<tr><th[^>]*>([^<]+)</th><td[^>]*>([^<]+)</td><td[^>]*>([^<]+)</td>", str(classes(scores)))
+        assert told == [
+            (pretty(name), f"{own['support']:,}", str(own["by_photo"]["photos"]) if known else "–")
+            for name, own in scores["per_class"].items()
+        ]
+        for own in scores["per_class"].values():
+            own["by_photo"] = None
 
 
 def assert_shows_the_dial(read: Read, told: dict[str, Any]) -> None:
