@@ -307,6 +307,20 @@ def test_a_class_counts_by_its_weight() -> None:
     )
 
 
+def test_where_accuracy_cannot_move_no_figure_of_right_and_wrong_has_an_interval() -> None:
+    """Four photos a class: those of the first two are all right, those of the third are taken for either of these."""
+    labels, photos = np.repeat([0, 1, 2], 4), np.arange(12)
+    answers = np.where(labels < 2, labels, photos % 2)
+    probabilities = np.eye(3)[answers] * 0.6 + np.random.default_rng(0).dirichlet(np.ones(3), 12) * 0.4
+    assert probabilities.argmax(axis=1).tolist() == answers.tolist()
+    intervals, _ = cluster_bootstrap(labels, probabilities, photos, resamples=200)
+    assert {metric for metric, limits in intervals.items() if limits} == {"auc_ovr", "average_precision_macro"}
+    answers[-1] = 2  # one photo of the third is right
+    moved, _ = cluster_bootstrap(labels, np.eye(3)[answers], photos, resamples=200)
+    assert moved["accuracy"]
+    assert moved["f1_macro"]
+
+
 def test_a_class_of_two_photos_that_has_all_the_weight_decides_alone() -> None:
     resampled = np.linspace(0.3, 0.7, 9)
     alone = share_interval(0.5, resampled, np.array([2]))

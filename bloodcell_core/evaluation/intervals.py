@@ -45,6 +45,12 @@ OF_PICTURES = ("accuracy", "kappa")
 """The metrics in which a class has the weight of its pictures; in the others all classes have the same."""
 
 
+OF_RANKS = ("auc_ovr", "average_precision_macro")
+"""The metrics that probabilities decide. The others hang on which pictures are right: where the photos of each class
+happen to be all right or all wrong, and accuracy has no interval, they move by where the mistakes go alone, which is
+next to nothing of what other photos would move."""
+
+
 def cluster_bootstrap(
     labels: npt.ArrayLike,
     probabilities: npt.ArrayLike,
@@ -68,7 +74,8 @@ def cluster_bootstrap(
     Returns:
         {metric: (low, high)}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
         undefined in the data or in any resample: a class's precision as soon as one resample holds no picture that was
-        taken for it. All are None if no class has two photos, as then no resample can differ from the data.
+        taken for it. All are None if no class has two photos, as then no resample can differ from the data, and with
+        accuracy's all but `OF_RANKS`.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, and for
@@ -94,13 +101,16 @@ def cluster_bootstrap(
             return {"sizes": drawn.sizes}
         return {"sizes": drawn.sizes_of(pictures[metric]), "weights": drawn.pictures_of(pictures[metric])}
 
+    intervals = {
+        metric: share_interval(
+            float(own[metric][0]), values, drawn.sizes, level, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
+        )
+        for metric, values in overall.items()
+    }
+    if intervals["accuracy"] is None:
+        intervals |= dict.fromkeys(metric for metric in METRICS if metric not in OF_RANKS)
     return (
-        {
-            metric: share_interval(
-                float(own[metric][0]), values, drawn.sizes, level, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
-            )
-            for metric, values in overall.items()
-        },
+        intervals,
         [
             {
                 metric: share_interval(
