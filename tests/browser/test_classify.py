@@ -21,6 +21,7 @@ from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.slide_answers import SlideAnswers
 from bloodcell_core.runs import Run, readable_runs
+from tests.training_fixtures import wait_for
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
@@ -95,10 +96,15 @@ def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_pa
     style = drawn.get_attribute("style")
     for pressed in ("m", "ArrowRight", "ArrowDown", "+", "Enter"):
         page.keyboard.press(pressed)
-    settled(page)
     assert drawn.get_attribute("style") != style
-    (slide,) = in_workspace(monkeypatch, lab_with_run)
-    assert [one.do for one in slide.corrections] == ["label", "label", "label", "remove", "add", "move"]
+
+    def done() -> list[str]:
+        (slide,) = in_workspace(monkeypatch, lab_with_run)
+        return [one.do for one in slide.corrections]
+
+    wait_for(lambda: len(done()) > 5, "the move is kept")  # the page shows it before the server knows
+    assert done() == ["label", "label", "label", "remove", "add", "move"]
+    settled(page)
     for pressed in ("u", "U"):  # as with Caps Lock
         page.keyboard.press(pressed)
         settled(page)
