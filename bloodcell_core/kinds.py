@@ -37,7 +37,7 @@ TEST: Kinds = {
     "per_class": dict, "warnings": list, "notes": list,
 } | {name: NUMBER | None for name in ("balanced_accuracy", "f1_macro", "auc_ovr")}  # fmt: skip
 """What it tells of the test split."""
-BY_PHOTO: Kinds = {"photos": int, "right": int}
+BY_PHOTO: Kinds = {"photos": int, "right": int, "interval": list}
 INTERVALS = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 """The figures that have one, or None."""
 LIMITS = (
@@ -83,6 +83,8 @@ def wrong_in_summary(summary: Any) -> str:
         return ""
     if key := wrong(test, TEST) or (wrong(test["by_photo"], BY_PHOTO) if test["by_photo"] is not None else ""):
         return key
+    if test["by_photo"] is not None and not _interval(test["by_photo"]["interval"]):
+        return "interval of photos right"
     return next((f"interval of {name}" for name in INTERVALS if not _interval(test["intervals"].get(name))), "")
 
 

@@ -1245,7 +1245,8 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
     [
         {"accuracy": "good"}, {"photos": "several"}, {"intervals": {"accuracy": [0.1]}}, {"by_photo": {}},
         {"intervals": {"accuracy": [0.1, "high"]}}, {"warnings": None}, {"accuracy": math.nan}, {"accuracy": 77.05},
-        {"intervals": {"accuracy": [0.1, math.nan]}},
+        {"intervals": {"accuracy": [0.1, math.nan]}}, {"by_photo": {"photos": 3, "right": 2}},
+        {"by_photo": {"photos": 3, "right": 2, "interval": [0.1, "high"]}},
     ],
 )  # fmt: skip
 def test_a_run_whose_figures_were_edited_is_told(change: dict[str, Any], done: Run) -> None:
