@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from bloodcell_core import workspace
+from bloodcell_core.data.cut_cells import widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import make_demo
@@ -33,7 +34,7 @@ from bloodcell_core.inference.slide_cells import (
     csv_of,
     final_answer,
 )  # fmt: skip
-from bloodcell_core.inference.slide_dataset import outer_square, send_to_dataset
+from bloodcell_core.inference.slide_dataset import AROUND, send_to_dataset
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 
@@ -364,11 +365,24 @@ def test_confirmed_cells_become_a_dataset_with_their_nuclei_and_pictures_as_grou
     assert table.box_told.all()
     original = decode_rgb(slide.read(slide.pictures[0]))
     row = table.index[table.label == "monocyte"][0]
-    x0, y0, x1, y1 = outer_square(SQUARES[1], 320, 240)
+    x0, y0, x1, y1 = widened(SQUARES[1], AROUND, 320, 240)
     assert (x0, y0, x1, y1) == (70, 0, 190, 110)
     np.testing.assert_array_equal(made.read_original(row), original[y0:y1, x0:x1])
     assert made.places[row].box == (100 + 15 - 70, 20 + 15, 160 - 15 - 70, 80 - 15)
     assert not made.synthetic
+
+
+def test_cells_side_by_side_that_all_of_a_picture_is_cut_around_stay_two(slide):
+    """Byte-identical files are one picture, and one of two confirmed cells would be gone without a word."""
+    left, right = (20, 10, 240, 230), (60, 10, 280, 230)
+    drawn = [Correction(1, "add", f"h{number}", label, box) for number, label, box in
+             ((1, "neutrophil", left), (2, "monocyte", right))]  # fmt: skip
+    slide = slides.correct(slide, drawn)
+    table = send_to_dataset(slide, counted(slide), "mine").pictures
+    assert sorted(table.label) == ["monocyte", "neutrophil"]
+    assert set(table.width) == {320}
+    assert set(table.height) == {240}
+    assert table.image_id.is_unique
 
 
 def test_confirmed_cells_join_a_dataset_under_a_new_name_and_leave_its_test_split_as_it_was(slide):
@@ -427,7 +441,7 @@ def test_a_cell_that_was_moved_off_its_picture_costs_itself(slide):
     slide = slides.correct(slide, [Correction(1, "add", "new", box=(-900, -900, -850, -850), label="eosinophil")])
     made = send_to_dataset(slide, counted(slide), "mine")
     assert len(made.pictures) == 2
-    assert "moved off its picture" in made.images.reason.dropna().iloc[0]
+    assert "lies outside of the picture" in made.images.reason.dropna().iloc[0]
 
 
 def test_a_dataset_that_can_t_be_made_says_why(slide):

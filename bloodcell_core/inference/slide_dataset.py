@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.cells import Box
+from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.importing import build_dataset
-from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
@@ -82,31 +83,21 @@ def _entries(
     def decoded(number: int) -> np.ndarray:
         return decode_rgb(slide.read(pictures[number]))
 
-    def cut(number: int, square: Box) -> bytes:
-        x0, y0, x1, y1 = square
-        part = decoded(number)[y0:y1, x0:x1]
-        if not part.size:
-            raise LabError("the cell was moved off its picture")
-        return encode(np.ascontiguousarray(part))
+    def cut(number: int, square: Box, cell: Box) -> bytes:
+        return cut_cell(decoded(number), square, cell)
 
     labels = sorted({str(cell.label) for _, cell in confirmed})
     called = match_classes(labels, base.classes) if base else {}
     for counted, cell in confirmed:
-        number, square = counted.picture.number, outer_square(cell.box, counted.answer.width, counted.answer.height)
+        number = counted.picture.number
+        square = widened(cell.box, AROUND, counted.answer.width, counted.answer.height)
         nucleus = cell.answer.nucleus if cell.answer and not cell.cell.by_hand else None
         told = nucleus or _middle(cell.box)
         box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
         group = f"{slide.id}/{number}"
         split = known.get(group, "train") if base else None
         label = called.get(str(cell.label)) or str(cell.label)
-        yield Entry(f"{group}/{cell.id}.png", label, split, group, box), partial(cut, number, square)
-
-
-def outer_square(box: Box, width: int, height: int) -> Box:
-    """What is cut out for a cell: a wider square, as much of it as lies on the picture."""
-    x0, y0, x1, y1 = box
-    across, down = round((AROUND - 1) * (x1 - x0) / 2), round((AROUND - 1) * (y1 - y0) / 2)
-    return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
+        yield Entry(f"{group}/{cell.id}.png", label, split, group, box), partial(cut, number, square, cell.box)
 
 
 def _middle(box: Box) -> Box:
