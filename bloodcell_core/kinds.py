@@ -28,10 +28,11 @@ PROGRESS: Kinds = {
     "pictures_per_second": NUMBER | None, "seconds_left": NUMBER | None, "memory_mb": NUMBER | None,
 }  # fmt: skip
 """What it may tell besides."""
-SUMMARY: Kinds = {"test": dict | None, "parameters": int, "training_seconds": NUMBER, "best_epoch": int | None}
+SUMMARY: Kinds = {
+    "test": dict | None, "parameters": int, "training_seconds": NUMBER, "best_epoch": int | None,
+    "temperature": NUMBER, "temperature_reason": str, "val_accuracy": NUMBER | None, "val_loss": NUMBER | None,
+}  # fmt: skip
 """What summary.json must tell."""
-FITTED: Kinds = {"temperature": NUMBER, "val_accuracy": NUMBER | None, "val_loss": NUMBER | None}
-"""What it may tell of the validation split."""
 TEST: Kinds = {
     "pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict, "by_photo": dict | None,
     "per_class": dict, "warnings": list, "notes": list,
@@ -74,9 +75,9 @@ def wrong_in_config(config: Any) -> str:
 
 def wrong_in_summary(summary: Any) -> str:
     """As `wrong`, of the whole of summary.json."""
-    if key := wrong(summary, SUMMARY, FITTED):
+    if key := wrong(summary, SUMMARY):
         return key
-    if not summary.get("temperature", 1.0) > 0:
+    if not summary["temperature"] > 0:
         return "temperature"
     test = summary["test"]
     if test is None:

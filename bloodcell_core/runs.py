@@ -124,7 +124,7 @@ class Run:
 
     @property
     def likeness_file(self) -> Path:
-        """What its training cells are like; runs of older versions have none."""
+        """What its training cells are like; an adapted run has none, nor one of too few photos."""
         return self.folder / "likeness.safetensors"
 
     @property
@@ -185,10 +185,10 @@ class Run:
     def temperature(self) -> float:
         """What the network's logits are divided by before they become probabilities, in all that the run answers.
 
-        Fitted on the validation split when the run ends; 1.0 before that, where it couldn't be fitted, and for a run
-        of an older version, whose kept predictions are not calibrated either.
+        Fitted on the validation split when the run ends; 1.0 before that, and where it couldn't be fitted.
         """
-        return float((self.summary() or {}).get("temperature", 1.0))
+        summary = self.summary()
+        return float(summary["temperature"]) if summary else 1.0
 
     def predictions(self) -> pd.DataFrame:
         """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>.

@@ -4,7 +4,7 @@
     runs/<run>/config.json, status.json, metrics.jsonl, worker.log, model.safetensors, checkpoint.pt,
                predictions.parquet, summary.json
     groups/<group>.json
-    likeness/<run>.safetensors   of runs that were finished before runs had one of their own
+    likeness/<run>.safetensors   of runs without one of their own: adapted ones, and those of another version
     notes/runs/<run>.json, notes/datasets/<name>.json   titles and tags that people gave
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
     adaptations/<adaptation>/request.json, status.json, worker.log
@@ -142,7 +142,7 @@ def group_file(group: str) -> Path:
 
 
 def likeness_file(run: str) -> Path:
-    """What a run's training cells are like, where its own folder, which is never written to again, doesn't tell it."""
+    """What a run's training cells are like, where its own folder, never written to again, has no usable one."""
     return home() / "likeness" / f"{check_name(run, 'run')}.safetensors"
 
 

@@ -289,12 +289,12 @@ def test_without_a_temperature_there_is_no_after_and_it_is_said(why: str) -> Non
     json.dumps(told, allow_nan=False)
 
 
-def test_a_run_of_before_temperatures_were_kept_is_measured_as_it_is() -> None:
+def test_a_run_that_has_not_ended_is_measured_as_it_is() -> None:
     test = raw_table().query("split == 'test'")
-    told = calibration(test, CLASSES, {"parameters": 7})
+    told = calibration(test, CLASSES, {})
     assert (told["temperature"], told["after"], told["fitted_on"]) == (None, None, None)
     assert told["before"]["log_loss"] == pytest.approx(score(test.reset_index(drop=True), CLASSES)["log_loss"])
-    assert "before temperatures were kept" in told["warnings"][0]
+    assert "fitted when it ends" in told["warnings"][0]
 
 
 def test_data_of_another_source_are_measured_with_a_warning() -> None:

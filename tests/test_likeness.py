@@ -333,7 +333,7 @@ def test_a_finished_run_knows_what_its_cells_are_like(done: Run):
     assert Predictor(done, "cpu").why_unknown == ""
 
 
-def test_an_older_run_is_learned_from_its_dataset_and_its_folder_left_alone(done: Run):
+def test_a_run_without_one_is_learned_from_its_dataset_and_its_folder_left_alone(done: Run):
     wanted = Likeness.load(done.likeness_file)
     done.likeness_file.unlink()
     before = sorted(done.folder.iterdir())

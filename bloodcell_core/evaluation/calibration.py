@@ -138,8 +138,8 @@ def calibration(
     Args:
         table: a run's predictions for the pictures to measure on, at its temperature, as the run gives them.
         classes: theirs.
-        summary: the run's, with the keys of `fitted_temperature`; without them the run is of an older version, and
-            its predictions have no temperature.
+        summary: the run's, with the keys of `fitted_temperature`; empty while the run hasn't ended, and its
+            predictions have no temperature yet.
         elsewhere: the pictures are from another source than the validation split.
         before: the predictions without the temperature, where they aren't `uncalibrated` of `table`: its classes
             were merged.
@@ -148,7 +148,7 @@ def calibration(
     Returns:
         - pictures, photos (None where they aren't known), accuracy: of what is measured.
         - temperature: None where the validation split couldn't tell it (no pictures, or none of them wrong).
-        - fitted_on: {pictures, photos} of the validation split, None for a run of an older version.
+        - fitted_on: {pictures, photos} of the validation split, None while the run hasn't ended.
         - before, after (None without a temperature): {ece, ece_by_chance, brier, log_loss, confidence, intervals,
           bins}. `confidence` is the mean probability of the answers, to be set against `accuracy`; `ece_by_chance`
           what a perfectly calibrated network would show on average on as many such photos; `intervals` {ece, brier,
@@ -164,7 +164,7 @@ def calibration(
         raise LabError("there are no pictures to measure the calibration on")
     labels, _, photos, photos_known = arrays_of(table, classes)
     drawn = draw_photos(labels, photos, len(classes))
-    reason = summary.get("temperature_reason", "the run was made before temperatures were kept")
+    reason = summary.get("temperature_reason", "a run's temperature is fitted when it ends")
     temperature, warnings = None, []
     if reason:
         warnings.append(f"the probabilities are not calibrated: {reason}")

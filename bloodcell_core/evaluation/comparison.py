@@ -78,7 +78,8 @@ def side_of(run: Run) -> Side:
     if table.empty:
         raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test split")
     summary = run.summary() or {}
-    before = None if summary.get("temperature_reason", "older") else uncalibrated(table, run.classes, run.temperature)
+    calibrated = summary and not summary["temperature_reason"]
+    before = uncalibrated(table, run.classes, run.temperature) if calibrated else None
     return Side(run.name, run.config.data, run.data_hash, run.classes, table, settings_of(run), before, summary)
 
 
