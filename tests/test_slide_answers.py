@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from bloodcell_core import workspace
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.cut_cells import widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
@@ -434,6 +436,62 @@ def test_more_cells_of_a_picture_go_where_its_others_are(slide):
         f"{slide.id}/1": "test", f"{slide.id}/2": "train"
     }  # fmt: skip
     assert made.pictures.groupby("source_photo").split.nunique().max() == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_cells_that_came_through_a_combined_dataset_are_known_again(slide, times):
+    """Photographs and files bear the dataset's name there: a cell that is said anew stood twice, the new class was left
+    out as a copy of the old, and other cells of a tested picture went to training."""
+    slide, pictures = confirmed(slide)
+    send_to_dataset(slide, pictures, "mine")
+    images = pd.read_parquet(Dataset("mine").folder / "images.parquet")
+    images.assign(split="test").to_parquet(Dataset("mine").folder / "images.parquet", index=False)
+    base = Dataset("mine")
+    for time in range(times):
+        base = combine(f"all-{time}", [(base, {}), (make_demo(f"base-{time}", per_class=10, seed=time), {})])
+    slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[1], "eosinophil", SQUARES[1])])
+    slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[2], "lymphocyte", SQUARES[2])])
+    made = send_to_dataset(slide, counted(slide), "more", base)
+    assert len(made.images) == len(base.pictures) + 1
+    mine = made.pictures[~made.pictures.file.str.contains("synthetic")]
+    assert sorted(mine.label) == ["eosinophil", "lymphocyte", "neutrophil"]
+    assert set(mine.split) == {"test"}
+    assert mine.scene.nunique() == mine.photo.nunique() == 1
+
+
+def test_a_picture_of_another_slide_too_is_one_picture(slide):
+    """Cells of it that stand in training and in test would flatter what is trained on them."""
+    slide, pictures = confirmed(slide)
+    send_to_dataset(slide, pictures, "mine")
+    images = pd.read_parquet(Dataset("mine").folder / "images.parquet")
+    images.assign(split="test").to_parquet(Dataset("mine").folder / "images.parquet", index=False)
+    again = slides.create("Again", RUN, [(one.file, partial(slide.read, one)) for one in slide.pictures[:2]])
+    answer_missing(again, SlideAnswers(again, RUN), Stand())
+    found = ids(counted(again)[0])
+    again = slides.correct(again, [Correction(1, "label", found[1], "eosinophil", SQUARES[1])])
+    again = slides.correct(again, [Correction(1, "label", found[2], "lymphocyte", SQUARES[2])])
+    again = slides.correct(again, [Correction(2, "label", ids(counted(again)[1])[0], "lymphocyte", SQUARES[0])])
+    made = send_to_dataset(again, counted(again), "more", Dataset("mine")).pictures
+    assert sorted(zip(made.label, made.split, strict=True)) == [
+        ("eosinophil", "test"), ("lymphocyte", "test"), ("lymphocyte", "train"), ("neutrophil", "test"),
+    ]  # fmt: skip
+    assert made.groupby("scene").split.nunique().max() == 1
+
+
+def test_a_cell_that_is_not_confirmed_any_more_is_left_out_of_what_is_made_anew(slide):
+    """It would be trained on under a class that its own reviewer has taken back."""
+    slide, pictures = confirmed(slide)
+    base = send_to_dataset(slide, pictures, "mine")
+    first, _, third = ids(pictures[0])
+    slide = slides.correct(slide, [Correction(1, "label", third, "lymphocyte", SQUARES[2])])
+    slide = slides.correct(slide, [Correction(1, "remove", first)])
+    made = send_to_dataset(slide, counted(slide), "again", base)
+    assert sorted(made.pictures.label) == ["lymphocyte", "monocyte"]
+    assert "1 of its cells left out" in made.facts["source"]
+    # What isn't looked at now is no reason to lose a cell.
+    other = slides.correct(slide, [Correction(2, "label", ids(counted(slide)[1])[0], "neutrophil", SQUARES[0])])
+    only = [one for one in counted(other) if one.picture.number == 2]
+    assert len(send_to_dataset(other, only, "third", made).pictures) == 3
 
 
 def test_a_cell_that_was_moved_off_its_picture_costs_itself(slide):

@@ -94,6 +94,11 @@ def drawn_id(version: int, place: int) -> str:
     return f"h{version}.{place}"
 
 
+def is_drawn(cell: str) -> bool:
+    """Whether an id is of `drawn_id`: it then tells of no place, and is another cell's on another slide."""
+    return cell.startswith("h")
+
+
 def is_box(box: Sequence[Any]) -> bool:
     """Whether it is x0, y0, x1, y1 in whole pixels, of some size and not of any."""
     if len(box) != 4 or not all(type(edge) is int and abs(edge) <= MAX_BOX for edge in box):

@@ -6,7 +6,9 @@ they never stand in training and test at once.
 
 A dataset is read-only once it is made. Cells are therefore added to one by building another under a new name: the
 pictures of the old one keep their splits, so that figures on its test split can still be compared, and the new cells go
-to training, but for those of a picture that the old one has cells of: they go where those are.
+to training, but for those of a picture that the old one has cells of: they go where those are. A picture is the same by
+its content, too: it may have been handed in with another slide, or its cells have come through `combine`, which puts a
+dataset's name before the names of photographs and files.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ import pandas as pd
 
 from bloodcell_core.cells import Box
 from bloodcell_core.data.cut_cells import cut_cell, widened
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.importing import build_dataset
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.inference.corrections import is_drawn
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
-from bloodcell_core.inference.slides import Slide
+from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.progress import Progress, no_progress
 
 Listed = tuple[Entry, Read]
@@ -48,7 +51,8 @@ def send_to_dataset(
 ) -> Dataset:
     """Makes the dataset `name` of the confirmed cells of a slide, with all the pictures of `base` where one is given.
 
-    A cell that `base` has from this slide already is replaced by what is said of it now. A class that `base` has is
+    A cell that `base` has from this slide already is replaced by what is said of it now, and left out where it is not
+    confirmed any more; of pictures that aren't among `pictures` the cells stay as they were. A class that `base` has is
     called as there, also where the slide's run writes it otherwise. Raises LabError where no cell
     is confirmed, the name is taken, or there would be fewer than two classes.
     """
@@ -57,10 +61,13 @@ def send_to_dataset(
         raise LabError(
             "no cell of this slide is confirmed yet: give some a class by hand, or confirm those that are right"
         )
-    new = list(_entries(slide, confirmed, base))
-    replaced = {entry.file for entry, _ in new}
+    there = _cells_there(slide, pictures, confirmed, base) if base else None
+    new = list(_entries(slide, confirmed, base, there))
+    replaced = set() if there is None else {*there.file[there.here | there.again]}
     old = [(entry, read) for entry, read in (_entries_of(base) if base else ()) if entry.file not in replaced]
     told = f"{len(new):,} cells of slide {slide.name!r}" + (f", with the pictures of {base.name}" if base else "")
+    if there is not None and (gone := int((there.here & ~there.again).sum())):
+        told += f"; {gone:,} of its cells left out, which aren't confirmed any more"
     facts = {
         "format": "confirmed cells",
         "synthetic": slide.synthetic or bool(base and base.synthetic),
@@ -73,10 +80,48 @@ def send_to_dataset(
     return build_dataset(name, listing, facts, progress)
 
 
+def _content(picture: SlidePicture) -> str:
+    """What a picture is known by, whichever slide it was handed in with."""
+    return f"picture-{picture.stored[:32]}"
+
+
+def _cells_there(
+    slide: Slide,
+    pictures: Sequence[CountedPicture],
+    confirmed: Sequence[tuple[CountedPicture, CountedCell]],
+    base: Dataset,
+) -> pd.DataFrame:
+    """The rows of `base.pictures` that were cut from one of these pictures, those of its test split last.
+
+    Adds `number`, the picture's; `here`: it is of this slide; `again`: it is one of the `confirmed` cells. One that was
+    found has the same name on another slide; of one that was drawn the name tells nothing there.
+    """
+    of_group = {f"{slide.id}/{counted.picture.number}": counted.picture.number for counted in pictures}
+    of_content = {_content(counted.picture): counted.picture.number for counted in pictures if counted.picture.stored}
+    here = base.pictures.photo.str.split("/").str[-2:].str.join("/").map(of_group)
+    anywhere = base.pictures.scene.str.split("/").str[-1].map(of_content)
+    rows = base.pictures.assign(here=here.notna(), number=here.fillna(anywhere))
+    rows = rows[rows.number.notna()]
+    now = {(counted.picture.number, _file_of(cell)): is_drawn(cell.id) for counted, cell in confirmed}
+    drawn = [now.get(each) for each in zip(rows.number, rows.file.str.split("/").str[-1], strict=True)]
+    again = [by_hand is not None and (own or not by_hand) for by_hand, own in zip(drawn, rows.here, strict=True)]
+    rows = rows.assign(again=np.array(again, dtype=bool))
+    return rows.sort_values("split", key=lambda split: split.map(SPLITS.index), kind="stable")
+
+
+def _file_of(cell: CountedCell) -> str:
+    return f"{cell.id}.png"
+
+
 def _entries(
-    slide: Slide, confirmed: Sequence[tuple[CountedPicture, CountedCell]], base: Dataset | None
+    slide: Slide,
+    confirmed: Sequence[tuple[CountedPicture, CountedCell]],
+    base: Dataset | None,
+    there: pd.DataFrame | None,
 ) -> Iterator[Listed]:
-    known = dict(zip(base.pictures.source_photo, base.pictures.split, strict=True)) if base else {}
+    known: dict[int, tuple[str, str, str]] = {}
+    if there is not None:  # the last counts, which the test split has
+        known = dict(zip(there.number, zip(there.photo, there.scene, there.split, strict=True), strict=True))
     pictures = {counted.picture.number: counted.picture for counted, _ in confirmed}
 
     @lru_cache(maxsize=4)  # the cells of one picture follow each other
@@ -95,9 +140,11 @@ def _entries(
         told = nucleus or _middle(cell.box)
         box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
         group = f"{slide.id}/{number}"
-        split = known.get(group, "train") if base else None
+        as_new = group, _content(counted.picture), "train" if base else None
+        photo, scene, split = known.get(number, as_new)
         label = called.get(str(cell.label)) or str(cell.label)
-        yield Entry(f"{group}/{cell.id}.png", label, split, group, box), partial(cut, number, square, cell.box)
+        entry = Entry(f"{group}/{_file_of(cell)}", label, split, photo, box, scene)
+        yield entry, partial(cut, number, square, cell.box)
 
 
 def _middle(box: Box) -> Box:
