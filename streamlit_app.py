@@ -87,7 +87,7 @@ with st.container(border=True, horizontal=True, vertical_alignment="center"):
 if clicked and target:
     st.switch_page(target)
 elif clicked:
-    lab.demo_dialog()
+    lab.make_demo_pictures()
 if not datasets:
     st.caption("The public archive or your own folder of pictures is imported on the *Browse* page.")
     if any(run.bundled for run in runs):

@@ -25,7 +25,7 @@ if not lab.dataset_names():
     shell.empty_state(
         "No pictures yet. **Demo pictures** are drawn within half a minute, or import a zip or folder of your own.",
         "Make demo pictures",
-        lab.demo_dialog,
+        lab.make_demo_pictures,
         import_button,
     )
     st.stop()

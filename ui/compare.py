@@ -27,6 +27,7 @@ from bloodcell_core.evaluation.figures import (
     interval_words,
     spread_words,
 )
+from bloodcell_core.evaluation.intervals import RESAMPLES
 from bloodcell_core.evaluation.merging import granulocytes
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
@@ -53,6 +54,7 @@ OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B ri
 GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
 PER_PAGE = 120
 MANY = 5  # runs on the same test pictures, from which on it is told that the best of them is flattered
+FOR_INTERVALS, FOR_BOTH = (f"Drawing photos {RESAMPLES:,} times for {what} …" for what in ("the intervals", "both"))
 LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
 
@@ -189,13 +191,13 @@ def _content(side: Side) -> tuple[Any, ...]:
     return side.name, side.data_hash, side.classes, side.settings, int(rows.sum())
 
 
-@kept("Drawing photos 2,000 times for the intervals …")
+@kept(FOR_INTERVALS)
 def scores(side: Side) -> dict[str, Any]:
     """All figures of a side, by class too, each with its interval; seconds at the first look."""
     return score(side.table, side.classes)
 
 
-@kept("Drawing photos 2,000 times for both …")
+@kept(FOR_BOTH)
 def compared(a: Side, b: Side) -> dict[str, Any]:
     """`compare_sides`, kept."""
     return compare_sides(a, b)
@@ -223,8 +225,9 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
         p = f" McNemar's exact test on them: p {p_words(right['p'])}." if right["p"] is not None else ""
         st.caption(
             f"{unit.capitalize()}: {counts}.{p}",
-            help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, 2,000 times: "
-            "the interval tells what other photos would have changed, not what another training would.",
+            help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, "
+            f"{RESAMPLES:,} times: the interval tells what other photos would have changed, not what another training "
+            "would.",
         )
         for note in filter(None, [*facts["notes"], at_once_words(others)]):
             st.caption(f":material/info: {shell.plain(note)}.")

@@ -144,7 +144,7 @@ def _with_limits(facts: Mapping[str, Any], key: str) -> str:
     return with_interval(key, facts[key], facts["intervals"][key])
 
 
-@compare.kept("Drawing photos 2,000 times for the intervals …")
+@compare.kept(compare.FOR_INTERVALS)
 def _calibrated(side: Side) -> dict[str, Any]:
     return calibration_of(side)
 
@@ -184,7 +184,7 @@ def _set_aside(row: Mapping[str, Any], pictures: int) -> dict[str, Any]:
     return told | {"Mistakes missed": row["missed"]}
 
 
-@compare.kept("Drawing photos 2,000 times for the intervals …")
+@compare.kept(compare.FOR_INTERVALS)
 def _dialled(side: Side) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return dial(side.table, side.classes), accuracy_coverage(side.table, side.classes)
 

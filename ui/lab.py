@@ -185,8 +185,8 @@ def network_title(run: Run) -> str:
     return info.title + scratch + (", adapted" if run.adapted else "")
 
 
-def demo_dialog() -> None:
-    """The empty state's way out: draws the demo pictures with progress, then shows them."""
+def make_demo_pictures() -> None:
+    """Draws the demo pictures with progress, then shows them on the Browse page."""
     from bloodcell_core.data.importing import make_demo
 
     bar = st.progress(0.0, "Drawing synthetic demo pictures …")
@@ -206,7 +206,7 @@ def need_dataset() -> list[str]:
         empty_state(
             "There are no pictures here yet. **Demo pictures** are drawn by a program within half a minute.",
             "Make demo pictures",
-            demo_dialog,
+            make_demo_pictures,
             lambda: st.page_link("pages/1_Browse.py", label="Import your own", icon=":material/upload:"),
         )
         st.stop()

@@ -10,6 +10,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.words import pretty
 from ui import lab, shell
+from ui.compare import FOR_BOTH
 from ui.review import Review, each_photo_first
 
 PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
@@ -55,7 +56,7 @@ def fixed_part(review: Review) -> None:
     _pictures(review, tables[part])
 
 
-@st.cache_resource(max_entries=8, show_spinner="Drawing photos 2,000 times for both …")
+@st.cache_resource(max_entries=8, show_spinner=FOR_BOTH)
 def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Change:
     from bloodcell_core.runs import Run
 

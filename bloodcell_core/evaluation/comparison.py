@@ -19,8 +19,8 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import signed
-from bloodcell_core.evaluation.intervals import Drawn, draw_photos, photo_answers
-from bloodcell_core.evaluation.limits import difference_interval, expanded_interval, json_limits
+from bloodcell_core.evaluation.intervals import RESAMPLES, Drawn, draw_photos, photo_answers
+from bloodcell_core.evaluation.limits import LEVEL, difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, probabilities_of
@@ -38,8 +38,6 @@ OUTCOMES = ("both", "only_a", "only_b", "neither")
 """Who is right on a picture or photo."""
 
 CHANCE_ALONE = ("seed", "device", "compile")  # settings that change what a training finds by chance only
-RESAMPLES = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
     labels, of_a, photos, known = arrays_of(table_a, classes)
     both = of_a, probabilities_of(table_b, classes)
     scores = [evaluate_predictions(labels, probabilities, classes) for probabilities in both]
-    drawn = draw_photos(labels, photos, len(classes), RESAMPLES, level=LEVEL)
+    drawn = draw_photos(labels, photos, len(classes), RESAMPLES)
     confusions = [np.asarray(score["confusion"]) for score in scores]
     right = _who_is_right(labels, both, photos, drawn, known, pictures)
     better, verdict = _verdict(right)

@@ -99,9 +99,7 @@ def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float
     if validation.empty:
         return THRESHOLDS[0], "there are no validation pictures to choose it by"
     _, confidence, right, _, _ = _answers(validation, classes)
-    cuts, everything = np.array(THRESHOLDS), np.zeros(len(right), dtype=np.intp)
-    stand = _standing(everything, 1, confidence, cuts)[0]
-    well = _standing(everything[right], 1, confidence[right], cuts)[0]
+    stand, well = _standing_and_right(confidence, right, np.array(THRESHOLDS))
     within = stand >= (1 - MOST_SET_ASIDE) * len(right)
     enough = within & (well >= WANTED_ACCURACY * stand)
     place = int(np.flatnonzero(enough)[0]) if enough.any() else max(0, int(within.sum()) - 1)
@@ -159,6 +157,15 @@ def _standing(
     return at_least[:, 1:]
 
 
+def _standing_and_right(
+    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], cuts: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(T,) how many answers stand at each of the ascending thresholds, and (T,) how many of these are right."""
+    everything = np.zeros(len(right), dtype=np.intp)
+    stand = _standing(everything, 1, confidence, cuts)[0]
+    return stand, _standing(everything[right], 1, confidence[right], cuts)[0]
+
+
 def _curve(
     labels: npt.NDArray[np.int64],
     confidence: npt.NDArray[np.float64],
@@ -168,9 +175,7 @@ def _curve(
     classes: int,
 ) -> tuple[list[float], list[float | None], list[list[float] | None], list[list[float] | None]]:
     """At each threshold: coverage, accuracy of what stands, and the interval of each by source photo."""
-    everything = np.zeros(len(labels), dtype=np.intp)
-    stand = _standing(everything, 1, confidence, cuts)[0]
-    well = _standing(everything[right], 1, confidence[right], cuts)[0]
+    stand, well = _standing_and_right(confidence, right, cuts)
     coverage = [float(share) for share in stand / len(labels)]
     accuracy = [int(part) / int(whole) if whole else None for part, whole in zip(well, stand, strict=True)]
     nothing: list[list[float] | None] = [None] * len(cuts)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bloodcell_core.evaluation.limits import Interval, check_level, exact_binomial, share_interval
+from bloodcell_core.evaluation.limits import LEVEL, Interval, check_level, exact_binomial, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions
 from bloodcell_core.evaluation.resampling import (
     CLASS_METRICS,
@@ -38,12 +38,14 @@ from bloodcell_core.evaluation.resampling import (
     resampled_metrics,
 )
 
+RESAMPLES = 2000
+"""How often the photos are drawn, where nothing else is said."""
+
 LOWEST = {"kappa": -1.0}
 """The least that a metric can be, where that is not 0."""
 
 OF_PICTURES = ("accuracy", "kappa")
 """The metrics in which a class has the weight of its pictures; in the others all classes have the same."""
-
 
 OF_RANKS = ("auc_ovr", "average_precision_macro")
 """The metrics that probabilities decide. The others hang on which pictures are right: where the photos of each class
@@ -55,9 +57,9 @@ def cluster_bootstrap(
     labels: npt.ArrayLike,
     probabilities: npt.ArrayLike,
     photos: npt.ArrayLike,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
     """The interval of each of `METRICS`, and of `CLASS_METRICS` for each class, photos being resampled within theirs.
 
@@ -161,9 +163,9 @@ def draw_photos(
     labels: npt.NDArray[np.int64],
     photos: npt.ArrayLike,
     classes: int,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> Drawn | None:
     """Photos drawn within classes; None if no class has two, as then no resample can differ from the data.
 

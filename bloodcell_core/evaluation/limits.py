@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+LEVEL = 0.95
+"""How often an interval holds the truth, where nothing else is said."""
+
 Interval = tuple[float, float] | None
 Weights = npt.NDArray[np.intp] | npt.NDArray[np.float64] | None
 
@@ -36,7 +39,7 @@ def share_interval(
     figure: float | None,
     resampled: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.intp],
-    level: float = 0.95,
+    level: float = LEVEL,
     lowest: float = 0.0,
     weights: Weights = None,
 ) -> Interval:
@@ -72,7 +75,7 @@ def difference_interval(
     resampled_a: npt.NDArray[np.float64],
     resampled_b: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.intp],
-    level: float = 0.95,
+    level: float = LEVEL,
     middle_known: bool = True,
     weights: Weights = None,
 ) -> Interval:
@@ -187,7 +190,7 @@ def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def expanded_interval(
-    values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float = 0.95, weights: Weights = None
+    values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float, weights: Weights
 ) -> Interval:
     """The interval of any figure, from (R,) resampled ones: percentiles, taken further out where photos are few.
 
@@ -196,7 +199,7 @@ def expanded_interval(
     return percentile_interval(values, expanded_level(sizes, level, weights))
 
 
-def expanded_level(sizes: npt.NDArray[np.intp], level: float = 0.95, weights: Weights = None) -> float:
+def expanded_level(sizes: npt.NDArray[np.intp], level: float = LEVEL, weights: Weights = None) -> float:
     """The level that percentiles must have for their interval to hold the truth as often as `level` says.
 
     On few photos percentiles are too narrow, for two reasons: drawing n of n photos makes a variance too small by
@@ -235,7 +238,7 @@ def _variances(
     return photos, shares**2 / photos
 
 
-def exact_binomial(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def exact_binomial(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """The Clopper-Pearson interval of a share: `successes` of `n` independent trials.
 
     Its coverage is never below `level`, however small `n` (Clopper & Pearson, Biometrika 26, 1934).
@@ -263,7 +266,7 @@ def exact_binomial(successes: int, n: int, level: float = 0.95) -> tuple[float, 
     return low, high
 
 
-def percentile_interval(values: npt.NDArray[np.float64], level: float = 0.95) -> Interval:
+def percentile_interval(values: npt.NDArray[np.float64], level: float) -> Interval:
     """The middle `level` of (R,) resampled figures; None if any is NaN: the rest are a biased choice."""
     if np.isnan(values).any():
         return None

@@ -80,11 +80,13 @@ def calibration_of(side: Side) -> dict[str, Any]:
 def seed_groups(runs: Sequence[Run], figures: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
     """The runs that differ by their seed alone, group by group, with what the seed changes. JSON-ready.
 
-    `figures` are each run's, where they aren't those of its summary: its classes were merged.
+    Args:
+        runs: those that weren't tested are left out.
+        figures: each run's, where they aren't those of its summary: its classes were merged.
 
-    Each group has `runs` and `seeds` (at least two, one run a seed: the first given), and `metrics`:
-    {metric: {mean, spread}}, the spread being the standard deviation over the seeds; None where a run has no figure.
-    Runs that weren't tested are left out.
+    Returns:
+        Groups of at least two, one run a seed (the first given): runs, seeds, and metrics {metric: {mean, spread}}.
+        The spread is the standard deviation over the seeds; None in place of both where a run has no such figure.
     """
     groups: dict[str, dict[int, tuple[str, Mapping[str, Any]]]] = {}
     for place, run in enumerate(runs):

@@ -16,7 +16,6 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.evaluation.scoring import evaluated
-from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group, pooled_predictions
@@ -93,16 +92,14 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
     return found.sort_values(["quality", "photo", "label"], kind="stable").drop_duplicates("photo", ignore_index=True)
 
 
-def of_group(group: Group, overlay: Overlay | None = None) -> Issues:
-    """Of the finished folds of a cross-validation; with an overlay, of the labels that it leaves."""
+def of_group(group: Group) -> Issues:
+    """Of the finished folds of a cross-validation."""
     folds, done = group.config.folds, len(group.finished)
     limits = [f"{done} of {folds} folds are finished: the photos of the others are missing"] if done < folds else []
     if group.config.fold_over == "train":
         limits.append("the folds were cut without the test split: its photos are missing")
-    table = pooled_predictions(group)
-    classes = group.finished[0].classes
-    table = overlay.relabelled(table, classes) if overlay else table
-    return Issues(label_issues(table, classes), group.name, "; ".join(limits))
+    ranked = label_issues(pooled_predictions(group), group.finished[0].classes)
+    return Issues(ranked, group.name, "; ".join(limits))
 
 
 def of_run(run: Run, device: str = "auto") -> Issues:
