@@ -163,7 +163,15 @@ def planted(module_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Data
     images.loc[["scene-1.png", "scene-2.png"], "scene"] = "one cell"
     images.loc["unlabelled.png", "label"] = " "
     images.reset_index().to_parquet(dataset.folder / "images.parquet", index=False)
+    with_origin(dataset, "siblings found among the pictures")
     return Dataset("planted")
+
+
+def with_origin(dataset: Dataset, origin: str) -> Dataset:
+    """The dataset as it is where its photos are known by `origin`."""
+    facts = json.loads((dataset.folder / "dataset.json").read_text())
+    (dataset.folder / "dataset.json").write_text(json.dumps(facts | {"photos_origin": origin}))
+    return Dataset(dataset.name)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +230,21 @@ def test_the_loudest_is_told_first(seen):
 )
 def test_the_words_have_the_figures(seen, name, words):
     assert words in found(seen, name).words
+
+
+def test_a_told_group_may_have_several_labels(tmp_path):
+    """It is a slide or a patient, or a field whose cells were marked; a photo that was found is one of a cell."""
+    files = {name: planted_files()[name] for name in ("two-cells-1.png", "two-cells-2.png")}
+    dataset = import_table(tmp_path / "cells", clean_files() | files, "told")
+
+    def noticed() -> bool:
+        return any(finding.name == "photos_of_two_labels" for finding in audit(Dataset("told")).findings)
+
+    assert not noticed()
+    with_origin(dataset, "here: told by the source; there: told by the source")
+    assert not noticed()
+    with_origin(dataset, "here: told by the source; there: siblings found among the pictures")
+    assert noticed()
 
 
 def test_a_dataset_without_photos_says_why(tmp_path):

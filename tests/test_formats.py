@@ -1,6 +1,7 @@
 """Which pictures a source holds, with what label, split, group and box, by each format's reader; what is refused."""
 
 import io
+import json
 import unicodedata
 import zipfile
 from collections import Counter
@@ -90,16 +91,45 @@ def pcam_files(counts: Mapping[str, int] = {"train": 6, "valid": 2, "test": 4}, 
     return files
 
 
+def coco_files() -> dict[str, bytes]:
+    told = {
+        "images": [{"id": 7, "file_name": "blast_and_band.png"}],
+        "annotations": [{"image_id": 7, "category_id": one, "bbox": [2 * one, 1, 9, 8]} for one in (1, 2)],
+        "categories": [{"id": 1, "name": "blast"}, {"id": 2, "name": "band"}],
+    }
+    return {"images/blast_and_band.png": b"", "instances.json": json.dumps(told).encode()}
+
+
+def voc_files() -> dict[str, bytes]:
+    corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>8</ymax>"
+    objects = "".join(f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>" for name in ("blast", "band"))
+    told = f"<annotation><filename>blast_and_band.png</filename>{objects}</annotation>"
+    return {"JPEGImages/blast_and_band.png": b"", "Annotations/blast_and_band.xml": told.encode()}
+
+
+def yolo_files() -> dict[str, bytes]:
+    return {
+        "images/blast_and_band.png": b"",
+        "labels/blast_and_band.txt": b"0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1\n",
+        "data.yaml": b"names: [blast, band]\n",
+    }
+
+
 SAMPLES = {
     "blood-cell-images": archive_files,
     "class-folders": class_folder_files,
     "table": table_files,
     "medmnist": lambda: {"cells.npz": npz(small_arrays())},
     "pcam": pcam_files,
+    "coco": coco_files,
+    "voc": voc_files,
+    "yolo": yolo_files,
 }
 """What each format reads: a new row of FORMATS needs one here."""
 OF_ARRAYS = ("medmnist", "pcam")
 """The formats whose pictures lie in files of arrays, which must lie on disk."""
+MARKED = ("coco", "voc", "yolo")
+"""Those whose pictures are cut out of larger ones."""
 
 
 def write(kind: str, path: Path, files: dict[str, bytes]) -> Path:
@@ -167,13 +197,15 @@ def test_a_format_s_own_layout_is_recognised_and_read(tmp_path, name, kind):
     assert len(set(files)) == len(files)
     assert all(is_picture(file) for file in files)
     assert {entry.split for entry in entries} <= {"train", "val", "test", None}
-    if name not in OF_ARRAYS:
-        assert set(files) <= set(source.files)
-        assert found.ignored == len(source.files) - len(files)
-        assert all(entry.label in entry.file for entry in entries)
+    if name in OF_ARRAYS:
+        return
+    of = {str(Path(file).parent) for file in files} if name in MARKED else set(files)
+    assert of <= set(source.files)
+    assert found.ignored == len(source.files) - len(of)
+    assert all(entry.label in entry.file for entry in entries)
 
 
-@pytest.mark.parametrize("name", sorted(set(FORMATS) - set(OF_ARRAYS)))
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {*OF_ARRAYS, *MARKED}))
 def test_a_reader_of_files_opens_no_picture(tmp_path, monkeypatch, name):
     source = open_source(write_files(tmp_path / "cells", SAMPLES[name]()))
     opened, read_file = [], source.read
@@ -555,15 +587,23 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
         ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
         (
             "path,label\npics/0.png,x\npics/../pics/0.png,y\n",
-            "1 of 2 rows name a file that another row gives another label, group or box (rows 3;",
+            "1 of 2 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
         ),
         (
             "path,label,group\npics/0.png,x,1\npics/1.png,x,1\npics/0.png,x,2\n",
-            "1 of 3 rows name a file that another row gives another label, group or box (rows 4;",
+            "1 of 3 rows name a file that another row tells otherwise: another label, group or split (rows 4;",
+        ),
+        (
+            "path,label,box\npics/0.png,x,1 2 3 4\npics/0.png,y,1 2 3 4\npics/1.png,y,\n",
+            "1 of 3 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
+        ),
+        (
+            "path,label,box,split\npics/0.png,x,1 2 3 4,test\npics/0.png,y,5 6 7 8,train\n",
+            "1 of 2 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
         ),
         (
             "path,label,box\npics/0.png,x,1 2 3 4\npics/0.png,x,5 6 7 8\npics/1.png,y,\n",
-            "1 of 3 rows name a file that another row gives another label, group or box (rows 3;",
+            "1 of 3 rows have no box, where others have several on one picture: which cell is meant? (rows 4;",
         ),
         (
             'path,label\npics/0.png,"x\npics/1.png,"x\npics/2.png,y\n',

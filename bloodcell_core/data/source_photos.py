@@ -18,6 +18,8 @@ from bloodcell_core.data.sources import as_text
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress
 
+TOLD = "told by the source"
+
 
 class Origin(NamedTuple):
     """How the photographs of a dataset's pictures are known."""
@@ -34,7 +36,7 @@ def find_source_photos(
     """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
     usable = images.loc[images.status == "ok", ["source_photo", "stored", "width", "height"]]
     known = usable.source_photo.notna()
-    by_source = "told by the source" if known.any() else None
+    by_source = TOLD if known.any() else None
     if known.all():
         return Origin(by_source, None)
     if not trace:

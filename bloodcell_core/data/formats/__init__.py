@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from bloodcell_core.data.formats.archive import BLOOD_CELL_IMAGES
 from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
+from bloodcell_core.data.formats.coco import COCO
 from bloodcell_core.data.formats.listing import Format
 from bloodcell_core.data.formats.medmnist import MEDMNIST
 from bloodcell_core.data.formats.pcam import PCAM
 from bloodcell_core.data.formats.table import TABLE
+from bloodcell_core.data.formats.voc import VOC
+from bloodcell_core.data.formats.yolo import YOLO
 from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-FORMATS: dict[str, Format] = {row.name: row for row in (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, CLASS_FOLDERS)}
+FORMATS: dict[str, Format] = {
+    row.name: row for row in (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
+}
 """In the order in which they are tried: the first that matches reads the source."""
 
 

@@ -2,7 +2,7 @@
 
 Columns, in any case: `path` (or file, filename, image) and `label` (or class); where there are any, `split`, `group`
 (or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` (or xmin, ymin, xmax, ymax) or as
-one `box` of four numbers.
+one `box` of four numbers. Where a picture has several boxes, each is a cell, and is cut out.
 Paths begin at the table's own folder. Comments (#) and Excel's `sep=;` may stand before the columns' names. The table
 decides alone: folders' names mean nothing beside it.
 """
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
+from bloodcell_core.data.formats.marked import Mark, cells_of
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source, has_drive
 from bloodcell_core.errors import LabError
 
@@ -89,7 +90,12 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
             if tables
             else f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})"
         )
-    return of_files(source, _entries(source, tables[0]))
+    entries = _entries(source, tables[0])
+    if not _marks_cells(entries):
+        return of_files(source, entries)
+    return cells_of(
+        source, [Mark(one.file, one.label, one.box or (), one.split, group=one.source_photo) for one in entries]
+    )
 
 
 # From the file to columns of text
@@ -216,14 +222,35 @@ def _entries(source: Source, file: str) -> list[Entry]:
     boxes, groups = _boxes(columns, nothing), columns.get("group", nothing)
     wrong = [row for row, box in enumerate(boxes) if box == ()]
     refuse(wrong, "have a box that is not x0 y0 x1 y1 with x0 < x1 and y0 < y1")
-    labelled = [*zip(labels, groups, boxes, strict=True)]
-    first_told = dict(zip(reversed(files), reversed(labelled), strict=True))
-    twice = [row for row, found in enumerate(files) if first_told[found] != labelled[row]]
-    refuse(twice, "name a file that another row gives another label, group or box")  # one picture is one cell
-    return [
+    entries = [
         Entry(str(found), str(label), SPLIT_NAMES[split.lower()] if split else None, group, box or None)
-        for found, split, (label, group, box) in zip(files, splits, labelled, strict=True)
+        for found, label, split, group, box in zip(files, labels, splits, groups, boxes, strict=True)
     ]
+    refuse(_contradicting(entries), "name a file that another row tells otherwise: another label, group or split")
+    if _marks_cells(entries):
+        unboxed = [row for row, entry in enumerate(entries) if entry.box is None]
+        refuse(unboxed, "have no box, where others have several on one picture: which cell is meant?")
+    return entries
+
+
+def _marks_cells(entries: Sequence[Entry]) -> bool:
+    """Whether there are several boxes on one picture: each is a cell then, and else each picture is one."""
+    return len({(entry.file, entry.box) for entry in entries}) > len({entry.file for entry in entries})
+
+
+def _contradicting(entries: Sequence[Entry]) -> list[int]:
+    """Rows that tell of a picture, or of one of its boxes, what another tells otherwise."""
+    of_file: dict[str, Entry] = {}
+    of_box: dict[tuple[str, Box | None], str] = {}
+    rows = []
+    for row, entry in enumerate(entries):
+        first = of_file.setdefault(entry.file, entry)
+        label = of_box.setdefault((entry.file, entry.box), entry.label)
+        # The same cell in two splits is kept once, for the test; two cells of one picture can't be.
+        apart = entry.box != first.box and entry.split != first.split
+        if label != entry.label or entry.source_photo != first.source_photo or apart:
+            rows.append(row)
+    return rows
 
 
 def _has_control(cell: str | None) -> bool:

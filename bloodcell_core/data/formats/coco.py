@@ -1,0 +1,98 @@
+"""COCO: a JSON file that lists pictures, categories, and boxes on the pictures.
+
+The split is told by the folder of the picture or of the JSON file, or by the file's name: `instances_train2017.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from bloodcell_core.data.formats.listing import Format, Listing, split_of_folder
+from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.sources import Source
+from bloodcell_core.errors import LabError
+
+IMAGES, BOXES, CATEGORIES = "images", "annotations", "categories"
+NEEDED = {IMAGES: ("id", "file_name"), BOXES: ("image_id", "category_id", "bbox"), CATEGORIES: ("id", "name")}
+"""What each row of a list must have."""
+
+
+def _annotations(source: Source) -> list[str]:
+    return [file for file in source.files if file.lower().endswith(".json") and _is_coco(source, file)]
+
+
+def _is_coco(source: Source, file: str) -> bool:
+    try:
+        text = text_of(source, file)
+    except LabError:
+        return False
+    return all(f'"{name}"' in text for name in NEEDED)
+
+
+def _read(source: Source, with_test_simple: bool) -> Listing:
+    files = _annotations(source)
+    if not files:
+        raise LabError(f"{source.name} holds no .json file with the lists {', '.join(NEEDED)}")
+    pictures = Pictures(source)
+    marks: list[Mark] = []
+    marked_in: dict[str, str] = {}
+    for file in files:
+        for mark in _marks(source, file, pictures):
+            if marked_in.setdefault(mark.file, file) != file:
+                raise LabError(f"{marked_in[mark.file]} and {file} both have boxes on {mark.file}: hand in one of them")
+            marks.append(mark)
+    return cells_of(source, marks)
+
+
+def _marks(source: Source, file: str, pictures: Pictures) -> list[Mark]:
+    try:
+        told = json.loads(text_of(source, file))
+    except (ValueError, RecursionError) as error:
+        raise LabError(f"{file} can't be read as JSON: {str(error)[:120]}") from None
+    images, boxes, categories = (_rows(file, told, name) for name in NEEDED)
+    names = {str(row["id"]): str(row["name"]).strip() for row in categories}
+    in_name = _split_of_name(file)
+    on = {str(row["id"]): _image(row, file, pictures, in_name) for row in images}
+    marks = []
+    for place, row in enumerate(boxes, 1):
+        image, category = str(row["image_id"]), str(row["category_id"])
+        if image not in on or not names.get(category):
+            raise LabError(f"{file}: row {place:,} of {BOXES} is about an image or category that isn't listed")
+        if not row.get("iscrowd"):  # one box around many
+            marks.append(on[image]._replace(label=names[category], corners=_corners(row["bbox"])))
+    return marks
+
+
+def _rows(file: str, told: Any, name: str) -> list[dict[str, Any]]:
+    rows = told.get(name) if isinstance(told, dict) else None
+    if not isinstance(rows, list):
+        raise LabError(f"{file} has no list {name}")
+    for place, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not row.keys() >= set(NEEDED[name]):
+            raise LabError(f"{file}: row {place:,} of {name} lacks one of {', '.join(NEEDED[name])}")
+    return rows
+
+
+def _image(row: dict[str, Any], file: str, pictures: Pictures, in_name: str | None) -> Mark:
+    """What the marks on a picture have in common."""
+    name = str(row["file_name"])
+    found = pictures.find(name, file, in_name)
+    split = split_of_path(found or name) or split_of_path(file) or in_name
+    size = number_of(row.get("width")), number_of(row.get("height"))
+    return Mark(found or name, "", (), split, size if min(size) > 0 else None, missing=found is None)
+
+
+def _split_of_name(file: str) -> str | None:
+    words = re.split(r"[_\-. ]", PurePosixPath(file).stem)
+    return next((split for word in words if (split := split_of_folder(word))), None)
+
+
+def _corners(bbox: Any) -> tuple[float, ...]:
+    x, y, width, height = map(number_of, bbox) if isinstance(bbox, list) and len(bbox) == 4 else [float("nan")] * 4
+    return x, y, x + width, y + height
+
+
+COCO = Format("coco", "COCO: pictures with a JSON file of boxes", lambda source: bool(_annotations(source)), _read)

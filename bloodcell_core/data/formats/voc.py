@@ -1,0 +1,93 @@
+"""Pascal VOC: an XML file a picture, with a box and a name for each object.
+
+The lists in `ImageSets/Main` tell the splits (`train.txt`, `val.txt`, `test.txt`), or else the folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Format, Listing
+from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.sources import Source
+from bloodcell_core.errors import LabError
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+GLANCE = 5  # files that are looked into, to know the format
+
+
+def _annotations(source: Source) -> list[str]:
+    return [file for file in source.files if file.lower().endswith(".xml")]
+
+
+def _matches(source: Source) -> bool:
+    return any(_is_voc(source, file) for file in _annotations(source)[:GLANCE])
+
+
+def _is_voc(source: Source, file: str) -> bool:
+    try:
+        return "<annotation" in text_of(source, file)
+    except LabError:
+        return False
+
+
+def _read(source: Source, with_test_simple: bool) -> Listing:
+    files = _annotations(source)
+    if not files:
+        raise LabError(f"{source.name} holds no .xml file with the boxes of a picture")
+    pictures, listed = Pictures(source), _listed_splits(source)
+    return cells_of(source, [mark for file in files for mark in _marks(source, file, pictures, listed)])
+
+
+def _listed_splits(source: Source) -> dict[str, str]:
+    """The split of each picture, without folder and ending, that a list of `ImageSets` names."""
+    splits: dict[str, str] = {}
+    for file in source.files:
+        path = PurePosixPath(file)
+        if path.suffix.lower() == ".txt" and path.stem.lower() in SPLIT_NAMES and "ImageSets" in path.parts:
+            split = SPLIT_NAMES[path.stem.lower()]
+            for name in text_of(source, file).split():
+                if splits.setdefault(name, split) != split:
+                    raise LabError(f"{file}: {name!r:.60} is in the list of {splits[name]} too: keep it in one")
+    return splits
+
+
+def _marks(source: Source, file: str, pictures: Pictures, listed: dict[str, str]) -> list[Mark]:
+    root = _parsed(source, file)
+    name = PurePosixPath(file).stem
+    told = (root.findtext("filename") or "").strip()
+    found = pictures.find(told, file) if told else None
+    found = found or pictures.find(name, file)
+    size = (number_of(root.findtext("size/width")), number_of(root.findtext("size/height")))
+    return [
+        Mark(
+            found or told or name,
+            _label(one, file),
+            tuple(number_of(one.findtext(f"bndbox/{corner}")) for corner in CORNERS),
+            listed.get(name) or split_of_path(found or file),
+            size if min(size) > 0 else None,  # some programs write 0 where they don't know it
+            missing=found is None,
+        )
+        for one in root.iter("object")
+    ]
+
+
+def _parsed(source: Source, file: str) -> ElementTree.Element:
+    text = text_of(source, file)
+    if "<!DOCTYPE" in text:  # a document type may declare words that unpack to gigabytes
+        raise LabError(f"{file} declares a document type: it is refused")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise LabError(f"{file} can't be read as XML: {error}") from None
+
+
+def _label(one: ElementTree.Element, file: str) -> str:
+    label = (one.findtext("name") or "").strip()
+    if not label:
+        raise LabError(f"{file} has an object without a name")
+    return label
+
+
+VOC = Format("voc", "Pascal VOC: pictures with an XML file of boxes each", _matches, _read)

@@ -1,0 +1,117 @@
+"""YOLO: a text file a picture, each line the number of a class and a box or outline in shares of the picture.
+
+The classes are named by a YAML file (`names:`), or else line by line by `classes.txt`, `obj.names` and the like.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+import yaml
+
+from bloodcell_core.data.formats.listing import Format, Listing, is_picture
+from bloodcell_core.data.formats.marked import SHARES, Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.sources import Source
+from bloodcell_core.errors import LabError
+
+LINE = re.compile(r"\s*\d{1,6}(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
+NAMES_FILES = ("classes.txt", "_classes.txt", "labels.txt", "obj.names", "classes.names")
+GLANCE = 20  # text files that are looked into, to know the format: pictures without a cell have empty ones
+TOO_FAR = 1.1  # shares: a box may lie a little beyond the edge, and one in pixels lies much further
+MAX_YAML_BYTES = 2**20  # its reader is slow
+
+
+def _annotations(source: Source) -> list[str]:
+    """Text files that are called as a picture."""
+    pictures = {PurePosixPath(file).stem for file in source.files if is_picture(file)}
+    return [file for file in source.files if file.lower().endswith(".txt") and PurePosixPath(file).stem in pictures]
+
+
+def _matches(source: Source) -> bool:
+    return any(_is_yolo(source, file) for file in _annotations(source)[:GLANCE])
+
+
+def _is_yolo(source: Source, file: str) -> bool:
+    try:
+        lines = text_of(source, file).splitlines()
+    except LabError:
+        return False
+    return bool(lines) and bool(LINE.fullmatch(lines[0]))
+
+
+def _read(source: Source, with_test_simple: bool) -> Listing:
+    files = _annotations(source)
+    if not files:
+        raise LabError(f"{source.name} holds no .txt file that is called as one of its pictures")
+    names, pictures = _names(source), Pictures(source)
+    return cells_of(source, [mark for file in files for mark in _marks(source, file, names, pictures)])
+
+
+def _names(source: Source) -> list[str]:
+    """What the classes are called, in the order of their numbers."""
+    found: dict[str, list[str]] = {}
+    for file in source.files:
+        if file.lower().endswith((".yaml", ".yml")):
+            found[file] = _names_of_yaml(source, file)
+        elif PurePosixPath(file).name.lower() in NAMES_FILES:
+            found[file] = [line.strip() for line in text_of(source, file).splitlines() if line.strip()]
+    told = [(file, names) for file, names in found.items() if names]
+    if not told:
+        raise LabError(
+            f"{source.name} doesn't name the classes of its boxes: add a data.yaml with `names:`, or a classes.txt of "
+            "one name a line"
+        )
+    for file, names in told[1:]:
+        if names != told[0][1]:
+            raise LabError(f"{told[0][0]} and {file} name other classes: keep the one that is right")
+    return told[0][1]
+
+
+def _names_of_yaml(source: Source, file: str) -> list[str]:
+    """Empty where it names none, as a file of settings does."""
+    text = text_of(source, file, MAX_YAML_BYTES)
+    try:
+        told = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise LabError(f"{file} can't be read as YAML: {' '.join(str(error).split())[:120]}") from None
+    names = told.get("names") if isinstance(told, dict) else None
+    if isinstance(names, dict):  # number: name
+        names = [names.get(number) for number in range(len(names))]
+    if not isinstance(names, list):
+        return []
+    if not all(isinstance(name, str | int) for name in names):
+        raise LabError(f"{file}: `names` is to be a list of names, or a name for each number from 0")
+    return [str(name).strip() for name in names]
+
+
+def _marks(source: Source, file: str, names: list[str], pictures: Pictures) -> list[Mark]:
+    picture = pictures.find(PurePosixPath(file).stem, file, split_of_path(file))
+    assert picture is not None, "it is called as one"
+    marks = []
+    for place, line in enumerate(text_of(source, file).splitlines(), 1):
+        if not line.strip():
+            continue
+        if not LINE.fullmatch(line):
+            raise LabError(f"{file}: line {place:,} is not the number of a class and a box: {line[:40]!r}")
+        number, *texts = line.split()
+        if int(number) >= len(names):
+            raise LabError(f"{file}: line {place:,} is of class {number}, and {len(names)} have a name")
+        numbers = [number_of(text) for text in texts]
+        if len(numbers) not in (4, *range(6, len(numbers) + 1, 2)):
+            raise LabError(f"{file}: line {place:,} has {len(numbers)} numbers, where 4 are a box and pairs an outline")
+        if max(map(abs, numbers)) > TOO_FAR:
+            raise LabError(f"{file}: line {place:,} has numbers that are no shares of 0 to 1 of the picture")
+        marks.append(Mark(picture, names[int(number)], _corners(numbers), split_of_path(picture), SHARES))
+    return marks
+
+
+def _corners(numbers: list[float]) -> tuple[float, ...]:
+    """Of a box, told by its middle and its sides, or of an outline's points."""
+    if len(numbers) == 4:
+        x, y, across, down = numbers
+        return x - across / 2, y - down / 2, x + across / 2, y + down / 2
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+
+
+YOLO = Format("yolo", "YOLO: pictures with a text file of boxes each", _matches, _read)

@@ -1,0 +1,483 @@
+"""Fields on which cells are marked by boxes, as COCO, VOC, YOLO and tables tell them: each cell becomes a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell_core.cells import Box, find_cells
+from bloodcell_core.data.cut_cells import cut_cell, widened
+from bloodcell_core.data.demo import draw_field
+from bloodcell_core.data.formats import choose_format, coco, marked, yolo
+from bloodcell_core.data.formats.marked import AROUND, Mark, Pictures
+from bloodcell_core.data.importing import import_dataset
+from bloodcell_core.data.pictures import decode_rgb, encode
+from bloodcell_core.data.sources import open_source
+from bloodcell_core.errors import LabError
+from tests.conftest import write_files, write_zip
+
+WIDTH, HEIGHT = 400, 300
+LABELS = ("neutrophil", "lymphocyte")
+RED = (5, 5, 45, 42)
+"""A box without a white cell, as of a red one."""
+Fields = Mapping[str, Sequence[tuple[str, Box]]]
+
+
+@cache
+def field(seed: int) -> tuple[bytes, tuple[tuple[str, Box], ...]]:
+    """A drawn field with two white cells, and its boxes: of whole cells, and one around none."""
+    drawn = draw_field(np.random.default_rng(seed), LABELS, (WIDTH, HEIGHT))
+    return encode(drawn.pixels), (*drawn.cells, ("red cell", RED))
+
+
+FILES = {"train/one.png": 1, "train/two.png": 2, "valid/three.png": 3, "test/four.png": 4}
+
+
+def fields() -> dict[str, tuple[tuple[str, Box], ...]]:
+    return {file: field(seed)[1] for file, seed in FILES.items()}
+
+
+def pictures() -> dict[str, bytes]:
+    return {file: field(seed)[0] for file, seed in FILES.items()}
+
+
+def as_coco(told: Fields) -> dict[str, bytes]:
+    classes = sorted({label for cells in told.values() for label, _ in cells})
+    rows = [
+        {"image_id": file, "category_id": classes.index(label), "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        for file, cells in told.items()
+        for label, (x0, y0, x1, y1) in cells
+    ]
+    return {"boxes.json": coco_of(list(told), rows, classes)}
+
+
+def coco_of(files: Sequence[str], rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = LABELS) -> bytes:
+    images = [{"id": file, "file_name": file, "width": WIDTH, "height": HEIGHT} for file in files]
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
+    return json.dumps({"images": images, "annotations": [*rows], "categories": categories}).encode()
+
+
+def as_voc(
+    told: Fields, size: str = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+) -> dict[str, bytes]:
+    return {
+        file.replace(".png", ".xml"): (
+            f"<annotation><filename>{Path(file).name}</filename>{size}"
+            + "".join(
+                f"<object><name>{label}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax>"
+                f"<ymax>{y1}</ymax></bndbox></object>"
+                for label, (x0, y0, x1, y1) in cells
+            )
+            + "</annotation>"
+        ).encode()
+        for file, cells in told.items()
+    }
+
+
+def as_yolo(told: Fields) -> dict[str, bytes]:
+    classes = sorted({label for cells in told.values() for label, _ in cells})
+    lines = {
+        file.replace(".png", ".txt"): "".join(
+            f"{classes.index(label)} {(x0 + x1) / 2 / WIDTH} {(y0 + y1) / 2 / HEIGHT} {(x1 - x0) / WIDTH} "
+            f"{(y1 - y0) / HEIGHT}\n"
+            for label, (x0, y0, x1, y1) in cells
+        ).encode()
+        for file, cells in told.items()
+    }
+    return lines | {"data.yaml": json.dumps({"names": classes}).encode()}
+
+
+def as_table(told: Fields) -> dict[str, bytes]:
+    rows = [
+        f"{file},{label},{file.split('/')[0]},{x0},{y0},{x1},{y1}\n"
+        for file, cells in told.items()
+        for label, (x0, y0, x1, y1) in cells
+    ]
+    return {"boxes.csv": ("filename,class,split,xmin,ymin,xmax,ymax\n" + "".join(rows)).encode()}
+
+
+WRITERS: dict[str, Callable[[Fields], dict[str, bytes]]] = {
+    "coco": as_coco, "voc": as_voc, "yolo": as_yolo, "table": as_table
+}  # fmt: skip
+
+
+def refusal(folder: Path, format: str = "auto") -> str:
+    with pytest.raises(LabError) as caught:
+        marks_of(folder, format)
+    words = str(caught.value)
+    assert "\n" not in words
+    assert len(words) < 400
+    return words
+
+
+def marks_of(folder: Path, format: str = "auto") -> list[tuple[str, str, str | None, str | None]]:
+    source = open_source(folder)
+    listing = choose_format(source, format).read(source, False)
+    return [(entry.file, entry.label, entry.split, entry.source_photo) for entry, _ in listing.pictures]
+
+
+# What becomes of a marked cell
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_each_marked_cell_is_cut_out_and_stays_with_its_picture(tmp_path, name, kind):
+    files = pictures() | WRITERS[name](fields())
+    made = import_dataset(
+        write_zip(tmp_path / "cells.zip", files) if kind == "zip" else write_files(tmp_path / "cells", files), "mine"
+    )
+    assert made.facts["format"] == name
+    table = made.pictures.set_index("file")
+    cells = [(file, number, *cell) for file, cells in fields().items() for number, cell in enumerate(cells, 1)]
+    assert sorted(table.index) == sorted(f"{file}/{number}.png" for file, number, _, _ in cells)
+    for file, number, label, box in cells:
+        row = table.loc[f"{file}/{number}.png"]
+        split = {"valid": "val"}.get(file.split("/")[0], file.split("/")[0])
+        assert (row.label, row.split, row.source_photo) == (label, split, file)
+        field_pixels = decode_rgb(pictures()[file])
+        x0, y0, x1, y1 = widened(box, AROUND, WIDTH, HEIGHT)
+        stored = made.read_original(made.pictures.index[made.pictures.file == f"{file}/{number}.png"][0])
+        np.testing.assert_array_equal(stored, field_pixels[y0:y1, x0:x1])
+        told = (row.box_x0 + x0, row.box_y0 + y0, row.box_x1 + x0, row.box_y1 + y0)
+        assert row.box_told
+        if label == "red cell":
+            assert told == box
+        else:
+            assert told in [cell.box for cell in find_cells(field_pixels)], "the nucleus that lies in the box"
+            assert box[0] - 2 <= told[0] < told[2] <= box[2] + 2
+
+
+def test_a_table_with_one_box_a_picture_keeps_its_pictures_whole(tmp_path):
+    told = {file: cells[:1] for file, cells in fields().items()}
+    told["test/four.png"] = [("lymphocyte", told["test/four.png"][0][1])]
+    made = import_dataset(write_files(tmp_path / "cells", pictures() | as_table(told)), "mine")
+    assert set(made.pictures.width) == {WIDTH}
+    assert sorted(made.pictures.file) == sorted(FILES)
+
+
+def test_boxes_that_are_cut_as_the_same_pixels_stay_two_cells(tmp_path):
+    told = {"train/one.png": [("a", (10, 10, 390, 280)), ("b", (12, 10, 390, 290))]}
+    made = import_dataset(write_files(tmp_path / "cells", pictures() | as_coco(told)), "mine")
+    assert sorted(made.pictures.label) == ["a", "b"]
+    assert set(made.pictures.width) == {WIDTH}
+
+
+def test_changed_copies_of_a_photograph_are_one_group(tmp_path):
+    """Roboflow writes several of each picture of training, turned and coloured."""
+    names = ["train/cell_1_png.rf.0f3a9b.png", "train/cell_1_png.rf.77aa12.png", "valid/cell_2_png.rf.99.png"]
+    files = {name: pictures()["train/one.png"] for name in names}
+    folder = write_files(tmp_path / "cells", files | as_coco(dict.fromkeys(names, field(1)[1])))
+    assert {photo for _, _, _, photo in marks_of(folder)} == {"cell_1_png", "cell_2_png"}
+
+
+def test_a_table_s_own_groups_are_kept(tmp_path):
+    text = "path,label,patient,box\ntrain/one.png,a,p1,1 2 30 40\ntrain/one.png,b,p1,50 60 90 90\n"
+    folder = write_files(tmp_path / "cells", pictures() | {"t.csv": text.encode()})
+    assert {photo for _, _, _, photo in marks_of(folder)} == {"p1"}
+
+
+def test_what_can_t_be_cut_is_left_out_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(marked, "MAX_COVER", 2)
+    everything = (0, 0, WIDTH, HEIGHT)
+    told = {
+        "train/one.png": [("a", (10, 10, 60, 60)), ("b", (70, 70, 70, 90)), ("b", (500, 10, 600, 60))],
+        "train/two.png": [("b", everything), ("a", everything), ("a", (1, 1, 9, 9))],
+        "train/gone.png": [("a", (1, 2, 30, 40))],
+        "valid/three.png": [("a", (-20, -20, 60, 60))],
+        "bad.png": [("a", (1, 2, 30, 40))],
+    }
+    files = pictures() | {"bad.png": b"no picture"} | as_coco(told)
+    made = import_dataset(write_files(tmp_path / "cells", files), "mine")
+    assert sorted(made.pictures.file) == [
+        "train/one.png/1.png", "train/two.png/1.png", "valid/three.png/1.png"
+    ]  # fmt: skip
+    left_out = made.images[made.images.status != "ok"].set_index("file").reason
+    assert left_out["train/one.png/2.png"] == "its box 70 70 70 90 holds nothing of the picture's 400×300 pixels"
+    assert left_out["train/one.png/3.png"].startswith("its box 500 10 600 60 holds nothing")
+    assert left_out["train/two.png/3.png"].startswith("the boxes before it were cut out as 2 times ")
+    assert left_out["train/gone.png/1.png"] == "there is no such picture"
+    assert left_out["bad.png/1.png"].startswith("not a JPEG")
+    assert made.images.status.value_counts()["duplicate"] == 1, "the same box twice"
+    assert len(made.images) == sum(map(len, told.values()))
+
+
+def test_boxes_for_a_picture_of_another_size_are_not_believed(tmp_path):
+    told = {"train/one.png": field(1)[1], "train/two.png": field(2)[1]}
+    files = pictures() | as_voc(told) | as_voc(
+        {"train/two.png": told["train/two.png"]}, "<size><width>800</width><height>600</height></size>"
+    )  # fmt: skip
+    made = import_dataset(write_files(tmp_path / "cells", files), "mine")
+    assert set(made.pictures.source_photo) == {"train/one.png"}
+    assert set(made.images.reason.dropna()) == {"its boxes are told for 800×600 pixels, and the picture has 400×300"}
+
+
+@pytest.mark.parametrize("name", WRITERS.keys() - {"table"})
+def test_no_marked_picture_at_all_is_told_of_the_whole(tmp_path, name):
+    files = WRITERS[name](fields())
+    words = {
+        "coco": "cells holds none of the marked pictures: 'test/four.png' is one",
+        "voc": "cells holds none of the marked pictures: 'four.png' is one",
+        "yolo": "cells holds no .txt file that is called as one of its pictures",  # which might be anything
+    }
+    assert refusal(write_files(tmp_path / "cells", files), name) == words[name]
+
+
+def test_too_many_cells_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(marked, "MAX_FILES", 5)
+    words = refusal(write_files(tmp_path / "cells", pictures() | as_coco(fields())))
+    assert words == "cells has 12 marked cells: at most 5 are taken"
+
+
+# Which picture is meant
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "annotation", "found"),
+    [
+        (["a/1.png"], "1.png", "x.json", "a/1.png"),
+        (["a/1.png"], "elsewhere/1.png", "x.json", "a/1.png"),
+        (["a/1.png"], "C:\\me\\1.png", "x.json", "a/1.png"),
+        (["a/1.png"], "1", "1.xml", "a/1.png"),
+        (["a/1.png"], "2.png", "x.json", None),
+        (["a/1.png", "b/1.png"], "b/1.png", "x.json", "b/1.png"),
+        (["images/train/1.png", "images/val/1.png"], "1", "labels/val/1.txt", "images/val/1.png"),
+        (["train/images/1.png", "valid/images/1.png"], "1", "valid/labels/1.txt", "valid/images/1.png"),
+        (["images/train2017/1.png", "images/val2017/1.png"], "1.png", "instances_val2017.json", "images/val2017/1.png"),
+    ],
+)
+def test_a_picture_is_found_by_name_and_by_its_folders(tmp_path, files, name, annotation, found):
+    source = open_source(write_files(tmp_path / "cells", dict.fromkeys(files, b"")))
+    split = coco._split_of_name(annotation)
+    assert Pictures(source).find(name, annotation, split) == found
+
+
+def test_a_picture_that_may_be_either_is_not_guessed(tmp_path):
+    source = open_source(write_files(tmp_path / "cells", {"a/1.png": b"", "b/1.png": b""}))
+    with pytest.raises(LabError, match=r"x.json is about '1.png', which may be a/1.png or b/1.png: keep one"):
+        Pictures(source).find("1.png", "x.json")
+
+
+# Each format's own
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": None}, "x.json has no list images"),
+        ({"annotations": [1]}, "x.json: row 1 of annotations lacks one of image_id, category_id, bbox"),
+        (
+            {"annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]},
+            "x.json: row 1 of annotations lacks one of image_id,",
+        ),
+        (
+            {"annotations": [{"image_id": 9, "category_id": 0, "bbox": [1, 2, 3, 4]}]},
+            "x.json: row 1 of annotations is about an image or category that isn't listed",
+        ),
+        (
+            {"annotations": [{"image_id": "train/one.png", "category_id": [], "bbox": [1, 2, 3, 4]}]},
+            "x.json: row 1 of annotations is about an image or category that isn't listed",
+        ),
+        ({"categories": [{"id": 1}]}, "x.json: row 1 of categories lacks one of id, name"),
+    ],
+)
+def test_what_is_wrong_in_a_coco_file_is_told(tmp_path, change, words):
+    told = json.loads(coco_of(["train/one.png"], [])) | change
+    folder = write_files(tmp_path / "cells", pictures() | {"x.json": json.dumps(told).encode()})
+    assert refusal(folder).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"images": [], "annotations": [], "categories": [', "[" * 10**5 + '"images" "annotations" "categories"']
+)
+def test_a_coco_file_that_is_no_json_is_told(tmp_path, text):
+    folder = write_files(tmp_path / "cells", pictures() | {"x.json": text.encode()})
+    assert refusal(folder).startswith("x.json can't be read as JSON: ")
+
+
+def test_a_box_around_many_cells_and_one_without_numbers_are_no_cells(tmp_path):
+    rows = [
+        {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 30, 40]},
+        {"image_id": "train/one.png", "category_id": 1, "bbox": [9, 2, 30, 40]},
+        {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 200, 200], "iscrowd": 1},
+        {"image_id": "train/one.png", "category_id": 0, "bbox": [1, "x", 3, None]},
+        {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 3]},
+        {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, float("nan"), 1e400]},
+    ]
+    files = pictures() | {"x.json": coco_of(["train/one.png"], rows)}
+    made = import_dataset(write_files(tmp_path / "cells", files), "mine")
+    assert len(made.pictures) == 2
+    assert [*made.images.reason.dropna()] == ["its box has corners that are no numbers"] * 3
+
+
+def test_two_coco_files_about_one_picture_are_refused(tmp_path):
+    row = {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 30, 40]}
+    told = coco_of(["train/one.png"], [row])
+    words = refusal(write_files(tmp_path / "cells", pictures() | {"x.json": told, "y.json": told}))
+    assert words == "x.json and y.json both have boxes on train/one.png: hand in one of them"
+
+
+def test_the_split_of_coco_is_told_by_the_file_s_name_where_no_folder_does(tmp_path):
+    rows = [{"image_id": "1.png", "category_id": 0, "bbox": [1, 2, 30, 40]}]
+    files = {"pictures/1.png": b"", "annotations/instances_val2017.json": coco_of(["1.png"], rows)}
+    assert [split for _, _, split, _ in marks_of(write_files(tmp_path / "cells", files))] == ["val"]
+
+
+def test_the_lists_of_voc_tell_the_splits(tmp_path):
+    told = {"one.png": field(1)[1], "two.png": field(2)[1], "three.png": field(3)[1]}
+    lists = {
+        "ImageSets/Main/train.txt": b"one\n",
+        "ImageSets/Main/test.txt": b"two\n",
+        "ImageSets/Main/trainval.txt": b"one two",
+    }
+    files = {f"JPEGImages/{file}": b"" for file in told} | {
+        f"Annotations/{name}": xml for name, xml in as_voc(told).items()
+    }
+    found = marks_of(write_files(tmp_path / "cells", files | lists))
+    assert {(photo, split) for _, _, split, photo in found} == {
+        ("JPEGImages/one.png", "train"), ("JPEGImages/two.png", "test"), ("JPEGImages/three.png", None)
+    }  # fmt: skip
+    twice = files | lists | {"ImageSets/Main/val.txt": b"two\n"}
+    assert "'two' is in the list of test too" in refusal(write_files(tmp_path / "twice", twice))
+
+
+def test_a_voc_file_is_about_the_picture_that_it_names_or_else_is_called_as(tmp_path):
+    told = {"other.png": field(1)[1]}
+    (xml,) = as_voc(told).values()
+    assert {photo for *_, photo in marks_of(write_files(tmp_path / "named", {"other.png": b"", "x.xml": xml}))} == {
+        "other.png"
+    }
+    assert {photo for *_, photo in marks_of(write_files(tmp_path / "called", {"x.jpg": b"", "x.xml": xml}))} == {
+        "x.jpg"
+    }
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        ("<!DOCTYPE a [<!ENTITY x 'y'>]><annotation/>", "1.xml declares a document type: it is refused"),
+        ("<annotation>", "1.xml can't be read as XML: "),
+        ("<annotation><object><bndbox/></object></annotation>", "1.xml has an object without a name"),
+    ],
+)
+def test_what_is_wrong_in_a_voc_file_is_told(tmp_path, xml, words):
+    assert refusal(write_files(tmp_path / "cells", {"1.png": b"", "1.xml": xml.encode()})).startswith(words)
+
+
+def test_text_in_another_encoding_is_told(tmp_path):
+    files = {"1.png": b"", "1.xml": "<annotation/>".encode("utf-16")}
+    assert refusal(write_files(tmp_path / "cells", files), "voc") == "1.xml is not UTF-8 text"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"data.yaml": "names: [band, blast]"},
+        {"data.yaml": "train: ../x\nnc: 2\nnames:\n- band\n- blast\n"},
+        {"my.yml": "names:\n  1: blast\n  0: band\n"},
+        {"classes.txt": "band\nblast\n"},
+        {"obj.names": "band\r\nblast\r\n", "settings.yaml": "lr: 3"},
+    ],
+)
+def test_the_classes_of_yolo_are_named_in_any_usual_way(tmp_path, names):
+    files = {"a/1.png": b"", "a/1.txt": b"0 .5 .5 .1 .1\n1 .5 .5 .1 .1\n\n"} | {k: v.encode() for k, v in names.items()}
+    assert [label for _, label, _, _ in marks_of(write_files(tmp_path / "cells", files))] == ["band", "blast"]
+
+
+def test_an_outline_of_yolo_becomes_the_box_around_it():
+    assert yolo._corners([0.1, 0.2, 0.5, 0.1, 0.3, 0.9]) == (0.1, 0.1, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names", "words"),
+    [
+        ("0 .5 .5 .1 .1", {}, "cells doesn't name the classes of its boxes: add a data.yaml with `names:`, or"),
+        ("7 .5 .5 .1 .1", {"classes.txt": "a\nb"}, "1.txt: line 1 is of class 7, and 2 have a name"),
+        (
+            "0 .5 .5 .1 .1\n0 48 50 10 10",
+            {"classes.txt": "a\nb"},
+            "1.txt: line 2 has numbers that are no shares of 0 to 1",
+        ),
+        ("0 .5 .5 .1 .1\nx", {"classes.txt": "a\nb"}, "1.txt: line 2 is not the number of a class and a box: 'x'"),
+        ("0 .5 .5 .1 .1 .9", {"classes.txt": "a\nb"}, "1.txt: line 1 has 5 numbers, where 4 are a box and pairs an"),
+        (
+            "0 .5 .5 .1 .1\n0 .5 .5 . .1",
+            {"classes.txt": "a\nb"},
+            "1.txt: line 2 is not the number of a class and a box",
+        ),
+        (
+            "0 .5 .5 .1 .1",
+            {"classes.txt": "a", "data.yaml": "names: [b]"},
+            "classes.txt and data.yaml name other classes",
+        ),
+        ("0 .5 .5 .1 .1", {"data.yaml": "names: [[b]]"}, "data.yaml: `names` is to be a list of names"),
+        ("0 .5 .5 .1 .1", {"data.yaml": "names: [b"}, "data.yaml can't be read as YAML: "),
+    ],
+)
+def test_what_is_wrong_in_yolo_s_files_is_told(tmp_path, lines, names, words):
+    files = {"1.png": b"", "1.txt": lines.encode()} | {name: text.encode() for name, text in names.items()}
+    assert refusal(write_files(tmp_path / "cells", files)).startswith(words)
+
+
+def test_texts_beside_pictures_that_hold_no_boxes_leave_their_folders_the_classes(tmp_path):
+    files = {
+        f"{label}/{number}.{kind}": b"a neutrophil"
+        for label in ("a", "b")
+        for number in range(2)
+        for kind in ("png", "txt")
+    }
+    files |= {"settings.json": b"{}", "a/0.xml": b"<x/>", "b/names.yaml": b"names: [a, b]"}
+    source = open_source(write_files(tmp_path / "cells", files))
+    assert choose_format(source).name == "class-folders"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from([*WRITERS]),
+    cut=st.none() | st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+)
+def test_any_damage_is_told_and_never_another_failure(tmp_path_factory, name, cut, changes):
+    told = {"train/one.png": field(1)[1]}
+    files = {"train/one.png": b""} | WRITERS[name](told)
+    target = next(file for file in files if not file.endswith(".png"))
+    data = bytearray(files[target])
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    if cut is not None:
+        del data[int(cut * len(data)) :]
+    source = open_source(write_files(tmp_path_factory.mktemp("damaged"), files | {target: bytes(data)}))
+    with suppress(LabError):
+        for _, read in choose_format(source, name).read(source, False).pictures:
+            with suppress(LabError):
+                read()
+
+
+@given(
+    box=st.tuples(*[st.integers(-500, 900)] * 4).filter(lambda box: box[0] < box[2] and box[1] < box[3]),
+    width=st.integers(8, 400),
+    height=st.integers(8, 400),
+)
+def test_a_mark_is_cut_off_at_the_edge_or_refused(box, width, height):
+    on_picture = box[0] < width and box[1] < height and box[2] > 0 and box[3] > 0
+    try:
+        x0, y0, x1, y1 = marked._box(Mark("1.png", "a", box), width, height)
+    except LabError:
+        assert not on_picture
+        return
+    assert (x0, y0, x1, y1) == (max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3]))
+    part = widened((x0, y0, x1, y1), AROUND, width, height)
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    left, top, right, bottom = part
+    assert left <= x0 < x1 <= right
+    assert top <= y0 < y1 <= bottom
+    if min(right - left, bottom - top) >= 8:  # smaller ones are no pictures
+        np.testing.assert_array_equal(decode_rgb(cut_cell(picture, part, box)), picture[top:bottom, left:right])
