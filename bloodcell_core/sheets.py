@@ -9,7 +9,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from bloodcell_core.errors import LabError
 
 T = TypeVar("T")
 
@@ -46,6 +49,20 @@ def opened(text: str) -> Opened:
         told, passed, start = found[1] or told, passed + 1, found.end()
     text = text[start:]
     return Opened(text, told or max(",;\t", key=text.partition("\n")[0].count), passed)
+
+
+def read(file: Path, most_bytes: int, called: str) -> Opened:
+    """The text of a file of cells, as `opened` finds it; LabError, which calls it `called`, where it can't be one."""
+    try:
+        if file.exists() and not file.is_file():  # a pipe would keep us waiting, and of a device there may be no end
+            raise LabError(f"{called} is no file")
+        if (size := file.stat().st_size) > most_bytes:
+            raise LabError(f"{called} has {size / 1e6:,.0f} MB: at most {most_bytes / 1e6:.0f} MB are read")
+        return opened(file.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise LabError(f"{called} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
+    except OSError as error:
+        raise LabError(f"{called} can't be read: {error.strerror}") from None
 
 
 class Writer:

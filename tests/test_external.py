@@ -14,15 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloodcell_core import workspace
+from bloodcell_core.cli.scoring import distance_lines, match_lines
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import (
     FACTS,
     distance,
-    distance_lines,
     match_classes,
-    match_lines,
     read_class_map,
 )
 from bloodcell_core.evaluation.predictions import write_predictions
@@ -124,7 +123,7 @@ def test_a_mapping_file_without_an_end_is_not_read(tmp_path: Path) -> None:
             read_class_map(path)
     with open(tmp_path / "long.csv", "wb") as file:
         file.truncate(10**12)  # of which nothing lies on the disk
-    with pytest.raises(LabError, match="has more than 1 MB"):
+    with pytest.raises(LabError, match="has 1,000,000 MB: at most 1 MB are read"):
         read_class_map(tmp_path / "long.csv")
 
 

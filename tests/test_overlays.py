@@ -255,7 +255,7 @@ def test_a_file_that_is_no_such_table_is_refused(demo: Dataset, tmp_path: Path, 
 def test_a_file_of_100_megabytes_is_refused_before_it_is_read(demo: Dataset, tmp_path: Path) -> None:
     with open(tmp_path / "a.csv", "wb") as file:
         file.truncate(100_000_000)
-    with pytest.raises(LabError, match="100 MB: labels come in up to 50 MB"):
+    with pytest.raises(LabError, match="100 MB: at most 50 MB are read"):
         import_csv(tmp_path / "a.csv", "bad", by="Ana")
     with pytest.raises(LabError, match="can't be read"):
         import_csv(tmp_path / "nothing.csv", "bad", by="Ana")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bloodcell_core import runs
@@ -18,6 +18,7 @@ from bloodcell_core.cli.output import (
 )
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.figures import four_digits
 from bloodcell_core.labels.overlays import load, of_runs
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def add(verbs: Any) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from bloodcell_core.evaluation.document import check_report_file, write_report
-    from bloodcell_core.evaluation.external import distance_lines, match_lines, read_class_map
+    from bloodcell_core.evaluation.external import read_class_map
     from bloodcell_core.evaluation.predictions import check_predictions_file, write_predictions
     from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated, reviewed_words
@@ -165,3 +166,25 @@ def _comparison_lines(facts: dict[str, Any]) -> list[str]:
             interval = f"  95% interval {limits[0]:+.4f} to {limits[1]:+.4f}" if limits else ""
             lines.append(f"  {METRIC_WORDS[metric]:18} B less A {row['difference']:+.4f}{interval}")
     return lines + [f"  note: {note}" for note in facts["notes"]]
+
+
+def match_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Which classes of another dataset were taken for each of the run's; no line for the run's own dataset."""
+    if scores["class_map"] is None:
+        return []
+    lines = ["  classes there, and what they are to the run:"]
+    for own in scores["classes"]:
+        theirs = ", ".join(name for name, taken in scores["class_map"].items() if taken == own)
+        lines.append(f"    {theirs or 'none':32} {own}, {scores['per_class'][own]['support']:,} pictures")
+    return lines
+
+
+def distance_lines(facts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
+    """How far another dataset's pictures are from the training pictures (`external.distance`), a line a fact."""
+    if facts is None:
+        return []
+    lines = ["  from the training data:"]
+    for fact in facts.values():
+        medians = [four_digits(fact[side]) for side in ("training", "here")]
+        lines.append(f"    {fact['title']:32} {medians[0]} in training, {medians[1]} here; {fact['words']}")
+    return lines

@@ -67,20 +67,11 @@ def read_class_map(file: Path) -> dict[str, str]:
 
     LabError where it can't be read, or names a class of theirs twice.
     """
+    text, separator, _ = sheets.read(file, MOST_BYTES, f"the mapping file {file}")
     try:
-        if file.exists() and not file.is_file():  # a pipe would keep us waiting, and of a device there may be no end
-            raise LabError(f"the mapping file {file} is no file")
-        if file.stat().st_size > MOST_BYTES:
-            raise LabError(f"the mapping file {file} has more than {MOST_BYTES / 1e6:.0f} MB")
-        text = file.read_bytes().decode("utf-8-sig")
-        text, separator, _ = sheets.opened(text)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         head, *lines = [[cell.strip() for cell in row] for row in rows if any(row)] or [[]]
-    except OSError as error:
-        raise LabError(f"the mapping file {file} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise LabError(f"the mapping file {file} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
-    except (ValueError, csv.Error) as error:
+    except csv.Error as error:
         raise LabError(f"the mapping file {file} can't be read: {error}") from None
     head = [name.lower() for name in head]
     if (head.count("theirs"), head.count("ours")) != (1, 1) or not lines:
@@ -326,30 +317,3 @@ def _apart(column: str, training: pd.DataFrame, here: pd.DataFrame) -> dict[str,
         how = "far" if abs(apart) > FAR else "somewhat apart"
         words = f"{how}: {abs(apart):.1f} times the spread of the training pictures"
     return told | {"distance": apart, "words": words}
-
-
-def match_lines(scores: Mapping[str, Any]) -> list[str]:
-    """Which classes of another dataset were taken for each of the run's, of `scoring.evaluated`; none of its own."""
-    if scores["class_map"] is None:
-        return []
-    lines = ["  classes there, and what they are to the run:"]
-    for own in scores["classes"]:
-        theirs = ", ".join(name for name, taken in scores["class_map"].items() if taken == own)
-        lines.append(f"    {theirs or 'none':32} {own}, {scores['per_class'][own]['support']:,} pictures")
-    return lines
-
-
-def distance_lines(facts: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
-    """`distance` for a person, a line a fact."""
-    if facts is None:
-        return []
-    lines = ["  from the training data:"]
-    for fact in facts.values():
-        medians = [figure(fact[side]) for side in ("training", "here")]
-        lines.append(f"    {fact['title']:32} {medians[0]} there, {medians[1]} here; {fact['words']}")
-    return lines
-
-
-def figure(value: float | None) -> str:
-    """Four digits, or a dash."""
-    return "–" if value is None else f"{value:.4g}"

@@ -76,6 +76,11 @@ def one_answer_words(scores: Mapping[str, Any]) -> str:
     return f"always answering {pretty(commonest)} would be right on {right}: the accuracy is no better"
 
 
+def four_digits(value: float | None) -> str:
+    """A measure in any unit: "0.1235" or "1235"; "–" for none."""
+    return "–" if value is None else f"{value:.4g}"
+
+
 def threshold_words(threshold: float) -> str:
     """How sure an answer must be to stand: "95%"."""
     return f"{100 * threshold:.3g}%"

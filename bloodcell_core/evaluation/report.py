@@ -13,8 +13,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.charts import one_runs_curves, reliability
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
-from bloodcell_core.evaluation.external import figure
-from bloodcell_core.evaluation.figures import figure_words, interval_words
+from bloodcell_core.evaluation.figures import figure_words, four_digits, interval_words
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
@@ -114,7 +113,7 @@ def _elsewhere(scores: Mapping[str, Any]) -> Html:
     inside = [table_of(("Class there", "Class of the run"), matched)]
     if scores["distance"] is not None:
         rows = [
-            (told["title"], figure(told["training"]), figure(told["here"]), told["words"])
+            (told["title"], four_digits(told["training"]), four_digits(told["here"]), told["words"])
             for told in scores["distance"].values()
         ]
         inside.append(table_of(("Median", "Training data", "This data", ""), rows))

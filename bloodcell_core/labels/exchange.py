@@ -33,7 +33,7 @@ from bloodcell_core.labels.verdicts import (
 
 HEADER = ("image_id", "file", "photo", "label_from", "label", "verdict", "by", "at", "note")
 NEEDED = ("image_id", "label")
-MOST_BYTES = 50_000_000
+MOST_BYTES = 50_000_000  # of a file of labels
 
 
 def to_csv(overlay: Overlay, dataset: Dataset) -> str:
@@ -84,18 +84,7 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     """{column: cell} of each line with `line`, its number; LabError where it is no such table."""
-    try:
-        size = file.stat().st_size
-        if not file.is_file():
-            raise LabError(f"{file.name!r} is no file")
-        if size > MOST_BYTES:
-            raise LabError(f"{file.name!r} has {size / 1e6:,.0f} MB: labels come in up to {MOST_BYTES / 1e6:.0f} MB")
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabError(f"{file.name!r} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
-    except OSError as error:
-        raise LabError(f"{file} can't be read: {error.strerror}") from None
-    text, separator, passed = sheets.opened(text)
+    text, separator, passed = sheets.read(file, MOST_BYTES, repr(file.name))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
