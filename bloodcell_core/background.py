@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 from filelock import FileLock, Timeout
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError, first_line, in_words
+from bloodcell_core.errors import LabError, brief, in_words
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.progress import Progress
 
@@ -133,7 +133,7 @@ def end_of(do: Callable[[], dict[str, Any]], folder: Path, stopped: str = "stopp
     except Exception as error:
         with open(folder / "worker.log", "a", encoding="utf-8") as log:
             traceback.print_exc(file=log)
-        return {"state": "failed", "reason": f"{type(error).__name__}: {first_line(error)[:200]}"}
+        return {"state": "failed", "reason": f"{type(error).__name__}: {brief(error, 200)}"}
 
 
 class Job:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from threadpoolctl import threadpool_limits
 
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 
 OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
 """What PyTorch, cuBLAS and cuDNN, and the CPU say where memory has run out: not all raise OutOfMemoryError."""
@@ -84,7 +84,7 @@ def memory_told() -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise LabError(
-            f"the device's memory is full ({first_line(error)[:120]}): take a smaller batch size, size or network, or "
+            f"the device's memory is full ({brief(error)}): take a smaller batch size, size or network, or "
             "end what else uses the device"
         ) from None
 

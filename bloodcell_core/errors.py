@@ -40,9 +40,13 @@ def refusal(error: OSError) -> str:
     return f"the system refused{what}: {why}{helps}"
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a library says, in one line; its type where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def brief(error: BaseException, most: int = 120) -> str:
+    """What an error of a library says, on one line of some `most` characters; its type where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) <= most:
+        return text
+    whole_words = text[:most].rpartition(" ")[0]
+    return f"{whole_words if len(whole_words) > most // 2 else text[:most]} …"
 
 
 def in_words(error: LabError | OSError) -> str:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from bloodcell_core import background, kinds, notes, workspace
 from bloodcell_core.config import TrainConfig, check_version
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
 ENDED = background.ENDED
@@ -202,7 +202,7 @@ class Run:
             table = pd.read_parquet(file)
         except (OSError, ValueError) as error:
             raise LabError(
-                f"run {self.name!r}: {file.name} can't be read ({first_line(error)[:120]}): train it again"
+                f"run {self.name!r}: {file.name} can't be read ({brief(error)}): train it again"
             ) from None
         wanted = {"image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in self.classes)}
         if missing := sorted(wanted - {*table}):

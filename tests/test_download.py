@@ -82,11 +82,21 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
     for needed in DOWNLOADS[name].packages:
         stand_in(monkeypatch, needed)
     monkeypatch.setitem(sys.modules, package, None)
-    assert refusal(name) == (
+    words, by_hand = refusal(name).split(".txt", 1)
+    assert words == (
         f"{DOWNLOADS[name].title} is downloaded with {package}, which isn't installed: "
-        "pip install -r requirements-download.txt"
+        "pip install -r requirements-download"
     )
     assert not lab_home.exists()
+    # Of the others the package that is missing alone knows where the files lie.
+    if package == "kagglehub":
+        assert by_hand.startswith(", or fetch archive.zip by hand from https://www.kaggle.com/")
+        assert f"data import {lab_home / 'downloads' / name}" in by_hand
+
+
+def test_without_its_package_for_tables_patchcamelyon_s_files_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    assert "requirements-download.txt, or fetch camelyonpatch_level_2_split_train_x.h5.gz" in refusal("pcam")
 
 
 def test_what_the_rows_need_is_in_the_requirements():

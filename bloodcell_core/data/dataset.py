@@ -18,7 +18,7 @@ import pandas as pd
 from bloodcell_core import notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 
 SPLITS = ("train", "val", "test")
 FACTS: dict[str, Any] = {
@@ -101,7 +101,7 @@ class Dataset:
             table = pd.read_parquet(self.folder / "images.parquet")
         except (OSError, ValueError) as error:
             raise LabError(
-                f"dataset {self.name!r}: images.parquet can't be read ({first_line(error)}): import it again"
+                f"dataset {self.name!r}: images.parquet can't be read ({brief(error)}): import it again"
             ) from None
         if missing := [name for name in COLUMNS if name not in table]:
             raise LabError(f"dataset {self.name!r}: images.parquet has no column {missing[0]!r}: import it again")

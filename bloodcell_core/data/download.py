@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 KAGGLE_SET = "paultimothymooney/blood-cells"
 PCAM_FOLDER = "https://drive.google.com/drive/folders/1gHou49cA1s5vua2V5L98Lt8TiWA3FrKB"
@@ -77,7 +77,7 @@ def download(name: str) -> Path:
         except ImportError:
             raise LabError(
                 f"{row.title} is downloaded with {package}, which isn't installed: "
-                "pip install -r requirements-download.txt"
+                f"pip install -r requirements-download.txt{_or_by_hand(name)}"
             ) from None
     folder = workspace.downloads_dir() / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,13 +85,23 @@ def download(name: str) -> Path:
         with redirect_stdout(sys.stderr):  # ours is for one object of JSON alone
             return row.fetch(folder)
     except Exception as error:  # each package has its own, for a network, a server, a checksum, a disk
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        missing = row.missing(folder)
-        raise LabError(
-            f"{row.title} can't be downloaded ({reason}): fetch {missing.files} by hand from {missing.address}, put it "
-            f"into {folder}{missing.first}, then: python -m bloodcell_core data import {folder / missing.source} "
-            f"--name {name}"
-        ) from error
+        raise LabError(f"{row.title} can't be downloaded ({brief(error)}): {_by_hand(name)}") from error
+
+
+def _by_hand(name: str) -> str:
+    folder = workspace.downloads_dir() / name
+    missing = DOWNLOADS[name].missing(folder)
+    return (
+        f"fetch {missing.files} by hand from {missing.address}, put it into {folder}{missing.first}, then: "
+        f"python -m bloodcell_core data import {folder / missing.source} --name {name}"
+    )
+
+
+def _or_by_hand(name: str) -> str:
+    try:
+        return f", or {_by_hand(name)}"
+    except ImportError:  # medmnist alone knows where its files lie
+        return ""
 
 
 # The public archive

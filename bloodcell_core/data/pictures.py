@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
@@ -96,7 +96,7 @@ def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> 
     except Image.DecompressionBombError:
         raise UnreadablePicture("more pixels than a picture of this lab may have") from None
     except DAMAGED as error:
-        raise UnreadablePicture(f"damaged or cut short: {str(error)[:120] or type(error).__name__}") from None
+        raise UnreadablePicture(f"damaged or cut short: {brief(error)}") from None
 
 
 def first_of_several(data: bytes) -> bool:

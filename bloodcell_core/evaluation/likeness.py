@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from bloodcell_core import workspace
 from bloodcell_core.data.looks import LOOKS
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 RATE = 0.02  # of cells like the training cells: as many are too far by mistake, and as many taken for a kind to refuse
 AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than a normal distribution's
@@ -124,14 +124,14 @@ class Likeness:
                 facts = dict(json.loads(stored.metadata()["likeness"]))
                 arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  it is no dict
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise LabError(f"{file} can't be used: {str(error)[:120]}") from None
+            raise LabError(f"{file} can't be used: {brief(error)}") from None
         if facts.get("version") != VERSION:
             raise OtherVersion(f"{file} was made by another version of this program")
         likeness = cls(facts, arrays)
         try:
             _ = likeness._ready, likeness.asks_for_cell, facts["limits"]
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise LabError(f"{file} is damaged: {str(error)[:120]}") from None
+            raise LabError(f"{file} is damaged: {brief(error)}") from None
         return likeness
 
 

@@ -22,7 +22,7 @@ from bloodcell_core import workspace
 from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.data.views import build_view
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.evaluation.run_likeness import likeness_of
@@ -124,7 +124,7 @@ def open_session(file: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a dozen of its own, with no common parent
-        raise LabError(f"{file.name} can't be used as an ONNX file: {first_line(error)}") from None
+        raise LabError(f"{file.name} can't be used as an ONNX file: {brief(error)}") from None
 
 
 # The file
@@ -157,7 +157,7 @@ def _written(run: Run, networks: Sequence[nn.Module], inputs: dict[str, str]) ->
                 dynamic_shapes=(tuple({0: torch.export.Dim("n")} for _ in pictures),),
             )  # fmt: skip
     except Exception as error:  # a network that torch can't follow: each complains in its own way
-        raise LabError(f"run {run.name!r} can't be written as ONNX: {first_line(error)}") from None
+        raise LabError(f"run {run.name!r} can't be written as ONNX: {brief(error)}") from None
     if program is None:
         raise LabError(f"run {run.name!r} can't be written as ONNX: torch gave no program")
     model = program.model_proto

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.views import view_name
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.inference.export import open_session
 from bloodcell_core.inference.sidecar import likeness_files, read_sidecar
@@ -156,7 +156,7 @@ class _Session:
         try:
             return dict(zip(names, self._session.run(names, given), strict=True))
         except Exception as error:  # ONNX Runtime has a dozen of its own, with no common parent
-            raise LabError(f"ONNX Runtime can't compute this: {first_line(error)[:160]}") from None
+            raise LabError(f"ONNX Runtime can't compute this: {brief(error)}") from None
 
 
 def _config_of(facts: dict[str, Any], member: dict[str, Any]) -> TrainConfig:

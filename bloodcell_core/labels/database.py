@@ -41,7 +41,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 
 SCHEMA_VERSION = 1  # of the tables below
 BUSY_SECONDS = 60  # that a writer waits for others; each of them is done in milliseconds
@@ -169,7 +169,7 @@ def refused(error: Exception) -> LabError:
         place = make_url(workspace.database_url()).render_as_string(hide_password=True)
     except SQLAlchemyError:
         place = "that BLOODCELL_DB_URL names"
-    why = first_line(getattr(error, "orig", None) or error)[:200]
+    why = brief(getattr(error, "orig", None) or error, 200)
     return LabError(f"the database {place} can't be used: {why}{NO_ROOM.get(why, '')}")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, model_info, network_settings
 
 
@@ -78,7 +78,7 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise LabError(f"{file} can't be used: {first_line(error)[:120]}") from None
+        raise LabError(f"{file} can't be used: {brief(error)}") from None
     return network.eval()
 
 
@@ -112,7 +112,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         # Opened once: `load_file` opens it twice, and a run that trains may put another in its place between.
         return load(file.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise LabError(f"{file} can't be used: {first_line(error)[:120]}") from None
+        raise LabError(f"{file} can't be used: {brief(error)}") from None
 
 
 def _head_names(network: nn.Module) -> list[str]:

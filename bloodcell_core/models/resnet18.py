@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from bloodcell_core import workspace
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models.weights_file import put_body, read_weights
 
 PRETRAINED = ResNet18_Weights.IMAGENET1K_V1
@@ -55,7 +55,7 @@ def _default_state() -> dict[str, Tensor]:
         _download()
     except (OSError, HTTPException) as error:
         raise LabError(
-            f"resnet18's ImageNet weights can't be had ({first_line(error)[:80]}): go online once so that torchvision "
+            f"resnet18's ImageNet weights can't be had ({brief(error)}): go online once so that torchvision "
             f"downloads them; or put {cached_weights().name} into torchvision's cache, {cached_weights().parent}; "
             "or give a file with weights=PATH; or train from scratch with weights=none"
         ) from None

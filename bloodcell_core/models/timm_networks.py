@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, ModelInfo
 from bloodcell_core.models.weights_file import put_body, read_weights
 
@@ -79,7 +79,7 @@ def _adapted(state: dict[str, Tensor], network: nn.Module, weights: str, model: 
     try:
         return cast(dict[str, Tensor], adapt(state, network)) if adapt else state
     except Exception as error:  # it expects the weights to be this network's
-        raise LabError(f"{weights} holds no {model}: {first_line(error)[:80]}") from None
+        raise LabError(f"{weights} holds no {model}: {brief(error)}") from None
 
 
 def _from_hub(model: str, classes: int, size: int) -> nn.Module:
@@ -87,7 +87,7 @@ def _from_hub(model: str, classes: int, size: int) -> nn.Module:
         return _create(model, classes, size, pretrained=True)
     except Exception as error:  # the hub's client raises its own, its transport's and the system's
         raise LabError(
-            f"{model}'s weights can't be had ({first_line(error)[:80]}): go online once so that timm downloads them; "
+            f"{model}'s weights can't be had ({brief(error)}): go online once so that timm downloads them; "
             "or give a file with weights=PATH; or train from scratch with weights=none"
         ) from None
 
@@ -134,7 +134,7 @@ def count(model: str, size: int, classes: int = CLASSES) -> tuple[int, int]:
     except Exception as error:  # each network complains in its own way
         made_for = _config(model).input_size[-1]
         raise LabError(
-            f"{model} can't see pictures of {size}×{size} ({first_line(error)[:80]}): it was made for size={made_for}"
+            f"{model} can't see pictures of {size}×{size} ({brief(error)}): it was made for size={made_for}"
         ) from None
     if shape != (1, classes):
         raise LabError(f"{model} has no layer that could tell classes apart: choose another of timm's")

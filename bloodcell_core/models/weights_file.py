@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise LabError(f"{path.name} is refused: it is no weights file, or holds more than plain weights") from None
     except Exception as error:  # a damaged file may raise anything: IndexError, KeyError and AttributeError were seen
-        raise LabError(f"{path.name} can't be read as weights: {first_line(error)[:120]}") from None
+        raise LabError(f"{path.name} can't be read as weights: {brief(error)}") from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import Device, out_of_memory
-from bloodcell_core.errors import LabError, first_line
+from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models.forward import precision
 from bloodcell_core.models.network import head_of
 from bloodcell_core.training.sampling import seed_of
@@ -69,7 +69,7 @@ class Gradients:
                 return self._in_parts(blended, share * self._team.size)
             except RuntimeError as error:
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    raise LabError(f"torch.compile failed here, use compile=no: {first_line(error)[:120]}") from None
+                    raise LabError(f"torch.compile failed here, use compile=no: {brief(error)}") from None
                 if not out_of_memory(error):
                     raise
             except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from bloodcell_core.data.formats.listing import Format, Listing, split_of_folder
 from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
 from bloodcell_core.data.sources import Source
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 IMAGES, BOXES, CATEGORIES = "images", "annotations", "categories"
 NEEDED = {IMAGES: ("id", "file_name"), BOXES: ("image_id", "category_id", "bbox"), CATEGORIES: ("id", "name")}
@@ -51,7 +51,7 @@ def _marks(source: Source, file: str, pictures: Pictures) -> list[Mark]:
     try:
         told = json.loads(text_of(source, file))
     except (ValueError, RecursionError) as error:
-        raise LabError(f"{file} can't be read as JSON: {str(error)[:120]}") from None
+        raise LabError(f"{file} can't be read as JSON: {brief(error)}") from None
     images, boxes, categories = (_rows(file, told, name) for name in NEEDED)
     names = {str(row["id"]): str(row["name"]).strip() for row in categories}
     in_name = _split_of_name(file)

@@ -28,7 +28,7 @@ from bloodcell_core.data.formats.listing import (
     rows_at_once,
 )
 from bloodcell_core.data.sources import DAMAGED, Source, is_bomb, open_zip
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 BLOOD_CLASSES = (
     "basophil", "eosinophil", "erythroblast", "immature granulocyte",
@@ -100,7 +100,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (*DAMAGED, SyntaxError, TokenError, TypeError, MemoryError) as error:  # also of an array's header
-        raise LabError(f"{path.name} is damaged: {' '.join(str(error).split())[:120]}") from None
+        raise LabError(f"{path.name} is damaged: {brief(error)}") from None
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> _Array:

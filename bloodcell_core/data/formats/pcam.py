@@ -26,7 +26,7 @@ from bloodcell_core.data.formats.listing import (
     rows_at_once,
 )
 from bloodcell_core.data.sources import FileSource, Source
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 if TYPE_CHECKING:
     import h5py
@@ -111,7 +111,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise LabError(f"{path.name} can't be read: {' '.join(str(error).split())[:120]}") from None
+        raise LabError(f"{path.name} can't be read: {brief(error)}") from None
 
 
 def _open(path: Path) -> h5py.File:

@@ -28,7 +28,7 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
 from bloodcell_core.data.formats.marked import Mark, cells_of
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source, has_drive
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -111,7 +111,7 @@ def _told(file: str) -> Iterator[None]:
     except UnicodeDecodeError:
         raise LabError(f"{file} is not UTF-8 text: save it as CSV UTF-8") from None
     except (ValueError, OSError, pa.ArrowException) as error:  # pandas' own errors of parsing are ValueErrors
-        raise LabError(f"{file} can't be read as a table: {' '.join(str(error).split())[:120]}") from None
+        raise LabError(f"{file} can't be read as a table: {brief(error)}") from None
 
 
 def _open(file: str, data: bytes) -> tuple[list[str], Load]:

@@ -13,7 +13,7 @@ import yaml
 from bloodcell_core.data.formats.listing import Format, Listing, is_picture
 from bloodcell_core.data.formats.marked import SHARES, Mark, Pictures, cells_of, number_of, split_of_path, text_of
 from bloodcell_core.data.sources import Source
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, brief
 
 LINE = re.compile(r"\s*\d{1,6}(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
 NAMES_FILES = ("classes.txt", "_classes.txt", "labels.txt", "obj.names", "classes.names")
@@ -74,7 +74,7 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
     try:
         told = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise LabError(f"{file} can't be read as YAML: {' '.join(str(error).split())[:120]}") from None
+        raise LabError(f"{file} can't be read as YAML: {brief(error)}") from None
     names = told.get("names") if isinstance(told, dict) else None
     if isinstance(names, dict):  # number: name
         names = [names.get(number) for number in range(len(names))]
