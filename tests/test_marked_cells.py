@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.demo import draw_field
-from bloodcell_core.data.formats import choose_format, coco, marked, yolo
+from bloodcell_core.data.formats import choose_format, coco, marked, voc, yolo
 from bloodcell_core.data.formats.marked import AROUND, Mark, Pictures
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
@@ -437,6 +437,15 @@ def test_texts_beside_pictures_that_hold_no_boxes_leave_their_folders_the_classe
     files |= {"settings.json": b"{}", "a/0.xml": b"<x/>", "b/names.yaml": b"names: [a, b]"}
     source = open_source(write_files(tmp_path / "cells", files))
     assert choose_format(source).name == "class-folders"
+
+
+def test_of_many_notes_beside_pictures_only_some_are_read_to_know_the_format(tmp_path, monkeypatch):
+    files = {f"{label}/{n}.{kind}": b"{}" for label in ("a", "b") for n in range(50) for kind in ("png", "json", "xml")}
+    source = open_source(write_files(tmp_path / "cells", files))
+    read, opened = source.read, []
+    monkeypatch.setattr(source, "read", lambda file: (opened.append(file), read(file))[1])
+    assert choose_format(source).name == "class-folders"
+    assert len(opened) == coco.GLANCE + voc.GLANCE
 
 
 @settings(max_examples=200, deadline=None)

@@ -18,10 +18,15 @@ from bloodcell_core.errors import LabError, brief
 IMAGES, BOXES, CATEGORIES = "images", "annotations", "categories"
 NEEDED = {IMAGES: ("id", "file_name"), BOXES: ("image_id", "category_id", "bbox"), CATEGORIES: ("id", "name")}
 """What each row of a list must have."""
+GLANCE = 20  # files that are looked into, to know the format: others keep one of settings or notes a picture
 
 
-def _annotations(source: Source) -> list[str]:
-    return [file for file in source.files if file.lower().endswith(".json") and _is_coco(source, file)]
+def _json_files(source: Source) -> list[str]:
+    return [file for file in source.files if file.lower().endswith(".json")]
+
+
+def _matches(source: Source) -> bool:
+    return any(_is_coco(source, file) for file in _json_files(source)[:GLANCE])
 
 
 def _is_coco(source: Source, file: str) -> bool:
@@ -33,7 +38,7 @@ def _is_coco(source: Source, file: str) -> bool:
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
-    files = _annotations(source)
+    files = [file for file in _json_files(source) if _is_coco(source, file)]
     if not files:
         raise LabError(f"{source.name} holds no .json file with the lists {', '.join(NEEDED)}")
     pictures = Pictures(source)
@@ -95,4 +100,4 @@ def _corners(bbox: Any) -> tuple[float, ...]:
     return x, y, x + width, y + height
 
 
-COCO = Format("coco", "COCO: pictures with a JSON file of boxes", lambda source: bool(_annotations(source)), _read)
+COCO = Format("coco", "COCO: pictures with a JSON file of boxes", _matches, _read)
