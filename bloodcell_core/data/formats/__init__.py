@@ -19,10 +19,9 @@ from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-FORMATS: dict[str, Format] = {
-    row.name: row for row in (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
-}
-"""In the order in which they are tried: the first that matches reads the source."""
+IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
+"""As they are tried: the first that matches reads the source."""
+FORMATS: dict[str, Format] = {row.name: row for row in IN_ORDER}
 
 
 def choose_format(source: Source, name: str = "auto") -> Format:
