@@ -13,16 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core import cli, sheets, workspace
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import figure_words
-from bloodcell_core.labels import overlays
+from bloodcell_core.labels import overlays, verdicts
 from bloodcell_core.labels.exchange import HEADER, import_csv, to_csv, write_csv
 from bloodcell_core.labels.overlays import Overlay, freeze, load, of_run, versions
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record, undo
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from bloodcell_core.training.prepare import split_rows
+from tests.conftest import encoded, random_picture, write_files
 from tests.training_fixtures import losses, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -53,6 +55,52 @@ def day_one(demo: Dataset) -> Overlay:
     overlay, made = freeze("day-one", demo, by="Ana")
     assert made
     return overlay
+
+
+# What one verdict decides
+
+
+@pytest.fixture
+def patients(lab_home: Path, tmp_path: Path) -> Dataset:
+    """Eight patients, four cells each of one kind or two, by a table that says whose they are."""
+    from bloodcell_core.data.importing import import_dataset
+
+    files = {f"{number}.png": encoded(random_picture(number)) for number in range(32)}
+    labels = ["band"] * 16 + ["band", "blast"] * 8
+    rows = [f"{number}.png,{label},patient-{number // 4}" for number, label in enumerate(labels)]
+    source = write_files(tmp_path / "source", files | {"t.csv": "\n".join(["path,label,patient", *rows]).encode()})
+    return import_dataset(source, "patients")
+
+
+def test_a_verdict_on_a_cell_of_a_patient_is_of_that_cell(patients: Dataset, tmp_path: Path) -> None:
+    """A patient, a slide or a picture that cells were cut from is no cell: all of its cells got the class of one."""
+    own = patients.pictures[patients.pictures.photo == "patient-1"]
+    assert set(own.label) == {"band"}
+    first, second, third, _ = own.image_id
+    [made] = record(patients, [first], LABEL_WRONG, label="blast", by="Ana")
+    record(patients, [second, third], AMBIGUOUS, by="Ana")
+    overlay, _ = freeze("day-one", patients, by="Ana")
+    said = dict(zip(overlay.rows.image_id, overlay.rows.label_to, strict=True))
+    assert said == {first: "blast", second: None, third: None}
+    assert overlay.describe()["changed"] == {"pictures": 1, "photos": 1}
+    assert overlay.describe()["excluded"] == {"pictures": 2, "photos": 1}
+    assert made in verdicts.history(patients, first)
+    assert verdicts.history(patients, second)[0].verdict == AMBIGUOUS
+    write_csv(overlay, patients, tmp_path / "labels.csv")
+    again, _, _ = import_csv(tmp_path / "labels.csv", "brought", by="Ben")
+    assert again.digest == overlay.digest
+
+
+def test_copies_are_decided_together_beside_the_cells_of_patients(patients: Dataset) -> None:
+    from bloodcell_core.data.importing import make_demo
+
+    demo = make_demo("demo", per_class=12, seed=8)
+    both = combine("both", [(patients, {}), (demo, {})])
+    pictures = both.pictures
+    [copies] = pictures.groupby("family").image_id.apply(list).loc[lambda of: of.map(len) > 1].head(1)
+    cell = pictures.image_id[pictures.photo.str.startswith("patients/")].iloc[0]
+    record(both, [copies[0], cell], AMBIGUOUS, by="Ana")
+    assert set(freeze("day-one", both, by="Ana")[0].rows.image_id) == {*copies, cell}
 
 
 # Versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.review import ranking
-from bloodcell_core.review.ranking import METHODS, label_issues
+from bloodcell_core.review.ranking import METHODS, by_family, label_issues
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, worker
 from tests.test_queue import CLASSES, several, table
@@ -99,3 +100,13 @@ def test_folds_without_the_test_split_say_that_its_photos_are_missing(lab: Path)
     assert issues.warning == "the folds were cut without the test split: its photos are missing"
     tested = Dataset("demo").pictures.query("split == 'test'").photo
     assert not set(issues.photos.photo) & set(tested)
+
+
+def test_cells_of_one_patient_are_ranked_each_by_itself() -> None:
+    """Averaged like copies, the one wrong label among a patient's many right ones would be found by nobody."""
+    rows = [(f"i{place}", "patient", "a", (7, 2, 1)) for place in range(3)] + [("x", "patient", "a", (1, 8, 1))]
+    families = pd.DataFrame({"image_id": ["i0", "i1", "i2", "x"], "family": ["copies", "copies", "i2", "x"]})
+    found = label_issues(by_family(table(rows), SimpleNamespace(pictures=families)), CLASSES)
+    assert found[["photo", "suggested", "pictures"]].values.tolist() == [
+        ["x", "b", 1], ["copies", "a", 2], ["i2", "a", 1]
+    ]  # fmt: skip

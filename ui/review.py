@@ -102,8 +102,8 @@ class Review:
 
     @cached_property
     def copies(self) -> Mapping[str, int]:
-        """How many pictures of the dataset each photo has."""
-        counts: dict[str, int] = self.data.pictures.photo.value_counts().to_dict()
+        """How many pictures of the dataset one verdict decides, by `photo` of `rows`."""
+        counts: dict[str, int] = self.data.pictures.family.value_counts().to_dict()
         return counts
 
     def run_of(self, image_id: str) -> Run:
@@ -151,7 +151,7 @@ def leave_deleted_run(review: Review) -> None:
 
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
     """Which confusion, the order, and in a popover what is asked for less often."""
-    kinds = _kinds(pictures, pairs_of(stamps, data.content_hash, pictures), picked[0].first.classes, data.photos_known)
+    kinds = _kinds(pictures, pairs_of(stamps, data.content_hash, pictures), picked[0].first.classes, data.copies_known)
     kind = shell.bound_selectbox(
         "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
         format_func=lambda kind: kinds[kind][0],
@@ -198,10 +198,10 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
 
 
 def _kinds(
-    pictures: pd.DataFrame, pairs: pd.DataFrame, classes: Sequence[str], photos_known: bool
+    pictures: pd.DataFrame, pairs: pd.DataFrame, classes: Sequence[str], copies_known: bool
 ) -> dict[str, tuple[str, str | None, str | None]]:
     """The confusions that there are, by what the address calls them: words, label and answer; None is any."""
-    total = shell.counted(int(pictures[pictures.mistake].photo.nunique()), "photo" if photos_known else "picture")
+    total = shell.counted(int(pictures[pictures.mistake].photo.nunique()), "photo" if copies_known else "picture")
     kinds: dict[str, tuple[str, str | None, str | None]] = {ALL: (f"All mistakes ({total})", None, None)}
     for row in pairs.itertuples(index=False):
         words = f"{pretty(row.label)} called {pretty(row.answer)} ({row.photos:,})"

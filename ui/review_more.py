@@ -62,7 +62,7 @@ def _family(review: Review, picture: pd.Series) -> None:
     own = family(review.pictures, picture.photo)
     answers = dict(zip(own.image_id, own.answer, strict=True))
     pictures = review.data.pictures
-    rows = pictures.index[pictures.photo == picture.photo].tolist()
+    rows = pictures.index[pictures.family == picture.photo].tolist()
     wrong = int(own.mistake.sum())
     st.caption(f"{len(rows):,} pictures of this photo, {len(own):,} of them tested, {wrong:,} wrong.")
     shown = rows[:MOST_OF_A_FAMILY]

@@ -112,7 +112,7 @@ def _candidates(
     tables = {source.name: source.table(training) for source in _sources}
     every = pd.concat([table[["image_id", "source_photo"]] for table in tables.values()])
     photos = dict(zip(every.image_id, every.source_photo.fillna(every.image_id), strict=True))
-    photos |= dict(zip(_data.pictures.image_id, _data.pictures.photo, strict=True))
+    photos |= dict(zip(_data.pictures.image_id, _data.pictures.family, strict=True))
     found = candidates(tables, _sources[0].first.classes, photos)
     return found.assign(row=lab.rows_of(_data, found.image_id))
 
@@ -125,7 +125,7 @@ def _training_kept(stamp: tuple[Any, ...]) -> list[pd.DataFrame]:
 
 def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:
     """`queue` of `pictures_of`; the order by doubtful labels judges by the answers of `source`."""
-    issues = _quality(stamps, source) if wanted.order == "issue" else None
+    issues = _quality(stamps, source, data) if wanted.order == "issue" else None
     return _queue(stamps, data.content_hash, wanted, pictures, issues)
 
 
@@ -137,11 +137,11 @@ def _queue(
 
 
 @st.cache_resource(max_entries=4, show_spinner="Ranking the labels …")
-def _quality(stamps: Stamps, _source: Source) -> dict[str, float]:
-    """Photo → how likely its label is right, 0…1."""
-    from bloodcell_core.review.ranking import label_issues
+def _quality(stamps: Stamps, _source: Source, _data: Dataset) -> dict[str, float]:
+    """`photo` of the queue → how likely its label is right, 0…1."""
+    from bloodcell_core.review.ranking import by_family, label_issues
 
-    ranked = label_issues(_source.table(training=stamps[0]), _source.first.classes)
+    ranked = label_issues(by_family(_source.table(training=stamps[0]), _data), _source.first.classes)
     return dict(zip(ranked.photo, ranked.quality, strict=True))
 
 

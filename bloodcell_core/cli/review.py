@@ -177,7 +177,7 @@ def _set(args: argparse.Namespace) -> None:
         predicted=dict(zip(predictions.image_id, predictions.predicted, strict=True)), note=args.note,
         picture_only=args.this_picture, token=args.token,
     )  # fmt: skip
-    decided = 1 if event.picture_only else int((dataset.pictures.photo == event.photo).sum())
+    decided = 1 if event.picture_only else int((dataset.pictures.family == event.photo).sum())
     lines = [_event_line(event), f"decides {counted(decided, 'picture')}"]
     show(_event_json(event) | {"decides": decided}, args.json, lines)
 

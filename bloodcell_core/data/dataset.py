@@ -28,6 +28,8 @@ FACTS: dict[str, Any] = {
 """What dataset.json must tell, and the kind of each."""
 COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "status", "stored")
 """What images.parquet can't be without."""
+GROUPED = ("table", "pcam", "confirmed cells")
+"""Formats whose sources tell what belongs together: a patient, a slide or a picture, and so several cells."""
 
 
 MOST_CLASSES = 1000  # each is a row and a column of every confusion matrix
@@ -111,6 +113,8 @@ class Dataset:
                 f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it "
                 "again"
             )
+        if "copies" not in table:  # of an older version
+            table["copies"] = self.facts["format"] not in GROUPED
         return table
 
     @cached_property
@@ -118,16 +122,24 @@ class Dataset:
         """The usable pictures, index 0…N-1: row i is row i of each view.
 
         `photo` is the source photo, or the picture itself where the photo isn't known. `scene` is the same for
-        photographs of the same cell: what is kept apart for validation is kept apart by scene.
+        photographs of the same cell: what is kept apart for validation is kept apart by scene. `family` is the same for
+        pictures that show the very same cell, and are judged together: the copies of a photo. Where a source says what
+        belongs together it may be a patient or a slide: each picture is then a family of its own.
         """
         usable = self.images[self.images.status == "ok"].reset_index(drop=True)
         photo = usable.source_photo.fillna(usable.image_id)
-        return usable.assign(photo=photo, scene=usable.scene.fillna(photo))
+        family = photo.where(usable.copies.astype(bool), usable.image_id)
+        return usable.assign(photo=photo, scene=usable.scene.fillna(photo), family=family)
 
     @property
     def photos_known(self) -> bool:
         """Whether any picture tells which photograph it comes from."""
         return bool(self.pictures.source_photo.notna().any())
+
+    @property
+    def copies_known(self) -> bool:
+        """Whether any pictures are known to be copies of a photograph, which are judged together."""
+        return bool((self.pictures.source_photo.notna() & (self.pictures.family == self.pictures.photo)).any())
 
     def read_original(self, row: int) -> np.ndarray:
         """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB."""

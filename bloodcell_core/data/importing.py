@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,13 +93,20 @@ def make_demo(
     return _write(name, listing, facts, progress, trace=False)
 
 
-def build_dataset(name: str, listing: Listing, facts: dict[str, Any], progress: Progress = no_progress) -> Dataset:
+def build_dataset(
+    name: str,
+    listing: Listing,
+    facts: dict[str, Any],
+    progress: Progress = no_progress,
+    copied: Collection[str] = (),
+) -> Dataset:
     """A dataset of pictures that are listed by this program itself, such as the cells that a person confirmed.
 
     `facts` has its format, whether it is synthetic, and its source, in words. Nothing is traced: the listing tells the
-    groups. Raises LabError as `import_dataset` does.
+    groups, and `copied` which of them are photographs whose pictures are copies. Raises LabError as `import_dataset`
+    does.
     """
-    return _write(free_name(name), listing, facts, progress, trace=False)
+    return _write(free_name(name), listing, facts, progress, trace=False, copied=copied)
 
 
 def free_name(name: str) -> str:
@@ -153,6 +160,7 @@ def _write(
     progress: Progress,
     trace: bool,
     trace_progress: Progress = no_progress,
+    copied: Collection[str] = (),
 ) -> Dataset:
     final = free_folder(name)
     with workspace.new_folder(final) as folder:
@@ -168,8 +176,11 @@ def _write(
         if (images.split[images.status == "ok"] == "val").all():
             raise LabError("all pictures are in the split val: call it train, or test to evaluate on it")
         beat = _beating(trace_progress, folder)
+        told = {*images.source_photo.dropna()}.difference(copied)
         origin = find_source_photos(images, folder / "originals", listing.photographs, trace, beat)
         split_origin = _settle_splits(images)
+        is_copy = images.source_photo.notna() & ~images.source_photo.isin(told)
+        images["copies"] = is_copy | (facts["format"] == "demo")
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(
             folder / "dataset.json",

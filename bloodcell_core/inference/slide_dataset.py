@@ -77,7 +77,8 @@ def send_to_dataset(
         len(old) + len(new), iter([*old, *new]), 0,
         licence=base.facts["licence"] if base else "", citation=base.facts["citation"] if base else "",
     )  # fmt: skip
-    return build_dataset(name, listing, facts, progress)
+    copied = set(base.pictures.photo[base.pictures.copies.astype(bool)]) if base else set()
+    return build_dataset(name, listing, facts, progress, copied)
 
 
 def _content(picture: SlidePicture) -> str:

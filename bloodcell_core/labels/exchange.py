@@ -62,7 +62,7 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
     Args:
         file: with at least the columns of NEEDED and no others than those of HEADER. A line gives a picture by its
             image_id another label, or with an empty label and the verdict ambiguous or unusable takes it out. A changed
-            label and `ambiguous` hold for all pictures of its photo, `unusable` for the very picture.
+            label and `ambiguous` hold for all copies of its photo, `unusable` for the very picture.
         name: the overlay's.
         by: who brings it; also of lines that don't tell who decided.
         data: the dataset; where it isn't told, the one that has all its pictures.
@@ -138,9 +138,10 @@ def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
 def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.DataFrame, int]:
     """What the lines change, COLUMNS, and how many of them change nothing."""
     pictures = dataset.pictures
+    columns = (pictures[name] for name in ("image_id", "photo", "family", "label"))
     own = {
-        image_id: {"photo": photo, "label": label}
-        for image_id, photo, label in zip(pictures.image_id, pictures.photo, pictures.label, strict=True)
+        image_id: {"photo": photo, "family": family, "label": label}
+        for image_id, photo, family, label in zip(*columns, strict=True)
     }
     of_photo: dict[str, dict[str, Any]] = {}
     of_picture: dict[str, dict[str, Any]] = {}
@@ -150,7 +151,7 @@ def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.Da
             said = _said(line, own, dataset, by)
         except LabError as error:
             raise LabError(f"line {line['line']}: {error}") from None
-        photo = own[line["image_id"]]["photo"]
+        photo = own[line["image_id"]]["family"]
         if said is None:
             unchanged += 1
             said = {"verdict": MODEL_WRONG, "label_to": own[line["image_id"]]["label"]}
@@ -162,7 +163,7 @@ def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.Da
                 raise LabError(f"lines {first['line']} and {line['line']} say different things of one photo's pictures")
     rows = []
     for image_id, facts in own.items():
-        said = of_picture.get(image_id) or of_photo.get(facts["photo"])
+        said = of_picture.get(image_id) or of_photo.get(facts["family"])
         if said and said["verdict"] != MODEL_WRONG and said["label_to"] != facts["label"]:
             told = {"image_id": image_id, "photo": facts["photo"], "label_from": facts["label"]}
             rows.append({key: value for key, value in (said | told).items() if key in COLUMNS})

@@ -132,11 +132,12 @@ def freeze(name: str, dataset: Dataset, *, by: str) -> tuple[Overlay, bool]:
 
 
 def rows_of(standing: Standing, dataset: Dataset) -> pd.DataFrame:
-    """What the verdicts that count change: COLUMNS, a row a picture. One of a photo is one of all its pictures."""
+    """What the verdicts that count change: COLUMNS, a row a picture. One of a photo is one of all its copies."""
     found = []
     pictures = dataset.pictures
-    for image_id, photo, label in zip(pictures.image_id, pictures.photo, pictures.label, strict=True):
-        said = standing.of(image_id, photo)
+    columns = (pictures[name] for name in ("image_id", "photo", "family", "label"))
+    for image_id, photo, family, label in zip(*columns, strict=True):
+        said = standing.of(image_id, family)
         if said is None or not (said.verdict in EXCLUDING or (said.verdict == LABEL_WRONG and said.label_to != label)):
             continue
         found.append(

@@ -1,6 +1,7 @@
 """What people said of pictures: an append-only list of verdicts, and what of it counts.
 
-A verdict is of a source photo: one decision for all pictures that were made from it. The picture that was looked at is
+A verdict is of a family (`Dataset.pictures`): one decision for all pictures that were made from a source photo, and of
+the picture alone where the source's groups are patients or slides, of many cells. The picture that was looked at is
 kept with it. Only `unusable` may be said of a picture alone (`picture_only`), where its copies are good. A verdict is
 never changed: it is taken back by another event that `undoes` it, and a later one of the same photo counts in its
 stead. Two people at once both have theirs kept; the later one counts, and where they differ it is told.
@@ -53,7 +54,7 @@ class Event:
     image_id: str
     """The picture that was looked at."""
     photo: str
-    """Its source photo, `photo` of `Dataset.pictures`: all pictures of it are decided."""
+    """Its source photo, `family` of `Dataset.pictures`: all pictures of it are decided."""
     picture_only: bool
     """It is of the one picture and not of its photo."""
     verdict: str
@@ -144,7 +145,7 @@ def record(
     rows = _pictures(dataset, image_ids)
     _check(dataset, rows, verdict, label, picture_only)
     if not picture_only:
-        rows = rows.drop_duplicates("photo")
+        rows = rows.drop_duplicates("family")
     step = {
         "token": _checked_token(token), "by": by, "run": run, "dataset": dataset.name,
         "data_hash": dataset.content_hash, "picture_only": picture_only, "verdict": verdict, "label_to": label,
@@ -154,7 +155,7 @@ def record(
         step
         | {
             "image_id": row.image_id,
-            "photo": row.photo,
+            "photo": row.family,
             "label_from": row.label,
             "predicted": (predicted or {}).get(str(row.image_id), ""),
         }
@@ -215,7 +216,7 @@ def current(dataset: Dataset) -> Standing:
 
 def history(dataset: Dataset, image_id: str) -> list[Event]:
     """What was said of a picture's photo, by whom, and what was taken back; newest first."""
-    photo = _pictures(dataset, [image_id]).photo.iloc[0]
+    photo = _pictures(dataset, [image_id]).family.iloc[0]
     return [each for each in reversed(events(dataset)) if each.photo == photo]
 
 
@@ -299,7 +300,7 @@ def _pictures(dataset: Dataset, image_ids: Sequence[str]) -> pd.DataFrame:
     if (places < 0).any():
         missing = list(dict.fromkeys(image_ids))[int((places < 0).argmax())]
         raise LabError(f"dataset {dataset.name!r} has no picture {missing[:80]!r}: an id is the sha256 of its file")
-    rows: pd.DataFrame = dataset.pictures.iloc[places][["image_id", "photo", "label"]]
+    rows: pd.DataFrame = dataset.pictures.iloc[places][["image_id", "family", "label"]]
     return rows
 
 

@@ -75,7 +75,7 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str] = ("test",)) -> tuple[Dat
     dataset = same_dataset(first.config.data, first.data_hash, first.name)
     tables = {run.name: run.predictions() for run in runs}
     tables = {name: table[table.split.isin(list(splits))] for name, table in tables.items()}
-    photos = dict(zip(dataset.pictures.image_id, dataset.pictures.photo, strict=True))
+    photos = dict(zip(dataset.pictures.image_id, dataset.pictures.family, strict=True))
     return dataset, candidates(tables, first.classes, photos)
 
 
@@ -88,7 +88,7 @@ def candidates(
         tables: by run, rows of predictions that are all to be looked at, with the columns of predictions.parquet. A
             run that is missing a picture takes no part in it.
         classes: of all of them.
-        photos: image_id → source photo, where the dataset knows it better than the tables.
+        photos: image_id → what one verdict decides, `family` of `Dataset.pictures`; by default the source photo.
 
     Returns:
         A row a picture, by image_id:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bloodcell_core.data.dataset import Dataset, dataset_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.evaluation.scoring import evaluated
@@ -92,13 +93,23 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
     return found.sort_values(["quality", "photo", "label"], kind="stable").drop_duplicates("photo", ignore_index=True)
 
 
+def by_family(table: pd.DataFrame, dataset: Dataset | None) -> pd.DataFrame:
+    """Predictions with what one verdict decides in the place of their photos: a patient's cells are judged each by
+    itself. As they are where their dataset is gone."""
+    if dataset is None:
+        return table
+    families = dataset.pictures.set_index("image_id").family
+    return table.assign(source_photo=table.image_id.map(families).fillna(table.source_photo))
+
+
 def of_group(group: Group) -> Issues:
     """Of the finished folds of a cross-validation."""
     folds, done = group.config.folds, len(group.finished)
     limits = [f"{done} of {folds} folds are finished: the photos of the others are missing"] if done < folds else []
     if group.config.fold_over == "train":
         limits.append("the folds were cut without the test split: its photos are missing")
-    ranked = label_issues(pooled_predictions(group), group.finished[0].classes)
+    first = group.finished[0]
+    ranked = label_issues(by_family(pooled_predictions(group), dataset_of(first)), first.classes)
     return Issues(ranked, group.name, "; ".join(limits))
 
 
@@ -112,4 +123,5 @@ def of_run(run: Run, device: str = "auto") -> Issues:
         if next(iter(group.runs.values())).data_hash == run.data_hash and len(group.finished) == group.config.folds:
             return of_group(group)
     parts = [evaluated(run, split="train", device=device)[1], run.predictions()]
-    return Issues(label_issues(pd.concat(parts, ignore_index=True), run.classes), run.name, IN_SAMPLE)
+    table = by_family(pd.concat(parts, ignore_index=True), dataset_of(run))
+    return Issues(label_issues(table, run.classes), run.name, IN_SAMPLE)
