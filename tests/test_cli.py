@@ -256,7 +256,7 @@ def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: 
     words = cli("compare", done.name, other_seed.name).out
     assert f"A is {done.name}, B is {other_seed.name}\n  {facts['verdict']}" in words
     assert f"B less A {facts['metrics']['accuracy']['difference']:+.4f}" in words
-    assert "by seed alone differ" in words
+    assert "differ by their seed alone" in words
     by_run = [row["intervals"]["auc_ovr"] for row in told["runs"]]
     assert all(f"95% interval {low:.4f} to {high:.4f}" in words for low, high in by_run)
     differences = [figure["interval"] for figure in facts["metrics"].values() if figure["interval"]]

@@ -329,7 +329,7 @@ def test_of_two_datasets_with_the_same_pictures_one_has_to_be_named(demo: Datase
     assert import_csv(file, "one", by="Ana")[0].data_hash == demo.content_hash
     facts = workspace.read_json(Dataset("same").folder / "dataset.json")
     workspace.write_json(Dataset("same").folder / "dataset.json", facts | {"content_hash": "0" * 64})
-    with pytest.raises(LabError, match="say which by --data"):
+    with pytest.raises(LabError, match="say which with --data"):
         import_csv(file, "two", by="Ana")
     assert import_csv(file, "two", by="Ana", data="demo")[0].dataset == "demo"
 

@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "source", type=path_of, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file"
     )
-    parser.add_argument("--name", help="what to call the dataset; by default after the source")
+    parser.add_argument("--name", help="what to call the dataset; by default its source's name")
     parser.add_argument("--format", default="auto", help=f"auto (the default), {', '.join(FORMATS)}")
     parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
     parser.add_argument(
@@ -35,29 +35,29 @@ def add(verbs: Any) -> None:
     )
     parser = verb(data, "download", _data_download, "Fetch a public data set by name and import it.")
     parser.add_argument("download", metavar="NAME", choices=tuple(DOWNLOADS), help=f"one of {', '.join(DOWNLOADS)}")
-    parser.add_argument("--name", help="what to call the dataset; by default as the download")
+    parser.add_argument("--name", help="what to call the dataset; by default the download's name")
     parser.add_argument("--no-trace", action="store_true", help="don't look for each picture's photograph")
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
     parser.add_argument("--name", default="demo", help="what to call it; by default demo")
     parser.add_argument("--per-class", type=int, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same pictures; by default 0")
-    parser = verb(data, "combine", _data_combine, "Make one dataset of several, or of a part of one.")
+    parser = verb(data, "combine", _data_combine, "Make one dataset of several, or of some classes of one.")
     parser.add_argument("name", help="what to call it")
     parser.add_argument("--from", dest="parts", nargs="+", required=True, metavar="DATASET", help="one or more")
     parser.add_argument(
         "--classes", type=path_of, metavar="FILE",
-        help="a CSV file theirs,ours: what their classes are called, or nothing",
+        help="a CSV file theirs,ours: the name of each of their classes here; an empty one leaves it out",
     )  # fmt: skip
-    parser.add_argument("--shared", action="store_true", help="keep only the classes that every one of them has")
+    parser.add_argument("--shared", action="store_true", help="keep only the classes that all of them have")
     verb(data, "list", _data_list, "List the datasets.")
-    verb(data, "show", _data_show, "Tell what a dataset holds.").add_argument("name", help=DATA_HELP)
-    verb(data, "audit", _data_audit, "Tell what is wrong or odd in a dataset.").add_argument("name", help=DATA_HELP)
-    parser = verb(data, "rename", _data_rename, "Give a dataset a title; its name stays what it is.")
+    verb(data, "show", _data_show, "Show what a dataset holds.").add_argument("name", help=DATA_HELP)
+    verb(data, "audit", _data_audit, "Show what is wrong or odd in a dataset.").add_argument("name", help=DATA_HELP)
+    parser = verb(data, "rename", _data_rename, "Give a dataset a title; its name stays the same.")
     parser.add_argument("name", help=DATA_HELP)
-    parser.add_argument("title", help="'' takes the title away")
-    parser = verb(data, "tag", _data_tag, "Set a dataset's tags, in the place of those it has.")
+    parser.add_argument("title", help="'' removes the title")
+    parser = verb(data, "tag", _data_tag, "Replace a dataset's tags.")
     parser.add_argument("name", help=DATA_HELP)
-    parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none takes all tags away")
+    parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none removes all tags")
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name", help=DATA_HELP)
 
 

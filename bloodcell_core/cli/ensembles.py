@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
         "Make a run that averages what finished runs say; of finished cross-validations, fold by fold.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
-    parser.add_argument("--name", default="", help="what to call it; by default after the time")
+    parser.add_argument("--name", default="", help="what to call it; by default named after the time")
 
 
 def _ensemble(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from bloodcell_core.cli.parser import RUN_HELP, path_of, verb
 
 def add(verbs: Any) -> None:
     """Adds the verb `export`."""
-    parser = verb(verbs, "export", _export, "Write a run as an ONNX file, with what else its answers need beside it.")
+    parser = verb(verbs, "export", _export, "Write a run as an ONNX file, and beside it what else its answers need.")
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("dest", type=path_of, metavar="DEST", help="the file to write, ending in .onnx")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")

@@ -137,7 +137,7 @@ def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     photos = f"{scores['photos']:,} source photos" if scores["photos"] is not None else "source photos not known"
     lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
     for key, title in METRIC_WORDS.items():
-        if scores[key] is not None:  # an AUC or kappa can be undefined
+        if scores.get(key) is not None:  # an AUC or kappa can be undefined
             limits = scores["intervals"][key]
             lines.append(f"  {title:18} {scores[key]:.4f}{_interval(limits)}")
     if scores["by_photo"]:

@@ -58,6 +58,8 @@ def tag_of(text: str) -> str:
 
 RUN_HELP = "a run's name, a unique beginning of it, or latest: the newest that has finished"
 
+CLASSES_HELP = "a CSV file theirs,ours: what each of its classes is to the run"
+
 DEVICE_HELP = "auto (the default: CUDA where it is there), cpu, cuda or cuda:N"
 
 FLAGGED = [name for name in config.fields() if name not in ("folds", "fold", "fold_over")]

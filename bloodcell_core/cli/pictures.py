@@ -34,15 +34,15 @@ def add(verbs: Any) -> None:
     parser.add_argument("paths", nargs="+", type=path_of, metavar="PATH", help="picture files, folders and zips")
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
-        "--fields", action="store_const", const="field", dest="kind", help="all are smear fields: each cell counts"
+        "--fields", action="store_const", const="field", dest="kind", help="all are smear fields: every cell counts"
     )
     kinds.add_argument(
-        "--cells", action="store_const", const="cell", dest="kind", help="all are of one cell: the largest is meant"
+        "--cells", action="store_const", const="cell", dest="kind", help="all show one cell: the largest counts"
     )
-    parser.add_argument("--csv", type=path_of, metavar="FILE", help="write a table, a row a cell or picture")
+    parser.add_argument("--csv", type=path_of, metavar="FILE", help="write a table, one row a cell or picture")
     parser.add_argument("--report", type=path_of, metavar="FILE", help="write the slide's report, one .html file")
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="less probable answers are unsure; by default the run's own"
+        "--threshold", type=float, metavar="P", help="answers that are less probable are unsure; default: the run's"
     )
     parser.add_argument(
         "--average-turns",

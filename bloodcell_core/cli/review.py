@@ -23,43 +23,43 @@ SHOWN = 20  # rows, where nothing is said
 def add(verbs: Any) -> None:
     """Adds the family `review`."""
     words = family(verbs, "review", "mistakes and verdicts: list, set, undo, history, overlay, export, import, …")
-    parser = verb(words, "list", _list, "List what is to be looked at, a source photo a row, nothing that is decided.")
+    parser = verb(words, "list", _list, "List what is still to be looked at, a source photo a row.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN_HELP}; several of the same data")
     parser.add_argument("--split", default="test", choices=("val", "test"), help="by default test")
-    parser.add_argument("--near", action="store_true", help="right answers by a narrow margin too")
+    parser.add_argument("--near", action="store_true", help="also right answers with a narrow margin")
     parser.add_argument("--label", help="only this label")
-    parser.add_argument("--answer", help="only what a run calls this")
+    parser.add_argument("--answer", help="only what a run answered so")
     for name, what in (("confidence", "the wrong answer's probability, 0 to 1"), ("loss", "0 and more"),
                        ("margin", "the label's lead over the next class, -1 to 1")):  # fmt: skip
         parser.add_argument(f"--{name}", nargs=2, type=float, metavar=("LOW", "HIGH"), help=f"only between: {what}")
-    parser.add_argument("--disputed", action="store_true", help="only what the runs disagree on")
+    parser.add_argument("--disputed", action="store_true", help="only photos on which the runs disagree")
     parser.add_argument("--reviewed", default="unreviewed", help="unreviewed, reviewed, disputed (by people) or all")
     parser.add_argument(
         "--order", default="confidence", help="confidence, loss, margin, disagreement, photo, or issue (wrong labels)"
     )
     _add_limit(parser)
 
-    parser = verb(words, "set", _set, "Keep a verdict of a picture, for all copies of its photo.")
+    parser = verb(words, "set", _set, "Give a verdict on a picture, and with it on all copies of its photo.")
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("image_id", metavar="IMAGE_ID", help="or a unique beginning of it")
     parser.add_argument("verdict", metavar="VERDICT", help=", ".join(VERDICTS))
     parser.add_argument("--label", metavar="C", help="the right class, with label-wrong")
     parser.add_argument("--note", default="", metavar="T", help="a comment, kept with the verdict")
-    parser.add_argument("--this-picture", action="store_true", help="unusable is meant of this copy alone")
-    parser.add_argument("--token", help="names this request: sent again it makes no second verdict")
+    parser.add_argument("--this-picture", action="store_true", help="with unusable: only this copy, not its photo")
+    parser.add_argument("--token", help="names this request: repeating it adds no second verdict")
     _add_by(parser)
 
     parser = verb(words, "undo", _undo, "Take a verdict back; both are kept.")
-    parser.add_argument("id", type=int, help="the verdict's number, as `review history` tells it")
+    parser.add_argument("id", type=int, help="the verdict's number, from `review history`")
     _add_by(parser)
 
-    parser = verb(words, "history", _history, "Tell what was said and taken back, the newest first.")
+    parser = verb(words, "history", _history, "List the verdicts and what was taken back, newest first.")
     parser.add_argument("run", help="a run on the dataset in question")
-    parser.add_argument("image_id", nargs="?", metavar="IMAGE_ID", help="of this picture's photo alone")
+    parser.add_argument("image_id", nargs="?", metavar="IMAGE_ID", help="only those on this picture's photo")
     _add_limit(parser)
 
     parser = verb(words, "overlay", _overlay, "Freeze the verdicts that count now as the next version of an overlay.")
-    parser.add_argument("name", help="what to call it; one that there is gets its next version")
+    parser.add_argument("name", help="what to call it; an existing one gets a new version")
     parser.add_argument("--data", help="the dataset; by default the only one with verdicts")
     _add_by(parser)
     verb(words, "overlays", _overlays, "List the overlays and their versions.")
@@ -84,18 +84,18 @@ def add(verbs: Any) -> None:
     _add_limit(parser)
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 
-    parser = verb(words, "fixed", _fixed, "Tell which mistakes went away from one run to another, and which came.")
+    parser = verb(words, "fixed", _fixed, "Show which mistakes went away from one run to another, and which came.")
     parser.add_argument("before", help=RUN_HELP)
     parser.add_argument("after", help=RUN_HELP)
     parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
 
-    parser = verb(words, "teaches", _teaches, "Tell what the mistakes go with: blur, stain, size, edge, photo.")
+    parser = verb(words, "teaches", _teaches, "Show what mistakes go along with: blur, stain, size, edge, photo.")
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
 
 
 def _add_by(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--by", metavar="NAME", help="who says so; by default who is logged in on this machine")
+    parser.add_argument("--by", metavar="NAME", help="the reviewer's name; by default the account on this machine")
 
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +114,7 @@ def _who(args: argparse.Namespace) -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user without a name, as in a container
-        raise LabError("nobody is logged in by name: say who by --by") from None
+        raise LabError("nobody is logged in by name: say who with --by") from None
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -195,7 +195,7 @@ def _history(args: argparse.Namespace) -> None:
         found = [*reversed(verdicts.events(dataset))]
     disputed = sorted(verdicts.current(dataset).disagreements)
     shown = found[: args.limit or len(found)]
-    lines = [_event_line(event) for event in shown] or [f"nothing was said of {dataset.name} yet"]
+    lines = [_event_line(event) for event in shown] or [f"there is no verdict on {dataset.name} yet"]
     lines += [f"people differ on {counted(len(disputed), 'photo')}: {', '.join(disputed[:5])}"] if disputed else []
     told = {"data": dataset.name, "events": [_event_json(event) for event in shown], "disputed": disputed}
     show(told, args.json, lines)
@@ -214,7 +214,7 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
         return having[0]
     if not having:
         raise LabError("there are no verdicts yet: `review set` gives one, and the Review page")
-    raise LabError(f"there are verdicts on {', '.join(each.name for each in having)}: say which by --data")
+    raise LabError(f"there are verdicts on {', '.join(each.name for each in having)}: say which with --data")
 
 
 def _overlay_line(facts: dict[str, Any]) -> str:
@@ -268,8 +268,8 @@ def _import(args: argparse.Namespace) -> None:
     overlay, made, unchanged = exchange.import_csv(args.csv, args.overlay, by=_who(args), data=args.data)
     told = overlay.describe() | {"made": made, "unchanged_lines": unchanged}
     lines = [_overlay_line(told)]
-    lines += [] if made else ["it says what the last version says: no version was made"]
-    lines += [f"{unchanged:,} lines say what the dataset says"] if unchanged else []
+    lines += [] if made else ["it says the same as the last version: no version was made"]
+    lines += [f"{unchanged:,} lines change nothing"] if unchanged else []
     show(told, args.json, lines)
 
 

@@ -32,25 +32,25 @@ def add(verbs: Any) -> None:
     """Adds the family `runs`."""
     run = family(verbs, "runs", "runs: list, show, group, rename, tag, stop, resume, move, remove")
     parser = verb(run, "list", _runs_list, "List the runs, newest first.")
-    parser.add_argument("--tag", type=tag_of, help="those alone that bear it")
+    parser.add_argument("--tag", type=tag_of, help="only those that have it")
     for name, do, help in (
-        ("show", _runs_show, "Tell what a run is, how far it is and what it found."),
-        ("rename", _runs_rename, "Give a run a title; its name stays what it is."),
-        ("tag", _runs_tag, "Set a run's tags, in the place of those it has."),
+        ("show", _runs_show, "Show what a run is, how far it has got and what it found."),
+        ("rename", _runs_rename, "Give a run a title; its name stays the same."),
+        ("tag", _runs_tag, "Replace a run's tags."),
         ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
-        ("resume", _runs_resume, "Let an interrupted, stopped or failed run go on from its checkpoint."),
+        ("resume", _runs_resume, "Continue an interrupted, stopped or failed run from its checkpoint."),
         ("move", _runs_move, "Give a waiting run another place in its queue."),
-        ("remove", _runs_remove, "Delete a run; one that waits is taken out of its queue."),
+        ("remove", _runs_remove, "Delete a run; a waiting one is taken out of its queue."),
     ):
         parser = verb(run, name, do, help)
         parser.add_argument("run", help=RUN_HELP)
         if name == "rename":
-            parser.add_argument("title", help="'' takes the title away")
+            parser.add_argument("title", help="'' removes the title")
         if name == "tag":
-            parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none takes all tags away")
+            parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none removes all tags")
         if name == "move":
             parser.add_argument("place", type=int, help="1 is next")
-    parser = verb(run, "group", _runs_group, "Tell how far a cross-validation is and what its folds found together.")
+    parser = verb(run, "group", _runs_group, "Show how far a cross-validation has got and what it found.")
     parser.add_argument("group", help="a group's name, or a unique beginning of it")
 
 
@@ -123,7 +123,7 @@ def _runs_list(args: argparse.Namespace) -> None:
     ]
     for line in damaged:
         say(f"left out: {line}")
-    show({"runs": rows}, args.json, lines or ["no run bears that tag" if args.tag else "no run yet: `train` makes one"])
+    show({"runs": rows}, args.json, lines or ["no run has that tag" if args.tag else "no run yet: `train` makes one"])
 
 
 def _runs_show(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from bloodcell_core.cli.output import (
     split_words,
     weights_words,
 )
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
+from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import four_digits
 from bloodcell_core.labels.overlays import load, of_runs
@@ -31,11 +31,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("--data", help="another dataset; by default the run's own")
     parser.add_argument(
-        "--split", default="test", choices=("train", "val", "test", "all"), help="all: of another dataset alone"
+        "--split", default="test", choices=("train", "val", "test", "all"), help="all: for another dataset only"
     )
-    parser.add_argument(
-        "--classes", type=path_of, metavar="FILE", help="a CSV file theirs,ours: which of its classes are the run's"
-    )
+    parser.add_argument("--classes", type=path_of, metavar="FILE", help=CLASSES_HELP)
     parser.add_argument(
         "--labels",
         metavar="OVERLAY",
@@ -48,12 +46,12 @@ def add(verbs: Any) -> None:
 
     parser = verb(
         verbs, "compare", _compare,
-        "Set runs, or cross-validations, against the first of them, paired over the same test photos.",
+        "Compare runs, or cross-validations, with the first of them, paired over the same test photos.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
     parser.add_argument(
         "--merge", action="append", metavar="NAME=CLASS,CLASS", default=[],
-        help="take classes together, a name at a time; or `granulocytes`: they against the rest",
+        help="take classes together; once for each new name, or `granulocytes` for them against the rest",
     )  # fmt: skip
     parser.add_argument(
         "--labels", metavar="OVERLAY",
@@ -116,7 +114,7 @@ def _compare(args: argparse.Namespace) -> None:
     for row in told["runs"]:
         lines += score_lines(row, f"{row['run']} on {row['data']}") + cost_lines(row["cost"])
     for group in told["seed_groups"]:
-        lines.append(f"by seed alone differ {', '.join(group['runs'])}:")
+        lines.append(f"these differ by their seed alone: {', '.join(group['runs'])}")
         lines += [
             f"  {METRIC_WORDS[metric]:18} mean {told['mean']:.4f}, standard deviation {told['spread']:.4f}"
             for metric, told in group["metrics"].items() if told
@@ -172,7 +170,7 @@ def match_lines(scores: Mapping[str, Any]) -> list[str]:
     """Which classes of another dataset were taken for each of the run's; no line for the run's own dataset."""
     if scores["class_map"] is None:
         return []
-    lines = ["  classes there, and what they are to the run:"]
+    lines = ["  classes there, and the run's classes that they count as:"]
     for own in scores["classes"]:
         theirs = ", ".join(name for name, taken in scores["class_map"].items() if taken == own)
         lines.append(f"    {theirs or 'none':32} {own}, {scores['per_class'][own]['support']:,} pictures")

@@ -16,7 +16,7 @@ from bloodcell_core.progress import duration
 def add(verbs: Any) -> None:
     """Adds the verbs `train` and `cross-validate`."""
     parser = verb(verbs, "train", _train, "Train a network.")
-    parser.add_argument("--estimate", action="store_true", help="only tell how long it will take, by a measured step")
+    parser.add_argument("--estimate", action="store_true", help="only estimate how long it takes, from a few steps")
     add_config_flags(parser)
 
     parser = verb(
@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--over", choices=("all", "train"), help="the whole dataset (the default), or all but its own test split"
     )
-    parser.add_argument("--group", help="go on with the unfinished folds of this cross-validation")
+    parser.add_argument("--group", help="continue the unfinished folds of this cross-validation")
     add_config_flags(parser)
 
 

@@ -21,18 +21,18 @@ def add(verbs: Any) -> None:
         verbs, "tune", _tune,
         "Search for better settings of a network by short trainings, compared on photos of the training split.",
     )  # fmt: skip
-    parser.add_argument("--study", metavar="NAME", help="what to call it; one that there is goes on")
-    parser.add_argument("--trials", type=int, metavar="K", help="how many settings are tried in all; by default 20")
-    parser.add_argument("--minutes", type=float, metavar="T", help="begin no trial after so many; 0 for no limit")
+    parser.add_argument("--study", metavar="NAME", help="what to call it; an existing one is continued")
+    parser.add_argument("--trials", type=int, metavar="K", help="how many trials in all; by default 20")
+    parser.add_argument("--minutes", type=float, metavar="T", help="begin no trial after so many minutes; 0: no limit")
     parser.add_argument(
         "--search", nargs="+", metavar="FIELD", default=[],
-        help="settings to vary, as learning_rate; by default the usual ones of the network",
+        help="settings to vary, such as learning_rate; by default the usual ones for the network",
     )  # fmt: skip
     add_config_flags(parser)
     study = parser.add_subparsers(metavar="VERB", parser_class=Parser, help="list, show, train, stop, remove")
     verb(study, "list", _tune_list, "List the studies, newest first.")
     for name, do, help in (
-        ("show", _tune_show, "Tell what a study tried, what mattered, and what was best."),
+        ("show", _tune_show, "Show what a study tried, what mattered and what was best."),
         ("train", _tune_train, "Train a run with the best settings of a study."),
         ("stop", _tune_stop, "Stop a study at the next batch of its trial; `tune --study` goes on with it."),
         ("remove", _tune_remove, "Delete a study and its trials."),
@@ -99,7 +99,7 @@ def _show_study(study: Any, as_json: bool, failure: int = 0) -> int:
         )
     if facts["importance"]:
         shares = ", ".join(f"{field} {share:.0%}" for field, share in facts["importance"].items())
-        lines.append(f"what the losses differ by: {shares} ({counts['done']} trials)")
+        lines.append(f"share of each setting in how the losses differ: {shares} ({counts['done']} trials)")
     if best:
         lines.append(f"`tune train {study.name}` trains with the best settings, and scores the test split")
     show(facts, as_json, lines)

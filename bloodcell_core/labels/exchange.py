@@ -126,7 +126,7 @@ def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
     if len({known[name].content_hash for name in having}) == 1:
         return known[having[0]]
     if having:
-        raise LabError(f"the datasets {', '.join(having)} have these pictures: say which by --data")
+        raise LabError(f"the datasets {', '.join(having)} have these pictures: say which with --data")
     nearest = min(lacking, key=lambda name: len(lacking[name]), default=None)
     if nearest is None:
         raise LabError("there is no dataset yet: `data import` or `data demo` makes one")
