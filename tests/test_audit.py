@@ -162,16 +162,9 @@ def planted(module_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Data
     # Tracing finds scenes only among photographs, and a class folder named by a blank is the one way to no label.
     images.loc[["scene-1.png", "scene-2.png"], "scene"] = "one cell"
     images.loc["unlabelled.png", "label"] = " "
+    images["copies"] = True  # as if its photos had been found
     images.reset_index().to_parquet(dataset.folder / "images.parquet", index=False)
-    with_origin(dataset, "siblings found among the pictures")
     return Dataset("planted")
-
-
-def with_origin(dataset: Dataset, origin: str) -> Dataset:
-    """The dataset as it is where its photos are known by `origin`."""
-    facts = json.loads((dataset.folder / "dataset.json").read_text())
-    (dataset.folder / "dataset.json").write_text(json.dumps(facts | {"photos_origin": origin}))
-    return Dataset(dataset.name)
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +234,8 @@ def test_a_told_group_may_have_several_labels(tmp_path):
         return any(finding.name == "photos_of_two_labels" for finding in audit(Dataset("told")).findings)
 
     assert not noticed()
-    with_origin(dataset, "here: told by the source; there: told by the source")
-    assert not noticed()
-    with_origin(dataset, "here: told by the source; there: siblings found among the pictures")
+    images = dataset.images.assign(copies=dataset.images.file.isin(files))
+    images.to_parquet(dataset.folder / "images.parquet", index=False)
     assert noticed()
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.lookalikes import near_groups
-from bloodcell_core.data.source_photos import TOLD
 from bloodcell_core.words import counted, first_of, pretty
 
 Severity = Literal["alarm", "warning", "note"]
@@ -143,12 +142,10 @@ def _near_of_two_labels(table: Table) -> Seen | None:
 
 
 def _photos_of_two_labels(table: Table) -> Seen | None:
-    # What a source tells may be a slide or a patient, which has cells of every kind. Of a combined dataset each part
-    # has an origin.
-    if all(origin.endswith(TOLD) for origin in (table.dataset.facts["photos_origin"] or TOLD).split("; ")):
-        return None
+    # What a source tells may be a slide or a patient, which has cells of every kind.
+    copies = table.traced[table.traced.copies.astype(bool)]
     return _groups(
-        _differing(table, _groups_by(table.traced, "source_photo"), "label"),
+        _differing(table, _groups_by(copies, "source_photo"), "label"),
         "were made from one photo and have different labels: right only where it shows several white cells.",
     )
 
