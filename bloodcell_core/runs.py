@@ -100,6 +100,12 @@ class Run:
             raise LabError(f"ensemble {self.name!r} can't be used without its members: {error}") from None
 
     @property
+    def out_of_fold(self) -> bool:
+        """Whether it predicted all of its pictures, each by a network that hadn't seen it: it, or each member, was
+        adapted. No training pictures are left beside them."""
+        return all(member.adapted for member in self.members)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What it was made with, as people read and compare it: the fields of TrainConfig, or an ensemble's members."""
         if not self.is_ensemble:

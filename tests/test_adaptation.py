@@ -28,6 +28,7 @@ from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.labels.overlays import freeze
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.models.network import load_network
+from bloodcell_core.review import ranking
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.training_fixtures import trained
@@ -175,6 +176,17 @@ def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures
     assert again.adapted["from"] == made.name
     runs.remove(made)
     assert made.name not in runs.names()
+
+
+def test_doubtful_labels_are_ranked_by_the_answers_that_are_out_of_fold(done: Run, own: Dataset) -> None:
+    """Each cell was answered by a network that hadn't seen it; asked again, the network that was adapted to all of them
+    agreed with the labels that it had learned, and cells counted twice."""
+    made = adapt(done, own, device="cpu")
+    issues = ranking.of_run(made)
+    assert not issues.warning
+    assert issues.photos.pictures.sum() == len(own.pictures)
+    assert made.out_of_fold
+    assert not done.out_of_fold
 
 
 # What is refused, and what is said

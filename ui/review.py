@@ -126,7 +126,8 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     data = lab.dataset(picked[0].first.config.data)
     for source in picked:
         check(source, picked[0], data)
-    training = not any(source.pooled for source in picked) and shell.follow_address("training", (False, True), False)
+    in_sample = not any(source.out_of_fold for source in picked)
+    training = in_sample and shell.follow_address("training", (False, True), False)
     stamps, pictures = pictures_of(picked, data, training)
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
@@ -169,7 +170,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
         near = shell.bound_toggle(
             "Near-mistakes too", "near", help="Right, but by less than 20 points before the next class."
         )
-        training = not any(source.pooled for source in picked) and shell.bound_toggle(
+        training = not any(source.out_of_fold for source in picked) and shell.bound_toggle(
             "Training pictures too", "training", help="What the network says of the pictures that it was trained on."
         )
         differ = len(picked) > 1 and shell.bound_toggle("Only what the runs disagree on", "differ")
@@ -188,7 +189,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
         st.rerun()
     if training:
         st.caption(f":material/warning: {NO_FOLDS}")
-    elif order == "issue" and not picked[0].pooled:
+    elif order == "issue" and not picked[0].out_of_fold:
         st.caption(f":material/info: {TEST_ONLY}")
     return Wanted(
         near=near, order=order, disputed_by_runs=bool(differ), label=kinds[kind][1], answer=kinds[kind][2],

@@ -43,6 +43,11 @@ class Source:
         """Stands for all of its runs where any would do: they have the same classes and dataset."""
         return self.runs[0]
 
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether all its pictures are tested, and none is left that a network was trained on."""
+        return self.pooled or self.first.out_of_fold
+
     @cached_property
     def fold_of(self) -> dict[str, Run]:
         """Of a cross-validation the run that each picture was tested with."""

@@ -116,12 +116,14 @@ def of_group(group: Group) -> Issues:
 def of_run(run: Run, device: str = "auto") -> Issues:
     """Of a run's data: by the newest finished cross-validation on it, or for want of one by the run itself.
 
-    The latter takes seconds to minutes, for its training pictures are predicted; validation and test pictures are as
-    kept, and those of its test split are out of sample.
+    An adapted run answered out of fold. Any other takes seconds to minutes, for its training pictures are predicted;
+    validation and test pictures are as kept, and those of its test split are out of sample.
     """
     for group in groups.groups():
         if next(iter(group.runs.values())).data_hash == run.data_hash and len(group.finished) == group.config.folds:
             return of_group(group)
-    parts = [evaluated(run, split="train", device=device)[1], run.predictions()]
+    parts = [run.predictions()]
+    if not run.out_of_fold:
+        parts.append(evaluated(run, split="train", device=device)[1])
     table = by_family(pd.concat(parts, ignore_index=True), dataset_of(run))
-    return Issues(label_issues(table, run.classes), run.name, IN_SAMPLE)
+    return Issues(label_issues(table, run.classes), run.name, "" if run.out_of_fold else IN_SAMPLE)
