@@ -13,7 +13,7 @@ from ui import curves, lab, recommendation, review, shell
 from ui.device import device_and_reason
 
 SEED = 16  # draws four cells of which none lies at its picture's edge
-HINTS = {"Mistakes to review": "Photos of which the newest run got a picture wrong and nobody has judged it yet."}
+HINTS = {"Mistakes to review": "Photos with a picture that the newest run got wrong and nobody has judged yet."}
 
 shell.page(shell.NAME, "Train networks on white-blood-cell pictures, look at every mistake, classify your own.")
 
@@ -92,7 +92,7 @@ if not datasets:
     st.caption("The public archive or your own folder of pictures is imported on the *Browse* page.")
     if any(run.bundled for run in runs):
         st.page_link(
-            "pages/5_Classify.py", label="Classify with the network that comes along",
+            "pages/5_Classify.py", label="Classify with the network that comes with the lab",
             icon=":material/biotech:",
         )  # fmt: skip
     with st.container(horizontal=True, gap="small"):

@@ -91,19 +91,19 @@ class TrainConfig:
         low=1,
         high=1000,
         advanced=False,
-        help="Rounds through the training pictures, or through so many of them as the pictures per epoch say.",
+        help="Passes through the training pictures, or through as many of them as the pictures per epoch say.",
         group=LEARNING,
     )
     pictures_per_epoch: int = _field(
         0,
         low=0,
         high=10_000_000,
-        help="Training pictures an epoch, drawn anew each time; 0 means all of them.",
+        help="Training pictures per epoch, drawn anew each time; 0 means all of them.",
         group=LEARNING,
     )
-    batch_size: int = _field(32, low=1, high=8192, help="Pictures an optimizer step.", group=LEARNING)
+    batch_size: int = _field(32, low=1, high=8192, help="Pictures per optimizer step.", group=LEARNING)
     optimizer: str = _field(
-        "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decays weights apart.", group=LEARNING
+        "adam", choices=("adam", "adamw"), help="Both are Adam; 'adamw' decouples the weight decay.", group=LEARNING
     )
     learning_rate: float | None = _field(
         None,
@@ -115,24 +115,24 @@ class TrainConfig:
     schedule: str = _field(
         "one-cycle",
         choices=("constant", "one-cycle"),
-        help="How the step size goes: the same throughout, or up for a seventh of the run and then down to nothing.",
+        help="How the step size changes: not at all, or up for a seventh of the run and then down to nothing.",
         group=LEARNING,
     )
     weight_decay: float = _field(
-        0.0, low=0.0, high=1.0, help="How strongly weights are pulled to zero.", group=RESTRAINT
+        0.0, low=0.0, high=1.0, help="How strongly weights are pulled towards zero.", group=RESTRAINT
     )
     dropout: float | None = _field(
         None,
         low=0,
         high=0.9,
-        help="Share of what the last layers are told that is dropped at each step; left empty it is the network's own.",
+        help="Share of the last layers' inputs that is dropped at each step; left empty it is the network's own.",
         group=RESTRAINT,
     )
     width: float = _field(
         1.0,
         low=0.25,
         high=4,
-        help="Channels of the network, as a multiple of its own: fewer are faster and hold less by heart.",
+        help="Channels of the network, as a multiple of its own: fewer are faster and memorise less.",
         group=RESTRAINT,
     )
     flips: float = _field(
@@ -178,7 +178,7 @@ class TrainConfig:
         group=CHANGES,
     )
     clip_norm: float = _field(
-        0.0, low=0, high=1000, help="Longest step of the gradient that is taken; 0 for any.", group=LEARNING
+        0.0, low=0, high=1000, help="Gradients longer than this are shortened to it; 0 for no limit.", group=LEARNING
     )
     averaging: float = _field(
         0.98,

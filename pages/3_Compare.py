@@ -16,7 +16,7 @@ shell.page("Compare", "Put runs side by side, and open the pictures behind every
 naming.dialog()
 runs = naming.by_tag({run.name: run for run in lab.need_runs()})
 if not runs:
-    st.caption("No run bears all of these tags: take one away above.")
+    st.caption("No run has all of these tags: remove one above.")
     st.stop()
 titles = {name: lab.run_title(run) for name, run in runs.items()}
 choices = {name: lab.run_choice(run) for name, run in runs.items()}
@@ -50,7 +50,7 @@ if len(sides) > 1:
     against = sides[1]
     if len(sides) > 2:
         name = shell.bound_selectbox(
-            "B, to be set against A, the first", [side.name for side in sides[1:]], "b",
+            "B, to compare with A, the first", [side.name for side in sides[1:]], "b",
             default=sides[1].name, format_func=choices.get, forget=("matrix", "cell", "who"),
         )  # fmt: skip
         against = next(side for side in sides if side.name == name)

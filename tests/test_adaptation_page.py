@@ -288,7 +288,7 @@ def test_what_fails_is_told_and_what_is_damaged_hinders_nothing(run: Run, here: 
 def test_a_run_that_was_deleted_since_is_told(run: Run, here: None):
     job = adaptation_jobs.start(run, labelled_slide(run))
     job.tell(state="done", run="20260101-000000-gone")
-    assert "the new network was deleted since" in words(draw())
+    assert "the new network has been deleted since" in words(draw())
     assert AdaptationJob(job.name).status()["state"] == "done"
 
 

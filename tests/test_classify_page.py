@@ -642,7 +642,7 @@ def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run
         [Correction(number, "label", cell["id"], label, tuple(cell["box"])) for number, cell, label in said],
     )
     app = press(press(draw(slide=slide.id), "To a dataset"), "Make it")
-    assert "holds 2 pictures. Left out, as the very same picture as another: 1." in app.success[0].value
+    assert "holds 2 pictures. Left out, because it is the same picture as another: 1." in app.success[0].value
 
 
 def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):

@@ -71,7 +71,7 @@ def rows(app: object) -> list[str]:
 def test_the_page_shows_them_on_request(lab: Path) -> None:
     app = draw("pages/2_Train.py", dataset="demo", preset="balanced")
     assert not rows(app)
-    press(app, "What will it be shown?")
+    press(app, "What will it see?")
     shown = rows(app)
     assert len(shown) == len(Dataset("demo").classes)
     assert {row.count("<img") for row in shown} == {9}
@@ -81,7 +81,7 @@ def test_the_page_shows_them_on_request(lab: Path) -> None:
 
 def test_of_settings_that_change_nothing_the_page_says_so(lab: Path) -> None:
     app = draw("pages/2_Train.py", dataset="demo", preset="original")
-    press(app, "What will it be shown?")
+    press(app, "What will it see?")
     assert {row.count("<img") for row in rows(app)} == {1}
     assert "these settings change nothing" in words(app)
 
@@ -89,6 +89,6 @@ def test_of_settings_that_change_nothing_the_page_says_so(lab: Path) -> None:
 def test_a_picture_that_is_gone_is_told_in_the_dialog(lab: Path) -> None:
     app = draw("pages/2_Train.py", dataset="demo")
     shutil.rmtree(Dataset("demo").folder / "originals")
-    press(app, "What will it be shown?")
+    press(app, "What will it see?")
     assert not rows(app)
     assert "is missing from originals: import it again" in words(app)

@@ -343,7 +343,7 @@ def test_a_pair_and_filters_choose_the_queue(wrong):
     assert shown["total"] == photos[pair.image_id].nunique()
     assert {card["own"] for card in shown["cards"]} == {wrong.classes[0]}
     assert desk_of(draw(REVIEW, sure="90..100")) is None
-    assert "No picture is like that" in words(draw(REVIEW, sure="90..100"))
+    assert "No picture matches" in words(draw(REVIEW, sure="90..100"))
     for kind, of in (("0-any", table.label), ("any-0", table.predicted)):
         own = table[of == wrong.classes[0]]
         assert desk_of(draw(REVIEW, pair=kind))["total"] == photos[own.image_id].nunique()

@@ -23,7 +23,7 @@ from ui.theme import css_colours
 
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
 SHOWN = "adapting_shown"  # session: whether the page shows one that is at work
-MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, classes counting alike"}
+MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, every class counting alike"}
 
 
 def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
@@ -55,13 +55,13 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         st.rerun()
     if reason:
         st.caption(f":material/info: Not yet: {shell.plain(reason)}.")
-    with st.expander("What is claimed of it"):
+    with st.expander("How it is tested"):
         st.caption(
             "The cells are cut in five parts, all of one picture together. Each part is answered by a network that was "
             "adapted to the other four: so each cell is a test, and no network has seen the cells that it is tested "
-            "on. The accuracy before and after, with its 95% interval, is on these answers. Of fewer than "
-            f"{LEAST_CELLS} cells, or {LEAST_OF_CLASS} of a class, nothing is claimed and nothing adapted. How it does "
-            "on slides that are stained or lit otherwise than this one, these cells don't tell."
+            "on. The accuracy before and after, with its 95% interval, is on these answers. With fewer than "
+            f"{LEAST_CELLS} cells, or {LEAST_OF_CLASS} of a class, nothing is adapted. These cells don't tell how it "
+            "does on slides that are stained or lit differently."
         )
     if adapted := (run.summary() or {}).get("adaptation"):
         st.markdown("**What adapting brought this network**")
@@ -128,7 +128,7 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
     try:
         facts = (Run(status["run"]).summary() or {})["adaptation"]
     except (LabError, KeyError):
-        st.caption(f"Adapted to {shell.plain(cells)}; the new network was deleted since.")
+        st.caption(f"Adapted to {shell.plain(cells)}; the new network has been deleted since.")
         return
     st.markdown(f":material/check_circle: **Adapted to {shell.plain(cells)}**")
     result(facts)

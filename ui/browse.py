@@ -92,7 +92,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         # A fixed shuffle: in file order a page would show copies of one photo after another.
         chosen = chosen.sample(frac=1, random_state=0) if len(chosen) else chosen
     photos = chosen.photo.nunique() if data.photos_known else None
-    none = "No picture is like that: choose another class, split or finding."
+    none = "No picture matches: choose another class, split or finding."
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.caption(photo_words(len(chosen), photos) if len(chosen) else none, width="content")
         charts.legend(data.classes)

@@ -201,7 +201,7 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
     same = int((made.images.status == "duplicate").sum())
     st.success(
         f"**{shell.plain(made.name)}** holds {len(made.pictures):,} pictures."
-        + (f" Left out, as the very same picture as another: {same:,}." if same else ""),
+        + (f" Left out, because it is the same picture as another: {same:,}." if same else ""),
         icon=":material/check_circle:",
     )
     st.page_link("pages/1_Browse.py", label="Look at it", query_params={"dataset": made.name})

@@ -68,7 +68,7 @@ def of_picture(
                 number = counted.picture.number
                 class_by_hand(cell, classes, lambda act: classify_slide.change(act, number, classes))
         shown = _with_heat(slide, counted, cell, run, pixels) if "heat" in why and cell.answer else pixels
-        picture.image(shown, width="stretch", alt=f"{classify_pictures.name_of(cell)}, as the network is shown it")
+        picture.image(shown, width="stretch", alt=f"{classify_pictures.name_of(cell)}, as the network sees it")
         if "alike" in why and cell.answer:
             _alike(slide, counted, cell, run)
 
@@ -125,7 +125,7 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
     return np.clip((1 - share) * pixels + share * hot, 0, 255).astype(np.uint8)
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking where the network looks …")
+@st.cache_data(max_entries=64, show_spinner="Working out where the network looks …")
 def _heat(
     folder: str, changed: int, slide: str, stored: str, box: Box, label: str, _run: Run, _slide: Slide,
     _counted: CountedPicture,
@@ -155,12 +155,12 @@ def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -
     try:
         data = lab.dataset(run.config.data)
         pixels = as_seen(classify_slide.whole(slide, counted.picture), cell.box, run.members[0].config)
-        with st.spinner("Looking the training cells through …"):
+        with st.spinner("Looking through the training cells …"):
             rows = finder().like(run, data, pixels, ALIKE)
     except (LabError, OSError) as error:
         st.caption(f"The training cells can't be shown: {shell.plain(in_words(error))}")
         return
-    st.caption("Most alike among the labelled training cells, the nearest first")
+    st.caption("The most similar labelled training cells, nearest first")
     labels = data.pictures.label
     for place, column, src in zip(rows, st.columns(ALIKE), lab.thumbnails(data, rows, "cell"), strict=False):
         column.image(src, width="stretch", alt=pretty(labels[place]), caption=shell.plain(pretty(labels[place])))

@@ -135,7 +135,7 @@ def change(act: Act, number: int, classes: Collection[str]) -> None:
                 st.session_state[TOLD] = seen.id, f"What was undone is on another picture: {files}"
             return
         if (box and not is_box(box)) or (do == "label" and act.get("label") not in classes):
-            raise LabError("the page sent a correction that can't be understood: load it anew")
+            raise LabError("the page sent a correction that can't be understood: reload the page")
         made = Correction(
             number, do, cell or ("new" if do == "add" else ""), act.get("label", ""),
             square_around(box) if do in ("add", "move") else box or None,  # type: ignore[arg-type]

@@ -230,7 +230,7 @@ def _tell_damaged(name: str, reason: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         shell.show_error(reason)
         with st.popover("Delete", icon=":material/delete:"):
-            st.markdown("This deletes the slide's pictures and corrections, which may be whole.")
+            st.markdown("This deletes the slide's pictures and corrections, which may still be intact.")
             sure = st.checkbox("I want that", key=f"classify_sure_{name}")
             if st.button("Delete the slide", type="primary", disabled=not sure, key=f"classify_delete_{name}"):
                 shell.attempt(slides.remove, name)

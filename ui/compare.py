@@ -45,10 +45,10 @@ METRICS = {
     "auc_ovr": "AUC",
 }
 MEANING = {
-    "accuracy": "How many of the pictures are called what their label says.",
-    "balanced_accuracy": "The mean share found of each class: a rare class counts as much as a common one.",
-    "f1_macro": "What is found of a class and how much of what is called so is right, in one; mean of the classes.",
-    "auc_ovr": "How often a picture of a class gets more probability of it than one of another; 0.5 by guessing.",
+    "accuracy": "The share of the pictures that are called what their label says.",
+    "balanced_accuracy": "The mean recall of the classes: a rare class counts as much as a common one.",
+    "f1_macro": "Precision and recall of a class in one figure (their harmonic mean); the mean over the classes.",
+    "auc_ovr": "How often a picture of a class gets a higher probability of it than one of another; 0.5 by guessing.",
 }
 OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
 GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's

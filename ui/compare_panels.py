@@ -210,4 +210,4 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
             f"{apart}"
         )
     if left_out:
-        st.caption(f"Not measured when they were made, and left out: {shell.plain('; '.join(left_out))}.")
+        st.caption(f"Left out, because it was not measured when they were made: {shell.plain('; '.join(left_out))}.")

@@ -23,6 +23,6 @@ def device_and_reason() -> tuple[str, str]:
     except subprocess.CalledProcessError as error:
         raise LabError(f"PyTorch can't be used: {(error.stderr.strip().splitlines() or ['?'])[-1][:200]}") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"PyTorch didn't answer in {PATIENCE:.0f} s: look again later") from None
+        raise LabError(f"PyTorch didn't answer in {PATIENCE:.0f} s: try again later") from None
     name, _, why = done.stdout.strip().partition(": ")
     return name, why

@@ -102,7 +102,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         if spread["spread"] is not None:
             st.caption(
                 f"{shell.percent(spread['mean'])} on average, standard deviation "
-                f"{spread_words('accuracy', spread['spread'])}: how much it hangs on which photos were trained "
+                f"{spread_words('accuracy', spread['spread'])}: how much it depends on which photos are trained "
                 "on and tested."
             )
         rows = [

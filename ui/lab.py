@@ -53,7 +53,7 @@ def dataset_or(none: str, label: str, key: str, **how: Any) -> tuple[str | None,
         label, offered, key=key, format_func=lambda name: name if name == none else dataset_title(name), **how
     )
     if gone := seen not in offered:
-        show_error(f"The dataset {seen} was deleted in another window: choose once more.")
+        show_error(f"The dataset {seen} was deleted in another window: choose again.")
     return None if chosen == none else chosen, not gone
 
 
@@ -73,7 +73,7 @@ def audit_of(data: Dataset) -> Audit:
     return _audit(str(data.folder), data.content_hash, data)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Looking the dataset through …")
+@st.cache_resource(max_entries=8, show_spinner="Looking through the dataset …")
 def _audit(folder: str, content_hash: str, _data: Dataset) -> Audit:
     return audit(_data)
 
@@ -325,7 +325,7 @@ def facts_of(data: Dataset, row: int) -> dict[str, str]:
         "Split": picture.split,
         "Size": f"{picture.width} × {picture.height} px, {picture['mode']}",
         "Source photo": f"{picture.source_photo}" if pd.notna(picture.source_photo) else "not known",
-        "White cells": f"{picture.cells}" + (", the place was told" if picture.box_told else ""),
+        "White cells": f"{picture.cells}" + (", in a place that the source told" if picture.box_told else ""),
         "Nucleus": "–" if pd.isna(picture.cell_area) else f"{picture.cell_area:,.0f} px²" + _in_red_cells(picture),
         "Focus": f"{picture.focus:.2f}; 1 is flat, from 1.2 sharp",
         "Background": f"{picture.brightness:.0f} of 255",

@@ -115,8 +115,8 @@ def _dataset_goes(name: str) -> str:
     trained = sum(run.config.data == name for run in run_folders.readable_runs()[0])
     of_runs = f" {shell.counted(trained, 'run')} on it keep their figures, but can show no picture." if trained else ""
     return (
-        f"{count} and all that was made of them here go; what they were imported from stays where it is.{of_runs} "
-        "Verdicts stay: they count again if the same pictures are imported anew."
+        f"{count} and all that was made from them here are deleted; what they were imported from stays where it is."
+        f"{of_runs} Verdicts stay: they count again if the same pictures are imported anew."
     )
 
 

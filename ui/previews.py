@@ -20,7 +20,7 @@ MOST_CLASSES = 12
 
 def preview_button(config: TrainConfig) -> None:
     """A button that opens the pictures that `config` trains on, as it shows them."""
-    if st.button("What will it be shown?", icon=":material/visibility:", type="tertiary",
+    if st.button("What will it see?", icon=":material/visibility:", type="tertiary",
                  help="Training pictures as these settings cut, colour and change them."):  # fmt: skip
         _dialog(config)
 

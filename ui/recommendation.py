@@ -123,6 +123,6 @@ def _candidate(stamps: tuple[str, ...], _run: Run) -> dict[str, Any]:
     return recommend.candidate(_run)
 
 
-@st.cache_data(max_entries=256, show_spinner="Setting it against the cheaper ones …")
+@st.cache_data(max_entries=256, show_spinner="Comparing it with the cheaper ones …")
 def _against(stamps: tuple[str, ...], _best: Run, _other: Run) -> str:
     return recommend.against(_best, _other)

@@ -31,7 +31,7 @@ ORDERS = {
 }
 SECOND = "second"
 WHICH = {
-    "unreviewed": "Unreviewed only", SECOND: "Second opinion", "reviewed": "Reviewed", "disputed": "Reviewers differ",
+    "unreviewed": "Unreviewed only", SECOND: "Second opinion", "reviewed": "Reviewed", "disputed": "Reviewers disagree",
     "all": "All",
 }  # fmt: skip
 UNDECIDED = ("unreviewed", SECOND)  # of these what is decided doesn't come again

@@ -175,7 +175,7 @@ def nothing_left(review: Review, standing: Standing) -> None:
             words = "Make an overlay of the verdicts and train with it, or look at them again." if changes else words
             st.caption(words, width="content")
         else:
-            st.markdown("No picture is like that. Ask for less in *Filters*.", text_alignment="center")
+            st.markdown("No picture matches. Ask for less in *Filters*.", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             if changes and st.button("Make an overlay", type="primary"):
                 shell.set_address(part="overlays", picture=None)

@@ -56,7 +56,7 @@ def importance(shares: dict[str, float], done: int) -> None:
         return
     frame = pd.DataFrame({"setting": list(shares), "share": list(shares.values())})
     bars = (
-        alt.Chart(frame, title=alt.Title(f"What the losses of {done} trials differ by", fontSize=13, anchor="start"))
+        alt.Chart(frame, title=alt.Title(f"What mattered in {done} trials", fontSize=13, anchor="start"))
         .mark_bar(color=COLOURS["done"], cornerRadiusEnd=3)
         .encode(
             alt.X("share:Q", title=None, axis=alt.Axis(format="%", grid=False, tickCount=4)),
@@ -64,7 +64,7 @@ def importance(shares: dict[str, float], done: int) -> None:
             tooltip=["setting:N", alt.Tooltip("share:Q", format=".0%")],
         )
     )
-    st.altair_chart(_legible(bars), alt="Share of each setting in what the losses differ by")
+    st.altair_chart(_legible(bars), alt="Share of each setting in how the losses differ")
 
 
 def _legible(chart: alt.Chart | alt.LayerChart) -> alt.Chart | alt.LayerChart:

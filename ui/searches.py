@@ -189,7 +189,7 @@ def _table(rows: pd.DataFrame, fields: list[str]) -> None:
     st.dataframe(best[[*columns]], hide_index=True, column_config=columns)
     st.caption(
         "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it; and "
-        "of few trials, what their losses differ by is no more than a hint."
+        "from few trials, what mattered is no more than a hint."
     )
 
 

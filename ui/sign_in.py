@@ -31,7 +31,7 @@ def demand() -> None:
         try:
             st.login()
         except StreamlitAuthError as error:
-            st.error(f"Sign-in isn't set up right: {error}", icon=":material/error:")
+            st.error(f"Sign-in isn't set up correctly: {error}", icon=":material/error:")
     st.stop()
 
 

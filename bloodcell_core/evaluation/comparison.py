@@ -149,7 +149,7 @@ def at_once_words(others: int) -> str:
     if others < 2:
         return ""
     return (
-        f"A is set against {others:,} runs here, and each comparison alone calls equals unequal up to once in 20: "
+        f"A is set against {others:,} runs here, and each comparison alone calls equals different up to once in 20: "
         f"for all of them together to do so no more often, go by p below {(1 - LEVEL) / others:.3g}"
     )
 

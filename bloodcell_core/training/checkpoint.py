@@ -38,7 +38,7 @@ def load(file: Path, state: TrainState, device: torch.device) -> int:
         raise
     except Exception as error:  # a damaged one was seen to raise OSError, EOFError, UnpicklingError and RuntimeError
         raise LabError(
-            f"{file} can't be gone on from ({type(error).__name__}): it is damaged, or the run's settings were changed "
+            f"{file} can't be resumed ({type(error).__name__}): it is damaged, or the run's settings were changed "
             "since; delete it, and the run begins anew"
         ) from None
 

@@ -262,7 +262,7 @@ def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, o
 
     # What nothing fits is told, and what leads on.
     empty = open_page("Review?loss=0..1")
-    expect(empty.get_by_text("No picture is like that")).to_be_visible()
+    expect(empty.get_by_text("No picture matches")).to_be_visible()
     expect(empty.locator(".desk")).to_have_count(0)
     empty.get_by_role("button", name="Clear filters").click()
     expect(empty.locator(".progress strong")).to_have_text(re.compile(rf"of {len(table)}$"))
