@@ -210,14 +210,37 @@ def test_what_can_t_be_cut_is_left_out_with_its_reason(tmp_path, monkeypatch):
     assert len(made.images) == sum(map(len, told.values()))
 
 
-def test_boxes_for_a_picture_of_another_size_are_not_believed(tmp_path):
-    told = {"train/one.png": field(1)[1], "train/two.png": field(2)[1]}
-    files = pictures() | as_voc(told) | as_voc(
-        {"train/two.png": told["train/two.png"]}, "<size><width>800</width><height>600</height></size>"
-    )  # fmt: skip
+def with_size(name: str, told: Fields, width: int, height: int) -> dict[str, bytes]:
+    if name == "voc":
+        return as_voc(told, f"<size><width>{width}</width><height>{height}</height></size>")
+    coco = json.loads(as_coco(told)["boxes.json"])
+    coco["images"] = [image | {"width": width, "height": height} for image in coco["images"]]
+    return {"other.json": json.dumps(coco).encode()}
+
+
+@pytest.mark.parametrize("name", ["voc", "coco"])
+def test_boxes_for_a_picture_of_another_size_are_not_believed(tmp_path, name):
+    wrong = with_size(name, {"train/two.png": field(2)[1]}, 800, 600)
+    files = pictures() | WRITERS[name]({"train/one.png": field(1)[1]}) | wrong
     made = import_dataset(write_files(tmp_path / "cells", files), "mine")
     assert set(made.pictures.source_photo) == {"train/one.png"}
     assert set(made.images.reason.dropna()) == {"its boxes are told for 800×600 pixels, and the picture has 400×300"}
+
+
+@pytest.mark.parametrize("name", ["voc", "coco"])
+@pytest.mark.parametrize("size", [(0, 0), (0, 300)])
+def test_a_size_of_nothing_is_one_that_nobody_told(tmp_path, name, size):
+    files = pictures() | with_size(name, {"train/one.png": field(1)[1]}, *size)
+    made = import_dataset(write_files(tmp_path / "cells", files), "mine")
+    assert len(made.pictures) == 3
+
+
+def test_many_small_cells_may_be_cut_out_of_a_picture(tmp_path, monkeypatch):
+    """What they cover is counted by what is cut, wherever on the picture that lies."""
+    monkeypatch.setattr(marked, "MAX_COVER", 2)
+    told = {"train/one.png": [("ab"[number % 2], (340 + number, 240, 390, 290)) for number in range(15)]}
+    made = import_dataset(write_files(tmp_path / "cells", pictures() | as_coco(told)), "mine")
+    assert len(made.pictures) == 15
 
 
 @pytest.mark.parametrize("name", WRITERS.keys() - {"table"})
@@ -392,8 +415,12 @@ def test_the_classes_of_yolo_are_named_in_any_usual_way(tmp_path, names):
     assert [label for _, label, _, _ in marks_of(write_files(tmp_path / "cells", files))] == ["band", "blast"]
 
 
-def test_an_outline_of_yolo_becomes_the_box_around_it():
-    assert yolo._corners([0.1, 0.2, 0.5, 0.1, 0.3, 0.9]) == (0.1, 0.1, 0.5, 0.9)
+@pytest.mark.parametrize("outline", [".1 .2 .5 .1 .3 .9", ".1 .2 .5 .1 .3 .9 .2 .3"])
+def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
+    files = {"1.png": b"", "1.txt": f"0 {outline}\n".encode(), "classes.txt": b"a\nb\n"}
+    source = open_source(write_files(tmp_path / "cells", files))
+    (mark,) = yolo._marks(source, "1.txt", ["a", "b"], Pictures(source))
+    assert mark.corners == (0.1, 0.1, 0.5, 0.9)
 
 
 @pytest.mark.parametrize(
