@@ -16,7 +16,9 @@ from bloodcell_core import cli, sheets, workspace
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import own_pictures
 from bloodcell_core.evaluation.figures import figure_words
+from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.labels import overlays, verdicts
 from bloodcell_core.labels.exchange import HEADER, import_csv, to_csv, write_csv
 from bloodcell_core.labels.overlays import Overlay, freeze, load, of_run, versions
@@ -476,3 +478,15 @@ def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(
     assert figure_words("log_loss", both[0]["log_loss"]) in report
     assert cli.main(["compare", done.name, run.name, "--merge", "granulocytes"]) == 0
     assert f"{run.name} on the reviewed labels day-one@1" in capsys.readouterr().out
+
+
+def test_what_training_cells_are_like_is_asked_of_those_that_were_learned(demo: Dataset) -> None:
+    """A picture that a person took out, for it shows no cell, told later what a cell may look like."""
+    record(demo, of_split(demo, "train")[4:8], UNUSABLE, by="Ana")
+    overlay, _ = freeze("day-one", demo, by="Ana")
+    run = train_here(labels=overlay.reference)
+    facts = Likeness.load(run.likeness_file).facts
+    rows = split_rows(run.config, demo, run.validation_photos, overlay)
+    assert facts["training"]["pictures"] == len(rows["train"])
+    assert facts["held"]["photos"] == demo.pictures.photo[rows["val"]].nunique()
+    assert len(own_pictures(run, demo, "train")) > len(rows["train"])

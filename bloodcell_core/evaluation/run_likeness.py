@@ -19,6 +19,7 @@ from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import own_pictures
 from bloodcell_core.evaluation.likeness import Cells, Floats, LastLayer, Likeness, OtherVersion, fit
+from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def looks_of(view: np.ndarray, rows: np.ndarray, places: list[Place]) -> Floats:
 
 
 def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, device: Device) -> Likeness:
-    """What the training cells of a run are like to its trained network.
+    """What the training cells of a run are like to its trained network, by the labels that it was trained with.
 
     Args:
         run: a run of `dataset`; `view` is the dataset's view that it trains on.
@@ -50,6 +51,8 @@ def fit_run(run: Run, dataset: Dataset, view: np.ndarray, network: Network, devi
     from bloodcell_core.models.network import last_layer as last_layer_of
 
     training, pictures = own_pictures(run, dataset, "train"), run_pictures(run.config, dataset)
+    if overlay := of_run(run):  # what a person took out was never learned
+        training, pictures = (overlay.relabelled(part, run.classes) for part in (training, pictures))
     aside = (pictures.split == "val") | ((pictures.split == "train") & pictures.photo.isin(set(run.validation_photos)))
     if pictures.photo[aside].nunique() < 2:
         raise LabError("there are too few validation photos to tell how far a cell may be from the training cells")
