@@ -379,6 +379,9 @@ def test_granulocytes_are_set_against_the_rest_whatever_their_case() -> None:
         "granulocyte": ["basophil", "eosinophil"],
         "other": ["platelet"],
     }
+    # Neutrophils of other names were among "other", beside granulocytes that had none.
+    names = ["basophils", "BAND", "Segmented_Neutrophil", "ig", "lymphocyte", "reactive lymphocyte"]
+    assert granulocytes(names) == {"granulocyte": names[:4], "other": names[4:]}
     assert granulocytes(["lymphocyte", "neutrophil"]) is None
     assert granulocytes(["eosinophil", "neutrophil"]) is None
 

@@ -155,6 +155,11 @@ def _cell(name: str) -> str:
     return next((min(group) for group in SAME_CELL if singular in group), singular)
 
 
+def is_kind_of(name: str, cells: Sequence[str]) -> bool:
+    """Whether a class is one of some `cells`, by whatever name, or a part of one that some laboratories count apart."""
+    return any(_by_name(called, cells) for called in (name, MAY_BE.get(_singular(name), "")))
+
+
 def external_pictures(
     run: Run, dataset: Dataset, split: str, class_map: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.external import is_kind_of
 from bloodcell_core.evaluation.predictions import probabilities_of
 
-GRANULOCYTES = ("basophil", "eosinophil", "neutrophil")
+GRANULOCYTES = ("basophil", "eosinophil", "neutrophil", "immature granulocyte")
 
 
 def merged(
@@ -59,7 +60,7 @@ def merged(
 
 def granulocytes(classes: Sequence[str]) -> dict[str, list[str]] | None:
     """The `groups` of `merged` that set granulocytes against the rest; None where the classes have no such halves."""
-    inside = [name for name in classes if name.casefold() in GRANULOCYTES]
+    inside = [name for name in classes if is_kind_of(name, GRANULOCYTES)]
     rest = [name for name in classes if name not in inside]
     return {"granulocyte": inside, "other": rest} if len(inside) > 1 and rest else None
 
