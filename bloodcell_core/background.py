@@ -1,7 +1,7 @@
-"""Work that a page or the command line starts in a process of its own and then watches through its folder.
+"""Background jobs: started by a page or the command line in a process of their own, and watched through their folder.
 
-    <job>/status.json    how far it is: `state`, `reason`, `updated`, and what the kind of job adds
-         /worker.lock    held by its worker for life
+    <job>/status.json    its progress: `state`, `reason`, `updated`, and what the kind of job adds
+         /worker.lock    held by its worker for its whole life
          /worker.log     what the worker wrote
          /stop           there once a person has asked it to end
 
@@ -35,16 +35,13 @@ ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
 TOLD: Kinds = {"reason": str, "phase": str, "done": int, "total": int, "seconds_left": NUMBER | None, "epoch": int}
-"""What a job may tell besides its state and when."""
+"""What a status.json may hold besides `state` and `updated`."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, by the folder that they work in, kept to be reaped."""
 
 
 def start_worker(folder: Path, module: str, argument: str) -> None:
-    """Starts `python -m MODULE ARGUMENT`, which goes on whatever becomes of this process.
-
-    What it says is added to worker.log in `folder`.
-    """
+    """Starts `python -m MODULE ARGUMENT`, which outlives this process; its output goes to worker.log in `folder`."""
     for other, process in list(_workers.items()):
         if process.poll() is not None:
             _workers.pop(other, None)  # another thread may have found it ended, too
@@ -66,8 +63,8 @@ def start_worker(folder: Path, module: str, argument: str) -> None:
         )
 
 
-def exit_code(work: Callable[[], str]) -> int:
-    """Does the `work` of a process that was started for it, which returns the state it ended in; the exit code."""
+def run_worker(work: Callable[[], str]) -> int:
+    """The main function of a worker process: calls `work`, which returns the state it ended in; gives the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the server's terminal is not meant for it
     try:
         state = work()
@@ -78,12 +75,12 @@ def exit_code(work: Callable[[], str]) -> int:
 
 
 def starting() -> dict[str, Any]:
-    """The status of a job whose worker is about to begin."""
+    """The status of a job whose worker is about to start."""
     return {"state": "starting", "reason": "", "updated": time.time()}
 
 
 def write_status(folder: Path, **changes: Any) -> None:
-    """Merges `changes` into a job's or a run's status.json. Only its worker does so, and who starts or queues it.
+    """Merges `changes` into a job's or a run's status.json. Only its worker does so, and whoever starts or queues it.
 
     LabError where the file is damaged, or the folder gone: it isn't made anew.
     """
@@ -99,7 +96,7 @@ def write_status(folder: Path, **changes: Any) -> None:
 def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, remedy: str) -> dict[str, Any]:
     """The status that `read` gives, with its `state` corrected where the worker, which holds `lock`, is gone.
 
-    `first` is the state before the worker has begun, and `remedy` what to do once it was interrupted.
+    `first` is the state before the worker has started, and `remedy` what to do once it was interrupted.
     """
     status = read()
     # On a busy machine a worker may need longer to load what it needs; only then it takes its lock.
@@ -119,10 +116,10 @@ class StopRequested(Exception):
 
 
 def end_of(do: Callable[[], dict[str, Any]], folder: Path, stopped: str = "stopped on request") -> dict[str, Any]:
-    """Does the work of a job or run in `folder`; what its status.json is to tell of how that ended: state and reason.
+    """Does the work of a job or run in `folder`; returns how it ended, for its status.json: state and reason.
 
-    `do` returns what a good end has besides; `stopped` is the reason where StopRequested tells none. What is a failure
-    of the program itself is told in worker.log.
+    `do` returns what a successful end adds; `stopped` is the reason where StopRequested gives none. The traceback of a
+    failure of the program itself goes to worker.log.
     """
     try:
         return {"state": "done", "reason": ""} | do()
@@ -164,18 +161,18 @@ class Job:
         write_status(self.folder, **changes)
 
     def request_stop(self) -> None:
-        """Asks the worker to end as soon as it can; of a job that was forgotten meanwhile there is nothing to ask."""
+        """Asks the worker to stop as soon as it can; does nothing where the job was dismissed meanwhile."""
         with suppress(FileNotFoundError):
             self.stop_file.touch()
 
     def stop_requested(self) -> bool:
-        """Whether somebody has asked it to end."""
+        """Whether somebody has asked it to stop."""
         return self.stop_file.exists()
 
     def phase(self, words: str) -> Progress:
-        """What hears (done, total) of a phase of the job: it tells how far that is, and ends it where that is asked.
+        """The progress callback of a phase of the job: it reports to status.json, and ends the job where that is asked.
 
-        It raises StopRequested, which `work` takes for the end.
+        It does so by raising StopRequested, which `work` catches.
         """
         first: tuple[float, int] | None = None
         last = -math.inf
@@ -195,20 +192,20 @@ class Job:
         return progress
 
     def dismiss(self) -> None:
-        """Forgets a job that has ended; what it made stays. Somebody else may have done so before."""
+        """Deletes an ended job's folder; what it made stays. Somebody else may have done so already."""
         if self.folder.exists() and self.status()["state"] in ENDED:
             workspace.discard(self.folder)
 
     def start(self, module: str) -> None:
-        """Starts `python -m MODULE NAME`, which is to call `work`; it goes on whatever becomes of this process."""
+        """Starts `python -m MODULE NAME`, which is to call `work` and outlives this process."""
         self.stop_file.unlink(missing_ok=True)
         self.tell(**starting())
         start_worker(self.folder, module, self.folder.name)
 
     def work(self, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Does the job in this process and returns its last status; `do` returns what a good end adds to it.
+        """Does the job in this process and returns its last status; `do` returns what a successful end adds to it.
 
-        How it ended is told in status.json. Raises LabError where another process has it.
+        LabError where another process is doing it.
         """
         try:
             lock = self.lock.acquire(timeout=START_GRACE)
@@ -219,8 +216,8 @@ class Job:
             return self._recorded()
 
 
-class AskedJob(Job):
-    """A job that a page asks for: its kind is a subclass, each one a folder `name` below its kind's own.
+class RequestedJob(Job):
+    """A job that a page requests: each kind is a subclass, each job a folder `name` in the folder of its kind.
 
         <utc>-<id>/request.json    what is asked for
 
@@ -228,14 +225,14 @@ class AskedJob(Job):
     """
 
     kind: ClassVar[str]
-    """What one is called: "import"."""
+    """What a job of this kind is called: "import"."""
     remedy: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     """What a request holds at least."""
     makes: ClassVar[str]
-    """What the status of one that is done names what it made by."""
+    """The key of the status under which a finished job names what it made."""
     place: ClassVar[Callable[[], Path]]
-    """Gives the folder of all of this kind."""
+    """Returns the folder in which all jobs of this kind lie."""
 
     def __init__(self, name: str):
         self.name = name
@@ -255,7 +252,7 @@ class AskedJob(Job):
     def ask(cls, name: str, request: dict[str, Any], lay: Callable[[Path], None] = lambda folder: None) -> Self:
         """Starts a job called `name`, a new `dated_name`, in a process of its own: the module of its class is run.
 
-        `lay` puts what it needs beside its request. OSError where there is no room.
+        `lay` puts the files that it needs beside its request. OSError where there is no room.
         """
         final = cls.place() / name
         with workspace.new_folder(final) as folder:
@@ -268,7 +265,7 @@ class AskedJob(Job):
 
     @classmethod
     def readable(cls) -> tuple[list[Self], list[str]]:
-        """Those that were asked for and not yet dismissed, newest first, and a line for each that can't be read."""
+        """The jobs that were not dismissed yet, newest first, and a line for each that can't be read."""
         folder = cls.place()
         good: list[Self] = []
         damaged: list[str] = []

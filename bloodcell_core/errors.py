@@ -1,4 +1,4 @@
-"""What is told to a person: the one exception whose text is meant for them, and the system's refusals in words."""
+"""Errors as people read them: the one exception whose text is meant for them, and the system's refusals in words."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def refusal(error: OSError) -> str:
 
 
 def brief(error: BaseException, most: int = 120) -> str:
-    """What an error of a library says, on one line of some `most` characters; its type where it says nothing."""
+    """A library's error message on one line of some `most` characters; the error's type where there is no message."""
     text = " ".join(str(error).split()) or type(error).__name__
     if len(text) <= most:
         return text
@@ -50,5 +50,5 @@ def brief(error: BaseException, most: int = 120) -> str:
 
 
 def in_words(error: LabError | OSError) -> str:
-    """What a person is told of an error that isn't the program's own."""
+    """The message for a person of an error that isn't a failure of the program itself."""
     return refusal(error) if isinstance(error, OSError) else str(error)

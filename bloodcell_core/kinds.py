@@ -1,5 +1,5 @@
-"""What the JSON files of a run hold, and the kind of each value: one that was edited is told as damaged by who reads
-it, and not found out by a page that is half drawn."""
+"""What the JSON files of a run hold, and the type of each value: whoever reads a file that was edited by hand says that
+it is damaged, before a page is half drawn."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ CONFIG: Kinds = {
     "config": dict, "classes": list, "data_hash": str, "created": str, "synthetic": bool, "pretrained": bool,
     "validation_photos": list, "group": str, "adapted": dict | None, "members": list,
 }  # fmt: skip
-"""What config.json must tell."""
+"""What config.json must hold."""
 MEMBER = {"run", "model", "view", "size"}
-"""What it tells of each member of an ensemble."""
+"""What it holds of each member of an ensemble."""
 STATUS: Kinds = {"state": str, "updated": NUMBER, "queued": NUMBER, "queue": str}
-"""What status.json must tell."""
+"""What status.json must hold."""
 PROGRESS: Kinds = {
     "reason": str, "note": str, "phase": str, "device": str, "step": int, "total_steps": int, "epoch": int,
     "pictures_per_second": NUMBER | None, "seconds_left": NUMBER | None, "memory_mb": NUMBER | None,
 }  # fmt: skip
-"""What it may tell besides."""
+"""What it may hold besides."""
 SUMMARY: Kinds = {
     "test": dict | None, "parameters": int, "training_seconds": NUMBER, "best_epoch": int | None,
     "temperature": NUMBER, "temperature_reason": str, "val_accuracy": NUMBER | None, "val_loss": NUMBER | None,
 }  # fmt: skip
-"""What summary.json must tell."""
+"""What summary.json must hold."""
 TEST: Kinds = {
     "pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict, "by_photo": dict | None,
     "per_class": dict, "warnings": list, "notes": list,
 } | {name: NUMBER | None for name in ("balanced_accuracy", "f1_macro", "auc_ovr")}  # fmt: skip
-"""What it tells of the test split."""
+"""What it holds of the test split."""
 BY_PHOTO: Kinds = {"photos": int, "right": int, "interval": list}
 INTERVALS = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 """The figures that have one, or None."""
@@ -46,7 +46,7 @@ LIMITS = (
     | dict.fromkeys(("step", "total_steps", "epoch", "parameters", "pictures", "photos", "right"), (0, WHOLE))
     | dict.fromkeys(("val_accuracy", *INTERVALS), (-ROUNDING, 1 + ROUNDING))
 )
-"""Between what a figure can be, both included; others are any number that is finite."""
+"""The lowest and highest value of a figure, both included; others may be any finite number."""
 
 
 def wrong(told: Any, must: Kinds, may: Kinds | None = None) -> str:

@@ -27,11 +27,11 @@ class Notes:
     title: str = ""
     tags: tuple[str, ...] = ()
     problem: str = ""
-    """Why they can't be read, if so; a new title or new tags take the damaged file's place."""
+    """Why they can't be read, if so; a new title or new tags replace the damaged file."""
 
 
 def read(kind: str, name: str) -> Notes:
-    """The notes of a "run" or "dataset"; a damaged file is told of in them and costs nobody the run."""
+    """The notes of a "run" or "dataset"; `problem` says so where the file is damaged, and the run stays usable."""
     file = workspace.notes_file(kind, name)
     if not workspace.may_be_there(file):
         return Notes()
@@ -45,7 +45,7 @@ def read(kind: str, name: str) -> Notes:
 
 
 def rename(kind: str, name: str, title: str) -> Notes:
-    """Gives a title, or with "" takes it away; LabError where the text can't be one. The folder keeps its name."""
+    """Sets the title, or with "" removes it; LabError where the text can't be one. The folder keeps its name."""
     return _change(kind, name, title=clean(title, MOST_TITLE, "title"))
 
 
@@ -55,7 +55,7 @@ def tag(kind: str, name: str, tags: Iterable[str]) -> Notes:
 
 
 def forget(kind: str, name: str) -> None:
-    """Of what is deleted: another of the same name must not inherit its title."""
+    """Deletes the notes of a deleted run or dataset: another of the same name must not inherit them."""
     workspace.notes_file(kind, name).unlink(missing_ok=True)
 
 

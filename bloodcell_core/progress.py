@@ -1,11 +1,11 @@
-"""How a long work tells how far it is, and how long in words."""
+"""How a long task reports its progress, and durations in words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
-"""Hears how much is done, and of how much; what it raises ends the work."""
+"""Called with how much is done, and of how much; what it raises ends the task."""
 
 
 def duration(seconds: float) -> str:
@@ -16,4 +16,4 @@ def duration(seconds: float) -> str:
 
 
 def no_progress(done: int, total: int) -> None:
-    """For who doesn't want to know."""
+    """For callers that don't want to know."""

@@ -1,7 +1,7 @@
-"""CSV that a spreadsheet may open: no cell that somebody wrote (a file, a class, a note, a slide's name) is a formula.
+"""CSV files that a spreadsheet can open safely: no text that somebody wrote (a class, a note …) runs as a formula.
 
-A spreadsheet runs a cell that begins as a formula does. Such a cell is written with an apostrophe before it, which what
-reads our own files takes off again: any text comes back as it was. Numbers stay as they are.
+A spreadsheet runs a cell that begins as a formula does. Such a cell is written with an apostrophe before it, which is
+removed when we read our own files: any text comes back as it was. Numbers stay as they are.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def as_it_was(cell: str) -> str:
 
 
 class Opened(NamedTuple):
-    """A text of cells, as `opened` finds it."""
+    """CSV text, as `opened` finds it."""
 
     text: str
     """From the header on."""
     separator: str
-    """What stands between its cells: a semicolon from a spreadsheet set to another country's habit."""
+    """Between its cells: a comma, a tab, or a semicolon as spreadsheets write it in many countries."""
     passed: int
     """Lines before the header."""
 
 
 def opened(text: str) -> Opened:
-    """The text from its header on: blank lines and comments (#) before it, and Excel's own `sep=;`, are passed over."""
+    """The text from its header on: blank lines, comments (#) and Excel's `sep=;` before it are skipped."""
     told, passed, start = "", 0, 0
     while found := _BEFORE_HEADER.match(text, start):
         told, passed, start = found[1] or told, passed + 1, found.end()
@@ -52,7 +52,7 @@ def opened(text: str) -> Opened:
 
 
 def read(file: Path, most_bytes: int, called: str) -> Opened:
-    """The text of a file of cells, as `opened` finds it; LabError, which calls it `called`, where it can't be one."""
+    """The text of a CSV file, as `opened` finds it; LabError, with `called` for its name, where it can't be read."""
     try:
         if file.exists() and not file.is_file():  # a pipe would keep us waiting, and of a device there may be no end
             raise LabError(f"{called} is no file")

@@ -1,4 +1,4 @@
-"""How names and numbers stand in sentences that people read."""
+"""Names and numbers as they are written in sentences for people."""
 
 from __future__ import annotations
 

@@ -48,11 +48,11 @@ FOLDERS = (
     "datasets", "runs", "groups", "likeness", "notes", "notes/runs", "notes/datasets", "imports", "adaptations",
     "searches", "slides", "downloads", "locks",
 )  # fmt: skip
-LEAST_ROOM = 2**20  # bytes free on a disk, below which it is called full: SQLite alone wants some of it
+LEAST_ROOM = 2**20  # free bytes below which a disk counts as full: SQLite alone needs some
 MOST_JSON = 2**28  # bytes of a file: many times what the largest that is written here has
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what writing is refused with, and no file named
-RENAMES = 100 if os.name == "nt" else 1  # Windows puts no file in the place of one that somebody reads at that moment
-LONGEST_MIDDLE = 42  # letters of what a name is of, between its time and its end: it may have 64
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of writing that name no file
+RENAMES = 100 if os.name == "nt" else 1  # tries: Windows replaces no file that somebody reads at that moment
+LONGEST_MIDDLE = 42  # letters of a `dated_name` between its time and its end: all of it may have 64
 
 
 def home() -> Path:
@@ -91,18 +91,18 @@ def find_name(reference: str, names: Iterable[str], kinds: tuple[str, str], list
 
 
 def slug(text: str) -> str:
-    """The nearest safe name to any text: 'Blood Cells (1).zip' → 'blood-cells-1-.zip' without odd ends."""
+    """A safe name close to any text: 'Blood Cells (1).zip' → 'blood-cells-1-.zip', without odd ends."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:64] or "dataset"
 
 
 def dated_name(what: str = "") -> str:
-    """A new name that tells when it was made and of what, '20260131-235959-cell_net-1f3a': they sort by age."""
+    """A new name with the time and what it is of, '20260131-235959-cell_net-1f3a': such names sort by age."""
     middle = f"{slug(what)[:LONGEST_MIDDLE]}-" if what else ""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{middle}{secrets.token_hex(2)}"
 
 
 def short_name(name: str) -> str:
-    """What tells a run from others of its kind: the end of a `dated_name`, or a name that a person gave."""
+    """A short name that tells a run from others: the end of a `dated_name`, or the whole name that a person gave."""
     return name[-4:] if AFTER_THE_TIME.match(name) else name
 
 
@@ -117,7 +117,7 @@ def dataset_dir(name: str) -> Path:
 
 
 def view_file(dataset: str, view: str) -> Path:
-    """`view` tells all that the pixels depend on, as `data.views.view_name` does."""
+    """The pixels of a view; its name `view` (`data.views.view_name`) tells all that they depend on."""
     return dataset_dir(dataset) / "views" / f"{view}.npy"
 
 
@@ -162,7 +162,7 @@ def adaptations_dir() -> Path:
 
 
 def search_dir(study: str) -> Path:
-    """What the process of a search tells; its trials lie in the database."""
+    """The status and log of a search's process; its trials lie in the database."""
     return home() / "searches" / check_name(study, "study")
 
 
@@ -191,17 +191,17 @@ def database_url() -> str:
 
 
 def database_is_shared() -> bool:
-    """Whether other workspaces may keep things in the database, too."""
+    """Whether other workspaces may use the database, too."""
     return bool(os.environ.get("BLOODCELL_DB_URL"))
 
 
 def database_exists() -> bool:
-    """Whether there may be something in the database; asking it would make an empty one."""
+    """Whether there may be a database; connecting to find out would make an empty one."""
     return database_is_shared() or may_be_there(home() / "lab.sqlite")
 
 
 def may_be_there(path: Path) -> bool:
-    """Whether something is there, as far as can be told: where it can't, whoever opens it learns why."""
+    """Whether a file or folder exists; True too where that can't be told, so that whoever opens it learns why."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -212,8 +212,8 @@ def may_be_there(path: Path) -> bool:
 
 
 def entries(folder: Path) -> list[str]:
-    """The names in a folder of the workspace; none where it isn't there. Where it can't be looked into `troubles`
-    tells so."""
+    """The names in a folder of the workspace; none where there is no such folder, or it can't be read, which `troubles`
+    reports."""
     try:
         return os.listdir(folder)
     except OSError:
@@ -223,16 +223,16 @@ def entries(folder: Path) -> list[str]:
 def names_in(folder: Path, files: tuple[str, ...]) -> list[str]:
     """The names of the folders in a folder of the workspace that hold any of these files, sorted.
 
-    Any: one that lost its most important file is told of, not passed over. What is still being made isn't among them:
-    it has a name that nothing may have.
+    Any, so that one that lost its most important file is reported and not skipped. What is still being made isn't among
+    them: its name matches no NAME_PATTERN.
     """
     named = filter(NAME_PATTERN.fullmatch, entries(folder))
     return sorted(name for name in named if any(may_be_there(folder / name / file) for file in files))
 
 
 def troubles() -> list[str]:
-    """What is wrong with the workspace as a whole, a line each: a folder that can't be looked into, since what lies
-    there is in no list; and that nothing can be kept."""
+    """What is wrong with the workspace as a whole, a line each: folders that can't be read, whose contents no list
+    shows, and that nothing can be written."""
     folders = [home(), *(home() / name for name in FOLDERS)]
     closed = {folder: why for folder in folders if (why := _closed_because(folder))}
     if home() in closed:  # so is all that it holds
@@ -256,7 +256,7 @@ def troubles() -> list[str]:
 
 
 def _closed_because(folder: Path) -> str:
-    """Why a folder can't be looked into; "" where it can, or isn't made yet."""
+    """Why a folder can't be read; "" where it can, or isn't made yet."""
     try:
         os.scandir(folder).close()
         return "" if os.access(folder, os.X_OK) else "Permission denied"
@@ -276,12 +276,12 @@ _one_look = threading.Lock()
 
 
 def is_held(lock: FileLock) -> bool:
-    """Whether a worker has the lock. A page asks it of each run at work, many pages at once: no look waits."""
+    """Whether a worker holds the lock. Many pages ask this of each run at work at once: no call waits for another."""
     try:
         return _is_taken(lock.lock_file)
     except (ImportError, OSError):  # Windows, or a file system that shares no locks
         pass
-    # There a look takes the lock for a moment, so a second one tells other looks from a worker.
+    # There asking takes the lock for a moment: `_one_look` keeps another thread's asking from passing for a worker.
     try:
         with _one_look, lock.acquire(timeout=0.02, poll_interval=0.002):
             return False
@@ -290,7 +290,7 @@ def is_held(lock: FileLock) -> bool:
 
 
 def _is_taken(file: str) -> bool:
-    """Whether a process has a lock file for itself. Looks share it, and need no right to write."""
+    """Whether a process holds a lock file exclusively. Askers share it, and need no right to write."""
     import fcntl  # Windows has none
 
     try:
@@ -343,7 +343,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """OSError or LabError where no file of that name can be written, before the work that it is to hold is done."""
+    """OSError or LabError where no such file can be written: to be asked before the work whose result it is to hold."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():  # the renaming would put a file in the place of /dev/null
@@ -356,12 +356,12 @@ def check_writable(path: Path) -> None:
 
 
 def _refused(path: Path, error: OSError) -> OSError:
-    """The refusal, of the file that a person named and not of the one beside it that nobody knows."""
+    """The same error, for the file that a person named instead of the temporary one beside it."""
     return OSError(error.errno, os.strerror(error.errno or 0), str(path))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value aside and renames it; ValueError for NaN and infinity, which JSON hasn't."""
+    """Writes a value as JSON, by `write_atomic`; ValueError for NaN and infinity, which JSON hasn't."""
     with write_atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -407,10 +407,10 @@ def new_folder(final: Path) -> Iterator[Path]:
 
 
 def discard(folder: Path) -> None:
-    """Deletes a folder: gone at once for every reader, under a hidden name, and then piece by piece.
+    """Deletes a folder: it is renamed first, so that every reader loses it at once, and then removed file by file.
 
-    One that another person has just deleted is as gone as it should be. What a killed one leaves, or what somebody was
-    still writing there, is swept with what is unfinished.
+    It may have been deleted by somebody else already. What is left of it, where this process is killed or somebody was
+    still writing there, goes with the next `sweep_unfinished`.
     """
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:

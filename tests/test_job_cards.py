@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import background, workspace
-from bloodcell_core.background import AskedJob
+from bloodcell_core.background import RequestedJob
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.inference import adaptation_jobs
@@ -47,7 +47,7 @@ def test_a_job_that_is_closed_in_another_window_while_a_page_is_drawn(
     job = importing() if page == "Browse" else adapting(done)
     listed = kind.readable
 
-    def closed_meanwhile() -> tuple[list[AskedJob], list[str]]:
+    def closed_meanwhile() -> tuple[list[RequestedJob], list[str]]:
         found = listed()
         shutil.rmtree(job.folder, ignore_errors=True)
         return found
@@ -59,7 +59,7 @@ def test_a_job_that_is_closed_in_another_window_while_a_page_is_drawn(
     assert not [each for each in app.button if (each.key or "").endswith(job.name)]
 
 
-def drawn(page: str, job: AskedJob) -> AppTest:
+def drawn(page: str, job: RequestedJob) -> AppTest:
     if page == "Browse":
         return draw_page("pages/1_Browse.py")
     return draw(slide=job.request["slide"], view="own") if page == "Your own microscope" else draw()
@@ -99,12 +99,12 @@ def test_what_was_stopped_is_no_error_and_what_failed_is(lab_home: Path):
 
 @pytest.mark.parametrize("job_class", [ImportJob, AdaptationJob])
 def test_a_job_that_goes_while_they_are_listed_is_not_called_damaged(
-    done: Run, job_class: type[AskedJob], monkeypatch: pytest.MonkeyPatch
+    done: Run, job_class: type[RequestedJob], monkeypatch: pytest.MonkeyPatch
 ):
     job = importing() if job_class is ImportJob else adapting(done)
     whole = background.Job.status
 
-    def goes(self: AskedJob) -> dict:
+    def goes(self: RequestedJob) -> dict:
         shutil.rmtree(job.folder, ignore_errors=True)
         return whole(self)
 

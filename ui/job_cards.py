@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from bloodcell_core.background import ENDED, AskedJob
+from bloodcell_core.background import ENDED, RequestedJob
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import duration
 from ui import shell
 
 TICK = 1.0  # seconds between two looks at the jobs
 Status = dict[str, Any]
-AnyJob = TypeVar("AnyJob", bound=AskedJob)
+AnyJob = TypeVar("AnyJob", bound=RequestedJob)
 
 
 def live_cards(jobs: Sequence[AnyJob], damaged: Sequence[str], card: Callable[[AnyJob, Status], None]) -> None:
@@ -59,7 +59,7 @@ def _cards(jobs: Sequence[AnyJob], was_busy: bool, card: Callable[[AnyJob, Statu
         card(job, status)
 
 
-def progress(job: AskedJob, status: Status, what: str) -> bool:
+def progress(job: RequestedJob, status: Status, what: str) -> bool:
     """Draws how far a job is that is at work, and the button that stops it; False where it has ended.
 
     `what` it does is Markdown.
@@ -87,13 +87,13 @@ def say_why(status: Status, what: str) -> None:
         shell.show_error(f"{what}: {status['reason']}")
 
 
-def close(job: AskedJob) -> None:
+def close(job: RequestedJob) -> None:
     """Draws the button that forgets a job that has ended."""
     if st.button("Close", key=f"close_{job.name}", help="What it made stays."):
         shell.attempt(lambda ended: ended.dismiss(), job)
 
 
-def close_and_go(job: AskedJob, label: str, **address: Any) -> None:
+def close_and_go(job: RequestedJob, label: str, **address: Any) -> None:
     """Draws the button that forgets a job and goes to what it made."""
     if st.button(label, type="primary", icon=":material/check:", key=f"open_{job.name}"):
         shell.set_address(**address)

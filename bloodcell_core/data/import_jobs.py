@@ -15,12 +15,12 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from bloodcell_core import workspace
-from bloodcell_core.background import ENDED, AskedJob
+from bloodcell_core.background import ENDED, RequestedJob
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 
 
-class ImportJob(AskedJob):
+class ImportJob(RequestedJob):
     """The import in folder `name` of imports/; LabError where there is none or its files are damaged."""
 
     kind, remedy = "import", "import it again"

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import AskedJob
+from bloodcell_core.background import RequestedJob
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.inference.slide_answers import SlideAnswers, kept_as, unanswered
@@ -26,7 +26,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training.jobs import device_queue
 
 
-class AdaptationJob(AskedJob):
+class AdaptationJob(RequestedJob):
     """The adapting in folder `name` of adaptations/; LabError where there is none or its files are damaged."""
 
     kind, remedy = "adaptation", "adapt once more"

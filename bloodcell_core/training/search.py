@@ -1,8 +1,8 @@
-"""The process that searches: `python -m bloodcell_core.training.search STUDY`.
+"""The worker process of a search: `python -m bloodcell_core.training.search STUDY`.
 
 It takes the device anew for each trial and lets waiting runs go first: someone waits for them. What trial k tries
-depends on the study's seed, on k, and on the finished trials before it, so a study that was broken off tries the
-same as one that wasn't.
+depends on the study's seed, on k, and on the finished trials before it, so a study that was interrupted tries the same
+settings as one that wasn't.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from bloodcell_core import runs
-from bloodcell_core.background import StopRequested, exit_code, keep_freed_memory
+from bloodcell_core.background import StopRequested, keep_freed_memory, run_worker
 from bloodcell_core.data.dataset import same_dataset
 from bloodcell_core.device import choose_device, memory_told
 from bloodcell_core.errors import LabError
@@ -34,7 +34,7 @@ from bloodcell_core.training.worker import wait_for_device
 
 DRAWN_AT_RANDOM = 5  # finished trials before the sampler learns from them
 NEVER_PRUNED = 4  # trials that went to their end before others are measured by them
-FIRST_JUDGED = 2  # the epoch: after the first, slow starters would go
+FIRST_JUDGED = 2  # the epoch after which trials may be pruned: after the first, slow starters would be
 
 
 def work(study: Study, say: Callable[[str], None] = print) -> str:
@@ -52,11 +52,11 @@ def work(study: Study, say: Callable[[str], None] = print) -> str:
 
 def _search(study: Study, say: Callable[[str], None]) -> dict[str, Any]:
     study.job.tell(state="running", reason="", phase="starting", trial=None, epoch=0, seconds_left=None)
-    for lost in study.stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.stored.tell(lost.number, state=TrialState.FAIL)  # we have the lock: its process is gone
+    for lost in study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.optuna_study.tell(lost.number, state=TrialState.FAIL)  # we have the lock: its process is gone
     queue = device_queue(study.config.device)
     started, finished_before = time.monotonic(), study.finished()
-    bench: _Bench | None = None
+    runner: _TrialRunner | None = None
     while (finished := study.finished()) < study.trials_wanted:
         if study.minutes and time.monotonic() - started > 60 * study.minutes:
             return {"reason": f"the time was up after {finished} of {study.trials_wanted} trials"}
@@ -67,15 +67,15 @@ def _search(study: Study, say: Callable[[str], None]) -> dict[str, Any]:
             stopped=study.job.stop_requested,
             say=lambda: say(f"{study.name}: waiting for {queue}, runs go first"),
         ):
-            bench = bench or _Bench(study, say)  # only now: pictures may go to the device's memory
-            bench.do_trial(finished)
+            runner = runner or _TrialRunner(study, say)  # only now: pictures may go to the device's memory
+            runner.do_trial(finished)
         each = (time.monotonic() - started) / (finished + 1 - finished_before)
         study.job.tell(seconds_left=round(each * (study.trials_wanted - finished - 1)))
     return {}
 
 
-class _Bench:
-    """Pictures and device, the same for all trials."""
+class _TrialRunner:
+    """Runs trials one after another, on the same pictures and device."""
 
     def __init__(self, study: Study, say: Callable[[str], None]):
         self.study, self.say = study, say
@@ -87,7 +87,7 @@ class _Bench:
         rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
         seen = {split: rows[split] for split in ("train", "val")}  # the test split stays out of any choice
         _, self.training, self.validation = load_pictures(config, dataset, seen, self.device, self._building, overlay)
-        study.stored.pruner = optuna.pruners.MedianPruner(NEVER_PRUNED, FIRST_JUDGED)
+        study.optuna_study.pruner = optuna.pruners.MedianPruner(NEVER_PRUNED, FIRST_JUDGED)
 
     def _building(self, done: int, total: int) -> None:
         if self.study.job.stop_requested():
@@ -95,14 +95,14 @@ class _Bench:
         self.study.job.tell(phase=f"building the {self.study.config.view} view: {done:,} of {total:,}")
 
     def do_trial(self, finished: int) -> None:
-        """Tries the next settings; those that the search starts from come first, so that there is something to beat."""
-        study, stored = self.study, self.study.stored
-        stored.sampler = optuna.samplers.TPESampler(
+        """Trains with the next settings; the first are those that the search starts from, to have something to beat."""
+        study, optuna_study = self.study, self.study.optuna_study
+        optuna_study.sampler = optuna.samplers.TPESampler(
             seed=seed_of(study.config.seed, 4, finished), n_startup_trials=DRAWN_AT_RANDOM
         )
-        if not finished and not stored.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            stored.enqueue_trial(start_values(study.config, study.ranges))
-        trial = stored.ask(
+        if not finished and not optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            optuna_study.enqueue_trial(start_values(study.config, study.ranges))
+        trial = optuna_study.ask(
             {field: FloatDistribution(*limits[:2], log=limits.log) for field, limits in study.ranges.items()}
         )
         config = replace(study.config, **trial.params)
@@ -120,13 +120,14 @@ class _Bench:
             if not finished:
                 raise LabError(f"the settings to start from can't be trained: {reason}") from None
         except StopRequested:
-            stored.tell(trial, state=TrialState.FAIL)
+            optuna_study.tell(trial, state=TrialState.FAIL)
             raise
         if not reason and not math.isfinite(state.best_loss):
             reason = "no epoch had a validation loss that is a number"
         trial.set_user_attr("reason", reason)
         trial.set_user_attr("val_accuracy", hooks.best_accuracy)
-        stored.tell(trial, None if reason else state.best_loss, TrialState.PRUNED if reason else TrialState.COMPLETE)
+        how_it_ended = TrialState.PRUNED if reason else TrialState.COMPLETE
+        optuna_study.tell(trial, None if reason else state.best_loss, how_it_ended)
         self._say_how_it_went(trial.number + 1)
 
     def _say_how_it_went(self, number: int) -> None:
@@ -177,7 +178,7 @@ class _TrialHooks(Hooks):
 def main(arguments: list[str]) -> int:
     """Runs the study that is named; the exit code."""
     keep_freed_memory()
-    return exit_code(lambda: work(Study(arguments[0]), say=lambda line: print(line, flush=True)))
+    return run_worker(lambda: work(Study(arguments[0]), say=lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":

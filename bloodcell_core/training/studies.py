@@ -1,10 +1,10 @@
-"""Studies: searches for better settings, as everything else sees them. Imports no torch, Optuna only where it is used.
+"""Studies: hyper-parameter searches, as everything else sees them. Imports no torch, and Optuna only where it is used.
 
     searches/<name>/status.json, worker.lock, worker.log, stop    of the process that searches (`background.Job`)
 
-What a study is to do and what its trials found lies in the database as Optuna keeps it, so that Optuna's own tools
-can read it. Each trial is a short training of the same network on the same pictures; what they are compared by is
-the validation loss, on one set of photos that is the same for all. The test split is never read.
+A study's plan and its trials lie in the database as Optuna keeps them, so that Optuna's own tools can read them. Each
+trial is a short training of the same network on the same pictures. They are compared by their validation loss, on the
+same photos for all. The test split is never read.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ WORKER = "bloodcell_core.training.search"
 PLAN = "blood-cell-lab"  # the attribute that tells our studies from others in a shared database
 TRIALS, MOST_TRIALS, MOST_MINUTES = 20, 10_000, 60 * 24 * 30
 IMPORTANCE_TRIALS = 5  # that must have gone to their end before a share of each setting means anything
-RATES = 10.0  # the learning rate is drawn from a tenth to ten times what the search starts from
+RATES = 10.0  # the learning rate is drawn between a tenth of and ten times what the search starts from
 
 
 class Range(NamedTuple):
-    """Between what a setting is drawn."""
+    """The limits between which a setting is drawn."""
 
     low: float
     high: float
     log: bool = False
-    """Drawn evenly over its logarithm."""
+    """Whether its logarithm is drawn evenly, and not the value itself."""
 
 
 SEARCHED: dict[str, Range | None] = {
@@ -62,10 +62,10 @@ SEARCHED: dict[str, Range | None] = {
     "label_smoothing": Range(0, 0.2),
     "weight_decay": Range(0, 0.05),
 }
-"""What can be searched, and where its values are drawn from."""
+"""The settings that can be searched, and the range of each."""
 
 USUAL = ("learning_rate", "width", "dropout", "rotation", "zoom", "stain", "light")
-"""What is searched where nothing is said; of these what the network has."""
+"""What is searched by default, as far as the network has it."""
 
 
 def searchable(model: str) -> list[str]:
@@ -76,12 +76,12 @@ def searchable(model: str) -> list[str]:
 
 
 def usual(model: str) -> list[str]:
-    """What is searched for a network where nothing is said."""
+    """What is searched for a network by default."""
     return [field for field in searchable(model) if field in USUAL]
 
 
 def start_values(settings: TrainConfig, fields: Iterable[str]) -> dict[str, float]:
-    """What the fields are before anything is tried; the network's own where the settings leave them to it."""
+    """The values that a search starts from: those of `settings`, or the network's own where these leave them to it."""
     info = model_info(settings.model)
     own = {"learning_rate": info.learning_rate, "dropout": info.dropout or 0.0}
     values = {field: getattr(settings, field) for field in fields}
@@ -89,7 +89,7 @@ def start_values(settings: TrainConfig, fields: Iterable[str]) -> dict[str, floa
 
 
 def ranges(settings: TrainConfig, fields: Iterable[str]) -> dict[str, Range]:
-    """Where each field's values are drawn from: its row of SEARCHED, made wide enough for its value in `settings`."""
+    """The range of each field: its row of SEARCHED, widened where needed to hold its value in `settings`."""
     found = {}
     for field, start in start_values(settings, fields).items():
         limits = config.fields()[field].metadata
@@ -104,9 +104,9 @@ class Study:
     def __init__(self, name: str):
         self.name = name
         self.job = background.Job(workspace.search_dir(name), "go on with it, in a shell by tune --study")
-        self.stored = _load(name)
-        """Optuna's own."""
-        plan = self.stored.user_attrs.get(PLAN)
+        self.optuna_study = _load(name)
+        """The same study as Optuna keeps it: its trials and, as an attribute, our plan."""
+        plan = self.optuna_study.user_attrs.get(PLAN)
         if plan is None:
             raise LabError(f"study {name!r} in the database isn't one of ours")
         config.check_version(plan.get("config"), f"study {name!r}")
@@ -117,11 +117,11 @@ class Study:
 
     def _take(self, plan: dict[str, Any]) -> None:
         self.config = TrainConfig.from_json(plan["config"])
-        """What is trained but for the settings that are searched; its seed fixes what is tried, too."""
+        """The settings of every trial, but for those that are searched; its seed also fixes what is tried."""
         self.ranges = {field: Range(*limits) for field, limits in plan["search"].items()}
         self.trials_wanted: int = plan["trials"]
         self.minutes: float = plan["minutes"]
-        """After so many no trial is begun; 0 for no limit."""
+        """No trial is begun after so many; 0 for no limit."""
         self.classes: list[str] = plan["classes"]
         self.data_hash: str = plan["data_hash"]
         self.synthetic: bool = plan["synthetic"]
@@ -141,11 +141,11 @@ class Study:
         return self.job.status()
 
     def trials(self) -> list[dict[str, Any]]:
-        """What was tried, in order: number (from 1), state (done, pruned, running, interrupted), reason, val_loss and
+        """The trials, in order: number (from 1), state (done, pruned, running, interrupted), reason, val_loss and
         val_accuracy of its best epoch (None before the first), epochs, seconds, and its settings by field."""
         at_work = self.status()["state"] == "running"
         found = []
-        for trial in self.stored.get_trials(deepcopy=False):
+        for trial in self.optuna_study.get_trials(deepcopy=False):
             state = {"COMPLETE": "done", "PRUNED": "pruned", "RUNNING": "running"}.get(trial.state.name, "interrupted")
             if trial.state.name == "WAITING" or not trial.params:
                 continue
@@ -180,7 +180,7 @@ class Study:
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
         shares = get_param_importances(
-            self.stored,
+            self.optuna_study,
             evaluator=FanovaImportanceEvaluator(seed=0),
             # As logarithms, because one diverged trial would outweigh all others
             target=lambda trial: math.log(max(trial.value or 0.0, 1e-12)),
@@ -233,7 +233,7 @@ def create(
     minutes: float = 0,
     name: str | None = None,
 ) -> Study:
-    """Makes a study that waits for `start` or `search.work`; LabError where it couldn't train: nothing is made then.
+    """Makes a study, to be begun by `start` or `search.work`; LabError, and nothing is made, where it couldn't train.
 
     `fields` are rows of SEARCHED that the network has, by default the usual ones.
     """
@@ -300,28 +300,28 @@ def _sweep_unmade(name: str, storage: Any) -> None:
 
 
 def reopen(study: Study, trials: int | None = None, minutes: float | None = None) -> None:
-    """Makes an ended study ready to go on, to `trials` in all; LabError where it can't, or has nothing left to do."""
+    """Makes an ended study ready to continue to `trials` in all; LabError where it can't, or has nothing left to do."""
     state = study.status()["state"]
     if state not in ENDED:
         raise LabError(f"study {study.name!r} can't go on: it is {state}")
     same_dataset(study.config.data, study.data_hash, study.name)
-    plan = study.stored.user_attrs[PLAN]
+    plan = study.optuna_study.user_attrs[PLAN]
     plan |= {key: value for key, value in (("trials", trials), ("minutes", minutes)) if value is not None}
     _check_limits(plan["trials"], plan["minutes"])
     if (finished := study.finished()) >= plan["trials"]:
         raise LabError(f"study {study.name!r} has its {finished} trials: --trials gives it more in all")
-    study.stored.set_user_attr(PLAN, plan)
+    study.optuna_study.set_user_attr(PLAN, plan)
     study._take(plan)
     study.job.stop_file.unlink(missing_ok=True)
 
 
 def start(study: Study) -> None:
-    """Lets a study that was made or reopened go on in a process of its own."""
+    """Runs a study that was made or reopened in a process of its own."""
     study.job.start(WORKER)
 
 
 def request_stop(study: Study) -> None:
-    """Asks the study's worker to end at the next batch; the trial that it is at doesn't count."""
+    """Asks the study's worker to stop at the next batch; the trial that it is running doesn't count."""
     state = study.status()["state"]
     if state not in ("starting", "running"):
         raise LabError(f"study {study.name!r} isn't at work: it is {state}")

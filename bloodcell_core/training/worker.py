@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import START_GRACE, StopRequested, end_of, exit_code, keep_freed_memory, write_status
+from bloodcell_core.background import START_GRACE, StopRequested, end_of, keep_freed_memory, run_worker, write_status
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
@@ -277,7 +277,7 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 def main(arguments: list[str]) -> int:
     """Trains the run whose folder is given; the exit code."""
     keep_freed_memory()
-    return exit_code(lambda: work(Run(Path(arguments[0]).name), say=lambda line: print(line, flush=True)))
+    return run_worker(lambda: work(Run(Path(arguments[0]).name), say=lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":
