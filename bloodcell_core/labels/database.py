@@ -44,9 +44,9 @@ from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, brief
 
 SCHEMA_VERSION = 1  # of the tables below
-BUSY_SECONDS = 60  # that a writer waits for others; each of them is done in milliseconds
+BUSY_SECONDS = 60  # that a writer waits for others, each of which takes milliseconds
 NO_ROOM = {"disk I/O error": ": is the disk full?", "database or disk is full": ": make room on it"}
-"""What SQLite says on a full disk, and what is added to it."""
+"""SQLite's messages on a full disk, and what is added to each."""
 TABLES_LOCK = 7_104_551_236  # a PostgreSQL advisory lock of our own: a lock file is not seen from another machine
 
 
@@ -57,11 +57,11 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """A time with its zone, as UTC without one."""
+        """A time with its zone → the same in UTC, without one."""
         return value and value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """What was kept, as a time in UTC."""
+        """A stored time → the same with the zone UTC."""
         return value and value.replace(tzinfo=UTC)
 
 
@@ -127,7 +127,7 @@ overlay_rows = Table(
 
 @contextmanager
 def reading() -> Iterator[Connection | None]:
-    """A connection to read by; None where there is no database yet, which is not made for that."""
+    """A connection to read with; None where there is no database yet: reading doesn't make one."""
     if not workspace.database_exists():
         yield None
         return
@@ -137,9 +137,9 @@ def reading() -> Iterator[Connection | None]:
 
 @contextmanager
 def writing() -> Iterator[Connection]:
-    """A transaction: what is written in it is there as a whole, and on disk, once the block has ended.
+    """A transaction: all or nothing of it is written, and on disk once the block has ended.
 
-    LabError where SQLite's file was deleted or replaced meanwhile: what was written has gone with it.
+    LabError where SQLite's file was deleted or replaced meanwhile: what was written is lost with it.
     """
     with _told():
         engine = _engine()
@@ -154,7 +154,7 @@ def writing() -> Iterator[Connection]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turns what a database that can't be used raises into a LabError that names it. A refused row is the caller's."""
+    """Turns the errors of a database that can't be used into a LabError; IntegrityError is left to the caller."""
     try:
         yield
     except IntegrityError:
@@ -164,7 +164,7 @@ def _told() -> Iterator[None]:
 
 
 def refused(error: Exception) -> LabError:
-    """What a database that can't be used said, with its name and without its password."""
+    """The LabError for a database that can't be used: which, without its password, and why."""
     try:
         place = make_url(workspace.database_url()).render_as_string(hide_password=True)
     except SQLAlchemyError:
@@ -188,7 +188,7 @@ def _engine() -> Engine:
 
 
 def _has_tables(engine: Engine) -> bool:
-    """Whether a file of SQLite has our tables: it may have been deleted, and even made anew by somebody, since."""
+    """Whether SQLite's file has our tables: it may have been deleted, or replaced by another, since it was opened."""
     if _file_of(engine) is None:
         return False
     with closing(sqlite3.connect(str(engine.url.database))) as connection:
@@ -198,7 +198,7 @@ def _has_tables(engine: Engine) -> bool:
 
 
 def _file_of(engine: Engine) -> tuple[int, int] | None:
-    """What tells SQLite's file from another in its place; None where there is none."""
+    """Identifies SQLite's file (device, inode), to notice another one in its place; None where there is none."""
     try:
         told = os.stat(str(engine.url.database))
     except OSError:

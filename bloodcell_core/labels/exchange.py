@@ -1,7 +1,7 @@
-"""Overlays as CSV, to be read in a spreadsheet and brought to another workspace.
+"""Overlays as CSV files, for spreadsheets and for other workspaces.
 
-A file that is handed in is not trusted: its columns, pictures, classes and length are checked, and nothing is kept of
-one that is refused. What is written is no formula (sheets.py), and is read back as it was.
+An imported file is not trusted: its columns, pictures, classes and length are checked, and it is taken whole or not at
+all. No cell that is written is a formula (sheets.py), and what is written is read back unchanged.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ def to_csv(overlay: Overlay, dataset: Dataset) -> str:
 
 
 def write_csv(overlay: Overlay, dataset: Dataset, file: Path) -> None:
-    """Writes `to_csv`, whole or not at all."""
+    """Writes `to_csv` to a file, whole or not at all."""
     with workspace.write_atomic(file) as temporary:
-        # With a mark at its beginning, without which Excel takes it for another encoding
+        # With a byte order mark, without which Excel assumes another encoding
         temporary.write_bytes(to_csv(overlay, dataset).encode("utf-8-sig"))
 
 
 def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tuple[Overlay, bool, int]:
-    """Keeps a CSV as the next version of an overlay.
+    """Makes a CSV file the next version of an overlay.
 
     Args:
-        file: with at least the columns of NEEDED and no others than those of HEADER. A line gives a picture by its
-            image_id another label, or with an empty label and the verdict ambiguous or unusable takes it out. A changed
-            label and `ambiguous` hold for all copies of its photo, `unusable` for the very picture.
+        file: with at least the columns of NEEDED and none but those of HEADER. A line gives the picture `image_id`
+            another label, or takes it out by an empty label and the verdict ambiguous or unusable. A changed label and
+            `ambiguous` hold for all copies of its photo, `unusable` for this picture only.
         name: the overlay's.
-        by: who brings it; also of lines that don't tell who decided.
-        data: the dataset; where it isn't told, the one that has all its pictures.
+        by: who imports it; also the reviewer of lines that name none.
+        data: the dataset's name; by default the one dataset that has all the pictures.
 
     Returns:
-        the overlay, whether a version was made (not where the last one says the same), and how many lines change
+        The overlay, whether a version was made (not where the last one says the same), and how many lines change
         nothing.
 
     Raises:
-        LabError: for a file that can't be such a table, with the line. Nothing is kept then.
+        LabError: for a file that isn't such a table, with the line; nothing is kept then.
     """
     workspace.check_name(name, "overlay")
     lines = [*_lines(file)]
@@ -83,7 +83,7 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """{column: cell} of each line with `line`, its number; LabError where it is no such table."""
+    """{column: cell} of each line, with its number as `line`; LabError where the file isn't such a table."""
     text, separator, passed = sheets.read(file, MOST_BYTES, repr(file.name))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
@@ -118,7 +118,7 @@ def _check_header(header: list[str], file: str) -> None:
 
 
 def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
-    """The one dataset of the workspace that has all pictures; LabError where there is none, or are several."""
+    """The dataset of the workspace that has all the pictures; LabError where none or several do."""
     wanted = {row["image_id"] for row in lines}
     known = {dataset.name: dataset for dataset in datasets.readable()[0]}
     lacking = {name: wanted - set(dataset.pictures.image_id) for name, dataset in known.items()}
@@ -136,7 +136,7 @@ def _dataset_of(lines: list[dict[str, Any]]) -> Dataset:
 
 
 def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.DataFrame, int]:
-    """What the lines change, COLUMNS, and how many of them change nothing."""
+    """The rows (COLUMNS) that the lines change, and how many lines change nothing."""
     pictures = dataset.pictures
     columns = (pictures[name] for name in ("image_id", "photo", "family", "label"))
     own = {
@@ -171,7 +171,7 @@ def _rows(lines: list[dict[str, Any]], dataset: Dataset, by: str) -> tuple[pd.Da
 
 
 def _said(line: dict[str, Any], own: dict[str, dict[str, str]], dataset: Dataset, by: str) -> dict[str, Any] | None:
-    """What a line decides, or None where it changes nothing."""
+    """The decision of a line, or None where it changes nothing."""
     if line["image_id"] not in own:
         raise LabError(f"dataset {dataset.name!r} has no picture {line['image_id'][:80]!r}")
     label, label_own = line["label"], own[line["image_id"]]["label"]

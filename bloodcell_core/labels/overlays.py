@@ -1,7 +1,7 @@
 """Overlays: reviewed labels, laid over a dataset's own. Named, numbered and frozen, so that a training is repeatable.
 
-A version tells for each picture that it touches what its label is to be, or that it takes no part. It is of one
-dataset's content and never changes; what is decided later makes the next version. The dataset itself stays as it is.
+A version says for some pictures what their label shall be, or that they take no part. It belongs to one dataset's
+content and never changes; later decisions make the next version. The dataset itself stays as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bloodcell_core.runs import Run
 
 COLUMNS = ("image_id", "photo", "label_from", "label_to", "verdict", "at", "by", "note")
 FROM_VERDICTS, FROM_CSV = "verdicts", "csv"
-_TRIES = 20  # at the next number, where others take it at the same moment
+_TRIES = 20  # at taking the next number, where others take it at the same moment
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Overlay:
     made_from: str
     """FROM_VERDICTS or FROM_CSV."""
     dataset: str
-    """What the dataset was called; `data_hash` says which it is."""
+    """The dataset's name at the time; `data_hash` identifies it."""
     data_hash: str
     digest: str
     """sha256 of its rows."""
     rows: pd.DataFrame
-    """COLUMNS, by image_id: a row a picture that is touched. `label_to` is None where it takes no part."""
+    """COLUMNS, sorted by image_id: a row for each picture that is changed. `label_to` is None where it is left out."""
 
     @property
     def reference(self) -> str:
-        """What finds this very version: name@version."""
+        """Names exactly this version: name@version."""
         return f"{self.name}@{self.version}"
 
     def describe(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Overlay:
         }
 
     def laid_over(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """The labels of `dataset.pictures` as reviewed, int64 (N,) places in its classes, and bool (N,): takes no part.
+        """The reviewed labels of `dataset.pictures`, int64 (N,) indices of classes, and bool (N,): which take no part.
 
         A picture that takes no part keeps its own label. LabError where this is of another dataset.
         """
@@ -83,9 +83,9 @@ class Overlay:
         return labels, excluded
 
     def relabelled(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-        """A run's table with `image_id` and `label` as reviewed: labels changed, pictures that take no part left out.
+        """A run's table with `image_id` and `label`, on the reviewed labels, without the pictures that take no part.
 
-        So are those whose label is none of the run's `classes` now: it refuses that one, and was never to name it.
+        Left out, too, are pictures whose label is now none of the run's `classes`: it refuses that class.
         """
         changed = dict(zip(self.rows.image_id, self.rows.label_to, strict=True))
         labels = [changed.get(image_id, label) for image_id, label in zip(table.image_id, table.label, strict=True)]
@@ -97,7 +97,7 @@ class Overlay:
         self.check_hash(dataset.content_hash, dataset.name)
 
     def check_hash(self, data_hash: str, called: str) -> None:
-        """LabError unless it was made for the dataset of that content hash, called so."""
+        """LabError unless it was made for the dataset with that content hash, which the message calls `called`."""
         if self.data_hash != data_hash:
             raise LabError(
                 f"overlay {self.reference} was made for another dataset ({self.dataset!r}, {self.data_hash[:12]}…) "
@@ -105,13 +105,13 @@ class Overlay:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """`describe` with its rows, as a run keeps it."""
+        """`describe` with its rows, as in a run's labels.json."""
         rows = self.rows.assign(at=[at.isoformat() for at in self.rows["at"]]).astype(object)
         return self.describe() | {"rows": rows.where(rows.notna(), None).to_dict("records")}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Overlay:
-        """What `to_json` gave."""
+        """The overlay that `to_json` was called on."""
         rows = _table([row | {"at": datetime.fromisoformat(row["at"])} for row in kept["rows"]])
         return cls(
             kept["overlay"], kept["version"], datetime.fromisoformat(kept["at"]), kept["by"], kept["made_from"],
@@ -120,10 +120,10 @@ class Overlay:
 
 
 def freeze(name: str, dataset: Dataset, *, by: str) -> tuple[Overlay, bool]:
-    """The verdicts that count now, as the next version of an overlay, and whether one was made.
+    """Makes the verdicts that count now the next version of an overlay; returns it, and whether it is new.
 
-    Where they say what its last version says, that one stands. LabError where nothing was said that changes a label,
-    and for a name that stands for an overlay of another dataset.
+    Where they say the same as the last version, that one is returned. LabError where no verdict changes a label, and
+    for the name of another dataset's overlay.
     """
     rows = rows_of(current(dataset), dataset)
     if rows.empty and not any(each["overlay"] == name for each in versions()):
@@ -132,7 +132,7 @@ def freeze(name: str, dataset: Dataset, *, by: str) -> tuple[Overlay, bool]:
 
 
 def rows_of(standing: Standing, dataset: Dataset) -> pd.DataFrame:
-    """What the verdicts that count change: COLUMNS, a row a picture. One of a photo is one of all its copies."""
+    """What the verdicts that count change: COLUMNS, a row a picture. One on a photo is one on all its copies."""
     found = []
     pictures = dataset.pictures
     columns = (pictures[name] for name in ("image_id", "photo", "family", "label"))
@@ -150,8 +150,8 @@ def rows_of(standing: Standing, dataset: Dataset) -> pd.DataFrame:
 
 
 def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from: str) -> tuple[Overlay, bool]:
-    """Keeps `rows` (COLUMNS) as the next version of an overlay, and tells whether one was made: not where the last
-    version has the very same rows. LabError for a name that stands for an overlay of another dataset."""
+    """Makes `rows` (COLUMNS) the next version of an overlay; returns it, and whether it is new: the last version is
+    returned where it has the same rows. LabError for the name of another dataset's overlay."""
     from sqlalchemy import insert, select
     from sqlalchemy.exc import IntegrityError
 
@@ -225,7 +225,7 @@ def load(reference: str) -> Overlay:
 
 
 def of_config(config: TrainConfig, dataset: Dataset) -> Overlay | None:
-    """The overlay that a training of `config` is to see, from the database; None where it sees the dataset's labels."""
+    """The overlay that a training of `config` is to use, from the database; None for the dataset's own labels."""
     if not config.labels:
         return None
     overlay = load(config.labels)
@@ -234,7 +234,7 @@ def of_config(config: TrainConfig, dataset: Dataset) -> Overlay | None:
 
 
 def of_run(run: Run) -> Overlay | None:
-    """The overlay that a run was trained with, as its folder has it: the database isn't needed for it."""
+    """The overlay that a run was trained with, as kept in its folder; None for the dataset's own labels."""
     if not run.config.labels:
         return None
     try:
@@ -244,7 +244,7 @@ def of_run(run: Run) -> Overlay | None:
 
 
 def of_runs(runs: Iterable[Run]) -> list[Overlay]:
-    """The overlays that any of some runs was trained with, each once, in the order of the runs."""
+    """The overlays that these runs were trained with, each once, in the order of the runs."""
     return list({overlay.reference: overlay for run in runs if (overlay := of_run(run))}.values())
 
 

@@ -1,10 +1,10 @@
-"""What people said of pictures: an append-only list of verdicts, and what of it counts.
+"""What people said of pictures: an append-only list of verdicts, and which of them count.
 
-A verdict is of a family (`Dataset.pictures`): one decision for all pictures that were made from a source photo, and of
-the picture alone where the source's groups are patients or slides, of many cells. The picture that was looked at is
-kept with it. Only `unusable` may be said of a picture alone (`picture_only`), where its copies are good. A verdict is
-never changed: it is taken back by another event that `undoes` it, and a later one of the same photo counts in its
-stead. Two people at once both have theirs kept; the later one counts, and where they differ it is told.
+A verdict is on a family (`Dataset.pictures`): one decision for all pictures that were made from a source photo, or on a
+single picture where the source's groups are patients or slides, of many cells. The picture that was looked at is
+recorded with it. Only `unusable` may be said of one picture of a family (`picture_only`), where its copies are good. A
+verdict is never changed: another event `undoes` it, or a later verdict on the same family counts instead. The verdicts
+of several people are all recorded; the latest counts, and where they differ that is reported.
 
 Verdicts belong to a dataset's content, not to its name: the same import under another name has the same verdicts.
 """
@@ -30,13 +30,13 @@ VERDICTS = {
     AMBIGUOUS: "Nobody can tell the class from this cell.",
     UNUSABLE: "The picture is no good: no white cell, cut off, out of focus.",
 }
-"""Every verdict, by the code that it is kept under, with what it means."""
+"""Code of every verdict → what it means."""
 
 EXCLUDING = (AMBIGUOUS, UNUSABLE)
-"""What takes a picture out of training."""
+"""The verdicts that take a picture out of training."""
 
 LONGEST_NAME, LONGEST_NOTE = 100, 2000  # characters
-_FEW = 500  # values in one query: databases bear only so many
+_FEW = 500  # values in one query: databases have limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Event:
     photo: str
     """Its source photo, `family` of `Dataset.pictures`: all pictures of it are decided."""
     picture_only: bool
-    """It is of the one picture and not of its photo."""
+    """It is on this one picture and not on its family."""
     verdict: str
     label_from: str
     """The dataset's own label."""
@@ -66,20 +66,20 @@ class Event:
     """The run's answer; '' where no run was looked at."""
     note: str
     undoes: int | None
-    """The event that this one takes back; the rest of it is then as that one's."""
+    """The event that this one takes back, whose other fields it repeats; None for a verdict."""
     undone: bool
     """It was taken back."""
     token: str
-    """Of the step that it was given in; those of a selection have the same."""
+    """Identifies the request that made it; verdicts that were given together share it."""
 
     @property
     def counts(self) -> bool:
-        """It is a verdict that nobody took back."""
+        """Whether it is a verdict that nobody took back."""
         return self.undoes is None and not self.undone
 
     @property
     def said(self) -> tuple[str, str | None]:
-        """What was decided, to compare it by."""
+        """The decision, for comparison: verdict and right class."""
         return self.verdict, self.label_to
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Event:
 
 
 def verdict_code(text: str) -> str:
-    """The verdict that a person means: 'Label wrong' is `label-wrong`; LabError where there is none like it."""
+    """The code of the verdict that a person typed: 'Label wrong' is `label-wrong`; LabError where there is none."""
     code = "-".join(text.lower().replace("_", " ").replace("-", " ").split())
     if code not in VERDICTS:
         raise LabError(f"a verdict is {', '.join(VERDICTS)}, not {text[:40]!r}")
@@ -97,7 +97,7 @@ def verdict_code(text: str) -> str:
 
 
 def find_picture(dataset: Dataset, reference: str) -> str:
-    """The image_id of a dataset's usable picture, by it or a unique beginning of it; LabError where there is none."""
+    """The image_id of a usable picture, from all of it or a unique beginning; LabError where there is none."""
     ids = dataset.pictures.image_id
     found = ids[ids.str.startswith(reference)] if reference else ids[:0]
     if len(found) == 1:
@@ -120,26 +120,26 @@ def record(
     picture_only: bool = False,
     token: str | None = None,
 ) -> list[Event]:
-    """Keeps one verdict of one or many pictures, all or none; on disk when it returns.
+    """Records one verdict on one or many pictures, on all or none; it is on disk on return.
 
     Args:
         dataset: whose pictures they are.
-        image_ids: of its usable pictures, whole. Of several of one photo the first stands for it.
+        image_ids: full ids of its usable pictures. Of several of one family only the first is recorded.
         verdict: a key of VERDICTS.
-        by: who says so.
-        run: the name of the run that was looked at.
+        by: the reviewer's name.
+        run: the name of the run that was looked at; '' for none.
         label: the right class, with `label-wrong` and only with it.
         predicted: the run's answers by image_id, where there is a run.
         note: a comment.
-        picture_only: `unusable` is meant of the pictures and not of their photos.
-        token: names the request, up to 64 characters. A second request of the same token makes no further event: a
-            double click, or one that is sent again because no answer came.
+        picture_only: `unusable` holds for these pictures and not for their families.
+        token: identifies the request, 1 to 64 characters. Repeating a request (a double click, or no answer came)
+            records nothing more; None for a new token.
 
     Returns:
-        the events, in the order of the pictures: new ones, or those that the token made before.
+        The events, in the order of the pictures: new ones, or those that an earlier request with this token made.
 
     Raises:
-        LabError: for a picture, verdict, class or name that can't be; for a token that stands for another verdict.
+        LabError: for an invalid picture, verdict, class, name or note; for a token that made another verdict.
     """
     by, note = checked_text(by, "name", LONGEST_NAME), checked_text(note, "note", LONGEST_NOTE, empty=True)
     rows = _pictures(dataset, image_ids)
@@ -165,16 +165,16 @@ def record(
 
 
 def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event]:
-    """Takes verdicts back, all or none; the events that do it.
+    """Takes verdicts back, all or none, and returns the events that do so.
 
-    Anybody may take back anybody's: who did it is kept. To take an undo back, give the verdict again. LabError for an
-    event that isn't there, is itself an undo, or was taken back before (by a request of another token).
+    Anybody may take back anybody's; who did is recorded. To reverse an undo, give the verdict again. LabError for an
+    event that doesn't exist, is itself an undo, or was taken back already (by a request with another token).
     """
     by, token = checked_text(by, "name", LONGEST_NAME), _checked_token(token)
     wanted = []
     for of in _events_by_id(sorted(set(ids))):
         if of.undoes is not None:
-            raise LabError(f"event {of.id} takes a verdict back itself: to have that again, give the verdict again")
+            raise LabError(f"event {of.id} is itself an undo: to have its verdict again, give it again")
         values = {spec.name: getattr(of, spec.name) for spec in fields(of)}
         for name in ("id", "at", "undone"):
             del values[name]
@@ -183,9 +183,9 @@ def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event
 
 
 def events(dataset: Dataset, known: Sequence[Event] = ()) -> list[Event]:
-    """Everything that was said of a dataset's pictures and taken back again, in the order in which it was kept.
+    """All verdicts on a dataset's pictures, and what takes some back, in the order in which they were recorded.
 
-    `known` is what this gave before: only what came since is read then, which a page does at each step.
+    `known` is what an earlier call returned: then only later events are read, as a page does at each step.
     """
     from sqlalchemy import func, select
 
@@ -210,27 +210,27 @@ def events(dataset: Dataset, known: Sequence[Event] = ()) -> list[Event]:
 
 
 def current(dataset: Dataset) -> Standing:
-    """What counts now, of all that was said of a dataset's pictures."""
+    """The verdicts on a dataset's pictures that count now."""
     return Standing(events(dataset))
 
 
 def history(dataset: Dataset, image_id: str) -> list[Event]:
-    """What was said of a picture's photo, by whom, and what was taken back; newest first."""
+    """The events of a picture's family, newest first."""
     photo = _pictures(dataset, [image_id]).family.iloc[0]
     return [each for each in reversed(events(dataset)) if each.photo == photo]
 
 
 class Standing:
-    """What of a list of events counts. Pure; `events` are of one dataset, in their order."""
+    """Which events of a list count. Pure; `events` are those of one dataset, in their order."""
 
     def __init__(self, events: Sequence[Event]):
         self._events = events
         self.steps: list[list[Event]] = _steps(events)
-        """Verdicts that count, newest first, those that were given in one step together: what can be undone."""
+        """The verdicts that count, newest first, grouped by request: what can be undone in one step."""
         self.by_photo: dict[str, Event] = {}
-        """The verdict that counts, by source photo."""
+        """The verdict that counts, by family."""
         self.by_picture: dict[str, Event] = {}
-        """Pictures that alone were found unusable, by image_id."""
+        """The verdicts on single pictures (`picture_only`), by image_id."""
         said: dict[str, dict[str, Event]] = {}
         for each in events:
             if each.counts and each.picture_only:
@@ -243,18 +243,18 @@ class Standing:
             for photo, of in said.items()
             if len({each.said for each in of.values()}) > 1
         }
-        """Photos of which several people's last words differ: each one's, the one that counts last."""
+        """Families on which people's latest verdicts differ: each person's, the one that counts last."""
 
     def of(self, image_id: str, photo: str) -> Event | None:
-        """The verdict that counts for a picture; None where it isn't decided yet."""
+        """The verdict that counts for a picture; None where there is none yet."""
         return self.by_picture.get(image_id) or self.by_photo.get(photo)
 
     def where(self, person: str, others: bool = False) -> Standing:
-        """What would count if a person alone had said something; or, with `others`, if that person had not."""
+        """What would count if only this person had given verdicts; or, with `others`, everybody but this person."""
         return Standing([each for each in self._events if (each.by == person) != others])
 
     def progress(self, photos: Iterable[str]) -> dict[str, Any]:
-        """How many of these photos are decided: total, decided, by_verdict {code: n}, by {name: n}."""
+        """How many of these families are decided: total, decided, by_verdict {code: n}, by {name: n}."""
         wanted = set(photos)
         decided = [each for photo, each in self.by_photo.items() if photo in wanted]
         return {
@@ -274,7 +274,7 @@ def _steps(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def checked_text(text: str, what: str, longest: int, empty: bool = False) -> str:
-    """`text` without blanks around it; LabError where it is too long, or has what a database or a screen can't bear."""
+    """`text`, stripped; LabError where it is too long, empty unless that is allowed, or has control characters."""
     text = text.strip()
     if not text and not empty:
         raise LabError(f"a verdict needs a {what}: who says so?")
@@ -321,7 +321,7 @@ def _check(dataset: Dataset, rows: pd.DataFrame, verdict: str, label: str | None
 
 
 def _add(wanted: list[dict[str, Any]]) -> list[Event]:
-    """Adds events of one token, or finds those that it made before."""
+    """Adds the events of one token, or finds those that an earlier request made."""
     from sqlalchemy import insert, select
     from sqlalchemy.exc import IntegrityError
 
@@ -358,7 +358,7 @@ def _add(wanted: list[dict[str, Any]]) -> list[Event]:
 
 
 def _part(row: Mapping[str, Any]) -> tuple[str, int | None]:
-    """What a row is among those of its request."""
+    """Identifies a row among those of its request."""
     return row["image_id"], row["undoes"]
 
 
