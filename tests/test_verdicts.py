@@ -145,7 +145,7 @@ def test_any_step_can_be_taken_back_once_and_an_undo_can_not(demo: Dataset, ids:
     assert current(demo).by_photo == {first.photo: second}
     with pytest.raises(LabError, match=f"verdict {first.id} was taken back before"):
         undo([first.id], by="Ana")
-    with pytest.raises(LabError, match="give the verdict again"):
+    with pytest.raises(LabError, match="to have its verdict again, give it again"):
         undo([back.id], by="Ana")
     with pytest.raises(LabError, match="there is no verdict 99"):
         undo([second.id, 99], by="Ana")
