@@ -18,7 +18,7 @@ from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
 from tests.test_pages import PATIENCE, draw, words
-from ui import review, review_sources, shell
+from ui import lab, review, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -513,3 +513,25 @@ def _nothing_outlives_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
     review_desk._at_work.clear()
     monkeypatch.setattr(neighbours.Finder, "ask", lambda self, run, data, rows: None)
+
+
+def test_the_same_pictures_imported_in_another_order_are_shown_under_their_own_names(wrong):
+    """A folder is imported anew, its files called otherwise: the content is the same, each picture was another's."""
+
+    def shown() -> tuple[list[str], list[str]]:
+        data = lab.dataset("demo")
+        source = review_sources.Source(name=wrong.name, title="", runs=[wrong])
+        _, found = review_sources.pictures_of([source], data, training=False)
+        finding = next(each for each in lab.audit_of(data).findings if each.rows)
+        seen = [*found.image_id, *data.pictures.image_id.iloc[lab.finding_rows(data, finding)]]
+        return seen, [*data.pictures.image_id.loc[found.row], *data.images.image_id.iloc[finding.rows]]
+
+    told, there = shown()
+    assert told == there
+    data = Dataset("demo")
+    before = data.images.image_id.tolist()
+    data.images.iloc[::-1].to_parquet(data.folder / "images.parquet", index=False)
+    workspace.write_json(data.folder / "dataset.json", data.facts | {"imported": "2031-01-01T00:00:00+00:00"})
+    assert lab.dataset("demo").images.image_id.tolist() == before[::-1]
+    told, there = shown()
+    assert told == there

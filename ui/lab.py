@@ -70,22 +70,22 @@ def _dataset(home: str, name: str, changed: int) -> Dataset:
 
 def audit_of(data: Dataset) -> Audit:
     """What stands out in a dataset, looked for once for all sessions."""
-    return _audit(str(data.folder), data.content_hash, data)
+    return _audit(data.imported, data)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Looking through the dataset …")
-def _audit(folder: str, content_hash: str, _data: Dataset) -> Audit:
+def _audit(imported: tuple[str, str], _data: Dataset) -> Audit:
     return audit(_data)
 
 
 def finding_rows(data: Dataset, finding: Finding) -> list[int]:
     """The rows of `data.pictures` that a finding is about, in its order; of a duplicate, the one that was kept. Not to
     be changed in place."""
-    return _finding_rows(str(data.folder), data.content_hash, finding.name, data, finding)
+    return _finding_rows(data.imported, finding.name, data, finding)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _finding_rows(folder: str, content_hash: str, name: str, _data: Dataset, _finding: Finding) -> list[int]:
+def _finding_rows(imported: tuple[str, str], name: str, _data: Dataset, _finding: Finding) -> list[int]:
     ids = _data.images.image_id[_finding.rows].dropna().drop_duplicates()
     return [row for row in rows_of(_data, ids) if row is not None]
 
@@ -93,12 +93,12 @@ def _finding_rows(folder: str, content_hash: str, name: str, _data: Dataset, _fi
 def picture_map(data: Dataset, run: Run | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `data.pictures` that are on the map and their places; by a run's features, or by colour and shape."""
     network = (str(run.folder), predictions_changed(run)) if run else None
-    return _picture_map(str(data.folder), data.content_hash, network, method, data, run)
+    return _picture_map(data.imported, network, method, data, run)
 
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
 def _picture_map(
-    folder: str, content_hash: str, network: tuple[str, int] | None, method: str, _data: Dataset, _run: Run | None
+    imported: tuple[str, str], network: tuple[str, int] | None, method: str, _data: Dataset, _run: Run | None
 ) -> tuple[np.ndarray, np.ndarray]:
     from bloodcell_core.inference.embedding import Embedder, look_features, project, sample_rows
 

@@ -40,14 +40,14 @@ class Finder:
         self.used = False
         """It was asked before: PyTorch is there, and further questions cost little."""
 
-    def known(self, run: Run, row: int) -> Found | None:
+    def known(self, run: Run, data: Dataset, row: int) -> Found | None:
         """What was found; None where it hasn't been looked for yet."""
-        return self._answers.get((_network(run), row))
+        return self._answers.get((_network(run, data), row))
 
     def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
         """Has these looked for, those that aren't known yet. Returns at once."""
-        self._forget_failed(run, rows)
-        missing = [row for row in rows if self.known(run, row) is None]
+        self._forget_failed(run, data, rows)
+        missing = [row for row in rows if self.known(run, data, row) is None]
         if not missing:
             return
         with self._lock:
@@ -58,8 +58,8 @@ class Finder:
             self._at_work = True
         threading.Thread(target=self._work, name="neighbours", daemon=True).start()
 
-    def _forget_failed(self, run: Run, rows: Sequence[int]) -> None:
-        name, before = _network(run), time.monotonic() - RETRY_AFTER
+    def _forget_failed(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
+        name, before = _network(run, data), time.monotonic() - RETRY_AFTER
         with self._lock:
             for row in rows:
                 if self._failed.get((name, row), math.inf) <= before:
@@ -77,8 +77,8 @@ class Finder:
                     return
                 run, data, rows = self._asked.pop()
             for start in range(0, len(rows), AT_ONCE):
-                part = [row for row in rows[start : start + AT_ONCE] if self.known(run, row) is None]
-                self._keep(run, part, self._find(run, data, part) if part else [])
+                part = [row for row in rows[start : start + AT_ONCE] if self.known(run, data, row) is None]
+                self._keep(run, data, part, self._find(run, data, part) if part else [])
 
     def _find(self, run: Run, data: Dataset, rows: list[int]) -> list[Found]:
         try:
@@ -98,7 +98,7 @@ class Finder:
     def _neighbours(self, run: Run, data: Dataset) -> Any:
         from bloodcell_core.inference.neighbours import Neighbours
 
-        name = _network(run)
+        name = _network(run, data)
         with self._making:
             if name not in self._runs:
                 self._runs[name] = Neighbours(run, data)
@@ -109,8 +109,8 @@ class Finder:
                 self._runs.popitem(last=False)
             return self._runs[name]
 
-    def _keep(self, run: Run, rows: list[int], found: list[Found]) -> None:
-        name = _network(run)
+    def _keep(self, run: Run, data: Dataset, rows: list[int], found: list[Found]) -> None:
+        name = _network(run, data)
         with self._lock:
             for row, each in zip(rows, found, strict=True):
                 self._answers[name, row] = each
@@ -120,9 +120,10 @@ class Finder:
                 self._failed.pop(self._answers.popitem(last=False)[0], None)
 
 
-def _network(run: Run) -> str:
-    """What tells a run's network from another of the same name: one that was stopped and goes on has other weights."""
-    return f"{run.folder} {lab.predictions_changed(run)}"
+def _network(run: Run, data: Dataset) -> str:
+    """What tells a run's network from another of the same name: one that was stopped and goes on has other weights; and
+    the rows of its dataset from those of another import."""
+    return f"{run.folder} {lab.predictions_changed(run)} {data.imported}"
 
 
 @st.cache_resource(show_spinner=False)

@@ -152,7 +152,7 @@ def leave_deleted_run(review: Review) -> None:
 
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
     """Which confusion, the order, and in a popover what is asked for less often."""
-    kinds = _kinds(pictures, pairs_of(stamps, data.content_hash, pictures), picked[0].first.classes, data.copies_known)
+    kinds = _kinds(pictures, pairs_of(stamps, data.imported, pictures), picked[0].first.classes, data.copies_known)
     kind = shell.bound_selectbox(
         "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
         format_func=lambda kind: kinds[kind][0],

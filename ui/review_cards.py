@@ -88,7 +88,7 @@ def _looks(
 
 def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str]:
     """The neighbours' tiles, or why there are none."""
-    found = finder().known(run, row)
+    found = finder().known(run, review.data, row)
     if found is None:
         return [], LOOKING
     if isinstance(found, str):

@@ -107,12 +107,12 @@ def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> tup
     if training:  # here, since what is drawn where it is kept would be drawn at each look
         for source in sources:
             source.training_table()
-    return stamps, _candidates(stamps, data.content_hash, sources, data, training)
+    return stamps, _candidates(stamps, data.imported, sources, data, training)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _candidates(
-    stamps: Stamps, content_hash: str, _sources: Sequence[Source], _data: Dataset, training: bool
+    stamps: Stamps, imported: tuple[str, str], _sources: Sequence[Source], _data: Dataset, training: bool
 ) -> pd.DataFrame:
     tables = {source.name: source.table(training) for source in _sources}
     every = pd.concat([table[["image_id", "source_photo"]] for table in tables.values()])
@@ -131,12 +131,12 @@ def _training_kept(stamp: tuple[Any, ...]) -> list[pd.DataFrame]:
 def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:
     """`queue` of `pictures_of`; the order by doubtful labels judges by the answers of `source`."""
     issues = _quality(stamps, source, data) if wanted.order == "issue" else None
-    return _queue(stamps, data.content_hash, wanted, pictures, issues)
+    return _queue(stamps, data.imported, wanted, pictures, issues)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _queue(
-    stamps: Stamps, content_hash: str, wanted: Wanted, _pictures: pd.DataFrame, _issues: dict[str, float] | None
+    stamps: Stamps, imported: tuple[str, str], wanted: Wanted, _pictures: pd.DataFrame, _issues: dict[str, float] | None
 ) -> pd.DataFrame:
     return queue(_pictures, wanted, issues=_issues)
 
@@ -151,7 +151,7 @@ def _quality(stamps: Stamps, _source: Source, _data: Dataset) -> dict[str, float
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def pairs_of(stamps: Stamps, content_hash: str, _pictures: pd.DataFrame) -> pd.DataFrame:
+def pairs_of(stamps: Stamps, imported: tuple[str, str], _pictures: pd.DataFrame) -> pd.DataFrame:
     """`queue.pairs` of a queue's pictures."""
     return pairs(_pictures)
 

@@ -127,7 +127,8 @@ def _study(name: str, was_at_work: bool) -> None:
         search_charts.losses(rows)
     with right:
         done = sum(rows.state == "done")
-        search_charts.importance({pretty(field): share for field, share in _importance(name, done).items()}, done)
+        shares = _importance(name, study.created, done)
+        search_charts.importance({pretty(field): share for field, share in shares.items()}, done)
     if studies.best_of(trials):
         _train_button(study)
         _table(rows, list(study.ranges))
@@ -172,8 +173,9 @@ def _go_on(study: Study) -> None:
 
 
 @st.cache_data(max_entries=50, show_spinner="What mattered …")
-def _importance(name: str, done: int) -> dict[str, float]:
-    """The study's shares; `done` is how many trials they are of, so that they are counted anew with each."""
+def _importance(name: str, created: str, done: int) -> dict[str, float]:
+    """The study's shares; `done` is how many trials they are of, so that they are counted anew with each. `created`
+    tells it from one of the same name that was deleted."""
     return Study(name).importance()
 
 

@@ -96,6 +96,12 @@ class Dataset:
         """sha256 over all that a training depends on; the same for the same import under another name."""
         return str(self.facts["content_hash"])
 
+    @property
+    def imported(self) -> tuple[str, str]:
+        """Where and when: what tells this import from another of the same content, whose pictures may stand in other
+        rows."""
+        return str(self.folder), str(self.facts.get("imported"))
+
     @cached_property
     def images(self) -> pd.DataFrame:
         """A row for every labelled picture file of the source, unreadable ones and duplicates included."""
