@@ -1,4 +1,4 @@
-"""Two runs set against each other on the very same photos.
+"""Paired comparison of two runs on the same test photos.
 
 A figure of A and a figure of B, each with its interval, don't tell whether B is better: the two were tested on the same
 photos, and what is hard for one is mostly hard for the other. Here each resample draws photos once for both (a paired
@@ -29,20 +29,20 @@ from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
 
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
-"""The metrics whose differences are told: those that every run's summary has."""
+"""The metrics that are compared: those that every run's summary has."""
 
 OF_PAIRS = ("auc_ovr",)
-"""Those that are shares of pairs of pictures, not of pictures."""
+"""Those that are shares of pairs of pictures, not of pictures, as an AUC is."""
 
 OUTCOMES = ("both", "only_a", "only_b", "neither")
 """Who is right on a picture or photo."""
 
-CHANCE_ALONE = ("seed", "device", "compile")  # settings that change what a training finds by chance only
+CHANCE_ALONE = ("seed", "device", "compile")  # settings that change a training's result by chance only
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: out-of-sample predictions of one run, or of a cross-validation's folds together."""
+    """One side of a comparison: the out-of-sample predictions of a run, or of all folds of a cross-validation."""
 
     name: str
     data: str
@@ -51,7 +51,7 @@ class Side:
     table: pd.DataFrame
     """A row a picture, with the columns of predictions.parquet."""
     settings: str = ""
-    """All that a run's result hangs on, but for chance; empty for a cross-validation."""
+    """`settings_of` the run; empty for a cross-validation."""
     before: pd.DataFrame | None = None
     """The same predictions before the run's temperature; None where it has none, or several (a cross-validation)."""
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def p_words(p: float) -> str:
 
 
 def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any]:
-    """B set against A on the same photos, JSON-ready. All differences are B less A.
+    """B compared with A on the same photos, JSON-ready. All differences are B less A.
 
     `pictures` is what people call the tables' rows: "cells" where each was cut out of a picture.
 
@@ -145,7 +145,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
 
 
 def at_once_words(others: int) -> str:
-    """How several comparisons with one run are to be read, where each is judged by itself; '' for one alone."""
+    """A caution about multiple comparisons with one run; '' where there is only one."""
     if others < 2:
         return ""
     return (
@@ -186,7 +186,7 @@ def picture_outcomes(a: Side, b: Side) -> pd.Series:
 
 
 def settings_of(run: Run) -> str:
-    """All that a run's result hangs on, but for chance."""
+    """All settings and data that a run's result depends on, but for chance, as text to compare."""
     settings = {name: value for name, value in run.settings.items() if name not in CHANCE_ALONE}
     return repr((settings, run.data_hash, run.classes, run.pretrained))
 

@@ -1,8 +1,8 @@
-"""External validation: which classes of another source are the run's, and how far its pictures are from the training's.
+"""External validation: which classes of another dataset are the run's, and how far its pictures are from the run's.
 
-Nothing is guessed. A class is the run's where the names are the same but for case, plural and punctuation, where both
-are well-known names of the same cell (`SAME_CELL`), or where a mapping file says so. All else is left out and told
-with its count; a class that may be a part of one of the run's (`MAY_BE`) is named with it, for a person to decide.
+Nothing is guessed. A class matches where the names are the same but for case, plural and punctuation, where both are
+well-known names of the same cell (`SAME_CELL`), or where a mapping file says so. All others are left out and reported
+with their counts; one that may be a kind of one of the run's classes (`MAY_BE`) is pointed out, for a person to decide.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SAME_CELL = (
     {"erythrocyte", "red blood cell", "rbc"},
     {"immature granulocyte", "ig"},
 )
-"""Names of one and the same cell."""
+"""Synonyms, a set a cell."""
 
 MAY_BE = {
     "segmented neutrophil": "neutrophil", "neutrophil segmented": "neutrophil", "seg": "neutrophil",
@@ -45,7 +45,7 @@ MAY_BE = {
     "reactive lymphocyte": "lymphocyte", "atypical lymphocyte": "lymphocyte",
     "lymphocyte typical": "lymphocyte", "lymphocyte atypical": "lymphocyte",
 }  # fmt: skip
-"""Kinds of a cell that some laboratories count with it and others apart."""
+"""Kinds of a cell that some laboratories count with it and others separately."""
 
 FACTS = {
     "stain_a": "background tint, green to red",
@@ -58,7 +58,7 @@ FACTS = {
 """Columns of images.parquet that are compared: stain, light, scale, sharpness."""
 
 MOST_BYTES = 1_000_000  # of a mapping file
-LEAST_SHARE = 0.05  # of a size: training pictures that spread less count as spread by this
+LEAST_SHARE = 0.05  # of the median: the least spread that training pictures are taken to have
 NEAR, FAR = 1.0, 2.0  # times the spread: within the first nobody sees a difference, beyond the second few pictures lie
 
 
@@ -135,7 +135,7 @@ def common_classes(
 
 
 def _by_name(name: str, ours: Sequence[str]) -> str | None:
-    """The one of `ours` with that name, as it stands before all others; None where none or several fit."""
+    """The one of `ours` with that name, the closest spelling first; None where none or several match."""
     for form in (str, str.casefold, _singular, _cell):
         fitting = [own for own in ours if form(own) == form(name)]
         if len(fitting) == 1:
@@ -150,7 +150,7 @@ def _singular(name: str) -> str:
 
 
 def _cell(name: str) -> str:
-    """The sorted first of the names of that cell, or the name itself."""
+    """One name for all synonyms of a cell; of any other name its singular."""
     singular = _singular(name)
     return next((min(group) for group in SAME_CELL if singular in group), singular)
 
@@ -167,7 +167,7 @@ def external_pictures(
 
     Args:
         run: whose classes and training pictures are meant.
-        dataset: of another source; its splits say nothing to the run, so that `split` may be "all".
+        dataset: of another source; its splits mean nothing to the run, so `split` may be "all".
         split: train, val, test or all.
         class_map: what a mapping file says.
 

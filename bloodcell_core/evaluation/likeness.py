@@ -1,6 +1,6 @@
-"""Is a cell like those that a run was trained on? Judged before any class is named.
+"""Out-of-distribution detection: is a cell like those that a run was trained on? Judged before any class is named.
 
-Out-of-distribution detection, by two distances. In the features that the network's last layer decides by, from the
+By two distances. In the features that the network's last layer decides by, from the
 nearest class's middle: a Mahalanobis distance (Lee et al., NeurIPS 2018) with a shrunken covariance (Ledoit & Wolf,
 2004), as there are fewer photos than features. And in what is measured of the view (stain, light, sharpness, scale:
 data/looks.py), from the nearest training cell. A cell that lies beyond the limit of either is unlike. Which distances,
@@ -35,31 +35,31 @@ AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than
 CELL_ASKED_FROM = 0.9  # of each class's training pictures show a white cell: then one is asked for
 HALVINGS = 20
 DISTANCES = 2  # from the training cells: in features and in looks
-WIDEST = 256  # features that a covariance is told of; basic_cnn has 18,432
+WIDEST = 256  # features that a covariance is estimated of; more (basic_cnn has 18,432) are projected first
 VERSION = 4
 
 Floats = npt.NDArray[np.float64]
 
 
 class OtherVersion(LabError):
-    """What is kept was made by another version of this program."""
+    """The file was made by another version of this program."""
 
 
 class Cells(NamedTuple):
-    """What is known of some cells."""
+    """The measurements of N cells."""
 
     features: npt.NDArray[np.float32]
-    """(N, D): what the network's last layer is told."""
+    """(N, D): the inputs of the network's last layer."""
     looks: Floats
     """(N, 15): `looks.look_of`; NaN where a measure isn't known."""
     photos: npt.NDArray[Any]
     """(N,)"""
     laboratories: npt.NDArray[Any] | None = None
-    """(N,) where they come from, where they come from several."""
+    """(N,) of which laboratory each is; None where there is only one."""
 
 
 class LastLayer(NamedTuple):
-    """What a network decides by that learned to refuse."""
+    """The last layer of a network that learned classes to refuse."""
 
     weights: npt.NDArray[np.float32]
     """(outputs, D): the classes' first, then those of what is refused."""
@@ -70,7 +70,7 @@ class LastLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Likeness:
-    """What a run's training cells are like."""
+    """The distribution of a run's training cells, and the limits beyond which a cell is unlike them."""
 
     facts: dict[str, Any]
     """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of the

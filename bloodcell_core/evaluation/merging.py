@@ -1,4 +1,4 @@
-"""Classes taken together, as a view of the same predictions: granulocytes against the rest, or any other grouping."""
+"""Merged classes, computed from the same predictions: granulocytes against the rest, or any other grouping."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ GRANULOCYTES = ("basophil", "eosinophil", "neutrophil", "immature granulocyte")
 def merged(
     table: pd.DataFrame, classes: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The same predictions seen with some classes taken together.
+    """The same predictions with some classes merged.
 
     A group's probability is the sum of its classes', and the predicted class is the most probable one after that,
     which need not be the group of the class predicted before.
 
     Args:
-        table: with the columns of predictions.parquet; it stays as it is.
+        table: with the columns of predictions.parquet; it isn't changed.
         classes: its classes.
-        groups: {new name: the classes that it stands for}; classes in no group stay as they are.
+        groups: {new name: the classes merged into it}; classes in no group stay as they are.
 
     Returns:
-        A new table and its classes, a group standing where its first class stood.
+        A new table and its classes, each group in the place of its first class.
 
     Raises:
-        LabError: for a class that isn't there or is in two groups, a name that is taken, or a single class left.
+        LabError: for an unknown class or one in two groups, a name that is taken, or fewer than two classes left.
     """
     group_of = {name: group for group, members in groups.items() for name in members}
     unknown = [name for name in group_of if name not in classes]

@@ -1,4 +1,4 @@
-"""What the training cells of a run are like (`likeness`): fitted when it ends, read when it is used."""
+"""The `Likeness` of a run, which detects cells unlike its training cells: fitted when it ends, read when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: the figures of each, each set against the first, and what a seed alone changes."""
+"""Several runs side by side: the figures of each, its comparison with the first, and what the seed alone changes."""
 
 from __future__ import annotations
 

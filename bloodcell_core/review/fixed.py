@@ -1,4 +1,4 @@
-"""Fixed and broken: which mistakes went away from a run to another, and which came."""
+"""Fixed and broken: which mistakes a second run no longer makes, and which are new."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from bloodcell_core.runs import Run
 
 @dataclass(frozen=True)
 class Change:
-    """What changed on the same test pictures."""
+    """What changed from one run to another on the same test pictures."""
 
     before: str
     after: str
     fixed: pd.DataFrame
-    """image_id, photo, label, before, after (the answers): pictures that only the run after is right on."""
+    """Pictures that only the run after is right on: image_id, photo, label, and the answers before and after."""
     broken: pd.DataFrame
-    """The same of pictures that only the run before was right on."""
+    """Pictures that only the run before was right on; same columns."""
     still: pd.DataFrame
-    """The same of pictures that both are wrong on."""
+    """Pictures that both are wrong on; same columns."""
     comparison: dict[str, Any]
-    """`compare_sides` of before (a) and after (b): the differences with their paired intervals. Its notes tell which of
-    the two reviewed labels flatter."""
+    """`compare_sides` of before (a) and after (b), with paired intervals. Its notes say which of the two the reviewed
+    labels flatter."""
 
     def in_words(self) -> str:
-        """One sentence: how many were fixed and broken, and what that can tell."""
+        """One sentence: how many were fixed and broken, and whether that tells the two apart."""
         right = self.comparison["right"]
         unit, limits = right["unit"], right["interval"]
         fixed, broken = right["only_b"], right["only_a"]

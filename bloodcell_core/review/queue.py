@@ -1,4 +1,4 @@
-"""What a person should look at, in which order: mistakes and near-mistakes of one or several runs, a photo a row.
+"""The review queue: mistakes and near-mistakes of one or several runs in the order to look at them, a photo a row.
 
 Pure functions on tables of predictions: predict once, and every queue is a cheap cut of that. `candidates` has a row
 a picture, `queue` a row a source photo, because a verdict decides all of a photo's pictures at once.
@@ -29,22 +29,22 @@ ORDERS: dict[str, tuple[str, bool]] = {
     "issue": ("issue", True),
     "photo": ("photo", True),
 }
-"""What a queue can be ordered by: the column, and whether its lowest value stands first."""
+"""Orders of a queue: the column, and whether its lowest value comes first."""
 
 REVIEWED = ("unreviewed", "reviewed", "disputed", "all")
 RANGES = ("confidence", "margin", "loss")
-"""What a queue can be asked for by its lowest and highest value."""
+"""Columns by whose lowest and highest value a queue can be filtered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which of the mistakes among `candidates` a queue is made of. LabError for a choice that isn't there."""
+    """The filter and order of a queue. LabError for a choice that doesn't exist."""
 
     near: bool = False
     """Near-mistakes too: right, but by a margin below NEAR."""
     label: str | None = None
     answer: str | None = None
-    """Of several runs, at least one gave it."""
+    """Given by at least one of several runs."""
     confidence: tuple[float, float] = (0.0, 1.0)
     margin: tuple[float, float] = (-1.0, 1.0)
     loss: tuple[float, float] = (0.0, math.inf)
@@ -52,7 +52,7 @@ class Wanted:
     disputed_by_runs: bool = False
     """Only what the runs disagree on."""
     reviewed: str = "unreviewed"
-    """One of REVIEWED; `disputed` is what several people said different things of."""
+    """One of REVIEWED; `disputed`: people's verdicts differ."""
     order: str = "confidence"
 
     def __post_init__(self) -> None:
@@ -82,11 +82,11 @@ def of_runs(runs: Sequence[Run], splits: Sequence[str] = ("test",)) -> tuple[Dat
 def candidates(
     tables: Mapping[str, pd.DataFrame], classes: Sequence[str], photos: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Every picture that one of the runs predicted, with how sure and how wrong they are together.
+    """Every picture that one of the runs predicted, with how sure and how wrong the runs are together.
 
     Args:
-        tables: by run, rows of predictions that are all to be looked at, with the columns of predictions.parquet. A
-            run that is missing a picture takes no part in it.
+        tables: by run, the predictions to look at, with the columns of predictions.parquet. A run without a row for a
+            picture takes no part in it.
         classes: of all of them.
         photos: image_id → what one verdict decides, `family` of `Dataset.pictures`; by default the source photo.
 
@@ -94,17 +94,17 @@ def candidates(
         A row a picture, by image_id:
         - image_id, photo, label.
         - p_<class>: mean probability over the runs, 0…1.
-        - answer: what most of the runs that are wrong say (of several the most probable); the label where none is.
-        - answers: all of the runs' answers, {run: class}.
+        - answer: the commonest wrong answer (of several the most probable); the label where no run is wrong.
+        - answers: {run: class}.
         - runs, wrong_runs: how many predicted it, and how many of them were wrong.
         - confidence: the mean probability of `answer`.
         - margin: the label's probability less the highest other one, -1…1; below 0 for a mistake.
         - loss: -log of the label's probability, the natural logarithm.
-        - disagreement: share of the runs that don't say what most of them do, 0…1.
+        - disagreement: share of the runs that don't give the commonest answer, 0…1.
         - mistake: at least one run is wrong. near: none is, and the margin is below NEAR.
 
     Raises:
-        LabError: for no table, and where two runs were told different labels of one picture.
+        LabError: for no table, and where the runs have different labels for one picture.
     """
     if not tables:
         raise LabError("a queue needs the predictions of at least one run")
@@ -113,7 +113,7 @@ def candidates(
     codes, ids = pd.factorize(every.image_id, sort=True)
     of_picture = every.groupby(codes)
     if len(every) and of_picture.label.nunique().max() > 1:
-        raise LabError("the runs were told different labels of the same pictures: review them one by one")
+        raise LabError("the runs have different labels for the same pictures: review them one by one")
     first = of_picture.first()
     size, count = len(classes), len(ids)
     labels = pd.Categorical(first.label, categories=list(classes)).codes.astype(np.int64)
@@ -163,19 +163,19 @@ def queue(
     standing: Standing | None = None,
     issues: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """The photos to look at, each once, the first first.
+    """The photos to look at, each once, in order.
 
     Args:
         pictures: what `candidates` gave.
-        standing: the verdicts that count; None where nothing was ever said.
+        standing: the verdicts that count; None for none.
         issues: photo → how likely its label is right, 0…1 (`ranking.label_issues`); needed for the order `issue`,
-            by which photos without a figure stand last.
+            in which photos without a figure come last.
 
     Returns:
-        For each photo the row of its picture that stands first in this order, ties by image_id, and:
+        For each photo the row of its picture that comes first in this order, ties by image_id, and:
         - pictures: how many of the photo's pictures were predicted; wrong_pictures: of how many a run is wrong.
         - issue: of `issues`, NaN where there is none.
-        - verdict, by: the verdict that counts; None where there is none. disputed: people differ.
+        - verdict, by: the verdict that counts and whose it is; None where there is none. disputed: people differ.
     """
     if wanted.order == "issue" and issues is None:
         raise LabError("the order 'issue' needs a ranking of labels: it is made from a cross-validation")
@@ -224,7 +224,7 @@ def family(pictures: pd.DataFrame, photo: str) -> pd.DataFrame:
 
 
 def pairs(pictures: pd.DataFrame) -> pd.DataFrame:
-    """How often each label was called what else: label, answer, pictures, photos; the most photos first.
+    """The confusions: label, wrong answer, pictures, photos; those of most photos first.
 
     With several runs a picture counts for each wrong answer that one of them gave.
     """

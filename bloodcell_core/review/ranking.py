@@ -1,8 +1,8 @@
-"""Label-error detection: photos ranked by cleanlab from what networks say that did not learn them.
+"""Label-error detection by cleanlab: photos ranked by the answers of networks that were not trained on them.
 
-A network that was trained on a wrong label may have learned it by heart and agree with it. Hence the probabilities
-should be out of fold: of a cross-validation, each picture's by the network that saw no picture of its photo. From a
-single run there are none for its own training pictures; what it says of them is marked.
+A network that was trained on a wrong label may have memorised it and agree with it. Hence the probabilities should be
+out of fold: from a cross-validation, each picture's by the network that saw no picture of its photo. A single run has
+none for its own training pictures; a ranking by their in-sample ones says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Issues:
     source: str
     """The cross-validation or run whose probabilities they are."""
     warning: str
-    """What limits the ranking, in words; '' for one that is out of fold as a whole."""
+    """What limits the ranking, in words; '' where all of it is out of fold."""
 
     @property
     def quality(self) -> dict[str, float]:
@@ -51,11 +51,11 @@ class Issues:
 def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METHOD) -> pd.DataFrame:
     """Photos by how likely their label is right, the least likely first; ties by name.
 
-    A photo's copies are averaged: what is wrong is the photo's label, and all its copies bear it. Where they bear
-    several, each label is judged by its own pictures, and the worst one stands for the photo.
+    A photo's copies are averaged, for they share its label. Where they have several labels, each is judged by its own
+    pictures, and the worst one counts for the photo.
 
     Args:
-        table: predictions with the columns of predictions.parquet, out of fold if they are to mean much.
+        table: predictions with the columns of predictions.parquet, best out of fold.
         classes: of the table.
         method: one of METHODS.
 
@@ -63,7 +63,7 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
         photo, label, suggested (the class that the network holds most likely), quality (0…1), pictures.
 
     Raises:
-        LabError: for an empty table, and a method that isn't there.
+        LabError: for an empty table or an unknown method.
     """
     if method not in METHODS:
         raise LabError(f"labels are ranked by {', '.join(METHODS)}, not {method!r}")
@@ -103,7 +103,7 @@ def by_family(table: pd.DataFrame, dataset: Dataset | None) -> pd.DataFrame:
 
 
 def of_group(group: Group) -> Issues:
-    """Of the finished folds of a cross-validation."""
+    """The ranking by the finished folds of a cross-validation."""
     folds, done = group.config.folds, len(group.finished)
     limits = [f"{done} of {folds} folds are finished: the photos of the others are missing"] if done < folds else []
     if group.config.fold_over == "train":

@@ -1,4 +1,4 @@
-"""Error analysis: how error rates go with blur, stain, cell size, the picture's edge and the photo.
+"""Error analysis: how error rates depend on blur, stain, cell size, the picture's edge and the photo.
 
 Pure functions on a table of predictions and a dataset's table of pictures. Each rate has an interval by source photo,
 and the pictures that it is of. A difference is put into words only where chance alone would hardly make one. Intervals
@@ -21,22 +21,22 @@ from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_
 from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.words import counted, pretty
 
-MOST_CONFUSIONS = 3  # that are told in words
-PARTS = 4  # that a measured fact is cut in, of about as many pictures each
+MOST_CONFUSIONS = 3  # that are put into words
+PARTS = 4  # quantile bins of a measured fact
 FACTS = {
     "focus": ("sharpness", "blurred", "sharp"),
     "stain_a": ("redness of the background", "greenish", "reddish"),
     "stain_b": ("yellowness of the background", "bluish", "yellowish"),
     "cell_size": ("size of the nucleus", "small", "large"),
 }
-"""What is measured: its name, and what the lowest and the highest part are called."""
+"""Column → its name, and what its lowest and highest bin are called."""
 SHUFFLES, AT_ONCE = 2000, 100
-BEYOND_CHANCE = 0.05  # of tables in which nothing goes with mistakes, those of which something is told in words
+BEYOND_CHANCE = 0.05  # share of tables without any relation in which one is put into words all the same
 EDGE, NO_EDGE, NO_CELL = "the cell touches the edge", "the cell is whole", "no cell was found"
 
 
 def with_facts(table: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
-    """Rows of predictions with what is known of their pictures, `Dataset.pictures`; those that aren't there go.
+    """Predictions with facts from `Dataset.pictures`; rows whose picture isn't there are dropped.
 
     Adds focus, stain_a, stain_b, `cell_size` (diameter in pixels of a disc as large as the nucleus), `edge` (EDGE,
     NO_EDGE or NO_CELL) and `photo`.
@@ -153,7 +153,7 @@ def by_photo(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The confusions that matter, where mistakes gather, and what they go with; sentences for people."""
+    """Sentences for people: the main confusions, in how few photos mistakes gather, and what they depend on."""
     wrong = table[table.label != table.predicted]
     if wrong.empty:
         return ["There is no mistake to learn from."]
@@ -185,7 +185,7 @@ def _gathering(wrong: pd.DataFrame) -> str:
 
 
 def _differences(rates: dict[str, list[dict[str, Any]]], chances: Mapping[str, float]) -> list[str]:
-    """A sentence for each fact whose parts differ more than by chance, and one for the others."""
+    """A sentence for each fact whose bins differ by more than chance, and one for the others."""
     lines, untold = [], []
     for fact, parts in rates.items():
         title = FACTS[fact][0] if fact in FACTS else "how much of the cell is in the picture"
