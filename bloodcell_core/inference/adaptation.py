@@ -1,14 +1,13 @@
-"""Domain adaptation: a run made at home at another microscope, by some dozens of cells that a person labelled there.
+"""Domain adaptation: a run is fitted to another microscope by about a hundred cells that a person labelled there.
 
-Another laboratory's stain, light and camera shift what a network sees, and it is sure of wrong answers. What it has
-learnt of cells is still good: a hundred labelled cells of one's own are too few to train a network, and enough to
-adapt one. How was chosen by measurement (benchmarks/bench_adaptation.py, docs/experiments.md).
+Another laboratory's stain, light and camera shift what a network sees, and it gives wrong answers with confidence. What
+it has learned of cells still holds: a hundred labelled cells are too few to train a network, and enough to adapt one.
+The method was chosen by measurement (benchmarks/bench_adaptation.py, docs/experiments.md).
 
-Nothing is claimed that these cells can't show. They are cut in folds, all pictures of a photo or slide together, and
-each cell is answered by a network that was adapted without its fold: so each serves as a test once. What is kept is
-adapted to all of them. Too few of them (least_cells.py) are refused: of 40 cells an
-accuracy of 90% is known to ten points either way, which just tells the gain that adapting brings, and each of the
-folds needs a cell of each class.
+The gain is measured by cross-validation on these cells: all pictures of a photo or slide are in one fold, and each cell
+is answered by a network that was adapted without its fold. The network that is kept is adapted to all cells. Too few
+cells (least_cells.py) are refused: with 40, an accuracy of 90% is known to within ten points, which is just enough to
+tell the gain that adapting brings, and each fold needs a cell of each class.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ SETTINGS: dict[str, Any] = {
     "frozen_epochs": 0, "schedule": "one-cycle", "optimizer": "adam", "weight_decay": 0.0, "mixup": 0.0,
     "patience": 0, "averaging": 0.98, "compile": "no",
 }  # fmt: skip
-"""How a network is trained on; how pictures are changed stays as it was in the run's own training."""
-MOST_CELLS = 2000  # beyond it a training of one's own is better, and this takes too long
+"""How a network is trained further; augmentation stays as in the run's own training."""
+MOST_CELLS = 2000  # with more, a training from scratch is better, and adapting takes too long
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,12 @@ class OwnCells:
     labels: np.ndarray
     """int64 (N,): places in the run's classes."""
     groups: list[str]
-    """What goes whole into a fold: the slide, photo or scene where known, else the picture."""
+    """What isn't divided between folds: the slide, photo or scene where known, else the picture."""
     warnings: list[str]
 
     @property
     def folds(self) -> int:
-        """In how many parts they are cut: each is answered by a network that was adapted to the others."""
+        """The number of folds: each is answered by a network that was adapted to the others."""
         return min(FOLDS, len(set(self.groups)))
 
 
@@ -242,7 +241,7 @@ def _out_of_fold(
 
 
 def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
-    """What was gained, JSON-ready: before and after on the same cells, none of them seen by who answered."""
+    """The gain, JSON-ready: before and after on the same cells, none of them seen by the network that answers."""
     as_it_was, adapted_one = (
         Side(name, own.dataset.name, own.dataset.content_hash, run.classes, table)
         for name, table in (("as it was", before), ("adapted", after))
@@ -262,9 +261,9 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
 
 
 def _set_apart(config: TrainConfig, dataset: Dataset) -> list[str]:
-    """The photos that tell how far a cell may be from the others: no epoch was chosen by them.
+    """The photos held back to set the limits of `Likeness`; no epoch was chosen by them.
 
-    As a training keeps them back; where each class is the most frequent one of a single photo, of all photos alike.
+    As a training holds them back; where no class has two photos, some of all photos, whatever their class.
     """
     try:
         return cut_validation(config, dataset)

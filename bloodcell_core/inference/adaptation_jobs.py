@@ -1,10 +1,10 @@
-"""Adapting as jobs: one that a page asks for runs in a process of its own and goes on when the page is closed.
+"""Adaptation jobs: requested by a page, run in a process of their own, which goes on when the page is closed.
 
-    adaptations/<utc>-<id>/request.json    the run, the slide that it was asked for on, the dataset if it is to be one
-                          /status.json     how far it is; in the end the new run and how many cells
+    adaptations/<utc>-<id>/request.json    the run, the slide on which it was requested, the dataset if one is given
+                          /status.json     its progress; in the end the new run
 
-The cells are those that a person labelled on the slide: the job makes them a dataset first. Where it is stopped, or
-fails, that dataset goes with it.
+Without a given dataset the job first makes one of the cells that a person labelled on the slide. Where it is stopped or
+fails, that dataset is deleted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AdaptationJob(RequestedJob):
     place = staticmethod(workspace.adaptations_dir)
 
     def dismiss(self) -> None:
-        """Forgets one that has ended; of one that was killed the dataset that it had made of the cells goes, too."""
+        """As of any job; where it was killed, the dataset that it had made of the cells is deleted, too."""
         if not self.folder.exists():
             return
         status = self.status()
@@ -48,7 +48,7 @@ class AdaptationJob(RequestedJob):
 def start(run: Run, slide: Slide, data: str | None = None) -> AdaptationJob:
     """Starts adapting a run to the cells labelled on a slide, or to a dataset, in a process of its own.
 
-    OSError where the job can't be written. What is wrong with the cells is told by the job's end.
+    OSError where the job can't be written. What is wrong with the cells, the job's status says in the end.
     """
     request = {"run": run.name, "slide": slide.id, "slide_name": slide.name, "data": data}
     return AdaptationJob.ask(workspace.dated_name(), request)
@@ -66,7 +66,7 @@ def of_classes(pictures: Sequence[CountedPicture], classes: Sequence[str]) -> li
 
 
 def work(job: AdaptationJob) -> None:
-    """Adapts in this process; its end, good or bad, is told in status.json."""
+    """Adapts in this process; status.json says how it ended."""
 
     def do() -> dict[str, Any]:
         from bloodcell_core.training.worker import wait_for_device

@@ -1,7 +1,7 @@
-"""What a person changes on a slide: a list that only grows, laid over the cells that were found.
+"""A person's corrections of a slide: an append-only list, applied to the cells that were found.
 
 A cell is known by its picture's number and an id: where its nucleus was found, or for one drawn by hand "h" and the
-version of the slide at which it was drawn. So corrections outlast a change of the network, and one that was made for a
+version of the slide at which it was drawn. So corrections survive a change of the network, and one that was made for a
 cell can't slip to another when a later cell finder finds more or fewer of them.
 """
 
@@ -26,7 +26,7 @@ WHOLE = "whole"  # the id of an answer for a picture in which no nucleus was fou
 
 @dataclass(frozen=True)
 class Correction:
-    """One change. `version` is the slide's once it is made."""
+    """One change. `version` is the slide's version that it made."""
 
     picture: int
     do: str
@@ -107,7 +107,7 @@ def is_box(box: Sequence[Any]) -> bool:
 
 
 def in_force(corrections: Iterable[Correction]) -> list[Correction]:
-    """The corrections that were not undone, oldest first; an undoing that was undone itself has not been."""
+    """The corrections that were not undone, oldest first; an undo that was itself undone has no effect."""
     kept: list[Correction] = []
     gone: set[int] = set()
     for one in reversed(list(corrections)):
@@ -163,6 +163,6 @@ def shown_by_hand(corrections: Iterable[Correction]) -> str:
 
 
 def clash(new: Iterable[Correction], later: Iterable[Correction]) -> bool:
-    """Whether changes touch what was changed since by someone else: the same cell, or the same picture as a whole."""
+    """Whether changes conflict with later ones of someone else: on the same cell, or the same picture as a whole."""
     touched = {(one.picture, one.cell) for one in new}
     return any((one.picture, one.cell) in touched or "undo" in (one.do, *(mine.do for mine in new)) for one in later)

@@ -1,4 +1,4 @@
-"""What a network says of a slide, kept beside it.
+"""A network's answers for a slide, cached beside it.
 
 answers/<run>.jsonl has a line for each picture that was answered, and one for each square that was drawn by hand. It
 is a cache: a line is appended when it is known, an unfinished last line is passed over, and what is missing is asked of
@@ -52,10 +52,10 @@ class Answering(Protocol):
 
 
 def kept_as(run: Run) -> str:
-    """What a run's answers are kept under: its name.
+    """The name under which a run's answers are cached: the run's name.
 
-    Where another network may answer by that name later it goes with a date: one that comes with the program is updated,
-    an ensemble is removed and made anew of others, a run that was stopped goes on.
+    With a date where another network may have that name later: a bundled run is updated, an ensemble is removed and
+    made again of others, a stopped run is resumed.
     """
     status = run.status()
     if run.bundled or run.is_ensemble:
@@ -68,7 +68,7 @@ def kept_as(run: Run) -> str:
 
 
 class SlideAnswers:
-    """The answers of one run, named as `kept_as` does, for a slide that are known so far."""
+    """The answers of one run (`kept_as`) for a slide, as far as they are known."""
 
     def __init__(self, slide: Slide, run: str, average_turns: bool = False):
         name = workspace.check_name(run, "run") + (".turns" if average_turns else "")
@@ -78,7 +78,7 @@ class SlideAnswers:
         self.read()
 
     def read(self) -> None:
-        """Takes in what is kept on disk, of other windows too; what can't be understood is asked again."""
+        """Reads the answers on disk, other windows' too; lines that can't be understood are answered again."""
         for line in _lines(self.file):
             with suppress(KeyError, TypeError, ValueError, AttributeError):  # another version's, or changed by hand
                 self._take(line)
@@ -92,15 +92,15 @@ class SlideAnswers:
             self._pictures[line["picture"], line["asked"]] = answer
 
     def of(self, number: int, asked: str) -> Answer | None:
-        """The answer for picture `number`, `asked` for as a field, a cell or what it looks like; None if not known."""
+        """The answer for picture `number`, `asked` for as a field, a cell or what it looks like; None if unknown."""
         return self._pictures.get((number, asked))
 
     def of_square(self, number: int, square: Box) -> CellAnswer | None:
-        """The answer for a square drawn by hand; None where it isn't known yet."""
+        """The answer for a square drawn by hand; None where it is unknown yet."""
         return self._squares.get((number, square))
 
     def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Keeps answers, on disk and here; LabError where the disk doesn't take them."""
+        """Adds answers, on disk and here; LabError where they can't be written."""
         try:
             self.file.parent.mkdir(exist_ok=True)
             with FileLock(workspace.lock_file(f"answers-{self.file.parents[1].name}")), open(self.file, "ab+") as file:
@@ -122,7 +122,7 @@ def _cell_from(cell: Mapping[str, Any]) -> CellAnswer:
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file that may still be written to; what is damaged in it is asked again."""
+    """The complete lines of a file that may still be written to; damaged ones are skipped, to be answered again."""
     try:
         data = file.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The cells of a slide as they count: a network's answers under a person's corrections. Imports no torch."""
+"""The cells of a slide as they count: a network's answers with a person's corrections applied. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bloodcell_core.inference.slides import Slide, SlidePicture
 
 @dataclass(frozen=True)
 class CountedCell:
-    """A cell of a slide as it counts: what the network says, and what a person says."""
+    """A cell of a slide with the network's answer and a person's corrections."""
 
     cell: SlideCell
     answer: CellAnswer | None
@@ -27,7 +27,7 @@ class CountedCell:
 
     @property
     def id(self) -> str:
-        """What corrections call it by."""
+        """Its id in corrections."""
         return self.cell.id
 
     @property
@@ -53,7 +53,7 @@ class CountedCell:
 
     @property
     def reason(self) -> str:
-        """Why its state is what it is, in words."""
+        """Why it has its state, in words."""
         if self.cell.removed:
             return "taken out by hand"
         if self.cell.label:
@@ -63,25 +63,25 @@ class CountedCell:
 
 @dataclass(frozen=True)
 class CountedPicture:
-    """A picture of a slide as it counts."""
+    """A picture of a slide with its cells."""
 
     picture: SlidePicture
     answer: Answer
     """Of the network, at the slide's threshold; its `path` is the file as handed in."""
     kind: str
-    """cell or field, as found or as told by hand; "out" where it is left out of the count."""
+    """cell or field, as detected or as a person said; "out" where it is left out of the count."""
     cells: tuple[CountedCell, ...]
 
     @property
     def standing(self) -> list[CountedCell]:
-        """The cells that count, or are set aside: all that weren't taken out by hand."""
+        """The cells that are counted or set aside: all that weren't taken out by hand."""
         return [] if self.kind == OUT else [cell for cell in self.cells if cell.state != "removed"]
 
 
 def counted_pictures(
     slide: Slide, answers: SlideAnswers, threshold: float, classes: Sequence[str] = ()
 ) -> list[CountedPicture]:
-    """All pictures of a slide as they count; those without an answer yet are left out.
+    """All pictures of a slide with the cells that count; those without an answer yet are left out.
 
     A class given by hand is called as among `classes`, where it is one of them: another run, under which it was given,
     may write it otherwise, as "NEUTROPHIL" for "neutrophil".
@@ -121,7 +121,7 @@ def _counted(
 
 
 def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
-    """The same answer as it stands at another review threshold: only sureness hangs on it."""
+    """The same answer at another review threshold, which decides only between ok and unsure."""
     if cell.state == "unlike":
         return cell
     sure = max(cell.probabilities.values())
@@ -131,7 +131,7 @@ def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
 
 
 def confirm_all(pictures: Iterable[CountedPicture]) -> list[Correction]:
-    """Corrections that give each cell that is named, and that no person has judged, the class that it is called."""
+    """Corrections that confirm the network's class of each sure cell that no person has judged."""
     return [
         Correction(counted.picture.number, "label", cell.id, str(cell.label), cell.box)
         for counted in pictures
@@ -162,7 +162,7 @@ def counts_of(pictures: Iterable[CountedPicture], classes: Sequence[str]) -> tup
 
 
 def final_answer(counted: CountedPicture) -> Answer:
-    """The answer of a picture as it counts: without the cells that were taken out, with the classes given by hand."""
+    """A picture's answer with the corrections applied: cells taken out, classes given by hand."""
     cells = []
     for cell in counted.standing:
         answer = cell.answer or CellAnswer(cell.box, "unsure", None, {}, cell.reason)
@@ -173,7 +173,7 @@ def final_answer(counted: CountedPicture) -> Answer:
 
 
 def csv_of(slide: Slide, pictures: Iterable[CountedPicture], classes: Sequence[str], run: str) -> str:
-    """A slide's cells as CSV text, a row a cell: the columns of `predict --csv`, and what a person said.
+    """A slide's cells as CSV text, a row a cell: the columns of `predict --csv`, and a person's corrections.
 
     A cell that was taken out by hand has a row, too, and so has a picture without any cell.
     """

@@ -1,4 +1,4 @@
-"""The cells of a slide that a person confirmed, as a dataset to train on.
+"""Makes a dataset to train on of the cells of a slide that a person confirmed.
 
 Each cell becomes a picture of its own, with the place of its nucleus: a square twice as wide as what the network is
 shown, so that red cells lie around it and the cell view can be cut from it anew. Cells of one picture are one group:

@@ -1,12 +1,12 @@
-"""A slide: pictures that were handed in to be classified together, and what a person corrected, as a folder.
+"""A slide: pictures uploaded to be classified together, and a person's corrections, in a folder.
 
     slides/<id>/slide.json       its name, run, pictures, corrections; `version` counts its changes
                 pictures/        as they were handed in, under names made from their content
                 answers/         see slide_answers.py
 
 slide.json is read, changed and written back under a lock, so that two windows, or two people, don't overwrite each
-other's changes: who saw an older version than the one on disk may still change what nobody else has touched since, and
-is told otherwise. Imports no torch.
+other's changes: someone who saw an older version than the one on disk may still change what nobody else has touched
+since; otherwise the change is refused. Imports no torch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WAIT = 20.0  # seconds for another window that is writing to the slide
 
 
 class SlideChangedError(LabError):
-    """Someone else changed the same thing since it was seen."""
+    """Someone else has changed the same thing since it was displayed."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class SlidePicture:
     number: int
     """1, 2, … in the order of handing in."""
     file: str
-    """Its name as handed in: told to people, never used as a path."""
+    """Its original name: shown to people, never used as a path."""
     stored: str = ""
-    """Its name in the folder `pictures`; empty where nothing could be read, or where it is there already."""
+    """Its name in the folder `pictures`; empty where it couldn't be read, or is a duplicate."""
     reason: str = ""
-    """Why it isn't stored."""
+    """Why it isn't stored; empty where it is."""
     bytes: int = 0
 
 
@@ -98,12 +98,12 @@ class Slide:
 
     @property
     def corrections_in_force(self) -> int:
-        """How many corrections were not undone; an undoing is none."""
+        """How many corrections were not undone; an undo isn't one."""
         return sum(map(len, self._in_force.values()))
 
     @property
     def last_change(self) -> int | None:
-        """The version that an undoing would take back; None where there is nothing to undo."""
+        """The version that an undo would take back; None where there is nothing to undo."""
         return max((one.version for ones in self._in_force.values() for one in ones), default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _checked(slide: str, recorded: dict[str, Any]) -> Slide:
 
 
 def listed() -> tuple[list[Slide], dict[str, str]]:
-    """The slides that can be read, newest first, and of those that can't, by their id, why."""
+    """The slides that can be read, newest first, and {id: why} of those that can't."""
     folder = workspace.slides_dir()
     good: list[Slide] = []
     damaged: dict[str, str] = {}
@@ -188,7 +188,7 @@ def create(
 
 
 def add_pictures(seen: Slide, handed: Iterable[Handed], progress: Progress = no_progress) -> Slide:
-    """More pictures on a slide; those that are on it already are told as such, and counted once."""
+    """Adds pictures to a slide; duplicates are marked as such and counted once."""
     with _told("the pictures can't be kept"), _locked(seen.id):
         now = read_slide(seen.id)
         pictures = _take_in(now.folder / "pictures", now.pictures, handed, progress)
@@ -196,7 +196,7 @@ def add_pictures(seen: Slide, handed: Iterable[Handed], progress: Progress = no_
 
 
 def rename(seen: Slide, name: str) -> Slide:
-    """Calls a slide otherwise; SlideChangedError where another window did so since `seen`."""
+    """Renames a slide; SlideChangedError where another window has done so since `seen`."""
     with _told("the name can't be kept"), _locked(seen.id):
         now = read_slide(seen.id)
         if now.name != seen.name:
@@ -205,14 +205,14 @@ def rename(seen: Slide, name: str) -> Slide:
 
 
 def choose_run(seen: Slide, run: str) -> Slide:
-    """Lets another run answer for the slide; what was corrected by hand stays."""
+    """Makes another run answer for the slide; corrections stay."""
     with _told("the choice can't be kept"), _locked(seen.id):
         now = read_slide(seen.id)
         return now if now.run == run else _write(replace(now, run=run))
 
 
 def correct(seen: Slide, changes: Sequence[Correction]) -> Slide:
-    """Makes changes, together one version of the slide, and returns the slide as it then stands.
+    """Applies changes, all as one new version of the slide, and returns the new slide.
 
     A drawn cell's id is given here, whatever the change calls it. Raises SlideChangedError, and changes nothing, where
     another window changed one of the same cells since the version that was `seen`.
@@ -236,7 +236,7 @@ def correct(seen: Slide, changes: Sequence[Correction]) -> Slide:
 
 
 def undo(seen: Slide) -> Slide:
-    """Takes back the last change by hand; LabError where there is none."""
+    """Takes back the last correction; LabError where there is none."""
     if seen.last_change is None:
         raise LabError("there is nothing to undo")
     (first, *_) = [one for one in seen.corrections if one.version == seen.last_change]
@@ -244,14 +244,14 @@ def undo(seen: Slide) -> Slide:
 
 
 def remove(slide: str) -> None:
-    """Deletes a slide, its pictures and all that was said of them, also one that can't be read."""
+    """Deletes a slide with its pictures and corrections, even one that can't be read."""
     folder = workspace.slide_dir(slide)
     with _told("the slide can't be deleted"), _locked(slide):
         workspace.discard(folder)  # at once: another window may be writing answers into it
 
 
 def tidy_name(name: str) -> str:
-    """A slide's name on one line, without control characters; LabError where nothing is left."""
+    """A slide's name on one line, without control characters; LabError where that leaves nothing."""
     tidy = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())[:MAX_NAME].strip()
     if not tidy:
         raise LabError("a slide needs a name")
@@ -267,7 +267,7 @@ def _write(slide: Slide) -> Slide:
 def _take_in(
     folder: Path, there: tuple[SlidePicture, ...], handed: Iterable[Handed], progress: Progress
 ) -> tuple[SlidePicture, ...]:
-    """Stores the pictures handed in, after those that are `there`; LabError where they are too many or too large."""
+    """Stores uploaded pictures after those that are `there`; LabError where they are too many or too large."""
     remaining = iter(handed)
     waiting = list(islice(remaining, MAX_PICTURES - len(there)))
     if more := sum(1 for _ in remaining):  # counted, not kept: a zip may list half a million
@@ -324,7 +324,7 @@ def _locked(slide: str) -> Iterator[None]:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Tells what the disk refuses as a LabError: full, read-only, not ours."""
+    """Turns an OSError (disk full, read-only, no permission) into a LabError that begins with `what`."""
     try:
         yield
     except OSError as error:

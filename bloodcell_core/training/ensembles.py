@@ -1,4 +1,4 @@
-"""Ensembles: a run that averages what finished runs say. Made at once, for nothing is trained. Imports no torch.
+"""Ensembles: a run whose answers are the mean of finished runs'. Nothing is trained. Imports no torch.
 
 It refers to its members and copies nothing: a finished run's folder doesn't change, and one that is a member can't be
 removed. All its predictions are theirs, averaged, so that its figures cost no forward pass.
@@ -25,11 +25,11 @@ from bloodcell_core.training.groups import Group
 from bloodcell_core.training.jobs import write_config, write_finished
 
 SHARED = ("data", "folds", "fold", "fold_over")
-"""Settings that say which pictures a run is tested on: those that members must have in common."""
+"""Settings that decide which pictures a run is tested on: they must be the same for all members."""
 
 FEW_COMMON = "its members have too few validation pictures in common"
 RESERVED = ("latest",)
-LEAST_COMMON = 0.5  # of a member's validation pictures: fewer are copies of a photo or two, and tell no temperature
+LEAST_COMMON = 0.5  # of a member's validation pictures: fewer are copies of a photo or two, too few for a temperature
 
 
 def check_members(members: Sequence[Run]) -> None:
@@ -139,7 +139,7 @@ def _predictions(members: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str, Any]) -> dict[str, Any]:
-    """As of any run: costs are the members' sums, and what only a training has is None."""
+    """summary.json, as of any run: costs are sums over the members, and what only a training has is None."""
     summaries = [member.summary() or {} for member in members]
     val = table[table.split == "val"]
     # copies of a photo or two say nothing, and adapted runs have none
@@ -159,7 +159,7 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
 
 
 def _answering_cost(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of `models.measured_cost`, summed; None where a member didn't measure it, or elsewhere than the others."""
+    """The members' `measured_cost`, summed; None where one has none, or was measured on another device."""
     costs: dict[str, Any] = dict.fromkeys(("flops", "milliseconds", "milliseconds_on"))
     if all(summary.get("flops") for summary in summaries):
         costs["flops"] = sum(summary["flops"] for summary in summaries)

@@ -1,8 +1,8 @@
-"""Cross-validation: a run for each fold, together one group with one figure over all of its pictures.
+"""Cross-validation: a run for each fold, and one figure over the pictures of all folds.
 
 Each picture is predicted once, by a network that saw no picture of its photo, nor of any photograph of the same cell.
-A group is its runs, whose config.json names it, and the settings of one are those of all but for `fold`: so a group
-whose process was killed is finished from what is there. Imports no torch by itself.
+A group is the runs whose config.json names it. Their settings differ by `fold` alone, so that a group whose process was
+killed can be finished from any of its runs. Imports no torch by itself.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ LONGEST_MODEL = 32  # letters of the network's name in a group's name, so that t
 
 @dataclass(frozen=True)
 class Group:
-    """The cross-validation called `name`, with the runs that were made so far, by fold: 1…folds."""
+    """The cross-validation called `name`, with the runs made so far by fold, 1…folds."""
 
     name: str
     runs: dict[int, Run]
 
     @property
     def config(self) -> TrainConfig:
-        """The settings of one of its folds."""
+        """The settings of the first of its runs."""
         return next(iter(self.runs.values())).config
 
     @property
     def finished(self) -> list[Run]:
-        """The runs that are done, in the order of their folds; what a stopped run has kept doesn't count."""
+        """The runs that are done, in the order of their folds; a stopped run doesn't count."""
         return [run for _, run in sorted(self.runs.items()) if run.status()["state"] == "done"]
 
 
 def groups(known: Sequence[Run] | None = None) -> list[Group]:
-    """All cross-validations of this workspace, newest first; of the runs in `known`, where they were read already."""
+    """All cross-validations of this workspace, newest first; of the runs in `known`, where these are read already."""
     found: dict[str, dict[int, Run]] = {}
     for run in runs.readable_runs()[0] if known is None else known:
         if run.group:
@@ -62,7 +62,7 @@ def find(reference: str) -> Group:
 
 
 def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> Group:
-    """A new group with its first fold's run, queued; `unfinished` makes the others.
+    """A new group whose first fold's run is queued; `unfinished` makes the others.
 
     `over` is `all`, or `train` for all but the dataset's own test split. LabError where one of the folds couldn't be
     trained: nothing is made then.
@@ -81,7 +81,7 @@ def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> 
 
 
 def unfinished(group: Group) -> Iterator[Run]:
-    """The run of each fold that isn't done, queued anew or made, each only when it is asked for.
+    """The run of each fold that isn't done, queued again or made, each only when it is iterated to.
 
     LabError where the dataset is no longer the one that the group was begun on.
     """
@@ -98,7 +98,7 @@ def unfinished(group: Group) -> Iterator[Run]:
 
 
 def go_on(group: Group) -> None:
-    """Starts a worker for each fold that isn't done and has none: they train one after another."""
+    """Starts a worker for each unfinished fold without one: they train one after another."""
     for run in [*unfinished(group)]:
         if not workspace.is_held(run.lock):
             jobs.start(run)
@@ -112,7 +112,7 @@ def start_cross_validation(config: TrainConfig, folds: int = FOLDS, over: str = 
 
 
 def stop(group: Group) -> None:
-    """Asks the runs at work to end at their next batch, the last of the queue first, so that none moves up."""
+    """Asks the unfinished runs to stop at their next batch, the last of the queue first, so that none moves up."""
     for _, run in sorted(group.runs.items(), reverse=True):
         if run.status()["state"] not in ENDED:
             jobs.request_stop(run)
@@ -132,8 +132,8 @@ def pooled_predictions(group: Group) -> pd.DataFrame:
 def pooled_scores(group: Group) -> dict[str, Any] | None:
     """`scoring.score` of `pooled_predictions`, or None where no fold is finished.
 
-    The intervals are by source photo and take the networks as they are: they tell what other photos would have
-    changed, not what other trainings would have. Kept in a file once all folds are there; before that, costs seconds.
+    The intervals are by source photo, for these networks: they tell what other photos would have changed, not what
+    other trainings would have. Cached in a file once all folds are done; before that it takes seconds.
     """
     finished = group.finished
     if not finished:
@@ -152,7 +152,7 @@ def pooled_scores(group: Group) -> dict[str, Any] | None:
 
 
 def describe(group: Group) -> dict[str, Any]:
-    """How far a group is, with its folds' own figures, JSON-ready and quickly had: nothing is scored.
+    """A group's progress and its folds' own figures. JSON-ready, and quick: nothing is scored.
 
     `seconds` are those of training alone; `accuracy_by_fold` has mean, standard deviation (`spread`, None for a single
     fold), lowest and highest of the finished folds, and is None before there is one.
@@ -190,7 +190,7 @@ def describe(group: Group) -> dict[str, Any]:
 
 
 def _describe_fold(fold: int, run: Run | None) -> dict[str, Any]:
-    """A fold's state and figures; the figures are None before it is done, `missing` is one that was not made yet."""
+    """A fold's state and figures, which are None before it is done; the state `missing`: its run isn't made yet."""
     row: dict[str, Any] = {"fold": fold, "run": None, "state": "missing", "reason": "", "epoch": 0, "progress": 0.0}
     row |= dict.fromkeys(("accuracy", "pictures", "photos", "val_accuracy", "seconds"))
     if run is None:
@@ -207,7 +207,7 @@ def _describe_fold(fold: int, run: Run | None) -> dict[str, Any]:
 
 
 def _state(states: list[str]) -> str:
-    """A group's state in the words of a run's; a group that nobody goes on with is interrupted."""
+    """A group's state: the first of running, queued, failed and stopped that a fold is in, else interrupted."""
     if all(state == "done" for state in states):
         return "done"
     return next((state for state in ("running", "queued", "failed", "stopped") if state in states), "interrupted")
