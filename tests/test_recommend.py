@@ -106,3 +106,19 @@ def test_the_home_page_tells_choice_cost_and_difference(heavy: Run, done: Run) -
     assert "best validation accuracy of 3 finished runs" in told
     assert "On the same test photos it is right on" in told
     assert {"Accuracy", "Photos right", "Calibration error", "Weights", "Operations", "ms"} <= {*app.dataframe[0].value}
+
+
+def test_a_run_with_fewer_classes_to_name_is_no_better_for_that(done: Run) -> None:
+    """Whose validation accuracy is of an easier task was recommended over those that name all classes."""
+    other = trained(refuse=done.classes[0], epochs=1)
+    app = draw("streamlit_app.py")
+    assert words(app).count("It is the only finished run on the dataset demo") == 2
+    assert f"demo with {done.classes[0]} to refuse; its validation accuracy" in words(app)
+    assert other.classes == done.classes[1:]
+
+
+def test_validation_on_reviewed_labels_is_told_beside_others(done: Run) -> None:
+    told = done.describe()
+    reviewed = told | {"run": "reviewed", "config": told["config"] | {"labels": "day-one@1"}}
+    assert "Validation is on the labels" in recommend.recommend([told, reviewed]).why
+    assert "Validation is on the labels" not in recommend.recommend([told, told | {"run": "again"}]).why

@@ -356,7 +356,8 @@ def described(name: str, val: float, test: float, parameters: int = 1000, **chan
         "parameters": parameters,
         "test": {"accuracy": test, "intervals": {"accuracy": [test - 0.05, test + 0.05]}},
     }
-    return {"run": name, "state": "done", "data": "demo", "fold": "", "bundled": False, "summary": summary} | changes
+    told = {"run": name, "state": "done", "data": "demo", "config": {}, "fold": "", "bundled": False}
+    return told | {"summary": summary} | changes
 
 
 def test_the_run_with_the_best_validation_is_recommended_whatever_its_test_figure() -> None:

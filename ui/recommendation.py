@@ -23,15 +23,17 @@ Pending = list[tuple[DeltaGenerator, Run, Run]]
 
 
 def cards(scored: Sequence[Mapping[str, Any]], runs: Mapping[str, Run]) -> Pending:
-    """A card for the runs (as `Run.describe` gives them) on each dataset, the newest first.
+    """A card for the runs (as `Run.describe` gives them) on each dataset, the newest first; those that refuse some of
+    its classes have an easier task, and a card of their own.
 
     What takes seconds is left for `fill`, to be called when the rest of the page stands.
     """
     pending: Pending = []
-    by_data: dict[str, list[Mapping[str, Any]]] = {}  # by its content: a name may have been given to others since
+    # by the dataset's content: a name may have been given to others since
+    by_task: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for facts in scored:
-        by_data.setdefault(facts["data_hash"], []).append(facts)
-    for group in by_data.values():
+        by_task.setdefault((facts["data_hash"], *runs[facts["run"]].classes), []).append(facts)
+    for group in by_task.values():
         found = recommend.recommend([dict(facts) for facts in group])
         if found:
             pending += _card(found, [runs[facts["run"]] for facts in group])

@@ -28,7 +28,8 @@ class Recommendation(NamedTuple):
 
 
 def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
-    """Among finished runs on one dataset (as `Run.describe` gives them) the one to use; None where there is none.
+    """Among finished runs on one dataset that name the same classes (as `Run.describe` gives them) the one to use; None
+    where there is none.
 
     The choice is made on validation pictures alone, so that the chosen run's test figure stays an honest one.
     Among runs whose validation accuracy is the same the one with fewer weights is taken. A fold's run is left out:
@@ -44,11 +45,18 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
         return None
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
     data, accuracy = f"the dataset {best['data']}", f"{best['summary']['val_accuracy']:.1%}"
+    if refused := best["config"].get("refuse"):
+        data += f" with {refused} to refuse"
     why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."
     if best["bundled"]:
         why = f"It comes with the program, trained on {data}; its validation accuracy is {accuracy}."
     if len(finished) > 1:
         why = f"It has the best validation accuracy of {len(finished)} finished runs on {data} ({accuracy})."
+    if len({run["config"].get("labels", "") for run in finished}) > 1:
+        why += (
+            " Validation is on the labels that each was trained with: on reviewed ones, without what was taken out, it "
+            "is easier."
+        )
     aside = [run for run in tested if run["summary"]["val_accuracy"] is None]
     adapted = sum(run["adapted_from"] is not None for run in aside)
     for left, what, because in (
