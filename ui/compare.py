@@ -1,4 +1,4 @@
-"""The Compare page's pieces: the table to tick runs in, what was tested, scores and comparisons read once."""
+"""The Compare page's parts: the table to tick runs in, cached scores and comparisons, the verdict, the report."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
 
 def pick(runs: Mapping[str, Run]) -> list[Run]:
-    """The table of all runs, to be sorted, searched and ticked; the runs ticked, which the address holds.
+    """Draws the table of all runs, to be sorted, searched and ticked; returns the ticked runs, which the address holds.
 
     Those that are ticked as it is drawn stand first: further down, the table would look as if none were.
     """
@@ -147,7 +147,7 @@ def _columns() -> dict[str, Any]:
 
 
 def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
-    """That the best of many is flattered, where many runs were tested on the pictures of the one ticked first."""
+    """Says that the best of many is flattered, where many runs were tested on the pictures of the one ticked first."""
     if not picked:
         return
     first, *others = ((run.data_hash, run.classes, run.config.fold_words) for run in (picked[0], *runs))
@@ -167,7 +167,7 @@ def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
 
 
 def can_merge(runs: Sequence[Run]) -> bool:
-    """Whether each run has granulocytes to be merged, and other cells beside them."""
+    """Whether each run's classes can be merged into granulocytes and others."""
     return all(granulocytes(run.classes) for run in runs)
 
 
@@ -182,7 +182,7 @@ def _merged(side: Side, merge: bool) -> Side:
 
 
 def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """`st.cache_data` for functions of sides, told by what stands in them: a resumed run is scored anew."""
+    """`st.cache_data` for functions of sides, by the content of these: a resumed run is scored again."""
     return st.cache_data(max_entries=32, show_spinner=what, hash_funcs={Side: _content})
 
 
@@ -214,7 +214,7 @@ def confusion(side: Side) -> list[list[int]]:
 
 
 def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> None:
-    """Which of two runs is better, in words, and the differences of their figures; A is set against so many others."""
+    """Draws which of two runs is better, and the differences of their figures; A is compared with `others` runs."""
     right, unit = facts["right"], facts["right"]["unit"]
     left, beside = shell.sides([5, 6], "verdict")
     with left:
@@ -245,7 +245,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
 
 
 def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> None:
-    """What the seed alone changes, for each group of runs that differ by nothing else."""
+    """Draws how much the seed alone changes, for each group of runs that differ by nothing else."""
     for group in groups:
         told = ", ".join(
             f"{METRICS[key]} {figure_words(key, figure['mean'])} ± {spread_words(key, figure['spread'])}"
@@ -263,7 +263,7 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
 
 
 def report_button(sides: Sequence[Side], runs: Mapping[str, Run], titles: Mapping[str, str], merge: bool) -> None:
-    """Downloads one HTML file of what is ticked; it is made when it is asked for, which takes seconds."""
+    """A button that downloads a report on the ticked runs; it is made on click, which takes seconds."""
     why = ""
     try:
         for other in sides[1:]:
@@ -307,14 +307,14 @@ def found_pictures(side: Side, true: str, predicted: str) -> pd.DataFrame:
 
 
 def cell_of(asked: str | None) -> tuple[int, int] | None:
-    """The (true, predicted) places that the address's `cell` tells, if it does."""
+    """The (true, predicted) class indices in the address's `cell`, "2-0"; None where it isn't such a pair."""
     parts = (asked or "").split("-")
     whole = len(parts) == 2 and all(part.isdecimal() and len(part) < 4 for part in parts)
     return (int(parts[0]), int(parts[1])) if whole else None
 
 
 def outcome_buttons(facts: Mapping[str, Any]) -> None:
-    """A button for the pictures of each outcome, with how many they are."""
+    """Draws a button for each outcome, with its number of pictures."""
     with st.container(horizontal=True):
         for key, title in OUTCOMES.items():
             count = facts["by_picture"][key]
@@ -326,7 +326,7 @@ def outcome_buttons(facts: Mapping[str, Any]) -> None:
 
 
 def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
-    """The pictures of one outcome, those of a class together, with what they were wrongly called."""
+    """Draws the pictures of one outcome, class by class, with their wrong answers."""
     who = picture_outcomes(a, b)
     table = a.table[a.table.image_id.isin(who.index[who == outcome])]
     table = table.sort_values(["label", "image_id"], kind="stable")
@@ -345,7 +345,7 @@ def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
 
 
 def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
-    """Galleries side by side, a key each, of predictions on a run's dataset; a click opens the picture in Browse.
+    """Draws galleries side by side, {key: predictions} on a run's dataset; a click opens the picture in Browse.
 
     They turn their pages together. LabError where the dataset is gone.
     """

@@ -1,4 +1,4 @@
-"""The lab's datasets, runs and pictures as pages show them: read once, kept while they don't change."""
+"""The lab's datasets, runs and pictures as pages show them: cached for as long as they don't change."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from ui.theme import css_colours
 TILE_PX, CELL_PX = 96, 320
 PER_PAGE = 60  # pictures of a gallery
 LONGEST_NAME = 24  # letters of a name where it must fit a line
-MOST_THUMBNAILS = 20_000  # that are kept: some 80 MB
+MOST_THUMBNAILS = 20_000  # that are cached: some 80 MB
 
 
 def dataset_title(name: str) -> str:
-    """A dataset as people choose it: its name, after its own title if it has one."""
+    """A dataset's entry in a choice: its name, after its title if it has one."""
     told = notes.read("dataset", name)
     return f"{told.title or 'its title can’t be read'} · {name}" if told.title or told.problem else name
 
 
 def dataset_or(none: str, label: str, key: str, **how: Any) -> tuple[str | None, bool]:
-    """Draws a choice among the datasets and `none` of them: the one chosen, and whether that can be acted on.
+    """Draws a choice of `none` or one of the datasets; returns the one chosen, and whether it may be used.
 
-    It can't where one that was chosen is deleted in another window: that is told, and nothing is done with another one.
+    It may not where the one that was chosen has been deleted in another window, which is said: none takes its place.
     """
     offered = [none, *dataset_names()]
     seen = st.session_state.get(key, none)
@@ -69,7 +69,7 @@ def _dataset(home: str, name: str, changed: int) -> Dataset:
 
 
 def audit_of(data: Dataset) -> Audit:
-    """What stands out in a dataset, looked for once for all sessions."""
+    """The findings in a dataset, looked for once for all sessions."""
     return _audit(data.imported, data)
 
 
@@ -79,8 +79,8 @@ def _audit(imported: tuple[str, str], _data: Dataset) -> Audit:
 
 
 def finding_rows(data: Dataset, finding: Finding) -> list[int]:
-    """The rows of `data.pictures` that a finding is about, in its order; of a duplicate, the one that was kept. Not to
-    be changed in place."""
+    """The rows of `data.pictures` that a finding is about, in its order; for a duplicate, the picture that was kept.
+    Not to be changed in place."""
     return _finding_rows(data.imported, finding.name, data, finding)
 
 
@@ -91,7 +91,7 @@ def _finding_rows(imported: tuple[str, str], name: str, _data: Dataset, _finding
 
 
 def picture_map(data: Dataset, run: Run | None, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of `data.pictures` that are on the map and their places; by a run's features, or by colour and shape."""
+    """The rows of `data.pictures` that are on the map, and their places, by a run's features or colour and shape."""
     network = (str(run.folder), predictions_changed(run)) if run else None
     return _picture_map(data.imported, network, method, data, run)
 
@@ -126,7 +126,7 @@ def _predictions(folder: str, changed: int, _run: Run) -> pd.DataFrame:
 
 
 def scored_runs() -> list[Run]:
-    """The runs that have been scored on their test split, newest first; damaged ones are told of in place.
+    """The runs that have been scored on their test split, newest first; shows an error for each damaged one.
 
     Folds of a cross-validation are left out: each is tested on other pictures, and their group stands for them.
     """
@@ -137,19 +137,19 @@ def scored_runs() -> list[Run]:
 
 
 def run_title(run: Run | str) -> str:
-    """A run as people tell it from others: its own title if it has one, network, dataset, view, fold if it is one, and
-    the end of its name, so that no title passes for another run."""
+    """A run's full title: its own title if it has one, network, dataset, view, fold if it is one, and the end of its
+    name, so that no two runs have the same."""
     return _run_title(run if isinstance(run, Run) else Run(run), str)
 
 
 def run_choice(run: Run) -> str:
-    """A run's title where it must fit a line, as in choices and legends: without the middle of long names, so that the
-    end is seen, which tells runs apart."""
+    """`run_title` where it must fit on one line, as in choices and legends: the middle of long names is left out, so
+    that the end stays, which tells runs apart."""
     return _run_title(run, _without_middle)
 
 
 def run_cell(run: Run) -> str:
-    """As `run_choice`, in a table, whose cells bear no badge: synthetic pictures are told in words."""
+    """`run_choice` for a table, whose cells have no badges: words mark synthetic pictures."""
     return run_choice(run) + (" · synthetic pictures" if run.synthetic else "")
 
 
@@ -168,12 +168,12 @@ def _without_middle(name: str) -> str:
 
 
 def short_title(run: Run) -> str:
-    """A run where there is no room for more: its network and the end of its name."""
+    """A run's shortest title: its network and the end of its name."""
     return f"{network_title(run)} {workspace.short_name(run.name)}"
 
 
 def network_title(run: Run) -> str:
-    """A run's network, and that it started from scratch where it could have been pretrained; or of how many it is."""
+    """A run's network, marked where it could have been pretrained and wasn't; an ensemble's number of members."""
     if run.is_ensemble:
         return f"Ensemble of {len(run.member_facts)}"
     if run.bundled:
@@ -200,7 +200,7 @@ def make_demo_pictures() -> None:
 
 
 def need_dataset() -> list[str]:
-    """The datasets' names; where there is none the page says so, offers the demo, and ends here."""
+    """The datasets' names; where there is none, the page says so, offers the demo, and stops here."""
     found = dataset_names()
     if not found:
         empty_state(
@@ -215,10 +215,10 @@ def need_dataset() -> list[str]:
 
 
 def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> None:
-    """Where the address tells a dataset that is gone, shows the first of `found` instead, and says so.
+    """Where the address names a dataset that is gone, shows the first of `found` instead, and says so.
 
-    What was clicked meanwhile was meant for the one that is gone: it is dropped, and so are `of_it`, the parameters of
-    the address that tell what was looked at in it.
+    Clicks made meanwhile were meant for the one that is gone and are dropped, and so are `of_it`, the parameters of the
+    address that say what was looked at in it.
     """
     asked = address("dataset")
     if asked is None or asked in found:
@@ -229,15 +229,15 @@ def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> No
 
 
 def need_networks() -> list[Run]:
-    """The scored runs to classify with, as `need_runs`; one that came with the program is enough.
+    """The scored runs to classify with, as `need_runs`, but a bundled one is enough.
 
-    Those that were stopped come last: the first answers until another is chosen.
+    Stopped ones come last: the first answers until another is chosen.
     """
     return sorted(scored_runs(), key=lambda run: run.status()["state"] != "done") or need_runs()
 
 
 def need_runs() -> list[Run]:
-    """The scored runs; where none was made here the page says so, leads to training, and ends here."""
+    """The scored runs; where none was made here, the page says so, leads to training, and stops here."""
     found = scored_runs()
     if all(run.bundled for run in found):
         need_dataset()
@@ -255,13 +255,13 @@ def need_runs() -> list[Run]:
 
 @st.cache_resource(show_spinner=False)
 def _thumbnails() -> tuple[dict[tuple[str, str, str], str], Lock]:
-    """The thumbnails that were drawn, the oldest first, for all sessions. Not `st.cache_data`, which a gallery of 300
-    would ask 300 times: that took as long as the rest of the page."""
+    """The thumbnails drawn so far, the oldest first, for all sessions. Not `st.cache_data`, which a gallery of 300
+    would call 300 times: that took as long as the rest of the page."""
     return {}, Lock()
 
 
 def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
-    """Data URIs of pictures of a dataset, in frame or cell view."""
+    """Thumbnails of some rows of a dataset's pictures, in frame or cell view, as data URIs."""
     kept, lock = _thumbnails()
     keys = [(data.content_hash, image_id, view) for image_id in data.pictures.image_id.loc[list(rows)]]
     found = {key: kept.get(key) for key in keys}
@@ -305,7 +305,7 @@ def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str]
 
 
 def gallery_to_browse(data: Dataset, image_ids: pd.Series, captions: pd.Series, key: str) -> None:
-    """Draws a gallery by pages of what the dataset has of pictures; a click opens one on the Browse page."""
+    """Draws a paged gallery of the pictures that the dataset still has; a click opens one on the Browse page."""
     there = image_ids.isin(data.pictures.image_id)
     above, below = st.container(), st.container()
     with below:
@@ -348,13 +348,13 @@ def state_badge(state: str) -> None:
 
 
 def say_synthetic(synthetic: bool) -> None:
-    """Marks what was made by a program and not photographed."""
+    """Draws the badge of what was made by a program and not photographed, where it was."""
     if synthetic:
         synthetic_badge()
 
 
 def say_no_better(scores: Mapping[str, Any]) -> None:
-    """Beside the accuracy of a run's scores: where it is no better than that of one answer for all."""
+    """Says, beside the accuracy, where it is no better than that of always giving the commonest answer."""
     if words := one_answer_words(scores):
         st.caption(f":material/info: {plain(words[0].upper() + words[1:])}.")
 
@@ -393,6 +393,6 @@ def outlined(picture: np.ndarray, cell: View) -> np.ndarray:
 
 
 def rows_of(data: Dataset, image_ids: Iterable[str]) -> list[int | None]:
-    """The rows of `data.pictures` that hold these pictures; None where the dataset has one no more."""
+    """The rows of `data.pictures` that hold these pictures; None where the dataset no longer has one."""
     place = pd.Series(data.pictures.index, index=data.pictures.image_id)
     return [None if pd.isna(row) else int(row) for row in place.reindex(list(image_ids))]

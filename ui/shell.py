@@ -1,4 +1,4 @@
-"""The frame of every page, what its address holds, and small words and figures that all pages share.
+"""The frame of every page, widgets bound to its address, and short texts and figures that all pages share.
 
 The address is the one source of truth for what a page shows: a bound widget is set from it before it is
 drawn, and writes back to it when a person changes it. So a refresh, a copied address and the browser's Back
@@ -131,20 +131,20 @@ def page(title: str, purpose: str) -> None:
 
 
 def visit() -> int:
-    """Which visit of a page this is: it rises where another page was looked at, not where one is drawn anew."""
+    """Counts visits: it rises when another page is opened, not when the same one is drawn again."""
     return int(st.session_state.get("lab_visit", 0))
 
 
-_MODULES = {"frozen": 0}  # how many were loaded when objects were last taken out of the collector's sight
-MANY_MODULES = 50  # so many more make it worth while again
+_MODULES = {"frozen": 0}  # how many were loaded at the last `gc.freeze`
+MANY_MODULES = 50  # as many more make it worth while again
 
 
 def spare_the_collector() -> None:
-    """Take the objects of the modules that are loaded by now out of the garbage collector's sight.
+    """Exclude the objects of the modules loaded so far from garbage collection (`gc.freeze`).
 
-    After each run of a page or fragment Streamlit goes through all objects for garbage, and holds up every session
-    meanwhile: 0.1 s for pandas and Plotly, 0.3 s with PyTorch. What a page makes later is collected as before. To be
-    called where imports are done; it does something the few times that many modules have come since the last call.
+    After each run of a page or fragment Streamlit collects garbage among all objects, which blocks every session: for
+    0.1 s with pandas and Plotly, 0.3 s with PyTorch. What a page makes later is collected as before. To be called
+    after imports; it acts only where many modules were loaded since it last did.
     """
     if len(sys.modules) >= _MODULES["frozen"] + MANY_MODULES:
         _MODULES["frozen"] = len(sys.modules)
@@ -190,13 +190,13 @@ def empty_state(
 
 
 def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
-    """`st.columns` that stand one below the other where the window is narrow."""
+    """`st.columns` that are stacked where the window is narrow."""
     with st.container(key=f"lab_sides_{key}"):
         return list(st.columns(widths, gap=gap))
 
 
 def draw_again() -> NoReturn:
-    """Begin anew with what is being drawn: the fragment where it is drawn by itself, else the whole page."""
+    """Rerun what is being drawn: the fragment where it is drawn by itself, else the whole page."""
     try:
         st.rerun(scope="fragment")
     except StreamlitAPIException:  # the page is drawn as a whole, which `st.rerun` doesn't take for a fragment's run
@@ -207,7 +207,7 @@ def draw_again() -> NoReturn:
 
 
 def address(param: str) -> str | None:
-    """What the address says of `param`; None where it says nothing."""
+    """The value of `param` in the address; None where it has none."""
     return st.query_params.get(param)
 
 
@@ -237,8 +237,8 @@ def bound_selectbox(
 
     With a `default` the address leaves that choice out. Without one the first option is shown, and written
     to the address too: which dataset or run is the first changes with time, and a copied address must not.
-    What the address holds and `options` doesn't is passed over. A new choice turns a `gallery.pager` back
-    to its first page, and takes out of the address what it makes meaningless: the parameters in `forget`.
+    A value in the address that isn't in `options` is ignored. A new choice turns a `gallery.pager` back to its first
+    page, and removes from the address what it makes meaningless: the parameters in `forget`.
     `widget` goes to `st.selectbox`.
     """
     value = follow_address(param, options, default)
@@ -261,9 +261,9 @@ def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: 
 def whole_number(
     label: str, low: int, high: int, value: int, *, width: int | Literal["stretch"] = "stretch", **widget: Any
 ) -> int | None:
-    """A whole number that is typed; None where what stands there can't be one, which is told below it.
+    """An input for a whole number; None where the text isn't one in range, which is said below it.
 
-    `st.number_input` hands in the last number that could be while another stands in it.
+    `st.number_input` would return the last valid number while an invalid one is displayed.
     """
     with st.container(width=width, gap="xsmall"):
         typed = st.text_input(label, str(value), **widget)
@@ -275,7 +275,7 @@ def whole_number(
 
 
 def bound_toggle(label: str, param: str, **widget: Any) -> bool:
-    """`st.toggle` that the address holds where it is on."""
+    """`st.toggle` bound to the address, which has it only where it is on."""
     value = follow_address(param, (False, True), False)
     return st.toggle(label, value, **writing_back(param, False), **widget)
 
@@ -283,7 +283,7 @@ def bound_toggle(label: str, param: str, **widget: Any) -> bool:
 def bound_multiselect(
     label: str, options: Sequence[Any], param: str, *, default: Sequence[Any] = (), **widget: Any
 ) -> list[Any]:
-    """`st.multiselect` that the address holds as a repeated `param`; nothing picked means the default."""
+    """`st.multiselect` bound to the address, as a repeated `param`; nothing picked means the default."""
     by_slug = {str(option): option for option in options}
     picked = [by_slug[slug] for slug in st.query_params.get_all(param) if slug in by_slug]
     picked = picked or list(default)
@@ -292,7 +292,7 @@ def bound_multiselect(
 
 
 def bound_range(label: str, whole: tuple[int, int], param: str, **widget: Any) -> tuple[int, int]:
-    """`st.slider` with two ends, which the address holds as "low..high" where it isn't the `whole` range."""
+    """`st.slider` with two ends bound to the address, as "low..high" where it isn't the `whole` range."""
     told = re.fullmatch(r"(-?\d{1,9})\.\.(-?\d{1,9})", st.query_params.get(param, ""))
     low, high = map(int, told.groups()) if told else whole
     asked = (low, high) if whole[0] <= low <= high <= whole[1] else whole
@@ -309,7 +309,7 @@ def _write_range(param: str, whole: tuple[int, int]) -> None:
 
 
 def follow_address(param: str, options: Iterable[Any], default: Any = None) -> Any:
-    """Set the widget that has the key `param` to what the address says, and return that value."""
+    """Set the widget with the key `param` to the value in the address, and return that value."""
     by_slug = {str(option): option for option in options}
     wanted = (st.query_params.get(param), str(default), next(iter(by_slug), None))
     value = next((by_slug[slug] for slug in wanted if slug in by_slug), None)
@@ -371,17 +371,17 @@ def percent_interval(interval: Sequence[float] | None) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that someone else named, such as a file, made safe to stand inside Markdown."""
+    """Text that somebody else wrote, such as a file's name, escaped for Markdown."""
     return re.sub(r"(?m)^[#>+-]|[\\`*_\[\]<$~]|:(?=\w)", r"\\\g<0>", text)
 
 
 def show_error(message: str) -> None:
-    """Show a person what went wrong and what would work, in the one line that the error carries."""
+    """Show an error's message: one line that says what is wrong and what would work."""
     st.error(plain(message), icon=":material/error:")
 
 
 def attempt(action: Callable[[T], Any], what: T) -> None:
-    """Does what a button says and draws the page anew; what can't be done is told."""
+    """Does a button's action and draws the page again; shows why where it can't be done."""
     try:
         action(what)
     except (LabError, OSError) as error:
@@ -390,5 +390,5 @@ def attempt(action: Callable[[T], Any], what: T) -> None:
 
 
 def synthetic_badge() -> None:
-    """Mark what was made by a program and not photographed."""
+    """Draw the badge of what was made by a program and not photographed."""
     st.badge("synthetic", color="orange", help="Drawn by a program, to try things out; not photographs.")
