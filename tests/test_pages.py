@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
@@ -55,6 +56,20 @@ def test_a_filled_lab_is_drawn(page, done):
     app = draw(page)
     assert not app.error
     assert "synthetic" in words(app)
+
+
+def test_a_dataset_that_was_made_of_others_is_not_called_drawn(lab_home, tmp_path):
+    made = import_dataset(write_files(tmp_path / "cells", class_files()), "cells", trace=False)
+    combine("both", [(made, {})])
+    assert "Format: combined, cells." in words(draw("pages/1_Browse.py", dataset="both", show="counts"))
+
+
+def test_cells_of_a_patient_are_not_called_copies(lab_home, tmp_path):
+    files = class_files()
+    rows = "\n".join(f"{file},{file.split('/')[0]},patient-{place % 3}" for place, file in enumerate(files))
+    import_dataset(write_files(tmp_path / "cells", files | {"t.csv": f"path,label,group\n{rows}".encode()}), "cells")
+    app = draw("pages/1_Browse.py", dataset="cells", picture="0")
+    assert "Show all 4 pictures of this group" in [button.label for button in app.button]
 
 
 def test_the_home_page_calls_runs_as_the_other_pages_do(done):

@@ -158,7 +158,8 @@ def counts(data: Dataset, audit: Audit) -> None:
     with st.container(key="lab_figures"):
         st.table(table)
     licence, citation = (shell.plain(facts[key] or "") for key in ("licence", "citation"))
-    format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else "demo pictures"
+    made_here = shell.plain(f"{facts['format']}, {data.facts.get('source')}")  # drawn, combined or cut out of a slide
+    format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else made_here
     st.caption(
         f"Split: {shell.plain(facts['split_origin'])}. Validation is cut from the training photos by each run where "
         f"the dataset brings none. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "

@@ -375,7 +375,8 @@ def picture_drawer(data: Dataset, row: int) -> None:
     st.image(cell.pixels, width=220, alt=f"{pretty(picture.label)}, cell view")
     st.caption("Cell view" if cell.found else "No white cell was found: the picture's middle is shown.")
     family = data.pictures.index[data.pictures.photo == picture.photo]
-    if len(family) > 1 and st.button(f"Show all {len(family):,} copies of this photo", key="family_of_picture"):
+    what = "copies of this photo" if picture.family == picture.photo else "pictures of this group"
+    if len(family) > 1 and st.button(f"Show all {len(family):,} {what}", key="family_of_picture"):
         set_address(family=picture.photo, label=None, split=None, finding=None, page=None, show=None)
         st.rerun()
     st.table(pd.Series({name: plain(value) for name, value in facts_of(data, row).items()}, name=""), hide_header=True)
