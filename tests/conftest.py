@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bloodcell_core import runs
+
+if TYPE_CHECKING:
+    from bloodcell_core.inference.answers import Answer, Count
 
 LONG = (
     "browser/test_tour", "test_worker", "test_doc_commands", "browser/test_classify", "test_team", "test_cli",
@@ -100,6 +104,16 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+def count_of(answers: Iterable[Answer], classes: Sequence[str]) -> Count:
+    """The cells of these answers, counted."""
+    from bloodcell_core.inference.answers import Tally
+
+    tally = Tally(classes)
+    for answer in answers:
+        tally.add(answer)
+    return tally.count()
 
 
 def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:

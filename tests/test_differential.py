@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, count
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count
 from bloodcell_core.inference.differential import (
     Confusion,
     classes_by_hand,
@@ -19,6 +19,7 @@ from bloodcell_core.inference.differential import (
     true_shares,
     without_cells,
 )
+from tests.conftest import count_of
 
 CLASSES = ["eosinophil", "lymphocyte", "neutrophil"]
 
@@ -278,6 +279,6 @@ def test_cells_set_aside_are_counted_apart():
         Answer("n", "unlike", "no white cell was found"),
         Answer("r", "refused", "empty"),
     ]
-    told = count(answers, CLASSES)
+    told = count_of(answers, CLASSES)
     assert told.named == {"eosinophil": 0, "lymphocyte": 1, "neutrophil": 1}
     assert told[1:] == (1, 1, 1, 4, 1, 1)

@@ -13,14 +13,15 @@ from bloodcell_core.cli import main
 from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.document import write_report
 from bloodcell_core.inference import slide_report as report
-from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
+from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer
 from bloodcell_core.inference.differential import differential, differential_of
-from bloodcell_core.inference.slide_report import Gathered, slide_report, write_slide_report
+from bloodcell_core.inference.slide_report import Gathered, slide_report
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.words import pretty
-from tests.conftest import write_zip
+from tests.conftest import count_of, write_zip
 from tests.test_report import HOSTILE, Read
 from tests.training_fixtures import trained
 
@@ -34,6 +35,13 @@ def answer(path: str, labels: list[str | None], classes: list[str], state: str =
         for place, label in enumerate(labels)
     ]
     return Answer(path, "ok", "", cells, FIELD, 160, 120)
+
+
+def gathered_from_disk(answers: list[Answer], classes: list[str]) -> Gathered:
+    gathered = Gathered(classes)
+    for each in answers:
+        gathered.add(each, Path(each.path).read_bytes)
+    return gathered
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +71,9 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         answer(str(tmp_path / "gone.png"), ["lymphocyte"] * 20, done.classes),
         Answer("text.png", "refused", "not a picture"),
     ]
-    told = differential_of(done, count(answers, done.classes), 0.5)
+    told = differential_of(done, count_of(answers, done.classes), 0.5)
     notes.rename("run", done.name, "larger crop")
-    write_slide_report(tmp_path / "slide.html", "Slide 7", answers, told, done)
-    content = (tmp_path / "slide.html").read_text(encoding="utf-8")
+    content = slide_report("Slide 7", gathered_from_disk(answers, done.classes), told, done)
     page = read(content)
     text = " ".join(page.texts)
     assert json.loads(page.json) == json.loads(json.dumps({"slide": "Slide 7", "run": done.name, "differential": told}))
@@ -93,8 +100,8 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
 def test_one_cell_is_one_and_an_ensemble_tells_all_its_networks(done: Run, field: bytes):
     three = create_ensemble([done, trained(seed=7), trained(view="cell", seed=7)])
     one = answer("a.png", ["neutrophil"], done.classes)
-    told = differential_of(done, count([one], done.classes), 0.5)
-    text = " ".join(read(slide_report("One", [one], told, three)).texts)
+    told = differential_of(done, count_of([one], done.classes), 0.5)
+    text = " ".join(read(slide_report("One", gathered_from_disk([one], done.classes), told, three)).texts)
     assert "1 cell counted" in text
     assert "2 × basic_cnn, frame view, 32 pixels; basic_cnn, cell view, 32 pixels" in text
 
@@ -104,7 +111,7 @@ def test_hostile_names_stay_text(done: Run, field: bytes):
     answers = Gathered(classes)
     for name in HOSTILE:
         answers.add(answer(name, [HOSTILE[0], HOSTILE[1], None], classes), lambda: field)
-    told = differential(count([answer("x", [HOSTILE[0]], classes)], classes), classes, None)
+    told = differential(count_of([answer("x", [HOSTILE[0]], classes)], classes), classes, None)
     page = read(slide_report(HOSTILE[0], answers, told, done))
     assert [name for name, _ in page.elements].count("script") == 1
     images = [attributes for name, attributes in page.elements if name == "img"]
@@ -120,7 +127,7 @@ def test_many_cells_make_no_long_report(done: Run, field: bytes):
             answer(f"field-{number}.png", ["neutrophil", "monocyte", None], done.classes),
             lambda number=number: reads.append(number) or field,
         )
-    told = differential_of(done, count([], done.classes), 0.5)
+    told = differential_of(done, count_of([], done.classes), 0.5)
     page = read(slide_report("Large", gathered, told, done))
     assert sum(name == "img" for name, _ in page.elements) == 3 * report.GALLERY
     text = " ".join(page.texts)
@@ -142,7 +149,7 @@ def test_a_folder_that_all_pictures_come_from_is_told_once(done: Run, field: byt
     gathered = Gathered(done.classes)
     for path in paths:
         gathered.add(answer(path, ["neutrophil", None], done.classes), lambda: field)
-    page = read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done))
+    page = read(slide_report("S", gathered, differential_of(done, count_of([], done.classes), 0.5), done))
     told = [text for text in page.texts if text.endswith((".png", "/"))]
     assert told == shown
     assert page.texts.count("Neutrophil 1, unsure 1") == len(paths)
@@ -153,16 +160,16 @@ def test_a_long_name_loses_its_middle_in_the_list_and_is_whole_beside_it(done: R
     gathered = Gathered(done.classes)
     for name in names:
         gathered.add(answer(name, [None], done.classes), lambda: field)
-    page = read(slide_report("s", gathered, differential_of(done, count([], done.classes), 0.5), done))
+    page = read(slide_report("s", gathered, differential_of(done, count_of([], done.classes), 0.5), done))
     assert names[0] in page.texts
     assert "b" * 20 + "…" + "b" * 9 + "c" * 31 in page.texts
     assert [told["title"] for kind, told in page.elements if kind == "th" and "title" in told] == names
 
 
 def test_a_report_has_a_page_s_ending(done: Run, tmp_path: Path):
-    told = differential_of(done, count([], done.classes), 0.5)
+    told = differential_of(done, count_of([], done.classes), 0.5)
     with pytest.raises(LabError, match=r"written as \.html"):
-        write_slide_report(tmp_path / "slide.pdf", "S", [], told, done)
+        write_report(slide_report("S", Gathered(done.classes), told, done), tmp_path / "slide.pdf")
     assert not list(tmp_path.glob("*.pdf"))
 
 
@@ -183,7 +190,7 @@ def test_predict_writes_the_report_of_what_it_answered(done: Run, field: bytes, 
 
 def test_the_cells_of_a_picture_that_is_gone_are_counted_though_not_shown(field: bytes):
     gathered = Gathered(["a", "b"])
-    gathered.add(answer("gone.png", ["a", "a", "b", None], ["a", "b"]))
+    gathered.add(answer("gone.png", ["a", "a", "b", None], ["a", "b"]), Path("gone.png").read_bytes)
     gathered.add(answer("here.png", ["a"], ["a", "b"]), lambda: field)
     assert [gathered.count(group) for group in (("a", ""), ("b", ""), ("", "unsure"))] == [3, 1, 1]
     assert {group: len(shown) for group, shown in gathered.cells.items()} == {("a", ""): 1}
@@ -192,7 +199,9 @@ def test_the_cells_of_a_picture_that_is_gone_are_counted_though_not_shown(field:
 def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
     gathered = Gathered(["blast", "unsure"])
     gathered.add(answer("a.png", ["unsure", "unsure", None], ["blast", "unsure"]), lambda: field)
-    text = " ".join(read(slide_report("S", gathered, differential_of(done, count([], done.classes), 0.5), done)).texts)
+    text = " ".join(
+        read(slide_report("S", gathered, differential_of(done, count_of([], done.classes), 0.5), done)).texts
+    )
     assert "Unsure 2, unsure 1" in text
     assert "Unsure: 2 Set aside, unsure: 1" in text, "in the gallery"
 
@@ -200,7 +209,7 @@ def test_a_class_may_be_called_as_what_is_set_aside(done: Run, field: bytes):
 def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: bytes):
     gathered = Gathered(done.classes)
     gathered.add(answer("a.png", ["neutrophil", None, "blast", "blast"], done.classes), lambda: field)
-    named = count([answer("a.png", ["neutrophil"], done.classes)], done.classes)
+    named = count_of([answer("a.png", ["neutrophil"], done.classes)], done.classes)
     told = differential_of(done, named, 0.5, {"blast": 2})
     text = " ".join(read(slide_report("Slide", gathered, told, done)).texts)
     assert "Photos behind the correction" not in text, "so few cells are not corrected"

@@ -59,13 +59,13 @@ def add(verbs: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from bloodcell_core.evaluation.document import check_report_file
+    from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
     from bloodcell_core.inference.differential import differential_lines, differential_of
     from bloodcell_core.inference.exported import ExportedRun
     from bloodcell_core.inference.handed_in import files_of
     from bloodcell_core.inference.predictor import Predictor
-    from bloodcell_core.inference.slide_report import Gathered, write_slide_report
+    from bloodcell_core.inference.slide_report import Gathered, slide_report
 
     run = ExportedRun(Path(args.run)) if args.run.lower().endswith(".onnx") else runs.find(args.run)
     if args.report:
@@ -117,7 +117,7 @@ def _predict(args: argparse.Namespace) -> int:
         }  # fmt: skip
         if gathered:
             title = args.paths[0].resolve().name + (f" and {len(args.paths) - 1} more" if args.paths[1:] else "")
-            write_slide_report(args.report, title, gathered, facts["differential"], run)
+            write_report(slide_report(title, gathered, facts["differential"], run), args.report)
         if spooled and sys.stdout:  # None where it was closed before we began
             spooled.seek(0)
             sys.stdout.write(json.dumps(facts, allow_nan=False)[:-1] + ', "pictures": [')

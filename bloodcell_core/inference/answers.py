@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from bloodcell_core.cells import Box
 
-STATES = ("ok", "unsure", "unlike", "refused")
-"""A class is named; one is named but not surely enough to stand; unlike the training cells; no picture could be read.
-Likeness is judged before any class is named, sureness after it. Only a picture is refused, never a cell."""
-
 CELL, FIELD = "cell", "field"
-KINDS = (CELL, FIELD)
-"""A picture of one cell, whose largest cell is meant; or a field of a smear, in which each cell counts."""
+"""Kinds of pictures: of one cell, whose largest cell is meant; or a field of a smear, in which each cell counts."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,8 @@ class CellAnswer:
     box: Box
     """x0, y0, x1, y1 of what the network saw, in the picture's pixels; it may reach over the picture's border."""
     state: str
-    """ok, unsure or unlike."""
+    """ok: its class is named; unsure: the network isn't sure enough; unlike: it is unlike the training cells, which is
+    judged before any class is named."""
     label: str | None
     """None unless the state is ok."""
     probabilities: dict[str, float]
@@ -124,14 +120,6 @@ class Tally:
             dict(self._named), others["unsure"], others["unlike"], others["border"], self.states.total(),
             self.states["refused"], others["empty"],
         )  # fmt: skip
-
-
-def count(answers: Iterable[Answer], classes: Sequence[str]) -> Count:
-    """The cells of all these answers, counted."""
-    tally = Tally(classes)
-    for answer in answers:
-        tally.add(answer)
-    return tally.count()
 
 
 def csv_columns(classes: Sequence[str]) -> list[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -19,7 +18,7 @@ from bloodcell_core.crops import cut_square
 from bloodcell_core.data.formats.listing import Read
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag, write_report
+from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag
 from bloodcell_core.evaluation.figures import interval_words, threshold_words
 from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
@@ -80,8 +79,8 @@ class Gathered:
         self._seen: Counter[Group] = Counter()
         self._lot = random.Random(seed)
 
-    def add(self, answer: Answer, read: Read | None = None) -> None:
-        """Takes in an answer; `read` gives its picture's bytes, by default from the answer's path.
+    def add(self, answer: Answer, read: Read) -> None:
+        """Takes in an answer; `read` gives its picture's bytes.
 
         A picture that can't be read any more costs its cells' places in the gallery, not the report.
         """
@@ -99,7 +98,7 @@ class Gathered:
                 continue
             if picture is None:
                 try:
-                    picture = decode_rgb(read() if read else Path(answer.path).read_bytes())
+                    picture = decode_rgb(read())
                 except (LabError, OSError):
                     gone = True
                     continue
@@ -126,28 +125,15 @@ class Gathered:
         return self._seen[group]
 
 
-def write_slide_report(
-    file: Path, title: str, answers: Iterable[Answer] | Gathered, differential: Mapping[str, Any], run: Run
-) -> None:
-    """Writes the report of a slide; LabError for a name that doesn't end in .html.
+def slide_report(title: str, gathered: Gathered, differential: Mapping[str, Any], run: Run) -> str:
+    """The report of a slide as one HTML file.
 
     Args:
         title: the slide's name.
-        answers: of its pictures, cells that a person labelled as such; or those gathered as they came.
+        gathered: the answers for its pictures, in which cells that a person labelled have their class.
         differential: of `differential_of`.
         run: that gave the answers.
     """
-    write_report(slide_report(title, answers, differential, run), file)
-
-
-def slide_report(title: str, answers: Iterable[Answer] | Gathered, differential: Mapping[str, Any], run: Run) -> str:
-    """The HTML that `write_slide_report` writes."""
-    if isinstance(answers, Gathered):
-        gathered = answers
-    else:
-        gathered = Gathered(run.classes)
-        for answer in answers:
-            gathered.add(answer)
     return document(
         title,
         f"White cells of {_pictures(gathered)}, classified by {run.config.model} (run {run.name})",

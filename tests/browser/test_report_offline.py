@@ -19,12 +19,13 @@ from bloodcell_core.evaluation.document import document, section, write_report
 from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.report_parts import confusion
 from bloodcell_core.evaluation.scoring import evaluated
-from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer, count
+from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer
 from bloodcell_core.inference.differential import Confusion, differential
 from bloodcell_core.inference.slide_report import Gathered, slide_report
 from bloodcell_core.labels.overlays import freeze, load
 from bloodcell_core.labels.verdicts import LABEL_WRONG, UNUSABLE, record
 from bloodcell_core.runs import Run
+from tests.conftest import count_of
 from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -141,7 +142,7 @@ def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path:
     for answer in answers:
         gathered.add(answer, lambda: picture)
     few_photos = Confusion(np.hstack([6 * np.eye(8) + 0.3, np.full((8, 1), 0.5)]), True)
-    told = differential(count(answers, classes), classes, few_photos) | {"threshold": 0.6}
+    told = differential(count_of(answers, classes), classes, few_photos) | {"threshold": 0.6}
     test = {"accuracy": 0.9, "intervals": {"accuracy": [0.8, 0.95]}, "pictures": 2487, "photos": 71}
     run: Any = SimpleNamespace(
         name="20261128-085412-cell_net-f727", classes=classes, synthetic=False, summary=lambda: {"test": test},
