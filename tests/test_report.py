@@ -156,6 +156,19 @@ def test_a_report_can_be_made_when_the_data_are_gone(done: Run) -> None:
     assert "there is no dataset 'demo'" in " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
 
 
+def test_of_another_dataset_that_has_the_name_now_the_report_tells_nothing(done: Run) -> None:
+    """Its pictures, splits and licence would be told as those that the run was tested on."""
+    scores, table = evaluated(done)
+    sides = [side_of(done)]
+    shutil.rmtree(workspace.dataset_dir("demo"))
+    make_demo("demo", per_class=10, seed=99)
+    told = side_by_side(sides)
+    for content in (run_report(scores, table, done), comparison_report(told, {}, sides)):
+        text = " ".join(assert_stands_alone(content).texts)
+        assert f"dataset 'demo' is no longer the one that '{done.name}' was made with" in text
+        assert "Byte-identical, left out" not in text
+
+
 def test_a_report_calls_a_run_by_its_title_with_the_end_of_its_name(done: Run) -> None:
     notes.rename("run", done.name, "larger crop")
     notes.rename("dataset", "demo", "Drawn cells")

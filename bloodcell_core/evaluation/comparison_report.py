@@ -61,7 +61,7 @@ def comparison_report(
             *_calibrations({shown[row["run"]]: row["calibration"] for row in compared["runs"] if row["calibration"]}),
             cost({row["run"]: row["cost"] for row in compared["runs"] if row["cost"]}),
             *_settings(settings),
-            data(compared["runs"][0]["data"]),
+            data(sides[0].data, sides[0].data_hash, sides[0].name),
         ],
         compared,
     )

@@ -67,7 +67,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
             section("Review dial", *review_dial(scores["dial"])),
             section("Curves", one_runs_curves(table, scores["classes"])),
             *([_elsewhere(scores)] if scores["class_map"] is not None else []),
-            data(scores["data"]),
+            data(scores["data"], scores["data_hash"], run.name),
             cost({run.name: scores["cost"]}),
             section("Settings", table_of(("Setting", "Value"), settings)),
         ],

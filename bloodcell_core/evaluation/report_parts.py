@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloodcell_core import notes, workspace
-from bloodcell_core.data.dataset import Dataset, describe
+from bloodcell_core.data.dataset import describe, same_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, section, table_of, tag
 from bloodcell_core.evaluation.figures import (
@@ -167,10 +167,10 @@ def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def data(name: str) -> Html:
-    """What is known of a dataset, or why nothing is."""
+def data(name: str, content_hash: str, run: str) -> Html:
+    """What is known of the dataset that a run was tested on, or why nothing is."""
     try:
-        facts = describe(Dataset(name))
+        facts = describe(same_dataset(name, content_hash, run))
     except LabError as error:
         return section("Data", tag("p", {}, str(error)))
     rows = [

@@ -176,9 +176,10 @@ def evaluated(
         "class_map": None, "left_out": 0, "left_out_classes": {}, "lacking": [], "distance": None, "warnings": []
     }  # fmt: skip
     if own:
-        table = own_predictions(run, split, device)
+        table, data_hash = own_predictions(run, split, device), run.data_hash
     else:
         dataset = Dataset(name)
+        data_hash = dataset.content_hash
         pictures, facts = external_pictures(run, dataset, split, class_map)
         table = _predict(run, dataset, pictures, device)
     scores, summary = score(table, run.classes), run.summary() or {}
@@ -186,7 +187,8 @@ def evaluated(
     if not own or split == "test":
         calibrated = calibration(table, run.classes, summary, elsewhere=not own)
     return {
-        "run": run.name, "data": name, "split": split, "fold": run.config.fold_words, "classes": run.classes,
+        "run": run.name, "data": name, "data_hash": data_hash, "split": split, "fold": run.config.fold_words,
+        "classes": run.classes,
         "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
         "dial": dial(table, run.classes), "cost": costs_of(summary),
