@@ -10,13 +10,16 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.data.combining import combine
+from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
+from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.models import MODELS
 from tests.conftest import class_files, write_files
 from tests.training_fixtures import answering_otherwise, tiny, train_here
 from ui import lab, shell
+from ui.compare_about import on_public_archive
 from ui.shell import PAGES, counted
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -70,6 +73,13 @@ def test_cells_of_a_patient_are_not_called_copies(lab_home, tmp_path):
     import_dataset(write_files(tmp_path / "cells", files | {"t.csv": f"path,label,group\n{rows}".encode()}), "cells")
     app = draw("pages/1_Browse.py", dataset="cells", picture="0")
     assert "Show all 4 pictures of this group" in [button.label for button in app.button]
+
+
+def test_what_was_published_is_of_the_archive_that_a_run_was_tested_on_and_not_of_one_of_its_name(done):
+    facts = Dataset("demo").facts | {"format": PUBLISHED_FORMAT}
+    for content_hash, on_it in ((done.data_hash, True), ("0" * 64, False)):
+        workspace.write_json(Dataset("demo").folder / "dataset.json", facts | {"content_hash": content_hash})
+        assert on_public_archive([done]) is on_it
 
 
 def test_the_home_page_calls_runs_as_the_other_pages_do(done):

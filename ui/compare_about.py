@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import figure_words
 from bloodcell_core.evaluation.published import PUBLISHED, PUBLISHED_FORMAT
 from bloodcell_core.runs import Run
-from ui import lab, shell
+from ui import shell
 
 
 def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
@@ -35,7 +36,7 @@ def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
 def on_public_archive(runs: Sequence[Run]) -> bool:
     """Whether all runs are on the data of the published figures, as far as their datasets are there and tell."""
     try:
-        formats = {lab.dataset(run.config.data).facts["format"] for run in runs}
-    except LabError:  # one was removed, or is another version's: its runs are compared all the same
+        datasets = [dataset_of(run) for run in runs]
+    except LabError:  # one is another version's: its runs are compared all the same
         return False
-    return formats == {PUBLISHED_FORMAT}
+    return {dataset and dataset.facts["format"] for dataset in datasets} == {PUBLISHED_FORMAT}
