@@ -889,7 +889,7 @@ def test_a_second_worker_on_a_run_refuses(monkeypatch: pytest.MonkeyPatch, capsy
     with run.lock:
         with pytest.raises(LabError, match="is at work in another process"):
             worker.work(run, quiet)
-        assert worker.main([str(run.folder)]) == 2
+        assert worker.main([run.name]) == 2
     assert "is at work in another process" in capsys.readouterr().out
     assert raw_status(run) == before
 

@@ -70,14 +70,14 @@ def group_of(cell: CellAnswer) -> Group:
 class Gathered:
     """What a report needs of a slide's answers, a bounded part of them however many there are."""
 
-    def __init__(self, classes: Sequence[str], seed: int = 0):
+    def __init__(self, classes: Sequence[str]):
         self.classes = list(classes)
         self.rows: list[tuple[str, str, Counter[Group]]] = []
         self.pictures = 0
         self.kinds: Counter[str] = Counter()
         self.cells: dict[Group, list[Html]] = {}
         self._seen: Counter[Group] = Counter()
-        self._lot = random.Random(seed)
+        self._lot = random.Random(0)
 
     def add(self, answer: Answer, read: Read) -> None:
         """Takes in an answer; `read` gives its picture's bytes.

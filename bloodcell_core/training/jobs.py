@@ -1,4 +1,4 @@
-"""Runs as jobs: made, started in a worker process of their own, stopped, resumed. Imports no torch by itself.
+"""Runs as jobs: created, started in worker processes, stopped, resumed. Imports no torch by itself.
 
 There is no server of jobs: each run's worker waits by itself until its device is free and no run that was queued
 earlier waits for the same one, so the queue lives as long as its workers and needs no page to be open.
@@ -125,7 +125,7 @@ def write_config(
 
 
 def write_results(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
-    """Writes what a run has found: predictions.parquet, and after it summary.json, by which it is known."""
+    """Writes a run's results: predictions.parquet, and after it summary.json, which says that they are there."""
     with workspace.write_atomic(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
     workspace.write_json(folder / "summary.json", summary)
@@ -138,12 +138,12 @@ def write_finished(folder: Path, predictions: pd.DataFrame, summary: dict[str, A
 
 
 def start(run: Run) -> None:
-    """Starts the worker of a queued run; it goes on whatever becomes of this process."""
-    background.start_worker(run.folder, "bloodcell_core.training.worker", str(run.folder))
+    """Starts the worker process of a queued run, which outlives this process."""
+    background.start_worker(run.folder, "bloodcell_core.training.worker", run.name)
 
 
 def request_stop(run: Run) -> None:
-    """Asks the run's worker to end at its next batch, keeping what it has."""
+    """Asks the run's worker to stop at its next batch, keeping what it has."""
     if run.status()["state"] in ENDED:
         raise LabError(f"run {run.name!r} isn't at work: it is {run.status()['state']}")
     run.stop_file.touch()
@@ -190,13 +190,13 @@ def requeue(run: Run) -> None:
 
 
 def resume(run: Run) -> None:
-    """Lets a run that ended early go on in a process of its own. LabError where it can't."""
+    """Continues a run that ended early in a process of its own. LabError where it can't."""
     requeue(run)
     start(run)
 
 
 def train_detached(config: TrainConfig) -> Run:
-    """Makes a run and starts its worker, which goes on whatever becomes of this process. LabError where it can't."""
+    """Makes a run and starts its worker, which outlives this process. LabError where it can't."""
     run = create_run(config)
     start(run)
     return run

@@ -1,4 +1,4 @@
-"""Writes what the loop tells into the run's folder: metrics.jsonl, status.json, best weights, checkpoints."""
+"""The training loop's hooks that write the run's folder: metrics.jsonl, status.json, best weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEARTBEAT = 1.0  # seconds between two writes of status.json
 
 
 class Reporter(Hooks):
-    """A context manager that is the loop's hooks."""
+    """`Hooks` that write files; a context manager, as metrics.jsonl stays open."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Reporter(Hooks):
         self._stream.close()
 
     def log(self, events: list[dict[str, Any]]) -> None:
-        """Appends events to metrics.jsonl, and tells of the epochs among them."""
+        """Appends events to metrics.jsonl, and calls `say` for the epochs among them."""
         self._stream.write("".join(json.dumps(event) + "\n" for event in events).encode())
         self._stream.flush()
         self._metrics_bytes = self._stream.tell()
@@ -103,7 +103,7 @@ class Reporter(Hooks):
         return int(psutil.Process().memory_info().rss)
 
     def note(self, words: str) -> None:
-        """Tells it in the log, and in status.json for the run's card."""
+        """Writes a note to the log, and to status.json for the run's card."""
         self._say(words)
         write_status(self._run.folder, note=words)
 
@@ -124,5 +124,5 @@ class Reporter(Hooks):
             self._last_checkpoint = now
 
     def stop_requested(self) -> bool:
-        """Whether somebody has asked the run to end."""
+        """Whether somebody has asked the run to stop."""
         return self._run.stop_file.exists()

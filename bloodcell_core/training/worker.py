@@ -1,4 +1,4 @@
-"""The process that trains one run: `python -m bloodcell_core.training.worker RUN_FOLDER`.
+"""The worker process of a training: `python -m bloodcell_core.training.worker RUN`.
 
 It holds the run's lock for its whole life, waits for its turn on the device, trains, scores the test split once
 with the best weights, and leaves everything in the run's folder. Whoever started it only reads there.
@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
@@ -37,14 +36,14 @@ QUEUE_POLL = 0.5  # seconds between two looks at the queue
 
 Say = Callable[[str], None]
 Counts = Callable[[str], Progress]
-"""Given what is counted, returns what hears how far it is."""
+"""Given what is counted, returns the callback for its progress."""
 
 
 def work(run: Run, say: Say = print, team: Team = ALONE, counts: Counts = lambda what: no_progress) -> str:
-    """Does the run from wherever it is to its end and returns the state it ended in.
+    """Trains the run from wherever it stands to its end and returns the state it ended in.
 
-    `say` hears what happened, and what `counts` returns how far each part of it is. In a `team` this is for the process
-    that leads; the others `follow`. Raises LabError where another worker has the run already, or has ended it.
+    `say` is called with each message, and what `counts` returns with the progress of each part. In a `team` this is for
+    the leading process; the others `follow`. LabError where another worker has the run, or has ended it.
     """
     try:
         return _work(run, say, team, counts)
@@ -55,7 +54,7 @@ def work(run: Run, say: Say = print, team: Team = ALONE, counts: Counts = lambda
 
 
 def follow(team: Team, wanted: str) -> None:
-    """What the other processes of a team do, on the device `wanted`: train the run that the leader tells."""
+    """What the other processes of a team do, on the device `wanted`: train the run that the leader names."""
     try:
         if name := team.assemble(wanted):
             from bloodcell_core.device import memory_told
@@ -275,9 +274,9 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
 
 
 def main(arguments: list[str]) -> int:
-    """Trains the run whose folder is given; the exit code."""
+    """Trains the run that is named; the exit code."""
     keep_freed_memory()
-    return run_worker(lambda: work(Run(Path(arguments[0]).name), say=lambda line: print(line, flush=True)))
+    return run_worker(lambda: work(Run(arguments[0]), say=lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":
