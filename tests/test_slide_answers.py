@@ -478,6 +478,21 @@ def test_a_picture_of_another_slide_too_is_one_picture(slide):
     assert made.groupby("scene").split.nunique().max() == 1
 
 
+def test_cells_of_a_picture_that_a_dataset_tests_on_are_not_trained_on(lab_home):
+    """A dataset's own pictures are handed in as a slide, their cells confirmed and sent back to it."""
+    base = make_demo("base", per_class=10, seed=1)
+    tested = base.pictures[base.pictures.split == "test"].iloc[0]
+    data = (base.folder / "originals" / tested.stored).read_bytes()
+    slide = slides.create("S", RUN, [("cell.png", lambda: data)])
+    (cell,) = ids(counted(slide)[0])
+    slide = slides.correct(slide, [Correction(1, "label", cell, "neutrophil", SQUARES[0])])
+    made = send_to_dataset(slide, counted(slide), "more", base).pictures
+    (new,) = made[~made.image_id.isin(base.pictures.image_id)].itertuples()
+    assert (new.split, new.scene) == ("test", tested.scene)
+    assert new.family == new.image_id
+    assert len(made) == len(base.pictures) + 1
+
+
 def test_a_cell_that_is_not_confirmed_any_more_is_left_out_of_what_is_made_anew(slide):
     """It would be trained on under a class that its own reviewer has taken back."""
     slide, pictures = confirmed(slide)

@@ -6,9 +6,9 @@ they never stand in training and test at once.
 
 A dataset is read-only once it is made. Cells are therefore added to one by building another under a new name: the
 pictures of the old one keep their splits, so that figures on its test split can still be compared, and the new cells go
-to training, but for those of a picture that the old one has cells of: they go where those are. A picture is the same by
-its content, too: it may have been handed in with another slide, or its cells have come through `combine`, which puts a
-dataset's name before the names of photographs and files.
+to training, but for those of a picture that the old one has cells of, or has whole: they go where those are. A picture
+is the same by its content, too: it may have been handed in with another slide, or its cells have come through
+`combine`, which puts a dataset's name before the names of photographs and files.
 """
 
 from __future__ import annotations
@@ -92,16 +92,19 @@ def _cells_there(
     confirmed: Sequence[tuple[CountedPicture, CountedCell]],
     base: Dataset,
 ) -> pd.DataFrame:
-    """The rows of `base.pictures` that were cut from one of these pictures, those of its test split last.
+    """The rows of `base.pictures` that are one of these pictures or were cut from one, those of its test split last.
 
     Adds `number`, the picture's; `here`: it is of this slide; `again`: it is one of the `confirmed` cells. One that was
-    found has the same name on another slide; of one that was drawn the name tells nothing there.
+    found has the same name on another slide; of one that was drawn the name tells nothing there. The `photo` of a whole
+    picture is none that its cells would be copies of: None.
     """
     of_group = {f"{slide.id}/{counted.picture.number}": counted.picture.number for counted in pictures}
     of_content = {_content(counted.picture): counted.picture.number for counted in pictures if counted.picture.stored}
     here = base.pictures.photo.str.split("/").str[-2:].str.join("/").map(of_group)
     anywhere = base.pictures.scene.str.split("/").str[-1].map(of_content)
-    rows = base.pictures.assign(here=here.notna(), number=here.fillna(anywhere))
+    itself = ("picture-" + base.pictures.image_id.str[:32]).map(of_content)
+    photo = base.pictures.photo.astype(object).where(itself.isna(), None)
+    rows = base.pictures.assign(here=here.notna(), number=here.fillna(anywhere).fillna(itself), photo=photo)
     rows = rows[rows.number.notna()]
     now = {(counted.picture.number, _file_of(cell)): is_drawn(cell.id) for counted, cell in confirmed}
     drawn = [now.get(each) for each in zip(rows.number, rows.file.str.split("/").str[-1], strict=True)]
@@ -120,7 +123,7 @@ def _entries(
     base: Dataset | None,
     there: pd.DataFrame | None,
 ) -> Iterator[Listed]:
-    known: dict[int, tuple[str, str, str]] = {}
+    known: dict[int, tuple[str | None, str, str]] = {}
     if there is not None:  # the last counts, which the test split has
         known = dict(zip(there.number, zip(there.photo, there.scene, there.split, strict=True), strict=True))
     pictures = {counted.picture.number: counted.picture for counted, _ in confirmed}
@@ -144,7 +147,7 @@ def _entries(
         as_new = group, _content(counted.picture), "train" if base else None
         photo, scene, split = known.get(number, as_new)
         label = called.get(str(cell.label)) or str(cell.label)
-        entry = Entry(f"{group}/{_file_of(cell)}", label, split, photo, box, scene)
+        entry = Entry(f"{group}/{_file_of(cell)}", label, split, photo or group, box, scene)
         yield entry, partial(cut, number, square, cell.box)
 
 
