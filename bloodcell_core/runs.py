@@ -1,7 +1,7 @@
-"""Run folders as everything else reads them: what a run is, how far it is, what it found. Imports no torch.
+"""Run folders as everything else reads them: a run's settings, progress and results. Imports no torch.
 
 A run that comes with the program (`bundled`) is a run folder beside this module: found by its name and used like any
-other, though nobody trained it here and its dataset need not be there.
+other, though it wasn't trained here and its dataset need not be there.
 
 `training` writes these files, everything above only reads them. A worker holds its run's lock for its whole life
 and the system frees the lock however the worker ends, so a run that says it is running while its lock is free
@@ -59,8 +59,8 @@ class Run:
         if wrong := kinds.wrong_in_config(recorded):
             raise TypeError(f"{wrong!r} isn't what it should be")
         self.config = TrainConfig.from_json(recorded["config"])
-        """Its settings. Of an ensemble only which pictures it was tested on, and the view of its first member: it has
-        no network of its own. `settings` is what people read."""
+        """Its settings. Of an ensemble, which has no network of its own, only those that say which pictures it was
+        tested on, and the view of its first member. `settings` is what people read."""
         if recorded["group"] and not self.config.folds:
             raise TypeError("it is of a cross-validation, and no fold of it")
         self.member_facts: list[dict[str, Any]] = recorded["members"]
@@ -81,12 +81,12 @@ class Run:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether it is no training but the mean of others' answers."""
+        """Whether its answers are the mean of other runs'."""
         return bool(self.member_facts)
 
     @property
     def trained_here(self) -> bool:
-        """Whether it has a course of its own: neither the mean of others, nor adapted, nor brought with the program."""
+        """Whether it has learning curves of its own: it is neither an ensemble, nor adapted, nor bundled."""
         return not (self.is_ensemble or self.adapted or self.bundled)
 
     @cached_property
@@ -107,7 +107,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was made with, as people read and compare it: the fields of TrainConfig, or an ensemble's members."""
+        """Its settings as people read and compare them: the fields of TrainConfig, or an ensemble's members."""
         if not self.is_ensemble:
             return self.config.to_json()
         return {"model": ENSEMBLE, "data": self.config.data, "members": [facts["run"] for facts in self.member_facts]}
@@ -135,12 +135,12 @@ class Run:
 
     @property
     def labels_file(self) -> Path:
-        """The reviewed labels that it was trained with, row by row; there where `config.labels` names some."""
+        """The reviewed labels that it was trained with, row by row; exists where `config.labels` names some."""
         return self.folder / LABELS_FILE
 
     @property
     def stop_file(self) -> Path:
-        """There once a person has asked the run to end."""
+        """Exists once a person has asked the run to stop."""
         return self.folder / "stop"
 
     @property
@@ -167,7 +167,7 @@ class Run:
         return status
 
     def turn(self) -> tuple[float, str]:
-        """Its place in the queue: the lower, the sooner. When it was queued, or what it was moved to since.
+        """Its place in the queue, lowest first: the time when it was queued, or where it was moved to since.
 
         LabError where that is damaged.
         """
@@ -178,7 +178,7 @@ class Run:
         return float(moved), self.name
 
     def summary(self) -> dict[str, Any] | None:
-        """What the run found on its test split, or None before it has ended. LabError where the file is damaged."""
+        """The run's results, or None before it has ended. LabError where the file is damaged."""
         file = self.folder / "summary.json"
         if not workspace.may_be_there(file):
             return None
@@ -189,7 +189,7 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What the network's logits are divided by before they become probabilities, in all that the run answers.
+        """What the network's logits are divided by before they become probabilities, in all answers of the run.
 
         Fitted on the validation split when the run ends; 1.0 before that, and where it couldn't be fitted.
         """
@@ -320,9 +320,9 @@ def readable_runs() -> tuple[list[Run], list[str]]:
 
 
 def waiting(queue: str) -> list[Run]:
-    """The runs that wait for a device, next first. What can't be read waits for nothing.
+    """The runs that wait for a device, next first; runs that can't be read are skipped.
 
-    Each worker that waits asks this twice a second: of all runs that ever were only the state is looked at.
+    Each waiting worker calls this twice a second: of all other runs only the state is read.
     """
     waits = []
     for name in _names_in(workspace.runs_dir()):
@@ -340,8 +340,8 @@ def waiting(queue: str) -> list[Run]:
 def find(reference: str) -> Run:
     """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one.
 
-    A fold of a cross-validation and a bundled run are found by name alone: as `latest` a fold would pass for a run on
-    the whole data, and a bundled run for one that was trained here.
+    `latest` is neither a fold of a cross-validation, which would pass for a run on the whole data, nor a bundled run,
+    which would pass for one that was trained here.
     """
     if reference == "latest":
         whole = (run for run in readable_runs()[0] if not run.config.folds and not run.bundled)

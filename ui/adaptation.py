@@ -1,4 +1,4 @@
-"""The Classify page's "Your own microscope": cells are labelled, a run is adapted to them, what it brought is told."""
+"""The Classify page's "Your own microscope": label cells, adapt a run to them, see what it gained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, every class counti
 
 
 def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
-    """Draws how many cells are labelled, how many more are needed, and what starts the adapting of `run` to them."""
+    """Draws how many cells are labelled, how many more are needed, and the button that adapts `run` to them."""
     st.markdown("**Adapt the network to your microscope**")
     if run.is_ensemble:
         st.caption("Several networks that answer together can't be adapted: choose one of them above.")
@@ -92,7 +92,7 @@ def _progress(counts: Mapping[str, int]) -> None:
 
 
 def _too_few(counts: Mapping[str, int], pictures: int) -> str:
-    """Why it can't be begun yet; empty where it can."""
+    """Why adapting can't start yet; empty where it can."""
     return too_few(counts) or (ONE_PICTURE if pictures < 2 else "")
 
 
@@ -136,7 +136,7 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
 
 
 def result(facts: Mapping[str, Any]) -> None:
-    """Draws what adapting has brought, from a run's summary: before and after on held-back cells, with intervals."""
+    """Draws the gain of adapting, from a run's summary: before and after on held-back cells, with intervals."""
     photos = f"{facts['photos']:,} pictures" if facts["photos"] is not None else "their pictures not known"
     rows = [
         classify_count.bar_row(

@@ -1,4 +1,4 @@
-"""Cross-validations as pages show them: the button that starts one, and a card that tells how far it is."""
+"""Cross-validations on pages: the button that starts one, and a card with its progress and figures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _close() -> None:
 
 
 def group_title(group: Group) -> str:
-    """A cross-validation as people tell it from others: network, dataset, view, and the end of its name."""
+    """A cross-validation's title: network, dataset, view, and the end of its name."""
     run = next(iter(group.runs.values()))
     return f"{lab.network_title(run)} · {run.config.data}, {run.view_words} view · {group.name[-4:]}"
 

@@ -76,7 +76,7 @@ def _dialog(kind: str, names: list[str]) -> None:
 
 
 def _do(action: Callable[[], Any]) -> None:
-    """Does it and draws the page anew; what can't be done is told in the dialog, which stays."""
+    """Does an action and draws the page again; where it can't be done the dialog says why, and stays."""
     try:
         action()
     except (LabError, OSError) as error:
@@ -121,13 +121,13 @@ def _dataset_goes(name: str) -> str:
 
 
 def every_tag(kind: str) -> list[str]:
-    """The tags that any run or dataset bears."""
+    """All tags of the runs, or of the datasets."""
     names = run_folders.names() if kind == "run" else datasets.names()
     return sorted({tag for name in names for tag in notes.read(kind, name).tags})
 
 
 def by_tag(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """Asks for tags, where there are any, and leaves the runs that bear all that were picked."""
+    """Draws a choice of tags, where there are any; returns the runs that have all that were picked."""
     borne = {name: {*run.notes.tags} for name, run in runs.items()}
     tags = sorted(set().union(*borne.values()))
     if not tags:

@@ -26,28 +26,28 @@ def show(value: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Prints lines for a person, in which somebody may have named a file, a class, or themselves."""
+    """Prints lines for a person, made safe: names of files, classes and people in them may hold any characters."""
     for line in lines:
         print(writable(on_one_line(line)))
 
 
 def writable(text: str) -> str:
-    """`text` with each sign that stdout's encoding lacks, as an arrow where Windows pipes to a file, by its number."""
+    """`text`; characters that stdout's encoding lacks (an arrow, in a pipe on Windows) are replaced by numbers."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def on_one_line(line: str) -> str:
-    """`line` without what a terminal obeys, what turns the direction of writing, and what would begin another line."""
+    """`line` with control characters, direction marks and line breaks replaced."""
     if line.isprintable():
         return line
     return "".join("\ufffd" if unicodedata.category(sign) in UNSEEN else sign for sign in line)
 
 
 def say(line: str) -> None:
-    """A line of progress or of an error, on stderr, in the place of a count that isn't at its end.
+    """Prints a message on stderr, over a progress count that isn't at its end.
 
-    Where stderr takes no more, as a pipe that nobody reads, the work that it tells of goes on.
+    Where stderr can't be written, as a pipe that nobody reads, the work goes on.
     """
     global _counting
     if sys.stderr is not None:  # closed before we began: print would take stdout in its place
@@ -86,7 +86,7 @@ def progress(what: str) -> Progress:
 
 
 def title_words(told: notes.Notes) -> str:
-    """A title in quotation marks and tags with a #; why they can't be told, if so."""
+    """A title in quotation marks and tags with a #; or why they can't be read."""
     return told.problem or " ".join(([f'"{told.title}"'] if told.title else []) + [f"#{tag}" for tag in told.tags])
 
 
@@ -151,7 +151,7 @@ def _interval(limits: Sequence[float] | None) -> str:
 
 
 def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
-    """The calibration error of the probabilities and before their temperature; no line where none was measured."""
+    """The calibration error, with and without the temperature; no line where none was measured."""
     if facts is None:
         return []
     before, after = facts["before"], facts["after"]
@@ -166,7 +166,7 @@ def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
 
 
 def cost_lines(facts: dict[str, Any] | None) -> list[str]:
-    """What an answer costs; no line where that was not measured."""
+    """The cost of an answer; no line where it was not measured."""
     if facts is None or facts["flops"] is None:
         return []
     operations = f"{facts['flops'] / 1e6:,.0f} million operations a picture"
@@ -177,5 +177,5 @@ def cost_lines(facts: dict[str, Any] | None) -> list[str]:
 
 
 def figure(value: float | None) -> str:
-    """A figure with four decimals, or as wide a dash for none."""
+    """A figure with four decimals; for none a dash, padded to the same width."""
     return "–     " if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""checkpoint.pt: all that a run needs to go on as if it had never been broken off.
+"""checkpoint.pt: all that a run needs to continue as if it had never been interrupted.
 
 Random states need no place in it: the loop draws each step's from (seed, step).
 """
@@ -18,7 +18,7 @@ from bloodcell_core.training.loop import TrainState
 
 
 def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
-    """Writes `state`, and how long metrics.jsonl was when it held. OSError where the disk is full."""
+    """Writes `state`, and the length of metrics.jsonl at that time. OSError where the disk is full."""
     buffer = io.BytesIO()  # torch.save to a file tells of a full disk by "unexpected pos 64 vs 0"
     torch.save(contents(state, metrics_bytes), buffer)
     # On a full disk no view of the buffer may outlive it, as one inside `write_bytes` does: Python 3.13 complains.
@@ -44,7 +44,7 @@ def load(file: Path, state: TrainState, device: torch.device) -> int:
 
 
 def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
-    """All that a training needs to go on to the same result, and how many bytes its log had then."""
+    """All that a training needs to continue to the same result, and the length of metrics.jsonl at that time."""
     return {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -60,7 +60,7 @@ def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
 
 
 def restore(values: dict[str, Any], state: TrainState) -> int:
-    """Puts a checkpoint's contents into `state`; returns how many bytes of the log belong to it."""
+    """Puts a checkpoint's contents into `state`; returns the length of metrics.jsonl that belongs to it."""
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
     state.epoch, state.step = values["epoch"], values["step"]

@@ -1,4 +1,4 @@
-"""Which training pictures each step sees, and the seeds of all that is random: pure functions of seed and number."""
+"""Which training pictures each step sees, and the seeds of all random draws: pure functions of seed and step."""
 
 from __future__ import annotations
 

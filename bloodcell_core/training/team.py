@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(days=7)  # the others wait as long as the leader stands in the queue; torchrun ends them if it dies
 _held: list[FileLock] = []
-"""The lock of this process's device, where it doesn't lead: one that nobody holds on to is given back at once."""
+"""The lock of this process's device, where it doesn't lead; kept here, as an unreferenced lock is released."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Team:
     def share_statistics(self, network: nn.Module, on_cuda: bool) -> str:
         """Lets batch normalisation take the statistics of the team's whole batch; '' or why it can't, for people.
 
-        In place; the weights stay the same tensors. Only CUDA's way of talking can do it: on CPUs each process goes
-        by its own share.
+        In place; the weights stay the same tensors. Only NCCL, on CUDA, supports it: on CPUs each process uses the
+        statistics of its own share.
         """
         if self.size == 1:
             return ""
@@ -102,7 +102,7 @@ class Team:
         return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
 
     def assemble(self, wanted: str, run_name: str | None = None) -> str | None:
-        """Joins the processes on the device `wanted`, and tells all which run they train: the leader's `run_name`.
+        """Joins the processes on the device `wanted`, and sends all the run to train: the leader's `run_name`.
 
         None where it trains none. The others' devices are theirs alone from here on; the leader has its own already.
         LabError where there is no device for it.
@@ -130,7 +130,7 @@ class Team:
         return told[0]
 
     def met(self) -> bool:
-        """Whether its processes have been joined; one alone always has."""
+        """Whether its processes have been joined; always True for a single one."""
         if self.size == 1:
             return True
         import torch.distributed
@@ -138,7 +138,7 @@ class Team:
         return torch.distributed.is_initialized()
 
     def part(self) -> None:
-        """The end of `assemble`."""
+        """Undoes `assemble`."""
         if self.size > 1 and self.met():
             import torch.distributed
 
