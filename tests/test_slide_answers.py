@@ -20,7 +20,7 @@ from bloodcell_core.data.combining import combine
 from bloodcell_core.data.cut_cells import widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
-from bloodcell_core.data.importing import make_demo
+from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slide_answers, slides
@@ -39,6 +39,7 @@ from bloodcell_core.inference.slide_cells import (
 from bloodcell_core.inference.slide_dataset import AROUND, send_to_dataset
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from tests.conftest import encoded, random_picture, write_files
 
 CLASSES = ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
 RUN = "some-run"
@@ -491,6 +492,27 @@ def test_cells_of_a_picture_that_a_dataset_tests_on_are_not_trained_on(lab_home)
     assert (new.split, new.scene) == ("test", tested.scene)
     assert new.family == new.image_id
     assert len(made) == len(base.pictures) + 1
+
+
+def test_cells_beside_the_picture_that_they_were_cut_from_are_one_scene_when_combined(slide, tmp_path):
+    """Cells would be trained on that the picture is tested on; so would others of a slide that was sent twice."""
+    slide, pictures = confirmed(slide)
+    send_to_dataset(slide, pictures, "mine")
+    others = [encoded(random_picture(number)) for number in range(3)]
+    files = {f"{number}.png": data for number, data in enumerate([slide.read(slide.pictures[0]), *others])}
+    rows = ["path,label,split", "0.png,monocyte,test", "1.png,neutrophil,test", "2.png,monocyte,train"]
+    source = write_files(tmp_path / "fields", files | {"t.csv": "\n".join([*rows, "3.png,neutrophil,train"]).encode()})
+    fields = import_dataset(source, "fields", trace=False)
+    both = combine("both", [(fields, {}), (Dataset("mine"), {})])
+    assert sorted(both.pictures.file) == [f"fields/{number}.png" for number in range(4)]
+    assert "2 training pictures of scenes that another part tests" in both.facts["split_origin"]
+    sent_again = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[2], "lymphocyte", SQUARES[2])])
+    sent_again = slides.correct(sent_again, [Correction(1, "remove", ids(pictures[0])[0])])
+    sent_again = slides.correct(sent_again, [Correction(1, "remove", ids(pictures[0])[1])])
+    sent_again = slides.correct(sent_again, [Correction(2, "label", ids(pictures[1])[0], "monocyte", SQUARES[0])])
+    send_to_dataset(sent_again, counted(sent_again), "again")
+    twice = combine("twice", [(Dataset("mine"), {}), (Dataset("again"), {})]).pictures
+    assert twice.groupby(twice.photo.str.split("/").str[-2:].str.join("/")).scene.nunique().max() == 1
 
 
 def test_a_cell_that_is_not_confirmed_any_more_is_left_out_of_what_is_made_anew(slide):

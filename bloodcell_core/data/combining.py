@@ -26,6 +26,8 @@ from bloodcell_core.progress import Progress, no_progress
 FORMAT = "combined"
 Part = tuple[Dataset, Mapping[str, str | None]]
 """A dataset, and {each of its classes: what it is called in the new dataset, or None to leave its pictures out}."""
+CUT_FROM = "picture-"
+DIGITS = 32  # of an image_id: enough to tell pictures apart
 
 
 def combine(
@@ -79,6 +81,11 @@ def combine(
     return Dataset(name)
 
 
+def scene_of_cells(image_id: str) -> str:
+    """The scene of cells that are cut out of a picture, by which they are known as such in every dataset."""
+    return CUT_FROM + image_id[:DIGITS]
+
+
 def part_names(dataset: Dataset) -> np.ndarray:
     """Which dataset each of `dataset.pictures` came from, str (N,); '' throughout where it isn't a combined one."""
     files = dataset.pictures.file
@@ -101,14 +108,18 @@ def _renamed(dataset: Dataset, class_map: Mapping[str, str | None], only: Collec
 
 
 def _join_scenes(images: pd.DataFrame) -> pd.Series:
-    """Gives scenes that share a byte-identical picture one name; which rows leak: bool, by row.
+    """Gives scenes that share a byte-identical picture one name, cells that were cut out of it among them; which rows
+    leak: bool, by row.
 
     A leaking row isn't in the test split, and its scene is there by another dataset's picture; or it is a training
     picture, and its scene is in the validation split.
     """
     usable = images[images.status == "ok"]
     scene = usable.scene.fillna(usable.source_photo).fillna(usable.part + "/" + usable.image_id)
-    first_of = first_of_joined(of_picture for _, of_picture in scene.groupby(usable.image_id))
+    own, last = usable.image_id.str[:DIGITS], scene.str.split("/").str[-1]
+    cut = last.str.fullmatch(f"{CUT_FROM}[0-9a-f]{{{DIGITS}}}")  # and not a group that somebody called so
+    shown = pd.concat([own, last[cut].str.removeprefix(CUT_FROM)])  # a cut cell is of two pictures: itself, and that
+    first_of = first_of_joined(of for _, of in pd.concat([scene, scene[cut]]).groupby(shown.to_numpy()))
     leaks = pd.Series(False, images.index)
     if not first_of:
         return leaks

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.cells import Box
+from bloodcell_core.data.combining import scene_of_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.formats.listing import Entry, Listing, Read
@@ -81,11 +82,6 @@ def send_to_dataset(
     return build_dataset(name, listing, facts, progress, copied)
 
 
-def _content(picture: SlidePicture) -> str:
-    """What a picture is known by, whichever slide it was handed in with."""
-    return f"picture-{picture.stored[:32]}"
-
-
 def _cells_there(
     slide: Slide,
     pictures: Sequence[CountedPicture],
@@ -99,10 +95,10 @@ def _cells_there(
     picture is none that its cells would be copies of: None.
     """
     of_group = {f"{slide.id}/{counted.picture.number}": counted.picture.number for counted in pictures}
-    of_content = {_content(counted.picture): counted.picture.number for counted in pictures if counted.picture.stored}
+    of_content = {_scene(counted.picture): counted.picture.number for counted in pictures if counted.picture.stored}
     here = base.pictures.photo.str.split("/").str[-2:].str.join("/").map(of_group)
     anywhere = base.pictures.scene.str.split("/").str[-1].map(of_content)
-    itself = ("picture-" + base.pictures.image_id.str[:32]).map(of_content)
+    itself = base.pictures.image_id.map(scene_of_cells).map(of_content)
     photo = base.pictures.photo.astype(object).where(itself.isna(), None)
     rows = base.pictures.assign(here=here.notna(), number=here.fillna(anywhere).fillna(itself), photo=photo)
     rows = rows[rows.number.notna()]
@@ -111,6 +107,11 @@ def _cells_there(
     again = [by_hand is not None and (own or not by_hand) for by_hand, own in zip(drawn, rows.here, strict=True)]
     rows = rows.assign(again=np.array(again, dtype=bool))
     return rows.sort_values("split", key=lambda split: split.map(SPLITS.index), kind="stable")
+
+
+def _scene(picture: SlidePicture) -> str:
+    """The same for a picture whichever slide it was handed in with."""
+    return scene_of_cells(picture.stored)  # begins as its image_id would
 
 
 def _file_of(cell: CountedCell) -> str:
@@ -144,7 +145,7 @@ def _entries(
         told = nucleus or _middle(cell.box)
         box = (told[0] - square[0], told[1] - square[1], told[2] - square[0], told[3] - square[1])
         group = f"{slide.id}/{number}"
-        as_new = group, _content(counted.picture), "train" if base else None
+        as_new = group, _scene(counted.picture), "train" if base else None
         photo, scene, split = known.get(number, as_new)
         label = called.get(str(cell.label)) or str(cell.label)
         entry = Entry(f"{group}/{_file_of(cell)}", label, split, photo or group, box, scene)
