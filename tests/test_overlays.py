@@ -105,6 +105,22 @@ def test_copies_are_decided_together_beside_the_cells_of_patients(patients: Data
     assert set(freeze("day-one", both, by="Ana")[0].rows.image_id) == {*copies, cell}
 
 
+def test_a_verdict_counts_for_its_picture_where_the_same_pictures_are_no_copies(demo: Dataset, tmp_path: Path) -> None:
+    """Imported once as copies and once by a table's groups they have the same content, and so the same verdicts."""
+    from bloodcell_core.data.importing import import_dataset
+
+    pictures = demo.pictures
+    files = {f"{row.Index}.png": (demo.folder / "originals" / row.stored).read_bytes() for row in pictures.itertuples()}
+    table = pictures[["label", "split", "source_photo"]].assign(path=list(files))
+    source = write_files(tmp_path / "source", files | {"t.csv": table.to_csv(index=False).encode()})
+    other = import_dataset(source, "other")
+    assert other.content_hash == demo.content_hash
+    family = pictures.groupby("family").image_id.apply(list).loc[lambda of: of.map(len) > 1].iloc[0]
+    record(demo, [family[0]], AMBIGUOUS, by="Ana")
+    assert set(freeze("copies", demo, by="Ana")[0].rows.image_id) == set(family)
+    assert set(freeze("cells", other, by="Ana")[0].rows.image_id) == {family[0]}
+
+
 # Versions
 
 

@@ -115,7 +115,7 @@ def test_what_is_decided_does_not_come_again(
     tables: dict[str, pd.DataFrame], decided: set[str], alone: set[str]
 ) -> None:
     pictures = candidates(tables, CLASSES)
-    events = [said(photo, place=place) for place, photo in enumerate(sorted(decided), 1)]
+    events = [said(photo, f"of-{photo}", place=place) for place, photo in enumerate(sorted(decided), 1)]
     photo_of = dict(zip(pictures.image_id, pictures.photo, strict=True))
     events += [said(photo_of.get(each, "p9"), each, verdict=UNUSABLE, place=20 + place)
                for place, each in enumerate(sorted(alone))]  # fmt: skip

@@ -231,12 +231,13 @@ class Standing:
         """The verdict that counts, by family."""
         self.by_picture: dict[str, Event] = {}
         """The verdicts on single pictures (`picture_only`), by image_id."""
+        self._looked_at: dict[str, Event] = {}  # the last verdict on each picture, were it of its photo
         said: dict[str, dict[str, Event]] = {}
         for each in events:
             if each.counts and each.picture_only:
                 self.by_picture[each.image_id] = each
             elif each.counts:
-                self.by_photo[each.photo] = each
+                self.by_photo[each.photo] = self._looked_at[each.image_id] = each
                 said.setdefault(each.photo, {})[each.by] = each
         self.disagreements: dict[str, list[Event]] = {
             photo: sorted(of.values(), key=lambda each: each.id)
@@ -246,8 +247,12 @@ class Standing:
         """Families on which people's latest verdicts differ: each person's, the one that counts last."""
 
     def of(self, image_id: str, photo: str) -> Event | None:
-        """The verdict that counts for a picture; None where there is none yet."""
-        return self.by_picture.get(image_id) or self.by_photo.get(photo)
+        """The verdict that counts for a picture; None where there is none yet.
+
+        Of one that was given where the picture's family was another (the same pictures, imported as copies or as a
+        patient's cells) at least the picture that was looked at is decided.
+        """
+        return self.by_picture.get(image_id) or self.by_photo.get(photo) or self._looked_at.get(image_id)
 
     def where(self, person: str, others: bool = False) -> Standing:
         """What would count if only this person had given verdicts; or, with `others`, everybody but this person."""
