@@ -530,7 +530,8 @@ def test_the_same_pictures_imported_in_another_order_are_shown_under_their_own_n
     assert told == there
     data = Dataset("demo")
     before = data.images.image_id.tolist()
-    data.images.iloc[::-1].to_parquet(data.folder / "images.parquet", index=False)
+    with workspace.write_atomic(data.folder / "images.parquet") as aside:  # the file is a link to all tests' own
+        data.images.iloc[::-1].to_parquet(aside, index=False)
     workspace.write_json(data.folder / "dataset.json", data.facts | {"imported": "2031-01-01T00:00:00+00:00"})
     assert lab.dataset("demo").images.image_id.tolist() == before[::-1]
     told, there = shown()
