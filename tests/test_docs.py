@@ -105,7 +105,7 @@ GUIDE = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in (
     "first-start", "browse", "training", "compare", "how-to-read-the-numbers", "review", "classify", "your-own-data",
     "your-microscope",
 ))]  # fmt: skip
-NO_NAMES = ("All 31 others here are right", "What unlike doesn't mean", "What it can't do")  # a number; headings
+NO_NAMES = ("All 31 others here are right",)  # a number
 
 
 def quoted(text: str) -> set[str]:
