@@ -41,8 +41,8 @@ def refusal(error: OSError) -> str:
 
 
 def brief(error: BaseException, most: int = 120) -> str:
-    """A library's error message on one line of some `most` characters; the error's type where there is no message."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The first line of a library's error message, of some `most` characters; the error's type where there is none."""
+    text = " ".join((str(error).strip().splitlines() or [""])[0].split()) or type(error).__name__
     if len(text) <= most:
         return text
     whole_words = text[:most].rpartition(" ")[0]

@@ -15,6 +15,7 @@ from tests.training_fixtures import wait_for
 from ui.neighbours import Finder
 
 RUN: Any = SimpleNamespace(name="run")
+DATA: Any = SimpleNamespace(imported="2026-11-29T12:00:00+00:00")
 
 
 class Near:
@@ -42,18 +43,18 @@ def near(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Near:
 
 
 def found(finder: Finder, row: int) -> Any:
-    return wait_for(lambda: finder.known(RUN, row), f"the neighbours of {row} are known", 20)
+    return wait_for(lambda: finder.known(RUN, DATA, row), f"the neighbours of {row} are known", 20)
 
 
 def test_what_is_asked_for_is_found_once(near: Near) -> None:
     finder = Finder()
     assert not finder.used
-    assert finder.known(RUN, 7) is None
-    finder.ask(RUN, None, [7, 8])
+    assert finder.known(RUN, DATA, 7) is None
+    finder.ask(RUN, DATA, [7, 8])
     assert found(finder, 7) == [70, 71]
     assert found(finder, 8) == [80, 81]
-    finder.ask(RUN, None, [8, 7])
-    finder.ask(RUN, None, [7, 9])
+    finder.ask(RUN, DATA, [8, 7])
+    finder.ask(RUN, DATA, [7, 9])
     assert found(finder, 9) == [90, 91]
     assert sorted(row for rows in near.asked for row in rows) == [7, 8, 9]
     assert finder.used
@@ -61,23 +62,23 @@ def test_what_is_asked_for_is_found_once(near: Near) -> None:
 
 def test_why_there_are_none_is_told_and_the_next_question_is_answered(near: Near) -> None:
     finder = Finder()
-    finder.ask(RUN, None, [13])
+    finder.ask(RUN, DATA, [13])
     assert found(finder, 13) == "the dataset holds other pictures"
-    finder.ask(RUN, None, [14])
+    finder.ask(RUN, DATA, [14])
     assert "log tells why" in found(finder, 14)
-    finder.ask(RUN, None, [15])
+    finder.ask(RUN, DATA, [15])
     assert found(finder, 15) == [150, 151]
 
 
 def test_what_could_not_be_found_is_looked_for_again(near: Near, monkeypatch: pytest.MonkeyPatch) -> None:
     finder = Finder()
-    finder.ask(RUN, None, [13, 7])
+    finder.ask(RUN, DATA, [13, 7])
     why = found(finder, 13)
-    finder.ask(RUN, None, [13])
-    assert finder.known(RUN, 13) == why, "a page that is drawn again at once would ask without end"
+    finder.ask(RUN, DATA, [13])
+    assert finder.known(RUN, DATA, 13) == why, "a page that is drawn again at once would ask without end"
     monkeypatch.setattr("ui.neighbours.RETRY_AFTER", 0)
     monkeypatch.setattr(near, "of", lambda rows: np.array([[10 * row, 10 * row + 1] for row in rows]))
-    finder.ask(RUN, None, [13])
+    finder.ask(RUN, DATA, [13])
     assert found(finder, 13) == [130, 131]
 
 
@@ -85,17 +86,26 @@ def test_the_answers_are_bounded(near: Near, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("ui.neighbours.MOST_ANSWERS", 3)
     finder = Finder()
     for row in range(6):
-        finder.ask(RUN, None, [row])
+        finder.ask(RUN, DATA, [row])
         found(finder, row)
-    assert [finder.known(RUN, row) is not None for row in range(6)] == [False] * 3 + [True] * 3
+    assert [finder.known(RUN, DATA, row) is not None for row in range(6)] == [False] * 3 + [True] * 3
 
 
 def test_a_run_that_went_on_is_asked_anew(near: Near) -> None:
     finder = Finder()
-    finder.ask(RUN, None, [7])
+    finder.ask(RUN, DATA, [7])
     found(finder, 7)
     os.utime(RUN.folder / "predictions.parquet", ns=(1, 1))
-    assert finder.known(RUN, 7) is None
-    finder.ask(RUN, None, [7])
+    assert finder.known(RUN, DATA, 7) is None
+    finder.ask(RUN, DATA, [7])
     found(finder, 7)
     assert near.asked == [[7], [7]]
+
+
+def test_the_same_pictures_imported_in_another_order_are_asked_anew(near: Near) -> None:
+    """Rows are those of the dataset as it was imported."""
+    finder = Finder()
+    finder.ask(RUN, DATA, [7])
+    found(finder, 7)
+    later = SimpleNamespace(imported="2026-11-29T13:00:00+00:00")
+    assert finder.known(RUN, later, 7) is None

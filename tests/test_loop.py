@@ -631,7 +631,7 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do(damage: Callable[[bytes], 
     file = tmp_path / "checkpoint.pt"
     checkpoint.save(file, start(config()), metrics_bytes=0)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(LabError, match=r"checkpoint.pt can't be gone on from .* delete it, and the run begins anew"):
+    with pytest.raises(LabError, match=r"checkpoint.pt can't be resumed .* delete it, and the run begins anew"):
         checkpoint.load(file, start(config()), torch.device("cpu"))
 
 

@@ -74,7 +74,8 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
     try:
         told = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise LabError(f"{file} can't be read as YAML: {brief(error)}") from None
+        problem = getattr(error, "problem", None) or brief(error)  # the first line alone says where, and not what
+        raise LabError(f"{file} can't be read as YAML: {problem}") from None
     names = told.get("names") if isinstance(told, dict) else None
     if isinstance(names, dict):  # number: name
         names = [names.get(number) for number in range(len(names))]
