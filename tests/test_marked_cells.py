@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core.cells import Box, find_cells
+from bloodcell_core.data.audit import audit
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.formats import choose_format, coco, marked, voc, yolo
@@ -174,9 +175,18 @@ def test_boxes_that_are_cut_as_the_same_pixels_stay_two_cells(tmp_path):
 def test_changed_copies_of_a_photograph_are_one_group(tmp_path):
     """Roboflow writes several of each picture of training, turned and coloured."""
     names = ["train/cell_1_png.rf.0f3a9b.png", "train/cell_1_png.rf.77aa12.png", "valid/cell_2_png.rf.99.png"]
-    files = {name: pictures()["train/one.png"] for name in names}
+    files = {name: field(number)[0] for number, name in enumerate(names, 1)}
     folder = write_files(tmp_path / "cells", files | as_coco(dict.fromkeys(names, field(1)[1])))
     assert {photo for _, _, _, photo in marks_of(folder)} == {"cell_1_png", "cell_2_png"}
+
+
+def test_one_photograph_under_two_names_is_one_group(tmp_path):
+    """With other cells marked in training and in test, the audit tells of it as of any photo in both."""
+    told = {"train/one.png": field(1)[1][:1], "test/same.png": field(1)[1][1:]}
+    files = {"train/one.png": field(1)[0], "test/same.png": field(1)[0]}
+    made = import_dataset(write_files(tmp_path / "cells", files | as_coco(told)), "mine")
+    assert set(made.pictures.source_photo) == {"train/one.png"}
+    assert "photos_in_several_splits" in {finding.name for finding in audit(made).findings}
 
 
 def test_a_table_s_own_groups_are_kept(tmp_path):

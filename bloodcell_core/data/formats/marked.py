@@ -6,6 +6,7 @@ group: they never stand in training and test at once.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,9 +115,12 @@ def cells_of(source: Source, marks: Iterable[Mark]) -> Listing:
 
 def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator[tuple[Entry, Read]]:
     """Each cell and what gives its picture. A marked picture is read when its turn comes, and let go of after it."""
+    photos: dict[bytes, str] = {}  # one photograph may lie there under two names, with other cells marked
     for file, marks in by_picture.items():
         try:
-            picture = _read(source, marks)
+            data = _read(source, marks)
+            photo = photos.setdefault(hashlib.sha256(data).digest(), _photo(file))
+            picture = _picture(data, marks)
         except LabError as error:
             yield from (_left_out(mark, number, error) for number, mark in enumerate(marks, 1))
             continue
@@ -135,14 +139,19 @@ def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator
                 yield _left_out(mark, number, error)
                 continue
             x0, y0, x1, y1 = _nucleus(nuclei, box) or box
-            yield _entry(mark, number, (x0 - x, y0 - y, x1 - x, y1 - y)), partial(bytes, cut)
+            yield _entry(mark, number, photo, (x0 - x, y0 - y, x1 - x, y1 - y)), partial(bytes, cut)
 
 
-def _read(source: Source, marks: Sequence[Mark]) -> np.ndarray:
-    """The picture that all the marks are on; LabError where it can't be had, or they are on one of another size."""
+def _read(source: Source, marks: Sequence[Mark]) -> bytes:
+    """The file that all the marks are on; LabError where it can't be had."""
     if marks[0].missing:
         raise LabError("there is no such picture")
-    picture = decode_rgb(source.read(marks[0].file))
+    return source.read(marks[0].file)
+
+
+def _picture(data: bytes, marks: Sequence[Mark]) -> np.ndarray:
+    """Its pixels; LabError where it is no picture, or the marks are on one of another size."""
+    picture = decode_rgb(data)
     height, width = picture.shape[:2]
     told = marks[0].size or SHARES
     if told not in (SHARES, (width, height)):
@@ -154,11 +163,11 @@ def _left_out(mark: Mark, number: int, error: LabError) -> tuple[Entry, Read]:
     def refuse() -> NoReturn:
         raise error
 
-    return _entry(mark, number), refuse
+    return _entry(mark, number, _photo(mark.file)), refuse
 
 
-def _entry(mark: Mark, number: int, box: Box | None = None) -> Entry:
-    return Entry(f"{mark.file}/{number}.png", mark.label, mark.split, mark.group or _photo(mark.file), box)
+def _entry(mark: Mark, number: int, photo: str, box: Box | None = None) -> Entry:
+    return Entry(f"{mark.file}/{number}.png", mark.label, mark.split, mark.group or photo, box)
 
 
 def _photo(file: str) -> str:
