@@ -55,21 +55,22 @@ def render(results: Results, reads: Sequence[Mapping[str, Any]]) -> str:
         "# Results",
         "",
         "Written by `python -m benchmarks.reproduce ARCHIVE.zip`, from the files in `benchmarks/results/` alone. It "
-        "trains on the public archive, for hours on a CPU, can be killed and goes on; a row that isn't there yet says "
-        "so. The recipes and budgets are data: `benchmarks/recipes.py`. Nothing was chosen on TEST or on all photos: "
-        "choices are made by cross-validation inside TRAIN ([experiments.md](experiments.md)).",
+        "trains on the public archive, which takes hours on a CPU; it can be killed at any time and resumes. A row "
+        "that has not been run yet says so. The recipes and budgets are data: `benchmarks/recipes.py`. Nothing was "
+        "chosen on TEST or on all photos: choices are made by cross-validation inside TRAIN "
+        "([experiments.md](experiments.md)).",
         "",
         f"**TEST was read {counted[TEST]} {_times(counted[TEST])}**, once for each training or ensemble of the first "
         f"table, earlier recipes included; the cross-validation over all photos {counted[ALL]} {_times(counted[ALL])}. "
-        "`benchmarks/results/reads.json` lists them. The bundled model's figures, and the benchmarks of which "
-        "[RESULTS.md](../benchmarks/RESULTS.md) says that they read TEST, come on top of that. They chose nothing "
-        "either, but for one limit that RESULTS.md tells of.",
+        "`benchmarks/results/reads.json` lists them. The bundled model's figures, and the benchmarks that "
+        "[RESULTS.md](../benchmarks/RESULTS.md) says read TEST, are not counted here. They chose nothing either, "
+        "except one limit that RESULTS.md describes.",
         "",
-        "Intervals are 95%, resampled by source photo: other photos would have changed a figure by so much. Where "
-        "there are several seeds the figure is their mean, with the lowest and the highest in brackets, and the "
-        "interval is that of the first seed. *Photos right*: a photo's copies are averaged to one answer. ECE is the "
-        "calibration error. Milliseconds are those of a picture in a batch of 64, from its bytes to the answer. "
-        f"{EARLIER} marks figures of an earlier recipe than the one of today.",
+        "Intervals are 95%, resampled by source photo: how far a figure might have been off with other photos. With "
+        "several seeds, the figure is their mean, with the lowest and highest in brackets, and the interval is that "
+        "of the first seed. *Photos right*: the copies of a photo are averaged to one answer. ECE is the expected "
+        "calibration error. Milliseconds are per picture in a batch of 64, from its bytes to the answer. "
+        f"{EARLIER} marks figures of an earlier recipe than today's.",
         "",
         *_test_table(results),
         *_views(results),
@@ -95,8 +96,8 @@ def _test_table(results: Results) -> list[str]:
         "budget",
     )  # fmt: skip
     lines += [
-        f"| {row.title} (published) | 1 | {row.accuracy:.4f} | not told | not told | {row.f1_macro:.4f} | "
-        f"{row.auc_ovr:.4f} | not told | | | | 10 epochs |"
+        f"| {row.title} (published) | 1 | {row.accuracy:.4f} | not given | not given | {row.f1_macro:.4f} | "
+        f"{row.auc_ovr:.4f} | not given | | | | 10 epochs |"
         for row in PUBLISHED
     ]
     return [*lines, *(_row(row, results) for row in rows), ""]
@@ -130,7 +131,7 @@ def _views(results: Results) -> list[str]:
     """Frame view against cell view, of the networks that were run on both."""
     pairs = [(name, f"{name}-frame") for name in ROWS if f"{name}-frame" in ROWS]
     lines = ["## Frame view against cell view", "", "The same recipe, budget and seeds; TEST.", ""]
-    lines += _head("network", "frame view", "95%", "cell view", "95%", "cell less frame, points")
+    lines += _head("network", "frame view", "95%", "cell view", "95%", "cell minus frame, points")
     for cell, frame in pairs:
         kept = [_of(ROWS[name], results) for name in (frame, cell)]
         seeds = {one["seed"] for one in kept[0]}
@@ -149,7 +150,7 @@ def _cross_validations(results: Results) -> list[str]:
     lines = [
         f"## Out of fold, {FOLDS} folds over all photos", "",
         "Each picture is judged by a network that saw no picture of its photo, nor of any photograph of the same cell. "
-        "This is the main number: TEST has few photos, and some cells of TEST were photographed for TRAIN, too.", "",
+        "This is the main figure: TEST has few photos, and some of its cells were also photographed for TRAIN.", "",
         *_counts(results, rows),
     ]  # fmt: skip
     lines += _head(
@@ -180,7 +181,7 @@ def _parts(results: Results) -> list[str]:
         f"`cell_net` with one part of the recipe left out, out of fold on TRAIN alone ({FOLDS} folds, one seed, "
         f"{base.budget}); TEST is not read. Differences are paired over the same photos.", "",
     ]  # fmt: skip
-    lines += _head("left out", "accuracy", "photos right", "accuracy less the whole recipe's", "95%", "photos, 95%")
+    lines += _head("left out", "accuracy", "photos right", "accuracy minus the whole recipe's", "95%", "photos, 95%")
     for row in ROWS.values():
         if row.judged != TRAIN:
             continue
