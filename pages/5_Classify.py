@@ -22,7 +22,7 @@ from ui import (
 VIEWS = {"fields": "Fields", "cells": "Cells"}
 OWN = "own"
 
-shell.page("Classify", "Hand in single cells or whole smear fields: each cell's class, and the count of a slide.")
+shell.page("Classify", "Upload single cells or whole smear fields: get each cell's class, and the count of a slide.")
 runs = lab.need_networks()
 
 slide = None

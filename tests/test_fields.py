@@ -288,7 +288,7 @@ def test_the_command_line_counts_the_very_same_picture_once(
     assert told[twice]["states"]["refused"] == 2, "each file has its own answer"
     assert "the very same picture as " in report.read_text()
     assert main([*asked, str(twice)]) == 2
-    assert "handed in more than once, and counted once: 1 picture beyond the first" in capsys.readouterr().out
+    assert "given more than once, and counted once: 1 picture beyond the first" in capsys.readouterr().out
 
 
 def test_a_frame_run_refuses_fields_in_one_line(done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -82,7 +82,7 @@ def _start(run: str) -> None:
 def drop_zone(key: str = "") -> list[Any]:
     """Draws where pictures are dropped, and gives the files, zips among them."""
     folder = st.segmented_control(
-        "Hand in", ["Pictures or a zip", "A folder"], default="Pictures or a zip", required=True,
+        "Upload", ["Pictures or a zip", "A folder"], default="Pictures or a zip", required=True,
         label_visibility="collapsed", key=f"{DROP}_what{key}",
     ) == "A folder"  # fmt: skip
     times = st.session_state.get(DROP, 0)

@@ -127,7 +127,7 @@ def _predict(args: argparse.Namespace) -> int:
             print_lines(differential_lines(facts["differential"]))
             if repeats.repeated:
                 again = counted(repeats.repeated, "picture")
-                print_lines([f"  note: handed in more than once, and counted once: {again} beyond the first of each"])
+                print_lines([f"  note: given more than once, and counted once: {again} beyond the first of each"])
     return _passed_over(states["refused"], states.total())
 
 
