@@ -6,7 +6,7 @@ from ui import compare_figures as figures
 
 
 def of_class(value, limits, photos=3):
-    return {"support": 9, "recall": value, "intervals": {"recall": limits}, "by_photo": photos and {"photos": photos}}
+    return {"support": 9, "recall": value, "intervals": {"recall": limits}, "photos": photos}
 
 
 def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
@@ -21,7 +21,7 @@ def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
 
 
 def test_only_shares_are_drawn_in_percent():
-    told = {"support": 9, "auc": 0.8, "intervals": {"auc": [0.5, 0.9]}, "by_photo": None}
+    told = {"support": 9, "auc": 0.8, "intervals": {"auc": [0.5, 0.9]}, "photos": None}
     figure = figures.by_class({"one": {"per_class": {"a": told}}}, ["a"], "auc", "AUC", dark=False)
     assert figure.data[0].customdata[0][0] == "0.800 (0.500 to 0.900)"
     assert "%" not in figure.layout.yaxis.tickformat

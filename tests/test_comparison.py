@@ -189,6 +189,18 @@ def answers(name: str, right: int, of: int = 30) -> Side:
     return Side(name, "some", "hash", ["a", "b"], predictions_table(pictures, shares, ["a", "b"]))
 
 
+def test_cells_of_a_patient_are_compared_each_by_itself() -> None:
+    """Averaged like copies, nearly all patients are right, and what one run errs in more than the other is not seen."""
+    a, b = (changed(made(name, skill, 3, photos_a_class=4, copies=50), copies=False)
+            for name, skill in (("one", 0.8), ("two", 2.0)))  # fmt: skip
+    right = compare_sides(a, b)["right"]
+    assert (right["unit"], right["of"], right["p"]) == ("pictures", 600, None)
+    assert right["a"] == (a.table.label == a.table.predicted).sum()
+    assert compare_sides(changed(a, copies=True), changed(b, copies=True))["right"]["of"] == 12
+    halves = {"ab": ["a", "b"]}
+    assert compare_sides(a.merged(halves), b.merged(halves))["right"]["of"] == 600
+
+
 def test_the_verdict_names_the_better_run_from_the_leader_s_side() -> None:
     result = compare_sides(answers("one", 10), answers("two", 25))
     assert result["better"] == "b"
@@ -333,7 +345,8 @@ def test_merging_sums_probabilities_and_predicts_anew() -> None:
     kept = before.copy()
     after, classes = merged(before, CLASSES, {"ac": ["a", "c"]})
     assert classes == ["ac", "b"]
-    assert after.columns.tolist() == ["image_id", "split", "label", "predicted", "source_photo", "p_ac", "p_b"]
+    columns = ["image_id", "split", "label", "predicted", "source_photo", "copies", "p_ac", "p_b"]
+    assert after.columns.tolist() == columns
     assert after.label.tolist() == ["ac", "ac"]
     assert after.predicted.tolist() == ["ac", "ac"], "the first was called b before"
     np.testing.assert_allclose(after[["p_ac", "p_b"]], [[0.6, 0.4], [0.8, 0.2]])

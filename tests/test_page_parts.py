@@ -73,7 +73,7 @@ def test_runs_that_write_a_class_otherwise_have_it_in_common(told: list[str], mo
         return SimpleNamespace(name=name, classes=[*classes], table=table)
 
     drawn: list[Any] = []
-    figures = {"recall": 0.5, "auc": 1.0, "intervals": {"recall": None}, "support": 2, "by_photo": None}
+    figures = {"recall": 0.5, "auc": 1.0, "intervals": {"recall": None}, "support": 2, "photos": None}
     monkeypatch.setattr(
         compare_panels.compare, "scores", lambda side: {"per_class": dict.fromkeys(side.classes, figures)}
     )

@@ -125,11 +125,11 @@ def test_the_report_tells_how_many_photos_stand_behind_each_class(done: Run) -> 
     for known in (True, False):
         told = re.findall(r"<tr><th[^>]*>([^<]+)</th><td[^>]*>([^<]+)</td><td[^>]*>([^<]+)</td>", str(classes(scores)))
         assert told == [
-            (pretty(name), f"{own['support']:,}", str(own["by_photo"]["photos"]) if known else "–")
+            (pretty(name), f"{own['support']:,}", str(own["photos"]) if known else "–")
             for name, own in scores["per_class"].items()
         ]
         for own in scores["per_class"].values():
-            own["by_photo"] = None
+            own["photos"] = None
 
 
 def assert_shows_the_dial(read: Read, told: dict[str, Any]) -> None:

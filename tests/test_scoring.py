@@ -69,7 +69,7 @@ def test_the_table_has_the_columns_of_predictions_parquet() -> None:
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
     made = predictions_table(pictures, probabilities, CLASSES)
     assert made.columns.tolist() == [
-        "image_id", "split", "label", "predicted", "source_photo", "p_a", "p_b", "p_c"
+        "image_id", "split", "label", "predicted", "source_photo", "copies", "p_a", "p_b", "p_c"
     ]  # fmt: skip
     assert made.index.tolist() == [0, 1]
     assert made.predicted.tolist() == ["b", "a"]
@@ -192,6 +192,26 @@ def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -
     scores = score(made, CLASSES)
     assert scores["by_photo"] is None
     assert scores["photos"] == 74
+
+
+def test_a_patients_cells_have_each_an_answer_of_their_own() -> None:
+    patients = table(photos_a_class=4, copies=10).assign(copies=False)
+    scores = score(patients, CLASSES)
+    assert (scores["photos"], scores["by_photo"]) == (12, None)
+    assert [(one["photos"], one["by_photo"]) for one in scores["per_class"].values()] == [(4, None)] * 3
+    assert scores["warnings"] == [
+        f"{name}: 40 pictures from 4 photos: its figures can hardly tell anything" for name in CLASSES
+    ]
+    assert scores["intervals"] == score(patients.assign(copies=True), CLASSES)["intervals"]
+
+
+def test_predictions_tell_copies_of_a_photo_from_cells_of_a_patient() -> None:
+    pictures = pd.DataFrame(
+        {"image_id": list("wxyz"), "split": "test", "label": "a", "source_photo": ["p", "p", "q", None],
+         "copies": [False, False, True, False]}
+    )  # fmt: skip
+    made = predictions_table(pictures, np.tile([0.8, 0.1, 0.1], (4, 1)), CLASSES)
+    assert made.copies.tolist() == [False, False, True, True]  # of a picture that was not traced there is no other
 
 
 def test_a_class_without_pictures_is_no_warning_of_few_photos() -> None:

@@ -37,7 +37,7 @@ def by_class(
         values = [row[metric] for row in rows]
         limits = [row["intervals"][metric] or (value, value) for row, value in zip(rows, values, strict=True)]
         words = [
-            f"{row['support']:,} pictures" + (f" of {row['by_photo']['photos']:,} photos" if row["by_photo"] else "")
+            f"{row['support']:,} pictures" + (f" of {row['photos']:,} photos" if row["photos"] is not None else "")
             for row in rows
         ]
         figure.add_bar(

@@ -80,8 +80,8 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                 column_config={
                     "Accuracy": st.column_config.NumberColumn(format="%.1f%%"),
                     "Photos right": st.column_config.TextColumn(
-                        help="A photo's copies averaged to one answer. Not known where the photos aren't, or where one "
-                        "photo's pictures bear two labels."
+                        help="A photo's copies averaged to one answer. Not known where the photos aren't, or where "
+                        "cells of a patient or slide each have their own."
                     ),
                     "Calibration error": st.column_config.NumberColumn(
                         format="%.3f", help="How far the probabilities are from how often the answers are right (ECE)."

@@ -23,7 +23,7 @@ from bloodcell_core.evaluation.intervals import RESAMPLES, Drawn, draw_photos, p
 from bloodcell_core.evaluation.limits import LEVEL, difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
-from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, probabilities_of
+from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, probabilities_of
 from bloodcell_core.evaluation.resampling import number_photos, resampled_metrics, resampled_sums
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
@@ -101,7 +101,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
         - metrics: {metric: {a, b, difference, interval}}; the interval of the difference at 95%, by source photo,
           paired. None where a figure is undefined.
         - right: who is right on how many of `of` `unit`: photos, a photo's copies averaged; `pictures` where photos
-          aren't known or a photo's pictures bear several labels. Keys unit, of, a, b, difference, interval, the four
+          aren't known, or are cells with answers of their own. Keys unit, of, a, b, difference, interval, the four
           of `OUTCOMES`, and p: of McNemar's exact test, None where the units aren't independent.
         - by_picture: {outcome: pictures}; `picture_outcomes` tells which.
         - confusion: {a, b, difference}, rows are true.
@@ -121,7 +121,8 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
     scores = [evaluate_predictions(labels, probabilities, classes) for probabilities in both]
     drawn = draw_photos(labels, photos, len(classes), RESAMPLES)
     confusions = [np.asarray(score["confusion"]) for score in scores]
-    right = _who_is_right(labels, both, photos, drawn, known, pictures)
+    averaged = known and one_answer_a_photo(table_a)
+    right = _who_is_right(labels, both, photos, drawn, pictures, known, averaged)
     better, verdict = _verdict(right)
     return {
         "a": a.name,
@@ -207,28 +208,26 @@ def _who_is_right(
     both: Sequence[npt.NDArray[np.float64]],
     photos: npt.NDArray[Any],
     drawn: Drawn | None,
-    known: bool,
     pictures: str,
+    known: bool,
+    averaged: bool,
 ) -> dict[str, Any]:
     """The `right` of `compare_sides`."""
     numbers, names = number_photos(photos, len(labels))
-    answers = [photo_answers(labels, each, numbers) for each in both]
-    photo_labels = answers[0][0]
-    whole = known and bool((photo_labels[numbers] == labels).all())
-    if whole:
-        right_a, right_b = (answer == photo_labels for _, answer in answers)
+    if averaged:
+        right_a, right_b = (np.equal(*photo_answers(labels, each, numbers)) for each in both)
     else:
         right_a, right_b = (each.argmax(axis=1) == labels for each in both)
-    of_photos = np.arange(len(names)) if whole else numbers
+    of_photos = np.arange(len(names)) if averaged else numbers
     gained = np.bincount(of_photos, weights=right_b.astype(float) - right_a)
     limits = None
     if drawn is not None:
         gains = resampled_sums(gained[:, None], drawn.multiplicities)[:, 0]
-        limits = expanded_interval(gains, drawn.sizes, drawn.level, drawn.sizes if whole else drawn.pictures)
+        limits = expanded_interval(gains, drawn.sizes, drawn.level, drawn.sizes if averaged else drawn.pictures)
     outcomes = _counts(right_a, right_b)
-    independent = whole or not known
+    independent = averaged or not known
     return {
-        "unit": "photos" if whole else pictures,
+        "unit": "photos" if averaged else pictures,
         "of": len(right_a),
         "a": int(right_a.sum()),
         "b": int(right_b.sum()),

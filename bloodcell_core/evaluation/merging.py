@@ -49,10 +49,9 @@ def merged(
     summed = np.zeros((len(table), len(left)))
     for place, name in enumerate(classes):
         summed[:, left.index(group_of.get(name, name))] += shares[:, place]
-    result = table[["image_id", "split"]].copy()
+    result = table.drop(columns=[f"p_{name}" for name in classes])
     result["label"] = table.label.map(lambda label: group_of.get(label, label))
     result["predicted"] = np.asarray(left, dtype=object)[summed.argmax(1)]
-    result["source_photo"] = table.source_photo
     for place, name in enumerate(left):
         result[f"p_{name}"] = summed[:, place]
     return result, left

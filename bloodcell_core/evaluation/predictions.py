@@ -24,11 +24,13 @@ PHOTOS_UNKNOWN = (
 def predictions_table(pictures: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """The columns of predictions.parquet for some rows of `Dataset.pictures`.
 
-    image_id, split, label, predicted, source_photo (None where not known) and one p_<class> a class.
+    image_id, split, label, predicted, source_photo (None where not known), copies (of that photo, and not cells of a
+    patient or slide) and one p_<class> a class.
     """
     table = pictures[["image_id", "split", "label"]].reset_index(drop=True)
     table["predicted"] = np.asarray(classes, dtype=object)[probabilities.argmax(1)]
     table["source_photo"] = pictures.source_photo.to_numpy()
+    table["copies"] = copies_of(pictures) | table.source_photo.isna()
     for place, name in enumerate(classes):
         table[f"p_{name}"] = probabilities[:, place]
     return table
@@ -47,6 +49,23 @@ def arrays_of(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, 
     labels = pd.Categorical(table.label, categories=list(classes)).codes.astype(np.int64)
     photos = table.source_photo.fillna(table.image_id).to_numpy()
     return labels, probabilities_of(table, classes), photos, bool(table.source_photo.notna().any())
+
+
+def copies_of(table: pd.DataFrame) -> np.ndarray:
+    """bool (N,): which pictures are copies of their photo, or alone. Tables of older versions don't tell: there all
+    are."""
+    if "copies" not in table:
+        return np.ones(len(table), dtype=bool)
+    return table.copies.to_numpy(dtype=bool)
+
+
+def one_answer_a_photo(table: pd.DataFrame) -> bool:
+    """Whether the pictures of each photo have one answer together: they are copies, and bear one label.
+
+    Cells of a patient or a slide are none, whatever their labels: each has an answer of its own.
+    """
+    labels = table.groupby("source_photo").label.nunique()
+    return bool(copies_of(table).all() and (labels <= 1).all())
 
 
 def check_predictions_file(file: Path) -> None:

@@ -79,7 +79,7 @@ def classes(scores: Mapping[str, Any]) -> Html:
     """The figures of each class, with their intervals and how many pictures and photos stand behind them."""
     rows = []
     for name, figures in scores["per_class"].items():
-        photos = figures["by_photo"]["photos"] if figures["by_photo"] else "–"
+        photos = "–" if figures["photos"] is None else f"{figures['photos']:,}"
         figured = (figure_and_limits(figures, metric) for metric in CLASS_WORDS)
         rows.append((pretty(name), f"{figures['support']:,}", photos, *figured))
     return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)

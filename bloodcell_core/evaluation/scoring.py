@@ -18,7 +18,7 @@ from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import TOLD, evaluate_predictions
-from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, predictions_table
+from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, predictions_table
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
@@ -35,8 +35,9 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """All figures of a table of predictions, JSON-ready.
 
     The keys of `evaluate_predictions`, and: photos (None where they aren't known), by_photo (a photo's copies
-    averaged, with exact limits), intervals {metric: [low, high] or None} at 95%, resampled by source photo, and
-    warnings in words. In per_class[c] also intervals, and by_photo: the class's photos alone, None where it has none.
+    averaged, with exact limits; None where its pictures are cells with answers of their own), intervals {metric:
+    [low, high] or None} at 95%, resampled by source photo, and warnings in words. In per_class[c] also intervals,
+    photos and by_photo of the class alone.
     """
     if table.empty:
         raise LabError("there are no pictures to evaluate in this split")
@@ -47,17 +48,21 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     few: list[str] = []
     for index, name in enumerate(classes):
         own = labels == index
-        by_photo = photo_accuracy(labels[own], probabilities[own], photos[own]) if photos_known and own.any() else None
-        result["per_class"][name] |= {"intervals": _json_limits(class_intervals[index]), "by_photo": by_photo}
-        if by_photo and by_photo["photos"] < FEW_PHOTOS:
+        known = len(set(photos[own])) if photos_known else None
+        by_photo = None
+        if known and one_answer_a_photo(table[own]):
+            by_photo = photo_accuracy(labels[own], probabilities[own], photos[own])
+        limits = _json_limits(class_intervals[index])
+        result["per_class"][name] |= {"intervals": limits, "photos": known, "by_photo": by_photo}
+        if known and known < FEW_PHOTOS:
             few.append(name)
     warnings += _few_photos(few, result["per_class"])
     if words := one_answer_words(result):
         warnings.append(words)
-    one_label_a_photo = table.groupby(photos).label.nunique().max() == 1
+    averaged = photos_known and one_answer_a_photo(table)
     return result | {
         "photos": len(set(photos)) if photos_known else None,
-        "by_photo": photo_accuracy(labels, probabilities, photos) if photos_known and one_label_a_photo else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos) if averaged else None,
         "intervals": _json_limits(intervals),
         "warnings": warnings,
     }
@@ -71,11 +76,13 @@ def _few_photos(few: Sequence[str], per_class: Mapping[str, Any]) -> list[str]:
         ]
     told = []
     for name in few:
-        by_photo, (low, high) = per_class[name]["by_photo"], per_class[name]["by_photo"]["interval"]
-        told.append(
-            f"{name}: {counted(per_class[name]['support'], 'picture')} from {counted(by_photo['photos'], 'photo')}, "
-            f"{by_photo['right']} of them right: its figures can't tell {low:.0%} from {high:.0%}"
-        )
+        own, by_photo = per_class[name], per_class[name]["by_photo"]
+        words = f"{name}: {counted(own['support'], 'picture')} from {counted(own['photos'], 'photo')}"
+        if by_photo is None:
+            told.append(f"{words}: its figures can hardly tell anything")
+            continue
+        low, high = by_photo["interval"]
+        told.append(f"{words}, {by_photo['right']} of them right: its figures can't tell {low:.0%} from {high:.0%}")
     return told
 
 

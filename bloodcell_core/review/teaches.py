@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
-from bloodcell_core.evaluation.predictions import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of, one_answer_a_photo
 from bloodcell_core.words import counted, pretty
 
 MOST_CONFUSIONS = 3  # that are put into words
@@ -69,7 +69,7 @@ def error_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[d
         - pictures, photos, wrong, rate: of pictures; interval: at 95%, by source photo, None where photos don't vary.
         - expected: the rate if its pictures were wrong as often as all of their class.
         - by_photo: `photo_accuracy` of the part, a photo's copies averaged, with exact limits; None where a photo's
-          pictures bear several labels.
+          pictures are cells with answers of their own.
         - image_ids: the wrong pictures.
         A fact that is known of no picture, or the same for all, has no parts.
     """
@@ -240,7 +240,6 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         wrong_of_photo = np.bincount(drawn.photo_numbers, weights=wrong, minlength=count)
         rates = (drawn.multiplicities @ wrong_of_photo) / (drawn.multiplicities @ of_photo)
         limits = share_interval(float(wrong.mean()), rates, drawn.sizes, drawn.level, weights=drawn.pictures)
-    one_label = bool(own.groupby("photo").label.nunique().max() == 1)
     return {
         "pictures": len(own),
         "photos": int(own.photo.nunique()),
@@ -248,6 +247,6 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "rate": float(wrong.mean()),
         "interval": json_limits(limits),
         "expected": float(own.expected.mean()),
-        "by_photo": photo_accuracy(labels, probabilities, photos) if one_label else None,
+        "by_photo": photo_accuracy(labels, probabilities, photos) if one_answer_a_photo(own) else None,
         "image_ids": own.image_id[wrong].tolist(),
     }
