@@ -38,6 +38,14 @@ def test_what_is_balanced_comes_equally_often(table):
     assert in_class == pytest.approx([in_class[0]] * len(in_class))
 
 
+def test_a_patient_with_cells_of_several_classes_comes_in_each_as_often_as_any_other():
+    labels, patients = np.array([0, 0, 0, 1, 0, 1, 1]), ["p", "p", "p", "p", "q", "q", "q"]
+    shares = balanced_shares("class and photo", labels, patients)
+    both = totals(shares, list(zip(labels.tolist(), patients, strict=True)))
+    assert both == pytest.approx(dict.fromkeys(both, 0.25))
+    assert list(totals(balanced_shares("photo", labels, patients), patients).values()) == pytest.approx([0.5, 0.5])
+
+
 def test_pictures_are_drawn_by_their_shares_and_the_seed():
     config = TrainConfig(data="d", model="basic_cnn", batch_size=50, seed=3)
     shares = torch.tensor([0.0, 0.25, 0.75] + [0.0] * 997, dtype=torch.float64)

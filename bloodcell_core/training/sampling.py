@@ -52,7 +52,10 @@ def balanced_shares(balance: str, labels: np.ndarray, photos: Sequence[str]) -> 
     """
     if balance == "none":
         return None
-    _, photo, copies = np.unique(np.asarray(photos), return_inverse=True, return_counts=True)
+    _, photo = np.unique(np.asarray(photos), return_inverse=True)
+    if "class" in balance:  # a patient has cells of several classes: in each of them it is one of many
+        photo = photo * (labels.max() + 1) + labels
+    _, photo, copies = np.unique(photo, return_inverse=True, return_counts=True)
     one_a_photo = 1 / copies[photo]
     shares = one_a_photo if "photo" in balance else np.ones(len(labels))
     if "class" in balance:
