@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 
 from bloodcell_core import workspace
-from bloodcell_core.data.combining import combine
+from bloodcell_core.data.combining import combine, part_names
 from bloodcell_core.data.cut_cells import widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
@@ -492,6 +493,18 @@ def test_cells_of_a_picture_that_a_dataset_tests_on_are_not_trained_on(lab_home)
     assert (new.split, new.scene) == ("test", tested.scene)
     assert new.family == new.image_id
     assert len(made) == len(base.pictures) + 1
+
+
+def test_a_slides_cells_are_of_one_more_laboratory_beside_those_of_a_combined_dataset(slide):
+    slide, pictures = confirmed(slide)
+    parts = [make_demo(name, per_class=10, seed=seed) for seed, name in enumerate(("here", "there"), 1)]
+    wanted = {part.name: len(part.pictures) for part in parts}
+    made = combine("both", [(part, {}) for part in parts])
+    for name, cells in (("more", 2), ("again", 3)):
+        made = send_to_dataset(slide, counted(slide), name, made)
+        assert Counter(part_names(made)) == wanted | {slide.id: cells}
+        slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[2], "lymphocyte", SQUARES[2])])
+    assert set(part_names(parts[0])) == {""}
 
 
 def test_cells_beside_the_picture_that_they_were_cut_from_are_one_scene_when_combined(slide, tmp_path):

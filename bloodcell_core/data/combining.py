@@ -87,9 +87,10 @@ def scene_of_cells(image_id: str) -> str:
 
 
 def part_names(dataset: Dataset) -> np.ndarray:
-    """Which dataset each of `dataset.pictures` came from, str (N,); '' throughout where it isn't a combined one."""
+    """Which dataset each of `dataset.pictures` came from, str (N,); '' throughout where it isn't a combined one. Cells
+    that were added to such a one came from their slide."""
     files = dataset.pictures.file
-    combined = dataset.facts["format"] == FORMAT
+    combined = bool(dataset.facts.get("parts"))
     names: np.ndarray = (files.str.split("/", n=1).str[0] if combined else files.str.slice(0, 0)).to_numpy(str)
     return names
 

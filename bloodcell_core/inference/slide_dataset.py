@@ -74,6 +74,8 @@ def send_to_dataset(
         "synthetic": slide.synthetic or bool(base and base.synthetic),
         "source": told,
     }
+    if base and "parts" in base.facts:  # each is a laboratory of its own to a network that learns from it
+        facts["parts"] = base.facts["parts"]
     listing = Listing(
         len(old) + len(new), iter([*old, *new]), 0,
         licence=base.facts["licence"] if base else "", citation=base.facts["citation"] if base else "",
