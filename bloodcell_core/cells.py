@@ -1,8 +1,8 @@
 """Finds white cells by the stain of their nuclei (bloodcell_core.stain).
 
-How large a nucleus is and how far apart its lobes may lie is measured in radii of the red cells beside it, which are of
-one size in every smear: so pictures of any magnification are searched alike, platelets are told from nuclei, and the
-lobes of one cell from two cells that touch.
+The size of a nucleus and the gaps between its lobes are measured in radii of the red cells beside it, which have the
+same size in every smear. So the search works at any magnification, and tells platelets from nuclei and the lobes of one
+cell from two cells that touch.
 
 Measured in benchmarks/bench_cells.py; the figures and their limits are in docs/cell-finder.md.
 """
@@ -22,35 +22,35 @@ Box = tuple[int, int, int, int]
 
 # The search for red cells
 FINER_SIDE = 960  # pixels, for fields whose red cells are too small in a picture of MEASURING_SIDE
-FINEST_SIDE = 3840  # pixels, for those too small in that: then FINER_SIDE pixels in the middle are looked at
+FINEST_SIDE = 3840  # pixels, where they are too small even in that: then only FINER_SIDE in the middle are searched
 RED_RADII = np.geomspace(8, 36, 12)  # pixels that are tried, each 15% more than the last
-MIN_SLOPE = 2.0  # grey values a pixel, at a red cell's edge
+MIN_SLOPE = 2.0  # grey values per pixel, at a red cell's edge
 MIN_CIRCLE = 0.55  # of a circle's edge must be seen for a red cell
-SURE_CIRCLE = 1.0  # the three best circles' mean, from which on the radius is relied on
-
-# All of these are in radii of a red cell, or areas of one
+SURE_CIRCLE = 1.0  # mean of the three best circles from which the radius is reliable
 SEARCH_RADIUS = 18.0  # pixels to which red cells are shrunk before nuclei are searched for
-USUAL_RADIUS = 0.1  # of the picture's shorter side, taken where no red cell is seen
-MAX_NUCLEUS_RADIUS = 2.5  # of a nucleus as a disc: smaller red cells are not believed
+USUAL_RADIUS = 0.1  # of the picture's shorter side, assumed where no red cell is seen
+
+# Nuclei: lengths in radii of a red cell, areas in areas of one
+MAX_NUCLEUS_RADIUS = 2.5  # of the largest nucleus as a disc: at a smaller radius of red cells it would be larger
 LOBE_AREA = 0.05
 MIN_NUCLEUS_AREA, MIN_NUCLEUS_AREA_UNSURE = 0.5, 0.2  # platelets are smaller than the first
 MAX_NUCLEUS_AREA = 12.0
 MAX_EXTENT = 2.6  # radius of the circle around a nucleus with all its lobes
 MAX_GAP = 0.9  # between a nucleus's lobes
-MAX_GAP_BRIGHTNESS = 0.85  # of the background's: between lobes lies the cell, between cells the background
+MAX_GAP_BRIGHTNESS = 0.85  # of the background's: between lobes lies cytoplasm, between cells background
 MAX_SOLIDITY = 0.94  # area over that of the convex hull: nuclei that touch have a waist
 
-MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, where no red cell tells the scale
-MIN_SHARE = 0.25  # of the largest nucleus, there and where the scale is unsure: specks of stain are smaller
+MIN_AREA, MAX_AREA = 0.002, 0.8  # of the picture, where no red cell is seen
+MIN_SHARE = 0.25  # of the largest nucleus, there and where the radius is unsure: specks of stain are smaller
 
 USUAL_NUCLEUS = 3.4  # its longer side, in radii of a red cell
 
 
 class Cell(NamedTuple):
-    """A white cell as it was found: places are in pixels of the picture."""
+    """A white cell that was found, in pixels of the picture."""
 
     box: Box
-    """Of the nucleus with all its lobes."""
+    """Bounding box of the nucleus with all its lobes."""
     area: float
     """Of the nucleus, in pixels of the picture."""
     mask: np.ndarray
@@ -65,7 +65,7 @@ class Found(NamedTuple):
     red_radius: float | None
     """Of the red cells, in the picture's pixels; None where none is seen clearly."""
     stain: Stain | None = None
-    """`measured_stain` of the picture; None where the search looked at the least bit another size."""
+    """`measured_stain` of the picture; None where the search's own shrinking would have rounded its size otherwise."""
 
 
 class _Scale(NamedTuple):
@@ -77,28 +77,28 @@ class _Scale(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A picture as the search sees it."""
+    """The stain of a picture and its connected components."""
 
     stain: Stain
     labels: np.ndarray
-    """uint16 or int32 H×W, the connected part of the stain that a pixel belongs to; 0 where there is none."""
+    """uint16 or int32 H×W, the number of the component that a pixel belongs to; 0 where there is no stain."""
     parts: np.ndarray
-    """int32 (N, 5): x, y, width, height and area of each part; the first is of what is no stain."""
+    """int32 (N, 5): x, y, width, height and area of each component; the first is what isn't stained."""
 
 
 class _Lobe(NamedTuple):
     outline: np.ndarray
     """int32 (N, 2), x and y."""
     corner: tuple[int, int]
-    """x and y of …"""
+    """x and y of the mask's upper left corner."""
     mask: np.ndarray
-    """uint8, 1 where it is, just as large as it."""
+    """uint8, the bounding box's height × width, 1 where the lobe is."""
     area: int
     """In pixels."""
 
 
 def find_cells(picture: np.ndarray) -> list[Cell]:
-    """White cells in a picture or field (uint8 H×W×3 RGB) of any size, largest nucleus first; empty where none is."""
+    """The white cells of a picture or field (uint8 H×W×3 RGB) of any size, largest nucleus first; may be empty."""
     return search(picture).cells
 
 
@@ -131,10 +131,10 @@ def search(picture: np.ndarray) -> Found:
 
 
 class Place(NamedTuple):
-    """Where the white cell of a picture is: what a cell view is cut by."""
+    """Where the white cell of a picture is: the cell view is cut around it."""
 
     box: Box | None
-    """Of its largest nucleus; None where no white cell is found."""
+    """Bounding box of its largest nucleus; None where no white cell is found."""
     red_radius: float | None
     """Of the picture's red cells, in its pixels; None where none is seen clearly."""
 
@@ -146,7 +146,7 @@ def find_place(picture: np.ndarray) -> Place:
 
 
 def _cell(nucleus: list[_Lobe], area: int, by: float, shape: tuple[int, ...]) -> Cell:
-    """A nucleus, found in a picture that was shrunk `by`, in the picture's own pixels."""
+    """A nucleus that was found in a picture shrunk `by` a factor, in the original picture's pixels (its `shape`)."""
     x0, y0 = (min(lobe.corner[axis] for lobe in nucleus) for axis in (0, 1))
     x1, y1 = (max(lobe.corner[axis] + lobe.mask.shape[1 - axis] for lobe in nucleus) for axis in (0, 1))
     small = np.zeros((y1 - y0, x1 - x0), np.uint8)
@@ -167,7 +167,7 @@ def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
 
 def _see(picture: np.ndarray) -> _Seen:
     stain = stain_of(picture)
-    # In 16 bits it takes a third of the time. Opened by a cross, a part and its gap to the next take 12 pixels.
+    # 16 bits take a third of the time. They suffice: after the opening a component and its gap take at least 12 pixels.
     numbers = cv2.CV_16U if stain.nuclei.size < 12 * 65_000 else cv2.CV_32S
     _, labels, parts, _ = cv2.connectedComponentsWithStats(stain.nuclei, ltype=numbers)
     return _Seen(stain, labels, parts)
@@ -177,8 +177,8 @@ def _see(picture: np.ndarray) -> _Seen:
 
 
 def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen | None, Stain]:
-    """By how much the picture was shrunk, the red cells' radius in the shrunk one, what it shows (None where only its
-    middle was looked at), and the first look's stain.
+    """The factor by which the picture was shrunk, the radius of its red cells at that size, its stain there (None where
+    only the middle was searched), and its stain at MEASURING_SIDE.
     """
     longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
     for side in (MEASURING_SIDE, FINER_SIDE):
@@ -189,7 +189,7 @@ def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen | None, Stain]:
         scale = _measure_red_cells(seen)
         if scale and (scale.red_radius > RED_RADII[1] or shrunk == 1):
             return shrunk, scale, seen, first
-        if shrunk == 1:  # a finer look would be the same one
+        if shrunk == 1:  # the picture has no finer detail
             break
     else:
         finest = min(1.0, FINEST_SIDE / longer)
@@ -205,22 +205,22 @@ def _middle(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _measure_red_cells(seen: _Seen) -> _Scale | None:
-    """The radius at which most edges lie on circles that are darker within.
+    """The radius at which most edges lie on circles that are darker inside.
 
-    Each steep place votes for the point that lies one radius downhill; red cells, also those that overlap, are the
-    points of many votes (after Loy and Zelinsky's fast radial symmetry, 2003).
+    Each edge pixel votes for the point one radius away, towards the darker side; the points with many votes are centres
+    of red cells, even where they overlap (after the fast radial symmetry transform of Loy and Zelinsky, 2003).
     """
     stain = seen.stain
     slope_x = cv2.Sobel(stain.green, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(stain.green, cv2.CV_32F, 0, 1, scale=1 / 8)
-    # Not cv2.magnitude: its last digit hangs on where the array lies in memory, and a vote on that digit.
+    # Not cv2.magnitude: its last digit depends on where the array lies in memory, and votes depend on that digit.
     steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
     steep[cv2.dilate(stain.nuclei | ~stain.lit, np.ones((7, 7), np.uint8)) > 0] = 0
-    steepest = percentile(steep[::2, ::2], 85)  # a quarter of the pixels tells it as well
+    steepest = percentile(steep[::2, ::2], 85)  # a quarter of the pixels gives it as well
     places = np.flatnonzero(steep > max(MIN_SLOPE, steepest))
     if not len(places):
         return None
-    # In float64, as what is added to them: else each would be converted at each radius.
+    # In float64, like x and y: else they would be converted anew for each radius.
     steep_there = steep.ravel()[places]
     down_x, down_y = ((-slope.ravel()[places] / steep_there).astype(np.float64) for slope in (slope_x, slope_y))
     y, x = (along.astype(np.float64) for along in np.divmod(places, steep.shape[1]))
@@ -228,25 +228,25 @@ def _measure_red_cells(seen: _Seen) -> _Scale | None:
 
     @cache
     def from_nucleus() -> np.ndarray:
-        """Pixels to the next nucleus. A white cell is round, too: circles around nuclei don't count."""
+        """Pixels to the nearest nucleus. A white cell is round, too: circles around nuclei don't count."""
         return cv2.distanceTransform(1 - stain.nuclei, cv2.DIST_L2, 3)
 
     scores, bests = np.zeros(len(RED_RADII)), np.zeros(len(RED_RADII))
 
     def look(place: int) -> None:
-        """How much of circles of one radius is seen, and how whole the best three are."""
+        """Sets the score of one radius, and how complete its three best circles are."""
         radius = RED_RADII[place]
         if largest > MAX_NUCLEUS_RADIUS * radius:
             return
-        # Votes are counted in squares; for large circles in coarse ones: half the time, and the same radius.
+        # Votes are counted per pixel; for large circles per 2×2 pixels: half the time, and the same radius.
         square = 1 if radius < 12 else 2
         height, width = (-(-side // square) for side in steep.shape)
         to_x = ((x + down_x * radius) / square).astype(np.int32)
         to_y = ((y + down_y * radius) / square).astype(np.int32)
-        # Without a sign what is below 0 is beyond every border.
+        # As unsigned numbers negative ones are beyond every border, too.
         inside = (to_x.view(np.uint32) < width) & (to_y.view(np.uint32) < height)
         votes = np.bincount((to_y * width + to_x)[inside], minlength=height * width).reshape(height, width)
-        # In shares of a whole circle: the votes that fall around a point, over the circle's length.
+        # The votes around a point over the circle's length: the share of a whole circle.
         spread = max(1.0, 0.1 * radius) / square
         around = cv2.GaussianBlur(votes.astype(np.float32), (0, 0), spread)
         if around.max() * (spread**2 / radius) <= MIN_CIRCLE:
@@ -275,7 +275,7 @@ def _measure_red_cells(seen: _Seen) -> _Scale | None:
 
 
 def _lobes(seen: _Seen, radius: float) -> list[_Lobe]:
-    """The connected parts of the stain that are no specks; those too large for one nucleus are cut at their waists."""
+    """The components of the stain, without specks; those too large for one nucleus are cut at their waists."""
     lobes = []
     for label, (x, y, width, height, area) in enumerate(seen.parts):
         if label and area >= LOBE_AREA * np.pi * radius**2:
@@ -285,7 +285,7 @@ def _lobes(seen: _Seen, radius: float) -> list[_Lobe]:
 
 
 def _lobe(piece: np.ndarray, x: int, y: int) -> _Lobe:
-    """Of a piece of stain, uint8, 1 where it is, whose corner lies at x and y."""
+    """The lobe of a mask (uint8, 1 where it is) whose corner lies at x and y."""
     outline = _outline(piece)
     left, top, width, height = cv2.boundingRect(outline)
     mask = piece[top : top + height, left : left + width]
@@ -316,7 +316,7 @@ def _extent(outline: np.ndarray) -> float:
 
 
 def _join(lobes: list[_Lobe], radius: float, stain: Stain) -> list[list[_Lobe]]:
-    """Lobes that belong to one cell together, nearest first: the lobes of each nucleus."""
+    """The lobes of each nucleus: those that are close and have no background between them, the closest joined first."""
     if len(lobes) < 2:
         return [lobes] if lobes else []
     low = np.array([lobe.outline.min(axis=0) for lobe in lobes])
@@ -340,7 +340,7 @@ def _join(lobes: list[_Lobe], radius: float, stain: Stain) -> list[list[_Lobe]]:
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
-    """The shortest way between two outlines: its length, and some points on it, int64 (12, 2)."""
+    """The shortest line between two outlines: its length, and 12 points on it, int64 (12, 2)."""
     one, other = one[:: max(1, len(one) // 80)], other[:: max(1, len(other) // 80)]
     distances = np.linalg.norm(one[:, None] - other[None], axis=2)
     a, b = np.unravel_index(distances.argmin(), distances.shape)
@@ -348,16 +348,16 @@ def _gap(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def percentile(values: np.ndarray, percent: int) -> float:
-    """`np.percentile` of some numbers, the same to the last digit, in a part of its time: of one cell it is felt."""
+    """`np.percentile` of an array, the same to the last digit but faster: it matters for the speed of one answer."""
     return float(percentiles(values.ravel(), percent))
 
 
 def percentiles(rows: np.ndarray, percent: int) -> np.ndarray:
-    """`percentile` of each column of (N, K)."""
+    """The `percentile` of each column: (N, K) gives (K,)."""
     place = (len(rows) - 1) * (percent / 100)
     low, high = int(place), min(int(place) + 1, len(rows) - 1)
     lower, upper = np.partition(rows, (low, high), axis=0)[[low, high]]
     part = place - low
-    # Whole numbers stay below 256, and floats in their own precision, as NumPy keeps them.
+    # NumPy's formula, in its types: whole numbers stay below 256, floats keep their precision.
     between: np.ndarray = lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1 - part)
     return between

@@ -1,7 +1,7 @@
-"""TrainConfig: the one place of every hyper-parameter.
+"""TrainConfig: every hyper-parameter, defined once.
 
-The command line's flags and the page's form are made from these fields and their help, so a new hyper-parameter
-is one field here. Frozen, validated when made, stored as JSON in the run's folder.
+The command line's flags and the page's form are generated from these fields and their help, so a new hyper-parameter
+is one field here. Frozen, validated on construction, stored as JSON in the run's folder.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ def _field(
     )
 
 
-# What belongs together, as the page's form shows it
+# The groups in which the page's form shows the settings
 SIGHT, LEARNING, CHANGES = "What it sees", "How it learns", "Training pictures, changed"
 RESTRAINT, TRANSFER, RUN = "Against overfitting", "Pretrained networks", "This run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that a training needs to be repeated. Raises LabError where a value can't be.
+    """Everything needed to repeat a training. Raises LabError for a value of the wrong type or outside its range.
 
-    The defaults of what changes pictures and of how is learned were measured (docs/experiments.md, "What each setting
-    is worth"); those of `PLAIN` are the original analysis's.
+    The defaults of augmentation and optimisation were chosen by measurement (docs/experiments.md, "What each setting is
+    worth"); `PLAIN` has those of the original analysis.
     """
 
     data: str = _field(help="Dataset to train on, by name.", advanced=False, group=RUN)
@@ -62,14 +62,14 @@ class TrainConfig:
         DEFAULT_CROP.scale,
         low=0.5,
         high=10,
-        help="Cell view: side of the square, in longer sides of the nucleus.",
+        help="Cell view: side of the square, as a multiple of the nucleus's longer side.",
         group=SIGHT,
     )
     crop_margin: float = _field(
         DEFAULT_CROP.margin,
         low=0,
         high=20,
-        help="Cell view: by how much the square is larger, in radii of a red cell.",
+        help="Cell view: what is added to the side of the square, in radii of a red cell.",
         group=SIGHT,
     )
     crop_border: str = _field(
@@ -91,7 +91,7 @@ class TrainConfig:
         low=1,
         high=1000,
         advanced=False,
-        help="Passes through the training pictures, or through as many of them as the pictures per epoch say.",
+        help="Passes through the training pictures, or through as many of them as 'pictures per epoch' says.",
         group=LEARNING,
     )
     pictures_per_epoch: int = _field(
@@ -115,7 +115,7 @@ class TrainConfig:
     schedule: str = _field(
         "one-cycle",
         choices=("constant", "one-cycle"),
-        help="How the step size changes: not at all, or up for a seventh of the run and then down to nothing.",
+        help="How the step size changes: not at all, or up for a seventh of the run and then down to zero.",
         group=LEARNING,
     )
     weight_decay: float = _field(
@@ -139,7 +139,7 @@ class TrainConfig:
         0.5, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
     )
     rotation: float = _field(
-        180.0, low=0, high=180, help="Pictures are turned by up to so many degrees either way.", group=CHANGES
+        180.0, low=0, high=180, help="Pictures are rotated by up to this many degrees either way.", group=CHANGES
     )
     zoom: float = _field(
         0.15, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=CHANGES
@@ -151,14 +151,14 @@ class TrainConfig:
         0.15,
         low=0,
         high=1,
-        help="Each stain is taken up more or less by up to this; 0.2 is 20% of its absorbance.",
+        help="Each stain is made stronger or weaker by up to this; 0.2 is 20% of its absorbance.",
         group=CHANGES,
     )
     light: float = _field(
         0.1, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=CHANGES
     )
     blur: float = _field(
-        0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to so many pixels.", group=CHANGES
+        0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to this many pixels.", group=CHANGES
     )
     erase: float = _field(
         0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.", group=CHANGES
@@ -167,94 +167,95 @@ class TrainConfig:
         0.05,
         low=0,
         high=0.5,
-        help="Share of each label that is spread over all classes, against too great certainty.",
+        help="Share of each label that is spread over all classes, so that the network is less overconfident.",
         group=RESTRAINT,
     )
     mixup: float = _field(
         0.0,
         low=0,
         high=2,
-        help="Pictures are blended in pairs, their labels too; the larger, the more even the blend.",
+        help="Pictures are blended in pairs, and so are their labels; the larger, the more even the blend.",
         group=CHANGES,
     )
     clip_norm: float = _field(
-        0.0, low=0, high=1000, help="Gradients longer than this are shortened to it; 0 for no limit.", group=LEARNING
+        0.0, low=0, high=1000, help="Gradients of a larger norm are scaled down to this; 0 is off.", group=LEARNING
     )
     averaging: float = _field(
         0.98,
         low=0,
         high=0.9999,
-        help="The weights that are kept are a running mean: this share of it, the rest of the newest. 0 is off.",
+        help="Keeps a running mean of the weights: at each step this share of it, the rest of the newest. 0 is off.",
         group=LEARNING,
     )
     balance: str = _field(
         "none",
         choices=("none", "class", "photo", "class and photo"),
-        help="What is shown equally often: pictures, classes, source photos, or classes and in them photos.",
+        help="What is shown equally often: every picture, every class, every source photo, or every class and within "
+        "a class every photo.",
         group=LEARNING,
     )
     patience: int = _field(
         0,
         low=0,
         high=1000,
-        help="Epochs without a lower validation loss after which the run ends; 0 never ends it.",
+        help="The run ends after this many epochs without a lower validation loss; 0 never ends it early.",
         group=LEARNING,
     )
     frozen_epochs: int | None = _field(
         None,
         low=0,
         high=1000,
-        help="Epochs at the start in which the last layer alone learns. Left empty: 1 from pretrained weights, else 0.",
+        help="Epochs at the start in which only the last layer learns. Left empty: 1 from pretrained weights, else 0.",
         group=TRANSFER,
     )
     body_rate: float | None = _field(
         None,
         low=0,
         high=1,
-        help="Step size of all but the last layer, as a share of its. Left empty: 0.2 from pretrained weights, else 1.",
+        help="Step size of all other layers, as a share of the last layer's. Left empty: 0.2 from pretrained weights, "
+        "else 1.",
         group=TRANSFER,
     )
     labels: str = _field(
         "",
-        help="Reviewed labels that are laid over the dataset's own for training and validation, as NAME or "
-        "NAME@VERSION; the test split keeps its own. Left empty: none.",
+        help="Reviewed labels that replace the dataset's own in training and validation, as NAME or NAME@VERSION; the "
+        "test split keeps its own. Left empty: none.",
         group=RUN,
     )
     refuse: str = _field(
         "",
-        help="Classes of the dataset that are not to be named, comma-separated, such as other kinds of cells: the "
-        "network learns them as one, and what it takes for them is called unlike. Left empty: none.",
+        help="Classes of the dataset that the run isn't to name, comma-separated, such as other kinds of cells: the "
+        "network learns them as one class, and what it takes for that class is called unlike. Left empty: none.",
         group=RUN,
     )
     validation_fraction: float = _field(
         0.15,
         low=0.01,
         high=0.5,
-        help="Share of the training photos kept back to choose the best epoch; cut by source photo where known, all "
-        "photos of one cell together. "
-        "Unused where the dataset brings a validation split of its own.",
+        help="Share of the training photos held back to choose the best epoch; split by source photo where known, all "
+        "photos of one cell together. Unused where the dataset has a validation split of its own.",
         group=RUN,
     )
     folds: int = _field(
         0,
         low=0,
         high=100,
-        help="Parts that the dataset is cut in by source photo, instead of its own splits: one is tested on, the "
-        "others are trained on. 0 keeps the dataset's own splits.",
+        help="Folds into which the dataset is divided by source photo, instead of its own splits: one is the test "
+        "split, the others are trained on. 0 keeps the dataset's own splits.",
         group=RUN,
     )
-    fold: int = _field(1, low=1, high=100, help="The part that is tested on, where there are folds.", group=RUN)
+    fold: int = _field(1, low=1, high=100, help="The fold that is tested on, where there are folds.", group=RUN)
     fold_over: str = _field(
         "all",
         choices=("all", "train"),
-        help="What the folds are cut of: the whole dataset, or all but its own test split, which is then left unread.",
+        help="What is divided into folds: the whole dataset, or all but its own test split, which is then left unread.",
         group=RUN,
     )
     seed: int = _field(
         0,
         low=0,
         high=2**31 - 1,
-        help="Fixes the folds, the validation cut, the first weights, and the order of pictures.",
+        help="Fixes the folds, the validation split, the first weights and the order of pictures.",
         group=RUN,
     )
     weights: str = _field(
@@ -266,17 +267,17 @@ class TrainConfig:
     compile: str = _field(
         "no",
         choices=("no", "yes"),
-        help="Let torch.compile make the network faster: costs a minute at the start, pays in long runs on a GPU.",
+        help="Let torch.compile make the network faster: costs a minute at the start, pays off in long runs on a GPU.",
         group=RUN,
     )
     too_large: str = _field(
         "stop",
         choices=("stop", "split"),
-        help="What to do with a batch that doesn't fit in the device's memory: stop and say which would, or take each "
-        "in parts.",
+        help="What to do with a batch that doesn't fit in the device's memory: stop and say which size would, or "
+        "process each batch in parts.",
         group=RUN,
     )
-    device: str = _field("auto", help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where it is there.", group=RUN)
+    device: str = _field("auto", help="auto, cpu, cuda or cuda:N. 'auto' takes CUDA where available.", group=RUN)
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -289,22 +290,22 @@ class TrainConfig:
 
     @property
     def refused(self) -> list[str]:
-        """The classes that are not to be named."""
+        """The classes that the run isn't to name."""
         return [name.strip() for name in self.refuse.split(",") if name.strip()]
 
     @property
     def fold_words(self) -> str:
-        """Which fold is tested, as '2 of 5'; '' where the dataset's own test split is."""
+        """The fold that is tested on, as '2 of 5'; '' where that is the dataset's own test split."""
         return f"{self.fold} of {self.folds}" if self.folds else ""
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name; `from_json` reads it back."""
+        """All fields by name, for `from_json`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """A config of `values`; LabError names a field that isn't known, is missing, or has a wrong value."""
-        unknown, missing = _amiss(values)
+        """A config of `values`; LabError names a field that is unknown, missing or invalid."""
+        unknown, missing = _unknown_and_missing(values)
         if unknown:
             raise LabError(f"no setting is called {unknown[0]!r}: there are {', '.join(fields())}")
         if missing:
@@ -313,22 +314,22 @@ class TrainConfig:
 
 
 def check_version(values: Any, what: str) -> None:
-    """LabError where the settings of `what`, such as "run 'x'", are by their names those of another version."""
-    unknown, missing = _amiss(values) if isinstance(values, dict) else ([], [])
+    """LabError where the settings of `what`, such as "run 'x'", have names of another version of this program."""
+    unknown, missing = _unknown_and_missing(values) if isinstance(values, dict) else ([], [])
     if unknown or missing:
         told = f"doesn't know its setting {unknown[0]!r}" if unknown else f"misses its setting {missing[0]!r}"
         raise LabError(f"{what} was made by another version of this program and can't be read: this one {told}")
 
 
-def _amiss(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The names among `values` that no setting has, and the settings that are to be told and aren't."""
+def _unknown_and_missing(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The names in `values` that no setting has, and the required settings that `values` lacks."""
     needed = (name for name, spec in fields().items() if spec.default is dataclasses.MISSING)
     return [name for name in values if name not in fields()], [name for name in needed if name not in values]
 
 
-@functools.cache  # as below: a page reads hundreds of configs, and each is checked field by field
+@functools.cache  # like the two below: a page reads hundreds of configs, and each is checked field by field
 def fields() -> Mapping[str, dataclasses.Field[Any]]:
-    """The fields of TrainConfig by name; `metadata` holds help, low, high, choices and advanced."""
+    """The fields of TrainConfig by name; `metadata` holds help, low, high, choices, advanced and group."""
     return types.MappingProxyType({spec.name: spec for spec in dataclasses.fields(TrainConfig)})
 
 
@@ -339,7 +340,7 @@ def _hints() -> dict[str, Any]:
 
 @functools.cache
 def field_type(name: str) -> type:
-    """int, float or str; of `float | None` it is float."""
+    """A field's type: int, float or str; for `float | None` it is float."""
     hint = _hints()[name]
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
@@ -347,17 +348,17 @@ def field_type(name: str) -> type:
 
 
 def optional(name: str) -> bool:
-    """Whether a field may be None, which is its default then."""
+    """Whether a field may be None, which is then its default."""
     return fields()[name].default is None
 
 
 def spelled_out(name: str) -> str:
-    """A field as the page's form and messages call it: `learning_rate` is the learning rate."""
+    """A field's name in the page's form and in messages: `learning_rate` is "learning rate"."""
     return name.replace("_", " ")
 
 
 def parse(name: str, text: str) -> Any:
-    """A field's value from the command line's text; LabError where it can't be one."""
+    """A field's value from text on the command line; LabError where the text isn't a valid value."""
     if name not in fields():
         raise LabError(f"no setting is called {name!r}: there are {', '.join(fields())}")
     if optional(name) and text.lower() in ("", "none"):
@@ -394,7 +395,7 @@ PLAIN: dict[str, Any] = {
     "body_rate": 1.0, "flips": 0.0, "rotation": 0.0, "zoom": 0.0, "shift": 0.0, "stain": 0.0, "light": 0.0,
     "blur": 0.0, "erase": 0.0,
 }  # fmt: skip
-"""Training without any aid, as the original analysis did it."""
+"""Training without augmentation, regularisation or a schedule, as in the original analysis."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {"view": "frame", "size": 96, "epochs": 10, "pictures_per_epoch": 0} | PLAIN,

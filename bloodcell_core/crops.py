@@ -1,4 +1,4 @@
-"""The square around a white cell that a network sees: how large it is, how it is cut out, what lies outside."""
+"""The square around a white cell that a network sees: its size, how it is cut out, and how it is padded."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
 
 
 class Crop(NamedTuple):
-    """How a picture becomes a view: how much is cut out around a nucleus, and in which colours.
+    """How a picture becomes a view: the size of the square around a nucleus, its padding and its colours.
 
-    The defaults were measured: docs/cell-finder.md.
+    The square's side is `scale` × the nucleus's longer side + `margin` × a red cell's radius. The defaults were
+    measured: docs/cell-finder.md.
     """
 
     scale: float = 2.0
-    """The square's side, in longer sides of the nucleus …"""
     margin: float = 0.0
-    """… and so many radii of a red cell more."""
     border: str = "background"
-    """What lies outside the picture, a row of BORDERS."""
+    """What is shown outside the picture, one of BORDERS."""
     colours: str = AS_THEY_ARE
-    """A row of COLOURS; of whole pictures too."""
+    """One of COLOURS; whole pictures have them, too."""
 
 
 DEFAULT_CROP = Crop()
 
 
 def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
-    """The square around a nucleus that holds its whole cell; it may reach over the picture's border."""
+    """The square around a nucleus that holds its whole cell; it may extend beyond the picture.
+
+    Without a `red_radius` (pixels) the nucleus is taken to be of USUAL_NUCLEUS.
+    """
     x0, y0, x1, y1 = nucleus
     longer = max(x1 - x0, y1 - y0)
     side = max(1, round(crop.scale * longer + crop.margin * (red_radius or longer / USUAL_NUCLEUS)))
@@ -47,7 +49,7 @@ def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CRO
 
 
 def middle_square(width: int, height: int, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
-    """The square that is cut where no white cell is found: as large as a usual cell's, in the picture's middle."""
+    """The square that is cut where no white cell is found: of a usual cell's size, in the picture's middle."""
     side = min(width, height)
     if red_radius:
         x0, _, x1, _ = cell_square((0, 0, round(USUAL_NUCLEUS * red_radius), 0), red_radius, crop)
@@ -57,7 +59,7 @@ def middle_square(width: int, height: int, red_radius: float | None, crop: Crop 
 
 
 def cut_square(picture: np.ndarray, square: Box, border: str = DEFAULT_CROP.border) -> np.ndarray:
-    """The pixels of a square (uint8 side×side×3 RGB); `border`, a row of BORDERS, fills what lies outside."""
+    """The pixels of a square (uint8 side×side×3 RGB), padded by `border`, one of BORDERS, outside the picture."""
     x0, y0, x1, y1 = square
     height, width = picture.shape[:2]
     top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)

@@ -1,7 +1,7 @@
-"""What people call runs and datasets by: a title of their own and tags, kept beside the folders and not in them.
+"""Titles and tags that people give to runs and datasets, kept beside their folders and not in them.
 
-A run's folder is never written to again and its name stands in other files, so neither is touched: a new title changes
-what is shown and nothing else. Runs that come with the program can be given one, too.
+A run's folder is never written to again and other files refer to its name, so neither is touched: a new title changes
+what is shown and nothing else. Bundled runs can be given titles and tags, too.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ MOST_TAGS = 12
 
 @dataclass(frozen=True)
 class Notes:
-    """A title, "" for none, and tags in the order of the alphabet."""
+    """A title, "" for none, and tags in alphabetical order."""
 
     title: str = ""
     tags: tuple[str, ...] = ()
     problem: str = ""
-    """Why they can't be read, if so; a new title or new tags replace the damaged file."""
+    """Why they can't be read, else ""; a new title or new tags replace the damaged file."""
 
 
 def read(kind: str, name: str) -> Notes:
-    """The notes of a "run" or "dataset"; `problem` says so where the file is damaged, and the run stays usable."""
+    """The notes of a "run" or "dataset" (`kind`). A damaged file is reported in `problem` and not raised."""
     file = workspace.notes_file(kind, name)
     if not workspace.may_be_there(file):
         return Notes()
@@ -45,12 +45,12 @@ def read(kind: str, name: str) -> Notes:
 
 
 def rename(kind: str, name: str, title: str) -> Notes:
-    """Sets the title, or with "" removes it; LabError where the text can't be one. The folder keeps its name."""
+    """Sets the title, or with "" removes it; LabError as `clean`. The folder keeps its name."""
     return _change(kind, name, title=clean(title, MOST_TITLE, "title"))
 
 
 def tag(kind: str, name: str, tags: Iterable[str]) -> Notes:
-    """Sets the tags, of which there may be none; LabError where one can't be."""
+    """Replaces the tags, also by none; LabError as `clean_tags`."""
     return _change(kind, name, tags=clean_tags(tags))
 
 
@@ -60,17 +60,17 @@ def forget(kind: str, name: str) -> None:
 
 
 def _change(kind: str, name: str, **changes: str | tuple[str, ...]) -> Notes:
-    with FileLock(workspace.lock_file("notes")):  # two people who change title and tags at once both get their way
+    with FileLock(workspace.lock_file("notes")):  # two people may change the title and the tags at once
         notes = replace(read(kind, name), problem="", **changes)  # type: ignore[arg-type]
         workspace.write_json(workspace.notes_file(kind, name), {"title": notes.title, "tags": list(notes.tags)})
     return notes
 
 
 def clean(text: str, most: int, what: str) -> str:
-    """Text as it is kept: composed (NFC), runs of white space made one space, none at the ends.
+    """Text in the form in which it is kept: NFC, white space collapsed to single spaces, none at the ends.
 
-    LabError where it is longer than `most` characters or holds what can't be seen, such as a control character or one
-    that turns the direction of writing: it would let one name look like another.
+    LabError (which calls the text `what`) where it is longer than `most` characters or holds an invisible one, such as
+    a control character or one that changes the direction of writing: it would let one name look like another.
     """
     text = " ".join(unicodedata.normalize("NFC", text).split())
     if len(text) > most:
@@ -82,9 +82,9 @@ def clean(text: str, most: int, what: str) -> str:
 
 
 def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags as they are kept: as `clean`, in small letters and compatible characters, so that what reads alike is alike.
+    """Tags in the form in which they are kept: `clean`, NFKC and lower case, so that tags that read alike are one.
 
-    LabError where one is too long, or there are more than `MOST_TAGS`.
+    LabError where one is too long or has an invisible character, or there are more than `MOST_TAGS`.
     """
     kept = {clean(unicodedata.normalize("NFKC", text).casefold(), MOST_TAG, "tag") for text in tags} - {""}
     if len(kept) > MOST_TAGS:

@@ -1,7 +1,7 @@
-"""Where a picture has nucleus stain: by it cells are found, and the colours of their picture measured.
+"""Where a picture has nuclear stain: used to find cells and to measure colours.
 
-A nucleus is blue-violet where everything else in a smear is pink, tan or white: blue stands well above green, and
-brightness cancels out of (B - G) / (B + G).
+A nucleus is blue-violet, everything else in a smear is pink, tan or white: in a nucleus blue is well above green, and
+in (B - G) / (B + G) the brightness cancels out.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# OpenCV computes in the thread that calls it, in the whole program: many pictures go over threads of our own
-# (data/parallel.py), with which its threads would fight for the cores, and on one small picture they cost more than
-# they bring.
+# In the whole program OpenCV computes in the calling thread: many pictures are divided among threads of our own
+# (data/parallel.py), with which OpenCV's would compete for the cores, and on one small picture threads cost more time
+# than they save.
 cv2.setNumThreads(1)
 
-MEASURING_SIDE = 240  # pixels, to which a picture is shrunk before it is measured
-BLACK = 40  # of blue and green together: black borders of rotated copies carry no colour
+MEASURING_SIDE = 240  # pixels of the longer side, to which a picture is shrunk before it is measured
+BLACK = 40  # B + G below this is black: the borders of rotated copies
 MIN_STAIN = 0.08  # of (B-G)/(B+G): an Otsu threshold below it splits background from red cells, not nuclei
 
-# What is worked out of green and blue is looked up: each pair of them, as it lies in memory, is a number of 16 bits.
+# Lookup tables: a pixel's green and blue bytes, read as one number of 16 bits, are the index.
 _GREEN, _BLUE = np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2).T.astype(np.float32)
 _LIT = _GREEN + _BLUE >= BLACK
 _AMOUNT = np.where(_LIT, (_BLUE - _GREEN) / (_BLUE + _GREEN + 1), 0)
@@ -28,20 +28,20 @@ _LEVEL = np.clip(_AMOUNT * 500, 0, 255).astype(np.uint8)
 
 
 class Stain(NamedTuple):
-    """A picture and its nucleus stain."""
+    """A picture and its nuclear stain."""
 
     picture: np.ndarray
     """uint8 H×W×3 RGB."""
     green: np.ndarray
     """uint8 H×W, smoothed."""
     nuclei: np.ndarray
-    """uint8 H×W, 1 where nucleus stain is."""
+    """uint8 H×W, 1 where nuclear stain is."""
     lit: np.ndarray
     """bool H×W, False on black borders."""
 
 
 def stain_of(picture: np.ndarray) -> Stain:
-    """The stain of a picture (uint8 H×W×3 RGB) in all its pixels."""
+    """The stain of a picture (uint8 H×W×3 RGB) at its own size, by Otsu's threshold."""
     pairs = cv2.GaussianBlur(cv2.merge([cv2.extractChannel(picture, channel) for channel in (1, 2)]), (0, 0), 1.2)
     numbers = pairs.view(np.uint16)[:, :, 0].astype(np.intp)
     threshold, _ = cv2.threshold(_LEVEL.take(numbers), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
@@ -51,15 +51,15 @@ def stain_of(picture: np.ndarray) -> Stain:
 
 
 def measured_stain(picture: np.ndarray) -> Stain:
-    """The stain of a picture (uint8 H×W×3 RGB) of any size, which is shrunk to at most MEASURING_SIDE first."""
+    """The stain of a picture (uint8 H×W×3 RGB) of any size, shrunk to at most MEASURING_SIDE first."""
     by = MEASURING_SIDE / max(picture.shape[:2])
     return stain_of(cv2.resize(picture, None, fx=by, fy=by, interpolation=cv2.INTER_AREA) if by < 1 else picture)
 
 
 def shrinks_evenly(height: int, width: int) -> bool:
-    """Whether both sides of a picture have a whole number of pixels where the longer one has MEASURING_SIDE, or fewer.
+    """Whether `measured_stain` leaves a picture as it is, or shrinks both its sides to whole numbers of pixels.
 
-    Only then its stain is the same to the last bit, whether the scale is told or the size.
+    Only then is the stain the same to the last bit whether the picture is resized by a factor or to a size.
     """
     longer = max(height, width)
     return longer <= MEASURING_SIDE or min(height, width) * MEASURING_SIDE % longer == 0
