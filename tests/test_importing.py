@@ -440,6 +440,12 @@ def test_where_no_test_split_is_told_a_fifth_of_each_class_is_cut_off(tmp_path):
     assert told["split_origin"] == "20% of each class's photos cut off as test at import, seed 0"
 
 
+def test_where_no_photo_can_be_spared_it_is_told_that_there_is_no_test_split(tmp_path):
+    dataset = import_dataset(write_files(tmp_path / "cells", class_files(1, ("a", "b"))))
+    assert set(dataset.pictures.split) == {"train"}
+    assert dataset.facts["split_origin"] == "no test split: none could be cut off, as no class has two photos"
+
+
 def test_the_cut_is_the_same_at_every_import(tmp_path):
     files = class_files(10)
     one = import_dataset(write_files(tmp_path / "one", files), "one").images.set_index("image_id")

@@ -105,6 +105,25 @@ def test_classes_of_a_single_photo_stay_whole_on_the_larger_side():
     assert chosen[3:].sum() == 1
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6)), min_size=1, max_size=40), fractions, seeds)
+def test_no_class_is_cut_off_whole_with_patients_who_count_for_others(cells, fraction, seed):
+    labels, patients = [label for label, _ in cells], [f"patient-{number}" for _, number in cells]
+    chosen = cut_by_photo(labels, patients, fraction, seed)
+    gone = set(labels) - {label for label, out in zip(labels, chosen, strict=True) if not out}
+    if gone:  # each that was to be given up has the only cells of a class
+        theirs = photos_by_class(labels, patients)
+        assert {patient for label in gone for patient in theirs[label]} == {*np.array(patients)[chosen]}
+    assert not {*np.array(patients)[chosen]} & {*np.array(patients)[~chosen]}
+
+
+def test_the_only_patient_with_a_class_stays():
+    labels, patients = ["a"] * 20 + ["b"], [f"patient-{number % 10}" for number in range(20)] + ["patient-3"]
+    cuts = [cut_by_photo(labels, patients, 0.2, seed) for seed in range(30)]
+    assert not any(cut[-1] for cut in cuts)
+    assert all(cut.any() for cut in cuts)
+
+
 def test_a_photo_with_several_labels_goes_whole_and_counts_for_the_most_frequent_one():
     # "mixed" is a's third photo: a gives up one of 3, b one of 2. Counted for b it would be one of 2 and one of 3.
     labels = ["a", "a", "b", "a", "a", "b", "b"]

@@ -334,5 +334,7 @@ def _settle_splits(images: pd.DataFrame) -> str:
     # What a told validation split shows, too, would choose the epoch that it then tests.
     candidates = usable[(split == "train") & ~photo.isin(photo[split == "val"])]
     in_test = cut_by_photo([*candidates.label], [*photo[candidates.index]], TEST_FRACTION, SPLIT_SEED)
+    if not in_test.any():
+        return "no test split: none could be cut off, as no class has two photos"
     images.loc[candidates.index[in_test], "split"] = "test"
     return f"{TEST_FRACTION:.0%} of each class's photos cut off as test at import, seed {SPLIT_SEED}"

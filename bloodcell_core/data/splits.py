@@ -17,7 +17,9 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
 
     Each class gives up about `fraction` of its photos (at least one where it has two or more; none where it has a
     single one, which stays on the larger side). All pictures of a photo go together; a photo with several labels
-    counts for its most frequent one. Every draw depends on `seed` and the set of photos alone, not on row order.
+    counts for its most frequent one. Where a class would give up all of its photos, as those of patients may count
+    for others, one of them stays, unless no photo at all were left to give. Every draw depends on `seed` and the set
+    of photos alone, not on row order.
 
     Raises ValueError unless 0 < fraction < 1 and labels and photos have the same length.
     """
@@ -30,6 +32,14 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
         wanted = round(fraction * len(members))
         wanted = min(max(wanted, 1), len(members) - 1)
         chosen.update(members[i] for i in rng.permutation(len(members))[:wanted])
+    bearing: dict[str, set[str]] = {}
+    for label, photo in zip(labels, photos, strict=True):
+        bearing.setdefault(label, set()).add(photo)
+    staying: set[str] = set()
+    for label in sorted(bearing):  # a network that saw no cell of a class couldn't name it
+        if bearing[label] <= chosen - staying:
+            staying.add(min(bearing[label]))
+    chosen = chosen - staying or chosen
     return np.fromiter((photo in chosen for photo in photos), dtype=bool, count=len(photos))
 
 
