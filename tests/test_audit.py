@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -105,6 +105,7 @@ def planted_files() -> dict[str, Planted]:
         "rare-train.png": Planted(encoded(odd(13)), "rare"),
         "rare-test-1.png": Planted(encoded(odd(14)), "rare", "test"),
         "rare-test-2.png": Planted(encoded(odd(15)), "rare", "test"),
+        **{f"untaught-{n}.png": Planted(encoded(odd(30 + n)), "untaught", "test") for n in range(3)},
         "yellow.png": Planted(encoded((odd(16) * np.array((1, 1, 0.9))).astype(np.uint8))),
         "dark.png": Planted(encoded(odd(17) - np.uint8(50))),
         "bright.png": Planted(encoded(odd(18) + np.uint8(23))),
@@ -129,12 +130,14 @@ GROUPS: dict[str, list[set[str]]] = {
     "identical": [{f"{name}-1.png", f"{name}-2.png"} for name in ("same", "same-label")],
 }
 """Files that are found together."""
+UNTAUGHT = {f"untaught-{n}.png" for n in range(3)}
 SINGLES: dict[str, set[str]] = {
     "unreadable": {"broken.png"},
     "first_of_several": {"stack.tif"},
     "label_missing": {"unlabelled.png"},
     "photo_missing": {"untraced.png"},
-    "few_photos": {"rare-test-1.png", "rare-test-2.png"},
+    "few_photos": {"rare-test-1.png", "rare-test-2.png", *UNTAUGHT},
+    "never_trained_on": UNTAUGHT,
     "imbalanced": {"rare-train.png", "rare-test-1.png", "rare-test-2.png"},
     "stain": {"yellow.png"},
     "dark": {"dark.png"},
@@ -214,7 +217,7 @@ def test_the_loudest_is_told_first(seen):
         ("near", "6 pictures in 3 groups look alike"),
         ("unreadable", "1 picture left out as unreadable; the first: not a JPEG"),
         ("first_of_several", "1 picture taken as the first of several in a file: the others were left out;"),
-        ("few_photos", "Rare: 2 photos in test, where a figure can't tell 16% from 100%."),
+        ("few_photos", "Rare: 2 photos in test, where a figure can't tell 16% from 100%; Untaught: 3 "),
         ("imbalanced", "times as many photos ("),
         ("sizes", "more than 2 times larger or smaller than the usual 320×240"),
         ("dark", "1 picture darker than the rest (background 175, the median of all is 225)."),
@@ -265,6 +268,19 @@ def test_classes_with_as_few_photos_are_told_of_together(tmp_path):
         "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 photo each in test, where a "
         "figure can't tell 2% from 100%."
     )
+
+
+def test_a_class_without_training_pictures_is_told(tmp_path):
+    files = clean_files() | {f"{n}.png": Planted(encoded(smear(900 + n)), "blast cell", "test") for n in range(2)}
+    finding = found(audit(import_table(tmp_path / "cells", files, "cells")), "never_trained_on")
+    assert finding.words == "Blast cell: no picture in train, and so a network can't learn it."
+    assert len(finding.rows) == 2
+
+
+def test_a_dataset_to_evaluate_on_needs_no_training_pictures(tmp_path):
+    files = {name: replace(planted, split="test") for name, planted in clean_files().items()}
+    found_names = {finding.name for finding in audit(import_table(tmp_path / "cells", files, "cells")).findings}
+    assert "never_trained_on" not in found_names
 
 
 def test_no_picture_is_read(tmp_path):

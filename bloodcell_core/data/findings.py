@@ -212,6 +212,16 @@ def _few_photos(table: Table) -> Seen | None:
     return Seen("; ".join(words) + ".", tested.index[tested.label.isin(few)].tolist(), [])
 
 
+def _never_trained_on(table: Table) -> Seen | None:
+    trained = set(table.usable.label[table.usable.split == "train"])
+    rows = table.usable.index[~table.usable.label.isin(trained)].tolist()
+    lacking = sorted(map(pretty, {*table.usable.label} - trained))
+    if not trained or not lacking:  # a dataset without training pictures is there to evaluate on
+        return None
+    words = f"{first_of(lacking, MOST_NAMED)}: no picture in train, and so a network can't learn it."
+    return Seen(words, rows, [])
+
+
 def _imbalanced(table: Table) -> Seen | None:
     counts = table.units_by_class(table.usable)
     ratio = imbalance(counts)
@@ -332,6 +342,7 @@ FINDINGS: dict[str, Kind] = {
         Kind("label_missing", "No label", "warning", _label_missing),
         Kind("photo_missing", "No source photo", "warning", _photo_missing),
         Kind("few_photos", "Few photos of a class in test", "warning", _few_photos),
+        Kind("never_trained_on", "A class without training pictures", "warning", _never_trained_on),
         Kind("imbalanced", "Uneven classes", "warning", _imbalanced),
         Kind("stain", "Another stain", "warning", _stain),
         Kind("dark", "Too dark", "warning", _dark),
