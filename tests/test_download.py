@@ -142,8 +142,8 @@ def test_where_the_archive_can_not_be_fetched_the_way_by_hand_is_told(monkeypatc
     stand_in(monkeypatch, "kagglehub", dataset_download=dataset_download)
     folder = lab_home / "downloads" / "blood-cell-images"
     assert refusal("blood-cell-images") == (
-        "Blood Cell Images can't be downloaded (Failed to resolve 'www.kaggle.com' (Name or service not known)): fetch "
-        "archive.zip by hand from https://www.kaggle.com/datasets/paultimothymooney/blood-cells, put it into "
+        "Blood Cell Images can't be downloaded (Failed to resolve 'www.kaggle.com'): fetch archive.zip by hand from "
+        "https://www.kaggle.com/datasets/paultimothymooney/blood-cells, put it into "
         f"{folder}, then: python -m bloodcell_core data import {folder / 'archive.zip'} --name blood-cell-images"
     )
 

@@ -319,7 +319,7 @@ def test_classes_that_differ_in_capitals_alone_are_refused(tmp_path):
     """TRAIN/BLAST and TEST/blast would be two classes: one that is never tested, and one that is never trained on."""
     files = {file.upper() if file.startswith("train") else file: data for file, data in split_files().items()}
     words = refusal(write_files(tmp_path / "cells", files))
-    assert words == "the classes 'BAND' and 'band' look alike, and are two: call them alike, or otherwise"
+    assert words == "the classes 'BAND' and 'band' look alike: give them one name, or distinct ones"
     assert names() == []
 
 
@@ -332,7 +332,7 @@ def test_classes_that_look_alike_are_refused(tmp_path, other):
     spelt = {"train": "m\u00e9ta band", "test": other}
     files = {f"{split}/{name}/0.png": encoded(random_picture(n)) for n, (split, name) in enumerate(spelt.items())}
     words = refusal(write_files(tmp_path / "cells", files | {"train/blast/0.png": encoded(random_picture(9))}))
-    assert "look alike, and are two" in words
+    assert "look alike: give them one name" in words
     assert names() == []
 
 
@@ -344,7 +344,7 @@ def test_a_class_whose_name_is_a_text_is_refused(tmp_path):
         return write_files(tmp_path / name, pictures | {"cells.csv": f"path,label\n{rows}".encode()})
 
     words = refusal(imported("long", 201))
-    assert words == f"a class's name may have 200 letters, not 201 as {'band'.ljust(40, 'x')!r}…: shorten it"
+    assert words == f"a class's name may have 200 characters, not 201 as {'band'.ljust(40, 'x')!r}…: shorten it"
     assert len(import_dataset(imported("fits", 200)).classes) == 2
 
 
@@ -352,7 +352,7 @@ def test_a_table_whose_labels_are_names_of_files_is_refused(tmp_path, monkeypatc
     monkeypatch.setattr(dataset, "MOST_CLASSES", 5)
     files = {f"class-{n}/{n}.png": encoded(random_picture(n)) for n in range(6)}
     assert refusal(write_files(tmp_path / "cells", files)) == (
-        "6 classes are more than the 5 that are taken: is that what the labels are, and not names of files or patients?"
+        "6 classes are more than the 5 that are allowed: are these classes, and not files or patients?"
     )
     assert names() == []
 

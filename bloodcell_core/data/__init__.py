@@ -1,1 +1,1 @@
-"""Formats in, one dataset out: sources (zip or folder), readers, import, splits, views, demo pictures."""
+"""Many formats in, one dataset format out: sources (zip or folder), readers, import, splits, views, demo pictures."""

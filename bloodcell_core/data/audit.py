@@ -1,6 +1,6 @@
-"""What there is to tell of a dataset, and what stands out in it: findings that each name their pictures.
+"""A dataset's summary, and findings: what stands out in it, each with the pictures that it is about.
 
-Everything is read from the dataset's table: no picture is opened. What is looked for is in findings.py.
+Everything is read from the dataset's table: no picture is opened. The kinds of finding are in findings.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.data.findings import FINDINGS, Severity, Table, imbalance, missing
 
-FAMILIES, SIZES = 10, 10  # that are listed: the largest, the commonest
+FAMILIES, SIZES = 10, 10  # how many are listed: the largest families, the commonest picture sizes
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Finding:
     rows: list[int]
     """Its pictures: row numbers of `dataset.images`."""
     groups: list[list[int]]
-    """The same rows where some belong side by side, as copies of each other do; else empty."""
+    """The same rows in groups that are shown side by side, such as copies of each other; else empty."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What there is to tell of a dataset, and what stands out in it."""
+    """A dataset's summary and its findings."""
 
     facts: dict[str, Any]
-    """What `describe` tells and more; JSON-ready."""
+    """Those of `describe`, and the largest families, class balance, sizes, modes and missing values; JSON-ready."""
     findings: list[Finding]
-    """The loudest first."""
+    """The most severe first."""
 
 
 def audit(dataset: Dataset) -> Audit:
-    """Looks for everything in `FINDINGS`; a moment for 10,000 pictures, most of a minute for 300,000."""
+    """Looks for every kind in `FINDINGS`: a moment for 10,000 pictures, most of a minute for 300,000."""
     table = Table(dataset)
     findings = []
     for kind in FINDINGS.values():

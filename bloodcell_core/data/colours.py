@@ -1,11 +1,11 @@
-"""Colours as if one microscope and one stain had made all pictures.
+"""Colour normalisation: all pictures look as if one microscope and one stain had made them.
 
-Lamp, camera and stain colour a picture as a whole, and a network trained at one laboratory takes another's cells for
-something else. Three things are in nearly every picture of a white cell: empty glass, red cells, and a nucleus.
-`balance` scales a picture so that the three have usual colours; what lies between keeps its place between them.
+Lamp, camera and stain colour a picture as a whole, and a network trained in one laboratory misreads another's cells.
+Nearly every picture of a white cell shows three things: empty glass, red cells and a nucleus. `balance` gives these
+three fixed reference colours, and all others keep their place between them.
 
-Stains add up in absorbance (optical density: Beer and Lambert), so that is where it is done: each pixel is taken apart
-into nucleus stain, red cells' colour and a rest, as Ruifrok and Johnston (2001) do, by directions that are measured in
+This is done in absorbance (optical density), where stains add up (the Beer-Lambert law): each pixel is separated into
+nuclear stain, the colour of red cells and a residual, as by Ruifrok and Johnston (2001), with stain vectors measured in
 the picture itself. What it is worth: docs/experiments.md.
 """
 
@@ -26,19 +26,19 @@ RED_CELLS = np.array((0.15, 0.30, 0.20))
 NUCLEUS = np.array((1.00, 1.25, 0.35))
 """Absorbance of nuclei."""
 
-AROUND = np.ones((9, 9), np.uint8)  # around nuclei lies cytoplasm, around black borders their blur
-INSIDE = np.ones((3, 3), np.uint8)
-MIN_PIXELS, MIN_NUCLEUS_PIXELS = 100, 20  # of glass and red cells each, and of nuclei, or colours can't be told
+AROUND = np.ones((9, 9), np.uint8)  # left out: around nuclei the cytoplasm, around black borders their blur
+INSIDE = np.ones((3, 3), np.uint8)  # left out of nuclei: their edge
+MIN_PIXELS, MIN_NUCLEUS_PIXELS = 100, 20  # of glass and red cells each, and of nuclei: with fewer nothing is measured
 MIN_RED, MIN_NUCLEUS = 0.03, 0.05  # less absorbance is no stain
 LOGARITHMS = np.log(np.arange(256).clip(1))  # of a pixel's values
 VALUES = np.stack([LOGARITHMS, np.arange(256.0), LOGARITHMS])  # of red cells, glass and nuclei
-# Not the brightest of the glass, which is glare, nor its darker part, the edges of cells.
+# The quantiles of each. Of glass neither the brightest part, which is glare, nor the darker one, the edges of cells.
 SHARES = np.array((0.5, 0.6, 0.5))
-LARGEST_COSINE = math.cos(math.radians(5))  # of the angle between the two stains: nearer ones can't be told apart
+LARGEST_COSINE = math.cos(math.radians(5))  # of the angle between the two stains: closer ones can't be separated
 
 
 class Colours(NamedTuple):
-    """What was measured in a picture."""
+    """The colours that were measured in a picture."""
 
     glass: np.ndarray
     """float (3,): R, G, B."""
@@ -49,12 +49,13 @@ class Colours(NamedTuple):
 
 
 def measure(picture: np.ndarray, stain: Stain | None = None) -> Colours | None:
-    """The colours of glass, nuclei and red cells in a picture (uint8 H×W×3 RGB); None where one of them isn't seen.
+    """The colours of glass, nuclei and red cells in a picture (uint8 H×W×3 RGB).
 
-    `stain`, its `measured_stain`, saves working it out again.
+    None where too little of one of them is seen, or the two stains can't be separated. `stain` is the picture's
+    `measured_stain`, if it is known already.
     """
     small, _, nuclei, lit = stain or measured_stain(picture)
-    # Masks are 1 and 0, as OpenCV wants them: this is done for each cell that is classified.
+    # Masks are uint8, as OpenCV takes them: this runs for each cell that is classified, and has to be fast.
     picture_proper = cv2.erode(lit.view(np.uint8), AROUND)
     smear = cv2.subtract(picture_proper, cv2.dilate(nuclei, AROUND))  # 0 - 1 is 0
     inside = cv2.bitwise_and(picture_proper, cv2.erode(nuclei, INSIDE))
@@ -64,7 +65,7 @@ def measure(picture: np.ndarray, stain: Stain | None = None) -> Colours | None:
     green = channels[1]
     threshold, _ = cv2.threshold(green[smear.view(bool)], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     bright = smear & (green > threshold).view(np.uint8)
-    # Each pixel's part: 1 is the darker smear, 2 the bright one, 3 the nuclei's inside. All are counted at once.
+    # Each pixel's part: 1 is red cells (the darker smear), 2 glass (the brighter smear), 3 nuclei.
     parts = smear + bright + 3 * inside
     counts = np.array([cv2.calcHist([channel, parts], [1, 0], None, [4, 256], [0, 4, 0, 256]) for channel in channels])
     up_to = counts.cumsum(axis=2).swapaxes(0, 1)[1:]
@@ -79,23 +80,24 @@ def measure(picture: np.ndarray, stain: Stain | None = None) -> Colours | None:
 
 
 def balance(pixels: np.ndarray, measured: Colours | None) -> np.ndarray:
-    """`pixels` (uint8 H×W×3 RGB) with glass, nuclei and red cells in the usual colours.
+    """`pixels` (uint8 H×W×3 RGB) with glass, nuclei and red cells in the reference colours.
 
-    `measured` is what `measure` found in the picture that they are of; where it is None they stay as they are.
+    `measured` is the result of `measure` for the picture that the pixels are from; where it is None they are returned
+    unchanged.
     """
     if measured is None:
         return pixels
     own = _directions(measured.nucleus, measured.red_cells)
     absorbance = cv2.LUT(pixels, (np.log(measured.glass) - LOGARITHMS[:, None])[:, None])
-    # The logarithms of what is left of the usual glass's light.
-    left = cv2.transform(absorbance, np.column_stack([-USUAL @ np.linalg.inv(own), np.log(GLASS)]))
-    return cv2.convertScaleAbs(cv2.exp(left))
+    # Own stain vectors → amounts of stain → reference stain vectors → the logarithm of the light.
+    light = cv2.transform(absorbance, np.column_stack([-REFERENCE @ np.linalg.inv(own), np.log(GLASS)]))
+    return cv2.convertScaleAbs(cv2.exp(light))
 
 
 def _quantiles(up_to: np.ndarray) -> np.ndarray:
-    """(parts, 3): of each part's pixels the quantile of `VALUES` at `SHARES`; sorting would be slow.
+    """(parts, 3): for each part's pixels and each channel the quantile of `VALUES` at `SHARES`.
 
-    `up_to` (parts, 3, 256) is how many of a part's pixels have a channel's value or a lower one.
+    `up_to` (parts, 3, 256) is the cumulative histogram: sorting the pixels would be slow.
     """
     place = SHARES * (up_to[:, 0, -1] - 1)
     ranks = np.stack([np.floor(place), np.ceil(place)])
@@ -106,10 +108,10 @@ def _quantiles(up_to: np.ndarray) -> np.ndarray:
 
 
 def _directions(nucleus: np.ndarray, red_cells: np.ndarray) -> np.ndarray:
-    """(3, 3): as columns the two stains, and across both, at length 1, what is neither."""
+    """Stain vectors as columns, (3, 3): nuclei, red cells, and the residual, of length 1 and orthogonal to both."""
     (a, b, c), (d, e, f) = nucleus.tolist(), red_cells.tolist()
-    across = np.array((b * f - c * e, c * d - a * f, a * e - b * d))  # np.cross takes longer than all else here
+    across = np.array((b * f - c * e, c * d - a * f, a * e - b * d))  # np.cross takes longer than all the rest
     return np.array([nucleus, red_cells, across / math.sqrt(across @ across)]).T
 
 
-USUAL = _directions(NUCLEUS, RED_CELLS)
+REFERENCE = _directions(NUCLEUS, RED_CELLS)

@@ -1,7 +1,7 @@
-"""Several datasets become one, so that a network can learn from several laboratories at once.
+"""Combines several datasets into one, so that a network can learn from several laboratories at once.
 
-Pictures keep their labels (under one name for one class), splits, photographs, scenes and boxes; nothing is read or
-measured anew, and their files are linked, not copied, where the disk allows it. The parts stay as they are.
+Pictures keep their labels (classes can be renamed to match), splits, photographs, scenes and boxes; nothing is measured
+again, and their files are linked, not copied, where the disk allows it. The parts are left as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bloodcell_core.progress import Progress, no_progress
 
 FORMAT = "combined"
 Part = tuple[Dataset, Mapping[str, str | None]]
-"""A dataset, and {each of its classes: what it is called in the new dataset, or None to leave its pictures out}."""
+"""A dataset, and {class: its name in the new dataset, or None to leave its pictures out}; others keep their names."""
 CUT_FROM = "picture-"
 DIGITS = 32  # of an image_id: enough to tell pictures apart
 
@@ -36,22 +36,22 @@ def combine(
     progress: Progress = no_progress,
     take: Sequence[Collection[str] | None] = (),
 ) -> Dataset:
-    """The new dataset `name` of the pictures of these datasets, each with the split that it has there.
+    """The new dataset `name` of the pictures of `parts`, each in the split that it has there.
 
-    All of them, or of a part those alone whose image_id `take` names; a single part gives a dataset of some of its
-    classes.
+    `take` limits a part to the pictures whose image_id it names; None takes all. A single part is allowed: it gives a
+    dataset of some of its classes.
 
-    Photographs and scenes are named after their dataset, so that those of two never count as one. A picture that two
-    datasets hold byte by byte is kept once, in the test split if it is in one; its scenes in both count as one from
-    then on, and what of that scene stands in training is left out where another part of it is tested on or validates.
-    Where not every dataset brings a validation split, none does: its pictures are training pictures then.
+    Photographs and scenes are named after their dataset, so that equal names in two datasets don't count as one. A
+    picture that two datasets hold byte by byte is kept once, in the test split if it is in one. Its two scenes then
+    count as one, and their training pictures are left out where the scene is also in the test or validation split.
+    Where not every dataset has a validation split, the new one has none: such pictures become training pictures.
 
     Raises:
-        LabError: for a dataset that is named twice, a name that is taken, fewer than two classes, and classes that
-            look alike.
+        LabError: for no dataset or one that is named twice, a name that is taken, fewer than two classes, and classes
+            that look alike.
     """
     if len({dataset.name for dataset, _ in parts}) < max(len(parts), 1):
-        raise LabError("different datasets are needed to make one of them")
+        raise LabError("name at least one dataset, and each only once")
     final = free_folder(name)
     wanted = take or [None] * len(parts)
     images = pd.concat([_renamed(*part, only) for part, only in zip(parts, wanted, strict=True)], ignore_index=True)
@@ -59,7 +59,7 @@ def combine(
         images.loc[images.split == "val", "split"] = "train"
     leaking = _join_scenes(images)
     images = images[~leaking]
-    # A copy of a picture that stays behind has none that it would be the copy of.
+    # A duplicate is left out with the picture that it is a duplicate of.
     copies = images.status == "duplicate"
     images = images[~copies | images.image_id.isin(images.image_id[images.status == "ok"])].reset_index(drop=True)
     of_part = images.pop("part")
@@ -74,7 +74,7 @@ def combine(
             source = workspace.dataset_dir(of_part[row]) / "originals" / images.stored[row]
             _link(source, folder / "originals" / images.stored[row])
             if done % 500 == 0 or done == len(rows):
-                os.utime(folder)  # so that no other import takes it for one that was left behind
+                os.utime(folder)  # so that no other import takes it for an abandoned one
                 progress(done, len(rows))
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(folder / "dataset.json", _facts(name, parts, images, classes, int(leaking.sum())))
@@ -82,13 +82,15 @@ def combine(
 
 
 def scene_of_cells(image_id: str) -> str:
-    """The scene of cells that are cut out of a picture, by which they are known as such in every dataset."""
+    """The scene of cells that are cut out of a picture: `combine` recognises them by it in any dataset."""
     return CUT_FROM + image_id[:DIGITS]
 
 
 def part_names(dataset: Dataset) -> np.ndarray:
-    """Which dataset each of `dataset.pictures` came from, str (N,); '' throughout where it isn't a combined one. Cells
-    that were added to such a one came from their slide."""
+    """The dataset that each of `dataset.pictures` came from, str (N,); all '' where `dataset` isn't a combined one.
+
+    Cells that were added to a combined dataset came from their slide.
+    """
     files = dataset.pictures.file
     combined = bool(dataset.facts.get("parts"))
     names: np.ndarray = (files.str.split("/", n=1).str[0] if combined else files.str.slice(0, 0)).to_numpy(str)
@@ -96,7 +98,7 @@ def part_names(dataset: Dataset) -> np.ndarray:
 
 
 def _renamed(dataset: Dataset, class_map: Mapping[str, str | None], only: Collection[str] | None) -> pd.DataFrame:
-    """A part's rows of images.parquet under the names that they have in the new dataset; `part` is the dataset's."""
+    """A part's rows of images.parquet with the names of the new dataset; the column `part` is the part's name."""
     images = dataset.images
     if only is not None:
         images = images[images.image_id.isin(only) & (images.status == "ok")]
@@ -109,17 +111,16 @@ def _renamed(dataset: Dataset, class_map: Mapping[str, str | None], only: Collec
 
 
 def _join_scenes(images: pd.DataFrame) -> pd.Series:
-    """Gives scenes that share a byte-identical picture one name, cells that were cut out of it among them; which rows
-    leak: bool, by row.
+    """Gives scenes that share a byte-identical picture, or cells cut out of it, one name; which rows leak: bool (N,).
 
-    A leaking row isn't in the test split, and its scene is there by another dataset's picture; or it is a training
-    picture, and its scene is in the validation split.
+    A row leaks if its scene was joined, and is in the test split while the row isn't, or is in the validation split
+    while the row is in training.
     """
     usable = images[images.status == "ok"]
     scene = usable.scene.fillna(usable.source_photo).fillna(usable.part + "/" + usable.image_id)
     own, last = usable.image_id.str[:DIGITS], scene.str.split("/").str[-1]
-    cut = last.str.fullmatch(f"{CUT_FROM}[0-9a-f]{{{DIGITS}}}")  # and not a group that somebody called so
-    shown = pd.concat([own, last[cut].str.removeprefix(CUT_FROM)])  # a cut cell is of two pictures: itself, and that
+    cut = last.str.fullmatch(f"{CUT_FROM}[0-9a-f]{{{DIGITS}}}")  # in full: a person's group may have the prefix
+    shown = pd.concat([own, last[cut].str.removeprefix(CUT_FROM)])  # a cut cell shows itself and its larger picture
     first_of = first_of_joined(of for _, of in pd.concat([scene, scene[cut]]).groupby(shown.to_numpy()))
     leaks = pd.Series(False, images.index)
     if not first_of:
@@ -128,7 +129,7 @@ def _join_scenes(images: pd.DataFrame) -> pd.Series:
     touched = new.isin(set(first_of.values()))
     images.loc[new.index[touched], "scene"] = new[touched]
     tested, validated = (set(new[touched & (usable.split == split)]) for split in ("test", "val"))
-    # the picture itself is a duplicate of the tested one, and told as that
+    # The tested picture itself, in another split, is marked as its duplicate and not left out as leaking.
     twins = usable.image_id.isin(usable.image_id[usable.split == "test"])
     seen = (new.isin(tested) & (usable.split != "test")) | (new.isin(validated) & (usable.split == "train"))
     leaking = touched & seen & ~twins
@@ -144,7 +145,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except FileNotFoundError:
         raise LabError(f"{source} is missing: import its dataset again") from None
-    except OSError:  # another disk, or one that knows no links
+    except OSError:  # another disk, or one without hard links
         shutil.copyfile(source, target)
 
 
@@ -174,7 +175,7 @@ def _facts(name: str, parts: Sequence[Part], images: pd.DataFrame, classes: list
         "classes": classes,
         "pictures": int((images.status == "ok").sum()),
         "photos_origin": each("photos_origin", "not known") if known else None,
-        "photos_unknown_because": None if known else "of none of the datasets that it was made of they are known",
+        "photos_unknown_because": None if known else "they are known in none of the datasets that it was combined from",
         "split_origin": each("split_origin", "not told") + left_out,
         "content_hash": content_hash(images),
         "imported": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Cells that are cut out of a larger picture, each to be a picture of its own."""
+"""Cells cut out of a larger picture, as picture files of their own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bloodcell_core.errors import LabError
 
 
 def widened(box: Box, by: float, width: int, height: int) -> Box:
-    """A box with its sides `by` times as long about its middle; as much of it as lies on a picture of that size."""
+    """A bounding box with its sides `by` times as long about its centre, clipped to a picture of `width` × `height`."""
     x0, y0, x1, y1 = box
     across, down = round((by - 1) * (x1 - x0) / 2), round((by - 1) * (y1 - y0) / 2)
     return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
 
 
 def cut_cell(picture: np.ndarray, part: Box, cell: Box) -> bytes:
-    """A part of a picture (uint8 H×W×3 RGB) as a PNG file that says in words where the cell was.
+    """The `part` of a picture (uint8 H×W×3 RGB) that is cut around `cell`, as a PNG file whose metadata has that box.
 
-    A picture is known by its bytes: without the words two cells of a small picture, around which all of it is cut,
-    would be one. LabError where no part of it lies on the picture.
+    Pictures are identified by their bytes: without the metadata two cells of a small picture, of which all is cut for
+    each, would be one. LabError where `part` lies outside the picture.
     """
     x0, y0, x1, y1 = part
     pixels = picture[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]

@@ -1,6 +1,6 @@
-"""An imported dataset as everything else sees it: its facts, its table of pictures, their pixels.
+"""An imported dataset: its facts (dataset.json), its table of pictures, and their pixels.
 
-Read-only: only `importing` makes one and only `remove` unmakes it.
+Read-only: `importing` and `combining` make one, `remove` deletes it.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ FACTS: dict[str, Any] = {
     "format": str, "classes": list, "content_hash": str, "synthetic": bool, "split_origin": str, "ignored_files": int,
     "photos_origin": str | None, "photos_unknown_because": str | None, "licence": str | None, "citation": str | None,
 }  # fmt: skip
-"""What dataset.json must tell, and the kind of each."""
+"""What dataset.json must contain, and the type of each value."""
 COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "status", "stored")
-"""What images.parquet can't be without."""
+"""The columns that images.parquet must have."""
 GROUPED = ("table", "pcam", "confirmed cells")
-"""Formats whose sources tell what belongs together: a patient, a slide or a picture, and so several cells."""
+"""Formats whose sources give groups such as patients, slides or pictures, each with several cells."""
 
 
 MOST_CLASSES = 1000  # each is a row and a column of every confusion matrix
-LONGEST_CLASS = 200  # letters; it stands in every line, table and axis that tells of the class
+LONGEST_CLASS = 200  # characters; the name is part of every table and axis
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """LabError where classes of a new dataset are too many or too long, or nobody could tell two of them apart.
+    """LabError where a new dataset has too many classes, one with too long a name, or two that look alike.
 
-    As train/MONOCYTE and test/monocyte: what is tested on would never be trained on.
+    Such as train/MONOCYTE and test/monocyte: the class that is tested on would never be trained on.
     """
     if len(classes) > MOST_CLASSES:
         raise LabError(
-            f"{len(classes):,} classes are more than the {MOST_CLASSES:,} that are taken: is that what the labels are, "
-            "and not names of files or patients?"
+            f"{len(classes):,} classes are more than the {MOST_CLASSES:,} that are allowed: are these classes, and not "
+            "files or patients?"
         )
     first: dict[str, str] = {}
     for name in classes:
         if len(name) > LONGEST_CLASS:
             raise LabError(
-                f"a class's name may have {LONGEST_CLASS} letters, not {len(name):,} as {name[:40]!r}…: shorten it"
+                f"a class's name may have {LONGEST_CLASS} characters, not {len(name):,} as {name[:40]!r}…: shorten it"
             )
         if (twin := first.setdefault(_as_seen(name), name)) != name:
-            raise LabError(f"the classes {twin!r} and {name!r} look alike, and are two: call them alike, or otherwise")
+            raise LabError(f"the classes {twin!r} and {name!r} look alike: give them one name, or distinct ones")
 
 
 def _as_seen(name: str) -> str:
-    """A name without what hardly shows: capitals, how many blanks there are, how letters are stored, unseen signs."""
+    """A name without what hardly shows: case, repeated spaces, Unicode composition, invisible characters."""
     seen = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
     return " ".join(seen.casefold().split())
 
@@ -88,23 +88,25 @@ class Dataset:
 
     @property
     def synthetic(self) -> bool:
-        """Drawn by this program and not taken through a microscope; said wherever its pictures are shown."""
+        """Whether its pictures were drawn by this program; said wherever they are shown."""
         return bool(self.facts["synthetic"])
 
     @property
     def content_hash(self) -> str:
-        """sha256 over all that a training depends on; the same for the same import under another name."""
+        """sha256 of all that a training depends on; the same for the same import under another name."""
         return str(self.facts["content_hash"])
 
     @property
     def imported(self) -> tuple[str, str]:
-        """Where and when: what tells this import from another of the same content, whose pictures may stand in other
-        rows."""
+        """Folder and time: identifies this import. Another of the same content may have its pictures in other rows."""
         return str(self.folder), str(self.facts.get("imported"))
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """A row for every labelled picture file of the source, unreadable ones and duplicates included."""
+        """images.parquet: a row for every labelled picture file of the source, also unreadable ones and duplicates.
+
+        LabError where it is damaged.
+        """
         try:
             table = pd.read_parquet(self.folder / "images.parquet")
         except (OSError, ValueError) as error:
@@ -119,7 +121,7 @@ class Dataset:
                 f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it "
                 "again"
             )
-        if "copies" not in table:  # of an older version
+        if "copies" not in table:  # imported by an older version
             table["copies"] = self.facts["format"] not in GROUPED
         return table
 
@@ -127,10 +129,10 @@ class Dataset:
     def pictures(self) -> pd.DataFrame:
         """The usable pictures, index 0…N-1: row i is row i of each view.
 
-        `photo` is the source photo, or the picture itself where the photo isn't known. `scene` is the same for
-        photographs of the same cell: what is kept apart for validation is kept apart by scene. `family` is the same for
-        pictures that show the very same cell, and are judged together: the copies of a photo. Where a source says what
-        belongs together it may be a patient or a slide: each picture is then a family of its own.
+        Three columns are added to those of `images`, without missing values. `photo`: the source photo, or the picture
+        itself where that is unknown. `scene`: the same for photographs of the same cell; splits never divide a scene.
+        `family`: the same for copies of one photo, which show the same cell and are reviewed together. A group that the
+        source gives may be a patient or a slide: there each picture is a family of its own.
         """
         usable = self.images[self.images.status == "ok"].reset_index(drop=True)
         photo = usable.source_photo.fillna(usable.image_id)
@@ -139,16 +141,16 @@ class Dataset:
 
     @property
     def photos_known(self) -> bool:
-        """Whether any picture tells which photograph it comes from."""
+        """Whether the source photo of any picture is known."""
         return bool(self.pictures.source_photo.notna().any())
 
     @property
     def copies_known(self) -> bool:
-        """Whether any pictures are known to be copies of a photograph, which are judged together."""
+        """Whether any pictures are known to be copies of a photograph, which are reviewed together."""
         return bool((self.pictures.source_photo.notna() & (self.pictures.family == self.pictures.photo)).any())
 
     def read_original(self, row: int) -> np.ndarray:
-        """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB."""
+        """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB. LabError where its file is missing."""
         stored = self.folder / "originals" / self.pictures.stored[row]
         try:
             return decode_rgb(stored.read_bytes())
@@ -157,7 +159,7 @@ class Dataset:
 
     @cached_property
     def places(self) -> list[Place]:
-        """Where the white cell of each of `pictures` is: as its source told, or as found at import."""
+        """Where the white cell of each of `pictures` is: as its source says, or as found at import."""
         boxes = self.pictures[["box_x0", "box_y0", "box_x1", "box_y1"]].astype("float64").to_numpy()
         radii = self.pictures.red_radius.astype("float64").to_numpy()
         return [
@@ -169,18 +171,20 @@ class Dataset:
         ]
 
     def class_indices(self) -> np.ndarray:
-        """Each usable picture's label as its place in `classes`: int64 (N,)."""
+        """The label of each of `pictures` as an index of `classes`: int64 (N,), -1 where it has none."""
         return pd.Categorical(self.pictures.label, categories=self.classes).codes.astype(np.int64)
 
 
 def names() -> list[str]:
-    """The datasets of this workspace, by name; one that is still being imported isn't there yet."""
+    """The names of this workspace's datasets; one that is still being imported isn't there yet."""
     return workspace.names_in(workspace.datasets_dir(), ("dataset.json", "images.parquet"))
 
 
 def same_dataset(name: str, content_hash: str, whose: str) -> Dataset:
-    """The dataset that a run or study (`whose`, its name) was made with; LabError where it is gone, or another one has
-    its name."""
+    """The dataset `name` that a run or study (called `whose`) was made with.
+
+    LabError where it is gone, or another one has its name.
+    """
     dataset = Dataset(name)
     if dataset.content_hash != content_hash:
         raise LabError(f"dataset {name!r} is no longer the one that {whose!r} was made with")
@@ -194,7 +198,7 @@ def dataset_of(run: runs.Run) -> Dataset | None:
 
 
 def readable() -> tuple[list[Dataset], list[str]]:
-    """The datasets whose facts and tables can be read, by name, and a line for each that can't."""
+    """The datasets whose facts and tables can be read, by name, and an error message for each of the others."""
     good: list[Dataset] = []
     damaged: list[str] = []
     for name in names():
@@ -208,17 +212,20 @@ def readable() -> tuple[list[Dataset], list[str]]:
 
 
 def unused_name(text: str) -> str:
-    """A name for a dataset that is made without asking for one: near to `text`, with a number where it is taken."""
+    """A name for a dataset that is made without asking for one: like `text`, with a number where that is taken."""
     known, stem = names(), workspace.slug(text)[:60].rstrip("-._")
     return stem if stem not in known else next(each for n in count(2) if (each := f"{stem}-{n}") not in known)
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """What `data show` prints: counts by split and class, photos, unreadable files. JSON-ready."""
+    """What `data show` prints: counts by split and class, photos, unreadable files; JSON-ready.
+
+    Numbers of photos and scenes are None where photos aren't known.
+    """
     pictures, images = dataset.pictures, dataset.images
 
     def known(number: Any) -> int | None:
-        """A number of photos, or of pictures by their photos: None where photos aren't known."""
+        """None where photos aren't known: without them there is no such number."""
         return int(number) if dataset.photos_known else None
 
     splits = {}
@@ -267,11 +274,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def remove(name: str) -> None:
     """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures.
 
-    One whose files are damaged can be deleted like any other: that frees its name, to import it again. LabError where
-    there is none, or a run is at work on it.
+    A damaged one can be deleted like any other, to import it again under its name. LabError where there is none, or a
+    run that uses it hasn't ended.
     """
     if name not in names():
-        Dataset(name)  # tells which there are
+        Dataset(name)  # raises, with the names that there are
     folder = workspace.dataset_dir(name)
     for run in runs.readable_runs()[0]:
         if run.config.data == name and run.status()["state"] not in runs.ENDED:

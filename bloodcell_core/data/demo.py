@@ -1,12 +1,11 @@
-"""Synthetic stained smears drawn from a seed: pictures to look at, train on and test with, no download.
+"""Synthetic stained smears drawn from a seed: pictures to look at, train on and test with, without a download.
 
-A smear is built as a microscope sees it. Each stain has a map of how much of it lies in the light's way; the
-maps, times what the stain absorbs, add up to an optical density, and the camera records the light left over
-(Beer-Lambert). Weak stain, overlap and exposure then look right by themselves. Nothing here was copied from,
-or fitted to, a real photograph.
+A smear is built as a microscope sees it. Each stain has a density map; the maps times the stains' absorbance add up to
+an optical density, and the camera records the light that is transmitted (the Beer-Lambert law). Weak stain, overlap and
+exposure then look right by themselves. Nothing here was copied from, or fitted to, a real photograph.
 
-Sizes are in picture pixels, except inside the shapes, which are drawn `SUPERSAMPLING` times larger: there
-`unit` is the radius of the red cell or platelet in those finer samples. The white cells are in demo_cells.py.
+Sizes are in picture pixels, except for shapes, which are drawn `SUPERSAMPLING` times larger: there `unit` is the radius
+of the red cell or platelet in those finer samples. The white cells are in demo_cells.py.
 """
 
 import math
@@ -42,7 +41,7 @@ ABSORBANCE = np.array(
 
 @dataclass(frozen=True)
 class DemoPicture:
-    """A labelled picture: `pixels` is uint8 (240, 320, 3) RGB; copies of one photo share `source_photo`."""
+    """A labelled picture: `pixels` is uint8 240×320×3 RGB; copies of one photo share `source_photo`."""
 
     label: str
     source_photo: str
@@ -51,16 +50,14 @@ class DemoPicture:
 
 @dataclass(frozen=True)
 class DemoField:
-    """A smear field: `pixels` is uint8 (height, width, 3) RGB; `cells` has (label, (x0, y0, x1, y1)) of every
-    white cell, in pixels, x1 and y1 exclusive.
-    """
+    """A smear field: `pixels` is uint8 H×W×3 RGB; `cells` has the label and the bounding box of every white cell."""
 
     pixels: Pixels
     cells: tuple[tuple[str, Box], ...]
 
 
 def draw_picture(label: str, rng: np.random.Generator) -> Pixels:
-    """Draw one picture, uint8 (240, 320, 3) RGB, of one whole white cell of class `label` among red cells.
+    """One picture, uint8 240×320×3 RGB, of one whole white cell of class `label` among red cells.
 
     Raises ValueError for a label that is not in `DEMO_CLASSES`.
     """
@@ -68,12 +65,13 @@ def draw_picture(label: str, rng: np.random.Generator) -> Pixels:
 
 
 def draw_pictures(per_class: int, seed: int, copies: int = 3) -> Iterator[DemoPicture]:
-    """Draw `per_class` pictures of each class, class by class; the same seed gives the same bytes.
+    """Draws `per_class` pictures of each class, class by class; the same seed gives the same bytes.
 
-    As in the public archive, several pictures are copies of one photo: a photo gives one to `copies` of them,
-    the first as drawn, the others turned, mirrored and shifted, with black borders. A photo depends only on
-    `seed`, `copies`, its class and its number, so a larger `per_class` starts with the same pictures.
-    Raises ValueError, at the call, where `per_class` or `copies` is below 1 or `seed` below 0.
+    As in the public archive, pictures are copies of photos: each photo gives between one and `copies` pictures, the
+    first as drawn, the others rotated, mirrored and shifted, with black borders. A photo depends only on `seed`,
+    `copies`, its class and its number, so a larger `per_class` begins with the same pictures.
+
+    Raises ValueError, when called, where `per_class` or `copies` is below 1 or `seed` below 0.
     """
     for name, value, lowest in (("per_class", per_class, 1), ("seed", seed, 0), ("copies", copies, 1)):
         if value < lowest:
@@ -82,10 +80,10 @@ def draw_pictures(per_class: int, seed: int, copies: int = 3) -> Iterator[DemoPi
 
 
 def draw_field(rng: np.random.Generator, labels: Sequence[str], size: tuple[int, int] = (640, 480)) -> DemoField:
-    """Draw a smear field of `size` (width, height) with one whole white cell per label, none overlapping.
+    """A smear field of `size` (width, height) with one whole white cell per label, none of them overlapping.
 
-    Raises ValueError for a label that is not in `DEMO_CLASSES`, for a field with a side below
-    `MIN_FIELD_SIDE`, and where the cells don't fit in the field.
+    Raises ValueError for a label that is not in `DEMO_CLASSES`, for a side below `MIN_FIELD_SIDE`, and where the cells
+    don't fit in the field.
     """
     if min(size) < MIN_FIELD_SIDE:
         raise ValueError(f"a field has at least {MIN_FIELD_SIDE} pixels a side, not {size[0]} by {size[1]}")
@@ -118,7 +116,7 @@ def _draw_class(label: str, count: int, seed: int, copies: int) -> Iterator[Demo
 
 
 def _turned_copy(original: DemoField, rng: np.random.Generator) -> Pixels:
-    """The picture turned by any angle, mirrored or not, and shifted so far as its white cell stays inside."""
+    """The picture rotated by a random angle, perhaps mirrored, and shifted; its white cell is kept inside."""
     height, width = original.pixels.shape[:2]
     affine = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(0, 360), 1.0).astype(np.float64)
     if rng.random() < 0.5:
@@ -133,7 +131,7 @@ def _turned_copy(original: DemoField, rng: np.random.Generator) -> Pixels:
 
 
 def _place(cells: Sequence[WhiteCell], size: tuple[int, int], rng: np.random.Generator) -> list[Box]:
-    """A box for each cell, inside the field and apart from the others."""
+    """A bounding box for each cell, inside the field and apart from the others; ValueError where there is no room."""
     boxes: list[Box] = []
     for cell in cells:
         height, width = (side // SUPERSAMPLING for side in cell.cover.shape)
@@ -150,15 +148,15 @@ def _place(cells: Sequence[WhiteCell], size: tuple[int, int], rng: np.random.Gen
 
 
 def _touch(a: Box, b: Box) -> bool:
-    """Whether less than four pixels lie between two boxes."""
+    """Whether two boxes are less than four pixels apart."""
     return all(a[i] < b[i + 2] + 4 and b[i] < a[i + 2] + 4 for i in (0, 1))
 
 
-# What lies around them, and the camera
+# Red cells and platelets, and the camera
 
 
 def _add_red_cells(haemoglobin: Floats, boxes: Sequence[Box], rng: np.random.Generator) -> None:
-    """Add red cells, alone and in overlapping chains, which the white cells in `boxes` push aside."""
+    """Adds red cells, single and in overlapping chains, none inside the white cells' `boxes`."""
     height, width = (side / SUPERSAMPLING for side in haemoglobin.shape)
     radius, pallor, stretch = rng.uniform(20, 25), rng.uniform(0.2, 0.7), rng.uniform(0.02, 0.16)
     place, heading = np.zeros(2), 0.0
@@ -174,12 +172,12 @@ def _add_red_cells(haemoglobin: Floats, boxes: Sequence[Box], rng: np.random.Gen
         if not taken and all(_distance(place, box) > 0.75 * size for box in boxes):
             pit, drawn_out = rng.normal((pallor, 0), (0.15, stretch)).tolist()
             _add_red_cell(haemoglobin, SUPERSAMPLING * place, SUPERSAMPLING * size, pit, drawn_out, rng)
-    # Cells that overlap share the room between slide and cover, so their densities add up to less than both.
+    # Overlapping cells share the space between slide and cover glass, so their densities add up to less than the sum.
     haemoglobin /= 1 + 0.35 * haemoglobin
 
 
 def _distance(place: Floats, box: Box) -> float:
-    """From a point to the ellipse that fills a box, along the line to its centre; negative inside."""
+    """From a point to the ellipse inscribed in a box, along the line to its centre; negative inside."""
     away = place - np.add(box[:2], box[2:]) / 2
     radii = math.hypot(*(away / np.subtract(box[2:], box[:2]) * 2))
     return math.hypot(*away) * (1 - 1 / max(radii, 1e-6))
@@ -188,7 +186,7 @@ def _distance(place: Floats, box: Box) -> float:
 def _add_red_cell(
     haemoglobin: Floats, centre: Floats, unit: float, pallor: float, stretch: float, rng: np.random.Generator
 ) -> None:
-    """Add one disc with a hollow of depth `pallor` (0…1), drawn out by the factor exp(`stretch`)."""
+    """Adds one disc with a central pallor of depth `pallor` (0…1), stretched by the factor exp(`stretch`)."""
     (x, y), reach = np.round(centre).astype(int).tolist(), round(1.5 * unit)
     top, left = max(y - reach, 0), max(x - reach, 0)
     patch = haemoglobin[top : max(y + reach, 0), left : max(x + reach, 0)]
@@ -221,7 +219,7 @@ def _add_platelets(smear: Floats, rng: np.random.Generator) -> None:
 
 
 def _photograph(smear: Floats, size: tuple[int, int], rng: np.random.Generator) -> Pixels:
-    """What the camera records of the smear; stain, lamp, focus and sensor noise differ by picture."""
+    """The smear as the camera records it; stain, lamp, focus and sensor noise vary from picture to picture."""
     hues = rng.lognormal(0, 0.1, (len(Stain), 1)) * rng.lognormal(0, 0.06, (len(Stain), 3))
     strength = rng.lognormal(0, 0.16) * (rng.uniform(0.6, 0.8) if rng.random() < 0.1 else 1)
     maps = [cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in smear]

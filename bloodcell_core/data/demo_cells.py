@@ -1,7 +1,6 @@
-"""The white cells of synthetic smears: how a cell of each class looks, as densities of stain.
+"""The white cells of synthetic smears: the looks of each class, as densities of stain.
 
-The shapes are drawn `SUPERSAMPLING` times larger than they are shown: `unit` is the radius of the cell in those finer
-samples.
+Shapes are drawn `SUPERSAMPLING` times larger than they are shown: `unit` is the cell's radius in those finer samples.
 """
 
 import math
@@ -21,7 +20,7 @@ Range = tuple[float, float]
 
 
 class Stain(IntEnum):
-    """What takes light away: the index of a density map and the row of `ABSORBANCE`."""
+    """What absorbs light: the index of its density map and its row of `ABSORBANCE`."""
 
     HAEMOGLOBIN = 0
     CHROMATIN = 1
@@ -34,18 +33,18 @@ class Stain(IntEnum):
 
 
 def noise(shape: tuple[int, ...], grain: float, rng: np.random.Generator) -> Floats:
-    """Smooth noise around 0, its spread about 1, whose spots are about `grain` samples wide."""
+    """Smooth noise of mean 0 and standard deviation about 1, with spots about `grain` samples wide."""
     coarse = rng.standard_normal([max(2, round(side / grain)) for side in shape], np.float32)
     return np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def blur(image: Floats | Pixels, sigma: float) -> Floats:
-    """Blurred by a Gaussian of `sigma` samples."""
+    """The image blurred by a Gaussian of `sigma` samples."""
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma), np.float32)
 
 
 def _soften(mask: Pixels, unit: float, wobble: float, rng: np.random.Generator) -> Floats:
-    """A 0/1 mask as cover in 0…1 with a soft edge, its outline pushed about by `wobble` units."""
+    """A 0/1 mask as cover in 0…1 with a soft edge and its outline distorted by about `wobble` units."""
     y, x = np.indices(mask.shape, np.float32)
     push_x, push_y = (wobble * unit * noise(mask.shape, 0.45 * unit, rng) for _ in range(2))
     pushed = cv2.remap(blur(mask, 0.035 * unit), x + push_x, y + push_y, cv2.INTER_LINEAR)
@@ -53,7 +52,7 @@ def _soften(mask: Pixels, unit: float, wobble: float, rng: np.random.Generator) 
 
 
 def _specks(side: int, spacing: float, spread: float, rng: np.random.Generator) -> Floats:
-    """Round specks on a shaken grid: packed, neither in rows nor in the clumps of pure chance."""
+    """Round specks on a jittered grid: densely packed, neither in rows nor in random clumps."""
     grid = np.mgrid[0:side:spacing, 0:side:spacing]
     shaken = grid + rng.uniform(-0.6 * spacing, 0.6 * spacing, grid.shape)
     points = np.zeros((side, side), np.float32)
@@ -62,13 +61,13 @@ def _specks(side: int, spacing: float, spread: float, rng: np.random.Generator) 
 
 
 def ellipse(mask: Pixels, centre: Floats, axes: Sequence[float], degrees: float, value: int = 1) -> None:
-    """Fill an ellipse, its `centre` counted from the middle of the square mask, `axes` being half lengths."""
+    """Fills an ellipse; `centre` is relative to the middle of the square mask, `axes` are the semi-axes."""
     x, y = (centre + mask.shape[0] / 2).tolist()
     cv2.ellipse(mask, ((x, y), (2 * axes[0], 2 * axes[1]), degrees), value, cv2.FILLED)
 
 
 def polar(reach: float | Floats, angle: float | Floats) -> Floats:
-    """x and y of places that lie `reach` away from 0, in the direction of `angle` (radians)."""
+    """x and y of points at the distance `reach` from 0, in the direction `angle` (radians)."""
     return np.stack([reach * np.cos(angle), reach * np.sin(angle)], -1)
 
 
@@ -76,14 +75,14 @@ def polar(reach: float | Floats, angle: float | Floats) -> Floats:
 
 
 class WhiteCell(NamedTuple):
-    """A drawn cell cut to its outline: densities (stain, h, w), and the body's cover (h, w) in 0…1."""
+    """A drawn cell, cropped to its outline: densities (stain, h, w), and the cell body's cover (h, w) in 0…1."""
 
     densities: Floats
     cover: Floats
 
 
 class _Kind(NamedTuple):
-    """How one class looks. A range is that of a uniform draw; densities are in units of the stain."""
+    """The looks of one class. Ranges are of uniform distributions; densities are in units of the stain."""
 
     radius: Range
     nucleus: Callable[[Pixels, float, np.random.Generator], None]
@@ -124,7 +123,7 @@ def draw_white_cell(label: str, rng: np.random.Generator) -> WhiteCell:
 
 
 def _cropped(densities: Floats, cover: Floats) -> WhiteCell:
-    """The cell cut to its outline, at whole picture pixels."""
+    """The cell cropped to its outline, at whole pixels of the picture."""
     spans = []
     for axis in (1, 0):
         inside = np.flatnonzero((cover > 0.02).any(axis)) // SUPERSAMPLING
@@ -133,7 +132,7 @@ def _cropped(densities: Floats, cover: Floats) -> WhiteCell:
 
 
 def _lobes(mask: Pixels, centres: Floats, axes: Floats, degrees: Floats, strand: float) -> None:
-    """Fill one ellipse a lobe, and join each to the next by a strand `strand` samples thick."""
+    """Fills one ellipse per lobe and joins each to the next by a strand `strand` samples thick."""
     for centre, lobe, turn in zip(centres, axes.tolist(), degrees.tolist(), strict=True):
         ellipse(mask, centre, lobe, turn)
     chain = np.round(centres + mask.shape[0] / 2).astype(np.int32)
@@ -141,7 +140,7 @@ def _lobes(mask: Pixels, centres: Floats, axes: Floats, degrees: Floats, strand:
 
 
 def _segmented(mask: Pixels, unit: float, rng: np.random.Generator) -> None:
-    """Neutrophil: three to five lobes strung along a bent line; a few young cells have two."""
+    """Neutrophil: three to five lobes along a bent line; a few young cells have two."""
     count = int(rng.choice([2, 3, 4, 5], p=[0.08, 0.42, 0.36, 0.14]))
     span = rng.uniform(1.5, 1.95) * math.pi * (count - 1) / count
     angle = rng.uniform(0, 2 * math.pi) + np.linspace(0, span, count) + rng.normal(0, 0.12, count)
@@ -161,7 +160,7 @@ def _bilobed(mask: Pixels, unit: float, rng: np.random.Generator) -> None:
 
 
 def _round(mask: Pixels, unit: float, rng: np.random.Generator) -> None:
-    """Lymphocyte: one round nucleus that nearly fills the cell, off centre, at times with a dent."""
+    """Lymphocyte: one round nucleus that nearly fills the cell, off centre, sometimes indented."""
     size, angle = unit * rng.uniform(0.66, 0.9), rng.uniform(0, 2 * math.pi)
     centre = polar((0.97 * unit - size) * rng.uniform(0.3, 1), angle)
     ellipse(mask, centre, (size, size * rng.uniform(0.88, 1)), rng.uniform(0, 180))
@@ -170,17 +169,17 @@ def _round(mask: Pixels, unit: float, rng: np.random.Generator) -> None:
 
 
 def _folded(mask: Pixels, unit: float, rng: np.random.Generator) -> None:
-    """Monocyte: a thick bent band, from nearly round over kidney to horseshoe."""
+    """Monocyte: a thick bent band, from nearly round through kidney-shaped to horseshoe-shaped."""
     turn, span, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 4.2), unit * rng.uniform(0.38, 0.48)
     steps = np.linspace(-span / 2, span / 2, 9)
-    # Centred on the band's own middle, not on that of the circle it is bent along.
+    # Centred on the middle of the band, not on that of the circle along which it is bent.
     centres = polar(bend, turn + steps) - 0.6 * polar(bend * np.cos(steps).mean(), turn)
     width = unit * rng.uniform(0.32, 0.42) * rng.uniform(0.85, 1.15, 9)
     _lobes(mask, centres, np.stack([width, width], 1), steps, 0.4 * unit)
 
 
 def _orange_granules(densities: Floats, unit: float, rng: np.random.Generator) -> None:
-    """Coarse granules that pack an eosinophil's cytoplasm, and run from orange-red to pink."""
+    """The coarse granules, orange-red to pink, that fill an eosinophil's cytoplasm."""
     cytoplasm = np.clip(densities[Stain.EOSIN] * 4, 0, 1)
     granules = cytoplasm * (1 - np.exp(-1.2 * _specks(len(cytoplasm), 0.12 * unit, 0.036 * unit, rng)))
     densities[Stain.ORANGE] += 0.2 * cytoplasm + rng.uniform(0.2, 1.1) * granules
@@ -188,14 +187,14 @@ def _orange_granules(densities: Floats, unit: float, rng: np.random.Generator) -
 
 
 def _fine_granules(densities: Floats, unit: float, rng: np.random.Generator) -> None:
-    """A neutrophil's dust of pale lilac granules."""
+    """The fine, pale lilac granules of a neutrophil."""
     cytoplasm = np.clip(densities[Stain.EOSIN] * 3, 0, 1)
     specks = _specks(len(cytoplasm), 0.09 * unit, 0.022 * unit, rng)
     densities[Stain.CHROMATIN] += rng.uniform(0.08, 0.22) * cytoplasm * specks
 
 
 def _vacuoles(densities: Floats, unit: float, rng: np.random.Generator) -> None:
-    """None to three clear bubbles in a monocyte."""
+    """Up to three vacuoles, clear bubbles in a monocyte."""
     holes = np.zeros(densities.shape[1:], np.uint8)
     for _ in range(int(rng.choice(4, p=[0.4, 0.25, 0.2, 0.15]))):
         size = unit * rng.uniform(0.04, 0.08)

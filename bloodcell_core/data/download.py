@@ -1,8 +1,8 @@
-"""Public data sets by name, fetched by the packages that know where they lie: kagglehub, medmnist, torchvision.
+"""Downloads public data sets by name, with the packages that know their addresses: kagglehub, medmnist, torchvision.
 
-Those are extras (requirements-download.txt), imported when used. They check what they fetch against checksums and show
-on stderr how far they are. What is fetched is kept in the workspace's `downloads/` (by kagglehub in its own cache), and
-is not fetched again while it is there.
+These are optional (requirements-download.txt) and imported when used. They verify checksums and show their progress on
+stderr. Files are kept in the workspace's `downloads/` (by kagglehub in its own cache) and not fetched again while they
+are there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bloodcell_core.errors import LabError, brief
 
 KAGGLE_SET = "paultimothymooney/blood-cells"
 PCAM_FOLDER = "https://drive.google.com/drive/folders/1gHou49cA1s5vua2V5L98Lt8TiWA3FrKB"
-PCAM_SLIDES = {  # the tables of slides, which torchvision leaves out: id at Google Drive, md5
+PCAM_SLIDES = {  # the tables of slides, which torchvision leaves out: (id at Google Drive, md5)
     "camelyonpatch_level_2_split_train_meta.csv": (
         "1XoaGG3ek26YLFvGzmkKeOz54INW0fruR",
         "5a3dd671e465cfd74b5b822125e65b0a",
@@ -40,33 +40,33 @@ BLOOD_SIZES = (28, 64, 128, 224)
 
 
 class Missing(NamedTuple):
-    """What a person can fetch by hand where a download fails."""
+    """The files that a person can fetch by hand where a download fails."""
 
     files: str
     address: str
     source: str
-    """What to import then, in the folder that they are put into; '' for the folder itself."""
+    """What to import then: a file in the folder that they are put into, or '' for the folder itself."""
     first: str = ""
-    """What to do with them before that."""
+    """What to do with them before that, to follow the folder in a sentence."""
 
 
 class Download(NamedTuple):
-    """A public data set that can be had by name."""
+    """A public data set that can be downloaded by name."""
 
     title: str
     packages: tuple[str, ...]
-    """What must be installed; the first fetches it."""
+    """The packages that must be installed."""
     fetch: Callable[[Path], Path]
-    """Fetches into a folder and returns what to import. Any exception is a failure to fetch."""
+    """Fetches into a folder and returns what to import. Any exception means that it failed."""
     missing: Callable[[Path], Missing]
-    """What isn't in that folder."""
+    """The files that aren't in that folder yet."""
 
 
 def download(name: str) -> Path:
-    """Fetches the data set `name`, a row of DOWNLOADS, where it isn't there yet; returns the file or folder to import.
+    """Downloads the data set `name`, a key of DOWNLOADS, unless it is there already; returns what to import.
 
-    Raises LabError where a package is missing, with the command that installs it, and where fetching fails, with the
-    files to fetch by hand, where to put them, and the command to import them with.
+    Raises LabError for an unknown name; where a package is missing, with the command that installs it; and where
+    fetching fails, with the files to fetch by hand, where to put them, and the command that imports them.
     """
     if name not in DOWNLOADS:
         raise LabError(f"no download is called {name[:40]!r}: there are {', '.join(DOWNLOADS)}")
@@ -82,9 +82,9 @@ def download(name: str) -> Path:
     folder = workspace.downloads_dir() / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with redirect_stdout(sys.stderr):  # ours is for one object of JSON alone
+        with redirect_stdout(sys.stderr):  # stdout is for our own output alone, such as one JSON object
             return row.fetch(folder)
-    except Exception as error:  # each package has its own, for a network, a server, a checksum, a disk
+    except Exception as error:  # each package raises its own for a network, a server, a checksum or a disk
         raise LabError(f"{row.title} can't be downloaded ({brief(error)}): {_by_hand(name)}") from error
 
 
@@ -100,7 +100,7 @@ def _by_hand(name: str) -> str:
 def _or_by_hand(name: str) -> str:
     try:
         return f", or {_by_hand(name)}"
-    except ImportError:  # medmnist alone knows where its files lie
+    except ImportError:  # only the missing package itself, such as medmnist, knows its addresses
         return ""
 
 
@@ -152,7 +152,7 @@ def _fetch_pcam(folder: Path) -> Path:
         elif not (folder / file).exists():
             packed = folder / f"{file}.gz"
             download_file_from_google_drive(identity, str(folder), packed.name, md5)
-            # Not torchvision's own unpacking, which reads all 7 GB of a file into memory.
+            # Unpacked here because torchvision reads all 7 GB of a file into memory.
             with workspace.write_atomic(folder / file) as temporary:
                 with gzip.open(packed) as source, open(temporary, "wb") as target:
                     shutil.copyfileobj(source, target, 2**20)
@@ -186,4 +186,4 @@ DOWNLOADS: dict[str, Download] = {
     },
     "pcam": Download("PatchCamelyon", ("torchvision", "gdown"), _fetch_pcam, _missing_pcam),
 }
-"""What can be had by name; a dataset is called by it where no other name is given."""
+"""The data sets that can be downloaded, by name; it is also the imported dataset's name where no other is given."""

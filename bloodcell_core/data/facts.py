@@ -1,7 +1,7 @@
-"""What is measured on each picture once, at import, so that an audit reads a table and no picture.
+"""Image statistics of each picture, measured once at import, so that an audit reads a table and opens no picture.
 
-All but the cells are measured at a common working size, so that they compare across pictures of any size, and leave
-out the black border of turned copies.
+All except the cells are measured at a common working size, so that pictures of any size can be compared, and without
+the black borders of rotated copies.
 """
 
 from __future__ import annotations
@@ -13,59 +13,61 @@ import numpy as np
 
 from bloodcell_core.cells import Box, search
 
-WORKING_SIDE = 240  # pixels of the longer side; at 160 a blur of 1.5 of 320 pixels was told from none too seldom
-BLACK = 24  # grey value below which a pixel is black: JPEG's ringing lifts a black border to that
+WORKING_SIDE = 240  # pixels of the longer side; at 160 a blur of 1.5 pixels at 320 was missed too often
+BLACK = 24  # grey value below which a pixel is black: JPEG's ringing lifts a black border up to that
 WHITE = 250
-BACKGROUND = 0.75  # of the pixels are darker than the background of even a crowded picture
+BACKGROUND = 0.75  # quantile of brightness from which pixels are background, even in a crowded picture
 RIM = 4  # pixels beside a black border that blurring and scaling mix with it
-FINE, COARSE = 0.7, 1.5  # pixels of blur before the two looks at a picture's edges
-WAVES = 16  # across and down, in a look
+FINE, COARSE = 0.7, 1.5  # sigma in pixels of the two blurs whose edges are compared
+WAVES = 16  # frequencies across and down in a perceptual hash
 
 
 class PictureFacts(NamedTuple):
-    """A picture in figures; the field names are columns of images.parquet."""
+    """The statistics of a picture; the field names are columns of images.parquet."""
 
     mode: str
     """How the file stores it (see `pictures.stored_mode`)."""
     brightness: float
     """Median grey value, 0…255, of the background: the brightest quarter, so that crowded cells don't count as dark."""
     clipped: float
-    """Share, 0…1, of pixels at full white or at black: more or less light than the camera could record."""
+    """Share, 0…1, of pixels at full white or black: more or less light than the camera could record."""
     focus: float
-    """How much steeper edges are than after a blur: 1 for a flat picture, 1.1 blurred, from 1.2 sharp."""
+    """Gradients relative to those after a blur (`focus_of`): 1 in a flat picture, 1.1 in a blurred, from 1.2 in a sharp
+    one."""
     black_border: float
     """Share, 0…1, of the picture that is black all the way to its edge."""
     stain_a: float
-    """Median Lab a of the background: from green, below 0, to red."""
+    """Median a* (CIELAB) of the background: green below 0, red above."""
     stain_b: float
-    """Median Lab b of the background: from blue, below 0, to yellow."""
+    """Median b* of the background: blue below 0, yellow above."""
     cells: int
-    """White cells found."""
+    """Number of white cells found."""
     cell_area: float | None
     """Of the largest nucleus found, in pixels of the picture."""
     red_radius: float | None
-    """Of the red cells, in pixels of the picture; empty where none is seen clearly."""
+    """Of the red cells, in pixels of the picture; None where none is seen clearly."""
     box_x0: int | None
-    """Left edge of the white cell's box (a `cells.Box`): the one that the source tells, or the largest nucleus."""
+    """Left edge of the bounding box (a `cells.Box`) that the source gives, or else of the largest nucleus found."""
     box_y0: int | None
     box_x1: int | None
     box_y1: int | None
     box_told: bool
+    """Whether the source gives the box."""
     look: bytes
-    """32 bytes; pictures that look alike differ in few of their bits (see `_look`)."""
+    """Perceptual hash, 32 bytes: pictures that look alike differ in few of its bits (see `_look`)."""
 
 
 def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFacts:
-    """The facts of a picture (uint8 H×W×3 RGB); `box` where its source tells where the white cell is."""
+    """The facts of a picture (uint8 H×W×3 RGB); `box` is the white cell's, where the source gives one."""
     grey = _to_working_size(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     border = _black_border(grey)
     shown = cv2.dilate(border, np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)) == 0
     if not shown.any():
-        shown[:] = True  # nothing but border: then that is the picture
+        shown[:] = True  # all of it is black: then that is the picture
     counts = np.bincount(grey[shown], minlength=256)
     up_to = counts.cumsum() / counts.sum()
     background = shown & (grey >= np.searchsorted(up_to, BACKGROUND))
-    # One pixel of nine, unsmoothed, tells a median as well as all of them do.
+    # Every ninth pixel, not smoothed, gives the median as well as all of them.
     colours = cv2.resize(pixels, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)[background][::9]
     lab = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     found = search(pixels)
@@ -108,11 +110,11 @@ def _black_border(grey: np.ndarray) -> np.ndarray:
 
 
 def focus_of(grey: np.ndarray, shown: np.ndarray | None = None) -> float:
-    """How sharp a grey picture (uint8 H×W) is, where it is `shown` (bool H×W) or all over.
+    """The sharpness of a grey picture (uint8 H×W), where it is `shown` (bool H×W) or all over.
 
-    Gradients of the picture over those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007).
-    A ratio, so that contrast and the number of edges cancel out. The variance of the Laplacian, the usual measure, puts
-    sharp pictures last, too, that are pale or sparse.
+    The ratio of its gradients to those of a blurred copy: sharp edges lose most by a blur (Crete et al. 2007). In a
+    ratio contrast and the number of edges cancel out; the usual measure, the variance of the Laplacian, ranks sharp
+    pictures low if they are pale or sparse.
     """
     where = None if shown is None else shown.view(np.uint8)
     fine, coarse = (_steepness(cv2.GaussianBlur(grey, (0, 0), blur), where) for blur in (FINE, COARSE))
@@ -120,18 +122,18 @@ def focus_of(grey: np.ndarray, shown: np.ndarray | None = None) -> float:
 
 
 def _steepness(grey: np.ndarray, where: np.ndarray | None) -> float:
-    """Squared gradients, added up where `where` isn't 0; whole numbers, so that their order doesn't matter."""
+    """The sum of the squared gradients where `where` isn't 0. Of whole numbers, so that their order doesn't matter."""
     return sum(cv2.norm(slope, cv2.NORM_L2SQR, where) for slope in cv2.spatialGradient(grey))
 
 
 def _look(grey: np.ndarray, shown: np.ndarray) -> bytes:
-    """A perceptual hash of a grey picture (uint8 H×W): the signs of its 16×16 longest waves (cosine transform).
+    """A perceptual hash of a grey picture (uint8 H×W): the signs of its 16×16 lowest frequencies (cosine transform).
 
     Scaling, recompression and other light change few of the 256 bits; two unrelated pictures differ in about half.
-    A black border is painted grey: two alike on unrelated pictures would make them look alike.
+    Black borders are painted grey: similar ones would make unrelated pictures look alike.
     """
     painted = np.where(shown, grey, np.uint8(grey[shown].mean()))
     square = cv2.resize(painted, (4 * WAVES, 4 * WAVES), interpolation=cv2.INTER_AREA).astype(np.float32)
     waves = cv2.dct(square)[:WAVES, :WAVES]
-    waves[0, 0] = 0  # the mean, which is always above 0
+    waves[0, 0] = 0  # the mean, whose sign is always the same
     return np.packbits(waves > 0).tobytes()
