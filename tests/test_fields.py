@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bloodcell_core.cells import Cell, Found, search
@@ -276,17 +277,24 @@ def test_the_command_line_counts_the_very_same_picture_once(
     names = {"a.png": field(4), "folder/a.png": field(4), "b.png": field(5), "notes.txt": b"-", "more.txt": b"-"}
     twice = zipped(tmp_path / "twice.zip", names)
     once = zipped(tmp_path / "once.zip", {name: names[name] for name in ("a.png", "b.png", "notes.txt", "more.txt")})
-    report = tmp_path / "report.html"
+    report, table = tmp_path / "report.html", tmp_path / "cells.csv"
     asked = ["predict", cell_run.name, "--fields", "--threshold", "0"]
     told = {}
     for slide in (once, twice):
-        assert main([*asked, str(slide), "--json", "--report", str(report)]) == 2  # for the texts
+        written = ["--json", "--report", str(report), "--csv", str(table)]
+        assert main([*asked, str(slide), *written]) == 2  # for the texts
         told[slide] = json.loads(capsys.readouterr().out)
     count = told[twice]["differential"]
     assert count == told[once]["differential"], "in which nothing is refused for it, either"
     assert (told[twice]["repeated"], told[once]["repeated"]) == (1, 0)
     assert told[twice]["states"]["refused"] == 2, "each file has its own answer"
-    assert "the very same picture as " in report.read_text()
+    words = f"the very same picture as {twice}/a.png: it is counted once"
+    assert words in report.read_text()
+    assert [each["path"] for each in told[twice]["pictures"] if words in each["reason"]] == [f"{twice}/folder/a.png"]
+    cells = pd.read_csv(table).query("state == 'ok'")
+    first = cells.drop_duplicates("path")
+    assert first.path[first.reason.fillna("").str.contains(words, regex=False)].tolist() == [f"{twice}/folder/a.png"]
+    assert len(cells[~cells.path.str.endswith("folder/a.png")]) == count["cells"], "what the table counts beside it"
     assert main([*asked, str(twice)]) == 2
     assert "given more than once, and counted once: 1 picture beyond the first" in capsys.readouterr().out
 

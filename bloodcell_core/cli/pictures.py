@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,9 @@ def _predict(args: argparse.Namespace) -> int:
                 states[answer.state] += 1
                 read = reads.popleft()
                 again = repeats.of(answer, read.digest)
-                if not again:
+                if again:
+                    answer = replace(answer, reason="; ".join(filter(None, (answer.reason, again))))
+                else:
                     tally.add(answer)
                 if gathered and again:
                     gathered.add_left_out(answer.path, again)
