@@ -1,6 +1,6 @@
-"""What can stand out in a dataset: a function and a row of `FINDINGS` for each kind of finding.
+"""What can stand out in a dataset: each kind of finding is a function and a row of `FINDINGS`.
 
-Each is read from the dataset's table, in which `facts` put down at import what the pictures look like.
+All are read from the dataset's table, which has the image statistics that `facts` measured at import.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NEAR_BITS = 24  # of 256: resized, recompressed and darkened copies lie within i
 OUTLIER = 3.5  # robust standard deviations from the median (Iglewicz and Hoaglin 1993)
 BLURRED = 3.0  # the same for focus, which has a lower end that blurred pictures crowd at
 LEAST_SPREAD = {"focus": 0.02, "brightness": 6.0, "stain_a": 1.0, "stain_b": 1.0}
-"""Pictures that spread less count as spread by this, so that nobody is sent to differences that can't be seen."""
-CLIPPED = 0.05  # of the pixels more than in most: specks of glare stay below
-BORDER = 0.01  # of the picture: a dark corner stays below, the borders of turned copies begin at 0.016
-SIZE_FACTOR = 2.0  # of the usual side: cells are then seen at another scale
-FEW_PHOTOS = 20  # all of them right is still in keeping with a true share of 83%
-MOST_NAMED = 8  # classes, of those that have as few
+"""The least standard deviation, so that differences nobody can see are no outliers."""
+CLIPPED = 0.05  # of the pixels, more than in the median picture: specks of glare stay below
+BORDER = 0.01  # of the picture: a dark corner stays below, the borders of rotated copies begin at 0.016
+SIZE_FACTOR = 2.0  # of the median side: cells are then seen at another scale
+FEW_PHOTOS = 20  # with all of them right, the true share may still be as low as 83%
+MOST_NAMED = 8  # classes that are listed by name, of those with the same few photos
 IMBALANCE = 3.0  # times as many photos in the largest class as in the smallest
 
 
 class Table:
-    """A dataset's table as the findings look at it."""
+    """A dataset's table with what several findings need."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -46,11 +46,11 @@ class Table:
         self.traced = self.usable[self.usable.source_photo.notna()]
         """Those whose source photo is known."""
         self.unit = "photo" if dataset.photos_known else "picture"
-        """What counts as one: all copies of a photo tell no more than one does."""
+        """The sampling unit: all copies of a photo tell no more than one does."""
 
     @cached_property
     def near(self) -> list[list[int]]:
-        """Groups of usable pictures that look alike."""
+        """Groups of usable pictures that look alike, by their perceptual hashes."""
         looks = np.frombuffer(b"".join(self.usable.look), np.uint8).reshape(len(self.usable), -1)
         return [self.usable.index[group].tolist() for group in near_groups(looks, NEAR_BITS)]
 
@@ -65,13 +65,13 @@ class Table:
         return list(groups.values())
 
     def units_by_class(self, pictures: pd.DataFrame) -> dict[str, int]:
-        """How many photos of each class, or pictures where photos aren't known, are among some pictures."""
+        """The number of photos of each class among `pictures`, or of pictures where photos aren't known."""
         counts = pictures.groupby("label").photo.nunique()
         return {name: int(counts.get(name, 0)) for name in self.dataset.classes}
 
 
 class Seen(NamedTuple):
-    """What a finding saw: a sentence or two with the figures, and its pictures, by rows of `dataset.images`."""
+    """A finding's sentence or two with the figures, and its pictures, by rows of `dataset.images`."""
 
     words: str
     rows: list[int]
@@ -79,20 +79,20 @@ class Seen(NamedTuple):
 
 
 def _pictures(chosen: pd.Series, words: str) -> Seen | None:
-    """The rows where `chosen` is True; `words` follow their number."""
+    """A finding of the rows where `chosen` is True, None where there are none; `words` follow their number."""
     rows = chosen.index[chosen.to_numpy(bool)].tolist()
     return Seen(f"{counted(len(rows), 'picture')} {words}", rows, []) if rows else None
 
 
 def _groups(groups: list[list[int]], words: str) -> Seen | None:
-    """`words` follow the number of pictures and of groups."""
+    """A finding of groups, None where there are none; `words` follow the number of pictures and groups."""
     rows = [row for group in groups for row in group]
     number = f"{counted(len(rows), 'picture')} in {counted(len(groups), 'group')}"
     return Seen(f"{number} {words}", rows, groups) if groups else None
 
 
 def _leaks(table: Table, groups: list[list[int]], what: str) -> Seen | None:
-    """Those of the groups that stand in several splits."""
+    """A finding of the groups with pictures in several splits; `what` names one group."""
     groups = _differing(table, groups, "split")
     if not groups:
         return None
@@ -112,9 +112,12 @@ def _groups_by(pictures: pd.DataFrame, column: str) -> list[list[int]]:
 
 
 def _differing(table: Table, groups: list[list[int]], column: str) -> list[list[int]]:
-    """Those of the groups whose pictures differ in a column."""
+    """The groups whose pictures differ in a column."""
     values = table.images[column].to_numpy()
     return [group for group in groups if len({values[row] for row in group}) > 1]
+
+
+# The findings, each None where nothing stands out
 
 
 def _photos_in_several_splits(table: Table) -> Seen | None:
@@ -142,7 +145,7 @@ def _near_of_two_labels(table: Table) -> Seen | None:
 
 
 def _photos_of_two_labels(table: Table) -> Seen | None:
-    # What a source tells may be a slide or a patient, which has cells of every kind.
+    # A group that the source gives may be a slide or a patient, with cells of every class.
     copies = table.traced[table.traced.copies.astype(bool)]
     return _groups(
         _differing(table, _groups_by(copies, "source_photo"), "label"),
@@ -157,15 +160,12 @@ def _unreadable(table: Table) -> Seen | None:
 
 
 def imbalance(counts: dict[str, int]) -> float:
-    """How many times more the largest class has than the smallest."""
+    """The largest class's count over the smallest's."""
     return round(max(counts.values()) / min(counts.values()), 2)
 
 
-# The findings: each function tells what it saw, or None
-
-
 def missing(values: pd.Series) -> pd.Series:
-    """Which values are none, or blank: bool."""
+    """Which values are missing or blank: bool."""
     nothing: pd.Series = values.isna() | (values.astype(str).str.strip() == "")
     return nothing
 
@@ -198,7 +198,7 @@ def _few_photos(table: Table) -> Seen | None:
     classes_of: dict[int, list[str]] = {}
     for label, count in few.items():
         classes_of.setdefault(count, []).append(pretty(label))
-    # The least share that still gets all of them right once in 40 times (Clopper and Pearson 1934)
+    # With all of n photos right, the 95% interval begins at 0.025^(1/n) (Clopper and Pearson 1934).
     words = [
         f"{first_of(classes, MOST_NAMED)}: "
         + (
@@ -238,7 +238,7 @@ def _imbalanced(table: Table) -> Seen | None:
 
 
 def _deviations(table: Table, column: str) -> pd.Series:
-    """How far each usable picture lies from the median, in robust standard deviations."""
+    """Each usable picture's distance from the median, in robust standard deviations."""
     values = table.usable[column]
     distance = values - values.median()
     return distance / max(1.4826 * distance.abs().median(), LEAST_SPREAD[column])
@@ -358,4 +358,4 @@ FINDINGS: dict[str, Kind] = {
         Kind("several_cells", "Several white cells found", "note", _several_cells),
     )
 }
-"""By name, in the order in which they are told: the loudest first."""
+"""By name, in the order in which they are shown: the most severe first."""

@@ -1,8 +1,8 @@
-"""Imports as jobs: one that a page asks for runs in a process of its own and goes on when the page is closed.
+"""Import jobs: requested by a page, run in a process of their own, which goes on when the page is closed.
 
-imports/<utc>-<id>/request.json    what is asked for, and of which kind
-                  /status.json     how far it is
-                  /upload/<file>   what came through the browser; gone when the job has ended
+imports/<utc>-<id>/request.json    the kind of import and its options
+                  /status.json     its progress
+                  /upload/<file>   a file uploaded in the browser; deleted when the job has ended
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ImportJob(RequestedJob):
 
 
 def check_not_being_made(name: str) -> None:
-    """LabError where an import is at work on a dataset of that name: of two the second would fail at its very end."""
+    """LabError where an import is making a dataset of that name: the later of two would fail only at its very end."""
     for job in ImportJob.readable()[0]:
-        with suppress(LabError):  # dismissed meanwhile
+        with suppress(LabError):  # it was dismissed meanwhile
             if job.request["options"].get("name") == name and job.status()["state"] not in ENDED:
                 break
     else:
@@ -47,7 +47,7 @@ def check_not_being_made(name: str) -> None:
 def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any) -> ImportJob:
     """Starts an import in a process of its own.
 
-    `kind` is a row of KINDS, and `options` are what it takes. An `upload` (file name, stream) is laid down on the
+    `kind` is a key of KINDS, with the options that it takes. An `upload` (file name, stream) is copied to the
     workspace's own disk and becomes the option `source`; OSError where there is no room.
     """
     if kind not in KINDS:
@@ -57,20 +57,20 @@ def start(kind: str, upload: tuple[str, BinaryIO] | None = None, **options: Any)
         return ImportJob.ask(name, {"kind": kind, "options": options})
     inside, stream = PurePath("upload", PurePath(upload[0]).name), upload[1]
 
-    def lay(folder: Path) -> None:
+    def copy_upload(folder: Path) -> None:
         (folder / inside).parent.mkdir()
         with open(folder / inside, "wb") as copy:
             shutil.copyfileobj(stream, copy)
 
     options["source"] = str(workspace.imports_dir() / name / inside)
-    return ImportJob.ask(name, {"kind": kind, "options": options}, lay)
+    return ImportJob.ask(name, {"kind": kind, "options": options}, copy_upload)
 
 
 # The worker
 
 
 def work(job: ImportJob) -> None:
-    """Does the import in this process; its end, good or bad, is told in status.json."""
+    """Imports in this process; status.json says how it ended."""
 
     def do() -> dict[str, Any]:
         job.tell(state="running", phase="looking at the source", done=0, total=0, seconds_left=None)
@@ -98,7 +98,7 @@ def _download(job: ImportJob, options: dict[str, Any]) -> Dataset:
     from bloodcell_core.data.importing import free_name
 
     wanted = options.pop("download")
-    name = free_name(options.pop("name", None) or wanted)  # before gigabytes are fetched for nothing
+    name = free_name(options.pop("name", None) or wanted)  # before gigabytes are downloaded in vain
     job.tell(phase=f"downloading {wanted}: this can take long", done=0, total=0, seconds_left=None)
     return _import(job, options | {"source": str(download(wanted)), "name": name})
 
@@ -114,8 +114,8 @@ KINDS: dict[str, Callable[[ImportJob, dict[str, Any]], Dataset]] = {
     "download": _download,
     "demo": _draw,
 }
-"""What a job can do: the options are those of `importing.import_dataset` (with `source` as text, or in its place
-`download`, a row of DOWNLOADS) and of `importing.make_demo`."""
+"""The kinds of import, and their options: "import" takes those of `importing.import_dataset` with `source` as text,
+"download" has `download`, a key of DOWNLOADS, instead of `source`, and "demo" takes those of `importing.make_demo`."""
 
 
 if __name__ == "__main__":

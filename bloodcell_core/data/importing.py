@@ -1,7 +1,7 @@
-"""A source becomes a dataset: every picture read once, checked, hashed and copied, or listed with why it can't be.
+"""Imports a source as a dataset: every picture is read once, checked, hashed and copied, or listed as unreadable.
 
-The dataset's folder appears whole at the end or not at all. Pictures pass through memory a few at a time; what is known
-about each stays, as columns of some hundred bytes a picture.
+The dataset's folder appears complete at the end, or not at all. Only a few pictures are in memory at a time; the table
+takes some hundred bytes per picture.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from bloodcell_core.progress import Progress, no_progress
 
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
-WAITING = 32  # pictures that are in memory at once, at most
-ROWS_AT_ONCE = 4096  # of the table, kept as Python objects before they become columns
+WAITING = 32  # most pictures in memory at once
+ROWS_AT_ONCE = 4096  # rows of the table that are kept as Python objects before they become Arrow columns
 
 
 def import_dataset(
@@ -52,12 +52,12 @@ def import_dataset(
     trace: bool = True,
     trace_progress: Progress = no_progress,
 ) -> Dataset:
-    """Imports a zip, a folder or a single file as the dataset `name` (by default after the source).
+    """Imports a zip, a folder or a single file as the dataset `name` (by default named after the source).
 
-    Where the source doesn't say which photograph each picture comes from, that is found out unless `trace` is False,
-    which takes minutes: pictures are traced to the photographs that the source holds, or where it holds none compared
-    with each other. Where the source tells no test split, a fifth of each class's photos is cut off as one. Raises
-    LabError where the source can't be used; nothing is left behind then.
+    Where the source doesn't say which photograph each picture was made from, that is found out unless `trace` is False,
+    which takes minutes: pictures are traced to the photographs in the source or, where it has none, compared with each
+    other. Where the source has no test split, a fifth of each class's photos is set aside as one. Raises LabError where
+    the source can't be used; then nothing is left behind.
     """
     opened = open_source(source)
     try:
@@ -75,7 +75,10 @@ def import_dataset(
 def make_demo(
     name: str = "demo", per_class: int = DEMO_PER_CLASS, seed: int = 0, progress: Progress = no_progress
 ) -> Dataset:
-    """Draws synthetic pictures of the four classes and imports them: no download, works offline."""
+    """Draws synthetic pictures of the four classes and imports them; works offline.
+
+    LabError for a name that is taken, a number outside 10…5,000 and a negative seed.
+    """
     name = free_name(name)
     if not 10 <= per_class <= 5000:
         raise LabError(f"demo pictures a class must be between 10 and 5,000, not {per_class}")
@@ -100,17 +103,17 @@ def build_dataset(
     progress: Progress = no_progress,
     copied: Collection[str] = (),
 ) -> Dataset:
-    """A dataset of pictures that are listed by this program itself, such as the cells that a person confirmed.
+    """A dataset of pictures that this program itself lists, such as the cells that a person confirmed.
 
-    `facts` has its format, whether it is synthetic, and its source, in words. Nothing is traced: the listing tells the
-    groups, and `copied` which of them are photographs whose pictures are copies. Raises LabError as `import_dataset`
-    does.
+    `facts` has its format, whether it is synthetic, and its source, in words. Nothing is traced: the listing has the
+    groups, and `copied` names those that are photographs, whose pictures are copies. Raises LabError as
+    `import_dataset` does.
     """
     return _write(free_name(name), listing, facts, progress, trace=False, copied=copied)
 
 
 def free_name(name: str) -> str:
-    """`name` where a dataset can be called so and none is; else LabError."""
+    """`name`; LabError where it isn't valid as a dataset's name, or is taken."""
     workspace.check_name(name, "dataset")
     if name in names():
         raise LabError(
@@ -120,21 +123,22 @@ def free_name(name: str) -> str:
 
 
 def free_folder(name: str) -> Path:
-    """Where a new dataset goes, once its name is known to be free.
+    """The folder of a new dataset; LabError as `free_name`.
 
-    Whoever asks for a view of one that was deleted meanwhile leaves a folder that holds nothing else: it is taken away.
+    A process that builds a view of a dataset while that is deleted leaves a folder with nothing but views: it is
+    removed.
     """
     final = workspace.dataset_dir(free_name(name))
     if final.is_dir() and {path.name for path in final.iterdir()} <= {"views"}:
         shutil.rmtree(final / "views", ignore_errors=True)
-        with suppress(OSError):  # somebody was quicker: `new_folder` tells
+        with suppress(OSError):  # another process was faster: `new_folder` reports it
             final.rmdir()
     return final
 
 
 @dataclass
 class _Row:
-    """One row of images.parquet; the field names are its columns, with those of its facts in place of `facts`."""
+    """A row of images.parquet; the fields are its columns, with those of PictureFacts in place of `facts`."""
 
     image_id: str | None
     file: str
@@ -204,7 +208,7 @@ def _write(
 
 
 def _beating(progress: Progress, folder: Path) -> Progress:
-    """`progress` that also shows that the unfinished `folder` is being worked on, so that no other import sweeps it."""
+    """`progress` that also touches the unfinished `folder`, so that no other import deletes it as abandoned."""
 
     def told(done: int, total: int) -> None:
         os.utime(folder)
@@ -214,7 +218,7 @@ def _beating(progress: Progress, folder: Path) -> Progress:
 
 
 def _read_all(listing: Listing, originals: Path, progress: Progress) -> pd.DataFrame:
-    """Takes in every picture; the rows of images.parquet."""
+    """Reads and copies every picture; returns the rows of images.parquet."""
     columns: list[pa.Table] = []
     rows: list[_Row] = []
     for done, row in enumerate(_in_order(lambda picture: _take(originals, *picture), listing.pictures), 1):
@@ -229,7 +233,7 @@ def _read_all(listing: Listing, originals: Path, progress: Progress) -> pd.DataF
 
 
 def _as_columns(rows: list[_Row]) -> pa.Table:
-    """Arrow's columns take a quarter of the memory of the objects; their types don't hang on what a batch holds."""
+    """Rows as Arrow columns: a quarter of the memory, and types that don't depend on the values of one batch."""
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
     hints = get_type_hints(_Row) | get_type_hints(PictureFacts)
     types = {name: kinds[(get_args(hint) or (hint,))[0]] for name, hint in hints.items() if name != "facts"}
@@ -238,9 +242,9 @@ def _as_columns(rows: list[_Row]) -> pa.Table:
 
 
 def content_hash(images: pd.DataFrame) -> str:
-    """sha256 over all that a training depends on, in no order that a source could tell.
+    """sha256 of all that a training depends on, whatever the order of the rows.
 
-    A box counts where the source tells it; one that was found follows from the picture.
+    A bounding box counts where the source gives it; one that was found follows from the picture.
     """
     columns = ["image_id", "label", "split", "source_photo", "scene"]
     box = ["box_x0", "box_y0", "box_x1", "box_y1"]
@@ -266,7 +270,7 @@ def _in_order(work: Callable[[Any], _Row], items: Iterable[Any]) -> Iterator[_Ro
 
 
 def _take(originals: Path, entry: Entry, read: Read) -> _Row:
-    """Reads and checks one picture and copies it under a name made from its content."""
+    """Reads and checks one picture and copies it under a name that is its hash."""
     file, label, photo = as_text(entry.file), as_text(entry.label), entry.source_photo
     row = _Row(None, file, None, label, entry.split, photo, entry.scene or photo, 0, 0, 0, "ok", None)
     try:
@@ -282,7 +286,7 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
         row.reason = "the first of several pictures in the file"
     row.height, row.width = pixels.shape[:2]
     row.facts = facts_of(stored_mode(data), pixels, entry.box)
-    suffix = PurePosixPath(entry.file).suffix.lower()  # a table may name a file that ends in anything, however long
+    suffix = PurePosixPath(entry.file).suffix.lower()  # a table may name a file with any ending, however long
     row.stored = f"{row.image_id[:2]}/{row.image_id}{suffix if suffix in SUFFIXES else ''}"
     target = originals / row.stored
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -291,7 +295,7 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
 
 
 def _check_box(box: Box | None, height: int, width: int) -> None:
-    """LabError where a told box can't be where the white cell of a picture of that size is."""
+    """LabError where the source's bounding box lies outside the picture or is larger than it."""
     if box is None:
         return
     x0, y0, x1, y1 = box
@@ -302,14 +306,14 @@ def _check_box(box: Box | None, height: int, width: int) -> None:
 
 
 def _usable(images: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Some columns of the usable pictures' rows: a copy of all columns of a large dataset is felt."""
+    """Some columns of the usable pictures' rows: to copy all columns of a large dataset takes noticeable memory."""
     return images.loc[images.status == "ok", columns]
 
 
 def mark_duplicates(images: pd.DataFrame) -> None:
-    """Of byte-identical files one is kept, one in the test split first: training must not see it.
+    """Keeps one of byte-identical files, preferably one in the test split, and marks the others as duplicates.
 
-    So it is with a file that a table names in several rows.
+    So training can't see a test picture. A file that a table names in several rows counts as several files.
     """
     usable = _usable(images, ["image_id", "file", "split"])
     test_first = usable.sort_values("split", key=lambda split: split != "test", kind="stable")
@@ -321,19 +325,19 @@ def mark_duplicates(images: pd.DataFrame) -> None:
 
 
 def _settle_splits(images: pd.DataFrame) -> str:
-    """Gives each usable picture a split, cutting a test split where the source tells none; says which it was."""
+    """Gives each usable picture a split, setting aside a test split where the source has none; says which it was."""
     usable = _usable(images, ["split", "label", "scene", "source_photo", "image_id"])
-    photo = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
-    # A picture of no told split goes where the source has others of its cell: into the last of these, where in several.
-    of_photo = {name: split for split in SPLITS for name in photo[usable.split == split]}
-    split = usable.split.astype(object).fillna(photo.map(of_photo)).fillna("train")
+    scene = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
+    # A picture without a split goes where the source has others of its cell: to the last of SPLITS, if in several.
+    of_scene = {name: split for split in SPLITS for name in scene[usable.split == split]}
+    split = usable.split.astype(object).fillna(scene.map(of_scene)).fillna("train")
     images.loc[split.index, "split"] = split
     if (split == "test").any():
         only = "" if (split == "train").any() else ", which has no train split: fit to evaluate on, not to train on"
         return "told by the source" + only
-    # What a told validation split shows, too, would choose the epoch that it then tests.
-    candidates = usable[(split == "train") & ~photo.isin(photo[split == "val"])]
-    in_test = cut_by_photo([*candidates.label], [*photo[candidates.index]], TEST_FRACTION, SPLIT_SEED)
+    # Not those of a scene in the source's validation split: it would choose the epoch that is then tested on it.
+    candidates = usable[(split == "train") & ~scene.isin(scene[split == "val"])]
+    in_test = cut_by_photo([*candidates.label], [*scene[candidates.index]], TEST_FRACTION, SPLIT_SEED)
     if not in_test.any():
         return "no test split: none could be cut off, as no class has two photos"
     images.loc[candidates.index[in_test], "split"] = "test"

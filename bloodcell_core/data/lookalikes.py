@@ -1,7 +1,7 @@
-"""Finds pictures that look alike by the looks (perceptual hashes) that `facts` made of them.
+"""Finds pictures that look alike, by their looks (perceptual hashes of `facts`).
 
-All pairs of a large dataset are too many to compare. The bits of a look are dealt out to two chunks more than bits may
-differ; two looks that are near then agree wholly in two chunks at least, and only those that do are compared.
+A large dataset has too many pairs to compare them all. The bits of a look are divided into two more chunks than bits
+may differ: two near looks then have at least two equal chunks (the pigeonhole principle), and only those are compared.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(ax
 
 
 def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
-    """Rows of `looks` (uint8 N×bytes) that differ in at most `distance` bits, directly or through others of a group.
+    """Groups of rows of `looks` (uint8 N×bytes) that differ in at most `distance` bits, directly or in a chain.
 
-    Each group has two rows or more, in rising order; the groups are in the order of their first rows.
+    Each group has two rows or more, in ascending order; the groups are in the order of their first rows.
     """
     if len(looks) == 0:
         return []
@@ -30,26 +30,26 @@ def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
 
 
 def _join(looks: np.ndarray, distance: int) -> np.ndarray:
-    """The group of each look, of which none is there twice: int (N,)."""
+    """The group of each of some distinct looks: int (N,)."""
     groups = np.arange(len(looks))
-    chunks = _chunks(looks, max(distance + 2, looks.shape[1] // 2))  # two bytes at most, of which keys are made
+    chunks = _chunks(looks, max(distance + 2, looks.shape[1] // 2))  # of two bytes at most: two make a key
     for one, other in combinations(chunks, 2):
         groups = _join_of_one_key(looks, one << 16 | other, groups, distance)
     return groups
 
 
 def _chunks(looks: np.ndarray, count: int) -> list[np.ndarray]:
-    """Every `count`-th bit, from the first on, from the second on, …: neighbouring bits are alike and tell less."""
+    """Chunk i has every `count`-th bit from i on: neighbouring bits are correlated and would tell less together."""
     bits = np.unpackbits(looks, axis=1)
     parts = (bits[:, start::count] for start in range(count))
     return [part @ (1 << np.arange(part.shape[1])) for part in parts]
 
 
 def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
-    """The groups once those of rows that have the same key and are near each other are joined: int (N,).
+    """The groups after joining those of rows that have the same key and are near each other: int (N,).
 
-    Pairs are joined whenever there are as many as rows: of thousands of rows that are all alike, each with each would
-    be too many to compare and to keep.
+    Groups are joined as soon as as many pairs as rows were found: among thousands of rows that are all alike, all pairs
+    would be too many to compare and to keep.
     """
     order = np.argsort(keys)
     keys = keys[order]
@@ -58,7 +58,7 @@ def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, di
     found: list[np.ndarray] = []
     number = 0
     places = np.arange(len(keys))[~_is_one_group(groups[order], starts)[run]]
-    for step in range(1, len(keys)):  # the row next to each, the one after that, … as long as their keys are the same
+    for step in range(1, len(keys)):  # each row with the next one, the one after that, … while their keys are the same
         places = places[: np.searchsorted(places, len(keys) - step)]
         places = places[keys[places] == keys[places + step]]
         if not len(places):
@@ -75,13 +75,13 @@ def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, di
 
 
 def _is_one_group(groups: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Whether all of a run of rows are of one group, for the run from each of `starts` to the next: bool."""
+    """Whether the rows from each of `starts` to the next are all of one group: bool."""
     same: np.ndarray = np.minimum.reduceat(groups, starts) == np.maximum.reduceat(groups, starts)
     return same
 
 
 def _linked(groups: np.ndarray, found: list[np.ndarray]) -> np.ndarray:
-    """The groups once those of the rows of each found pair are one."""
+    """The groups after joining those of each found pair of rows."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

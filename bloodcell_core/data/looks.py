@@ -1,7 +1,7 @@
-"""What is measured on a view, the square that a network sees: stain, light, sharpness, scale.
+"""Image statistics of a view, the square that a network sees: stain, light, sharpness, scale.
 
-By these figures a cell is told to be like the training cells or not, in words that a person understands; a network's
-own features tell the rest (evaluation/likeness.py).
+They tell whether a cell is like the training cells, and why not in words that a person understands; the network's own
+features do the rest (evaluation/likeness.py).
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ LOOKS = (
     ("bright_light", LIGHT), ("spread_light", LIGHT), ("focus", SHARPNESS), ("grain", SHARPNESS),
     ("nucleus_size", SCALE),
 )  # fmt: skip
-"""The measures and what each is about. Dark is about the darkest quarter of the view's pixels, bright the
-brightest: nucleus and background."""
+"""The statistics and what each is about. "dark" is the darkest quarter of the view's pixels (the nucleus), "bright" the
+brightest (background)."""
 
 
 UNITS, MIDDLE = np.array((100 / 255, 1, 1)), np.array((0, 128, 128))  # of Lab in 8 bits
 
 
 def look_of(pixels: np.ndarray, place: Place | None) -> np.ndarray:
-    """The `LOOKS` of a view: float64 (15,).
+    """The statistics `LOOKS` of a view: float64 (15,).
 
     Args:
         pixels: uint8 size×size×3 RGB.
         place: where the white cell is in the picture that the view was cut from.
 
     Returns:
-        Lab values, in units of Lab; focus and grain as logarithms; the nucleus's longer side as the logarithm of radii
-        of a red cell, NaN where no red cell tells the scale.
+        CIELAB values; the logarithms of focus and grain; the logarithm of the nucleus's longer side in radii of a red
+        cell, NaN where no nucleus or red cell is seen.
     """
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # of 8 bits: an eighth of the time of floats, and exact enough
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # 8 bits take an eighth of the time of floats, and are exact enough
     grey = cv2.extractChannel(lab, 0)
     up_to = np.bincount(grey.ravel(), minlength=256).cumsum() / grey.size
     low, high = np.searchsorted(up_to, (0.25, 0.75))

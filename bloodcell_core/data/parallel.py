@@ -1,4 +1,4 @@
-"""Threads for work on pictures: one a core, and none more behind our back."""
+"""Threads for work on pictures: one per core, while libraries start none of their own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
-_pools = 0  # at work
-_limits: threadpool_limits | None = None  # what gives BLAS its own threads back once none is
+_pools = 0  # how many are in use
+_limits: threadpool_limits | None = None  # restores BLAS's own threads when none is
 _counting = threading.Lock()
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: a cluster's job or a container has fewer than the machine."""
+    """How many cores this process may use: in a cluster job or a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on Windows and macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -24,10 +24,10 @@ def usable_cores() -> int:
 
 @contextmanager
 def picture_threads() -> Iterator[ThreadPoolExecutor]:
-    """A pool of a thread a core, while BLAS computes in the thread that calls it, as OpenCV always does (stain.py).
+    """A pool of one thread per core. Meanwhile BLAS computes in the calling thread, as OpenCV always does (stain.py).
 
-    Its own threads would fight with the pool's over the same cores: tracing took twice the processor time. It has them
-    back once the last of several pools that work at once has ended.
+    BLAS's own threads would compete with the pool's for the cores: tracing took twice the processor time. They are
+    restored when the last of several simultaneous pools has ended.
     """
     global _pools, _limits
     with _counting:

@@ -1,4 +1,4 @@
-"""Any picture file that a person may hand in → 8-bit RGB, or a reason why not.
+"""Decodes any picture file that a person may upload to 8-bit RGB, or says why it can't be read.
 
 Training, browsing and prediction all decode here, so that they can't see different pixels.
 """
@@ -24,14 +24,15 @@ from bloodcell_core.errors import LabError, brief
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
 OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svs", ".ndpi", ".czi", ".nd2", ".dcm", ".cr2", ".nef")
-"""Endings of pictures that aren't read: passed over as a text is, whole classes of them would be missed by nobody."""
+"""Suffixes of pictures that can't be read. They are reported: were they ignored like a text file, nobody would notice
+that whole classes are missing."""
 MIN_SIDE = 8
-MAX_FILE_BYTES = 256 * 2**20  # of one picture file, wherever it comes from: 4 for each of the most pixels
-MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare (`_weight`: of some kinds half as many)
-LARGE_PIXELS = 16_000_000  # from which on memory is given back to the system at once
-BAND_PIXELS = 2**20  # of a large picture that are converted at once
-SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits a sample that cameras use in a 16-bit file
-REDUCED = 1  # of a TIFF page's NewSubfileType: a smaller copy of another page
+MAX_FILE_BYTES = 256 * 2**20  # of a picture file, wherever it comes from: 4 bytes for each of MAX_PIXELS
+MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; of some kinds half as many (`_weight`)
+LARGE_PIXELS = 16_000_000  # above this, memory is returned to the system at once
+BAND_PIXELS = 2**20  # of a large picture, converted at a time
+SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits per sample that cameras use in a 16-bit file
+REDUCED = 1  # bit of a TIFF page's NewSubfileType: a smaller copy of another page
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
     OSError,
     ValueError,
@@ -52,31 +53,30 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-"""EXIF orientation → how the stored pixels are turned to stand upright."""
-OTHER_BYTE = {  # Pillow's names for colour of 16 bits a sample, in either byte order or the machine's own
+"""EXIF orientation → what makes the stored pixels upright."""
+OTHER_BYTE = {  # Pillow's raw modes for 16 bits per sample → the one of the other byte order; N is the machine's own
     "RGB;16B": "RGB;16L",
     "RGB;16L": "RGB;16B",
     "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L",
 }
-# Pillow warns of broken EXIF blocks and the like, which are no reason to lose a picture. Not `catch_warnings`
-# around each decoding: it isn't safe on threads and would leave the whole program's warnings muted.
+# Pillow warns of broken EXIF blocks and the like, which don't prevent decoding. Not `catch_warnings` around each
+# decoding: it isn't thread-safe and could leave all of the program's warnings off.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadablePicture(LabError):
-    """The bytes are not a picture that can be used; the message is the reason, fit for a list."""
+    """A picture can't be used; the message is the reason, short enough for a list."""
 
 
 def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> np.ndarray:
-    """The picture in `data` as uint8, H×W×3, RGB, upright; `about_to` is told its pixels before any are decoded.
+    """The picture in `data` as uint8 H×W×3 RGB, upright.
 
-    The first frame of several is taken; EXIF orientation is applied; grey, palette and CMYK become RGB;
-    transparency is laid over white, the background of a smear. Samples of more than 8 bits are scaled by the
-    smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest one: 12-bit cameras store their
-    pictures in 16-bit files, and dividing by 65,535 would make those black. Float pictures are taken as 0…1
-    where they stay within it, else as 0…255 or 0…65,535.
+    Of several frames the first is taken; EXIF orientation is applied; grey, palette and CMYK become RGB; transparency
+    is composited over white, the background of a smear. Samples of more than 8 bits are scaled by the smallest usual
+    depth (8, 10, 12, 14, 16 bits) that holds the brightest one: 12-bit cameras store their pictures in 16-bit files,
+    and dividing by 65,535 would make those nearly black. Floats are taken as 0…1 if none is larger, else by depth, too.
 
-    Raises UnreadablePicture with the reason.
+    `about_to` is called with the number of pixels before they are decoded. Raises UnreadablePicture with the reason.
     """
     if not data:
         raise UnreadablePicture("the file is empty (0 bytes)")
@@ -100,7 +100,7 @@ def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> 
 
 
 def first_of_several(data: bytes) -> bool:
-    """Whether what `decode_rgb` reads is the first page of a TIFF with more; a smaller copy of it is none."""
+    """Whether `decode_rgb` reads the first page of a TIFF that has more, not counting a smaller copy of it."""
     if data[:2] not in (b"II", b"MM"):  # a TIFF's byte order
         return False
     with suppress(*DAMAGED), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
@@ -110,7 +110,7 @@ def first_of_several(data: bytes) -> bool:
 
 
 class _Budget:
-    """Pixels that may be decoded at once, over all threads, each counted by `_weight`."""
+    """A limit on the pixels that all threads together decode at a time, counted by `_weight`."""
 
     def __init__(self, most: int):
         self._most, self._taken, self._freed = most, 0, threading.Condition()
@@ -118,7 +118,7 @@ class _Budget:
     @contextmanager
     def take(self, pixels: int) -> Iterator[None]:
         with self._freed:
-            # whatever is asked for is given to one who is alone
+            # a thread that is alone may decode any number
             self._freed.wait_for(lambda: not self._taken or self._taken + pixels <= self._most)
             self._taken += pixels
         try:
@@ -132,8 +132,8 @@ class _Budget:
 
 
 def _give_memory_back() -> None:
-    """Pillow's pixels come from malloc, which else keeps hundreds of megabytes for each thread that once had some."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc's alone has it
+    """Pillow's pixels come from malloc, which otherwise keeps hundreds of megabytes for each thread that decoded."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # only glibc has it
         trim(0)
 
 
@@ -145,26 +145,27 @@ def _decode(image: ImageFile.ImageFile, data: bytes) -> np.ndarray:
     image.load()
     upright = UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
-    image.close()  # gives its pixels back before more memory is asked for
+    image.close()  # frees its pixels before more memory is needed
     if deep:
         _add_lower_bytes(rgb, data)
     return np.ascontiguousarray(upright(rgb)) if upright else rgb
 
 
 def stored_mode(data: bytes) -> str:
-    """How a picture that `decode_rgb` reads is stored, by its header: Pillow's name of its mode (RGB, L, RGBA, P,
-    CMYK, I;16, …), or `RGB;16` for colour of 16 bits a sample, which Pillow calls RGB.
+    """Pillow's name of a picture's mode, by its header (RGB, L, RGBA, P, CMYK, I;16, …).
+
+    `RGB;16` for colour of 16 bits per sample, which Pillow calls RGB.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return "RGB;16" if _is_deep_colour(image) else image.mode
 
 
 def _weight(image: ImageFile.ImageFile) -> int:
-    """How often each pixel counts: twice in the kinds of picture whose decoders need far more memory for it.
+    """How often each pixel counts: twice in formats whose decoders need far more memory.
 
-    Measured through `predict` on 64 million pixels of noise, in bytes a pixel with those of the file: colour of 8 bits
-    at most 11 in any kind but WebP; WebP 17, lossless 22; 16 bits a sample 18; four inks, progressive, 15. Without a
-    picture the process has 0.74 GB, and is to stay below 1.5.
+    Measured with `predict` on 64 million pixels of noise, in bytes per pixel including the file: 8-bit colour at most
+    11 in any format but WebP; WebP 17, lossless 22; 16 bits per sample 18; progressive CMYK 15. The process has 0.74 GB
+    without a picture, and is to stay below 1.5.
     """
     return 2 if image.format == "WEBP" or image.mode == "CMYK" or _is_deep_colour(image) else 1
 
@@ -179,16 +180,16 @@ def _check_size(image: ImageFile.ImageFile) -> None:
 
 
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
-    """Whether a picture that isn't loaded yet is opaque colour of 16 bits a sample."""
+    """Whether a picture that isn't loaded yet is opaque colour of 16 bits per sample."""
     raw_modes = {tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile}
     opaque = image.mode == "RGB" and "transparency" not in image.info
     return opaque and bool(raw_modes) and raw_modes <= OTHER_BYTE.keys()
 
 
 def _add_lower_bytes(upper: np.ndarray, data: bytes) -> None:
-    """Turns the upper 8 bits of a picture of 16 bits a sample (uint8 H×W×3) into the picture scaled to 8, in place.
+    """Scales a picture of 16 bits per sample to 8 bits in place; `upper` (uint8 H×W×3) has the upper 8 of each sample.
 
-    Pillow keeps the upper 8, of which a 12-bit camera fills 4; read in the other byte order it gives the lower ones.
+    Pillow keeps only these, of which a 12-bit camera uses 4; decoded in the other byte order it gives the lower ones.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         image.tile = [tile._replace(args=_other_byte(tile.args)) for tile in image.tile]
@@ -209,7 +210,7 @@ def _other_byte(args: Any) -> Any:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As its EXIF says; `ImageOps.exif_transpose` also writes the EXIF anew, which an odd tag makes fail."""
+    """The EXIF orientation. `ImageOps.exif_transpose` would also rewrite the EXIF, which fails on an odd tag."""
     try:
         told = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DAMAGED:
@@ -218,7 +219,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _bands(height: int, width: int) -> list[slice]:
-    """Rows that are worked on together: what a large picture needs besides itself stays small."""
+    """Bands of rows that are converted one at a time, so that a large picture needs little memory besides itself."""
     step = max(1, BAND_PIXELS // width)
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
@@ -249,10 +250,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _full_scale(parts: Iterable[np.ndarray]) -> float:
-    """What counts as white in a picture of more than 8 bits a sample, or of floats, that comes in parts."""
+    """The value of white in a picture of more than 8 bits per sample, or of floats, given in parts."""
     brightest, floats = -math.inf, False
     for samples in parts:
-        highest = float(samples.max())  # not a number where one of them is none
+        highest = float(samples.max())  # NaN where any of them is
         if not (math.isfinite(highest) and math.isfinite(samples.min())):
             raise UnreadablePicture("holds values that are not numbers (NaN or infinite)")
         brightest, floats = max(brightest, highest), samples.dtype.kind == "f"
@@ -262,16 +263,16 @@ def _full_scale(parts: Iterable[np.ndarray]) -> float:
 
 
 def _scale_to_8_bit(samples: np.ndarray, full: float) -> np.ndarray:
-    if samples.dtype == np.uint16 and samples.size > 2**16:  # each value's answer is worked out once
+    if samples.dtype == np.uint16 and samples.size > 2**16:  # a lookup table: each value is scaled once
         return np.asarray(_scale_to_8_bit(np.arange(2**16, dtype=np.uint16), full)[samples])
     return np.asarray(np.clip(np.rint(samples.astype(np.float64) * (255 / full)), 0, 255), np.uint8)
 
 
 def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
-    """uint8 H×W×3 RGB → the bytes of a picture file of that kind (`.png`, `.jpg`, `.webp`)."""
+    """The bytes of a picture file with that suffix (`.png`, `.jpg`, `.webp`) from uint8 H×W×3 RGB."""
     import cv2
 
-    known = ".jpg" if suffix == ".jfif" else suffix  # Windows' name of a JPEG, which OpenCV doesn't know
+    known = ".jpg" if suffix == ".jfif" else suffix  # Windows' suffix of a JPEG, which OpenCV doesn't know
     done, data = cv2.imencode(known, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f"can't encode as {suffix}")

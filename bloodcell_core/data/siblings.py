@@ -1,9 +1,9 @@
-"""Finds the pictures that were made from one photograph, where the photographs themselves aren't at hand.
+"""Finds pictures that were made from one photograph (siblings) where the photographs themselves aren't available.
 
-Candidates are chosen by the words that pictures share (Sivic and Zisserman 2003): each point of interest is named after
-the most similar of some thousand sample points, and rare words count more than common ones (tf-idf). A mirror image has
-the mirrored words. A candidate is a sibling where its points agree with the picture's under one transform, and then the
-pixels do too: at least half of what one shows, and the same there. Siblings of siblings are one family.
+Candidates are chosen by shared visual words (Sivic and Zisserman 2003): the word of a keypoint is the most similar of
+some thousand sampled keypoints, and rare words weigh more than common ones (tf-idf). A mirror image has the mirrored
+words. A candidate is a sibling if its keypoints agree with the picture's under one transform, at least half of what one
+of them shows is in both, and the pixels agree there. Siblings of siblings are one family.
 
 Measured in benchmarks/bench_siblings.py; the figures are in docs/source-photos.md.
 """
@@ -24,21 +24,21 @@ from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points, rooted
 from bloodcell_core.progress import Progress, no_progress
 
-MOST_PICTURES = 20_000  # in about 860 MB of memory, the libraries included
+MOST_PICTURES = 20_000  # in about 860 MB of memory, including the libraries
 SMALLEST_SIDE = 96  # pixels
-WORKING_SIDE = 160  # larger pictures are shrunk to it before points are looked for
+WORKING_SIDE = 160  # pixels, to which larger pictures are shrunk before keypoints are found
 KEPT_POINTS = 128  # the strongest of a picture
 MOST_WORDS = 4096  # and as many mirrored ones
-POINTS_A_WORD = 10  # at least: were each point its own word, pictures would share none
+POINTS_A_WORD = 10  # keypoints per word, at least: if each were its own word, pictures would share none
 CANDIDATES = 6  # other families that a family is compared with in a round
-MIN_AGREEING = 8  # points
-MIN_LIKENESS = 0.65
-THUMB_SIDE = 96  # the pixels are compared in pictures of this size
-MIN_SHARED = 0.5  # of what the one that shows less shows: neighbouring views of a smear are no copies of each other
-AROUND = 4  # thumb pixels, spread of the neighbourhood whose contrast counts as one
-NOISE = 4  # grey values; less than that is not taken for a pattern
+MIN_AGREEING = 8  # keypoints
+MIN_LIKENESS = 0.65  # correlation
+THUMB_SIDE = 96  # pixels of the thumbnails whose pixels are compared
+MIN_SHARED = 0.5  # of the picture that shows less: neighbouring views of a smear overlap, but are no copies
+AROUND = 4  # thumbnail pixels, sigma of the neighbourhood for local contrast
+NOISE = 4  # grey values; less contrast is not taken for a pattern
 BLACK = 12  # grey value below which a pixel is border
-BLOCK = 32  # pictures whose likeness to all others is in memory at a time, on each core
+BLOCK = 32  # pictures whose similarity to all others is in memory at a time, on each core
 
 
 class _Picture(NamedTuple):
@@ -50,13 +50,13 @@ class Match(NamedTuple):
     """What two pictures have in common."""
 
     agreeing: int
-    """Points that agree under one transform."""
+    """Keypoints that agree under one transform."""
     likeness: float
     """Correlation, -1…1, of the local contrasts under that transform; -1 where too little agrees or is shared."""
 
     @property
     def siblings(self) -> bool:
-        """Whether enough points agree, and the pictures are alike enough, for two views of one cell."""
+        """Whether enough keypoints agree, and the pixels are alike enough, for two copies of one photograph."""
         return self.agreeing >= MIN_AGREEING and self.likeness >= MIN_LIKENESS
 
 
@@ -69,7 +69,7 @@ class _Pair(NamedTuple):
 
 
 def off_because(count: int) -> str | None:
-    """Why siblings aren't looked for among `count` pictures of SMALLEST_SIDE or more; else None."""
+    """Why siblings aren't looked for among `count` pictures of SMALLEST_SIDE or more; None where they are."""
     if count > MOST_PICTURES:
         return f"siblings are looked for among up to {MOST_PICTURES:,} pictures, and these are {count:,}"
     if count < 2:
@@ -80,17 +80,17 @@ def off_because(count: int) -> str | None:
 def find_families(read: Callable[[int], np.ndarray], count: int, progress: Progress = no_progress) -> list[int]:
     """The family of each picture 0…count-1, numbered in order of first appearance.
 
-    Pictures made from the same photograph (turned, mirrored, shifted, zoomed, recompressed) share one, as do pictures
-    of the same pixels, even plain ones; a plain picture is otherwise alone. The order of the pictures has no part in
-    who shares a family with whom. `read(i)` gives uint8 H×W×3 RGB and is called from several threads, once for each
-    picture. `progress` hears (pictures done, count).
+    Pictures made from the same photograph (rotated, mirrored, shifted, zoomed, recompressed) are one family, as are
+    pictures with identical pixels, even plain ones; other plain pictures are alone. Families don't depend on the order
+    of the pictures. `read(i)` gives uint8 H×W×3 RGB and is called from several threads, once for each picture.
+    `progress` is called with (pictures done, count).
     """
     seen: list[_Picture] = []
     with picture_threads() as pool:
         for start in range(0, count, 64):
             seen += pool.map(lambda number: _look_at(read(number)), range(start, min(start + 64, count)))
             progress(len(seen) * 2 // 3, count)  # about two thirds of the time
-        # Sorted by content, so that neither the sample of words nor who is compared with whom depends on the order.
+        # Sorted by content, so that neither the sampled words nor the compared pairs depend on the order.
         distinct = {picture.digest: picture.points for picture in sorted(seen, key=lambda picture: picture.digest)}
         families = dict(zip(distinct, _families([*distinct.values()], pool), strict=True))
     progress(count, count)
@@ -104,17 +104,17 @@ def _look_at(picture: np.ndarray) -> _Picture:
 
 
 def strongest_points(picture: np.ndarray) -> Points:
-    """The few points of a picture (uint8 H×W×3 RGB) that siblings are told by, with its grey thumb: about 30 KB."""
+    """The keypoints of a picture (uint8 H×W×3 RGB) by which siblings are found, and a grey thumbnail: about 30 KB."""
     points = find_points(_shrunk(picture, WORKING_SIDE))
     return points._replace(
-        places=points.places[:KEPT_POINTS].copy(),  # copies, lest all the points stay in memory
+        places=points.places[:KEPT_POINTS].copy(),  # views would keep all keypoints in memory
         looks=points.looks[:KEPT_POINTS].copy(),
         grey=_shrunk(points.grey, THUMB_SIDE),
     )
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture with its longer side no longer than `side` pixels."""
+    """The picture, with its longer side shrunk to at most `side` pixels."""
     height, width = picture.shape[:2]
     share = side / max(height, width)
     if share >= 1:
@@ -124,10 +124,10 @@ def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _families(pictures: list[Points], pool: ThreadPoolExecutor) -> list[int]:
-    """A number for each picture that it shares with its siblings.
+    """A number for each picture, shared by its siblings.
 
-    In each round the families that grew in the last are compared with the others most like any of their members, until
-    none grows: copies that show different parts of a photograph meet through copies that show some of both.
+    In each round the families that grew in the last one are compared with the others most like any of their members,
+    until none grows: copies that show different parts of a photograph are joined through copies that show both.
     """
     families = np.arange(len(pictures))
     if not any(len(picture.looks) for picture in pictures):
@@ -153,7 +153,7 @@ def _families(pictures: list[Points], pool: ThreadPoolExecutor) -> list[int]:
 
 
 class _Words:
-    """The words of all pictures, ready to be compared."""
+    """The visual words of all pictures, as tf-idf vectors of length 1."""
 
     def __init__(self, pictures: list[Points], pool: ThreadPoolExecutor):
         ends = np.cumsum([len(picture.looks) for picture in pictures])
@@ -179,7 +179,7 @@ class _Words:
         self._table = table
 
     def candidates(self, asking: np.ndarray, families: np.ndarray, pool: ThreadPoolExecutor) -> list[_Pair]:
-        """For each family of the pictures `asking`, its likest pair with each of the few families most like it."""
+        """For each family of the pictures `asking`: its most similar pair with each of the CANDIDATES nearest ones."""
         columns = self._table.T.tocsr(), self._table[:, self._swapped].T.tocsr()
 
         def nearest(rows: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -204,7 +204,7 @@ class _Words:
 
 
 def match(one: Points, other: Points) -> Match:
-    """Compares two pictures by their `strongest_points`, the same way round."""
+    """Compares two pictures by their `strongest_points`, without mirroring."""
     fit = fit_points(one, other)
     if fit.transform is None or fit.agreeing < MIN_AGREEING:
         return Match(fit.agreeing, -1.0)
@@ -214,7 +214,7 @@ def match(one: Points, other: Points) -> Match:
 def _likeness(one: Points, other: Points, transform: np.ndarray) -> float:
     """Correlation, -1…1, of the local contrasts of two pictures where both show something; -1 where that is too little.
 
-    Local, so that neither a vignette nor one bold mark at the same place in every picture makes strangers alike.
+    Local contrast, so that neither a vignette nor a bold mark at the same place makes unrelated pictures alike.
     """
     height, width = one.grey.shape
     place = _to_thumb(other) @ np.vstack([transform, [0, 0, 1]]) @ np.linalg.inv(_to_thumb(one))
@@ -223,19 +223,19 @@ def _likeness(one: Points, other: Points, transform: np.ndarray) -> float:
     sizes = np.sum(one.grey > BLACK), np.sum(other.grey > BLACK) / abs(np.linalg.det(place[:2, :2]))
     if shared.sum() < MIN_SHARED * min(sizes):
         return -1.0
-    shown = cv2.erode(shared.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # borders are contrasts too
+    shown = cv2.erode(shared.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # the border itself is a contrast
     here, there = (_local_contrast(grey, shown)[shown] for grey in (one.grey, there))
     return float(here @ there / np.sqrt((here @ here) * (there @ there) + 1e-9))
 
 
 def _to_thumb(points: Points) -> np.ndarray:
-    """float64 3×3: from the places of points to places in their `grey`; pixels are counted from their middle."""
+    """float64 3×3: maps places of keypoints to places in their thumbnail; coordinates are of pixel centres."""
     zoom = points.grey.shape[1] / points.width
     return np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2], [0, 0, 1]])
 
 
 def _local_contrast(grey: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Grey values less the mean around them, in units of the spread around them; only what is `shown` counts."""
+    """Grey values minus the local mean, over the local standard deviation; only what is `shown` (bool) counts."""
     mask = shown.astype(np.float32)
     weight = np.maximum(cv2.GaussianBlur(mask, (0, 0), AROUND), 1e-3)
 
