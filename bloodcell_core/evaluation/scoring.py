@@ -78,11 +78,11 @@ def _few_photos(few: Sequence[str], per_class: Mapping[str, Any]) -> list[str]:
     for name in few:
         own, by_photo = per_class[name], per_class[name]["by_photo"]
         words = f"{name}: {counted(own['support'], 'picture')} from {counted(own['photos'], 'photo')}"
-        if by_photo is None:
-            told.append(f"{words}: its figures can hardly tell anything")
-            continue
-        low, high = by_photo["interval"]
-        told.append(f"{words}, {by_photo['right']} of them right: its figures can't tell {low:.0%} from {high:.0%}")
+        if by_photo:
+            words += f", {by_photo['right']} of them right"
+        limits = by_photo["interval"] if by_photo else own["intervals"]["recall"]
+        how_far = "can't tell {:.0%} from {:.0%}".format(*limits) if limits else "can hardly tell anything"
+        told.append(f"{words}: its figures {how_far}")
     return told
 
 
