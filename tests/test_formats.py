@@ -380,7 +380,7 @@ def test_where_a_file_seems_to_tell_the_labels_a_table_is_asked_for(tmp_path, to
     words = refusal(write_files(tmp_path / "mine", files))
     assert words == (
         "mine has only one class folder (images): put the pictures in at least two folders, one a class; if "
-        f"{told!r} tells their labels, write them as a CSV table of path and label"
+        f"{told!r} has their labels, write them as a CSV table of path and label"
     )
 
 
@@ -565,7 +565,7 @@ def test_rows_of_nothing_behind_the_last_are_none(tmp_path):
 def test_a_class_called_as_no_label_is_told_so(tmp_path):
     text = "path,label\npics/0.png,NA\npics/1.png,\npics/2.png,n/a\npics/3.png,x\n"
     assert refusal(write_files(tmp_path / "cells", csv_files(text))).endswith(
-        "3 of 4 rows have no label: 'NA', 'n/a' says that there is none, a class is called otherwise "
+        "3 of 4 rows have no label: 'NA', 'n/a' stands for no label: give such a class another name "
         "(rows 2, 3, 4; the header is row 1)"
     )
 
@@ -573,7 +573,7 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label: 'NaN' says"),
+        ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label: 'NaN' stands for no"),
         ("path,label\n,x\npics/1.png,y\n", "1 of 2 rows have no path (rows 2; the header is row 1)"),
         ("path,label\npics/0.png,x\npics/1.png\n", "1 of 2 rows have no label (rows 3; the header is row 1)"),
         (
@@ -587,19 +587,19 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
         ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
         (
             "path,label\npics/0.png,x\npics/../pics/0.png,y\n",
-            "1 of 2 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
+            "1 of 2 rows name a file to which another row gives another label, group or split (rows 3;",
         ),
         (
             "path,label,group\npics/0.png,x,1\npics/1.png,x,1\npics/0.png,x,2\n",
-            "1 of 3 rows name a file that another row tells otherwise: another label, group or split (rows 4;",
+            "1 of 3 rows name a file to which another row gives another label, group or split (rows 4;",
         ),
         (
             "path,label,box\npics/0.png,x,1 2 3 4\npics/0.png,y,1 2 3 4\npics/1.png,y,\n",
-            "1 of 3 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
+            "1 of 3 rows name a file to which another row gives another label, group or split (rows 3;",
         ),
         (
             "path,label,box,split\npics/0.png,x,1 2 3 4,test\npics/0.png,y,5 6 7 8,train\n",
-            "1 of 2 rows name a file that another row tells otherwise: another label, group or split (rows 3;",
+            "1 of 2 rows name a file to which another row gives another label, group or split (rows 3;",
         ),
         (
             "path,label,box\npics/0.png,x,1 2 3 4\npics/0.png,x,5 6 7 8\npics/1.png,y,\n",
@@ -616,8 +616,8 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
         ("path,label,box\npics/0.png,x,1 2 1e30 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
         ("path,label,box\npics/0.png,x,1 2 inf 4\npics/1.png,y,\n", "1 of 2 rows have a box that is not x0 y0 x1 y1"),
         ("path,label,x0,y0,x1,y1\npics/0.png,x,1,2,,4\npics/1.png,y,,,,\n", "1 of 2 rows have a box that is not"),
-        ("path,label,x0,y0\npics/0.png,x,1,2\n", "tells boxes by x0, y0: give either x0, y0, x1, y1 or one column box"),
-        ("path,label,box,x0\npics/0.png,x,1,2\n", "tells boxes by x0, box: give either"),
+        ("path,label,x0,y0\npics/0.png,x,1,2\n", "has boxes as x0, y0: give either x0, y0, x1, y1 or one column box"),
+        ("path,label,box,x0\npics/0.png,x,1,2\n", "has boxes as x0, box: give either"),
         ("path,file,label\npics/0.png,1,x\n", "has several columns for the path (path, file): keep one"),
         ("path,label,Label\npics/0.png,1,x\n", "has several columns for the label (label, Label): keep one"),
         ("path,group,photo,label\npics/0.png,1,1,x\n", "has several columns for the group (group, photo): keep one"),
@@ -712,7 +712,7 @@ def test_a_table_without_its_columns_hides_no_class_folders(tmp_path):
         ("path;label\npics/0.png;Zyt\xe9\n".encode("latin-1"), "t.csv is not UTF-8 text: save it as CSV UTF-8"),
         ("path\tlabel\npics/0.png\tx\n".encode("utf-16"), "t.csv is not UTF-8 text: save it as CSV UTF-8"),
         (b"path,label,class\npics/0.png,x,y\n", "t.csv has several columns for the label (label, class): keep one"),
-        (b"path,label,x0\npics/0.png,x,1\n", "t.csv tells boxes by x0: give either x0, y0, x1, y1 or one column box"),
+        (b"path,label,x0\npics/0.png,x,1\n", "t.csv has boxes as x0: give either x0, y0, x1, y1 or one column box"),
     ],
     ids=["Excel's own encoding", "Excel's Unicode text", "two labels", "half a box"],
 )
@@ -897,9 +897,9 @@ HEAD = "{'descr': '|u1', 'fortran_order': False, 'shape': "
 @pytest.mark.parametrize(
     ("header", "data", "words"),
     [
-        (HEAD + "(5, 9, 8, 3)}", bytes(1079), "tells another size than it holds"),
-        (HEAD + "(5, 9, 8, 3)}", bytes(1081), "tells another size than it holds"),
-        (HEAD + "(-5, 9, -8, 3)}", bytes(1080), "tells another size than it"),
+        (HEAD + "(5, 9, 8, 3)}", bytes(1079), "declares another size than it holds"),
+        (HEAD + "(5, 9, 8, 3)}", bytes(1081), "declares another size than it holds"),
+        (HEAD + "(-5, 9, -8, 3)}", bytes(1080), "declares another size than it"),
         (HEAD + "(10**30, 9, 8, 3)}", bytes(9), "is damaged"),
         ("{'descr': '|u1', 'shape': (5, 9, 8, 3)}", bytes(1080), "is damaged"),
         ("(" * 100, b"", "is damaged"),
@@ -921,7 +921,7 @@ def test_an_npz_bomb_is_refused(tmp_path):
             )
             for _ in range(3000):
                 member.write(bytes(160 * 160))
-    assert refusal(path) == "cells.npz: train_images.npy tells another size than it holds"
+    assert refusal(path) == "cells.npz: train_images.npy declares another size than it holds"
 
 
 def test_several_npz_files_are_not_guessed_among(tmp_path):

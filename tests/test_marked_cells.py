@@ -259,7 +259,7 @@ def test_no_marked_picture_at_all_is_told_of_the_whole(tmp_path, name):
     words = {
         "coco": "cells holds none of the marked pictures: 'test/four.png' is one",
         "voc": "cells holds none of the marked pictures: 'four.png' is one",
-        "yolo": "cells holds no .txt file that is called as one of its pictures",  # which might be anything
+        "yolo": "cells holds no .txt file with the name of one of its pictures",  # which might be anything
     }
     assert refusal(write_files(tmp_path / "cells", files), name) == words[name]
 
@@ -437,11 +437,11 @@ def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
     ("lines", "names", "words"),
     [
         ("0 .5 .5 .1 .1", {}, "cells doesn't name the classes of its boxes: add a data.yaml with `names:`, or"),
-        ("7 .5 .5 .1 .1", {"classes.txt": "a\nb"}, "1.txt: line 1 is of class 7, and 2 have a name"),
+        ("7 .5 .5 .1 .1", {"classes.txt": "a\nb"}, "1.txt: line 1 is of class 7, and only 2 have a name"),
         (
             "0 .5 .5 .1 .1\n0 48 50 10 10",
             {"classes.txt": "a\nb"},
-            "1.txt: line 2 has numbers that are no shares of 0 to 1",
+            "1.txt: line 2 has numbers that are not shares of the picture, from 0 to 1",
         ),
         ("0 .5 .5 .1 .1\nx", {"classes.txt": "a\nb"}, "1.txt: line 2 is not the number of a class and a box: 'x'"),
         ("0 .5 .5 .1 .1 .9", {"classes.txt": "a\nb"}, "1.txt: line 1 has 5 numbers, where 4 are a box and pairs an"),
@@ -453,9 +453,9 @@ def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
         (
             "0 .5 .5 .1 .1",
             {"classes.txt": "a", "data.yaml": "names: [b]"},
-            "classes.txt and data.yaml name other classes",
+            "classes.txt and data.yaml name different classes",
         ),
-        ("0 .5 .5 .1 .1", {"data.yaml": "names: [[b]]"}, "data.yaml: `names` is to be a list of names"),
+        ("0 .5 .5 .1 .1", {"data.yaml": "names: [[b]]"}, "data.yaml: `names` must be a list of names"),
         ("0 .5 .5 .1 .1", {"data.yaml": "names: [b"}, "data.yaml can't be read as YAML: "),
     ],
 )

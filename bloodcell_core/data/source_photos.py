@@ -1,6 +1,6 @@
-"""Which photograph each picture of a new dataset is from, and which pictures show the same cell (their scene).
+"""Which photograph each picture of a new dataset was made from, and which pictures show the same cell (their scene).
 
-Told by the source, or found: traced to the source's photographs (`photos`), or else by the pictures alone (`siblings`).
+Given by the source, or found: traced to the source's photographs (`photos`), or by the pictures alone (`siblings`).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ TOLD = "told by the source"
 
 
 class Origin(NamedTuple):
-    """How the photographs of a dataset's pictures are known."""
+    """How the photographs of a dataset's pictures are known, in words."""
 
     told: str | None
-    """None where they aren't."""
+    """None where they aren't known."""
     unknown_because: str | None
-    """Why some or all pictures have none; None where that was found out as well as it can be."""
+    """Why some or all pictures have none; None where everything possible was done to find them."""
 
 
 def find_source_photos(
     images: pd.DataFrame, originals: Path, photographs: Mapping[str, Read], trace: bool, progress: Progress
 ) -> Origin:
-    """Fills in the source photo and scene of each usable picture; says how. What the source tells is never changed."""
+    """Fills in the source photo and scene of each usable picture. A source photo that the source gives is kept."""
     usable = images.loc[images.status == "ok", ["source_photo", "stored", "width", "height"]]
     known = usable.source_photo.notna()
     by_source = TOLD if known.any() else None
@@ -76,7 +76,7 @@ def _is_readable(read: Read) -> bool:
 def _trace(
     read: Callable[[int], np.ndarray], count: int, width: int, photographs: Mapping[str, Read], progress: Progress
 ) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    """The photograph and the scene of each of `count` pictures of that width, None where it isn't certain."""
+    """The photograph and the scene of each of `count` pictures `width` pixels wide, None where it isn't certain."""
     from bloodcell_core.data.photos import PhotoIndex, trace_all
 
     names, reads = [as_text(name) for name in photographs], list(photographs.values())
@@ -89,8 +89,8 @@ def _trace(
 def _find_siblings(
     read: Callable[[int], np.ndarray], known: pd.Series, large: np.ndarray, progress: Progress
 ) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    """The photograph and the scene of each picture by its siblings among the `large` ones (bool); of the others as the
-    source tells, or None."""
+    """The photograph and the scene of each picture by its siblings, which are looked for among the `large` ones (bool);
+    of the others the photograph that the source gives, or None."""
     from bloodcell_core.data.siblings import find_families
 
     searched = np.flatnonzero(large)
@@ -106,8 +106,7 @@ def _find_siblings(
 
 
 def _photos_of_families(families: Sequence[int], known: pd.Series) -> list[str]:
-    """Each picture's source photo: the told one; else the one told in its family, where that is a single one; else a
-    name of the family's own."""
+    """Each picture's source photo: the known one; else the only known one of its family; else a name for the family."""
     of_family: dict[int, set[str]] = {}
     for family, photo in zip(families, known, strict=True):
         of_family.setdefault(family, set()).update({photo} if isinstance(photo, str) else ())
@@ -116,15 +115,15 @@ def _photos_of_families(families: Sequence[int], known: pd.Series) -> list[str]:
 
 
 def _scenes_of_families(families: Sequence[int], photos: Sequence[str]) -> list[str]:
-    """Each picture's scene, by the name of its first photo: those of one family or one photo show the same cell."""
+    """Each picture's scene, named by its first photo: pictures of one family or one photo show the same cell."""
     first_of = first_of_joined(of_family for _, of_family in pd.Series(photos).groupby(np.asarray(families)))
     return [first_of.get(photo, photo) for photo in photos]
 
 
 def first_of_joined(groups: Iterable[Iterable[str]]) -> dict[str, str]:
-    """The first, as sorted, of all names that a name is joined to, over however many `groups`; it itself isn't told.
+    """{name: the first, in sorted order, of all names that it is joined to}, without those that are first themselves.
 
-    A union-find: groups that share a name are one.
+    The names of a group are joined, and groups that share a name, too (a union-find).
     """
     joined: dict[str, str] = {}
 

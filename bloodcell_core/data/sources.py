@@ -1,8 +1,7 @@
 """A folder, a zip or a single file, read the same way: a list of file paths, and the bytes of each.
 
-Nothing is unpacked to disk. What comes from outside is bounded here: number of files, bytes a file, bytes in all,
-compression ratio. Paths that leave the source (`../`, absolute, drive letters), links, and two files of one name refuse
-the whole of it.
+Nothing is unpacked to disk. Untrusted input is limited here: number of files, bytes per file and in all, compression
+ratio. A source with paths that leave it (`../`, absolute, drive letters), links, or two files of one name is refused.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from bloodcell_core.data.pictures import MAX_FILE_BYTES
 from bloodcell_core.errors import LabError
 
 SINGLE_FILES = (".npz", ".h5", ".csv", ".tsv", ".parquet")
-"""Endings of a file that is a source by itself; any other file must be a zip."""
+"""Suffixes of files that are a source by themselves; any other file must be a zip."""
 MAX_FILES = 500_000
 MAX_TOTAL_BYTES = 64 * 2**30
-MAX_DIRECTORY_BYTES = 256 * 2**20  # of a zip's list of its files
-ENCRYPTED, SAYS_UTF8 = 0x1, 0x800  # of a zip member's flags
-# A picture hardly shrinks in a zip; a bomb shrinks a thousandfold.
+MAX_DIRECTORY_BYTES = 256 * 2**20  # of a zip's central directory
+ENCRYPTED, SAYS_UTF8 = 0x1, 0x800  # bits of a zip member's flags
+# A picture hardly shrinks in a zip; a zip bomb shrinks a thousandfold.
 MAX_RATIO, RATIO_FROM_BYTES = 200, 64 * 2**20
 DAMAGED = (
     zipfile.BadZipFile,
@@ -36,36 +35,36 @@ DAMAGED = (
     RuntimeError,
     OSError,
     EOFError,
-    ValueError,  # a name that is no UTF-8, a member that would begin before the file
+    ValueError,  # a name that isn't UTF-8, a member that would begin before the file
 )
 
 
 class Source(Protocol):
-    """What was handed in to be imported, as a reader sees it."""
+    """What is to be imported."""
 
     name: str
     files: list[str]
-    """Paths with `/` between the parts, relative to the source's top, sorted."""
+    """Paths with `/` between the parts, relative to the source's top folder, sorted."""
 
     def read(self, file: str) -> bytes:
-        """The bytes of a file; LabError where they can't be had."""
+        """The bytes of a file; LabError where they can't be read."""
         ...
 
     def path(self, file: str) -> Path | None:
-        """Where the file lies on this machine's disk; None inside a zip."""
+        """The file's path on this machine's disk; None inside a zip."""
 
     def close(self) -> None:
-        """Lets go of what is open; nothing can be read afterwards."""
+        """Closes what is open; nothing can be read afterwards."""
         ...
 
 
 def open_source(path: Path) -> Source:
-    """The folder, zip or single file at `path`; LabError that says why where it can't be used."""
+    """The folder, zip or single file at `path`; LabError where it can't be used."""
     if os.path.isdir(path):  # not path.is_dir(): that raises OSError where the name is too long for the system
         return FolderSource(path)
     if not os.path.exists(path):
         raise LabError(f"{path} doesn't exist: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
-    if not os.path.isfile(path):  # a pipe would keep us waiting, and of a device there may be no end
+    if not os.path.isfile(path):  # a pipe may block for ever, a device may have no end
         raise LabError(f"{path} is no file: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
     if path.suffix.lower() in SINGLE_FILES:
         return FileSource(path)
@@ -75,17 +74,17 @@ def open_source(path: Path) -> Source:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file that was handed in; LabError where it can't be read, or is larger than any picture may be."""
+    """The bytes of a file; LabError where it can't be read, or is larger than any picture may be."""
     try:
         if path.stat().st_size <= MAX_FILE_BYTES:
             return path.read_bytes()
-    except OSError as error:  # taken away since the folder was listed, or not ours to read
+    except OSError as error:  # deleted since the folder was listed, or no permission
         raise LabError(f"can't be read: {error.strerror}") from None
     raise LabError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
 
 
 class FolderSource:
-    """A folder; links below it are not followed."""
+    """A folder. LabError where it holds a link, a folder that can't be read, or too many files."""
 
     def __init__(self, path: Path):
         self.name = path.resolve().name
@@ -122,7 +121,7 @@ class FolderSource:
         return read_file(self._top / file)
 
     def path(self, file: str) -> Path | None:
-        """Where it lies."""
+        """Its path."""
         return self._top / file
 
     def close(self) -> None:
@@ -130,7 +129,7 @@ class FolderSource:
 
 
 class FileSource:
-    """One file that was handed in by itself, and what it leads to: a table's pictures, the other half of a pair."""
+    """A single file, which may refer to others: a table to its pictures, a file of pictures to its labels."""
 
     def __init__(self, path: Path):
         self.name = path.stem
@@ -142,7 +141,7 @@ class FileSource:
         return read_file(self.folder / file)
 
     def path(self, file: str) -> Path | None:
-        """Also of a file beside the one that was handed in; an absolute path is itself."""
+        """The path of a file, also of one beside the source; an absolute path is returned as it is."""
         return self.folder / file
 
     def close(self) -> None:
@@ -175,7 +174,7 @@ class ZipSource:
         return data
 
     def path(self, file: str) -> Path | None:
-        """None: it lies inside the zip."""
+        """None: the file is inside the zip."""
         return None
 
     def close(self) -> None:
@@ -193,20 +192,19 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def has_drive(path: str) -> bool:
-    """Whether a path begins with a drive's letter, as in "C:/1.png"; a colon elsewhere, as in a time, is none."""
+    """Whether a path begins with a drive letter, as "C:/1.png" does; a colon elsewhere, as in a time, doesn't count."""
     return bool(PureWindowsPath(path).drive)
 
 
 def is_bomb(info: zipfile.ZipInfo) -> bool:
-    """Whether a file in a zip claims to become so much larger that it is refused."""
+    """Whether a file in a zip claims to unpack to so much more that it is refused."""
     return info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size
 
 
 def _check_directory(path: Path) -> None:
     """Refuses a zip that lists too many files, whatever number it states: zipfile would need 2 KB of memory for each.
 
-    Each file in the directory at the zip's end begins with the same four bytes; they are counted without a look at
-    what follows them.
+    Each entry of the central directory, at the zip's end, begins with the same four bytes: these are counted.
     """
     start, end = _directory_place(path)
     if end - start > MAX_DIRECTORY_BYTES:
@@ -223,7 +221,7 @@ def _check_directory(path: Path) -> None:
 
 
 def _directory_place(path: Path) -> tuple[int, int]:
-    """First and last byte of a zip's directory, by the records behind it; the same where there are none."""
+    """Where a zip's central directory begins and ends, by the records behind it; both the file's end without those."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         start_of_tail = max(0, size - 2**16 - 42)  # the longest comment, the record (22) and the 64-bit pointer (20)
@@ -271,7 +269,7 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
 
 
 def _name_of(info: zipfile.ZipInfo) -> str:
-    """The name of a zip's member. A Mac writes UTF-8 without saying so, and zipfile takes it for a code page of DOS."""
+    """The name of a zip's member. A Mac writes UTF-8 without the flag, and zipfile takes it for DOS's code page 437."""
     if not info.flag_bits & SAYS_UTF8:
         with suppress(UnicodeError):
             return info.filename.encode("cp437").decode("utf-8")
@@ -279,15 +277,15 @@ def _name_of(info: zipfile.ZipInfo) -> str:
 
 
 def as_text(path: object) -> str:
-    """A path or name that can be stored and shown: bytes in it that are no UTF-8, which a disk may hold, as \\udcff."""
+    """A path or name that can be stored and shown: bytes that aren't UTF-8, as a file name may hold, become \\udcff."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _short(path: object) -> str:
-    """A path from outside, fit for a message: quoted, on one line, not too long."""
+    """An untrusted path for a message: quoted, on one line, not too long."""
     return repr(str(path)[:60])
 
 
 def left_by_a_system(part: str) -> bool:
-    """Whether a file or folder of that name is a system's and not a person's: .DS_Store, __MACOSX, Thumbs.db."""
+    """Whether a file or folder of that name is the operating system's and not a person's: .DS_Store, Thumbs.db, …"""
     return part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini")

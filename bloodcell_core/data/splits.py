@@ -1,4 +1,4 @@
-"""Cuts pictures in parts so that no source photo stands in two of them. Pure functions, seeded."""
+"""Divides pictures into splits and folds so that no source photo is in two of them. Pure, seeded functions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from bloodcell_core.errors import LabError
 def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, seed: int) -> np.ndarray:
     """Which pictures go to the smaller side: bool (N,).
 
-    Each class gives up about `fraction` of its photos (at least one where it has two or more; none where it has a
-    single one, which stays on the larger side). All pictures of a photo go together; a photo with several labels
-    counts for its most frequent one. Where a class would give up all of its photos, as those of patients may count
-    for others, one of them stays, unless no photo at all were left to give. Every draw depends on `seed` and the set
-    of photos alone, not on row order.
+    Each class gives up about `fraction` of its photos: at least one if it has two or more, none if it has only one. All
+    pictures of a photo go together; a photo with several labels counts for its most frequent one. If all photos with a
+    class would go, which may happen where photos are patients with several labels, one of them stays, unless then none
+    would go at all. The result depends on `seed` and the set of photos, not on row order.
 
     Raises ValueError unless 0 < fraction < 1 and labels and photos have the same length.
     """
@@ -44,10 +43,10 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
 
 
 def folds_by_photo(labels: Sequence[str], photos: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """The fold of each picture: int64 (N,), 0…folds-1.
+    """The fold of each picture: int64 (N,), 0…folds-1, stratified by class.
 
-    Every fold has as many photos as any other, and as many of each class, but for one. Photos go whole and count
-    for one class, and the draw depends on `seed` and the set of photos alone, as in `cut_by_photo`.
+    The numbers of photos in any two folds, and of photos of each class, differ by at most one. Photos are never
+    divided, each counts for one class, and the result depends on `seed` and the set of photos, as in `cut_by_photo`.
 
     Raises ValueError for fewer than two folds, more folds than photos, and labels and photos of different lengths.
     """
@@ -59,13 +58,13 @@ def folds_by_photo(labels: Sequence[str], photos: Sequence[str], folds: int, see
         raise ValueError(f"{total} photos are too few for {folds} folds")
     rng = np.random.default_rng(seed)
     dealt = [members[i] for members in by_class for i in rng.permutation(len(members))]
-    # Dealt out like cards, one class after another: that makes even hands of each class and of all.
+    # Dealt out like cards, one class after another: so the folds are even in each class and in all.
     fold_of = {photo: place % folds for place, photo in enumerate(dealt)}
     return np.fromiter((fold_of[photo] for photo in photos), dtype=np.int64, count=len(photos))
 
 
 def photos_first(pictures: pd.DataFrame, most: int, seed: int = 0) -> np.ndarray:
-    """The index of at most `most` rows of pictures: one of each photo before a second of any. Sorted, int64."""
+    """The index of at most `most` rows of `pictures`, one of each photo before a second of any: int64, sorted."""
     shuffled = pictures.sample(frac=1, random_state=seed)
     copy_number = shuffled.groupby("photo").cumcount()
     return np.sort(copy_number.sort_values(kind="stable").index[:most].to_numpy())
@@ -90,7 +89,7 @@ def _photos_by_class(labels: Sequence[str], photos: Sequence[str]) -> list[list[
 
 
 REFUSED = "refused"
-"""The split of training pictures of the classes that a run is not to name."""
+"""The split of training pictures of the classes that a run refuses to name."""
 
 
 def run_classes(config: TrainConfig, dataset: Dataset) -> list[str]:
@@ -105,12 +104,12 @@ def run_classes(config: TrainConfig, dataset: Dataset) -> list[str]:
 
 
 def run_pictures(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:
-    """`dataset.pictures` with the splits that a run of `config` has; its validation pictures stand in `train` still.
+    """`dataset.pictures` with the splits of a run of `config`, before validation pictures are held back from `train`.
 
-    Without folds they are the dataset's own. With them `test` is the config's fold, `train` the other folds, and None
-    what takes no part: the dataset's test split where the folds are cut over `train`. All photographs of one cell are
-    in one fold. Of classes that are refused, training pictures are `REFUSED`, and the others take no part.
-    LabError where such folds can't be cut.
+    Without folds these are the dataset's own. With folds `test` is the config's fold, `train` the others, and None is
+    what isn't used: the dataset's test split where the folds are over `train`. All photographs of one cell are in one
+    fold. Training pictures of refused classes are `REFUSED`, their other pictures aren't used.
+    LabError where there can't be such folds.
     """
     pictures = _in_folds(config, dataset) if config.folds else dataset.pictures
     if not config.refuse:

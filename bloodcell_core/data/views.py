@@ -1,7 +1,7 @@
-"""Views: every picture as one uint8 square, the only shape that a network ever sees.
+"""Views: each picture as a uint8 square, the preprocessed input of a network.
 
-`make_view` is the one preprocessing function: `build_view` applies it to a dataset for training, the predictor
-applies it to a picture that was handed in, so the two can't differ.
+`make_view` is the only preprocessing function: `build_view` applies it to a dataset for training, the predictor to an
+uploaded picture, so the two can't differ.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.stain import Stain
 
 BATCH = 256
-PAGE = 2**20  # bytes that are written at once, to take room; more than the head of an array's file
-AROUND = 1.0  # sides of a cell's square to each side of it, within which its colours are measured
+PAGE = 2**20  # bytes written at once to reserve disk space; more than the header of an array's file
+AROUND = 1.0  # sides of a cell's square on each side of it, within which its colours are measured
 
 
 class View(NamedTuple):
-    """A picture as a network or a person is shown it."""
+    """A picture as it is shown to a network or a person."""
 
     pixels: np.ndarray
-    """uint8, size×size×3, RGB."""
+    """uint8 size×size×3 RGB."""
     box: Box
-    """What part of the picture it shows; the whole of it for a frame view."""
+    """The part of the picture that it shows; all of it for a frame view."""
     found: bool
     """False where a cell view found no white cell and fell back to the picture's middle."""
 
@@ -51,9 +51,9 @@ def make_view(
 ) -> View:
     """The picture (uint8 H×W×3 RGB) as the network sees it.
 
-    `frame`: the whole picture resized, its proportions not kept, as the original analysis did. `cell`: a square
-    around the largest white cell, or in the picture's middle where none is found; `place` saves finding it again, and
-    `stain`, the picture's `measured_stain`, working that out again where colours are measured in the whole picture.
+    `frame`: the whole picture resized, without keeping its proportions, as in the original analysis. `cell`: a square
+    around the largest white cell, or in the picture's middle where none is found. `place` (of that cell) and `stain`
+    (the picture's `measured_stain`) save computing them again.
     """
     height, width = picture.shape[:2]
     if view == "frame":
@@ -69,12 +69,12 @@ def make_view(
 def view_of_square(
     picture: np.ndarray, square: Box, size: int, crop: Crop = DEFAULT_CROP, stain: Stain | None = None
 ) -> np.ndarray:
-    """A square of the picture (uint8 H×W×3 RGB) as the network sees it, uint8 size×size×3; `stain`: see `make_view`."""
+    """A `square` of the picture (uint8 H×W×3 RGB) as the network sees it: uint8 size×size×3; `stain` as `make_view`."""
     return _coloured(resize(cut_square(picture, square, crop.border), size), picture, square, crop, stain)
 
 
 def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop, stain: Stain | None) -> np.ndarray:
-    """What was cut out of the picture at `box`, in the colours that are asked for."""
+    """The `pixels` that were cut out of the picture at `box`, in the colours that `crop` asks for."""
     if crop.colours != BALANCED:
         return pixels
     x0, y0, x1, y1 = box
@@ -86,7 +86,7 @@ def _coloured(pixels: np.ndarray, picture: np.ndarray, box: Box, crop: Crop, sta
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """uint8 H×W×3 → size×size×3; averages areas when it shrinks (no aliasing), interpolates when it grows."""
+    """uint8 H×W×3 resized to size×size×3: shrunk by averaging areas (no aliasing), enlarged by cubic interpolation."""
     shrinks = min(pixels.shape[:2]) >= size
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
@@ -100,15 +100,15 @@ def build_view(
 ) -> np.ndarray:
     """All usable pictures of a dataset as a read-only memory map, uint8 (N, size, size, 3), RGB.
 
-    Built on first use and kept; row i is row i of `dataset.pictures`. A build that is killed leaves nothing that
-    counts and is simply built again. Raises OSError where the disk is full.
+    Built on first use and kept; row i is row i of `dataset.pictures`. A build that is killed leaves no view and is
+    repeated. Raises OSError where the disk is full; LabError where the dataset was replaced, or its view is damaged.
     """
     file = workspace.view_file(dataset.name, view_name(view, size, crop))
     total = len(dataset.pictures)
     if not file.exists():
         with FileLock(workspace.lock_file(f"views-{dataset.name}")):
-            if not file.exists():  # not built by another process meanwhile
-                # Else its rows would be other pictures or cells than those of the dataset that has its name now.
+            if not file.exists():  # another process may have built it meanwhile
+                # `dataset` may be outdated: then the rows would not be those of the dataset that has its name now.
                 now = Dataset(dataset.name)
                 if not now.pictures.image_id.equals(dataset.pictures.image_id) or now.places != dataset.places:
                     raise LabError(f"dataset {dataset.name!r} was replaced by another meanwhile: look at it again")
@@ -132,23 +132,20 @@ def _build(file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progr
 
     with workspace.write_atomic(file) as temporary:
         rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
-        # Its blocks are taken now: a memory map that finds the disk full while it is written kills the program.
+        # Disk space is reserved first: to write to a memory map when the disk is full kills the program.
         with open(temporary, "r+b") as opened:
-            _take_room(opened, temporary.stat().st_size)
+            _reserve_space(opened, temporary.stat().st_size)
         with picture_threads() as pool:
             for start in range(0, total, BATCH):
                 batch = range(start, min(start + BATCH, total))
                 rows[start : batch.stop] = list(pool.map(pixels, batch))
                 progress(batch.stop, total)
         rows.flush()
-        del rows  # Windows renames no file that is mapped
+        del rows  # Windows can't rename a file that is mapped
 
 
-def _take_room(file: BinaryIO, size: int) -> None:
-    """Takes the blocks of a new array's file on the disk; OSError where there is no room.
-
-    Where the system has no way to do it, by writing its zeros.
-    """
+def _reserve_space(file: BinaryIO, size: int) -> None:
+    """Reserves the disk space of a new array's file, if need be by writing zeros; OSError where there isn't enough."""
     if hasattr(os, "posix_fallocate"):  # macOS and Windows have none
         os.posix_fallocate(file.fileno(), 0, size)
         return
@@ -159,6 +156,6 @@ def _take_room(file: BinaryIO, size: int) -> None:
 
 
 def view_name(view: str, size: int, crop: Crop) -> str:
-    """All that a view's pixels depend on, fit for a file's name."""
+    """A file name with all that a view's pixels depend on, besides the picture."""
     cut = "" if view == "frame" else f"-{crop.scale:g}-{crop.margin:g}-{crop.border}"
     return f"{view}-{size}{cut}" + (f"-{BALANCED}" if crop.colours == BALANCED else "")

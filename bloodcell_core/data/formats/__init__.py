@@ -1,7 +1,7 @@
-"""The formats that can be imported, one reader a file, and the table of them.
+"""The formats that can be imported: one module per reader, and the table of them.
 
-A reader looks at a source's file paths, and where pictures lie in a file of arrays at that file's head, and says which
-pictures there are, with what label and split. A new format is one reader and one row of `FORMATS`.
+A reader lists the pictures of a source, each with its label and split. A new format is one reader and one row of
+`IN_ORDER`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
 IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
-"""As they are tried: the first that matches reads the source."""
+"""In the order in which they are tried: the first that matches reads the source."""
 FORMATS: dict[str, Format] = {row.name: row for row in IN_ORDER}
 
 

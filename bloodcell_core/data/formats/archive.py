@@ -1,7 +1,7 @@
 """The public "Blood Cell Images" archive: …/images/{TRAIN,TEST,TEST_SIMPLE}/<CLASS>/<picture>.jpeg.
 
-Its folder `images` by itself is read too. The class names belong to it: without them any …/images/TRAIN would get its
-licence. The photographs that its pictures are copies of lie beside them, in JPEGImages.
+Its folder `images` by itself is read, too. The class names are checked, or any …/images/TRAIN would get its licence.
+The photographs of which the pictures are copies are in JPEGImages.
 """
 
 from __future__ import annotations

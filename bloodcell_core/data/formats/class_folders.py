@@ -1,4 +1,4 @@
-"""Any folder with one folder a class, with or without train, val and test folders above or inside the classes."""
+"""One folder per class, with or without train, val and test folders above or inside the classes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
 ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
-"""Endings of what may tell the labels where no folder does, the likeliest first."""
+"""Suffixes of files that may have the labels where folders don't, the likeliest first."""
 
 
 def _is_any_picture(file: str) -> bool:
-    """Whether a file is a picture by its name, also of a kind that isn't read: it is listed then with the reason."""
+    """Whether a file is a picture by its suffix; one of a format that can't be read is listed with the reason."""
     return is_picture(file) or file.lower().endswith(OTHER_SUFFIXES)
 
 
@@ -38,7 +38,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
             entries.append(Entry(file, label[0], split))
             inside.setdefault(label[0], set()).update(() if split else path[1:2])
     if len(inside) < 2:
-        alone = set(inside) or set(top[-1:])  # pictures that all lie in one folder: that folder is their class
+        alone = set(inside) or set(top[-1:])  # all pictures are in one folder: it is their class
         found = f"only one class folder ({alone.pop()})" if alone else "no class folder"
         raise LabError(
             f"{source.name} has {found}: put the pictures in at least two folders, one a class{_or_a_table(source)}"
@@ -48,13 +48,13 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 
 def _or_a_table(source: Source) -> str:
-    """What else would work where a file beside the pictures seems to tell their labels."""
+    """What else would work if a file beside the pictures seems to have their labels, to end the message with."""
     told = next((file for end in ANNOTATIONS for file in source.files if file.lower().endswith(end)), None)
-    return f"; if {told!r:.80} tells their labels, write them as a CSV table of path and label" if told else ""
+    return f"; if {told!r:.80} has their labels, write them as a CSV table of path and label" if told else ""
 
 
 def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
-    """LabError where what was taken for a class holds classes, as a split does that is called otherwise."""
+    """LabError where what was taken for a class holds classes: it is probably a split with an unusual name."""
     for name, folders in inside.items():
         held = sorted(folders & inside.keys() - {name})
         if len(held) > 1:
@@ -65,7 +65,7 @@ def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
 
 
 def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The folders that wrap all pictures but loose ones beside them, short of one that names a split."""
+    """The outer folders that all pictures but loose ones beside them have in common, up to one named as a split."""
     common: tuple[str, ...] = ()
     while True:
         level = {path[: len(common) + 1] for path in paths if len(path) > len(common)}
@@ -75,12 +75,12 @@ def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _split(folder: tuple[str, ...]) -> str | None:
-    """The split that a folder's name tells; `folder` is that name alone, or empty."""
+    """The split of a folder by its name; `folder` is that name as a tuple, or ()."""
     return split_of_folder(folder[0]) if folder else None
 
 
 def _splits_lie_inside_classes(folders: Sequence[tuple[str, ...]]) -> bool:
-    """Whether most splits that lie below a folder hold pictures (<class>/<split>/1.png) and not folders of them
+    """Whether most splits inside a folder are of a class (<class>/<split>/1.png), not of a site with folders of classes
     (<site>/<split>/<class>/1.png)."""
     depths = [len(path) for path in folders if not _split(path[:1]) and _split(path[1:2])]
     return 2 * depths.count(2) > len(depths)

@@ -1,6 +1,6 @@
-"""COCO: a JSON file that lists pictures, categories, and boxes on the pictures.
+"""COCO: a JSON file that lists pictures, categories, and bounding boxes on the pictures.
 
-The split is told by the folder of the picture or of the JSON file, or by the file's name: `instances_train2017.json`.
+The split is that of the picture's folder, or of the JSON file's folder or name: `instances_train2017.json`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bloodcell_core.errors import LabError, brief
 
 IMAGES, BOXES, CATEGORIES = "images", "annotations", "categories"
 NEEDED = {IMAGES: ("id", "file_name"), BOXES: ("image_id", "category_id", "bbox"), CATEGORIES: ("id", "name")}
-"""What each row of a list must have."""
-GLANCE = 20  # files that are looked into, to know the format: others keep one of settings or notes a picture
+"""The three lists, and the keys that each row of them must have."""
+GLANCE = 20  # files that are opened to recognise the format: other formats may have a JSON file beside each picture
 
 
 def _json_files(source: Source) -> list[str]:
@@ -66,7 +66,7 @@ def _marks(source: Source, file: str, pictures: Pictures) -> list[Mark]:
         image, category = str(row["image_id"]), str(row["category_id"])
         if image not in on or not names.get(category):
             raise LabError(f"{file}: row {place:,} of {BOXES} is about an image or category that isn't listed")
-        if not row.get("iscrowd"):  # one box around many
+        if not row.get("iscrowd"):  # a crowd is one box around many objects
             marks.append(on[image]._replace(label=names[category], corners=_corners(row["bbox"])))
     return marks
 
@@ -82,7 +82,7 @@ def _rows(file: str, told: Any, name: str) -> list[dict[str, Any]]:
 
 
 def _image(row: dict[str, Any], file: str, pictures: Pictures, in_name: str | None) -> Mark:
-    """What the marks on a picture have in common."""
+    """What the marks on a picture have in common; label and corners are still empty."""
     name = str(row["file_name"])
     found = pictures.find(name, file, in_name)
     split = split_of_path(found or name) or split_of_path(file) or in_name

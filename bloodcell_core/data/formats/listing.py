@@ -1,4 +1,4 @@
-"""What every reader of a format gives back: which pictures a source holds, and how the bytes of each are had."""
+"""What every format's reader returns: the pictures of a source, and how to read each."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _SPLIT_FOLDER = re.compile(
     rf"(?i:({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})([-_ ]?(set|data|images|\d{{1,4}}))*)"
     "([-_ ]?[A-D]|[-_ ][a-d])?"
 )
-CHUNK_BYTES = 4 * 2**20  # of pixels that are read from an array file at once
+CHUNK_BYTES = 4 * 2**20  # of pixels, read from an array file at once
 
 Read = Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture that a source holds."""
+    """One picture of a source."""
 
     file: str
-    """Its path inside the source, as handed in."""
+    """Its path inside the source."""
     label: str
     split: str | None = None
     """'train', 'val' or 'test', or None where the source doesn't say."""
     source_photo: str | None = None
-    """The photograph (or patient, slide: the group) it comes from, or None where the source doesn't say."""
+    """The group that it belongs to (a photograph, patient or slide), or None where the source doesn't say."""
     box: Box | None = None
-    """Where the source says that its white cell is, in pixels of the picture."""
+    """The white cell's bounding box, in pixels of the picture, or None where the source doesn't say."""
     scene: str | None = None
-    """What photographs of the same cell have in common, where that was found out before; by default the photograph."""
+    """A name that photographs of the same cell share, where it is known already; by default the photograph's."""
 
 
 @dataclass(frozen=True)
@@ -51,52 +51,52 @@ class Listing:
     """What a reader found in a source."""
 
     total: int
-    """How many pictures there are."""
+    """The number of pictures."""
     pictures: Iterable[tuple[Entry, Read]]
-    """Each picture and what gives the bytes of its file. May be gone through once, in order; `Read` on any thread.
-    LabError from going through it refuses the whole source, from a `Read` that one picture."""
+    """Each picture and a function that reads its file. To be iterated once, in order; `Read` may be called on any
+    thread. A LabError from the iteration refuses the whole source, one from a `Read` that picture alone."""
     ignored: int
-    """Files passed over because they are no labelled pictures of this format."""
+    """The number of files that aren't labelled pictures of this format."""
     photographs: Mapping[str, Read] = field(default_factory=dict)
-    """Photographs that the pictures may be copies of, by name: not pictures of the dataset themselves. Given where no
-    entry tells its photograph."""
+    """Photographs, by name, of which the pictures may be copies; they aren't pictures of the dataset themselves. Given
+    only if no entry has its photograph."""
     licence: str = ""
     citation: str = ""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A row of FORMATS: how a source of one kind is known and read."""
+    """A row of FORMATS: how to recognise and read a format."""
 
     name: str
     title: str
     matches: Callable[[Source], bool]
-    """Whether a source is in this format, judged by its files' names and, for a table, its header."""
+    """Whether a source is in this format, by its files' names and at most a glance into some of them."""
     read: Callable[[Source, bool], Listing]
-    """(source, whether to take TEST_SIMPLE) → what is there. Raises LabError where the source can't be used."""
+    """(source, whether to include TEST_SIMPLE) → its listing. Raises LabError where the source can't be used."""
 
 
 def split_of_folder(name: str) -> str | None:
-    """The split that a folder's name tells, also as public sets write it: train_set, TestA, val2017."""
+    """The split that a folder's name means, also as public data sets write it (train_set, TestA, val2017), or None."""
     found = _SPLIT_FOLDER.fullmatch(name)
     return SPLIT_NAMES[found[1].lower()] if found else None
 
 
 def is_picture(file: str) -> bool:
-    """Whether a file's name ends as a picture's; what it holds is looked at when it is read."""
+    """Whether a file is a picture by its suffix; its content is checked when it is read."""
     return file.lower().endswith(SUFFIXES)
 
 
 def of_files(source: Source, entries: Sequence[Entry], **more: object) -> Listing:
-    """The listing of pictures that are files of `source` each."""
+    """The listing of pictures that are files of `source`."""
     pictures = ((entry, partial(source.read, entry.file)) for entry in entries)
-    # Not by number alone: a table may lie apart from its pictures, and name one twice.
+    # Not by numbers alone: a table may be apart from its pictures, and name one twice.
     ignored = len({*source.files}.difference(entry.file for entry in entries))
     return Listing(len(entries), pictures, ignored, **more)  # type: ignore[arg-type]
 
 
 def on_disk(source: Source, file: str) -> Path:
-    """Where a file of arrays lies; LabError inside a zip, which can't be read from in any order."""
+    """The path of a file of arrays; LabError inside a zip, which has no random access."""
     path = source.path(file)
     if path is None:
         raise LabError(f"{source.name} is a zip around {file}: unpack it and hand that file in")
@@ -119,12 +119,12 @@ def check_pixels(where: str, shape: Sequence[int], dtype: np.dtype) -> None:
 
 
 def rows_at_once(shape: Sequence[int]) -> int:
-    """How many pictures of an array of that shape make up about CHUNK_BYTES."""
+    """How many pictures of an array of that shape take about CHUNK_BYTES."""
     return max(1, CHUNK_BYTES // int(np.prod(shape[1:])))
 
 
 def as_files(entries: Iterable[Entry], chunks: Iterable[np.ndarray]) -> Iterator[tuple[Entry, Read]]:
-    """Pictures that are rows of arrays (uint8 N×H×W or N×H×W×1 or 3), each to be stored as a PNG."""
+    """Pictures that are rows of arrays (uint8 N×H×W or N×H×W×1 or 3), each read as a PNG file."""
     pixels = (row for chunk in chunks for row in chunk)
     for entry, row in zip(entries, pixels, strict=True):
         yield entry, partial(_png, row)

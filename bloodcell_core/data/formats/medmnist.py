@@ -1,6 +1,6 @@
 """MedMNIST's `.npz` files, of any resolution: an array of pictures and one of labels for each split.
 
-The arrays are read row by row from the file, compressed or not, and never stand in memory whole. Nothing is unpickled.
+The arrays are read a few rows at a time, compressed or not, and are never in memory as a whole. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ BLOOD_CITATION = (
 
 
 class _Array(NamedTuple):
-    """An array inside the file, not read yet."""
+    """An array inside the file, of which only the header has been read."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     start: int
-    """Bytes before its values."""
+    """The number of bytes before its values."""
 
 
 def _matches(source: Source) -> bool:
@@ -96,15 +96,15 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tells what goes wrong in reading the file as a LabError."""
+    """Turns what goes wrong in reading the file into a LabError."""
     try:
         yield
-    except (*DAMAGED, SyntaxError, TokenError, TypeError, MemoryError) as error:  # also of an array's header
+    except (*DAMAGED, SyntaxError, TokenError, TypeError, MemoryError) as error:  # of a damaged array header, too
         raise LabError(f"{path.name} is damaged: {brief(error)}") from None
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> _Array:
-    """The array called `name`; LabError where it isn't there, holds objects, or isn't as long as its header tells."""
+    """The array called `name`; LabError where it is missing, holds objects, or isn't as long as its header says."""
     file = Path(str(archive.filename)).name
     if name not in archive.namelist():
         raise LabError(f"{file} holds no {name.removesuffix('.npy')}")
@@ -121,7 +121,7 @@ def _head(archive: zipfile.ZipFile, name: str) -> _Array:
     if fortran and len(shape) > 1:
         raise LabError(f"{file}: {name} is stored column by column: save it again with np.ascontiguousarray")
     if is_bomb(info) or min(shape, default=0) < 0 or start + math.prod(shape) * dtype.itemsize != info.file_size:
-        raise LabError(f"{file}: {name} tells another size than it holds")
+        raise LabError(f"{file}: {name} declares another size than it holds")
     return _Array(name, shape, dtype, start)
 
 
@@ -141,7 +141,7 @@ def _labels(archive: zipfile.ZipFile, name: str, pictures: int) -> np.ndarray:
 
 
 def _chunks(path: Path, array: _Array) -> Iterator[np.ndarray]:
-    """The pictures of an array in order, some at a time: uint8 n×H×W or n×H×W×C."""
+    """The pictures of an array in order, in chunks: uint8 n×H×W or n×H×W×C."""
     at_once = rows_at_once(array.shape)
     with _told(path), open_zip(path) as archive, archive.open(array.name) as stream:
         stream.read(array.start)

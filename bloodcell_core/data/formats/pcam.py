@@ -1,7 +1,7 @@
 """PatchCamelyon's HDF5 files: pictures in `…_x.h5`, labels in `…_y.h5`, a pair for each of train, valid and test.
 
-Pictures are read some at a time; the largest file holds 7 GB of them. Where the `…_meta.csv` of a split lies beside
-them, its slides (`wsi`) are the groups.
+Pictures are read in chunks: the largest file has 7 GB of them. If the `…_meta.csv` of a split is beside them, its
+slides (`wsi`) are the groups.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("normal", "tumour")
 PICTURES = re.compile(r"(?P<stem>.*_(?P<split>train|valid|test))_x\.h5")
-MAX_CHUNK_BYTES = 512 * 2**20  # HDF5 unpacks a chunk whole
+MAX_CHUNK_BYTES = 512 * 2**20  # HDF5 decompresses a whole chunk at once
 
 
 class _Pair(NamedTuple):
@@ -74,7 +74,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 
 def _pair(source: Source, stem: str, split: str) -> _Pair:
-    """What is told about the pictures of a split; LabError where its files don't belong together."""
+    """A split's pictures, labels and slides; LabError where its files don't belong together."""
     pictures, labels, meta = (on_disk(source, f"{stem}_{part}") for part in ("x.h5", "y.h5", "meta.csv"))
     if not labels.is_file():
         raise LabError(f"{labels.name} is missing beside {pictures.name}: it holds the labels")
@@ -107,7 +107,7 @@ def _slides(meta: Path, pictures: int) -> list[str]:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tells what goes wrong in reading a file as a LabError."""
+    """Turns what goes wrong in reading a file into a LabError."""
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
@@ -121,7 +121,7 @@ def _open(path: Path) -> h5py.File:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The array `name` of the file itself; LabError where it is none, or would be read from another file."""
+    """The array `name`; LabError where it is missing, in too large chunks, or would be read from another file."""
     import h5py
 
     here = isinstance(file.get(name, getlink=True), h5py.HardLink)
@@ -134,7 +134,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _chunks(pair: _Pair) -> Iterator[np.ndarray]:
-    """The pictures of a split in order, some at a time: uint8 n×H×W×3."""
+    """The pictures of a split in order, in chunks: uint8 n×H×W×3."""
     at_once = rows_at_once(pair.shape)
     with _told(pair.pictures), _open(pair.pictures) as file:
         x = _dataset(file, "x")

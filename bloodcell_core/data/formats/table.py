@@ -1,10 +1,11 @@
 """A table that names each picture and its label: CSV, TSV or Parquet, by itself or beside the pictures.
 
-Columns, in any case: `path` (or file, filename, image) and `label` (or class); where there are any, `split`, `group`
-(or source_photo, photo, patient), and a white cell's box as `x0`, `y0`, `x1`, `y1` (or xmin, ymin, xmax, ymax) or as
-one `box` of four numbers. Where a picture has several boxes, each is a cell, and is cut out.
-Paths begin at the table's own folder. Comments (#) and Excel's `sep=;` may stand before the columns' names. The table
-decides alone: folders' names mean nothing beside it.
+Columns, in upper or lower case: `path` (or file, filename, image) and `label` (or class); optionally `split`, `group`
+(or source_photo, photo, patient), and the white cell's bounding box as `x0`, `y0`, `x1`, `y1` (or xmin, ymin, xmax,
+ymax) or as one `box` of four numbers. Where a picture has several boxes, each is a cell, and is cut out.
+
+Paths are relative to the table's folder. Comments (#) and Excel's `sep=;` may precede the header. Folder names have no
+meaning beside a table.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ COLUMNS = {
     "x1": ("x1", "xmax"),
     "y1": ("y1", "ymax"),
 }
-"""What a column may be called, by what it holds."""
+"""The names that a column may have, by what it holds."""
 NEEDED = ("path", "label")
-GLANCE = 2**16  # bytes of a text, in which its header ends
+GLANCE = 2**16  # bytes of a text file, within which its header ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
-"""What a cell holds, in any case, that holds nothing."""
+"""Texts, in upper or lower case, that mean that a value is missing."""
 
 
 def _matches(source: Source) -> bool:
@@ -56,15 +57,15 @@ def _matches(source: Source) -> bool:
 
 
 def _tables(source: Source) -> list[str]:
-    """The tables nearest to the source's top that have a column of paths and one of labels."""
+    """The tables with a column of paths and one of labels, in the topmost folders that have any table."""
     files = [file for file in source.files if file.lower().endswith(SUFFIXES)]
     top = min((file.count("/") for file in files), default=0)
     return [file for file in files if file.count("/") == top and _has_columns(source, file)]
 
 
 def _has_columns(source: Source, file: str) -> bool:
-    """Whether it is meant for a table of pictures, also where it can't be read as one: passed over, its folders, one a
-    slide or patient, would be taken for the classes."""
+    """Whether a file is meant to be a table of pictures, even if it is damaged: if it were ignored, the folders beside
+    it, perhaps one per slide or patient, would be taken for the classes."""
     try:
         data = source.read(file)
         names = _open(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
@@ -75,10 +76,10 @@ def _has_columns(source: Source, file: str) -> bool:
 
 
 def _names_at_a_glance(data: bytes) -> list[str]:
-    """What the columns of a text are called, whatever its encoding."""
+    """The column names of a text file in any encoding, as far as they can be told."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     head = data[:GLANCE].decode(encoding, "replace")
-    first = head.splitlines()[: sheets.opened(head).passed + 1]  # a header that is a comment is meant for one, too
+    first = head.splitlines()[: sheets.opened(head).passed + 1]  # the lines before it, too: "# path, label" counts
     return re.split("[,;\t]", "\t".join(first))
 
 
@@ -105,7 +106,7 @@ Load = Callable[[Sequence[int]], pd.DataFrame]
 
 @contextmanager
 def _told(file: str) -> Iterator[None]:
-    """Tells what goes wrong in reading a table as a LabError."""
+    """Turns what goes wrong in reading a table into a LabError."""
     try:
         yield
     except UnicodeDecodeError:
@@ -115,7 +116,7 @@ def _told(file: str) -> Iterator[None]:
 
 
 def _open(file: str, data: bytes) -> tuple[list[str], Load]:
-    """The names of a table's columns, and what loads some of them as text."""
+    """The names of a table's columns, and a function that loads some of them, by their numbers, as text."""
     if not file.lower().endswith(SUFFIXES):
         raise LabError(f"{file} is no table ({', '.join(SUFFIXES)})")
     with _told(file):
@@ -123,11 +124,11 @@ def _open(file: str, data: bytes) -> tuple[list[str], Load]:
 
 
 def _open_csv(data: bytes) -> tuple[list[str], Load]:
-    # pandas before 3 ends a cell at a NUL, without a word; another control character is told like all of them.
+    # pandas before 3 silently ends a cell at a NUL; any other control character is reported.
     text, separator, _ = sheets.opened(data.decode("utf-8-sig").replace("\0", "\1"))
 
     def load(rows: int) -> pd.DataFrame:
-        # The header as a row like others: a row that is longer than it is then an error, and not cut to fit.
+        # The header is read as a row like the others: then a row that is longer than it is an error, and isn't cut.
         return pd.read_csv(
             io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, nrows=rows, low_memory=False
         )
@@ -152,7 +153,7 @@ def _open_parquet(data: bytes) -> tuple[list[str], Load]:
 
 
 def _as_text(column: pa.ChunkedArray) -> pd.Series:
-    column.validate(full=True)  # a damaged file may hold text that is none
+    column.validate(full=True)  # a damaged file may hold invalid UTF-8
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, None)
     text: pd.Series = pc.cast(column, pa.string()).to_pandas()
@@ -160,7 +161,7 @@ def _as_text(column: pa.ChunkedArray) -> pd.Series:
 
 
 def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
-    """The place of each column that is known, by what it holds."""
+    """{what a column holds: its number}; LabError for missing, ambiguous and contradictory columns."""
     plain = [str(name).strip().lower() for name in names]
     found: dict[str, int] = {}
     for holds, spellings in COLUMNS.items():
@@ -177,7 +178,7 @@ def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
     corners = [corner for corner in CORNERS if corner in found]
     if corners and ("box" in found or len(corners) < 4):
         have = ", ".join(corners + ["box"] * ("box" in found))
-        raise LabError(f"{file} tells boxes by {have}: give either {', '.join(CORNERS)} or one column box")
+        raise LabError(f"{file} has boxes as {have}: give either {', '.join(CORNERS)} or one column box")
     return found
 
 
@@ -192,7 +193,7 @@ def _entries(source: Source, file: str) -> list[Entry]:
     if len(frame) > MAX_FILES:
         raise LabError(f"{file} has more than {MAX_FILES:,} rows: import a part of it")
     columns = {holds: [_cell(text) for text in frame[place]] for holds, place in places.items()}
-    # Spreadsheets write rows of nothing behind the last, where something stood once.
+    # Spreadsheets write empty rows at the end, where something was once.
     filled = [row for row in range(len(frame)) if any(cells[row] is not None for cells in columns.values())]
     frame = frame[: max(filled, default=-1) + 1]
     columns = {holds: cells[: len(frame)] for holds, cells in columns.items()}
@@ -226,7 +227,7 @@ def _entries(source: Source, file: str) -> list[Entry]:
         Entry(str(found), str(label), SPLIT_NAMES[split.lower()] if split else None, group, box or None)
         for found, label, split, group, box in zip(files, labels, splits, groups, boxes, strict=True)
     ]
-    refuse(_contradicting(entries), "name a file that another row tells otherwise: another label, group or split")
+    refuse(_contradicting(entries), "name a file to which another row gives another label, group or split")
     if _marks_cells(entries):
         unboxed = [row for row, entry in enumerate(entries) if entry.box is None]
         refuse(unboxed, "have no box, where others have several on one picture: which cell is meant?")
@@ -234,19 +235,19 @@ def _entries(source: Source, file: str) -> list[Entry]:
 
 
 def _marks_cells(entries: Sequence[Entry]) -> bool:
-    """Whether there are several boxes on one picture: each is a cell then, and else each picture is one."""
+    """Whether any picture has several boxes: then each box is a cell, otherwise each picture is."""
     return len({(entry.file, entry.box) for entry in entries}) > len({entry.file for entry in entries})
 
 
 def _contradicting(entries: Sequence[Entry]) -> list[int]:
-    """Rows that tell of a picture, or of one of its boxes, what another tells otherwise."""
+    """Rows that contradict an earlier one about a picture or one of its boxes."""
     of_file: dict[str, Entry] = {}
     of_box: dict[tuple[str, Box | None], str] = {}
     rows = []
     for row, entry in enumerate(entries):
         first = of_file.setdefault(entry.file, entry)
         label = of_box.setdefault((entry.file, entry.box), entry.label)
-        # The same cell in two splits is kept once, for the test; two cells of one picture can't be.
+        # The same cell in two splits is kept once, in the test split; two cells of a picture can't be in two splits.
         apart = entry.box != first.box and entry.split != first.split
         if label != entry.label or entry.source_photo != first.source_photo or apart:
             rows.append(row)
@@ -263,14 +264,13 @@ def _cell(text: object) -> str | None:
 
 
 def _none_words(texts: Iterable[object]) -> str:
-    """The words that were taken for no label: who has a class of that name would look for an empty cell."""
+    """The words that were taken for missing labels, to end a message with: otherwise one would look for empty cells."""
     words = sorted({text.strip() for text in texts if isinstance(text, str) and text.strip() and not _cell(text)})
-    return f": {', '.join(map(repr, words))} says that there is none, a class is called otherwise" if words else ""
+    return f": {', '.join(map(repr, words))} stands for no label: give such a class another name" if words else ""
 
 
 class _Inside:
-    """Where a table's paths lead: into the folder or zip that holds it and, from a table by itself, anywhere by an
-    absolute path."""
+    """Resolves a table's paths: inside its folder or zip or, for a table imported by itself, to any absolute path."""
 
     def __init__(self, source: Source, table: str):
         self._source = source
@@ -285,9 +285,9 @@ class _Inside:
         return self._place(path).startswith(("..", "/")) or has_drive(path)
 
     def find(self, path: str) -> str | None:
-        """The file that a path leads to, None where there is none.
+        """The file at a path, None where there is none.
 
-        A Mac stores the letters of names in parts ("o" and its two dots), which a table written elsewhere doesn't.
+        All Unicode forms are tried: a Mac decomposes names ("o" and its two dots), a table written elsewhere doesn't.
         """
         place = path if self._alone and os.path.isabs(path) else self._place(path)
         forms = (place, unicodedata.normalize("NFC", place), unicodedata.normalize("NFD", place))
@@ -299,14 +299,14 @@ class _Inside:
         full = self._alone.folder / place
         if not os.path.isfile(full):  # full.is_file() raises OSError where the name is too long for the system
             return False
-        return os.path.isabs(place) or full.resolve().is_relative_to(self._alone.folder)  # no link that leads out
+        return os.path.isabs(place) or full.resolve().is_relative_to(self._alone.folder)  # links mustn't lead out
 
     def _place(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._folder, path.replace("\\", "/")))
 
 
 def _boxes(columns: dict[str, list[str | None]], nothing: list[str | None]) -> list[Box | tuple[()] | None]:
-    """Each row's box; None where none is told, () where what is told is none."""
+    """Each row's box; None where it has none, () where it is invalid."""
     if "box" in columns:
         numbers = [text.strip("()[] ").replace(",", " ").split() if text else [] for text in columns["box"]]
     elif "x0" in columns:
@@ -320,7 +320,7 @@ def _boxes(columns: dict[str, list[str | None]], nothing: list[str | None]) -> l
 def _box(texts: Sequence[str]) -> Box | tuple[()]:
     try:
         x0, y0, x1, y1 = (round(float(text)) for text in texts)
-    except (ValueError, OverflowError):  # no number, not four of them, or infinite
+    except (ValueError, OverflowError):  # not numbers, not four of them, or infinite
         return ()
     return (x0, y0, x1, y1) if -MAX_PLACE < x0 < x1 < MAX_PLACE and -MAX_PLACE < y0 < y1 < MAX_PLACE else ()
 

@@ -1,6 +1,6 @@
-"""Pascal VOC: an XML file a picture, with a box and a name for each object.
+"""Pascal VOC: an XML file per picture, with a bounding box and a class for each object.
 
-The lists in `ImageSets/Main` tell the splits (`train.txt`, `val.txt`, `test.txt`), or else the folders.
+The splits are those of the lists in `ImageSets/Main` (`train.txt`, `val.txt`, `test.txt`), or of the folders.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-GLANCE = 5  # files that are looked into, to know the format
+GLANCE = 5  # files that are opened to recognise the format
 
 
 def _annotations(source: Source) -> list[str]:
@@ -41,7 +41,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 
 def _listed_splits(source: Source) -> dict[str, str]:
-    """The split of each picture, without folder and ending, that a list of `ImageSets` names."""
+    """{name of a picture without folder and suffix: the split of the list in `ImageSets` that has it}."""
     splits: dict[str, str] = {}
     for file in source.files:
         path = PurePosixPath(file)
@@ -75,7 +75,7 @@ def _marks(source: Source, file: str, pictures: Pictures, listed: dict[str, str]
 
 def _parsed(source: Source, file: str) -> ElementTree.Element:
     text = text_of(source, file)
-    if "<!DOCTYPE" in text:  # a document type may declare words that unpack to gigabytes
+    if "<!DOCTYPE" in text:  # it may declare entities that expand to gigabytes
         raise LabError(f"{file} declares a document type: it is refused")
     try:
         return ElementTree.fromstring(text)

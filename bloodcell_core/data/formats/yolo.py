@@ -1,6 +1,6 @@
-"""YOLO: a text file a picture, each line the number of a class and a box or outline in shares of the picture.
+"""YOLO: a text file per picture; each line has a class number and a bounding box or outline in shares of the picture.
 
-The classes are named by a YAML file (`names:`), or else line by line by `classes.txt`, `obj.names` and the like.
+The class names are in a YAML file (`names:`), or one per line in `classes.txt`, `obj.names` and the like.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bloodcell_core.errors import LabError, brief
 
 LINE = re.compile(r"\s*\d{1,6}(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
 NAMES_FILES = ("classes.txt", "_classes.txt", "labels.txt", "obj.names", "classes.names")
-GLANCE = 20  # text files that are looked into, to know the format: pictures without a cell have empty ones
-TOO_FAR = 1.1  # shares: a box may lie a little beyond the edge, and one in pixels lies much further
-MAX_YAML_BYTES = 2**20  # its reader is slow
+GLANCE = 20  # files that are opened to recognise the format: pictures without a cell have empty ones
+TOO_FAR = 1.1  # shares: a box may extend a little beyond the picture; larger numbers are probably pixels
+MAX_YAML_BYTES = 2**20  # the YAML reader is slow
 
 
 def _annotations(source: Source) -> list[str]:
-    """Text files that are called as a picture."""
+    """The text files with the name of a picture."""
     pictures = {PurePosixPath(file).stem for file in source.files if is_picture(file)}
     return [file for file in source.files if file.lower().endswith(".txt") and PurePosixPath(file).stem in pictures]
 
@@ -43,13 +43,13 @@ def _is_yolo(source: Source, file: str) -> bool:
 def _read(source: Source, with_test_simple: bool) -> Listing:
     files = _annotations(source)
     if not files:
-        raise LabError(f"{source.name} holds no .txt file that is called as one of its pictures")
+        raise LabError(f"{source.name} holds no .txt file with the name of one of its pictures")
     names, pictures = _names(source), Pictures(source)
     return cells_of(source, [mark for file in files for mark in _marks(source, file, names, pictures)])
 
 
 def _names(source: Source) -> list[str]:
-    """What the classes are called, in the order of their numbers."""
+    """The class names in the order of their numbers; LabError where there are none, or two files disagree."""
     found: dict[str, list[str]] = {}
     for file in source.files:
         if file.lower().endswith((".yaml", ".yml")):
@@ -64,12 +64,12 @@ def _names(source: Source) -> list[str]:
         )
     for file, names in told[1:]:
         if names != told[0][1]:
-            raise LabError(f"{told[0][0]} and {file} name other classes: keep the one that is right")
+            raise LabError(f"{told[0][0]} and {file} name different classes: keep the one that is right")
     return told[0][1]
 
 
 def _names_of_yaml(source: Source, file: str) -> list[str]:
-    """Empty where it names none, as a file of settings does."""
+    """The class names in a YAML file; empty where it has none, such as a file of settings."""
     text = text_of(source, file, MAX_YAML_BYTES)
     try:
         told = yaml.safe_load(text)
@@ -82,13 +82,13 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
     if not isinstance(names, list):
         return []
     if not all(isinstance(name, str | int) for name in names):
-        raise LabError(f"{file}: `names` is to be a list of names, or a name for each number from 0")
+        raise LabError(f"{file}: `names` must be a list of names, or a name for each number from 0")
     return [str(name).strip() for name in names]
 
 
 def _marks(source: Source, file: str, names: list[str], pictures: Pictures) -> list[Mark]:
     picture = pictures.find(PurePosixPath(file).stem, file, split_of_path(file))
-    assert picture is not None, "it is called as one"
+    assert picture is not None, "_annotations took it for its name"
     marks = []
     for place, line in enumerate(text_of(source, file).splitlines(), 1):
         if not line.strip():
@@ -97,18 +97,18 @@ def _marks(source: Source, file: str, names: list[str], pictures: Pictures) -> l
             raise LabError(f"{file}: line {place:,} is not the number of a class and a box: {line[:40]!r}")
         number, *texts = line.split()
         if int(number) >= len(names):
-            raise LabError(f"{file}: line {place:,} is of class {number}, and {len(names)} have a name")
+            raise LabError(f"{file}: line {place:,} is of class {number}, and only {len(names)} have a name")
         numbers = [number_of(text) for text in texts]
         if len(numbers) not in (4, *range(6, len(numbers) + 1, 2)):
             raise LabError(f"{file}: line {place:,} has {len(numbers)} numbers, where 4 are a box and pairs an outline")
         if max(map(abs, numbers)) > TOO_FAR:
-            raise LabError(f"{file}: line {place:,} has numbers that are no shares of 0 to 1 of the picture")
+            raise LabError(f"{file}: line {place:,} has numbers that are not shares of the picture, from 0 to 1")
         marks.append(Mark(picture, names[int(number)], _corners(numbers), split_of_path(picture), SHARES))
     return marks
 
 
 def _corners(numbers: list[float]) -> tuple[float, ...]:
-    """Of a box, told by its middle and its sides, or of an outline's points."""
+    """x0, y0, x1, y1 of a box, given by its centre and sides, or of an outline, given by its points."""
     if len(numbers) == 4:
         x, y, across, down = numbers
         return x - across / 2, y - down / 2, x + across / 2, y + down / 2
