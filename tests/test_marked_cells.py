@@ -211,10 +211,10 @@ def test_what_can_t_be_cut_is_left_out_with_its_reason(tmp_path, monkeypatch):
         "train/one.png/1.png", "train/two.png/1.png", "valid/three.png/1.png"
     ]  # fmt: skip
     left_out = made.images[made.images.status != "ok"].set_index("file").reason
-    assert left_out["train/one.png/2.png"] == "its box 70 70 70 90 holds nothing of the picture's 400×300 pixels"
-    assert left_out["train/one.png/3.png"].startswith("its box 500 10 600 60 holds nothing")
-    assert left_out["train/two.png/3.png"].startswith("the boxes before it were cut out as 2 times ")
-    assert left_out["train/gone.png/1.png"] == "there is no such picture"
+    assert left_out["train/one.png/2.png"] == "its box 70 70 70 90 is empty or outside the picture (400×300 pixels)"
+    assert left_out["train/one.png/3.png"].startswith("its box 500 10 600 60 is empty or outside")
+    assert left_out["train/two.png/3.png"].startswith("left out: the boxes before it already cover ")
+    assert left_out["train/gone.png/1.png"] == "the annotated picture is missing"
     assert left_out["bad.png/1.png"].startswith("not a JPEG")
     assert made.images.status.value_counts()["duplicate"] == 1, "the same box twice"
     assert len(made.images) == sum(map(len, told.values()))
@@ -234,7 +234,7 @@ def test_boxes_for_a_picture_of_another_size_are_not_believed(tmp_path, name):
     files = pictures() | WRITERS[name]({"train/one.png": field(1)[1]}) | wrong
     made = import_dataset(write_files(tmp_path / "cells", files), "mine")
     assert set(made.pictures.source_photo) == {"train/one.png"}
-    assert set(made.images.reason.dropna()) == {"its boxes are told for 800×600 pixels, and the picture has 400×300"}
+    assert set(made.images.reason.dropna()) == {"its boxes are for 800×600 pixels, but the picture has 400×300"}
 
 
 @pytest.mark.parametrize("name", ["voc", "coco"])
@@ -295,7 +295,7 @@ def test_a_picture_is_found_by_name_and_by_its_folders(tmp_path, files, name, an
 
 def test_a_picture_that_may_be_either_is_not_guessed(tmp_path):
     source = open_source(write_files(tmp_path / "cells", {"a/1.png": b"", "b/1.png": b""}))
-    with pytest.raises(LabError, match=r"x.json is about '1.png', which may be a/1.png or b/1.png: keep one"):
+    with pytest.raises(LabError, match=r"x.json refers to '1.png', which may be a/1.png or b/1.png: keep one"):
         Pictures(source).find("1.png", "x.json")
 
 
@@ -348,7 +348,7 @@ def test_a_box_around_many_cells_and_one_without_numbers_are_no_cells(tmp_path):
     files = pictures() | {"x.json": coco_of(["train/one.png"], rows)}
     made = import_dataset(write_files(tmp_path / "cells", files), "mine")
     assert len(made.pictures) == 2
-    assert [*made.images.reason.dropna()] == ["its box has corners that are no numbers"] * 3
+    assert [*made.images.reason.dropna()] == ["its box has corners that are not numbers"] * 3
 
 
 def test_two_coco_files_about_one_picture_are_refused(tmp_path):

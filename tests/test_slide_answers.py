@@ -549,7 +549,7 @@ def test_a_cell_that_was_moved_off_its_picture_costs_itself(slide):
     slide = slides.correct(slide, [Correction(1, "add", "new", box=(-900, -900, -850, -850), label="eosinophil")])
     made = send_to_dataset(slide, counted(slide), "mine")
     assert len(made.pictures) == 2
-    assert "lies outside of the picture" in made.images.reason.dropna().iloc[0]
+    assert "lies outside the picture" in made.images.reason.dropna().iloc[0]
 
 
 def test_a_dataset_that_can_t_be_made_says_why(slide):

@@ -28,7 +28,7 @@ def cut_cell(picture: np.ndarray, part: Box, cell: Box) -> bytes:
     x0, y0, x1, y1 = part
     pixels = picture[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
     if not pixels.size:
-        raise LabError(f"its box {' '.join(map(str, cell))} lies outside of the picture")
+        raise LabError(f"its box {' '.join(map(str, cell))} lies outside the picture")
     words = PngInfo()
     words.add_text("Description", f"the cell at {' '.join(map(str, cell))} of a larger picture")
     out = io.BytesIO()

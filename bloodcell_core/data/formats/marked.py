@@ -1,7 +1,7 @@
-"""Pictures in which somebody marked cells by boxes, as the readers of COCO, VOC, YOLO and tables hand them on.
+"""Smear fields whose cells are marked by bounding boxes: what the readers of COCO, VOC, YOLO and tables share.
 
-Each marked cell is cut out with what lies around it and becomes a picture of its own. Cells of one picture are one
-group: they never stand in training and test at once.
+Each marked cell is cut out with its surroundings and becomes a picture of its own. The cells of one field are one
+group: they are never in training and test at once.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import MAX_FILES, Source
 from bloodcell_core.errors import LabError
 
-AROUND = 3.0  # sides of a box: the cell, the red cells beside it, and room for the cell view
-INSIDE = 0.8  # of a nucleus lies in the box of its cell
-MAX_COVER = 100  # times a picture may be covered by what is cut out of it: cells that crowd it need about ten
-MAX_TEXT_BYTES = 64 * 2**20  # of an annotation file: read, it takes some ten times as much memory
+AROUND = 3.0  # times the box is cut out: the cell, the red cells beside it, and room for the cell view
+INSIDE = 0.8  # share of a nucleus that must lie in a box to be that cell's
+MAX_COVER = 100  # times the area of a field may be cut out of it; a field crowded with cells needs about ten
+MAX_TEXT_BYTES = 64 * 2**20  # of an annotation file: parsed, it takes about ten times as much memory
 SHARES = (1.0, 1.0)
-_COPY = re.compile(r"\.rf\.\w+$")  # how Roboflow calls the changed copies of one photograph: photo_jpg.rf.0f3a….jpg
+_COPY = re.compile(r"\.rf\.\w+$")  # Roboflow's names of augmented copies of one photograph: photo_jpg.rf.0f3a….jpg
 
 
 class Mark(NamedTuple):
     """A box that somebody drew around a cell."""
 
     file: str
-    """The picture's path in its source; what it is called where it isn't there."""
+    """The field's path in its source, or its name in the annotation where it is missing."""
     label: str
     corners: tuple[float, ...]
-    """x0, y0, x1, y1, in pixels, or where `size` is SHARES in shares of the picture's width and height."""
+    """x0, y0, x1, y1 in pixels; in shares of the field's width and height where `size` is SHARES."""
     split: str | None = None
     size: tuple[float, float] | None = None
-    """The picture's width and height, where they are told."""
+    """The field's width and height in pixels as the annotation states them, if it does."""
     group: str | None = None
-    """The photograph, patient or slide, where it is told: else it is the picture."""
+    """The photograph, patient or slide; None for the field itself."""
     missing: bool = False
-    """Whether there is no such picture."""
+    """Whether the source has no such file."""
 
 
 class Pictures:
-    """A source's pictures by their names, to find the one that an annotation is about."""
+    """An index of a source's pictures by name, to find the one that an annotation refers to."""
 
     def __init__(self, source: Source):
         self._called: dict[str, list[str]] = {}
@@ -59,10 +59,10 @@ class Pictures:
                 self._called.setdefault(name, []).append(file)
 
     def find(self, name: str, annotation: str, split: str | None = None) -> str | None:
-        """The picture called `name`, with or without folders and ending; of several the one whose folders are called
-        most like those of `name` and the annotation's file, and one of that split before others.
+        """The path of the picture `name`, which may have folders and a suffix or not. Of several it is the one that
+        shares most folder names with `name` and the annotation file; among equals, the one in that split.
 
-        None where there is none, LabError where it can't be told which.
+        None where there is none; LabError where two fit equally well.
         """
         path = PurePosixPath(name.replace("\\", "/"))
         folders = {*path.parts[:-1], *PurePosixPath(annotation).parts[:-1]}
@@ -72,17 +72,17 @@ class Pictures:
 
         found = sorted(self._called.get(path.name, ()), key=likeness, reverse=True)
         if len(found) > 1 and likeness(found[0]) == likeness(found[1]):
-            raise LabError(f"{annotation} is about {name!r:.60}, which may be {found[0]} or {found[1]}: keep one")
+            raise LabError(f"{annotation} refers to {name!r:.60}, which may be {found[0]} or {found[1]}: keep one")
         return found[0] if found else None
 
 
 def split_of_path(file: str) -> str | None:
-    """The split that a folder of a path tells, the innermost first."""
+    """The split named by a folder of a path, innermost first; None where no folder names one."""
     return next((split for part in PurePosixPath(file).parts[-2::-1] if (split := split_of_folder(part))), None)
 
 
 def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:
-    """An annotation file's text; LabError where it is none, or has more bytes than `most`."""
+    """An annotation file's text; LabError where it is not UTF-8 or has more than `most` bytes."""
     data = source.read(file)
     if len(data) > most:
         raise LabError(f"{file} is larger than {most // 2**20} MiB: import a part of it")
@@ -93,7 +93,7 @@ def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:
 
 
 def number_of(told: object) -> float:
-    """NaN where it is none: the cell is then left out, with the reason."""
+    """`told` as a number; NaN where it is none, and the cell is then left out with that as the reason."""
     try:
         return float(told)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -101,7 +101,7 @@ def number_of(told: object) -> float:
 
 
 def cells_of(source: Source, marks: Iterable[Mark]) -> Listing:
-    """The marked cells as pictures; LabError where no marked picture is there, or cells are too many."""
+    """The marked cells as pictures. LabError where all the fields are missing, or there are too many cells."""
     by_picture: dict[str, list[Mark]] = {}
     for mark in marks:
         by_picture.setdefault(mark.file, []).append(mark)
@@ -114,8 +114,8 @@ def cells_of(source: Source, marks: Iterable[Mark]) -> Listing:
 
 
 def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator[tuple[Entry, Read]]:
-    """Each cell and what gives its picture. A marked picture is read when its turn comes, and let go of after it."""
-    photos: dict[bytes, str] = {}  # one photograph may lie there under two names, with other cells marked
+    """Each cell with a function that returns its picture. Fields are read one at a time, when their turn comes."""
+    photos: dict[bytes, str] = {}  # by content: one photograph may have two names, with different cells marked
     for file, marks in by_picture.items():
         try:
             data = _read(source, marks)
@@ -133,7 +133,7 @@ def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator
                 part = x, y, right, bottom = widened(box, AROUND, width, height)
                 covered += (right - x) * (bottom - y)
                 if covered > MAX_COVER * width * height:
-                    raise LabError(f"the boxes before it were cut out as {MAX_COVER} times {file}: it is left out")
+                    raise LabError(f"left out: the boxes before it already cover {file} more than {MAX_COVER} times")
                 cut = cut_cell(picture, part, box)
             except LabError as error:
                 yield _left_out(mark, number, error)
@@ -143,19 +143,19 @@ def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator
 
 
 def _read(source: Source, marks: Sequence[Mark]) -> bytes:
-    """The file that all the marks are on; LabError where it can't be had."""
+    """The bytes of the field that the marks are on; LabError where it can't be read."""
     if marks[0].missing:
-        raise LabError("there is no such picture")
+        raise LabError("the annotated picture is missing")
     return source.read(marks[0].file)
 
 
 def _picture(data: bytes, marks: Sequence[Mark]) -> np.ndarray:
-    """Its pixels; LabError where it is no picture, or the marks are on one of another size."""
+    """The field's pixels; LabError where it is not a picture, or has another size than the annotation states."""
     picture = decode_rgb(data)
     height, width = picture.shape[:2]
     told = marks[0].size or SHARES
     if told not in (SHARES, (width, height)):
-        raise LabError(f"its boxes are told for {told[0]:g}×{told[1]:g} pixels, and the picture has {width}×{height}")
+        raise LabError(f"its boxes are for {told[0]:g}×{told[1]:g} pixels, but the picture has {width}×{height}")
     return picture
 
 
@@ -171,25 +171,25 @@ def _entry(mark: Mark, number: int, photo: str, box: Box | None = None) -> Entry
 
 
 def _photo(file: str) -> str:
-    """The photograph that a picture is, or is a copy of."""
+    """The photograph that a field is, or is an augmented copy of."""
     stem = PurePosixPath(file).stem
     return _COPY.sub("", stem) if _COPY.search(stem) else file
 
 
 def _box(mark: Mark, width: int, height: int) -> Box:
-    """A mark in pixels, cut off at the picture's edge; LabError where nothing is left of it."""
+    """A mark's box in pixels, clipped to the field; LabError where nothing of it is left."""
     across, down = (width, height) if mark.size == SHARES else (1, 1)
     x0, y0, x1, y1 = (corner * side for corner, side in zip(mark.corners, (across, down, across, down), strict=True))
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise LabError("its box has corners that are no numbers")
+        raise LabError("its box has corners that are not numbers")
     box = round(max(0, x0)), round(max(0, y0)), round(min(width, x1)), round(min(height, y1))
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise LabError(f"its box {x0:g} {y0:g} {x1:g} {y1:g} holds nothing of the picture's {width}×{height} pixels")
+        raise LabError(f"its box {x0:g} {y0:g} {x1:g} {y1:g} is empty or outside the picture ({width}×{height} pixels)")
     return box
 
 
 def _nucleus(nuclei: Sequence[Box], box: Box) -> Box | None:
-    """The largest nucleus that lies in a cell's box: a view is as much larger than it as in any other picture."""
+    """The largest nucleus that lies in a cell's box, so that the cell view is scaled as in every other picture."""
 
     def inside(nucleus: Box) -> float:
         x0, y0, x1, y1 = nucleus
