@@ -110,7 +110,8 @@ class Run:
         """Its settings as people read and compare them: the fields of TrainConfig, or an ensemble's members."""
         if not self.is_ensemble:
             return self.config.to_json()
-        return {"model": ENSEMBLE, "data": self.config.data, "members": [facts["run"] for facts in self.member_facts]}
+        told = {"model": ENSEMBLE, "data": self.config.data, "members": [facts["run"] for facts in self.member_facts]}
+        return told | ({"refuse": self.config.refuse} if self.config.refuse else {})
 
     @property
     def view_words(self) -> str:

@@ -18,6 +18,7 @@ from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.likeness import Likeness
+from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.run_likeness import looks_of
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.labels.overlays import freeze
@@ -26,6 +27,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import Tapped, predict_logits
 from bloodcell_core.models.network import last_layer, load_network
 from bloodcell_core.training import jobs
+from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
 from tests.training_fixtures import tiny, train_here, trained
 
@@ -83,6 +85,17 @@ def test_a_network_is_read_without_its_outputs_for_what_it_refuses(model: str, t
     torch.testing.assert_close(named, whole[:, :3])
     weights, biases = last_layer(config, 3, tmp_path / "model.safetensors")
     np.testing.assert_allclose(features @ weights.T + biases, whole.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_ensemble_of_runs_that_refuse_a_class_refuses_it(lab: Path):
+    members = [train_here(refuse="monocyte", learning_rate=rate) for rate in (0.001, 0.002)]
+    ensemble = create_ensemble(members)
+    _, table = evaluated(ensemble, split="train", device="cpu")
+    assert set(table.image_id) == set(evaluated(members[0], split="train", device="cpu")[1].image_id)
+    assert set(table.label) == set(NAMED)
+    told = recommend([ensemble.describe()])
+    assert told is not None
+    assert "with monocyte to refuse" in told.why
 
 
 def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):

@@ -110,8 +110,9 @@ def create_group_ensemble(groups: Sequence[Group]) -> Group:
 
 
 def _config(first: Run) -> TrainConfig:
-    """Which pictures the ensemble is tested on; a fold's seed is part of that. The view is for pages to begin with."""
-    shared = {name: getattr(first.config, name) for name in (*SHARED, "seed", "view")}
+    """Which pictures the ensemble is tested on; a fold's seed is part of that, and what all members refuse. The view is
+    for pages to begin with."""
+    shared = {name: getattr(first.config, name) for name in (*SHARED, "seed", "refuse", "view")}
     return TrainConfig(model=ENSEMBLE, **shared)
 
 
