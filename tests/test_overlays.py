@@ -25,6 +25,7 @@ from bloodcell_core.labels.overlays import Overlay, freeze, load, of_run, versio
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record, undo
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
+from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import split_rows
 from tests.conftest import encoded, random_picture, write_files
 from tests.training_fixtures import losses, tiny, train_here
@@ -407,6 +408,16 @@ def test_reviewed_labels_are_what_is_learned(demo: Dataset, tmp_path: Path) -> N
     run = train_here(epochs=3, labels="all-one")
     assert run.events()[0][-1]["val_accuracy"] == 1.0
     assert set(run.predictions().predicted) == {target}
+
+
+def test_an_ensembles_temperature_is_fitted_on_the_labels_that_its_members_were_trained_with(
+    demo: Dataset, tmp_path: Path
+) -> None:
+    rows = [{"image_id": each, "label": demo.classes[0]} for each in of_split(demo, "train")]
+    import_csv(written(tmp_path / "a.csv", rows), "all-one", by="Ana")
+    members = [train_here(epochs=3, labels="all-one", learning_rate=rate) for rate in (0.001, 0.002)]
+    reasons = [(run.summary() or {})["temperature_reason"] for run in (*members, create_ensemble(members))]
+    assert reasons == ["no validation picture is wrong"] * 3
 
 
 def test_an_overlay_that_leaves_nothing_to_train_on_is_refused(demo: Dataset, tmp_path: Path) -> None:

@@ -278,7 +278,8 @@ def _issues(args: argparse.Namespace) -> None:
 
     issues = ranking.of_run(runs.find(args.run), args.device)
     rows = issues.photos.head(args.limit or len(issues.photos)).to_dict("records")
-    lines = [f"{len(issues.photos):,} photos by {issues.source}, the likeliest wrong label first"]
+    unit = "picture" if (issues.photos.pictures == 1).all() else "photo"  # cells of a patient are judged one by one
+    lines = [f"{counted(len(issues.photos), unit)} by {issues.source}, the likeliest wrong label first"]
     lines += [
         f"  {row['quality']:.3f}  {row['photo']}  {row['label']}, rather {row['suggested']}; "
         + ("1 picture" if row["pictures"] == 1 else f"{row['pictures']:,} copies")

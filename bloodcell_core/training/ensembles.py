@@ -20,6 +20,7 @@ from bloodcell_core.evaluation.calibration import fitted_temperature, with_tempe
 from bloodcell_core.evaluation.comparison import check_comparable, side_of
 from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
 from bloodcell_core.evaluation.scoring import score
+from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.jobs import write_config, write_finished
@@ -133,6 +134,8 @@ def _predictions(members: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, Any]]:
     raw = predictions_table(first, mean, classes)
     validation = raw[raw.split == "val"]
     few = len(validation) < LEAST_COMMON * max((table.split == "val").sum() for table in tables)
+    if len({member.config.labels for member in members}) == 1 and (overlay := of_run(members[0])):
+        validation = overlay.relabelled(validation, classes)  # as of each member: on the labels that it learned
     fitted = fitted_temperature(validation[:0] if few else validation, classes)
     if few:
         fitted["temperature_reason"] = FEW_COMMON
