@@ -1,9 +1,9 @@
-"""The networks, one a file, and `MODELS`, the table of what is known of each.
+"""The networks, one per module, and `MODELS`, the table of their facts.
 
-A row's name is its file's name: `models/<name>.py` has `build(classes, size)`, with `width` and `dropout` besides where
-the row says that the network has them, and, where it comes pretrained, `load_pretrained(network, weights)`. No torch is
-imported here: pages read the table at first paint.
-Beside the table stand the networks of timm, called `timm/<name>`: timm_networks.py makes their rows when asked.
+A row's name is its module's: `models/<name>.py` has `build(classes, size)`, with `width` and `dropout` if the row says
+that the network has them, and for pretrained networks `load_pretrained(network, weights)`. No torch is imported here:
+pages read the table at first paint. Networks of timm, called `timm/<name>`, aren't in the table: timm_networks.py makes
+their rows on demand.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from bloodcell_core.errors import LabError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MIDDLE = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # about where smears lie, of no data set's own
+MIDDLE = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # mean and standard deviation of smears in general, of no one data set
 PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # pixels stay in 0…1, as in the original analysis
-TIMM = "timm/"  # begins the names of timm's networks
+TIMM = "timm/"  # the prefix of timm's networks
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A row of MODELS: what is told of a network before PyTorch is there."""
+    """A row of MODELS: what is known of a network without importing PyTorch."""
 
     name: str
     title: str
@@ -31,18 +31,20 @@ class ModelInfo:
     flops: int
     """Multiplications and additions for one picture; a test counts them."""
     learning_rate: float
+    """The default."""
     mean: tuple[float, float, float]
+    """Of R, G, B in 0…1, by which pixels are normalised; `std` likewise."""
     std: tuple[float, float, float]
     pretrained: bool = False
     weights_licence: str = ""
     channels_last_on_cpu: bool = True
-    """Memory order that is faster on a CPU, by benchmarks/bench_memory_format.py."""
+    """Whether that memory format is faster on a CPU, by benchmarks/bench_memory_format.py."""
     counted_at: int = 96
-    """Side in pixels of the picture that `parameters` and `flops` are counted for."""
+    """Side in pixels of the pictures for which `parameters` and `flops` are counted."""
     dropout: float | None = None
-    """Its own dropout; None where it has none that can be set."""
+    """The default dropout; None where it can't be set."""
     widens: bool = False
-    """Whether it can be made with more or fewer channels."""
+    """Whether the number of channels can be set (`width`)."""
 
 
 MODELS: dict[str, ModelInfo] = {
@@ -78,7 +80,7 @@ MODELS: dict[str, ModelInfo] = {
 
 
 def model_info(name: str) -> ModelInfo:
-    """What is known of a network, by its name in MODELS or as `timm/<name>`; LabError where there is none."""
+    """The facts of a network, by its name in MODELS or as `timm/<name>`; LabError where there is none."""
     if name.startswith(TIMM):
         from bloodcell_core.models.timm_networks import timm_info
 
@@ -89,7 +91,10 @@ def model_info(name: str) -> ModelInfo:
 
 
 def network_settings(model: str, width: float, dropout: float | None) -> dict[str, Any]:
-    """What a network's `build` takes besides classes and size; LabError where it doesn't have what is asked for."""
+    """The keyword arguments of a network's `build`, besides classes and size.
+
+    LabError where a `width` or `dropout` is given that the network doesn't have.
+    """
     info = model_info(model)
     if dropout is not None and info.dropout is None:
         raise LabError(f"{model} has no dropout to be set: leave `dropout` empty")

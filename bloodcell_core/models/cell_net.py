@@ -1,8 +1,8 @@
-"""`cell_net`: our own lean network, made for the best accuracy at its cost on cells of 96×96 pixels.
+"""`cell_net`: our own lean network, designed for the best accuracy at its cost on cells of 96×96 pixels.
 
-Residual blocks (He et al. 2016) that halve the side each, group normalisation, global pooling. Group normalisation
-(Wu and He 2018) asks nothing of the batch: a picture's answer doesn't depend on the pictures beside it, nor on how
-the stain of the training pictures was on average.
+Residual blocks (He et al. 2016) that each halve the side, group normalisation, global pooling. Group normalisation (Wu
+and He 2018) is independent of the batch: a picture's answer depends neither on the other pictures in its batch nor on
+the average stain of the training pictures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bloodcell_core.models.first_weights import he_weights
 
 CHANNELS = (24, 48, 96, 160)
-GROUP = 8  # channels that are normalised together
+GROUP = 8  # channels per group of the normalisation
 
 
 class Block(nn.Module):

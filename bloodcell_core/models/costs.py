@@ -1,7 +1,7 @@
-"""How many weights a network has, and how many computations a picture takes, at any size and width. Without torch.
+"""The number of weights of a network, and of computations per picture, at any size and width. Imports no torch.
 
-Reckoned from the layers' shapes, so that a form can tell it while somebody changes the size. A test holds each network
-to PyTorch's own counts. Networks of timm are counted by building them, without their weights: that does import torch.
+Calculated from the layers' shapes, so that a form can show them while a person changes the size. A test compares them
+with PyTorch's own counts. Networks of timm are built, without their weights, to count them: that does import torch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from bloodcell_core.models import TIMM, model_info
 
-CLASSES = 4  # where nobody says how many
+CLASSES = 4  # the default
 
 
 class Cost(NamedTuple):
-    """What a network takes."""
+    """What a network costs."""
 
     parameters: int
     flops: int
@@ -24,7 +24,7 @@ class Cost(NamedTuple):
 
 
 def cost(model: str, size: int, width: float = 1.0, classes: int = CLASSES) -> Cost:
-    """Of a network for pictures of `size`×`size`; LabError where there is none of that name, or it can't see these."""
+    """The cost of a network for pictures of `size`×`size`; LabError for an unknown name, or a size it can't take."""
     model_info(model)
     if model.startswith(TIMM):
         from bloodcell_core.models.timm_networks import count
@@ -37,15 +37,16 @@ def cost(model: str, size: int, width: float = 1.0, classes: int = CLASSES) -> C
 
 
 class _Layers:
-    """Goes through a network's layers and adds up what they cost."""
+    """Adds up the cost of a network's layers, which are given one after another."""
 
     def __init__(self, side: int):
         self.side, self.channels, self.parameters, self.flops = side, 3, 0, 0
 
     def conv(self, channels: int, kernel: int, stride: int = 1, *, groups: int = 1, normed: bool = True) -> None:
-        """Padded so that the side is divided by the stride and rounded up; with a bias where no normalisation follows.
+        """A convolution, padded so that the side is divided by the stride and rounded up.
 
-        A normalisation has two weights a channel, and its computations aren't counted.
+        Unless it is `normed` it has a bias; a normalisation has two weights per channel, and its computations aren't
+        counted.
         """
         weights = self.channels // groups * channels * kernel**2
         self.side = -(-self.side // stride)
@@ -54,7 +55,7 @@ class _Layers:
         self.channels = channels
 
     def beside(self, channels: int) -> None:
-        """A 1×1 convolution, normalised, of what a block is given, added to what `conv` has made of it."""
+        """The shortcut of a block that halves the side: a normalised 1×1 convolution of the block's input."""
         weights = self.channels * channels
         self.parameters += weights + 2 * channels
         self.flops += 2 * weights * (-(-self.side // 2)) ** 2

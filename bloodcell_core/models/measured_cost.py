@@ -1,4 +1,4 @@
-"""What an answer of a network costs, as measured here: multiplications and additions, and time (`costs` reckons)."""
+"""The cost of a network's answer, measured here: computations and time (`costs` calculates them without torch)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.words import counted
 
 BATCH = 64
-PASSES = 5  # of a batch, after one that warms up; the quickest counts, as other work only ever slows it
+PASSES = 5  # of a batch, after one to warm up; the fastest counts, as other work on the machine can only slow it
 
 
 def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
-    """What a run's summary keeps of its network's cost. JSON-ready.
+    """The cost of a network, as a run's summary has it. JSON-ready.
 
     Args:
-        network: on the device.
+        network: on `device`.
         size: side of its pictures in pixels.
         device: where it is measured.
 
     Returns:
-        flops: multiplications and additions for one picture; milliseconds: for one of `BATCH` pictures that are
-        answered together, from bytes to logits; milliseconds_on: the device, in words.
+        flops: multiplications and additions for one picture; milliseconds: per picture, in a batch of `BATCH`, from
+        uint8 pixels to logits; milliseconds_on: the device, in words.
     """
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(network).to("meta").eval()(torch.zeros(1, 3, size, size))
@@ -36,7 +36,7 @@ def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
     seconds = []
     for _ in range(1 + PASSES):
         started = time.perf_counter()
-        predict_logits(network, pictures, device, BATCH).cpu()  # a GPU has answered only once the answer is here
+        predict_logits(network, pictures, device, BATCH).cpu()  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     return {
         "flops": counter.get_total_flops(),

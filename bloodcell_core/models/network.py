@@ -1,4 +1,4 @@
-"""Builds the networks of the MODELS table, each wrapped with the normalisation that belongs to its weights."""
+"""Builds and loads the networks of the MODELS table, each with the normalisation of pixels that its weights need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
     channels_last = False
-    """Whether the three values of a pixel are to lie side by side in what it is given."""
+    """The memory format of the pictures that it is given."""
 
     def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -43,8 +43,8 @@ def build_network(
 ) -> Network:
     """The network called `model` for `classes` classes; `weights`, `width` and `dropout` as in TrainConfig.
 
-    A network without pretrained weights starts at random whatever `default` says; a path is refused for it.
-    Raises LabError where the weights can't be had, or the network has no width or dropout to be set.
+    A network without pretrained weights starts with random ones for `default`, too; a path is refused for it.
+    Raises LabError where the weights can't be loaded, or a width or dropout is given that the network doesn't have.
     """
     info, settings = model_info(model), network_settings(model, width, dropout)
     if model.startswith(TIMM):
@@ -66,9 +66,9 @@ def network_of(config: TrainConfig, classes: int, weights: str = "none") -> Netw
 
 
 def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
-    """The network of a run's config with the run's trained weights; ready to predict.
+    """The network of a run's config with the run's trained weights, ready to predict.
 
-    It has no output for classes that it refuses: `last_layer` tells of those.
+    The output for refused classes is left out: `last_layer` has its weights. LabError where the file can't be used.
     """
     network = network_of(config, classes)
     weights = _read(file)
@@ -82,17 +82,17 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
     return network.eval()
 
 
-def save_weights(network: nn.Module, file: Path, told: dict[str, str]) -> None:
-    """Writes a network's weights as safetensors, whole or not at all; `told` is kept with them."""
+def save_weights(network: nn.Module, file: Path, metadata: dict[str, str]) -> None:
+    """Writes a network's weights as safetensors, atomically, with metadata."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with workspace.write_atomic(file) as temporary:
-        temporary.write_bytes(save(weights, told))
+        temporary.write_bytes(save(weights, metadata))
 
 
 def quickest(network: Network, model: str) -> Network:
-    """The network with its weights, and from now on its pictures, in the memory order that it is fastest in.
+    """The network with its weights, and from now on its pictures, in the memory format that is fastest for it.
 
-    For predicting: a network that trains needs no such weights, and safetensors writes none. Answers differ in the
+    For prediction only: training doesn't need it, and safetensors can't write such weights. Answers differ in the
     seventh digit at most.
     """
     network.channels_last = model_info(model).channels_last_on_cpu
@@ -100,7 +100,7 @@ def quickest(network: Network, model: str) -> Network:
 
 
 def last_layer(config: TrainConfig, classes: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What a run decides by, its classes first and then what it refuses: weights (outputs, D), biases (outputs,)."""
+    """The last layer of a run: weights (outputs, D) and biases (outputs,), refused classes as the last output."""
     weights = _read(file)
     names = _head_names(network_of(config, classes))
     layer, bias = (weights[next(name for name in names if name.endswith(kind))] for kind in ("weight", "bias"))
@@ -109,23 +109,23 @@ def last_layer(config: TrainConfig, classes: int, file: Path) -> tuple[np.ndarra
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        # Opened once: `load_file` opens it twice, and a run that trains may put another in its place between.
+        # Read at once: `load_file` opens the file twice, and a run in training may replace it in between.
         return load(file.read_bytes())
     except (SafetensorError, OSError) as error:
         raise LabError(f"{file} can't be used: {brief(error)}") from None
 
 
 def _head_names(network: nn.Module) -> list[str]:
-    """The names of the weights of the layer that decides."""
+    """The names of the last layer's weights."""
     head = {id(parameter) for parameter in head_of(network).parameters()}
     return [name for name, parameter in network.named_parameters() if id(parameter) in head]
 
 
 def head_of(network: nn.Module) -> nn.Module:
-    """The layer that decides between the classes: the last linear one, or what timm says of its own networks."""
+    """The classification layer: the last linear one, or for timm's networks what timm says."""
     body: Any = getattr(network, "body", network)
     if hasattr(body, "get_classifier"):
-        found = body.get_classifier()  # several where a network was distilled from another
+        found = body.get_classifier()  # several in networks made for distillation
         return found if isinstance(found, nn.Module) else nn.ModuleList(found)
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 

@@ -1,4 +1,4 @@
-"""`resnet18`: torchvision's, with its last layer replaced by one for our classes, fine-tuned as a whole."""
+"""`resnet18`: torchvision's, with its last layer replaced by one for our classes; all of it is fine-tuned."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ DOWNLOAD_TIMEOUT = 15  # seconds without an answer before a machine counts as of
 
 
 def build(classes: int, size: int) -> nn.Module:
-    """(N, 3, size, size) → (N, classes), first weights at random."""
+    """(N, 3, size, size) → (N, classes), with random weights."""
     network: nn.Module = resnet18()
     network.fc = nn.Linear(512, classes)
     return network
 
 
 def cached_weights() -> Path:
-    """Where torchvision keeps its ResNet-18 weights on this machine, whether or not they are there."""
+    """Where torchvision caches its ResNet-18 weights on this machine, whether or not they are there."""
     return Path(torch.hub.get_dir(), "checkpoints", PRETRAINED.url.rsplit("/", 1)[1])
 
 
 def load_pretrained(network: nn.Module, weights: str) -> None:
-    """Puts ImageNet weights into all but the last layer: `weights` is 'default' or a file's path.
+    """Loads ImageNet weights into all but the last layer: `weights` is 'default' or a file's path.
 
-    'default' takes torchvision's from its cache, or downloads them. Raises LabError that names every remedy.
+    'default' takes torchvision's from its cache, or downloads them. Raises LabError, with all remedies, where they
+    can't be loaded.
     """
     state = _default_state() if weights == "default" else read_weights(Path(weights))
     state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -63,14 +64,14 @@ def _default_state() -> dict[str, Tensor]:
 
 
 def _download() -> None:
-    """Puts torchvision's weights into its cache; OSError where they can't be had, or something else comes.
+    """Downloads torchvision's weights into its cache; OSError where that fails, or the file is another one.
 
-    Not by torchvision: its download has the time limit of all sockets of the process and writes to its stdout, and
-    neither can be changed for one thread alone.
+    Not by torchvision: its download uses the process's default socket timeout and writes to stdout, and neither can be
+    changed for one thread alone.
     """
     file = cached_weights()
     with workspace.write_atomic(file) as temporary:
         with urlopen(PRETRAINED.url, timeout=DOWNLOAD_TIMEOUT) as answer, open(temporary, "wb") as target:
             shutil.copyfileobj(answer, target)
         if not hashlib.sha256(temporary.read_bytes()).hexdigest().startswith(file.stem.rpartition("-")[2]):
-            raise OSError("what came has another hash than torchvision's weights")
+            raise OSError("the downloaded file isn't torchvision's: its hash is another")

@@ -1,7 +1,7 @@
-"""`timm/<name>`: any network of the package timm (PyTorch Image Models), with what timm knows of it.
+"""`timm/<name>`: any network of the package timm (PyTorch Image Models), with timm's facts on it.
 
-timm is an extra (requirements-timm.txt). Its own names are taken, with or without the tag that tells how the weights
-came about: `timm/resnet10t`, `timm/resnet10t.c3_in1k`.
+timm is optional (requirements-timm.txt). Names are timm's own, with or without the tag that says how the weights were
+trained: `timm/resnet10t`, `timm/resnet10t.c3_in1k`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, ModelInfo
 from bloodcell_core.models.weights_file import put_body, read_weights
 
-SIZE, CLASSES = 96, 4  # for which the rows of MODELS are counted
-RATE = 3e-4  # fine-tunes a pretrained body without tearing it apart
-NEAREST = 5  # names that are offered where one isn't known
+SIZE, CLASSES = 96, 4  # for which parameters and flops are counted in MODELS, too
+RATE = 3e-4  # learning rate that fine-tunes pretrained weights without destroying them
+NEAREST = 5  # names that are suggested for an unknown one
 
 
 @cache
 def timm_info(model: str) -> ModelInfo:
-    """What timm knows of `timm/<name>`; LabError where it doesn't know it, or isn't installed.
+    """The facts of `timm/<name>`; LabError where timm doesn't know it, or isn't installed.
 
-    Where the network can't see 96×96, parameters and flops are those at the size that it was made for.
+    Parameters and flops are for 96×96 pixels or, where the network can't take these, for the size it was made for.
     """
     config = _config(model)
     size = SIZE
@@ -57,9 +57,9 @@ def timm_info(model: str) -> ModelInfo:
 
 
 def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
-    """(N, 3, size, size) → (N, classes), first weights as in TrainConfig.
+    """(N, 3, size, size) → (N, classes), with initial weights as in TrainConfig.
 
-    Raises LabError where the network can't see pictures of that size, or its weights can't be had.
+    Raises LabError where the network can't take pictures of that size, or its weights can't be loaded.
     """
     config = _config(model)
     count(model, size)
@@ -74,18 +74,18 @@ def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
 
 
 def _adapted(state: dict[str, Tensor], network: nn.Module, weights: str, model: str) -> dict[str, Tensor]:
-    """What timm itself does to a file's weights first, such as fitting a transformer's places to another size."""
+    """The weights of a file as timm itself adapts them, such as a transformer's position embedding to another size."""
     adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     try:
         return cast(dict[str, Tensor], adapt(state, network)) if adapt else state
-    except Exception as error:  # it expects the weights to be this network's
+    except Exception as error:  # timm expects the weights of this network, and may fail in any way on others
         raise LabError(f"{weights} holds no {model}: {brief(error)}") from None
 
 
 def _from_hub(model: str, classes: int, size: int) -> nn.Module:
     try:
         return _create(model, classes, size, pretrained=True)
-    except Exception as error:  # the hub's client raises its own, its transport's and the system's
+    except Exception as error:  # exceptions of the hub's client, of its HTTP library and of the system
         raise LabError(
             f"{model}'s weights can't be had ({brief(error)}): go online once so that timm downloads them; "
             "or give a file with weights=PATH; or train from scratch with weights=none"
@@ -101,7 +101,7 @@ def _timm() -> ModuleType:
 
 
 def _config(model: str) -> Any:
-    """timm's PretrainedCfg of `timm/<name>`; LabError names the nearest ones where there is none of that name."""
+    """timm's PretrainedCfg of `timm/<name>`; LabError, with similar names, where there is none of that name."""
     timm, name = _timm(), model.removeprefix(TIMM)
     try:
         found = timm.get_pretrained_cfg(name)
@@ -124,18 +124,18 @@ def _create(model: str, classes: int, size: int, **more: Any) -> nn.Module:
 
 @cache
 def count(model: str, size: int, classes: int = CLASSES) -> tuple[int, int]:
-    """Parameters and flops at a size, without computing anything; LabError where the network can't see that size."""
+    """Parameters and flops at a size, without computing anything; LabError where the network can't take that size."""
     try:
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
             network = _create(model, classes, size).eval()
             shape = tuple(network(torch.zeros(1, 3, size, size)).shape)
     except LabError:
         raise
-    except Exception as error:  # each network complains in its own way
+    except Exception as error:  # each network fails in its own way
         made_for = _config(model).input_size[-1]
         raise LabError(
             f"{model} can't see pictures of {size}×{size} ({brief(error)}): it was made for size={made_for}"
         ) from None
     if shape != (1, classes):
-        raise LabError(f"{model} has no layer that could tell classes apart: choose another of timm's")
+        raise LabError(f"{model} has no classification layer: choose another network of timm's")
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()

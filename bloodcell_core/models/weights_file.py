@@ -1,4 +1,4 @@
-"""Weights that a person hands in, or a package brings: read without running any code that they may hold."""
+"""Weights files of a person or a package, read without running any code that they may hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bloodcell_core.errors import LabError, brief
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The table of weights in a .safetensors or .pth file; LabError says why where there is none."""
+    """{name: weights} of a .safetensors or .pth file; LabError where it can't be read."""
     path = path.expanduser()
     if not path.is_file():
         raise LabError(
@@ -27,7 +27,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LabError(f"{path.name} is refused: it is no weights file, or holds more than plain weights") from None
-    except Exception as error:  # a damaged file may raise anything: IndexError, KeyError and AttributeError were seen
+    except Exception as error:  # a damaged file may raise anything, such as IndexError, KeyError or AttributeError
         raise LabError(f"{path.name} can't be read as weights: {brief(error)}") from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
@@ -39,9 +39,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def put_body(
     network: nn.Module, head: str | tuple[str, ...], state: Mapping[str, Tensor], weights: str, title: str
 ) -> None:
-    """Puts weights into all of a network but its head, whose names begin with `head` (or with any of several).
+    """Loads weights into all of a network but its head, the weights whose names begin with `head` (or one of several).
 
-    Raises LabError where they are of another network; `weights` and `title` say where from and what for.
+    Raises LabError where they are another network's; its message calls the file `weights` and the network `title`.
     """
     body = {name: value for name, value in state.items() if not name.startswith(head)}
     try:
