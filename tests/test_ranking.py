@@ -110,3 +110,5 @@ def test_cells_of_one_patient_are_ranked_each_by_itself() -> None:
     assert found[["photo", "suggested", "pictures"]].values.tolist() == [
         ["x", "b", 1], ["copies", "a", 2], ["i2", "a", 1]
     ]  # fmt: skip
+    gone = label_issues(by_family(table(rows).assign(copies=False), None), CLASSES)  # without its dataset
+    assert (gone.photo[0], gone.pictures.tolist()) == ("x", [1] * 4)

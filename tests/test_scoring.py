@@ -209,6 +209,17 @@ def test_a_patients_cells_have_each_an_answer_of_their_own() -> None:
     assert scores["intervals"] == score(patients.assign(copies=True), CLASSES)["intervals"]
 
 
+def test_whether_corrected_labels_flatter_a_run_is_told_by_the_cells_and_not_by_their_patients() -> None:
+    """Of nearly every patient some cell is wrong: that tells nothing of those that were relabelled."""
+    patients = table(photos_a_class=6, copies=20).assign(copies=False)
+    right = patients[patients.label == patients.predicted].drop_duplicates("source_photo").index
+    reviewed = patients.assign(label=patients.label.where(~patients.index.isin(right), "c"))
+    assert flattered(patients, reviewed) == []
+    wrong = patients.index[patients.label != patients.predicted]
+    told = flattered(patients, patients.assign(label=patients.label.where(~patients.index.isin(wrong[:9]), "c")))
+    assert "pictures that were relabelled or left out" in told[0]
+
+
 def test_predictions_tell_copies_of_a_photo_from_cells_of_a_patient() -> None:
     pictures = pd.DataFrame(
         {"image_id": list("wxyz"), "split": "test", "label": "a", "source_photo": ["p", "p", "q", None],

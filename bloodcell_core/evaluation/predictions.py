@@ -59,6 +59,12 @@ def copies_of(table: pd.DataFrame) -> np.ndarray:
     return table.copies.to_numpy(dtype=bool)
 
 
+def families_of(table: pd.DataFrame) -> pd.Series:
+    """What has one answer together: the photo of copies, or the picture itself."""
+    known: pd.Series = table.source_photo.fillna(table.image_id)
+    return known.where(copies_of(table), table.image_id)
+
+
 def one_answer_a_photo(table: pd.DataFrame) -> bool:
     """Whether the pictures of each photo have one answer together: they are copies, and bear one label.
 

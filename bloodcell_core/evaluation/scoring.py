@@ -18,7 +18,13 @@ from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
 from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import TOLD, evaluate_predictions
-from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, predictions_table
+from bloodcell_core.evaluation.predictions import (
+    PHOTOS_UNKNOWN,
+    arrays_of,
+    families_of,
+    one_answer_a_photo,
+    predictions_table,
+)
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
@@ -124,13 +130,13 @@ def flattered(table: pd.DataFrame, reviewed: pd.DataFrame) -> list[str]:
     on stays in. So the figures rise though the network is as good as before.
     """
     labels = table.image_id.map(dict(zip(reviewed.image_id, reviewed.label, strict=True)))
-    photos = table.source_photo.fillna(table.image_id)
+    photos = families_of(table)
     touched = photos.isin(photos[labels != table.label])
     wrong = (table.label != table.predicted).groupby(photos).any()
     of_touched = wrong[photos[touched].unique()]
     if of_touched.empty or of_touched.mean() <= (1 + wrong.mean()) / 2:  # not mostly its mistakes
         return []
-    unit = "photo" if table.source_photo.notna().any() else "picture"
+    unit = "photo" if (photos != table.image_id).any() else "picture"
     return [
         f"of {counted(len(of_touched), unit)} that were relabelled or left out this run is wrong on "
         f"{of_touched.sum():,}: where mistakes alone are looked at, wrong labels are found among them alone, and these "

@@ -15,7 +15,7 @@ import pandas as pd
 
 from bloodcell_core.data.dataset import Dataset, dataset_of
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.predictions import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of, families_of
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups
@@ -95,9 +95,9 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
 
 def by_family(table: pd.DataFrame, dataset: Dataset | None) -> pd.DataFrame:
     """Predictions with what one verdict decides in the place of their photos: a patient's cells are judged each by
-    itself. As they are where their dataset is gone."""
+    itself. By what the predictions tell of it where their dataset is gone."""
     if dataset is None:
-        return table
+        return table.assign(source_photo=families_of(table))
     families = dataset.pictures.set_index("image_id").family
     return table.assign(source_photo=table.image_id.map(families).fillna(table.source_photo))
 
