@@ -50,8 +50,7 @@ if not classify_start.start_or(slide, chosen.run.name):
 @st.fragment
 def opened_slide(slide_id: str) -> None:
     if not os.path.isdir(chosen.run.folder):  # what is drawn by itself keeps what the page had chosen
-        st.toast("The network was deleted in another window: another one answers.", icon=":material/delete:")
-        st.rerun(scope="app")
+        st.rerun(scope="app")  # which says that another one answers
     try:
         slide = slides.read_slide(slide_id)
         if not slide.pictures:  # none is made so

@@ -43,6 +43,7 @@ from ui import (
     classify_start,
     desk,
     lab,
+    shell,
 )
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -424,9 +425,18 @@ def test_a_network_that_is_deleted_in_another_window_while_its_slide_is_open_is_
 
     monkeypatch.setattr(classify, "choose", deleted_since)
     app = draw(slide=slide.id)
-    assert "deleted in another window" in app.toast[0].value
+    assert app.toast[0].value == f"There is no run {shell.plain(gone[0])}: another network answers."
     assert gone[0] not in str(app.query_params["run"])
     assert not app.error
+
+
+def test_a_slide_whose_network_was_deleted_is_told_to_be_answered_by_another(slide):
+    before = only_slide().run
+    assert not draw(slide=slide.id).toast
+    runs.remove(Run(before))
+    for asked in ({}, {"run": before}):
+        (told,) = draw(slide=slide.id, **asked).toast
+        assert told.value == f"There is no run {shell.plain(before)}: another network answers."
 
 
 def test_a_damaged_slide_is_deleted_on_the_page_once_that_is_confirmed(slide):

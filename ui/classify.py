@@ -43,6 +43,10 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
     """
     by_name = {run.name: run for run in runs}
     names = sorted(by_name, key=lambda name: name != first)
+    asked = shell.address("run") or first
+    if asked and asked not in by_name:
+        words = f"There is no run {shell.plain(asked[:80])}: another network answers."
+        st.toast(words, icon=":material/delete:")
     with st.container(horizontal=True, vertical_alignment="bottom", key="classify_network"):
         name = shell.bound_selectbox(
             "Network", names, "run", format_func=lambda name: lab.run_choice(by_name[name]), forget=("threshold",),
