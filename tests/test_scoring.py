@@ -201,11 +201,11 @@ def test_a_patients_cells_have_each_an_answer_of_their_own() -> None:
     assert [(one["photos"], one["by_photo"]) for one in scores["per_class"].values()] == [(4, None)] * 3
     limits = [one["intervals"]["recall"] for one in scores["per_class"].values()]
     assert scores["warnings"] == [
-        f"{name}: 40 pictures from 4 photos: its figures can't tell {low:.0%} from {high:.0%}"
+        f"{name}: 40 pictures from 4 groups: its figures can't tell {low:.0%} from {high:.0%}"
         for name, (low, high) in zip(CLASSES, limits, strict=True)
     ]
     alone = score(table(photos_a_class=1, copies=10).assign(copies=False), CLASSES)["warnings"]
-    assert alone[0] == "a: 10 pictures from 1 photo: its figures can hardly tell anything"
+    assert alone[0] == "a: 10 pictures from 1 group: its figures can hardly tell anything"
     assert scores["intervals"] == score(patients.assign(copies=True), CLASSES)["intervals"]
 
 

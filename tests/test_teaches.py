@@ -109,6 +109,9 @@ def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     assert not any(line.startswith("By ") for line in unsure)
     assert unsure[0].startswith("A is called B") or unsure[0].startswith("B is called A")
     assert any(line.startswith("Half of the 12 mistakes are copies of 2 photos; 4 photos have any.") for line in unsure)
+    patients = in_words(predicted(80, {3, 30, 50, 70}).assign(copies=False), CLASSES)
+    assert any(line.startswith("Half of the 12 mistakes are of 2 groups; 4 groups have any.") for line in patients)
+    assert "of its 40 groups " in patients[0]
     assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
 
 

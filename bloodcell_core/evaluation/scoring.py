@@ -83,7 +83,8 @@ def _few_photos(few: Sequence[str], per_class: Mapping[str, Any]) -> list[str]:
     told = []
     for name in few:
         own, by_photo = per_class[name], per_class[name]["by_photo"]
-        words = f"{name}: {counted(own['support'], 'picture')} from {counted(own['photos'], 'photo')}"
+        unit = "photo" if by_photo else "group"  # as a patient or a slide, whose cells have answers of their own
+        words = f"{name}: {counted(own['support'], 'picture')} from {counted(own['photos'], unit)}"
         if by_photo:
             words += f", {by_photo['right']} of them right"
         limits = by_photo["interval"] if by_photo else own["intervals"]["recall"]

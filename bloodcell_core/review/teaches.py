@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
-from bloodcell_core.evaluation.predictions import arrays_of, one_answer_a_photo
+from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo
 from bloodcell_core.words import counted, pretty
 
 MOST_CONFUSIONS = 3  # that are put into words
@@ -165,12 +165,12 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
     counted = counted.reset_index().sort_values(
         ["photos", "pictures", "label", "predicted"], ascending=[False, False, True, True]
     )
-    lines = []
+    lines, units = [], "photos" if copies_of(table).all() else "groups"
     for label, predicted, pictures, photos in counted.head(MOST_CONFUSIONS).itertuples(index=False):
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
         lines.append(
-            f"{pretty(label)} is called {pretty(predicted)} in one picture or more of {photos:,} of its {of:,} photos "
+            f"{pretty(label)} is called {pretty(predicted)} in one picture or more of {photos:,} of its {of:,} {units} "
             f"({low:.0%} to {high:.0%} at 95%), {pictures / len(wrong):.0%} of all mistakes."
         )
     return lines
@@ -179,9 +179,10 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
 def _gathering(wrong: pd.DataFrame) -> str:
     of_photo = wrong.photo.value_counts()
     few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
-    return (
-        f"Half of the {len(wrong):,} mistakes are copies of {counted(few, 'photo')}; {len(of_photo):,} photos have any."
-    )
+    half = f"Half of the {len(wrong):,} mistakes are"
+    if not copies_of(wrong).all():  # of patients, slides or pictures that cells were cut from
+        return f"{half} of {counted(few, 'group')}; {len(of_photo):,} groups have any."
+    return f"{half} copies of {counted(few, 'photo')}; {len(of_photo):,} photos have any."
 
 
 def _differences(rates: dict[str, list[dict[str, Any]]], chances: Mapping[str, float]) -> list[str]:
