@@ -145,7 +145,7 @@ def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(do
     pictures = Dataset("demo").pictures
     table = done.predictions()
     assert list(table.columns) == [
-        "image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in done.classes)
+        "image_id", "split", "label", "predicted", "source_photo", "copies", *(f"p_{name}" for name in done.classes)
     ]  # fmt: skip
     test = pictures[pictures.split == "test"]
     validation = pictures[(pictures.split == "train") & pictures.photo.isin(done.validation_photos)]
