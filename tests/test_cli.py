@@ -341,7 +341,7 @@ def test_cells_tells_that_a_file_holds_more_pictures(cli: Callable[..., Outcome]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     outcome = cli("cells", tmp_path / "stack.tif")
     assert "1 white cell" in outcome.out
-    assert "(the file's first picture of several: hand the others in as files of their own)" in outcome.out
+    assert "(the first of several pictures in the file: save the others as files of their own)" in outcome.out
     assert outcome.code == 0
 
 

@@ -100,16 +100,16 @@ def test_fewer_photos_and_fewer_cells_give_wider_limits():
 def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_corrects_nothing():
     photos = np.array([[3.0, 0, 0, 0], [0, 90, 5, 5], [0, 0, 95, 5]])
     told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
-    assert [line for line in told["correction"]["warnings"] if line.endswith("wide for it: Eosinophil (3)")]
+    assert [line for line in told["correction"]["warnings"] if line.endswith("limits wide: Eosinophil (3)")]
     low, high = told["classes"]["eosinophil"]["corrected_interval"]
     assert low < 4 < high
     photos[0] = 0
     told = differential(counted(5, 40, 60), CLASSES, Confusion(photos, True))
     assert told["classes"]["lymphocyte"]["corrected"] is None
-    assert "Eosinophil is answered was never seen" in told["correction"]["warnings"][-1]
+    assert "no validation or test photo is of Eosinophil" in told["correction"]["warnings"][-1]
     alike = known([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0]])
     warnings = differential(counted(5, 40, 60), CLASSES, alike)["correction"]["warnings"]
-    assert any("so much alike" in line for line in warnings)
+    assert any("so alike that" in line for line in warnings)
 
 
 def test_without_a_correction_nothing_is_said_of_its_limits():
@@ -161,7 +161,7 @@ def test_white_cells_that_the_run_does_not_know_are_a_part_of_the_count_by_a_per
     assert basophils["interval"] == pytest.approx([100 * limits.low, 100 * limits.high], abs=1e-6)
     assert basophils["reference"] == [0.5, 1.0]
     assert told["classes"]["platelet"]["percent"] is None
-    assert told["apart"] == "counted apart, as no white cells: Platelet 7 (7.0 for each 100 white cells)"
+    assert told["apart"] == "counted separately from white cells: Platelet 7 (7.0 per 100 white cells)"
     shares = [row["corrected"] for row in told["classes"].values() if row["percent"] is not None]
     if confusion is None:
         assert shares == [None] * 4
@@ -186,7 +186,7 @@ def test_a_person_may_give_the_classes_that_a_run_lacks(classes: list[str], more
 
 def test_who_mends_mistakes_by_hand_is_told_that_the_other_cells_are_corrected_all_the_same():
     mended = differential(counted(20, 60, 100, unsure=3), CLASSES, known(ROUGH), {"lymphocyte": 4})
-    assert mended["twice"].startswith("the 183 other cells are corrected as if nobody had looked there: confirm")
+    assert mended["twice"].startswith("the 183 other cells are corrected as if nobody had looked at them: confirm")
     assert any(mended["twice"] in line for line in differential_lines(mended))
     assert differential(counted(20, 60, 100), CLASSES, known(ROUGH))["twice"] == "", "nobody has looked"
     for confusion, left in ((None, 100), (known(ROUGH), 0)):
@@ -214,8 +214,8 @@ def test_what_is_no_white_cell_is_counted_apart_and_is_no_part_of_the_whole():
     assert (told["cells"], told["by_hand"]) == (200, 20)
     assert told["few"] == "", "of the white cells there are enough"
     assert told["apart"] == (
-        "counted apart, as no white cells: NRBC 30 (15.0 for each 100 white cells), "
-        "Platelet 405 (202.5 for each 100 white cells)"
+        "counted separately from white cells: NRBC 30 (15.0 per 100 white cells), "
+        "Platelet 405 (202.5 per 100 white cells)"
     )
     assert [told["classes"][name]["percent"] for name in white] == pytest.approx([31.0, 69.0])
     for name in others:

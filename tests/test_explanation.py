@@ -94,7 +94,7 @@ def test_hooks_go_also_when_the_network_fails() -> None:
 
 def test_a_network_without_a_map_of_features_says_so() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2))
-    with pytest.raises(LabError, match="no map of features"):
+    with pytest.raises(LabError, match="no feature map"):
         heat_of(network, torch.zeros(1, 3, SIZE, SIZE))
 
 

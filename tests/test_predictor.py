@@ -253,7 +253,7 @@ def test_of_a_file_with_several_pictures_it_is_told_that_the_first_is_answered(
         one.save(alone, "TIFF")
         one.save(pages, "TIFF", save_all=True, append_images=[one.rotate(90)])
         told, single = predictor.classify([handed("pages.tif", pages.getvalue()), handed("one.tif", alone.getvalue())])
-    assert told.reason == "the file's first picture of several: hand the others in as files of their own"
+    assert told.reason == "the first of several pictures in the file: save the others as files of their own"
     assert (single.reason, single.cells) == ("", told.cells)
 
 

@@ -1,4 +1,4 @@
-"""What is said of a picture that was handed in, and of each cell in it. Imports no torch."""
+"""The answer for an uploaded picture and for each cell in it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,67 +10,68 @@ from typing import Any, NamedTuple
 from bloodcell_core.cells import Box
 
 CELL, FIELD = "cell", "field"
-"""Kinds of pictures: of one cell, whose largest cell is meant; or a field of a smear, in which each cell counts."""
+"""Kinds of pictures: of one cell (the largest one is meant), or a smear field, in which each cell counts."""
 
 
 @dataclass(frozen=True)
 class CellAnswer:
-    """What is said of one cell."""
+    """The answer for one cell."""
 
     box: Box
-    """x0, y0, x1, y1 of what the network saw, in the picture's pixels; it may reach over the picture's border."""
+    """The part of the picture that the network saw, in pixels; it may extend beyond the picture."""
     state: str
-    """ok: its class is named; unsure: the network isn't sure enough; unlike: it is unlike the training cells, which is
-    judged before any class is named."""
+    """ok: its class is named; unsure: the network isn't sure enough; unlike: it is unlike the training cells
+    (out-of-distribution), which is judged before any class is named."""
     label: str | None
-    """None unless the state is ok."""
+    """Its class; None unless the state is ok."""
     probabilities: dict[str, float]
-    """Class → 0…1, calibrated; they sum to 1. They are told of an unlike cell, too, but mean nothing there."""
+    """Class → 0…1, calibrated; they sum to 1. An unlike cell has them, too, but there they mean nothing."""
     reason: str = ""
     """Why it is unsure or unlike, in words."""
     nucleus: Box | None = None
-    """Of the nucleus as it was found; None where the square was given by hand, or the network sees whole pictures."""
+    """Bounding box of the nucleus; None where a person gave the square, or the network sees whole pictures."""
     at_border: bool = False
     """Whether the picture's border cuts the nucleus."""
     distance: float | None = None
-    """How far it is from the training cells; above 1 it is unlike. None where that isn't known."""
+    """Its distance from the training cells; above 1 it is unlike. None where that isn't known."""
 
     @property
     def likeliest(self) -> str:
-        """The most probable class, whatever the state: for a person to look at, not to be counted."""
+        """The most probable class, whatever the state: to be shown, not counted."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 def unsure_because(share: float, threshold: float) -> str:
-    """Why an answer with a smaller share than the review threshold doesn't stand, in so many digits as tell the two
-    apart."""
+    """Why an answer whose probability (`share`) is below the review threshold is unsure, with enough digits to tell the
+    two apart."""
     digits = next((n for n in range(1, 15) if f"{share:.{n}%}" != f"{threshold:.{n}%}"), 15)
     return f"{share:.{digits}%} is below the review threshold of {threshold:.{digits}%}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one picture."""
+    """The answer for one picture."""
 
     path: str
     state: str
-    """That of its largest cell; unlike where no white cell was found; refused where no picture could be read."""
+    """That of its largest cell; unlike where no white cell was found; refused where the picture couldn't be read."""
     reason: str = ""
-    """In words; empty where there is nothing to say."""
+    """A remark, or why it was refused; may be empty."""
     cells: list[CellAnswer] = field(default_factory=list)
     """Largest first."""
     kind: str = CELL
+    """CELL or FIELD."""
     width: int = 0
+    """Of the picture, in pixels; 0 where it was refused. So is `height`."""
     height: int = 0
-    """Of the picture, in pixels; 0 where it was refused."""
 
     @property
     def counted(self) -> list[CellAnswer]:
-        """The cells that the picture stands for: all of a field's, the largest of a picture of one cell."""
+        """The cells that count: all cells of a field, or the largest in a picture of one cell."""
         return self.cells if self.kind == FIELD else self.cells[:1]
 
     def to_json(self) -> dict[str, Any]:
-        """What `predict --json` prints of a picture."""
+        """What `predict --json` prints for a picture."""
         return asdict(self)
 
 
@@ -82,7 +83,7 @@ class Count(NamedTuple):
     unsure: int
     unlike: int
     at_border: int
-    """Of all these, cells that a picture's border cuts."""
+    """How many of all these cells a picture's border cuts."""
     pictures: int
     refused: int
     """Pictures that couldn't be read."""
@@ -91,7 +92,7 @@ class Count(NamedTuple):
 
 
 class Tally:
-    """Counts the cells of answers as they come; those that are set aside (unsure, unlike) apart."""
+    """Counts the cells of answers one by one; those that are set aside (unsure, unlike) separately."""
 
     def __init__(self, classes: Sequence[str]):
         self._named = dict.fromkeys(classes, 0)
@@ -114,7 +115,7 @@ class Tally:
                 self._others[cell.state] += 1
 
     def count(self) -> Count:
-        """What was counted so far."""
+        """The count so far."""
         others = self._others
         return Count(
             dict(self._named), others["unsure"], others["unlike"], others["border"], self.states.total(),
@@ -123,7 +124,7 @@ class Tally:
 
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
-    """The heads of the table that `predict --csv` writes."""
+    """The header of the table that `predict --csv` writes."""
     return [
         "path", "state", "reason", "label", *(f"p_{name}" for name in classes),
         "kind", "cell", "x0", "y0", "x1", "y1", "at_border", "distance",
@@ -131,7 +132,7 @@ def csv_columns(classes: Sequence[str]) -> list[str]:
 
 
 def csv_rows(answer: Answer, classes: Sequence[str]) -> list[list[Any]]:
-    """A row for each cell that counts; one for a picture without any."""
+    """A row for each cell that counts, or one row for a picture without any."""
     rows: list[list[Any]] = []
     for number, cell in enumerate(answer.counted, 1):
         reason = "; ".join(words for words in (answer.reason if number == 1 else "", cell.reason) if words)

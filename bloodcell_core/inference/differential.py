@@ -1,19 +1,19 @@
-"""The differential count of a slide: how many cells of each class, and how far that can be trusted.
+"""The differential count of a slide: the number of cells of each class, with limits.
 
-Two errors add up. Of a slide only so many cells were seen: the exact limits of a share (Clopper & Pearson, 1934). And
-the network mistakes some: a class that it often overlooks is counted too low, one that others are taken for too high.
-The second is undone with the network's own confusion matrix, by the shares that make what was counted most likely (the
-estimate of Rogan & Gladen, Am J Epidemiol 107, 1978, and its matrix form of Barron, Biometrics 33, 1977, held to shares
-from 0 to 1 by the EM algorithm of Dempster, Laird & Rubin, 1977). Cells that were set aside as unsure are a column of
-that matrix: a class that is often unsure is not counted too low for it.
+There are two sources of error. Only a sample of the slide's cells was counted: hence exact limits (Clopper & Pearson,
+1934). And the network misclassifies some: a class that it often misses is counted too low, one for which it mistakes
+others too high. The second is corrected with the network's own confusion matrix, by the class shares under which the
+count is most likely (the estimate of Rogan & Gladen, Am J Epidemiol 107, 1978, in the matrix form of Barron, Biometrics
+33, 1977, constrained to shares from 0 to 1 by the EM algorithm of Dempster, Laird & Rubin, 1977). Unsure cells are a
+column of that matrix, so that a class that is often unsure isn't counted too low.
 
-How well the matrix is known is part of the limits: each class's row is drawn anew from the Dirichlet distribution of
-its photos, copies of one photo together counting as one, with one photo's weight spread evenly over all answers (so
-that three photos without a mistake don't pass for a class without mistakes); and with it, what was counted.
+The limits include the uncertainty of the matrix: each class's row is drawn from the Dirichlet distribution of its
+photos, all copies of one photo counting as one, with the weight of one photo spread evenly over all answers (so that
+three photos without a mistake don't pass for a class without mistakes); the counts are drawn likewise.
 
-A differential count is of white cells: what a run names besides, as platelets or red cells with their nucleus, is
-counted apart and is no part of the 100%. A white cell of a kind that the run doesn't know is part of it, by a person's
-word.
+A differential count is of white cells: other classes that a run names, such as platelets or erythroblasts (nucleated
+red cells), are counted separately and aren't part of the 100%. A white cell of a kind that the run doesn't know is part
+of it if a person says so.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from bloodcell_core.words import counted, pretty
 
 Floats = npt.NDArray[np.float64]
 
-FEW_CELLS = 100  # a count by hand is of 100 to 200 cells
-LEAST_CORRECTED = 20  # counted cells. Of fewer, a class that wasn't seen at all may make up more than a sixth of the
-# blood's white cells (exact limit): what the network's mistakes add to that is nothing, and the figure looks exact.
-FEW_PHOTOS = 10  # of a class: its row of the confusion matrix is hardly known
-LEAST_APART = 0.2  # smallest singular value of the matrix: below it two classes are answered nearly alike
-DRAWS, STEPS = 1000, 300
+FEW_CELLS = 100  # a manual count is of 100 to 200 cells
+LEAST_CORRECTED = 20  # counted cells. With fewer, a class that wasn't seen at all may make up more than a sixth of the
+# blood's white cells (exact limit): beside that the network's mistakes are negligible, and a correction looks too exact
+FEW_PHOTOS = 10  # of a class: with fewer its row of the confusion matrix is hardly known
+LEAST_APART = 0.2  # smallest singular value of the matrix: below it two classes get nearly the same answers
+DRAWS, STEPS = 1000, 300  # random draws for the limits, and steps of the EM algorithm
 
 REFERENCE = {
     "neutrophil": (40.0, 60.0), "lymphocyte": (20.0, 40.0), "monocyte": (2.0, 8.0), "eosinophil": (1.0, 4.0),
@@ -54,17 +54,17 @@ REFERENCE_SOURCE = (
 
 
 def classes_by_hand(classes: Sequence[str]) -> list[str]:
-    """The classes that a person may give a cell: the run's, those of a usual count that it lacks, and any other."""
+    """The classes that a person may give a cell: the run's, those of REFERENCE that it lacks, and OTHER_WHITE_CELL."""
     known = match_classes(list(REFERENCE), classes)
     return [*classes, *(name for name, own in known.items() if own is None), OTHER_WHITE_CELL]
 
 
 class Confusion(NamedTuple):
-    """How often each class is answered as which, by photo."""
+    """A confusion matrix by photo."""
 
     counts: Floats
-    """(C, C + 1): photos by true class and by answer, the last column unsure; a photo with several copies is shared
-    out over its answers."""
+    """(C, C + 1): photos by true class and answer, with unsure as the last column; a photo whose copies get several
+    answers is divided among these."""
     photos_known: bool
 
 
@@ -80,11 +80,11 @@ def confusion_by_photo(table: pd.DataFrame, classes: Sequence[str], threshold: f
 
 
 def true_shares(counted: npt.ArrayLike, matrix: npt.ArrayLike, steps: int = STEPS) -> Floats:
-    """The shares of the true classes under which what was counted is most likely: (R, C), rows sum to 1.
+    """The maximum-likelihood shares of the true classes, (R, C), rows sum to 1.
 
     Args:
         counted: (R, K) cells, or shares, by answer.
-        matrix: (R, C, K) or (C, K), rows sum to 1: how a class is answered.
+        matrix: (R, C, K) or (C, K), rows sum to 1: the probability of each answer given the class.
         steps: of the EM algorithm.
     """
     seen = np.asarray(counted, np.float64)
@@ -106,23 +106,23 @@ def differential(
     """The differential count. JSON-ready.
 
     Args:
-        count: what the network answered, but for the cells that a person labelled.
+        count: the network's answers, without the cells that a person labelled.
         classes: the run's classes.
-        confusion: how the network errs; None where that isn't known.
-        by_hand: class → cells that a person labelled; they count as they stand, also of classes that the run lacks.
-        seed: of the draws behind the corrected limits.
+        confusion: the network's confusion matrix; None where it isn't known.
+        by_hand: class → cells that a person labelled; they aren't corrected, and may be of classes that the run lacks.
+        seed: of the draws for the corrected limits.
 
     Returns:
-        - cells: white cells that are counted; by_hand: of these; set_aside {unsure, unlike}; at_border; pictures;
-          refused; empty.
+        - cells: white cells that are counted; by_hand: how many of these a person labelled; set_aside {unsure, unlike};
+          at_border; pictures; refused; empty.
         - classes {class: {cells, percent, interval, corrected, corrected_interval, reference}}, the run's, then those
-          that cells have by hand alone: percent of the counted white cells with exact 95% limits; `corrected` is of the
-          counted and the unsure cells together, None with its limits where it can't be told, or fewer than
-          `LEAST_CORRECTED` cells are counted; reference [low, high] or None. A class that is no white cell has its
-          cells alone.
-        - twice: in words, that cells which a person looked at and left are corrected once more; '' where none can be.
-        - apart: in words, how many cells of classes that are no white cells there are; '' where the run has none such.
-        - few: in words, where the cells are too few for a count, or for the correction; '' otherwise.
+          given only by hand: percent of the counted white cells with exact 95% limits; `corrected` is of the counted
+          and the unsure cells together, None with its limits where it can't be calculated, or fewer than
+          `LEAST_CORRECTED` cells are counted; reference [low, high] or None. A class that isn't a white cell has only
+          its number of cells.
+        - twice: a warning that mistakes which a person has already corrected are corrected again; '' where none are.
+        - apart: the cells of classes that aren't white cells, in words; '' where there are no such classes.
+        - few: a warning that the cells are too few for a count, or for the correction; '' otherwise.
         - correction: {photos {class: n}, photos_known, warnings}, None where there is none.
         - reference_source.
     """
@@ -165,10 +165,10 @@ def _apart(cells: Mapping[str, int], white: int) -> str:
     if not cells:
         return ""
     each = (
-        f"{pretty(name)} {n:,}" + (f" ({100 * n / white:.1f} for each 100 white cells)" if n and white else "")
+        f"{pretty(name)} {n:,}" + (f" ({100 * n / white:.1f} per 100 white cells)" if n and white else "")
         for name, n in cells.items()
     )
-    return f"counted apart, as no white cells: {', '.join(each)}"
+    return f"counted separately from white cells: {', '.join(each)}"
 
 
 def _twice(count: Count, by_hand: int) -> str:
@@ -177,8 +177,8 @@ def _twice(count: Count, by_hand: int) -> str:
     left = sum(count.named.values()) + count.unsure
     cells = "other cell is" if left == 1 else f"{left:,} other cells are"
     return (
-        f"the {cells} corrected as if nobody had looked there: confirm what you looked at and found right, or mistakes "
-        "that you have mended are taken out once more"
+        f"the {cells} corrected as if nobody had looked at them: confirm those that you found right, or the mistakes "
+        "that you have mended are corrected twice"
     )
 
 
@@ -203,8 +203,8 @@ def _corrected(
     count: Count, classes: Sequence[str], confusion: Confusion | None, hand: Mapping[str, int],
     others: Collection[str], seed: int,
 ) -> tuple[Floats | None, Floats | None, dict[str, Any] | None]:  # fmt: skip
-    """Shares (H,) of the white cells corrected for the network's mistakes, their limits (H, 2), and what is said of the
-    correction, for the classes of `hand`: the run's, then others. `others`, which are no white cells, have no share."""
+    """Shares (H,) of the white cells, corrected for the network's mistakes, their limits (H, 2), and the facts of the
+    correction; for the classes of `hand`, the run's first. `others`, which aren't white cells, have the share 0."""
     white = np.array([name not in others for name in hand])
     by_hand = np.array([*hand.values()], np.float64)
     answered = np.array([*(count.named[name] for name in classes), count.unsure], np.float64)
@@ -218,7 +218,7 @@ def _corrected(
     }
     lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
     if lacking:
-        facts["warnings"].append(f"no correction: how {', '.join(map(pretty, lacking))} is answered was never seen")
+        facts["warnings"].append(f"no correction: no validation or test photo is of {', '.join(map(pretty, lacking))}")
         return None, None, facts
     if not confusion.photos_known:
         facts["warnings"].append(
@@ -228,12 +228,12 @@ def _corrected(
     few = ", ".join(f"{pretty(name)} ({n:.0f})" for name, n in zip(classes, photos, strict=True) if n < FEW_PHOTOS)
     if few:
         facts["warnings"].append(
-            f"how a class is answered is known from few photos only, and its limits are wide for it: {few}"
+            f"the network's mistakes on some classes are known from few photos only, which makes the limits wide: {few}"
         )
     matrix = confusion.counts / photos[:, None]
     if np.linalg.svd(matrix, compute_uv=False)[-1] < LEAST_APART:
         facts["warnings"].append(
-            "two classes are answered so much alike that the correction can hardly tell them apart"
+            "the network's answers on two classes are so alike that the correction can hardly tell them apart"
         )
     if (_padded(answered[:-1], len(hand)) + by_hand)[white].sum() < LEAST_CORRECTED:
         return None, None, facts | {"warnings": []}
@@ -251,14 +251,14 @@ def _corrected(
     if by_hand.sum():
         drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(hand), DRAWS)
     ends = np.quantile(_among(white, drawn), (0.025, 0.975), axis=0).T
-    # Never narrower than what the cells alone allow, however well the matrix is known.
+    # Never narrower than the exact limits of the cells alone, however well the matrix is known.
     alone = np.array([exact_binomial(round(share * total), total) for share in point])
     limits = np.column_stack([np.minimum(ends[:, 0], alone[:, 0]), np.maximum(ends[:, 1], alone[:, 1])])
     return point, limits, facts
 
 
 def _padded(shares: Floats, classes: int) -> Floats:
-    """Shares (…, C) of the run's classes with zeros for the classes by hand behind them: (…, classes)."""
+    """Shares (…, C) of the run's classes, padded with zeros for the classes given only by hand: (…, classes)."""
     return np.pad(shares, [(0, 0)] * (shares.ndim - 1) + [(0, classes - shares.shape[-1])])
 
 
@@ -272,23 +272,23 @@ def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:
 def differential_of(
     run: Run, count: Count, threshold: float, by_hand: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """`differential` of what a run answered at a review threshold, corrected by its validation and test predictions.
+    """`differential` of a run's answers at a review threshold, corrected by its validation and test predictions.
 
-    `threshold` stands in it, too.
+    It has `threshold`, too.
     """
     confusion = confusion_by_photo(run.predictions(), run.classes, threshold)
     return differential(count, run.classes, confusion, by_hand) | {"threshold": threshold}
 
 
 def without_cells(count: Mapping[str, Any]) -> str:
-    """In words, how many pictures have no part in a differential count; '' where each has."""
+    """How many pictures aren't part of a differential count, and why, in words; '' where all are."""
     parts = [f"no white cell was found in {counted(count['empty'], 'picture')}"] if count["empty"] else []
     parts += [f"{counted(count['refused'], 'picture')} couldn't be taken"] if count["refused"] else []
     return ", ".join(parts)
 
 
 def differential_lines(count: Mapping[str, Any]) -> list[str]:
-    """A differential count for a person, a line a class."""
+    """A differential count in words, one line per class."""
     aside = count["set_aside"]
     read = count["pictures"] - count["refused"]
     lines = [

@@ -1,6 +1,6 @@
-"""A map of a dataset, in two dimensions by PCA or t-SNE: pictures that are alike lie close together.
+"""A map of a dataset in two dimensions, by PCA or t-SNE: similar pictures are close together.
 
-Alike to a trained network (the features that its last layer decides by), or where there is none by colour and shape.
+Similar to a trained network (by its features, the inputs of its last layer) or, without one, by colour and shape.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
 METHODS = ("pca", "t-sne")
-MOST_PICTURES = 2000  # t-SNE of more takes minutes, and no eye tells more points apart
-COMPONENTS = 30  # that t-SNE works on; the rest is noise to it
+MOST_PICTURES = 2000  # t-SNE of more takes minutes, and nobody can tell more points apart
+COMPONENTS = 30  # principal components given to t-SNE; the rest is noise
 LEAST_PICTURES = 10
 
 
@@ -29,9 +29,9 @@ def sample_rows(
 
 
 def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Colour and shape of pictures by the facts of their import: float64 (N, 7), each of mean 0 and spread 1.
+    """Colour and shape of pictures, from the facts of their import: float64 (N, 7), standardised.
 
-    Colour cast, brightness and focus of the picture; size and form of the nucleus, where one was found.
+    Tint, brightness and focus of the picture; size and shape of the nucleus, where one was found.
     """
     wanted = ["stain_a", "stain_b", "brightness", "focus", "cell_area", "red_radius"]
     part = dataset.pictures.loc[rows, [*wanted, "box_x0", "box_x1", "box_y0", "box_y1"]].astype(float)
@@ -52,7 +52,7 @@ def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 class Embedder:
-    """What a run decides by, of any pictures: its networks are loaded once. Nothing in it changes."""
+    """The features of any pictures by a run's networks, which are loaded once. Immutable."""
 
     def __init__(self, run: Run, device: str = "auto"):
         from bloodcell_core.device import choose_device
@@ -67,7 +67,7 @@ class Embedder:
             self._members.append((member.config, tapped))
 
     def of_rows(self, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-        """The inputs of the last layer, float32 (N, D), of rows of a dataset's pictures; those of all members."""
+        """The features, float32 (N, D), of rows of a dataset's pictures; those of all members are concatenated."""
         from bloodcell_core.data.views import build_view
 
         return np.hstack(
@@ -78,7 +78,7 @@ class Embedder:
         )
 
     def of_square(self, square: np.ndarray) -> np.ndarray:
-        """As `of_rows`, of one cell as it was cut out of any picture (uint8 side×side×3): float32 (1, D)."""
+        """The features, float32 (1, D), of one cell as it was cut out of any picture (uint8 side×side×3)."""
         from bloodcell_core.data.views import resize
 
         return np.hstack(
@@ -87,9 +87,9 @@ class Embedder:
 
 
 def project(features: np.ndarray, method: str = "pca") -> np.ndarray:
-    """Places on the map, float64 (N, 2), of features (N, D): `pca` keeps distances, `t-sne` neighbours.
+    """Places on the map, float64 (N, 2), of features (N, D): `pca` preserves distances, `t-sne` neighbours.
 
-    Raises LabError where there are too few pictures for a map.
+    Raises LabError for too few pictures, ValueError for another method.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

@@ -1,7 +1,7 @@
-"""Where in a picture a network sees what it says: a heat map of a class.
+"""Heat maps: which parts of a picture speak for a class.
 
-Grad-CAM (Selvaraju et al. 2017): the channels of a layer's map of features, each weighted by how much more of it would
-raise the class. Two variants, that weight each place by itself, found a planted patch less surely in our networks
+Grad-CAM (Selvaraju et al. 2017): the channels of a layer's feature map, each weighted by the mean gradient of the
+class's logit. Two variants, which weight each place by itself, found a planted patch less reliably in our networks
 (docs/experiments.md).
 """
 
@@ -20,25 +20,25 @@ from bloodcell_core.models.forward import to_input
 from bloodcell_core.models.network import load_network
 from bloodcell_core.runs import Run
 
-LEAST_SIDE = 6  # of the map that is looked at: at 96 pixels the last one is 3×3, too coarse to point at a cell
+LEAST_SIDE = 6  # of the feature map: at 96 pixels the last one is 3×3, too coarse to point at a cell
 
 
 class Explainer:
-    """Heat maps of a trained run. It has a network of its own, which nobody else runs, and draws one map at a time."""
+    """Heat maps of a trained run, by a network of its own and one at a time. LabError for an ensemble."""
 
     def __init__(self, run: Run, device: str = "auto"):
         if run.is_ensemble:
-            raise LabError(f"{run.name!r} looks with several networks: ask for the heat map of one of its members")
+            raise LabError(f"{run.name!r} is an ensemble: ask for the heat map of one of its members")
         self.run = run
         self.device = choose_device(device)
         self._network = load_network(run.config, len(run.classes), run.weights_file).to(self.device.device)
         self._lock = Lock()
 
     def heat_map(self, pixels: np.ndarray, label: str | None = None) -> np.ndarray:
-        """What speaks for a class, float32 (S, S), 0…1; without a `label` for the class that is predicted.
+        """What speaks for the class `label`, or else the predicted class: float32 (S, S), 0…1, maximum 1.
 
         `pixels` is the picture as the network sees it, uint8 (S, S, 3). All 0 where nothing speaks for the class.
-        Raises LabError where the network has no map of features, as transformers haven't.
+        Raises LabError where the network has no feature map, such as a transformer.
         """
         target = None if label is None else self.run.classes.index(label)
         with self._lock:
@@ -47,9 +47,9 @@ class Explainer:
 
 
 def heat_of(network: nn.Module, inputs: Tensor, target: int | None = None) -> Tensor:
-    """The heat map (S, S), 0…1, of one input (1, 3, S, S) for class `target`. Its hooks are gone when it returns.
+    """The heat map (S, S), 0…1, of one input (1, 3, S, S) for the class `target`, by default the predicted one.
 
-    Hooks see every forward pass: for a network that others run at the same time, give a copy of it.
+    It hooks the network's layers until it returns: no other thread may run the same network meanwhile.
     """
     maps: list[Tensor] = []
 
@@ -62,12 +62,12 @@ def heat_of(network: nn.Module, inputs: Tensor, target: int | None = None) -> Te
         with torch.enable_grad():
             logits = network(inputs.requires_grad_())[0]
             if not maps:
-                raise LabError("this network has no map of features that a heat map could be made of")
+                raise LabError("this network has no feature map, so that there is no heat map of it")
             score = logits[int(logits.argmax()) if target is None else target]
-            (slope,) = torch.autograd.grad(score, maps[-1])
+            (gradient,) = torch.autograd.grad(score, maps[-1])
     finally:
         for hook in hooks:
             hook.remove()
-    heat = (maps[-1].detach() * slope.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
+    heat = (maps[-1].detach() * gradient.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
     heat = interpolate(heat, inputs.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
     return heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)

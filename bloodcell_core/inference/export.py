@@ -1,9 +1,9 @@
-"""A run as one ONNX file that other programs can use, with a sidecar beside it that says how.
+"""Exports a run as one ONNX file for other programs, with a sidecar (JSON) that says how to use it.
 
-The file holds the networks of the run (one, or an ensemble's several) with all that belongs to their weights: pixels
-come in as uint8, normalisation and temperatures are inside, and probabilities come out as the run gives them. What it
-can't hold, where the cell is and how it is cut out, stands in the sidecar in figures and in words. Both are the same
-for the same run and the same packages: no time of day and no path of this machine is in them.
+The file contains the networks of the run (one, or several of an ensemble), normalisation and temperatures included:
+pixels go in as uint8, and the run's probabilities come out. What it can't contain, where the cell is and how it is cut
+out, is described in the sidecar, in figures and in words. Both are reproducible, for the same run and the same
+packages: they contain no time of day and no path of this machine.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
 
     from bloodcell_core.models.network import Network
 
-TOLERANCE = 1e-4  # of a probability, between PyTorch and ONNX Runtime
+TOLERANCE = 1e-4  # largest difference of a probability between PyTorch and ONNX Runtime
 BATCH = 256
-RANDOM_PICTURES = 64  # that the file is checked on where the run's dataset isn't here
+RANDOM_PICTURES = 64  # on which the file is checked where the run's dataset isn't here
 INSTALL = "pip install -r requirements-export.txt (onnx, onnxscript and onnxruntime)"
-LEAST = float(np.finfo(np.float32).tiny)  # where a probability's logarithm is taken
+LEAST = float(np.finfo(np.float32).tiny)  # smallest probability of which the logarithm is taken
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export_onnx` wrote."""
+    """The files that `export_onnx` wrote."""
 
     file: Path
     sidecar: Path
     likeness: list[Path]
-    """What the training cells of each member are like, where that is known."""
+    """The `Likeness` of each member, where it is known."""
     facts: dict[str, Any]
     """The sidecar's content."""
 
@@ -69,11 +69,11 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
     Args:
         run: a trained run, or an ensemble.
         file: must end in .onnx; an exported run that is there is replaced.
-        progress: hears (pictures checked, pictures in all).
+        progress: called with (pictures checked, pictures in all).
 
     Raises:
-        LabError: where the .json beside it is of something else, a package is missing, the network can't be written as
-            ONNX, or ONNX Runtime's answers are not those of PyTorch within `TOLERANCE`. Nothing is written then.
+        LabError: where the .json beside it isn't a sidecar, a package is missing, the network can't be exported, or
+            ONNX Runtime's answers differ from PyTorch's by more than `TOLERANCE`. Then nothing is written.
     """
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")
@@ -100,7 +100,7 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
 
 
 def check_packages(*packages: str) -> None:
-    """LabError that names the remedy where one can't be imported."""
+    """LabError, with the remedy, where one of the packages isn't installed."""
     from importlib import import_module
 
     for package in packages:
@@ -111,19 +111,19 @@ def check_packages(*packages: str) -> None:
 
 
 def open_session(file: Path) -> onnxruntime.InferenceSession:
-    """ONNX Runtime with an exported file, on the CPU, with as many threads as PyTorch has; LabError where it can't."""
+    """An exported file in ONNX Runtime, on the CPU, with as many threads as PyTorch has; LabError where that fails."""
     check_packages("onnxruntime")
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would turn in circles between two answers, on cores that reading the next pictures wants.
+    # Between two answers its threads would spin, on cores that are needed to read the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # only errors
     try:
         return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a dozen of its own, with no common parent
+    except Exception as error:  # ONNX Runtime has a dozen exceptions without a common base class
         raise LabError(f"{file.name} can't be used as an ONNX file: {brief(error)}") from None
 
 
@@ -156,12 +156,12 @@ def _written(run: Run, networks: Sequence[nn.Module], inputs: dict[str, str]) ->
                 input_names=list(pictures), output_names=outputs,
                 dynamic_shapes=(tuple({0: torch.export.Dim("n")} for _ in pictures),),
             )  # fmt: skip
-    except Exception as error:  # a network that torch can't follow: each complains in its own way
+    except Exception as error:  # a network that torch can't trace: each fails in its own way
         raise LabError(f"run {run.name!r} can't be written as ONNX: {brief(error)}") from None
     if program is None:
         raise LabError(f"run {run.name!r} can't be written as ONNX: torch gave no program")
     model = program.model_proto
-    for node in model.graph.node:  # where it stood in this machine's Python files is nobody's business
+    for node in model.graph.node:  # its metadata has paths of this machine's Python files
         del node.metadata_props[:]
         node.doc_string = ""
     for function in model.functions:
@@ -176,7 +176,8 @@ def _written(run: Run, networks: Sequence[nn.Module], inputs: dict[str, str]) ->
 
 
 def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.Module:
-    """All that the file computes: uint8 (N, S, S, 3) of each view → probabilities, and each member's own outputs."""
+    """A module of all that the file computes: uint8 (N, S, S, 3) of each view → probabilities, and for each member its
+    logits and features."""
     import torch
     from torch import Tensor, nn
 
@@ -208,7 +209,7 @@ def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.
 
 
 def _with_features(network: nn.Module, pictures: Any, head: nn.Module) -> tuple[Any, Any]:
-    """Logits (N, C), and (N, D) what the last layer was told."""
+    """Logits (N, C), and features (N, D): the inputs of the last layer."""
     from torch import nn
 
     last = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
@@ -222,7 +223,7 @@ def _with_features(network: nn.Module, pictures: Any, head: nn.Module) -> tuple[
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter warns of its own inner affairs."""
+    """A context without the warnings of torch's exporter, which are about its own internals."""
     import logging
 
     before = logging.root.manager.disable
@@ -236,7 +237,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _likeness(run: Run, network: Network) -> Likeness | str:
-    """What is known of a member's training cells, or why nothing is."""
+    """A member's `Likeness`, or why it isn't known."""
     from bloodcell_core.device import choose_device
 
     known, why = likeness_of(run, lambda: network, choose_device("cpu"))
@@ -253,7 +254,7 @@ def _check(
     inputs: dict[str, str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Compares ONNX Runtime with PyTorch; JSON-ready. LabError where they differ."""
+    """The result of comparing ONNX Runtime with PyTorch, JSON-ready; LabError where they differ."""
     from bloodcell_core.device import choose_device
     from bloodcell_core.models.forward import predict_logits, softmax
 
@@ -280,7 +281,7 @@ def _check(
 
 
 def _pictures_to_check(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, str]:
-    """The views (N, S, S, 3) of the pictures, the rows that are checked, and what they are in words."""
+    """The views (N, S, S, 3) of some pictures, the rows to check, and what they are, in words."""
     if dataset := dataset_of(run):
         pictures = run_pictures(run.config, dataset)
         rows = pictures.index[pictures.split == "test"].to_numpy()

@@ -1,7 +1,7 @@
-"""Exported runs put to use: the networks' answers by ONNX Runtime, all else as of any run.
+"""Exported runs in use: ONNX Runtime computes the networks' answers, everything else is as with any run.
 
-An exported file stands for its run: the same finder, views, refusals and review threshold, from the sidecar and what
-is kept beside it. It needs neither the run's folder nor its dataset.
+An exported file can be used like its run, with the same finder, views, refusals and review threshold, by means of its
+sidecar and its .likeness files. It needs neither the run's folder nor its dataset.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from bloodcell_core.device import Device
 
-BATCH = 32  # pictures that go through the file together: a CPU takes no more than its caches hold
+BATCH = 32  # has to fit in the CPU's caches
 
 
 class ExportedRun(Run):
-    """The run that an exported file was made of, as far as predictions need one; LabError where the file is damaged."""
+    """An exported file as a run, as far as predictions need one; LabError where it is missing or damaged."""
 
     def __init__(self, file: Path):
         if not file.is_file():
@@ -56,7 +56,7 @@ class ExportedRun(Run):
         ]
         self.config = self.loaded[0].config
         several = zip(facts["members"], self.loaded, strict=True) if len(self.loaded) > 1 else ()
-        # of an ensemble, as in its config.json; of a trained run none
+        # Those of an ensemble, as in its config.json; a trained run has none.
         self.member_facts: list[dict[str, Any]] = [
             told | {"view": member.config.view, "size": member.config.size} for told, member in several
         ]
@@ -68,25 +68,25 @@ class ExportedRun(Run):
 
     @property
     def temperature(self) -> float:
-        """What the logits are divided by, as the sidecar has it."""
+        """The temperature by which logits are divided, from the sidecar."""
         return float(self.facts["temperature"])
 
     def summary(self) -> dict[str, Any]:
-        """Its test figures, as the sidecar has them."""
+        """Its test figures and temperature, from the sidecar."""
         return {"test": self.facts.get("test"), "temperature": self.temperature}
 
     def status(self) -> dict[str, Any]:
-        """Done: there is nothing of it that could still be at work."""
+        """Always done: an exported run has finished."""
         return {"state": "done", "reason": ""}
 
     def predictions(self) -> pd.DataFrame:
-        """None: an exported file brings no predictions for the pictures of its dataset."""
+        """An empty table: an exported file has no predictions for its dataset."""
         columns = ["image_id", "split", "label", "predicted", "source_photo", *(f"p_{name}" for name in self.classes)]
         return pd.DataFrame({name: pd.Series(dtype="float64" if name[:2] == "p_" else "object") for name in columns})
 
 
 class ExportedMember:
-    """One network of an exported file, with what `predictor` asks of a network."""
+    """One network of an exported file, with the attributes that `predictor` needs of a member."""
 
     def __init__(self, session: _Session, place: int, config: TrainConfig, facts: dict[str, Any], likeness: Path):
         from bloodcell_core.device import choose_device
@@ -105,7 +105,7 @@ class ExportedMember:
     def predict(
         self, pictures: np.ndarray | Tensor, device: Device, batch_size: int = BATCH
     ) -> tuple[Tensor, np.ndarray]:
-        """As `forward.Tapped.predict`: logits (N, C), and what the last layer is told, float32 (N, D)."""
+        """As `forward.Tapped.predict`: logits (N, C) and features, float32 (N, D)."""
         import torch
 
         pixels = np.ascontiguousarray(pictures)
@@ -116,7 +116,7 @@ class ExportedMember:
 
 
 class _Session:
-    """The file in ONNX Runtime, which computes all of it at once: members that see the same share the work."""
+    """The file in ONNX Runtime, which computes several members at once: those with the same input share one call."""
 
     def __init__(self, file: Path, facts: dict[str, Any]):
         self._session = open_session(file)
@@ -134,7 +134,7 @@ class _Session:
         self._last = threading.local()
 
     def outputs_of(self, place: int, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and features of one member for uint8 (N, S, S, 3), kept for the others that are asked the same."""
+        """Logits and features of one member for uint8 (N, S, S, 3); cached for the members with the same input."""
         member = self._members[place]
         sharing = [other for other in self._members if other["input"] == member["input"]]
         if len(sharing) == 1:
@@ -142,12 +142,12 @@ class _Session:
         else:
             asked = member["input"], pixels.shape, hashlib.blake2b(pixels.tobytes()).digest()
             if getattr(self._last, "asked", None) != asked:
-                self._last.told, self._last.asked = self._run(sharing, pixels), asked
-            outputs = self._last.told
+                self._last.outputs, self._last.asked = self._run(sharing, pixels), asked
+            outputs = self._last.outputs
         return outputs[member["logits"]], outputs[member["features"]]
 
     def _run(self, members: list[dict[str, Any]], pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of members that see the same, by name; ONNX Runtime wants something at every other input too."""
+        """The outputs of members with the same input, by name; other inputs, which ONNX Runtime needs, get zeros."""
         names = [name for member in members for name in (member["logits"], member["features"])]
         given = {
             name: pixels if name == members[0]["input"] else np.zeros((len(pixels), size, size, 3), np.uint8)
@@ -155,12 +155,12 @@ class _Session:
         }
         try:
             return dict(zip(names, self._session.run(names, given), strict=True))
-        except Exception as error:  # ONNX Runtime has a dozen of its own, with no common parent
+        except Exception as error:  # ONNX Runtime has a dozen exceptions without a common base class
             raise LabError(f"ONNX Runtime can't compute this: {brief(error)}") from None
 
 
 def _config_of(facts: dict[str, Any], member: dict[str, Any]) -> TrainConfig:
-    """What a member sees, as its run's config says it; LabError where that can't be."""
+    """A config with what a member sees, from the sidecar; LabError where that is damaged."""
     given = next(given for given in facts["inputs"] if given["name"] == member["input"])
     try:
         seen = {name: given[name] for name in ("view", "size", "colours")} | {

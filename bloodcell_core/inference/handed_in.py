@@ -1,4 +1,4 @@
-"""What a person hands in, file by file: pictures, folders and zips."""
+"""The pictures in uploaded or given files, folders and zips."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bloodcell_core.data.sources import as_text, left_by_a_system, open_source, 
 from bloodcell_core.errors import LabError
 
 Handed = tuple[str, Callable[[], bytes]]
-"""A picture's path, as it is told in its answer, and what reads its bytes; that raises LabError or OSError."""
+"""A picture's path, as in its answer, and a function that reads its bytes and may raise LabError or OSError."""
 
-FIRST_PAGE = "the file's first picture of several: hand the others in as files of their own"
+FIRST_PAGE = "the first of several pictures in the file: save the others as files of their own"
 UNREADABLE = (OSError, LabError, MemoryError)
-"""What a picture that was handed in can raise as it is read and looked at: it is refused, and the others go on."""
+"""What a picture can raise while it is read and searched: it is refused, and the others go on."""
 
 
 def why_unreadable(error: BaseException) -> str:
-    """Why a picture is refused that raised one of UNREADABLE."""
+    """Why a picture that raised one of UNREADABLE is refused, in words."""
     if isinstance(error, OSError):
         return f"can't be read: {error.strerror or error}"
     return str(error) or type(error).__name__
@@ -29,9 +29,9 @@ def why_unreadable(error: BaseException) -> str:
 def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
     """Every file of the given files, folders and zips, as `Predictor.classify` takes them.
 
-    What a system left in a folder or zip, such as .DS_Store, isn't one of them. A file inside a zip is told as
-    `archive.zip/folder/file`. A zip that can't be read, or that is refused as a whole, is one file that can't be read,
-    and so is a folder. Raises LabError where a path is missing.
+    Files of the operating system, such as .DS_Store, are left out. A file inside a zip has the path
+    `archive.zip/folder/file`. A folder or zip that can't be read, or a zip that is refused as a whole, is given as one
+    unreadable file. Raises LabError where a path doesn't exist.
     """
     for path in paths:
         if path.is_dir():
@@ -42,15 +42,15 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
                     yield from _of_file(place)
         elif path.is_file():
             yield from _of_file(path)
-        elif path.exists():  # a pipe would keep us waiting, a device never end
+        elif path.exists():  # a pipe may block for ever, a device may have no end
             yield str(path), _refusal("no file: a pipe, a device or the like")
         else:
             raise LabError(f"{path} doesn't exist")
 
 
 def _walk(top: Path) -> dict[Path, str]:
-    """Every file of a folder, links to folders not followed; and each folder that can't be looked into, with the
-    reason: what lies there must not be missed without a word."""
+    """Every file of a folder, with "", and each folder that can't be read, with the reason: its files must not be left
+    out silently. Links to folders are not followed."""
     closed: dict[Path, str] = {}
 
     def keep(error: OSError) -> None:
@@ -72,7 +72,7 @@ def _of_file(file: Path) -> Iterator[Handed]:
     except (LabError, OSError) as error:
         yield as_text(file), _refusal(why_unreadable(error))
         return
-    # Not closed here: its files are read later. It goes with the last function that reads from it.
+    # Not closed here, since its files are read later: it is closed with the last function that reads from it.
     for inside in source.files:
         yield as_text(f"{file}/{inside}"), partial(source.read, inside)
 

@@ -1,4 +1,4 @@
-"""How many labelled cells a run is adapted to, at least and at best. Imports nothing heavy: pages ask it first."""
+"""How many labelled cells are needed, and how many advised, to adapt a run. Imports nothing heavy, for the pages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 LEAST_CELLS, LEAST_OF_CLASS = 40, 5
 WANTED_CELLS = 100
-ONE_PICTURE = "all cells are of one photo: what is gained can't be tested, label some of another one too"
+ONE_PICTURE = "all cells are of one photo: the gain can't be tested, so label some of another one, too"
 
 
 def too_few(counts: Mapping[str, int]) -> str:
-    """Why cells (class → how many) are too few to adapt a run to; "" where they aren't. A class may have none."""
+    """Why labelled cells (class → number, which may be 0) are too few to adapt a run to; "" where they aren't."""
     counts = {name: count for name, count in counts.items() if count}
     total, few = sum(counts.values()), {name: count for name, count in counts.items() if count < LEAST_OF_CLASS}
     if total < LEAST_CELLS:
-        return f"{total} labelled cells are too few to tell anything: at least {LEAST_CELLS} are needed"
+        return f"{total} labelled cells are too few to adapt a network: at least {LEAST_CELLS} are needed"
     if len(counts) < 2:
         return "cells of one class alone can't tell classes apart"
     if few:

@@ -1,7 +1,6 @@
 """The labelled training cells that a run finds most like a picture: its nearest neighbours.
 
-Alike by the features that the run's last layer decides by: the angle between them (cosine similarity), seen from their
-mean.
+By the cosine similarity of the run's features (the inputs of its last layer), after subtracting their mean.
 """
 
 from __future__ import annotations
@@ -17,12 +16,15 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
 
 COUNT = 4
-MOST_PICTURES = 2000  # of the training set that are looked at: one of each photo before a second of any
-WIDEST = 512  # features of a picture that are kept; more (basic_cnn has 18,432) would fill the memory
+MOST_PICTURES = 2000  # training pictures that are compared: one of each photo before a second of any
+WIDEST = 512  # features per picture that are kept; more (basic_cnn has 18,432) would fill the memory
 
 
 class Neighbours:
-    """The training pictures of a run, by their features; seconds to make, then quick. Nothing in it changes."""
+    """The training pictures of a run, by their features; takes seconds to make, then is fast. Immutable.
+
+    LabError where `dataset` isn't the one that the run was trained on.
+    """
 
     def __init__(self, run: Run, dataset: Dataset, device: str = "auto", most: int = MOST_PICTURES):
         if dataset.content_hash != run.data_hash:
@@ -38,10 +40,10 @@ class Neighbours:
         self._features = self._directions(features)
 
     def of(self, rows: npt.ArrayLike, count: int = COUNT) -> npt.NDArray[np.int64]:
-        """For each of some rows of the dataset's pictures the most alike training rows, the nearest first.
+        """The most similar training rows for each of some `rows` of the dataset's pictures, the nearest first.
 
-        int64 (N, count), -1 where there are no more. Never a picture of the same cell: its copies would always be the
-        nearest and tell nothing.
+        int64 (N, count), -1 where there are no more. Never pictures of the same cell: its copies would always be the
+        nearest, and tell nothing.
         """
         asked = np.asarray(rows, dtype=np.int64)
         features = self._directions(self._embedder.of_rows(self._dataset, asked))
@@ -53,7 +55,7 @@ class Neighbours:
         return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
 
     def like(self, square: npt.NDArray[np.uint8], count: int = COUNT) -> npt.NDArray[np.int64]:
-        """The training rows most alike to a cell that was cut out of any picture (uint8 side×side×3).
+        """The training rows most similar to a cell that was cut out of any picture (uint8 side×side×3).
 
         int64, at most `count`, the nearest first.
         """
@@ -62,7 +64,7 @@ class Neighbours:
         return found
 
     def _directions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Features (N, D) as vectors of length 1 from the training pictures' mean, (N, at most WIDEST)."""
+        """Features (N, D) minus the training pictures' mean, at most WIDEST of them, at length 1."""
         seen = features - self._mean
         if self._narrow is not None:
             seen = seen @ self._narrow
@@ -72,7 +74,7 @@ class Neighbours:
 
 
 def _narrowing(width: int) -> npt.NDArray[np.float32] | None:
-    """A random projection (width, WIDEST), which keeps angles to within a few hundredths; None where none is needed."""
+    """A random projection (width, WIDEST), which preserves cosines to a few hundredths; None where none is needed."""
     if width <= WIDEST:
         return None
     drawn = np.random.default_rng(0).standard_normal((width, WIDEST), dtype=np.float32)

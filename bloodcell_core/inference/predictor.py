@@ -1,8 +1,8 @@
-"""Classifies pictures that were handed in, with a finished run or with several as one.
+"""Classifies uploaded pictures with a finished run or an ensemble.
 
-Decoding and views are the ones of training, so a picture of the dataset gets the very probabilities that stand
-in the run's predictions. Whether a cell is like the training cells is judged before any class is named; whether the
-answer is sure enough to stand, after that.
+Decoding and views are those of training, so a picture of the dataset gets exactly the probabilities in the run's
+predictions. A cell is first compared with the training cells, and may be called unlike; only then is it asked whether
+the answer is sure enough.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from bloodcell_core.models.forward import Tapped, softmax
 from bloodcell_core.models.network import Network, load_network, quickest
 from bloodcell_core.runs import Run
 
-TOGETHER = 8  # pictures that one thread reads and answers together
-LARGE_PICTURE = 6_000_000  # pixels: such pictures are decoded one at a time, or a few would fill the memory
+TOGETHER = 8  # pictures that one thread reads and answers as a batch
+LARGE_PICTURE = 6_000_000  # pixels: larger pictures are decoded one at a time, or a few would fill the memory
 NO_CELL = "no white cell was found"
 
 
 class _Member:
-    """One network of the run, as the pictures need it."""
+    """One network of the run, with what it needs to answer."""
 
     def __init__(self, run: Run, device: str):
         if not run.weights_file.exists():
@@ -62,7 +62,7 @@ class _Member:
 
 @dataclass
 class _Seen:
-    """A picture before its answer."""
+    """A picture after it was read and searched, before its answer."""
 
     path: str
     refused: str = ""
@@ -71,19 +71,21 @@ class _Seen:
     width: int = 0
     height: int = 0
     nuclei: list[Box | None] = field(default_factory=list)
-    """Of each cell that is to be answered, largest first; None for a whole picture, or a square given by hand."""
+    """Of each cell to be answered, largest first; None for a whole picture, or a square given by a person."""
     squares: list[Box] = field(default_factory=list)
+    """The part of the picture that is shown to the network, for each cell."""
     views: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """By `_Member.view`: uint8 size×size×3 of each cell."""
     looks: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """By `_Member.view`: the image statistics (`looks.LOOKS`) of each cell."""
 
 
 class Predictor:
-    """A finished run, loaded and ready. Safe to use from several threads: nothing in it changes.
+    """A finished run, loaded and ready to answer. Immutable, so safe to use from several threads.
 
-    `threshold` is the probability below which an answer is unsure; by default what the run's validation pictures tell
-    (`dial.review_threshold`). With `average_turns` the probabilities of a cell's eight turned and mirrored views are
-    averaged: eight times the work.
+    `threshold` is the probability below which an answer is unsure; by default it is chosen on the run's validation
+    pictures (`dial.review_threshold`). `average_turns` averages the probabilities over a cell's eight rotated and
+    mirrored views (test-time augmentation), at eight times the work. LabError where the run can't be loaded.
     """
 
     def __init__(self, run: Run, device: str = "auto", threshold: float | None = None, average_turns: bool = False):
@@ -100,9 +102,9 @@ class Predictor:
         self.device = self._members[0].device
         self.average_turns = average_turns
         self.fields_possible = not any(member.whole for member in self._members)
-        """False where a network of the run sees whole pictures: it can't answer for one cell of several."""
+        """False where a network of the run sees whole pictures: then it can't answer for one cell of several."""
         self.why_unknown = next((member.why_unknown for member in self._members if not member.likeness), "")
-        """Why likeness to the training cells isn't known; empty where it is."""
+        """Why cells can't be compared with the training cells; "" where they can."""
         known = [member.likeness for member in self._members if member.likeness]
         self._likeness_known = len(known) == len(self._members)
         asks = [likeness.asks_for_cell for likeness in known] or [self.fields_possible]
@@ -116,14 +118,15 @@ class Predictor:
         self._one_large = threading.Lock()
 
     def classify(self, pictures: Iterable[Handed], kind: str | None = None) -> Iterator[Answer]:
-        """An answer for each picture, in order, holding no more than TOGETHER of them a core, and as many to come.
+        """An answer for each picture, in order; only a few batches of TOGETHER per core are in memory.
 
         Args:
             pictures: (path, function that reads its bytes).
-            kind: `field` or `cell` where a person says what all of them are; by default the cell finder tells.
+            kind: FIELD or CELL if a person says what all of them are; by default each is judged by `fields.kind_of`.
 
         Raises:
-            LabError: at once, for fields that this run can't answer.
+            LabError: when called, for fields that this run can't answer. For a picture that can't be read nothing is
+                raised: its answer's state is refused.
         """
         if kind == FIELD and not self.fields_possible:
             raise LabError(
@@ -134,13 +137,13 @@ class Predictor:
 
     def _classify(self, pictures: Iterator[Handed], kind: str | None) -> Iterator[Answer]:
         first = list(islice(pictures, TOGETHER + 1))
-        if len(first) == 1:  # it is answered in this thread: a pool costs more than it gains
+        if len(first) == 1:  # answered in this thread: for one picture a pool costs more than it saves
             yield from self._answer(first, kind)
             return
         pictures = chain(first, pictures)
         cores = usable_cores()
-        # A thread reads its pictures and runs the networks on them, too. Were the networks run beside the reading, with
-        # threads of PyTorch's own, these would fight for the same cores.
+        # Each thread reads its pictures and runs the networks on them. If the networks ran beside the reading, threads
+        # of PyTorch's own would compete for the same cores.
         pool = ThreadPoolExecutor(cores, initializer=compute_in_this_thread)
         coming: deque[Future[list[Answer]]] = deque()
         try:
@@ -150,13 +153,13 @@ class Predictor:
                     yield from coming.popleft().result()
             while coming:
                 yield from coming.popleft().result()
-        finally:  # also where nobody wants the rest
+        finally:  # also when the caller stops early
             pool.shutdown(cancel_futures=True)
 
     def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
-        """Answers for places that a person marked in a picture (uint8 H×W×3 RGB), in their order.
+        """Answers for boxes that a person drew on a picture (uint8 H×W×3 RGB), in their order.
 
-        A box that is no square is taken for the square around it. Raises LabError where the run sees whole pictures.
+        A box is enlarged to a square. Raises LabError where the run sees whole pictures.
         """
         if not self.fields_possible:
             raise LabError(f"run {self.run.name!r} looks at whole pictures: it can't answer for a part of one")
@@ -170,10 +173,10 @@ class Predictor:
         (answer,) = self._answers([seen])
         return answer.cells
 
-    # A picture is looked at …
+    # Reading and searching a picture
 
     def _see(self, handed: Handed, kind: str | None) -> _Seen:
-        """What the networks need of a picture, or why it is refused."""
+        """A picture with what the networks need of it, or with why it is refused."""
         path, read = handed
         with ExitStack() as alone:
 
@@ -221,7 +224,8 @@ class Predictor:
         return seen
 
     def _look_at_whole(self, seen: _Seen, picture: np.ndarray, found: Found) -> None:
-        """For one answer on the picture as the networks were trained to see it: whole, its largest cell, its middle."""
+        """Adds the view for a single answer, as the networks saw it in training: all of the picture, its largest cell
+        or its middle."""
         place = Place(found.cells[0].box if found.cells else None, found.red_radius)
         if seen.kind == FIELD:
             seen.kind = CELL
@@ -236,7 +240,7 @@ class Predictor:
             seen.squares = seen.squares or [view.box]
         seen.nuclei = [place.box]
 
-    # … and answered
+    # Answering
 
     def _answer(self, pictures: list[Handed], kind: str | None) -> list[Answer]:
         return list(self._answers([self._see(handed, kind) for handed in pictures]))
@@ -276,11 +280,12 @@ class Predictor:
         return CellAnswer(square, state, label, by_class, reason, nucleus, border, distance)
 
     def _judge(self, batch: list[_Seen]) -> tuple[np.ndarray, np.ndarray | None, dict[int, str]]:
-        """Of all cells of a batch: probabilities (N, C), distances (N,) or None, and why those that are unlike are."""
+        """For all cells of a batch: probabilities (N, C), distances from the training cells (N,) or None, and {index of
+        an unlike cell: why}."""
         count = sum(len(seen.squares) for seen in batch)
         if not count:
             return np.empty((0, len(self.run.classes))), None, {}
-        shares, apart = [], []
+        shares, compared = [], []
         for member in self._members:
             pixels = np.stack([view for seen in batch for view in seen.views.get(member.view, [])])
             logits, features = member.tapped.predict(pixels, member.device)
@@ -291,21 +296,21 @@ class Predictor:
             shares.append(own)
             if member.likeness:
                 looks = np.stack([look for seen in batch for look in seen.looks.get(member.view, [])])
-                apart.append((member.likeness, member.likeness.distances(features, looks), looks))
+                compared.append((member.likeness, member.likeness.distances(features, looks), looks))
         probabilities = answer_of(self.run, shares)
         if not self._likeness_known:
             return probabilities, None, {}
-        # Of several networks the mean: none of them alone refuses a cell that the others find ordinary.
-        distances = np.mean([beyond.max(axis=1) for _, beyond, _ in apart], axis=0)
+        # The mean over the networks: no single one refuses a cell that the others find ordinary.
+        distances = np.mean([by_kind.max(axis=1) for _, by_kind, _ in compared], axis=0)
         reasons = {}
         for place in np.flatnonzero(distances > 1).tolist():
-            likeness, beyond, looks = max(apart, key=lambda member: float(member[1][place].max()))
-            reasons[place] = f"unlike the training cells: {likeness.why(beyond[place], looks[place])}"
+            likeness, by_kind, looks = max(compared, key=lambda member: float(member[1][place].max()))
+            reasons[place] = f"unlike the training cells: {likeness.why(by_kind[place], looks[place])}"
         return probabilities, distances, reasons
 
 
 def _turns(pixels: np.ndarray) -> Iterator[np.ndarray]:
-    """The seven other views that turning by right angles and mirroring makes of (N, S, S, 3)."""
+    """The seven other views of (N, S, S, 3) by rotations through right angles and mirroring."""
     for mirrored in (False, True):
         for quarters in range(4):
             if mirrored or quarters:
