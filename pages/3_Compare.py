@@ -1,4 +1,4 @@
-"""Compare: runs side by side, who is right where, and the pictures behind every figure."""
+"""Compare: runs side by side, what each gets right, and the pictures behind every figure."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from ui import compare, compare_panels, lab, matrix, naming, shell
 from ui.compare_about import about_figures
 
 MODES = {"counts": "Counts", "by true": "By true class", "by predicted": "By predicted class"}
-DIFFERENCE = "difference"  # in the address, of the matrix whose cell is open
+DIFFERENCE = "difference"  # in the address: the name of the matrix of differences
 
 shell.page("Compare", "Put runs side by side, and open the pictures behind every figure.")
 naming.dialog()

@@ -49,11 +49,11 @@ if not classify_start.start_or(slide, chosen.run.name):
 
 @st.fragment
 def opened_slide(slide_id: str) -> None:
-    if not os.path.isdir(chosen.run.folder):  # what is drawn by itself keeps what the page had chosen
-        st.rerun(scope="app")  # which says that another one answers
+    if not os.path.isdir(chosen.run.folder):  # a fragment keeps what the page had chosen
+        st.rerun(scope="app")  # the page then says that another network answers
     try:
         slide = slides.read_slide(slide_id)
-        if not slide.pictures:  # none is made so
+        if not slide.pictures:  # a slide is never made without any
             raise LabError(f"slide {slide.name!r} has no pictures: its slide.json is damaged")
         pictures = classify_answers.completed(slide, chosen)
     except (LabError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The network's answers for a slide on the Classify page: what is missing is asked for, with progress."""
+"""The network's answers for a slide on the Classify page: missing ones are computed, with progress."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bloodcell_core.inference.slides import Slide
 from bloodcell_core.progress import Progress, no_progress
 from ui import classify, classify_start, shell
 
-MANY = 8  # pictures from which on a bar tells how far it is
-BEAT = 0.3  # seconds between two of its steps
+MANY = 8  # with more pictures, a bar shows the progress
+BEAT = 0.3  # seconds between two of its updates
 
 
 def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
-    """The slide's pictures as they count, after the network has answered what was missing; with progress for many."""
+    """The slide's pictures with their cells, after the network has answered what was missing; draws the progress."""
     answers = SlideAnswers(slide, kept_as(chosen.run), chosen.average_turns)
     waiting = len(unanswered(slide, answers))
     if waiting:
@@ -36,7 +36,7 @@ def completed(slide: Slide, chosen: classify.Chosen) -> list[CountedPicture]:
 
 @contextmanager
 def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
-    """Draws how far the network is, of all the slide's pictures: who loads the page anew sees it go on, not begin."""
+    """Draws the progress, as a share of all the slide's pictures: after a reload of the page it goes on from there."""
     if waiting <= MANY:
         with st.spinner(f"Classifying {shell.counted(waiting, 'picture')} …"):
             yield no_progress
@@ -49,7 +49,7 @@ def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
 
     with place.container():
         bar = st.progress((total - waiting) / total, words(total - waiting))
-        classify_start.way_back("What is classified by then is kept.")
+        classify_start.way_back("What has been classified is kept.")
     last = time.monotonic()
 
     def tell(done: int, of: int) -> None:
@@ -63,7 +63,7 @@ def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
 
 
 def as_seen(picture: np.ndarray, box: Box, config: TrainConfig) -> np.ndarray:
-    """What a network with these settings is shown of the picture (uint8 H×W×3) for an answer at `box`."""
+    """The picture (uint8 H×W×3) at `box` as a network with these settings sees it, uint8 size×size×3."""
     if config.view == "frame":
         return make_view(picture, config.view, config.size, config.crop).pixels
     return view_of_square(picture, box, config.size, config.crop)

@@ -1,4 +1,4 @@
-"""The differential count of a slide, and what is taken away from the page: table, report, confirmed cells."""
+"""The differential count of a slide, and its exports: table, report, dataset of confirmed cells."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STYLE = """<style>
 
 
 def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) -> dict[str, Any]:
-    """The differential count of a slide, as `differential.differential` gives it."""
+    """The differential count of a slide (see `differential.differential`), cached."""
     run = chosen.run
     count, by_hand = counts_of(pictures, run.classes)
     return _differential(
@@ -62,9 +62,9 @@ def _differential(
 
 
 def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
-    """Draws the count: a bar a class with its exact limits and the reference range, and what was set aside.
+    """Draws a count (`told`): a bar per class with its exact limits and the reference range, and what was set aside.
 
-    `classes` have their CSS colours.
+    `classes` are {class: CSS colour}.
     """
     aside = told["set_aside"]
     by_hand = f", {told['by_hand']:,} by hand" if told["by_hand"] else ""
@@ -82,16 +82,15 @@ def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
         st.caption(
             "The bar is the share of the counted cells, the line its exact 95% limits, the dashed band the reference "
             f"range ({shell.plain(told['reference_source'])}). *Corrected*: for the mistakes that this network makes "
-            "on its own validation and test pictures, with the uncertainty of both; unsure cells are shared out by it, "
-            "cells classified by hand stand as they are."
+            "on its own validation and test pictures, with limits that include how well those are known; unsure cells "
+            "are divided among the classes, cells classified by hand aren't corrected."
         )
         for warning in warnings:
             st.caption(f":material/warning: {warning[:1].upper()}{shell.plain(warning[1:])}.")
 
 
 def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:
-    """One class: name, cells, share; the bar; what it is corrected to."""
-
+    """The bar of one class: name, cells and share above, the corrected share and the reference range below."""
     share = percent(row["percent"], row["interval"])
     below = (
         [f"corrected {percent(row['corrected'], row['corrected_interval'])}"] if row["corrected"] is not None else []
@@ -104,7 +103,7 @@ def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:
 def share_bar(
     share: float | None, limits: Sequence[float] | None, colour: str, usual: Sequence[float] | None = None
 ) -> list[Html]:
-    """The parts of a bar, all in percent: what is usual as a band, the share, its limits as a line."""
+    """The parts of a bar, all in percent: the reference range as a band, the share, its limits as a line."""
 
     def across(kind: str, ends: Sequence[float], style: str = "") -> Html:
         low, high = ends
@@ -116,7 +115,7 @@ def share_bar(
 
 
 def bar_row(words: tuple[str, str, str], bar: Sequence[Html], below: str) -> Html:
-    """A bar with what it is about, how many and how much above it, and a quiet line below; stands in `lab-count`."""
+    """A bar with name, number and share (`words`) above it, and a quiet line below; to be used inside `lab-count`."""
     name, number, share = words
     figures = (tag("span", {}, figure) for figure in (number, share))
     return tag(
@@ -127,22 +126,22 @@ def bar_row(words: tuple[str, str, str], bar: Sequence[Html], below: str) -> Htm
     )  # fmt: skip
 
 
-# To take away
+# Exports
 
 
 def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str, Any], chosen: classify.Chosen) -> None:
-    """Draws the buttons that give the table, the report, and the confirmed cells as a dataset."""
+    """Draws the buttons that export the table, the report, and the confirmed cells as a dataset."""
     run = chosen.run
     stem = workspace.slug(slide.name) or "slide"
     with st.container(horizontal=True, key="classify_outputs"):
-        st.download_button(  # with a mark at its beginning, without which Excel takes it for another encoding
+        st.download_button(  # with a byte order mark, without which Excel assumes another encoding
             "CSV", lambda: csv_of(slide, pictures, run.classes, run.name).encode("utf-8-sig"), f"{stem}.csv",
             mime="text/csv", icon=":material/download:", on_click="ignore",
-            help="A row a cell, with what was corrected by hand.",
+            help="A row for each cell, with the corrections by hand.",
         )  # fmt: skip
         st.download_button(
             "Report", lambda: _report(slide, pictures, told, run), f"{stem}.html", "text/html",
-            icon=":material/description:", on_click="ignore", help="One page or two, to be printed or sent.",
+            icon=":material/description:", on_click="ignore", help="One or two pages, to print or to send.",
         )  # fmt: skip
         confirmed = len(confirmed_cells(pictures))
         if st.button(
@@ -152,7 +151,7 @@ def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
         ):  # fmt: skip
             st.session_state[SENDING] = (slide.id, shell.visit())
         if confirmed and st.session_state.get(SENDING) == (slide.id, shell.visit()):
-            # On and on, until it is dismissed: an adapting that ends meanwhile draws the whole page anew.
+            # Opened at each run of the page until it is dismissed: an adaptation that ends meanwhile reruns the page.
             _send_dialog(slide, pictures)
 
 
@@ -179,9 +178,9 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
         + ", ".join(f"{shell.plain(pretty(k))} {n:,}" for k, n in counts.items())
     )
     st.caption(
-        "Each becomes a picture of its own; cells of one picture stay together when training and test are cut apart. A "
-        "dataset is never changed once it is made: to add to one, another is built under a new name, with its test "
-        "split as it was and the new cells in training."
+        "Each becomes a picture of its own; cells of one picture stay together when pictures are split into training "
+        "and test. A dataset never changes: to add to one, a new one is made under another name, with the same test "
+        "split and the new cells in training."
     )
     base, there = lab.dataset_or("– none: these cells alone –", "Together with the pictures of", "classify_base")
     name = st.text_input("Name of the new dataset", value=f"{base}-and-mine" if base else "my-cells")

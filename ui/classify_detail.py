@@ -1,4 +1,4 @@
-"""One cell on the Classify page: what the network saw and said, and on request why."""
+"""One cell on the Classify page: what the network saw, its answer, and on request why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ui.neighbours import finder
 from ui.review_cards import explainer
 
 NOT_A_CELL = "not a cell"
-HEAT = 0.5  # of the picture is covered by a heat map at its hottest
+HEAT = 0.5  # opacity of a heat map where it is hottest
 WHY = {"heat": "Heat map", "alike": "Most alike"}
 ALIKE = 4  # training cells that are shown
 
@@ -37,7 +37,7 @@ def of_picture(
         cell = next((cell for cell in counted.cells if cell.id == chosen), None)
     if cell is None:
         if editor and counted.cells:
-            st.caption("Click a cell to see what the network says of it.")
+            st.caption("Click a cell to see the network's answer.")
         return
     try:
         pixels = classify_slide.cut_out(slide.id, counted.picture.stored, cell.box, slide, counted.picture)
@@ -54,14 +54,14 @@ def of_picture(
             _say(cell)
             why = st.pills(
                 "Why?", list(WHY), selection_mode="multi", format_func=WHY.get, key="classify_why",
-                help="Where the network sees what speaks for its answer (Grad-CAM), and the labelled training cells "
-                "that it finds most like this one.",
+                help="Which parts of the picture speak for the network's answer (Grad-CAM), and the labelled training "
+                "cells that it finds most like this one.",
             )  # fmt: skip
         with shares:
             if cell.answer:
                 foreign = cell.answer.state == "unlike"
                 if foreign:
-                    st.caption("If it had to be one of these, which says little:")
+                    st.caption("The probabilities, which mean little for a cell like this:")
                 bold = None if foreign else cell.answer.likeliest
                 st.html(charts.probability_bars_html(cell.answer.probabilities, classes=run.classes, bold=bold))
             if not editor:
@@ -83,10 +83,10 @@ def _say(cell: CountedCell) -> None:
 
 
 def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[Any], None]) -> None:
-    """Draws the classes to give the cell one; `apply` hears what a person picks, and gives up."""
+    """Draws buttons to give the cell a class; `apply` is called with the act when a person picks or unpicks one."""
     now = NOT_A_CELL if cell.state == "removed" else (cell.label if cell.state == "confirmed" else None)
     offered = [*classes, NOT_A_CELL]
-    offered += [now] if now and now not in offered else []  # a class of another run, which can be taken back
+    offered += [now] if now and now not in offered else []  # a class of another run, which can be unpicked
     key = f"classify_label_{cell.id}_{now}"
 
     def changed() -> None:
@@ -110,7 +110,7 @@ def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[
 
 
 def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run, pixels: np.ndarray) -> np.ndarray:
-    """The cell with what speaks for the network's answer laid over it; of an ensemble the mean of its maps."""
+    """The cell with the heat map of the network's answer over it; for an ensemble the mean of its members' maps."""
     try:
         heat = _heat(
             str(run.folder), lab.predictions_changed(run), slide.id, counted.picture.stored, cell.box,
@@ -143,8 +143,8 @@ def _heat(
 
 
 def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
-    """A heat map (S, S) of the part `at` of a picture as one of its part `to`, (size, size); 0 outside `at`."""
-    steps = [len(heat) / (at[end + 2] - at[end]) for end in (0, 1)]  # of the map, a pixel of the picture
+    """A heat map (S, S) of the box `at` of a picture, resampled to the box `to`: (size, size), 0 outside `at`."""
+    steps = [len(heat) / (at[end + 2] - at[end]) for end in (0, 1)]  # of the map, per pixel of the picture
     scale = [step * (to[end + 2] - to[end]) / size for end, step in enumerate(steps)]
     start = [step * (to[end] - at[end]) + (scale[end] - 1) / 2 for end, step in enumerate(steps)]
     places = np.array([[scale[0], 0, start[0]], [0, scale[1], start[1]]])

@@ -1,4 +1,4 @@
-"""A slide's cells as a page shows them: boxes on a field, or rows; and what a person does to them, taken in order."""
+"""A slide's cells on the page, as boxes on a field or as rows; a person's acts on them are applied in order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ui import shell
 from ui.files import together
 from ui.theme import css_colours
 
-QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells that have no class, or one that the run doesn't know
+QUIET = "light-dark(#6B6875, #B5B2C0)"  # of cells without a class, or with one that the run doesn't know
 STATE_WORDS = {"unsure": "Unsure", "unlike": "Unlike its training", "removed": "Not a cell", "refused": "Refused"}
-MOST_BARS = 8  # of a row
-FEW = 14  # boxes that have room for their class's name
-USUAL_SIDE = 0.15  # of a picture's shorter side: a new box where no cell tells how large they are
+MOST_BARS = 8  # per row
+FEW = 14  # boxes on a field; with more there is no room for their class names
+USUAL_SIDE = 0.15  # of a picture's shorter side: a new box, where there is no other cell to take its size from
 
 _FIELD = st.components.v2.component(
     "lab_field",
@@ -37,11 +37,11 @@ _ROWS = st.components.v2.component(
 )
 
 Act = Mapping[str, Any]
-"""What a person did: `do`, and with it `cell`, `label`, `box`."""
+"""What a person did: `do`, with `cell`, `label` and `box` as needed."""
 
 
 def classes_to_give(run: Run) -> dict[str, str]:
-    """The classes that a person may give a cell, with their CSS colours: those that the run doesn't know have none."""
+    """{class that a person may give a cell: its CSS colour}; `QUIET` for those that the run doesn't know."""
     return dict.fromkeys(classes_by_hand(run.classes), QUIET) | css_colours(run.classes)
 
 
@@ -55,10 +55,10 @@ def field_editor(
     can_undo: bool,
     apply: Callable[[Act], None],
 ) -> None:
-    """Draws a field with its cells as boxes that can be chosen, drawn, moved, resized, given a class and taken out.
+    """Draws a field with its cells as bounding boxes, to be selected, added, moved, resized, labelled and removed.
 
-    `image` is a data URI of the picture at any size; `classes` are those to give (`classes_to_give`). `apply` is called
-    with each act, once and in order, before the page is drawn with what it changed.
+    `image` is a data URI of the picture at any size; `classes` are `classes_to_give`. `apply` is called with each act,
+    once and in order, before the page is drawn with the change.
     """
     answer = counted.answer
     sides = sorted(cell.box[2] - cell.box[0] for cell in counted.cells)
@@ -106,7 +106,7 @@ def cell_rows(
     can_undo: bool,
     apply: Callable[[Act], None],
 ) -> None:
-    """Draws cells as rows (`row_of`) that can be chosen and given a class; `apply` is as in `field_editor`."""
+    """Draws cells as rows (`row_of`), which can be selected and labelled; `apply` is as in `field_editor`."""
     data = {
         "rows": list(rows),
         "classes": [{"name": name} for name in classes],
@@ -143,7 +143,7 @@ def row_of(counted: CountedPicture, thumbnail: str, colours: Mapping[str, str], 
 
 
 def _bars(shares: Mapping[str, float], colours: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A bar for each class, in their order; of many classes the likeliest alone, and what all others have together."""
+    """A bar for each class, in their order; of many classes only the likeliest, and one for all others together."""
     shown = sorted(shares, key=lambda name: -shares[name])[: MOST_BARS - 1] if len(shares) > MOST_BARS else shares
     bars = [(pretty(name), share, colours[name]) for name, share in shares.items() if name in shown]
     if left := [share for name, share in shares.items() if name not in shown]:
@@ -155,28 +155,28 @@ def _bars(shares: Mapping[str, float], colours: Mapping[str, str]) -> list[dict[
 
 
 def name_of(cell: CountedCell) -> str:
-    """What a cell is called: its class, or why it has none."""
+    """A cell's class in words, or why it has none."""
     return pretty(cell.label) if cell.label else STATE_WORDS[cell.state]
 
 
 def named(cell: CountedCell) -> str | None:
-    """The class that confirming a cell gives it: the one that it is called, or the likeliest."""
+    """The class that a cell gets by confirming it: its own, or else the likeliest."""
     if cell.label:
         return cell.label
     return cell.answer.likeliest if cell.answer else None
 
 
 def colour_of(cell: CountedCell, colours: Mapping[str, str]) -> str:
-    """The CSS colour of the class that it counts as; `QUIET` where it has none."""
+    """The CSS colour of a cell's class; `QUIET` where it has none."""
     return colours.get(cell.label or "", QUIET)
 
 
 def mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act], None]) -> None:
-    """Mounts a component whose acts are numbered: each is applied once, however often the browser sends it."""
+    """Mounts a component with numbered acts: each is applied once, however often the browser sends it."""
     acked = st.session_state.setdefault(f"{key}-acked", {})
 
     def take() -> None:
-        # Nothing is there where a slide was deleted in another window, and its page drawn anew, before the act came.
+        # There is no state where the slide was deleted in another window, and its page redrawn, before the act arrived.
         sent = (st.session_state.get(key) or {}).get("acts")
         if not isinstance(sent, dict):
             return

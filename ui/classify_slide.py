@@ -1,4 +1,4 @@
-"""One slide on the Classify page: shown as fields or rows, and corrected."""
+"""One slide on the Classify page: its fields or rows, and a person's corrections."""
 
 from __future__ import annotations
 
@@ -25,29 +25,28 @@ from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
 
 SHOWN_SIDE = 1600  # pixels of a field's longer side on the page
-ROWS, FIELDS = 25, 24  # a page
+ROWS, FIELDS = 25, 24  # per page
 ROW_PX, FILM_PX = 96, 84
-SEEN = "classify_seen"  # session: the slide as it was last drawn, which changes are made to
-TOLD = "classify_told"  # session: a slide's id, and what its last change met with
-STRANGE = {  # by whether the slide is synthetic, where the run's training pictures are the other kind
+SEEN = "classify_seen"  # session: the slide as it was last drawn, to which changes are made
+TOLD = "classify_told"  # session: a slide's id, and the message of its last change
+STRANGE = {  # key: whether the slide is synthetic, while the run's training pictures are the opposite
     True: "A program drew these cells, and this network learned from photographs: its answers on them say little.",
     False: "This network learned from cells that a program drew: on photographs its answers say little.",
 }
-CHOSEN = "classify_cell"  # session: picture number → the cell that is chosen on it
-_drawing = threading.BoundedSemaphore(2)  # to be held while a picture is in memory at its full size, to be drawn
+CHOSEN = "classify_cell"  # session: picture number → the cell that is selected on it
+_drawing = threading.BoundedSemaphore(2)  # limits how many pictures are in memory at full size, to be drawn
 
 
 def view_of(counted: CountedPicture) -> str:
-    """Where a picture is shown: among the fields or, as one cell or as none that can be read, among the cells."""
+    """The view that shows a picture: "fields" or "cells"; the latter also has those that can't be read."""
     kind = counted.answer.kind if counted.kind == "out" else counted.kind
     return "fields" if kind == "field" else "cells"
 
 
 def first_view(parts: Mapping[str, Sequence[CountedPicture]]) -> str:
-    """The view that a slide opens on: where most of the cells are that the network knows; of equals where most
-    of all cells are, then the first.
+    """The view with which a slide opens: the one with most cells that aren't unlike; if equal, with most cells.
 
-    The threshold doesn't change it, nor does a class given by hand: a person's work must not turn the page over.
+    Neither the threshold nor a class given by hand changes it: a person's work must not switch the view.
     """
     offered = [view for view, pictures in parts.items() if pictures]
     return max(offered, key=lambda view: _known_and_all_cells(parts[view]))
@@ -59,14 +58,14 @@ def _known_and_all_cells(pictures: Sequence[CountedPicture]) -> tuple[int, int]:
 
 
 def head(slide: Slide, run: Run) -> None:
-    """Draws the slide's name, and what can be done with it as a whole."""
+    """Draws the slide's name and the actions on it as a whole; keeps the run that answers it."""
     if slide.run != run.name:
         try:
             slides.choose_run(slide, run.name)
         except LabError as error:
             shell.show_error(str(error))
     row = partial(st.container, horizontal=True, vertical_alignment="center", width="content")
-    # Two rows in one: where both have no room beside each other, the second goes below the first as a whole.
+    # Two rows in one: where there is no room for both side by side, the second wraps below the first as a whole.
     with st.container(horizontal=True, horizontal_alignment="distribute", key="classify_head"):
         with row():
             if st.button("All slides", icon=":material/arrow_back:"):
@@ -116,9 +115,9 @@ def _delete(slide: Slide) -> None:
 
 
 def change(act: Act, number: int, classes: Collection[str]) -> None:
-    """Does what a person did to picture `number`: chooses a cell, or corrects the slide as it was last drawn.
+    """Applies a person's act on picture `number`: selects a cell, or corrects the slide as it was last drawn.
 
-    Of an undoing `number` is the picture that is seen, 0 where it is several: what is undone on another is told.
+    For an undo `number` is the picture on the page, 0 where there are several: an undo on another picture is reported.
     """
     seen: Slide = st.session_state[SEEN]
     do, cell, box = act["do"], str(act.get("cell", "")), tuple(act.get("box") or ())
@@ -149,11 +148,11 @@ def change(act: Act, number: int, classes: Collection[str]) -> None:
 
 
 def change_all(changes: Sequence[Correction]) -> None:
-    """Makes several corrections as one, which one undoing takes back; those of a double click once."""
+    """Makes several corrections as one change, which one undo takes back; a double click makes it once."""
     st.session_state.pop(TOLD, None)
     seen: Slide = st.session_state[SEEN]
     last = max((one.version for one in seen.corrections), default=0)
-    if [_said(one) for one in seen.corrections if one.version == last] == [_said(one) for one in changes]:
+    if [_content(one) for one in seen.corrections if one.version == last] == [_content(one) for one in changes]:
         return
     try:
         st.session_state[SEEN] = slides.correct(seen, changes)
@@ -161,12 +160,12 @@ def change_all(changes: Sequence[Correction]) -> None:
         st.session_state[TOLD] = seen.id, str(error)
 
 
-def _said(one: Correction) -> tuple[int, str, str, str]:
+def _content(one: Correction) -> tuple[int, str, str, str]:
     return one.picture, one.do, one.cell, one.label
 
 
 def say_told(slide: Slide) -> None:
-    """Shows what the last change met with, until the next one: a drawing may be cut short before it is read."""
+    """Shows the message of the last change until the next one: the page may be redrawn before anybody has read it."""
     of, words = st.session_state.get(TOLD, ("", ""))
     if of == slide.id:
         st.warning(shell.plain(words), icon=":material/sync_problem:")
@@ -176,7 +175,7 @@ def say_told(slide: Slide) -> None:
 
 
 def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str, str]) -> CountedPicture:
-    """Draws the fields' film strip and the one that the address names, to be corrected; returns that one."""
+    """Draws a strip of all fields, and the one in the address with the editor; returns that one."""
     numbers = [counted.picture.number for counted in pictures]
     asked = shell.address("picture")
     place = next((place for place, number in enumerate(numbers) if str(number) == asked), 0)
@@ -205,7 +204,7 @@ def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[st
 
 
 def _film(slide: Slide, pictures: Sequence[CountedPicture], place: int) -> None:
-    # Numbered pages are the rows' and the fields' alike: the one that is looked at decides where the strip stands.
+    # No page number in the address: the selected field decides which part of the strip is shown.
     start = place // FIELDS * FIELDS
     tiles = [
         Tile(
@@ -235,13 +234,13 @@ def _go(number: int) -> None:
 
 
 def chosen_cell(counted: CountedPicture) -> str | None:
-    """The id of the cell that is chosen on a picture, where there is one."""
+    """The id of the cell that is selected on a picture, None where there is none."""
     chosen = classify.spot(CHOSEN).get(counted.picture.number)
     return chosen if any(cell.id == chosen for cell in counted.cells) else None
 
 
 def picture_menu(counted: CountedPicture, *, field: bool) -> None:
-    """What can be said of a picture as a whole."""
+    """Draws the menu of actions on a picture as a whole."""
     number = counted.picture.number
     other = ("It shows one cell", "cell") if field else ("It is a smear field", "field")
     with st.popover("This picture", icon=":material/tune:"):
@@ -260,7 +259,7 @@ def picture_menu(counted: CountedPicture, *, field: bool) -> None:
 
 
 def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str, str]) -> CountedPicture | None:
-    """Draws pictures of one cell each, a page at a time; returns the one that is chosen."""
+    """Draws pictures of one cell each, a page at a time; returns the selected one."""
     kinds = {"all": "all", "aside": "set aside", "refused": "refused"} | {f"c{i}": c for i, c in enumerate(classes)}
     members = {key: [counted for counted in pictures if _belongs(counted, key, kinds[key])] for key in kinds}
     offered = [key for key in kinds if members[key]]
@@ -318,7 +317,7 @@ def _belongs(counted: CountedPicture, key: str, name: str) -> bool:
 
 @st.cache_data(max_entries=24, show_spinner=False)
 def shown(slide: str, stored: str, _slide: Slide, _picture: SlidePicture) -> str:
-    """A picture as a data URI, no larger than the page shows it; LabError where it can't be read."""
+    """A picture as a data URI, at most as large as the page shows it; LabError where it can't be read."""
     with _drawing:
         pixels = decode_rgb(_slide.read(_picture))
         return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
@@ -336,19 +335,19 @@ def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) 
         return ""
     try:
         return _small(slide.id, counted.picture.stored, box, px, slide, counted.picture)
-    except LabError:  # a file that was taken away by hand costs its own thumbnail
+    except LabError:  # a file that was deleted by hand: only its thumbnail is missing
         return ""
 
 
 def whole(slide: Slide, picture: SlidePicture) -> np.ndarray:
-    """A picture at its full size, uint8 H×W×3; LabError where it can't be read. Not kept: let go of it soon."""
+    """A picture at its full size, uint8 H×W×3, not cached; LabError where it can't be read."""
     with _drawing:
         return decode_rgb(slide.read(picture))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def cut_out(slide: str, stored: str, box: Box, _slide: Slide, _picture: SlidePicture) -> np.ndarray:
-    """What the network is shown of a picture, uint8 side×side×3, at most 320 a side."""
+    """The `box` of a picture, uint8 side×side×3, at most 320 pixels a side."""
     with _drawing:
         cut = cut_square(decode_rgb(_slide.read(_picture)), box)  # a rectangle where the run sees whole pictures
     side = min(320, len(cut))

@@ -1,4 +1,4 @@
-"""What the Classify page begins with: pictures are handed in, or a slide of earlier is opened."""
+"""The start of the Classify page: pictures are uploaded, or an earlier slide is opened."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from bloodcell_core.inference.handed_in import Handed, files_of
 from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
 from ui import classify, lab, shell
 
-MANY = 16  # pictures from which on a bar tells how far storing them is
-MAX_UPLOAD = 450  # MiB of one file, a zip most likely: a picture is refused from `MAX_FILE_BYTES` on. Streamlit writes
-# what is above 500 MB as "1GB".
+MANY = 16  # with more files, a bar shows the progress of storing them
+MAX_UPLOAD = 450  # MiB per file, probably a zip: pictures larger than `MAX_FILE_BYTES` are refused. Streamlit would
+# write more than 500 MB as "1GB".
 EXAMPLE_FIELD = ("neutrophil", "neutrophil", "lymphocyte", "neutrophil", "monocyte", "eosinophil", "lymphocyte")
-OURS = "upload.zip"  # what any zip is called while its pictures are stored
-START = "classify_start"  # key of all that is drawn here
+OURS = "upload.zip"  # the name of any zip while its pictures are being stored
+START = "classify_start"  # key of the container of everything here
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 MADE = "classify_made"  # session: the slide that was stored last, until it is open
-REFUSED = "classify_refused"  # session: files that couldn't be stored, and why; they are not tried at each redraw
+REFUSED = "classify_refused"  # session: files that couldn't be stored, and why, so that no redraw tries them again
 
 
 def start_or(slide: Slide | None, run: str) -> bool:
-    """Draws what the page begins with where no slide is open; whether one is.
+    """Draws the start of the page if no slide is open; returns whether one is.
 
-    Where one is, what was drawn before it is taken out of sight at once: it would stand there, greyed, until the
-    network has answered, which can take minutes.
+    If one is, the start is hidden at once: otherwise it would stay, greyed, until the network has answered, which can
+    take minutes.
     """
     st.html(f"<style>.st-key-{START} {{ display: {'none' if slide else 'flex'} !important; }}</style>")
-    # Drawn in either case: what is drawn in its place would take over, and show, what stands in it in the browser.
+    # Drawn in either case: another element in its place would inherit, and show, its content in the browser.
     box = st.container(key=START)
     if slide is None:
         with box:
@@ -52,7 +52,7 @@ def start_or(slide: Slide | None, run: str) -> bool:
 
 
 def way_back(help: str | None = None) -> None:
-    """Draws the link to where a slide is chosen; unlike a button it is heard while the network is at work."""
+    """Draws the link to the list of slides; unlike a button it works while the network is busy."""
     query = {"run": run} if (run := shell.address("run")) else {}
     st.page_link(
         "pages/5_Classify.py", label="All slides", icon=":material/arrow_back:", query_params=query, help=help
@@ -60,9 +60,9 @@ def way_back(help: str | None = None) -> None:
 
 
 def _start(run: str) -> None:
-    """The drop zone, examples, and the slides there are. Opens the slide that a person makes or picks."""
+    """Draws the drop zone, the examples and the list of slides; opens the slide that a person makes or picks."""
     if made := classify.spot(MADE).pop("slide", None):
-        open_slide(made)  # a second click ended the run that had stored it
+        open_slide(made)  # a second click ended the script run that had stored it
     uploads = drop_zone()
     if uploads and not _refused_before(uploads):
         _make(_name_of(uploads), run, uploads)
@@ -80,7 +80,7 @@ def _start(run: str) -> None:
 
 
 def drop_zone(key: str = "") -> list[Any]:
-    """Draws where pictures are dropped, and gives the files, zips among them."""
+    """Draws the drop zone; returns the uploaded files, zips among them."""
     folder = st.segmented_control(
         "Upload", ["Pictures or a zip", "A folder"], default="Pictures or a zip", required=True,
         label_visibility="collapsed", key=f"{DROP}_what{key}",
@@ -98,7 +98,7 @@ def drop_zone(key: str = "") -> list[Any]:
 
 
 def take_more(slide: Slide) -> None:
-    """Lets a person add pictures to a slide."""
+    """Draws a drop zone that adds pictures to a slide."""
     uploads = drop_zone("_more")
     if uploads and not _refused_before(uploads):
         with _opened(uploads) as handed:
@@ -111,7 +111,7 @@ def _make(name: str, run: str, uploads: Sequence[Any], synthetic: bool = False) 
 
 
 def _refused_before(uploads: Sequence[Any]) -> bool:
-    """Whether these very files couldn't be stored the last time, which is told again; dropped anew they are tried."""
+    """Whether these very files couldn't be stored last time: then shows why. Dropped again, they are tried again."""
     refused = classify.spot(REFUSED)
     same: bool = refused.get("files") == _file_ids(uploads)
     if same:
@@ -124,7 +124,7 @@ def _file_ids(uploads: Sequence[Any]) -> list[str]:
 
 
 def _stored(store: Any, uploads: Sequence[Any]) -> None:
-    """Stores what was handed in, with progress, and opens the slide; or says why not."""
+    """Stores the uploads, with progress, and opens the slide; or shows why not."""
     made = classify.spot(MADE)
     bar = st.progress(0.0, "Keeping the pictures …") if len(uploads) > MANY else None
 
@@ -133,7 +133,7 @@ def _stored(store: Any, uploads: Sequence[Any]) -> None:
             bar.progress(done / total, f"{done:,} of {total:,} pictures kept")
 
     try:
-        # No call of Streamlit here: a second click ends this run at the next one, and would have it all stored twice.
+        # No call of Streamlit here: after a second click it would end this script run, and all would be stored twice.
         made["slide"] = store(tell)
     except LabError as error:
         shell.show_error(str(error))
@@ -146,14 +146,14 @@ def _stored(store: Any, uploads: Sequence[Any]) -> None:
 
 
 def opened() -> None:
-    """Empties the drop zone once what was dropped is stored and open: the files' memory is free again."""
+    """Empties the drop zone once the dropped files are stored and their slide is open, to free their memory."""
     if classify.spot(MADE):
         st.session_state[DROP] = st.session_state.get(DROP, 0) + 1
         del st.session_state[MADE]
 
 
 def open_slide(slide: Slide | None) -> None:
-    """Goes to a slide, or back to where one is chosen."""
+    """Goes to a slide, or with None to the list of slides."""
     gone = dict.fromkeys(("picture", "view", "show", "called", "page", "part"))
     shell.set_address(slide=slide.id if slide else None, run=slide.run if slide else shell.address("run"), **gone)
     st.rerun()
@@ -161,7 +161,7 @@ def open_slide(slide: Slide | None) -> None:
 
 @contextmanager
 def _opened(uploads: Sequence[Any]) -> Iterator[Iterator[Handed]]:
-    """The files of a hand-in; its zips lie beside the workspace's slides until their pictures are stored."""
+    """The files of an upload; copies of its zips are kept beside the workspace's slides until they are stored."""
     with ExitStack() as until_stored:
         yield _files(uploads, until_stored)
 
@@ -169,7 +169,7 @@ def _opened(uploads: Sequence[Any]) -> Iterator[Iterator[Handed]]:
 def _files(uploads: Sequence[Any], until_stored: ExitStack) -> Iterator[Handed]:
     for upload in uploads:
         if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(upload.name).parts):
-            continue  # what systems leave in folders
+            continue  # files of the operating system
         if not upload.name.lower().endswith(".zip"):
             yield upload.name, upload.getvalue
             continue
@@ -184,7 +184,7 @@ def _files(uploads: Sequence[Any], until_stored: ExitStack) -> Iterator[Handed]:
 
 
 def _read_as(name: str, read: Callable[[], bytes]) -> bytes:
-    """What `read` gives. A zip that can't be read is told of by the name that it was handed in with, not by ours."""
+    """The result of `read`. The message on an unreadable zip has the name of the upload, not of our copy."""
     try:
         return read()
     except UnreadablePicture as error:
@@ -195,9 +195,9 @@ def _read_as(name: str, read: Callable[[], bytes]) -> bytes:
 
 
 def _name_of(uploads: Sequence[Any]) -> str:
-    """What a slide of these files is called: as their folder, as the only file, or by how many there are, and when."""
+    """The name of a slide of these files: their folder's, the only file's, or their number and the time."""
     first = PurePosixPath(uploads[0].name)
-    with suppress(LabError):  # a file's name may be made of nothing that can be seen
+    with suppress(LabError):  # a file's name may have no visible character
         if len(first.parts) > 1:
             return slides.tidy_name(first.parts[0])
         if len(uploads) == 1:
@@ -206,7 +206,7 @@ def _name_of(uploads: Sequence[Any]) -> str:
 
 
 class _Drawn:
-    """A picture that this program drew, as if it had been handed in."""
+    """A picture that this program drew, with the attributes of an uploaded one."""
 
     def __init__(self, name: str, pixels: np.ndarray):
         self.name = self.file_id = name
@@ -222,11 +222,11 @@ def _example_field() -> _Drawn:
     return _Drawn("synthetic field.png", demo.draw_field(np.random.default_rng(11), EXAMPLE_FIELD).pixels)
 
 
-# Slides of earlier
+# Earlier slides
 
 
 def _tell_damaged(name: str, reason: str) -> None:
-    """Why a slide can't be read, and how to be rid of it."""
+    """Draws why a slide can't be read, and a button to delete it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         shell.show_error(reason)
         with st.popover("Delete", icon=":material/delete:"):
@@ -239,7 +239,7 @@ def _tell_damaged(name: str, reason: str) -> None:
 def _earlier() -> None:
     try:
         found, damaged = slides.listed()
-    except OSError:  # told of at the page's head
+    except OSError:  # the head of the page reports it
         return
     for name, reason in damaged.items():
         _tell_damaged(name, reason)

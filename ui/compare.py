@@ -45,15 +45,15 @@ METRICS = {
     "auc_ovr": "AUC",
 }
 MEANING = {
-    "accuracy": "The share of the pictures that are called what their label says.",
+    "accuracy": "The share of the pictures whose predicted class is their label.",
     "balanced_accuracy": "The mean recall of the classes: a rare class counts as much as a common one.",
     "f1_macro": "Precision and recall of a class in one figure (their harmonic mean); the mean over the classes.",
     "auc_ovr": "How often a picture of a class gets a higher probability of it than one of another; 0.5 by guessing.",
 }
 OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
-GALLERIES = ("cell", "cell_b")  # keys: of one run's pictures or A's, and of B's
+GALLERIES = ("cell", "cell_b")  # keys: of the pictures of A or the only run, and of B
 PER_PAGE = 120
-MANY = 5  # runs on the same test pictures, from which on it is told that the best of them is flattered
+MANY = 5  # runs on the same test pictures, from which on the page warns that the best of them is flattered
 FOR_INTERVALS, FOR_BOTH = (f"Drawing photos {RESAMPLES:,} times for {what} …" for what in ("the intervals", "both"))
 LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
@@ -62,14 +62,14 @@ LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 
 
 def pick(runs: Mapping[str, Run]) -> list[Run]:
-    """Draws the table of all runs, to be sorted, searched and ticked; returns the ticked runs, which the address holds.
+    """Draws the table of all runs, to be sorted, searched and ticked; returns the ticked runs, which the address has.
 
-    Those that are ticked as it is drawn stand first: further down, the table would look as if none were.
+    Runs that are ticked at the start come first: if they were further down, the table would look as if none were.
     """
     asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
     picked = asked or _newest_two(list(runs.values()))
     if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
-        # Changed from outside: the table is drawn anew, ticked so. It keeps ticks by row.
+        # Changed from outside: a new table with these ticks is needed, since it remembers ticks by row.
         st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)
         st.session_state["compare_version"] = st.session_state.get("compare_version", 0) + 1
         st.session_state["compare_order"] = list(dict.fromkeys([*picked, *runs]))
@@ -97,7 +97,7 @@ def _newest_two(runs: Sequence[Run]) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> Any:
-    """A row a run: figures as numbers, so that they sort, each with its interval in a lighter tone."""
+    """A row per run: figures as numbers, so that they can be sorted, each with its interval in a lighter colour."""
     rows = []
     for run in runs:
         summary = run.summary() or {}
@@ -147,14 +147,15 @@ def _columns() -> dict[str, Any]:
 
 
 def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
-    """Says that the best of many is flattered, where many runs were tested on the pictures of the one ticked first."""
+    """Warns that the best of many is flattered, if many runs were tested on the pictures of the one ticked first."""
     if not picked:
         return
     first, *others = ((run.data_hash, run.classes, run.config.fold_words) for run in (picked[0], *runs))
     if others.count(first) >= MANY:
         st.caption(
             f":material/info: {others.count(first):,} runs were tested on these pictures, and the best of many looks "
-            "better than it is: choose by validation accuracy, as the home page does, and report what that one has."
+            "better than it is: choose by validation accuracy, as the home page does, and report the chosen run's "
+            "figures."
         )
 
 
@@ -162,7 +163,7 @@ def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
 
 
 def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
-    """The test predictions of runs, their classes merged into granulocytes and the rest if asked."""
+    """The test predictions of runs, with `merge` for granulocytes against the rest."""
     return [_side(str(run.folder), lab.predictions_changed(run), merge, run) for run in runs]
 
 
@@ -182,7 +183,7 @@ def _merged(side: Side, merge: bool) -> Side:
 
 
 def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """`st.cache_data` for functions of sides, by the content of these: a resumed run is scored again."""
+    """`st.cache_data` for functions of sides, keyed by their content: a resumed run is scored again."""
     return st.cache_data(max_entries=32, show_spinner=what, hash_funcs={Side: _content})
 
 
@@ -193,18 +194,18 @@ def _content(side: Side) -> tuple[Any, ...]:
 
 @kept(FOR_INTERVALS)
 def scores(side: Side) -> dict[str, Any]:
-    """All figures of a side, by class too, each with its interval; seconds at the first look."""
+    """All figures of a side, by class too, each with its interval; takes seconds the first time."""
     return score(side.table, side.classes)
 
 
 @kept(FOR_BOTH)
 def compared(a: Side, b: Side) -> dict[str, Any]:
-    """`compare_sides`, kept."""
+    """`compare_sides`, cached."""
     return compare_sides(a, b)
 
 
 def confusion(side: Side) -> list[list[int]]:
-    """Counts of pictures, rows are true."""
+    """The confusion matrix: counts of pictures, by true class (rows) and predicted class."""
     table = pd.crosstab(side.table.label, side.table.predicted)
     counts: list[list[int]] = table.reindex(index=side.classes, columns=side.classes, fill_value=0).to_numpy().tolist()
     return counts
@@ -214,7 +215,7 @@ def confusion(side: Side) -> list[list[int]]:
 
 
 def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> None:
-    """Draws which of two runs is better, and the differences of their figures; A is compared with `others` runs."""
+    """Draws which of two runs is better, and the differences of their figures; in all A is compared with `others`."""
     right, unit = facts["right"], facts["right"]["unit"]
     left, beside = shell.sides([5, 6], "verdict")
     with left:
@@ -225,9 +226,9 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
         p = f" McNemar's exact test on them: p {p_words(right['p'])}." if right["p"] is not None else ""
         st.caption(
             f"{unit.capitalize()}: {counts}.{p}",
-            help="A photo's copies are averaged to one answer. The same photos are drawn for both runs, "
-            f"{RESAMPLES:,} times: the interval tells what other photos would have changed, not what another training "
-            "would.",
+            help="A photo's copies are averaged to one answer. The same photos are resampled for both runs, "
+            f"{RESAMPLES:,} times: the interval covers what other photos would have changed, not what another training "
+            "would have.",
         )
         for note in filter(None, [*facts["notes"], at_once_words(others)]):
             st.caption(f":material/info: {shell.plain(note)}.")
@@ -245,7 +246,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
 
 
 def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> None:
-    """Draws how much the seed alone changes, for each group of runs that differ by nothing else."""
+    """Draws the spread of the figures for each group of runs that differ only in their seed."""
     for group in groups:
         told = ", ".join(
             f"{METRICS[key]} {figure_words(key, figure['mean'])} ± {spread_words(key, figure['spread'])}"
@@ -263,7 +264,7 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
 
 
 def report_button(sides: Sequence[Side], runs: Mapping[str, Run], titles: Mapping[str, str], merge: bool) -> None:
-    """A button that downloads a report on the ticked runs; it is made on click, which takes seconds."""
+    """Draws a button that downloads a report on the ticked runs; the report is made on click, which takes seconds."""
     why = ""
     try:
         for other in sides[1:]:
@@ -300,7 +301,7 @@ def report(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> str:
 
 
 def found_pictures(side: Side, true: str, predicted: str) -> pd.DataFrame:
-    """The predictions of a cell of a side's matrix, the most confident first."""
+    """The predictions in one cell of a side's confusion matrix, the most confident first."""
     cell = side.table[(side.table.label == true) & (side.table.predicted == predicted)]
     cell = cell.sort_values(f"p_{predicted}", ascending=False, kind="stable")
     return cell.assign(caption=[shell.percent(share) for share in cell[f"p_{predicted}"]])

@@ -1,4 +1,4 @@
-"""What the figures of the Compare page can't tell, and what was published of the same pictures."""
+"""The limits of the Compare page's figures, and published figures on the same pictures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,11 +13,11 @@ from ui import shell
 
 
 def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
-    """Folded away, so that the verdict stands high on the page: what the figures can't tell, and what was published."""
+    """Draws the limits of the figures and the published ones, folded so that the verdict stays high on the page."""
     tests = {run.name: (run.summary() or {})["test"] for run in runs}
     told = {name: notes for name, test in tests.items() if (notes := [*test["warnings"], *test["notes"]])}
     if told:
-        st.caption(":material/info: Some of these figures tell little: why stands under *About these figures*.")
+        st.caption(":material/info: Some of these figures mean little; *About these figures* says why.")
     with st.expander("About these figures"):
         for name, notes in told.items():
             st.caption(f"{shell.plain(titles[name])}: {shell.plain('; '.join(note.rstrip('.') for note in notes))}.")
@@ -34,9 +34,9 @@ def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
 
 
 def on_public_archive(runs: Sequence[Run]) -> bool:
-    """Whether all runs are on the data of the published figures, as far as their datasets are there and tell."""
+    """Whether all runs are on the data of the published figures, as far as their datasets are there to say so."""
     try:
         datasets = [dataset_of(run) for run in runs]
-    except LabError:  # one is another version's: its runs are compared all the same
+    except LabError:  # a dataset of another version: its runs can be compared all the same
         return False
     return {dataset and dataset.facts["format"] for dataset in datasets} == {PUBLISHED_FORMAT}

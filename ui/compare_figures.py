@@ -12,13 +12,13 @@ from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_
 from bloodcell_core.words import titles
 from ui.theme import chart_text, class_ticks, style
 
-# Of runs, (on light, on dark): none is a class's colour on the same page. A run is told by its dash or pattern too.
+# Of runs, (on light, on dark); none is a class's colour on the same page. Runs also differ by dash or pattern.
 RUN_COLOURS = (("#5B3FA6", "#B7A8FF"), ("#B8860B", "#F0C75E"), ("#5F6B7A", "#C9D1DB"), ("#8C2D5A", "#FF9EC4"))
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # five of each to four colours: 20 runs are told apart
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # five dashes and four colours distinguish 20 runs
 PATTERNS = ("", "/", ".", "x", "-")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 CURVE_POINTS = 500  # of a curve
-MOST_BANDS = 3  # intervals drawn as areas: of more curves they hide each other
+MOST_BANDS = 3  # curves whose intervals are drawn as areas: more would hide each other
 GREY = "#8A8796"
 WHISKERS = ("#201D2B", "#E9E7F0")  # on light, on dark; over a bar
 
@@ -75,12 +75,13 @@ def _error_bars(values: Sequence[float | None], limits: Sequence[Sequence[float 
 def roc(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
 ) -> go.Figure:
-    """ROC curves by run's title, each (false positive rates, true positive rates); the areas go into the legend."""
+    """ROC curves by run's title, each (false positive rates, true positive rates); the areas are in the legend."""
     figure = _curves(curves, {name: f"AUC {area:.3f}" for name, area in areas.items() if area is not None}, dark)
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
                        showlegend=False, hoverinfo="skip")  # fmt: skip
     figure.update_layout(
-        xaxis_title="share of the others that is called so", yaxis_title="share of the class that is found"
+        xaxis_title="false positive rate: share of the other classes called this one",
+        yaxis_title="recall: share of the class that is found",
     )
     return figure
 
@@ -88,9 +89,12 @@ def roc(
 def precision_recall(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
 ) -> go.Figure:
-    """precision-recall curves by run's title, each (recalls, precisions); average precisions go into the legend."""
+    """Precision-recall curves by run's title, each (recalls, precisions); average precisions are in the legend."""
     figure = _curves(curves, {name: f"AP {area:.3f}" for name, area in areas.items() if area is not None}, dark)
-    figure.update_layout(xaxis_title="share of the class that is found", yaxis_title="share called so that is right")
+    figure.update_layout(
+        xaxis_title="recall: share of the class that is found",
+        yaxis_title="precision: share of those called it that are right",
+    )
     return figure
 
 
@@ -109,7 +113,7 @@ def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[
 
 
 def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> go.Figure:
-    """How many answers stand against how many of them are right, by run's title; from `dial.accuracy_coverage`."""
+    """Accuracy of the answers that stand against their share, by run's title; from `dial.accuracy_coverage`."""
     figure = go.Figure()
     for place, (name, points) in enumerate(curves.items()):
         if len(curves) <= MOST_BANDS:
@@ -120,7 +124,7 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, Any]]], dark: bool) -> g
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%} stand, %{y:.1%} of them right%{customdata}<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(xaxis_title="share of the answers that stand", yaxis_title="share of those that is right")
+    figure.update_layout(xaxis_title="share of the answers that stand", yaxis_title="share of those that are right")
     figure.update_xaxes(tickformat="~%", range=[-0.01, 1.01])
     figure.update_yaxes(tickformat="~%")
     return style(figure, height=420)
@@ -143,7 +147,7 @@ def _limits_in_words(point: Mapping[str, Any]) -> str:
 
 
 def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
-    """How often answers of a confidence are right, by run's title; of `calibration`'s `before` or `after`."""
+    """Reliability diagram: accuracy by confidence, by run's title; from `calibration`'s `before` or `after`."""
     figure = go.Figure()
     for place, (name, facts) in enumerate(told.items()):
         bins = [each for each in facts["bins"] if each["pictures"]]
@@ -164,7 +168,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
 
 
 def cost(rows: Sequence[Mapping[str, Any]], title: str, dark: bool) -> go.Figure:
-    """Accuracy with its interval against what a run costs; rows of name, cost, accuracy and interval."""
+    """Accuracy with its interval against cost; `rows` have name, cost, accuracy and interval."""
     figure = go.Figure()
     digits = "~s" if min((row["cost"] for row in rows), default=1) >= 1 else "~g"  # 0.7 with a prefix would be 700m
     for place, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""What the Compare page draws of runs beyond matrices: one panel at a time, and only that one is computed."""
+"""The Compare page's panels of figures, below the confusion matrices; only the one that is shown is computed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PANELS = {
     "cost": "Cost",
 }
 BY_CLASS = {
-    "recall": "Found (sensitivity)",
-    "precision": "Right when named (precision)",
-    "specificity": "Others left alone (specificity)",
+    "recall": "Recall (found, sensitivity)",
+    "precision": "Precision (right when named)",
+    "specificity": "Specificity (others left alone)",
     "f1": "F1",
     "auc": "AUC, one against the rest",
     "average_precision": "Average precision",
@@ -45,7 +45,7 @@ CALIBRATION = {
     "brier": "Brier score",
     "log_loss": "Log loss",
 }
-DIAL_AT = 0.9  # the threshold whose classes are shown first
+DIAL_AT = 0.9  # the threshold for which classes are shown first
 COSTS = {
     "milliseconds": "milliseconds a picture",
     "flops": "multiplications and additions a picture",
@@ -55,7 +55,7 @@ COSTS = {
 
 
 def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]) -> None:
-    """The panel that the address asks for."""
+    """Draws the panel in the address."""
     shown = shell.bound_segmented("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
                                   label_visibility="collapsed")  # fmt: skip
     if shown == "class":
@@ -75,7 +75,7 @@ def _draw(figure: go.Figure, key: str, alt: str) -> None:
 
 
 def _shared_classes(sides: Sequence[Side]) -> dict[str, list[str]]:
-    """{each class that all sides have, as the first calls it: what each side calls it}; told where there is none."""
+    """{a class that all sides have, by the first one's name: its name in each}; the page says if there is none."""
     each = [match_classes(sides[0].classes, side.classes) for side in sides]
     named = {name: [called[name] or "" for called in each] for name in sides[0].classes}
     shared = {name: called for name, called in named.items() if all(called)}
@@ -121,9 +121,9 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
 def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     st.caption(
         "Of the answers of which a network is 80% sure, 80% should be right. All probabilities are calibrated by a "
-        "temperature that was fitted on the run's validation split; it changes no answer."
+        "temperature, fitted on the run's validation split; it doesn't change which class is named."
     )
-    raw = shell.bound_toggle("As they were before the temperature", "raw")
+    raw = shell.bound_toggle("Before calibration", "raw")
     told = {side.name: _calibrated(side) for side in sides}
     shown = {name: facts["before"] if raw or not facts["after"] else facts["after"] for name, facts in told.items()}
     drawn = {titles[name]: facts for name, facts in shown.items()}
@@ -150,7 +150,7 @@ def _calibrated(side: Side) -> dict[str, Any]:
 
 
 def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
-    st.caption("Answers less sure than a threshold are set aside, to be looked at by a person.")
+    st.caption("Answers less sure than a threshold are set aside for a person to review.")
     told = {side.name: _dialled(side) for side in sides}
     curves = {titles[name]: curve for name, (_, curve) in told.items()}
     _draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
@@ -204,10 +204,10 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
             left_out.append(titles[run.name])
     _draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")
     if kind == "milliseconds" and rows:
-        apart = " Times on different devices can't be set against each other." if len(places) > 1 else ""
+        apart = " Times on different devices can't be compared." if len(places) > 1 else ""
         st.caption(
-            f"From a picture's bytes to its answer, 64 together, measured when the run ended on {'; '.join(places)}."
-            f"{apart}"
+            f"From a picture's pixels to its answer, in batches of 64, measured when the run ended, on "
+            f"{'; '.join(places)}.{apart}"
         )
     if left_out:
-        st.caption(f"Left out, because it was not measured when they were made: {shell.plain('; '.join(left_out))}.")
+        st.caption(f"Left out, as this was not measured for them: {shell.plain('; '.join(left_out))}.")
