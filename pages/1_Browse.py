@@ -1,4 +1,4 @@
-"""Browse: look at a dataset's cells, what stands out in it, its counts and its map; import new pictures."""
+"""Browse: a dataset's cells, its findings, counts and map; importing pictures."""
 
 import re
 

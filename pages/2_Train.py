@@ -1,4 +1,4 @@
-"""Train: start networks, watch them learn, stop and resume them; search for better settings."""
+"""Train: starting, watching, stopping and resuming runs; searching for better settings."""
 
 import time
 from dataclasses import replace
@@ -22,7 +22,7 @@ from ui.previews import preview_button
 from ui.run_cards import LIKE, run_card
 from ui.searches import search_panel
 
-TICK = 1.5  # seconds between two looks at the run folders
+TICK = 1.5  # seconds between two updates from the run folders
 SHOWN_RUNS = 8
 DOUBLE_CLICK = 2.0  # seconds in which the same settings are not started again
 
@@ -32,11 +32,11 @@ naming.dialog()
 
 
 def start(configs: list[TrainConfig]) -> None:
-    """Queues a run of each; what can't start is told, the others go on. A double click counts once."""
+    """Queues a run of each; those that can't start are reported, the others go on. A double click counts once."""
     last = st.session_state.setdefault("last_start", {"what": None, "at": 0.0})
     started, refused = [], []
     with st.spinner("Starting …"):
-        # No call of Streamlit in here: a click meanwhile would break the loop off at it, with a part of the runs made.
+        # No call of Streamlit in here: after a click it would end the script, with only some of the runs made.
         again = last["what"] == configs and time.monotonic() - last["at"] < DOUBLE_CLICK
         for config in [] if again else configs:
             try:
@@ -51,7 +51,7 @@ def start(configs: list[TrainConfig]) -> None:
 
 
 def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
-    """A preset's name and its settings for a dataset: one of the lab's, or those of a run."""
+    """The chosen preset's name and its settings for a dataset: one of PRESETS, or those of a run."""
     like = shell.address("preset") or ""
     of_run = like.startswith(LIKE) and like.removeprefix(LIKE) in run_folders.names()
     preset = shell.bound_selectbox(
@@ -66,12 +66,12 @@ def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
     )
     if values.get("data", dataset) != dataset:
         values = values | config_form.OF_A_DATASET
-    labels = shell.address("labels")  # as the Review page asks for
+    labels = shell.address("labels")  # from the Review page
     return preset, values | {"labels": labels} if labels else values
 
 
 def ask() -> None:
-    """The form, and the buttons that start what it says."""
+    """Draws the form, and the buttons that start runs with its settings."""
     dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
     config, problem = None, ""
     try:
@@ -88,7 +88,7 @@ def ask() -> None:
         with st.expander("Advanced settings"):
             settings = config_form.advanced_fields(values, preset, dataset)
         data = lab.dataset(dataset)
-        data.pictures  # noqa: B018  (a table that can't be read is told of here)
+        data.pictures  # noqa: B018  (raises here where the table can't be read)
         if model:
             classes = len(data.classes)
             told.caption(shell.plain(about(model, settings["size"], settings["width"], classes)),
@@ -122,7 +122,7 @@ def each_network(config: TrainConfig, name: str) -> TrainConfig:
 
 
 def live_panel() -> None:
-    """Curves and cards of the newest runs and cross-validations; ticks while one of them is at work."""
+    """Draws curves and cards of the newest runs and cross-validations; updated by a timer while any is at work."""
     runs, damaged = run_folders.readable_runs()
     runs = [run for run in runs if not run.bundled]
     for line in damaged:

@@ -1,4 +1,4 @@
-"""Review: every mistake gets its verdict, the verdicts make better labels, and better labels a better network."""
+"""Review: verdicts on mistakes, and overlays of better labels to train with."""
 
 from dataclasses import replace
 

@@ -255,7 +255,7 @@ def test_the_history_of_a_second_opinion_is_told_once_it_is_given(wrong):
     record(data, data.pictures.image_id.tolist(), "ambiguous", by="Ana")
     assert "Ana" in told("all")
     assert "Ana" not in told("second")
-    assert "hidden until you have said yours" in told("second")
+    assert "hidden until you have given yours" in told("second")
     record(data, data.pictures.image_id.tolist(), "model-wrong", by="Bea")
     assert "Ana" in told("second")
 
@@ -291,7 +291,7 @@ def test_runs_on_other_pictures_are_refused_together(wrong, lab):
 
     make_demo("other", per_class=12, seed=9)
     app = draw(REVIEW, run=[wrong.name, train_here(data="other").name])
-    assert "holds other pictures" in app.error[0].value
+    assert "no longer has the pictures" in app.error[0].value
     assert desk_of(app) is None
 
 
@@ -469,7 +469,7 @@ def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
     from bloodcell_core.review.fixed import fixed_and_broken
     from tests.training_fixtures import train_here
 
-    assert "There is one run" in words(draw(REVIEW, part="fixed"))
+    assert "There is only one run" in words(draw(REVIEW, part="fixed"))
     other = train_here(epochs=1)
     spoil(other, by=0)
     app = draw(REVIEW, part="fixed", before=wrong.name, after=other.name)

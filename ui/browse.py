@@ -1,4 +1,4 @@
-"""The parts of the Browse page: facts and alarms, the gallery with its filters, what stands out, counts, looks, map."""
+"""The parts of the Browse page: summary and alarms, gallery with filters, findings, counts, image statistics, map."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from bloodcell_core.words import pretty, titles
 from ui import charts, gallery, lab, naming, shell
 
 PER_PAGE = 300
-EVERY = ""  # class: none is called so, and one may be called "all"
+EVERY = ""  # stands for all classes: no class has this name, but one may be called "all"
 SPLIT_WORDS = {"all": "All", "train": "Train", "val": "Validation", "test": "Test"}
 LOUD = {"alarm": (":material/error:", "red"), "warning": (":material/warning:", "orange"), "note": ("", "gray")}
 MEASURES = {
@@ -26,13 +26,13 @@ MEASURES = {
 
 
 def photo_words(pictures: int, photos: int | None, unit: bool = True) -> str:
-    """How many pictures, and from how many photos where those are known; in a table of pictures without the unit."""
+    """The number of pictures, and of photos where known, in words; without `unit` for a table of pictures."""
     number = shell.counted(pictures, "picture") if unit else f"{pictures:,}"
     return number + (f" from {shell.counted(photos, 'photo')}" if photos is not None else "")
 
 
 def head(data: Dataset, audit: Audit) -> None:
-    """The strip of facts with the button to name the dataset, and what is alarming."""
+    """Draws the summary with the button to name the dataset, and the alarms."""
     facts = audit.facts
     with st.container(horizontal=True, vertical_alignment="center"):
         lab.say_synthetic(data.synthetic)
@@ -61,7 +61,7 @@ def head(data: Dataset, audit: Audit) -> None:
 
 
 def pictures(data: Dataset, audit: Audit, view: str) -> None:
-    """Filters, the gallery, and the page numbers below it."""
+    """Draws filters, the gallery, and the page numbers below it."""
     found = {finding.name: finding for finding in audit.findings if lab.finding_rows(data, finding)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         label = shell.bound_selectbox(
@@ -71,7 +71,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         present = ["all", *(split for split in SPLITS if split in audit.facts["splits"])]
         split = shell.bound_segmented(
             "Split", present, "split", default="all", format_func=SPLIT_WORDS.get,
-            help="Networks learn from train and are judged by test, which they never see.",
+            help="Networks learn from train, and are judged on test, which they never see in training.",
         )  # fmt: skip
         finding = shell.bound_selectbox(
             "Finding", ["all", *found], "finding", default="all", width=260,
@@ -101,7 +101,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         start, stop = gallery.pager(len(chosen), PER_PAGE)
     with above:
         shown = chosen.label[start:stop]
-        named = shown.map(pretty) if label == EVERY else None  # not everybody can tell the classes by their colours
+        named = shown.map(pretty) if label == EVERY else None  # not everybody can tell classes apart by colour
         tiles = lab.tiles(data, shown.index.tolist(), view, named)
         open_picture(gallery.gallery(tiles, "browse", selected=shell.address("picture")))
 
@@ -114,7 +114,7 @@ def open_picture(clicked: str | None) -> None:
 
 
 def stands_out(data: Dataset, audit: Audit) -> None:
-    """A card for each finding, which opens its pictures, and the largest families."""
+    """Draws a card for each finding, which opens its pictures, and the largest families."""
     for finding in sorted(audit.findings, key=lambda finding: SEVERITIES.index(finding.severity)):
         icon, colour = LOUD[finding.severity]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -143,7 +143,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
 
 
 def counts(data: Dataset, audit: Audit) -> None:
-    """How many pictures and photos each class has in each split, and where the dataset is from."""
+    """Draws the pictures and photos of each class in each split, and the dataset's source, licence and splits."""
     facts = audit.facts
     splits = facts["splits"]
     charts.class_bars({part: splits[part]["by_class"] for part in splits}, key="counts")
@@ -161,9 +161,9 @@ def counts(data: Dataset, audit: Audit) -> None:
     made_here = shell.plain(f"{facts['format']}, {data.facts.get('source')}")  # drawn, combined or cut out of a slide
     format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else made_here
     st.caption(
-        f"Split: {shell.plain(facts['split_origin'])}. Validation is cut from the training photos by each run where "
-        f"the dataset brings none. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
-        f"byte-identical files were left out; {facts['ignored_files']:,} files that are no labelled pictures were "
+        f"Split: {shell.plain(facts['split_origin'])}. Where the dataset has no validation split, each run holds back "
+        f"some training photos. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
+        f"byte-identical files were left out; {facts['ignored_files']:,} files that aren't labelled pictures were "
         "passed over. "
         f"Format: {format_title}. "
         + (f"Licence: {licence}. " if licence else "")
@@ -172,7 +172,7 @@ def counts(data: Dataset, audit: Audit) -> None:
 
 
 def looks(data: Dataset, audit: Audit) -> None:
-    """How what was measured on the pictures spreads, class by class."""
+    """Draws the distributions of the image statistics by class, and the sizes and modes of the pictures."""
     part = data.pictures.assign(nucleus=data.pictures.cell_area / (np.pi * data.pictures.red_radius**2))
     charts.legend(data.classes, lines=True)
     with st.grid(2, min_column_width=380):
@@ -184,17 +184,17 @@ def looks(data: Dataset, audit: Audit) -> None:
 
 
 def picture_map(data: Dataset) -> None:
-    """The map, by a trained run's features or by colour and shape."""
+    """Draws the map of pictures, by a trained run's features or by colour and shape."""
     runs = {run.name: run for run in lab.scored_runs() if run.data_hash == data.content_hash}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = shell.bound_selectbox(
             "Alike", [*runs, "looks"], "by", default=next(iter(runs), "looks"), width=380,
             format_func=lambda name: lab.run_choice(runs[name]) if name in runs else "By colour and shape",
-            help="To a trained network: by the features that its last layer decides by.",
+            help="To a trained network: by its features, the inputs of its last layer.",
         )  # fmt: skip
         method = shell.bound_segmented(
             "Map", ["pca", "t-sne"], "method", default="pca", format_func={"pca": "PCA", "t-sne": "t-SNE"}.get,
-            help="PCA keeps distances. t-SNE keeps neighbours, and takes some seconds.",
+            help="PCA preserves distances. t-SNE preserves neighbours, and takes some seconds.",
         )  # fmt: skip
     rows, places = lab.picture_map(data, runs.get(by), method)
     part = data.pictures.loc[rows]

@@ -1,4 +1,4 @@
-"""What the Review page reviews: the runs, the dataset, and the queue that filters and order make of them."""
+"""What is reviewed on the Review page: the runs, their dataset, and the queue by the chosen filters and order."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ WHICH = {
     "unreviewed": "Unreviewed only", SECOND: "Second opinion", "reviewed": "Reviewed", "disputed": "Reviewers disagree",
     "all": "All",
 }  # fmt: skip
-UNDECIDED = ("unreviewed", SECOND)  # of these what is decided doesn't come again
+UNDECIDED = ("unreviewed", SECOND)  # in these a decided picture isn't shown again
 FILTERS = ("which", "near", "training", "differ", "sure", "margin", "loss")  # in the address, where they are set
-HIGHEST_LOSS = 10  # that can be asked for: a label given 0.005%; what is higher is with it
+HIGHEST_LOSS = 10  # end of the slider: a label given 0.005%; it includes any higher loss
 TEST_ONLY = (
-    "Test pictures alone are ranked. The labels of training pictures are ranked best by a cross-validation: choose one "
-    "under Runs; the Train page makes it."
+    "Test pictures alone are ranked. The labels of training pictures are best ranked by a cross-validation: start one "
+    "on the Train page, and choose it under Runs."
 )
 WORDS = {
     "model-wrong": "model wrong",
@@ -51,14 +51,14 @@ WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What is reviewed now: whose answers, of which pictures, in which order."""
+    """What is reviewed now: the answers of which runs, on which pictures, in which order."""
 
     sources: Sequence[Source]
     data: Dataset
     pictures: pd.DataFrame
-    """`candidates` of the queue, with `row`: of the dataset's pictures."""
+    """`queue.candidates`, with `row`, the row of the dataset's pictures."""
     rows: pd.DataFrame
-    """The queue, a photo a row, what is decided among it."""
+    """The queue, a row per photo, including what is decided already."""
     which: str
     """A key of WHICH."""
     by: str
@@ -66,18 +66,18 @@ class Review:
 
     @property
     def classes(self) -> list[str]:
-        """Those of the first run; the others have the same."""
+        """The classes, which are the same for all runs."""
         return self.sources[0].first.classes
 
     @property
     def once(self) -> bool:
-        """What is decided doesn't come again."""
+        """Whether a decided picture isn't shown again."""
         return self.which in UNDECIDED
 
     def asked(self, standing: Standing) -> tuple[Review, Standing]:
-        """Its part that `which` asks for, and the verdicts that are shown there and tell what is decided.
+        """The part of it that `which` selects, and the verdicts that count there.
 
-        A second opinion is of what others decided, and is blind: only one's own verdicts are shown.
+        A second opinion is asked on what others decided, and is blind: only one's own verdicts count and are shown.
         """
         if self.which == "disputed":
             wanted = [photo in standing.disagreements for _, photo in self.ids]
@@ -92,36 +92,37 @@ class Review:
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """Where in the queue each picture is."""
+        """{image_id: its place in the queue}."""
         return {image_id: place for place, image_id in enumerate(self.rows.image_id)}
 
     @cached_property
     def ids(self) -> list[tuple[str, str]]:
-        """Picture and photo of each row, as plain Python: looked through at each step."""
+        """Picture and photo of each row, as plain Python, which is faster to loop over at each step."""
         return list(zip(self.rows.image_id.tolist(), self.rows.photo.tolist(), strict=True))
 
     @cached_property
     def copies(self) -> Mapping[str, int]:
-        """How many pictures of the dataset one verdict decides, by `photo` of `rows`."""
+        """{`photo` of `rows`: the number of pictures of the dataset that a verdict on it decides}."""
         counts: dict[str, int] = self.data.pictures.family.value_counts().to_dict()
         return counts
 
     def run_of(self, image_id: str) -> Run:
-        """The run whose answer is shown: of several sources the first that gave that answer, of folds the picture's."""
+        """The run whose answer is shown: of the first source that gave it; of a cross-validation the picture's fold."""
         row = self.rows.iloc[self.place[image_id]]
         source = next((each for each in self.sources if row.answers.get(each.name) == row.answer), self.sources[0])
         return source.fold_of[image_id] if source.pooled else source.first
 
 
 def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
-    """The row of choices above the desk, and what they choose; without a queue only the runs, and all their mistakes.
+    """Draws the choices above the desk, and returns what they select.
 
-    LabError where the runs can't be reviewed together.
+    Without `of_a_queue` only the runs can be chosen, and all their mistakes are selected. LabError where the runs can't
+    be reviewed together.
     """
     names = shell.bound_multiselect(
         "Runs", list(known), "run", default=[next(iter(known))], format_func=lambda name: known[name].title, width=330
     )
-    shell.set_address(run=names)  # also the newest, which was not asked for: a copied address must keep it
+    shell.set_address(run=names)  # the default, too: a copied address must keep it
     picked = [known[name] for name in names]
     data = lab.dataset(picked[0].first.config.data)
     for source in picked:
@@ -132,7 +133,7 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
         st.warning(
-            f"{len(pictures) - len(shown):,} pictures can't be shown: {shell.plain(data.name)} has them no more.",
+            f"{len(pictures) - len(shown):,} pictures can't be shown: {shell.plain(data.name)} no longer has them.",
             icon=":material/warning:",
         )
     wanted, which = _filters(shown, picked, data, stamps) if of_a_queue else (Wanted(), ALL)
@@ -143,15 +144,15 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
 
 
 def leave_deleted_run(review: Review) -> None:
-    """To be called first by what is drawn by itself, which keeps what the page had chosen: draws the whole page anew
-    where a run was deleted in another window since."""
+    """Reruns the whole page if a run was deleted in another window. To be called first by fragments: they keep what the
+    page had chosen."""
     if not all(os.path.isdir(run.folder) for source in review.sources for run in source.runs):
         st.toast("The run was deleted in another window.", icon=":material/delete:")
         st.rerun(scope="app")
 
 
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
-    """Which confusion, the order, and in a popover what is asked for less often."""
+    """Draws the choice of confusion and order, and a popover with the other filters."""
     kinds = _kinds(pictures, pairs_of(stamps, data.imported, pictures), picked[0].first.classes, data.copies_known)
     kind = shell.bound_selectbox(
         "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
@@ -163,7 +164,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
     with st.popover("Filters", icon=":material/tune:"):
         st.segmented_control(
             "Show", list(WHICH), default=which, format_func=WHICH.get, required=True, wrap=True,
-            help="Second opinion: what others decided and you did not. What they said is hidden until you have said "
+            help="Second opinion: what others decided and you didn't. Their verdict is hidden until you have given "
             "yours.",
             **shell.writing_back("which", "unreviewed"),
         )  # fmt: skip
@@ -171,7 +172,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
             "Near-mistakes too", "near", help="Right, but by less than 20 points before the next class."
         )
         training = not any(source.out_of_fold for source in picked) and shell.bound_toggle(
-            "Training pictures too", "training", help="What the network says of the pictures that it was trained on."
+            "Training pictures too", "training", help="The network's answers on the pictures that it was trained on."
         )
         differ = len(picked) > 1 and shell.bound_toggle("Only what the runs disagree on", "differ")
         sure = shell.bound_range(
@@ -201,7 +202,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, st
 def _kinds(
     pictures: pd.DataFrame, pairs: pd.DataFrame, classes: Sequence[str], copies_known: bool
 ) -> dict[str, tuple[str, str | None, str | None]]:
-    """The confusions that there are, by what the address calls them: words, label and answer; None is any."""
+    """{confusion, as in the address: (its words, label, answer)}, for those that occur; None stands for any class."""
     total = shell.counted(int(pictures[pictures.mistake].photo.nunique()), "photo" if copies_known else "picture")
     kinds: dict[str, tuple[str, str | None, str | None]] = {ALL: (f"All mistakes ({total})", None, None)}
     for row in pairs.itertuples(index=False):
@@ -216,7 +217,7 @@ def _kinds(
 
 
 def standing_in(data: Dataset) -> Standing:
-    """What counts now of the verdicts on the dataset's pictures: anybody's, to this moment."""
+    """The verdicts on the dataset's pictures that count now, everybody's."""
     kept = _read(workspace.database_url())
     known, standing = kept.get(data.content_hash, ([], Standing([])))
     now = events(data, known)
@@ -228,12 +229,12 @@ def standing_in(data: Dataset) -> Standing:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read(database: str) -> dict[str, tuple[list[Event], Standing]]:
-    """By dataset, what was read before: at each step only what came since is read."""
+    """What was read before, by dataset, so that at each step only later events are read."""
     return {}
 
 
 def left_to_review(run: Run) -> int:
-    """How many photos with mistakes of a run wait for a verdict. LabError where they can't be reviewed."""
+    """The number of photos with mistakes of a run that have no verdict. LabError where they can't be reviewed."""
     source, data = Source(name=run.name, title=lab.run_choice(run), runs=[run]), lab.dataset(run.config.data)
     check(source, source, data)
     stamps, pictures = pictures_of([source], data, training=False)
@@ -248,11 +249,11 @@ def told(event: Event) -> str:
 
 
 def said_of(event: Event) -> str:
-    """Who said what of a picture, with the comment."""
+    """Who gave which verdict on a picture, with the comment, in words."""
     return f"{event.by} said: {told(event)}" + (f" ({event.note})" if event.note else "")
 
 
 def each_photo_first(pictures: pd.DataFrame) -> pd.DataFrame:
-    """Rows with `photo`, one of each photo before a second of any: no gallery begins with one cell alone."""
+    """The rows, one of each photo before a second of any, so that no gallery begins with many copies of one cell."""
     copy = pictures.groupby("photo").cumcount()
     return pictures.iloc[copy.argsort(kind="stable")]

@@ -1,4 +1,4 @@
-"""What the desk shows of a picture: its two views, probabilities, neighbours, heat map, and what was said of it."""
+"""The desk's card of a picture: its two views, probabilities, nearest neighbours, heat map, and its verdict."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ui.review import Review, said_of
 from ui.theme import css_colours
 
 CELL_PX, WHOLE_PX = 400, 640
-LONGEST_PHOTO = 12  # letters of a photo's name that are shown: its end tells it from others
+LONGEST_PHOTO = 12  # characters of a photo's name that are shown: its end distinguishes it from others
 GONE = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 LOOKING = "Looking for them …"
 
 
 def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
-    """The card of the queue's picture at `place`; with its heat map if asked for and there is one."""
+    """The card of the queue's picture at `place`; with `heat` also its heat map, or why there is none."""
     picture = review.rows.iloc[place]
     run, row = review.run_of(picture.image_id), int(picture.row)
     verdict = standing.of(picture.image_id, picture.photo)
@@ -64,11 +64,11 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
 
 
 def ask_neighbours(review: Review, places: list[int], begin: bool) -> None:
-    """Has the neighbours of pictures of the queue looked for; where nobody has asked yet only if it is to `begin`."""
+    """Requests the neighbours of pictures of the queue. Unless `begin`, only if somebody has requested any before."""
     if not (begin or finder().used):
         return
     by_run: dict[str, tuple[Run, list[int]]] = {}
-    for place in reversed(places):  # what is asked last is looked for first
+    for place in reversed(places):  # the last request is served first
         run = review.run_of(review.ids[place][0])
         by_run.setdefault(run.name, (run, []))[1].insert(0, int(review.rows.row.iloc[place]))
     for run, rows in by_run.values():
@@ -79,7 +79,7 @@ def ask_neighbours(review: Review, places: list[int], begin: bool) -> None:
 def _looks(
     content_hash: str, image_id: str, crop: str, _data: Dataset, _row: int, _run: Run
 ) -> tuple[str, str, bool]:
-    """A picture's cell view as the run cuts it, the whole of it, and whether a cell was found."""
+    """A picture's cell view as the run cuts it, all of it with the cell outlined, and whether a cell was found."""
     original = _data.read_original(_row)
     as_photographed = _run.config.crop._replace(colours=AS_THEY_ARE)
     cell = make_view(original, "cell", CELL_PX, as_photographed, _data.places[_row])
@@ -128,7 +128,7 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
 def _heat_map(
     folder: str, changed: int, image_id: str, label: str, _run: Run, _data: Dataset, _row: int
 ) -> str:
-    """A heat map as a picture to lie over the view that the network saw: a data URI, PNG with alpha."""
+    """A heat map to be laid over the view that the network saw: a data URI of a PNG with alpha."""
     original, config = _data.read_original(_row), _run.config
     seen = make_view(original, config.view, config.size, config.crop, _data.places[_row])
     heat = explainer(_run).heat_map(seen.pixels, label)
@@ -143,7 +143,7 @@ def _heat_map(
 
 
 def explainer(run: Run) -> Any:
-    """What draws a trained run's heat maps, one for all sessions; LabError where it can't be loaded."""
+    """The `Explainer` of a trained run, shared by all sessions; LabError where it can't be loaded."""
     return _explainer(str(run.folder), run.weights_file.stat().st_mtime_ns, run)
 
 

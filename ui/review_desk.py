@@ -1,4 +1,4 @@
-"""The heart of the Review page: one picture after another, each verdict kept at once. A fragment of its own."""
+"""The desk, the main part of the Review page: one picture after another, each verdict saved at once. A fragment."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
 from ui.theme import css_colours
 
-AHEAD = 2  # pictures that the browser holds beside the one that is shown
+AHEAD = 2  # pictures that the browser preloads
 NEIGHBOURS_AHEAD = 24
 UNDOABLE = 30
 CLASS_KEYS = "1234567890bdefgijklopqstvwxy"
-"""Of the classes in their order: digits, and the letters that mean nothing else here, nor to Streamlit (C and R)."""
-AT_WORK = 120.0  # seconds after their last step in which somebody counts as being there
+"""The classes' keys, in order: digits, and the letters that have no other meaning here or in Streamlit (C and R)."""
+AT_WORK = 120.0  # seconds after their last step for which a person counts as present
 HERE = "review_here"
-"""In the session: {"at": the picture to be shown} or {"after": the one behind which the next is looked for}."""
+"""In the session: {"at": the picture to show} or {"after": the picture after which the next one is shown}."""
 SHOWN = "review_shown"
-"""In the session: the picture that was shown last, and written into the address."""
+"""In the session: the picture that was shown last, and put in the address."""
 HEAT = "review_heat"
 
 
 @st.fragment
 def at_the_desk(review: Review) -> None:
-    """Shows the picture that is next and takes its verdict; below it what else is known of it."""
+    """Draws the next picture and takes its verdict; below it, what else is known about it."""
     leave_deleted_run(review)
     try:
         everybody = standing_in(review.data)
@@ -76,19 +76,19 @@ def at_the_desk(review: Review) -> None:
 
 
 def act(review: Review, event: Mapping[str, Any]) -> None:
-    """Does what the desk asks for; LabError where it can't be done."""
+    """Applies an event of the desk; LabError where that fails."""
     kind, image_id = event["kind"], event["id"]
     if kind == "heat":
         st.session_state[HEAT] = not st.session_state.get(HEAT)
     elif kind == "undo":
         _undo(review, event)
     elif image_id not in review.place:
-        if kind == "verdict":  # from a queue that was shown before
+        if kind == "verdict":  # on a picture of the queue that was shown before
             _record(review, event)
     elif kind == "look":
         ask_neighbours(review, [review.place[image_id]], begin=True)
     elif kind == "verdict":
-        st.session_state[HERE] = {"at": image_id}  # it stays where it can't be kept
+        st.session_state[HERE] = {"at": image_id}  # stays there if the verdict can't be saved
         _record(review, event)
         st.session_state[HERE] = {"after": image_id}
     elif kind == "on":
@@ -110,7 +110,7 @@ def _record(review: Review, event: Mapping[str, Any]) -> None:
 
 
 def _undo(review: Review, event: Mapping[str, Any]) -> None:
-    """Takes back the verdict whose token the event tells, unless that was done before, and shows its picture."""
+    """Takes back the verdict with the event's token, unless that was done before, and shows its picture."""
     step = next((step for step in standing_in(review.data).steps if step[0].token == event["of"]), None)
     if step is None:
         return
@@ -120,7 +120,7 @@ def _undo(review: Review, event: Mapping[str, Any]) -> None:
 
 
 def _follow_address() -> None:
-    """Goes to the picture of the address where that was changed from outside, as by the browser's Back."""
+    """Goes to the picture in the address if that was changed from outside, such as by the browser's Back button."""
     shown, asked = st.session_state.get(SHOWN), shell.address("picture")
     if shown is not None and asked != shown:
         st.session_state.pop(HERE, None)
@@ -129,7 +129,7 @@ def _follow_address() -> None:
 
 
 def _place(review: Review, decided: list[bool]) -> int | None:
-    """Which picture of the queue is shown: the one asked for, or the next that is to be decided; None: none is left."""
+    """The place in the queue of the picture to show: the requested one, or the next undecided; None if none is left."""
     here = st.session_state.get(HERE, {})
     if here.get("at") in review.place:
         return review.place[here["at"]]
@@ -142,9 +142,9 @@ def _place(review: Review, decided: list[bool]) -> int | None:
 
 
 def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
-    """The places after one, going round: those not decided yet, or all where that was asked for.
+    """The places after one, cyclically: those not decided yet, or all if the queue shows decided ones.
 
-    What another person has before them comes last: two who review the same runs are given different pictures.
+    Pictures that another person is looking at come last: two people who review the same runs get different ones.
     """
     round_trip = [*range(place + 1, len(decided)), *range(max(place, 0))]
     wanted = [each for each in round_trip if not (review.once and decided[each])]
@@ -160,18 +160,18 @@ def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
 
 @st.cache_resource(show_spinner=False)
 def _at_work() -> dict[tuple[str, str], tuple[float, set[str]]]:
-    """What each person has before them, by dataset and name, and since when; the same for all who use this server."""
+    """{(dataset, person): (time of the last step, pictures on their screen)}, shared by all users of this server."""
     return {}
 
 
 def nothing_left(review: Review, standing: Standing) -> None:
-    """Says that no picture waits for a verdict, and what can be done now."""
+    """Draws that no picture is left to review, and what to do now."""
     changes = bool(review.ids) and not overlays.rows_of(standing, review.data).empty
     with st.container(border=True, horizontal_alignment="center"):
         st.space("xsmall")
         if review.ids:
             st.markdown(f"**All {len(review.ids):,} are reviewed.**", text_alignment="center")
-            words = "No verdict says that a label is wrong, so there is nothing to train anew with."
+            words = "No verdict says that a label is wrong, so there are no new labels to train with."
             words = "Make an overlay of the verdicts and train with it, or look at them again." if changes else words
             st.caption(words, width="content")
         else:
@@ -188,7 +188,7 @@ def nothing_left(review: Review, standing: Standing) -> None:
             if mine and st.button("Undo the last verdict", icon=":material/undo:", shortcut="Backspace"):
                 try:
                     _undo(review, {"of": mine[0].token, "token": f"last-{mine[0].id}"})
-                except LabError as error:  # it was taken back in another window since
+                except LabError as error:  # it was taken back in another window meanwhile
                     shell.show_error(str(error))
                     return
                 st.rerun()

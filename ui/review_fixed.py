@@ -1,4 +1,4 @@
-"""Fixed and broken: which mistakes went away after training again, and which came."""
+"""Fixed and broken: which mistakes training again fixed, and which it introduced."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ OWN = "own"
 
 
 def fixed_part(review: Review) -> None:
-    """Two runs, the verdict on them with its paired interval, and the pictures behind it."""
+    """Draws the choice of two runs, the verdict on them with its paired interval, and the pictures behind it."""
     runs = {run.name: run for run in lab.scored_runs() if run.data_hash == review.data.content_hash}
     if len(runs) < 2:
         shell.empty_state(
-            "There is one run on this dataset. Train again, perhaps with an overlay of your verdicts, and see here "
-            "which mistakes went away and which came.", "Train again", "pages/2_Train.py", dataset=review.data.name,
+            "There is only one run on this dataset. Train again, perhaps with an overlay of your verdicts, and see "
+            "here which mistakes that fixed and which it introduced.", "Train again", "pages/2_Train.py",
+            dataset=review.data.name,
         )  # fmt: skip
         return
     newest = next(iter(runs))
@@ -67,7 +68,7 @@ def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Ch
 def _pictures(review: Review, table: pd.DataFrame) -> None:
     there = each_photo_first(table[table.image_id.isin(review.data.pictures.image_id)])
     photos = shell.counted(there.photo.nunique(), "photo")
-    said = f"From {photos}. Under each picture what was said before → after; its border is its label."
+    said = f"From {photos}. Below each picture: the answer before → after; the border's colour is the label."
     st.caption(said if len(there) else "None.")
     words = there.before.map(pretty) + " → " + there.after.map(pretty)
     lab.gallery_to_browse(review.data, there.image_id, words, "changed")

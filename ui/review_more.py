@@ -1,4 +1,4 @@
-"""Below the desk, folded: what other runs say of the picture, its facts, its family, and what was said of it."""
+"""Folded, below the desk: other runs' answers on the picture, its facts, its family and its history of verdicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_OF_A_FAMILY = 60
 
 
 def more(review: Review, place: int, standing: Standing) -> None:
-    """The fold; nothing in it is worked out while it is closed."""
+    """Draws the fold; nothing in it is computed while it is closed."""
     fold = st.expander("More about this picture", on_change="rerun", key="review_more")
     if not fold.open:
         return
@@ -31,7 +31,7 @@ def more(review: Review, place: int, standing: Standing) -> None:
 
 
 def _runs(review: Review, picture: pd.Series) -> None:
-    """What every run says that was tested on this picture."""
+    """Draws the answers of all runs that were tested on this picture."""
     rows = []
     for run in lab.scored_runs():
         if run.data_hash != review.data.content_hash:
@@ -58,7 +58,7 @@ def _facts(review: Review, picture: pd.Series) -> None:
 
 
 def _family(review: Review, picture: pd.Series) -> None:
-    """All pictures of the photo; those of the queue's runs with their answers."""
+    """Draws all pictures of the photo, those that the queue's runs were tested on with their answers."""
     own = family(review.pictures, picture.photo)
     answers = dict(zip(own.image_id, own.answer, strict=True))
     pictures = review.data.pictures
@@ -72,13 +72,13 @@ def _family(review: Review, picture: pd.Series) -> None:
 
 
 def _history(review: Review, picture: pd.Series) -> None:
-    """Everything that was said of the photo; what counts can be taken back by anybody."""
+    """Draws all verdicts on the photo; those that count can be taken back by anybody."""
     told_of_it = [each for each in reversed(events(review.data)) if each.photo == picture.photo]
     if review.which == SECOND and not any(each.counts and each.by == review.by for each in told_of_it):
-        st.caption("What others said of it is hidden until you have said yours.")
+        st.caption("The verdicts of others are hidden until you have given yours.")
         return
     if not told_of_it:
-        st.caption("Nothing was said of it yet.")
+        st.caption("No verdict yet.")
     for each in told_of_it:
         with st.container(horizontal=True, vertical_alignment="center"):
             what = f"took back {told(each)}" if each.undoes is not None else told(each)
@@ -92,7 +92,7 @@ def _history(review: Review, picture: pd.Series) -> None:
 def _take_back(review: Review, event: Event) -> None:
     try:
         undo([event.id], by=review.by, token=f"history-{event.id}")
-    except LabError as error:  # another person has taken it back since, or the database is gone
+    except LabError as error:  # another person has taken it back meanwhile, or the database is gone
         shell.show_error(str(error))
         return
     shell.draw_again()

@@ -1,4 +1,4 @@
-"""Overlays: the verdicts frozen as labels to train with, taken away and brought back as CSV."""
+"""Overlays: the verdicts frozen as labels to train with, and exported and imported as CSV."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bloodcell_core.labels import exchange, overlays
 from ui import shell
 from ui.review import Review, standing_in
 
-NAME = "reviewed"  # of the first overlay, unless a person calls it otherwise
+NAME = "reviewed"  # the default name of the first overlay
 
 
 def overlays_part(review: Review) -> None:
-    """What the verdicts change, the button that freezes it, and every version that there is."""
+    """Draws what the verdicts change, the button that freezes it, and all versions."""
     try:
         versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
         changes = overlays.rows_of(standing_in(review.data), review.data)
@@ -70,7 +70,7 @@ def _bring(review: Review) -> None:
 
 
 def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
-    """Every version of this dataset's overlays; the ticked one can be taken away, or trained with."""
+    """Draws all versions of this dataset's overlays; the ticked one can be downloaded, or trained with."""
     if not versions:
         st.caption("There is no overlay of this dataset yet.")
         return

@@ -1,4 +1,4 @@
-"""Many pictures at once: a gallery to mark them in, and one verdict for all that are marked."""
+"""Many pictures at once: a gallery in which to mark pictures, and one verdict for all marked ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ui.review_desk import nothing_left
 AT_ONCE = 120
 NOW = "review_many"
 """In the session: the token of the selection, so that a double click gives its verdict once, and whether it began with
-all marked. A new one begins a new gallery."""
+all marked. A new token makes a new gallery."""
 NAMES = {MODEL_WRONG: "Model wrong", AMBIGUOUS: "Ambiguous", UNUSABLE: "Unusable"}
 
 
 @st.fragment
 def selection(review: Review) -> None:
-    """The first pictures of the queue, the marks, and the verdicts."""
+    """Draws the first pictures of the queue, to be marked, and the buttons for verdicts."""
     leave_deleted_run(review)
     try:
         everybody = standing_in(review.data)
@@ -53,7 +53,7 @@ def selection(review: Review) -> None:
             shell.draw_again()
     what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided."
     if not images:
-        what = "Click pictures to mark them, with Shift a whole row of them; one verdict is then given for all."
+        what = "Click pictures to mark them, with Shift a whole range; one verdict is then given for all."
     st.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")
 
 
@@ -62,7 +62,7 @@ def _begin(every: bool) -> None:
 
 
 def _verdicts(review: Review, images: list[str], token: str) -> None:
-    """The buttons; what is pressed is kept at once for all."""
+    """Draws the buttons, each of which saves its verdict at once for all marked pictures."""
     for verdict, title in NAMES.items():
         if st.button(title, disabled=not images, key=f"many_{verdict}"):
             _keep(review, images, token, verdict, None)

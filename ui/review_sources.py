@@ -1,4 +1,4 @@
-"""Whose mistakes the Review page goes through, and the tables that its queue is made of, kept while nothing changes."""
+"""Whose mistakes are reviewed, and the tables of which the queue is made, cached while nothing changes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ui import lab
 from ui.groups import group_title
 
 NO_FOLDS = (
-    "Only in-sample: the network was trained on these very labels, and agrees with many a wrong one that it learned by "
-    "heart. Cross-validate on the Train page and choose that under Runs: its networks didn't see what they judge."
+    "Only in-sample: the network was trained on these very labels, and agrees with many wrong ones that it memorised. "
+    "Cross-validate on the Train page and choose that under Runs: its networks haven't seen what they judge."
 )
 
-ASKING = "The network looks at its training pictures"
+ASKING = "Classifying the training pictures"
 
 Stamps = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Whose mistakes are looked at: a run, or a cross-validation, whose folds each predicted their own pictures."""
+    """Whose mistakes are reviewed: a run, or a cross-validation, each of whose runs was tested on its own fold."""
 
     name: str
     title: str
@@ -40,17 +40,17 @@ class Source:
 
     @property
     def first(self) -> Run:
-        """Stands for all of its runs where any would do: they have the same classes and dataset."""
+        """The first of its runs, for what is the same for all: classes and dataset."""
         return self.runs[0]
 
     @property
     def out_of_fold(self) -> bool:
-        """Whether all its pictures are tested, and none is left that a network was trained on."""
+        """Whether all its pictures are tested by a network that wasn't trained on them."""
         return self.pooled or self.first.out_of_fold
 
     @cached_property
     def fold_of(self) -> dict[str, Run]:
-        """Of a cross-validation the run that each picture was tested with."""
+        """{image_id: the run of a cross-validation that was tested on it}."""
         tables = ((run, lab.predictions(run)) for run in self.runs)
         return {image: run for run, table in tables for image in table.image_id[table.split == "test"]}
 
@@ -60,14 +60,14 @@ class Source:
         return (self.name, *map(lab.predictions_changed, self.runs))
 
     def table(self, training: bool = False) -> pd.DataFrame:
-        """Its test predictions; those of its training pictures too if asked for, which takes a while the first time."""
+        """Its test predictions; with `training` also those of its training pictures, which takes a while at first."""
         tables = [lab.predictions(run).query("split == 'test'") for run in self.runs]
         if training:
             tables += [lab.predictions(self.first).query("split == 'val'"), self.training_table()]
         return pd.concat(tables, ignore_index=True)
 
     def training_table(self) -> pd.DataFrame:
-        """What its network says of its training pictures, kept; it is asked with progress, and ends at any click."""
+        """The predictions for its training pictures, cached; draws progress, and is interrupted by any click."""
         kept = _training_kept(self.stamp)
         if not kept:
             bar = st.progress(0.0, ASKING)
@@ -81,7 +81,7 @@ class Source:
 
 
 def sources() -> dict[str, Source]:
-    """All that can be reviewed, newest first; where there is nothing the page says so, leads on, and ends here."""
+    """All that can be reviewed, by name, newest first. Where there is nothing, the page says so and ends here."""
     found = [Source(name=run.name, title=lab.run_choice(run), runs=[run]) for run in lab.need_runs()]
     for group in groups.groups():
         if len(group.finished) == group.config.folds:
@@ -91,20 +91,20 @@ def sources() -> dict[str, Source]:
 
 
 def check(source: Source, first: Source, data: Dataset) -> None:
-    """LabError unless a run can be reviewed, and together with the first one."""
+    """LabError unless a source can be reviewed on `data`, and together with the `first` one."""
     if source.first.data_hash != data.content_hash:
         raise LabError(
-            f"the dataset called {data.name!r} holds other pictures now than {source.title} was trained on: import "
-            "those again under that name to review its mistakes"
+            f"the dataset {data.name!r} no longer has the pictures that {source.title} was trained on: import those "
+            "again under that name to review its mistakes"
         )
     if source.first.classes != first.first.classes:
-        raise LabError(f"{source.title} and {first.title} know different classes: review them one by one")
+        raise LabError(f"{source.title} and {first.title} have different classes: review them one by one")
 
 
 def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> tuple[Stamps, pd.DataFrame]:
-    """`candidates` of the sources, with `row`, of the dataset's pictures; and what changes when they do."""
+    """`candidates` of the sources, with `row`, the row of the dataset's pictures; and stamps that change with them."""
     stamps: Stamps = (training, *(source.stamp for source in sources))
-    if training:  # here, since what is drawn where it is kept would be drawn at each look
+    if training:  # here and not in the cached function, whose progress bar would be replayed each time
         for source in sources:
             source.training_table()
     return stamps, _candidates(stamps, data.imported, sources, data, training)
@@ -124,12 +124,12 @@ def _candidates(
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _training_kept(stamp: tuple[Any, ...]) -> list[pd.DataFrame]:
-    """Where what a source's network says of its training pictures is put, and then found."""
+    """A list, cached by the source's stamp, in which `training_table` keeps its table."""
     return []
 
 
 def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """`queue` of `pictures_of`; the order by doubtful labels judges by the answers of `source`."""
+    """`queue` of the pictures of `pictures_of`; the order by doubtful labels uses the predictions of `source`."""
     issues = _quality(stamps, source, data) if wanted.order == "issue" else None
     return _queue(stamps, data.imported, wanted, pictures, issues)
 

@@ -1,4 +1,4 @@
-"""What the mistakes teach: error rates by blur, stain, size, edge and photo, with their intervals and pictures."""
+"""Error analysis: error rates by blur, stain, size, edge and photo, with their intervals and pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ui.review import Review, each_photo_first
 from ui.review_sources import Source, Stamps
 
 BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
-MOST_PX = 660  # that a table is high
+MOST_PX = 660  # largest height of a table
 
 
 def teaches_part(review: Review) -> None:
-    """The lessons in words, or the figures as a table whose ticked row opens its wrong pictures."""
+    """Draws the findings in words, or the figures as a table whose ticked row shows its wrong pictures."""
     source = review.sources[0]
     if len(review.sources) > 1:
         st.caption(f"Of {shell.plain(source.title)}, the first of the runs.")
@@ -47,7 +47,7 @@ def _lessons(
 
 
 def _facts(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """A row for each part of each fact; the wrong pictures of the ticked one."""
+    """Draws a row for each range of each statistic; returns the wrong pictures of the ticked one."""
     parts = [(fact, part) for fact, of_fact in rates.items() for part in of_fact]
     if not parts:
         st.caption("Nothing is measured of these pictures.")
@@ -68,7 +68,7 @@ def _facts(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def _photos(table: pd.DataFrame, by_photo: pd.DataFrame) -> list[str]:
-    """A row a photo, the most wrong pictures first; the wrong pictures of the ticked one."""
+    """Draws a row per photo, those with most wrong pictures first; returns the wrong pictures of the ticked one."""
     frame = pd.DataFrame(
         {
             "Photo": by_photo.photo,
@@ -80,7 +80,7 @@ def _photos(table: pd.DataFrame, by_photo: pd.DataFrame) -> list[str]:
         }
     )
     place = _ticked(frame, "lessons_photos")
-    st.caption("The limits are for further copies of the same photo; they don't tell of other photos.")
+    st.caption("The limits are for further copies of the same photo; they say nothing about other photos.")
     own = table[table.photo == by_photo.photo[place]]
     return own.image_id[own.label != own.predicted].tolist()
 
@@ -90,7 +90,7 @@ def _interval(limits: Any) -> str:
 
 
 def _ticked(frame: pd.DataFrame, key: str) -> int:
-    """Draws a table in which one row is ticked; that row's place."""
+    """Draws a table in which one row is ticked; returns that row's place."""
     share = st.column_config.NumberColumn(format="%.0f%%", width=65)
     widths = {"By": 185, "Part": 165, "95% interval": 95, "Photos": 65, "Pictures": 75}
     columns = {name: st.column_config.Column(width=px) for name, px in widths.items()} | {"Wrong": share}
@@ -105,7 +105,7 @@ def _ticked(frame: pd.DataFrame, key: str) -> int:
 
 
 def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
-    """A gallery of wrong pictures, one of each photo before a second of any."""
+    """Draws a gallery of wrong pictures, one of each photo before a second of any."""
     own = each_photo_first(table[table.image_id.isin(set(wrong))].sort_values("photo", kind="stable"))
     photos = shell.counted(own.photo.nunique(), "photo")
     st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")

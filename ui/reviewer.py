@@ -1,4 +1,4 @@
-"""Who reviews: the signed-in user where there is sign-in, else a name that the browser keeps."""
+"""The reviewer's name: the signed-in user's where there is sign-in, else one that the browser remembers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = st.components.v2.component(
 
 
 def reviewer() -> str:
-    """The name that verdicts are kept under, asked for where nobody is signed in."""
+    """The name under which verdicts are saved; draws a field for it where nobody is signed in."""
     signed_in = sign_in.person()
     if signed_in:
         st.caption(f"Reviewing as {shell.plain(signed_in)}")
@@ -29,7 +29,7 @@ def reviewer() -> str:
 
 
 def _account() -> str:
-    """Who started the server: on one's own machine that is oneself."""
+    """The user who started the server: on one's own machine, oneself."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in a container
