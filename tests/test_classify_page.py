@@ -510,17 +510,16 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
     seen = []
     network = SimpleNamespace(heat_map=lambda pixels, label: seen.append(pixels) or np.zeros(pixels.shape[:2]))
     monkeypatch.setattr(classify_detail, "explainer", lambda member: network)
-    config = tiny(view="cell", colours="balanced")
-    run = SimpleNamespace(members=[SimpleNamespace(config=config)], config=config)
-    nearest = SimpleNamespace(like=lambda run, data, pixels, count: seen.append(pixels) or [])
+    configs = [tiny(view="cell", colours="balanced"), tiny(view="cell", size=48)]
+    run = SimpleNamespace(members=[SimpleNamespace(config=config) for config in configs], config=configs[0])
+    nearest = SimpleNamespace(like=lambda run, data, views, count: seen.extend(views) or [])
     monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
     box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
     classify_detail._heat("balanced", 0, slide.id, slide.pictures[0].stored, box, "a", run, slide, counted)
     classify_detail._alike(slide, counted, SimpleNamespace(box=box), run)
-    wanted = view_of_square(decode_rgb(field()), box, config.size, config.crop)
-    assert len(seen) == 2
-    for pixels in seen:
-        np.testing.assert_array_equal(pixels, wanted)
+    wanted = [view_of_square(decode_rgb(field()), box, config.size, config.crop) for config in configs]
+    for pixels, of_member in zip(seen, wanted * 2, strict=True):
+        np.testing.assert_array_equal(pixels, of_member)
 
 
 def test_weights_that_can_not_be_opened_are_told_below_the_cell(slide, monkeypatch):

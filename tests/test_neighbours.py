@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import neighbours
 from bloodcell_core.inference.embedding import Embedder
 from bloodcell_core.inference.neighbours import Neighbours
 from bloodcell_core.runs import Run
+from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import split_rows
+from tests.training_fixtures import trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -47,6 +50,21 @@ def test_a_picture_s_own_family_is_left_out(done: Run, demo: Dataset) -> None:
     before, second = found.of([row], 2)[0]
     demo.pictures.loc[before, "scene"] = scenes[row]  # as if it were a photograph of the same cell
     assert Neighbours(done, demo, "cpu").of([row], 1)[0, 0] == second
+
+
+def test_a_cell_of_any_picture_is_seen_by_each_member_as_it_was_trained(done: Run, demo: Dataset) -> None:
+    """The second member's colours, crop and size are others than the first's: it was shown what the first sees."""
+    other = trained(view="cell", size=48, colours="balanced", epochs=1)
+    found = Neighbours(create_ensemble([done, other]), demo, "cpu")
+    for row in found.rows[:5]:
+        views = [
+            make_view(demo.read_original(row), config.view, config.size, config.crop, demo.places[row]).pixels
+            for config in (done.config, other.config)
+        ]
+        assert found.like(views, 1).tolist() == [row]
+        np.testing.assert_allclose(
+            found._embedder.of_views(views), found._embedder.of_rows(demo, np.array([row])), atol=1e-5
+        )
 
 
 def test_where_there_are_too_few_the_rest_is_minus_one(done: Run, demo: Dataset) -> None:

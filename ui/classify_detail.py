@@ -131,15 +131,20 @@ def _heat(
     _counted: CountedPicture,
 ) -> np.ndarray:  # fmt: skip
     picture = classify_slide.whole(_slide, _counted.picture)
-    mixed = len({member.config.view for member in _run.members}) > 1
     size = max(member.config.size for member in _run.members)
-    maps = []
-    for member in _run.members:
-        config = member.config
-        view = make_view(picture, config.view, config.size, config.crop) if mixed else None
-        seen, at = (view.pixels, view.box) if view else (as_seen(picture, box, config), box)
-        maps.append(moved(explainer(member).heat_map(seen, label), at, box, size))
+    maps = [
+        moved(explainer(member).heat_map(seen, label), at, box, size)
+        for member, (seen, at) in zip(_run.members, _seen_by_each(picture, box, _run), strict=True)
+    ]
     return np.mean(maps, axis=0)
+
+
+def _seen_by_each(picture: np.ndarray, box: Box, run: Run) -> list[tuple[np.ndarray, Box]]:
+    """What each network of a run is shown for an answer at `box`, and which part of the picture that is."""
+    configs = [member.config for member in run.members]
+    if len({config.view for config in configs}) > 1:
+        return [make_view(picture, each.view, each.size, each.crop)[:2] for each in configs]
+    return [(as_seen(picture, box, each), box) for each in configs]
 
 
 def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
@@ -154,9 +159,10 @@ def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
 def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -> None:
     try:
         data = lab.dataset(run.config.data)
-        pixels = as_seen(classify_slide.whole(slide, counted.picture), cell.box, run.members[0].config)
+        picture = classify_slide.whole(slide, counted.picture)
+        views = [seen for seen, _ in _seen_by_each(picture, cell.box, run)]
         with st.spinner("Looking through the training cells …"):
-            rows = finder().like(run, data, pixels, ALIKE)
+            rows = finder().like(run, data, views, ALIKE)
     except (LabError, OSError) as error:
         st.caption(f"The training cells can't be shown: {shell.plain(in_words(error))}")
         return

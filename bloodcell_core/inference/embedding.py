@@ -5,6 +5,8 @@ Similar to a trained network (by its features, the inputs of its last layer) or,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bloodcell_core.data.dataset import Dataset
@@ -77,12 +79,13 @@ class Embedder:
             ]
         )
 
-    def of_square(self, square: np.ndarray) -> np.ndarray:
-        """The features, float32 (1, D), of one cell as it was cut out of any picture (uint8 side×side×3)."""
-        from bloodcell_core.data.views import resize
-
+    def of_views(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        """The features, float32 (1, D), of one cell of any picture, as each member sees it (uint8 size×size×3)."""
         return np.hstack(
-            [tapped.predict(resize(square, config.size)[None], self._device)[1] for config, tapped in self._members]
+            [
+                tapped.predict(view[None], self._device)[1]
+                for view, (_, tapped) in zip(views, self._members, strict=True)
+            ]
         )
 
 

@@ -5,6 +5,8 @@ By the cosine similarity of the run's features (the inputs of its last layer), a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -54,12 +56,13 @@ class Neighbours:
         short = count - found.shape[1]
         return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
 
-    def like(self, square: npt.NDArray[np.uint8], count: int = COUNT) -> npt.NDArray[np.int64]:
-        """The training rows most similar to a cell that was cut out of any picture (uint8 side×side×3).
+    def like(self, views: Sequence[npt.NDArray[np.uint8]], count: int = COUNT) -> npt.NDArray[np.int64]:
+        """The training rows most similar to a cell of any picture, as each of the run's members sees it (uint8
+        size×size×3).
 
         int64, at most `count`, the nearest first.
         """
-        (alike,) = self._directions(self._embedder.of_square(square)) @ self._features.T
+        (alike,) = self._directions(self._embedder.of_views(views)) @ self._features.T
         found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:count]]
         return found
 
