@@ -33,7 +33,7 @@ compare.seed_spread(seed_groups(picked), titles)
 try:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         merge = compare.can_merge(picked) and shell.bound_toggle(
-            "Granulocytes against the rest", "merge",
+            "Granulocytes against the rest", "merge", forget=("matrix", "cell"),
             help="The same predictions with classes taken together: probabilities are summed. The table keeps all "
             "classes.",
         )  # fmt: skip

@@ -420,6 +420,16 @@ def test_classes_can_be_merged_and_every_figure_follows(pair):
     assert f"{facts['confusion']['a'][1][0]} pictures: truly Other, called Granulocyte" in words(app)
 
 
+def test_merging_classes_closes_a_cell_of_the_matrix(pair):
+    """The same numbers would mean another cell of the merged classes."""
+    app = draw(COMPARE, runs=pair[0].name, matrix=pair[0].name, cell="0-1")
+    (toggle,) = [each for each in app.toggle if each.key == "merge"]
+    toggle.set_value(True).run()
+    assert not app.exception
+    assert "True" in app.query_params["merge"]
+    assert not {"matrix", "cell"} & {*app.query_params}
+
+
 def figures_of(report):
     """The JSON that stands in a report."""
     return json.loads(report.split('id="figures">')[1].split("</script>")[0])

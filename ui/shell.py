@@ -274,10 +274,10 @@ def whole_number(
     return None
 
 
-def bound_toggle(label: str, param: str, **widget: Any) -> bool:
+def bound_toggle(label: str, param: str, *, forget: Sequence[str] = (), **widget: Any) -> bool:
     """`st.toggle` bound to the address, which has it only where it is on."""
     value = follow_address(param, (False, True), False)
-    return st.toggle(label, value, **writing_back(param, False), **widget)
+    return st.toggle(label, value, **writing_back(param, False, forget), **widget)
 
 
 def bound_multiselect(
