@@ -1,4 +1,4 @@
-"""Adapting that a page asks for: a process of its own, on the cells that a person labelled on a slide."""
+"""Adaptation jobs: requested by a page, run in a process of their own, on the cells labelled on a slide."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_cells_of_one_picture_alone_are_not_enough(run: Run, monkeypatch: pytest
 def test_an_ensemble_is_not_adapted(run: Run):
     together = create_ensemble([run, trained(view="cell", seed=3, epochs=1)])
     app = own(labelled_slide(run, pictures=1), run=together.name)
-    assert "choose one of them" in words(app)
+    assert "An ensemble can't be adapted" in words(app)
     assert not [each for each in app.button if each.key == "adapt_go"]
 
 

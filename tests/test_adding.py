@@ -1,4 +1,4 @@
-"""docs/adding.md is followed to the letter: its network, format and page go into a copy of the program."""
+"""docs/adding.md, followed to the letter: its network, format and page are added to a copy of the program."""
 
 from __future__ import annotations
 

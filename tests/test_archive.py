@@ -1,4 +1,4 @@
-"""The public archive itself, where BLOODCELL_ARCHIVE says that it lies: `.ci/run` sets it where it is at hand."""
+"""The public archive itself, if BLOODCELL_ARCHIVE has its path (`.ci/run` sets it where the archive is there)."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs that come with the program: those that are there keep their promises, and one made here behaves as they do."""
+"""Bundled runs: those in the program are as their cards say, and one that is made here behaves like them."""
 
 import hashlib
 import json

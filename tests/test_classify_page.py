@@ -1,4 +1,4 @@
-"""The Classify page: what is handed in, opened again, corrected, and what is told when it can't be."""
+"""The Classify page: uploading, reopening and correcting slides, and the messages when that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets made one: nothing is lost or renamed in secret, and no copy of a test picture is trained on."""
+"""Combining datasets: nothing is lost or renamed silently, and no copy of a test picture is trained on."""
 
 import json
 import os

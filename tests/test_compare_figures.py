@@ -1,4 +1,4 @@
-"""The Compare page's charts: what they hold of the figures that they are given."""
+"""The Compare page's charts show the figures that they are given."""
 
 import numpy as np
 

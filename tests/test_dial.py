@@ -1,4 +1,4 @@
-"""The review dial and the accuracy-coverage curve against plain loops and what must hold."""
+"""The review dial and the accuracy-coverage curve, compared with plain loops and known properties."""
 
 from __future__ import annotations
 

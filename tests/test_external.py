@@ -1,4 +1,4 @@
-"""Data of another source: whose classes are whose, what is left out and said, and how far the pictures are."""
+"""External validation: how classes are matched, what is left out and reported, and how unlike the pictures are."""
 
 from __future__ import annotations
 

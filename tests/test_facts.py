@@ -1,4 +1,4 @@
-"""What is measured on each picture at import: on drawn pictures, of which it is known."""
+"""The image statistics that are measured at import, on drawn pictures whose statistics are known."""
 
 import io
 

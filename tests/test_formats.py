@@ -695,7 +695,7 @@ def test_a_link_that_leaves_the_table_s_folder_is_not_followed(tmp_path):
 def test_of_several_tables_none_is_guessed(tmp_path):
     text = b"path,label\npics/0.png,x\npics/1.png,y\n"
     folder = write_files(tmp_path / "cells", PICTURES | {"a.csv": text, "b.csv": text, "c.csv": b"id,age\n1,2\n"})
-    assert refusal(folder) == "cells holds several tables of pictures (a.csv, b.csv): hand in the one that you mean"
+    assert refusal(folder) == "cells holds several tables of pictures (a.csv, b.csv): import the one that you mean"
     (folder / "b.csv").unlink()
     assert len(read(folder)) == 2
 
@@ -926,7 +926,7 @@ def test_an_npz_bomb_is_refused(tmp_path):
 
 def test_several_npz_files_are_not_guessed_among(tmp_path):
     files = {"bloodmnist.npz": npz(small_arrays()), "bloodmnist_64.npz": npz(small_arrays())}
-    assert refusal(write_files(tmp_path / "cells", files)) == "cells holds 2 .npz files: hand in the one that you mean"
+    assert refusal(write_files(tmp_path / "cells", files)) == "cells holds 2 .npz files: import the one that you mean"
 
 
 # PatchCamelyon

@@ -1,4 +1,4 @@
-"""inference.handed_in: of what lies in a folder nothing is missed without a word."""
+"""inference.handed_in: no file of a folder is left out silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is handed in is answered or refused: no traceback, bounded memory, nothing outside the workspace touched."""
+"""Any uploaded file is answered or refused: no traceback, bounded memory, nothing outside the workspace touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is like the training cells: limits that hold what they say, and what lies beyond them."""
+"""Out-of-distribution detection: limits refuse as many cells as they claim, and cells beyond them are called unlike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields on which cells are marked by boxes, as COCO, VOC, YOLO and tables tell them: each cell becomes a picture."""
+"""Fields with bounding boxes of cells in COCO, VOC, YOLO and tables: each cell becomes a picture."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_two_coco_files_about_one_picture_are_refused(tmp_path):
     row = {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 30, 40]}
     told = coco_of(["train/one.png"], [row])
     words = refusal(write_files(tmp_path / "cells", pictures() | {"x.json": told, "y.json": told}))
-    assert words == "x.json and y.json both have boxes on train/one.png: hand in one of them"
+    assert words == "x.json and y.json both have boxes on train/one.png: import one of them"
 
 
 def test_the_split_of_coco_is_told_by_the_file_s_name_where_no_folder_does(tmp_path):

@@ -1,4 +1,4 @@
-"""A workspace that somebody has put other things into than files: folders, links that lead nowhere or in a ring, files
+"""A workspace with unexpected things in the places of files: folders, links that lead nowhere or in a ring, files
 without end, and what the lab's account may not look into. The pages are drawn all the same, and say so."""
 
 from __future__ import annotations

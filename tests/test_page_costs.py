@@ -1,4 +1,4 @@
-"""What a page costs, counted and not timed: packages in memory, files read again, objects that a tick goes through."""
+"""What a page costs, counted and not timed: packages in memory, files read again, objects visited at each update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any file → upright 8-bit RGB, or the reason why not: every kind of picture that people hand in."""
+"""Decoding: any picture file that people may upload becomes upright 8-bit RGB, or is refused with the reason."""
 
 import io
 import itertools

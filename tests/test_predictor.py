@@ -1,4 +1,4 @@
-"""Pictures that are handed in: every one is answered, in order, whatever it is."""
+"""Uploaded pictures: every one is answered, in order, whatever it is."""
 
 from __future__ import annotations
 

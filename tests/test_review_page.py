@@ -1,4 +1,4 @@
-"""The Review page without a browser: what it shows in each state, and that each event of its desk counts once."""
+"""The Review page, without a browser: what it shows in each state, and that each event of its desk counts once."""
 
 from __future__ import annotations
 

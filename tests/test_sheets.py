@@ -1,4 +1,4 @@
-"""No text that somebody wrote is a formula in a table that the lab writes, and any comes back as it was."""
+"""Tables that the lab writes: no user-supplied text becomes a formula, and any text is read back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A slide's answers: asked once, kept, laid under the corrections; the count, table and dataset made of them."""
+"""A slide's answers: computed once, cached, with corrections applied; the count, table and dataset made of them."""
 
 from __future__ import annotations
 

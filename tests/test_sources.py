@@ -320,7 +320,7 @@ def test_two_files_of_one_name_refuse_a_zip(tmp_path, other):
 def test_a_zip_with_a_password_says_so_at_once(tmp_path):
     path = write_zip(tmp_path / "cells.zip", {"a/1.png": b"first"})
     patched(patched(path, b"PK\1\2", 8, b"\1\0"), b"PK\3\4", 6, b"\1\0")
-    with pytest.raises(LabError, match=r"^cells\.zip is locked by a password: unpack it and hand in the folder$"):
+    with pytest.raises(LabError, match=r"^cells\.zip is locked by a password: unpack it and give the folder$"):
         open_source(path)
 
 

@@ -1,4 +1,4 @@
-"""Cutting pictures by source photo: no photo in two parts, each class its share, always the same cut."""
+"""Splits and folds by source photo: no photo in two parts, stratified by class, reproducible."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Nucleus stain: looked up it is what the formula says, and what the finder saw of it is not worked out again."""
+"""Nuclear stain: the lookup tables agree with the formula, and what the finder measured isn't measured again."""
 
 from __future__ import annotations
 

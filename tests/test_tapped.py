@@ -1,4 +1,4 @@
-"""A network together with what its last layer decides by, in one thread and in several."""
+"""A network that also returns its features, in one thread and in several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Classify page's "Your own microscope": label cells, adapt a run to them, see what it gained."""
+"""The Classify page's "Your own microscope": labelling cells, adapting a run to them, and the gain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ui import classify_count, job_cards, lab, labelling, shell
 from ui.theme import css_colours
 
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
-SHOWN = "adapting_shown"  # session: whether the page shows one that is at work
+SHOWN = "adapting_shown"  # session: whether the page shows an adaptation at work
 MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, every class counting alike"}
 
 
@@ -30,23 +30,24 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     """Draws how many cells are labelled, how many more are needed, and the button that adapts `run` to them."""
     st.markdown("**Adapt the network to your microscope**")
     if run.is_ensemble:
-        st.caption("Several networks that answer together can't be adapted: choose one of them above.")
+        st.caption("An ensemble can't be adapted: choose one of its networks above.")
         return
     labelled = confirmed_cells(of_classes(pictures, run.classes))
     counts = {name: sum(cell.label == name for _, cell in labelled) for name in run.classes}
     _progress(counts)
     data, there = lab.dataset_or(
         "The cells labelled on this slide", "Adapt to", "adapt_data",
-        help="Cells that lie sorted in folders, one a class, needn't be labelled here: import them on the Browse page.",
+        help="Cells that are sorted into folders, one per class, needn't be labelled here: import them on the Browse "
+        "page.",
     )  # fmt: skip
     reason = "" if data else _too_few(counts, len({one.picture.number for one, _ in labelled}))
     busy = job_cards.at_work(_jobs_of(slide.id)[0])
     if busy and not st.session_state[SHOWN]:
-        st.rerun(scope="app")  # it was begun in another window: without its card nothing says why one can't begin
+        st.rerun(scope="app")  # started in another window: without its card nothing says why the button is disabled
     if st.button(
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
-    ) and there and not busy:  # fmt: skip  # a second click comes when the first one's adapting has begun
+    ) and there and not busy:  # fmt: skip  # `busy` after the first of two clicks
         try:
             adaptation_jobs.start(run, slide, data)
         except OSError as error:
@@ -57,11 +58,11 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         st.caption(f":material/info: Not yet: {shell.plain(reason)}.")
     with st.expander("How it is tested"):
         st.caption(
-            "The cells are cut in five parts, all of one picture together. Each part is answered by a network that was "
-            "adapted to the other four: so each cell is a test, and no network has seen the cells that it is tested "
-            "on. The accuracy before and after, with its 95% interval, is on these answers. With fewer than "
-            f"{LEAST_CELLS} cells, or {LEAST_OF_CLASS} of a class, nothing is adapted. These cells don't tell how it "
-            "does on slides that are stained or lit differently."
+            "By cross-validation: the cells are divided into five folds, all of one picture together. Each fold is "
+            "answered by a network that was adapted to the other four, so no network is tested on cells that it has "
+            "seen. The accuracy before and after, with its 95% interval, is of these answers. At least "
+            f"{LEAST_CELLS} cells are needed, and {LEAST_OF_CLASS} of each class. These cells can't show how the "
+            "network does on slides that are stained or lit differently."
         )
     if adapted := (run.summary() or {}).get("adaptation"):
         st.markdown("**What adapting brought this network**")
@@ -73,7 +74,7 @@ def _progress(counts: Mapping[str, int]) -> None:
     needed, wanted = LEAST_CELLS - total, WANTED_CELLS - total
     words = f"at least the advised {WANTED_CELLS}"
     if wanted > 0:
-        lacking = too_few(counts)  # is told below the button
+        lacking = too_few(counts)  # is shown below the button
         begin = f"{needed} more to begin, " if needed > 0 else "" if lacking else "enough to begin, "
         words = f"{begin}{wanted} more to the advised {WANTED_CELLS}"
     st.progress(min(1.0, total / WANTED_CELLS), f"**{shell.counted(total, 'labelled cell')}** · {words}")
@@ -92,21 +93,21 @@ def _progress(counts: Mapping[str, int]) -> None:
 
 
 def _too_few(counts: Mapping[str, int], pictures: int) -> str:
-    """Why adapting can't start yet; empty where it can."""
+    """Why adapting can't start yet; "" where it can."""
     return too_few(counts) or (ONE_PICTURE if pictures < 2 else "")
 
 
-# What is being adapted, and what came of it
+# Adaptations at work, and their results
 
 
 def _jobs_of(slide: str | None) -> tuple[list[AdaptationJob], list[str]]:
-    """Those that were started on a slide, newest first; on any where none is told; and what can't be read."""
+    """The jobs that were started on a slide, or with None on any, newest first; and messages on damaged ones."""
     jobs, damaged = AdaptationJob.readable()
     return [job for job in jobs if slide is None or job.request["slide"] == slide], damaged
 
 
 def cards(slide: str | None) -> None:
-    """Draws a card for each adapting that is at work or has ended and wasn't closed."""
+    """Draws a card for each adaptation that is at work, or has ended and whose card wasn't closed."""
     jobs, damaged = _jobs_of(slide)
     st.session_state[SHOWN] = job_cards.at_work(jobs)
     job_cards.live_cards(jobs, damaged, _card)
@@ -165,6 +166,6 @@ def sheet(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     """Draws the cells to be labelled."""
     st.caption(
         "Another microscope's stain, light and camera mislead a network. Label some of your cells, and it can be "
-        "adapted to them: give those that are called wrong their class, and confirm the others together."
+        "adapted to them: correct the class of those that it gets wrong, and confirm the others together."
     )
     labelling.sheet(slide, pictures, run.classes)

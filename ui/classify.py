@@ -1,4 +1,4 @@
-"""The Classify page's network: which run answers, how sure it must be, and the one copy that all sessions share."""
+"""The Classify page's network: the run that answers, its review threshold, and the copy that all sessions share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from bloodcell_core.inference.handed_in import Handed
     from bloodcell_core.inference.predictor import Predictor
 
-AT_ONCE = 2  # sessions whose pictures are in memory and on the processor at one time; the others wait their turn
-PART = 16  # pictures after which another session has its turn
-NETWORKS = 4  # that are kept loaded
+AT_ONCE = 2  # sessions whose pictures are classified at one time; the others wait for their turn
+PART = 16  # pictures after which it is another session's turn
+NETWORKS = 4  # how many are kept loaded
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 class Chosen(NamedTuple):
-    """What answers, and how."""
+    """The run that answers, and how."""
 
     run: Run
     threshold: float
@@ -63,7 +63,7 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
         )  # fmt: skip
         turns = shell.bound_toggle(
             "Average over turns", "turns",
-            help="The probabilities of a cell's eight turned and mirrored views are averaged: steadier, and eight "
+            help="The probabilities are averaged over a cell's eight rotated and mirrored views: more stable, at eight "
             "times the work.",
         )  # fmt: skip
     _say_accuracy(run)
@@ -108,14 +108,14 @@ def _loaded(home: str, run: str, changed: int, average_turns: bool) -> Predictor
     from bloodcell_core.inference.predictor import Predictor
 
     loaded = Predictor(Run(run), average_turns=average_turns)
-    # After each run of a page Streamlit collects garbage: among PyTorch's objects that takes longer than the page.
+    # Streamlit collects garbage after each run of a page: with PyTorch's objects that takes longer than the page.
     gc.collect()
     gc.freeze()
     return loaded
 
 
 class Shared:
-    """A predictor as many sessions use it: few at a time, each for a part of its pictures."""
+    """A predictor shared by many sessions: a few at a time use it, each for a part of its pictures."""
 
     def __init__(self, loaded: Predictor):
         self._loaded = loaded

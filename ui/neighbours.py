@@ -1,4 +1,4 @@
-"""The training cells most like a picture, worked out beside the pages, which wait for neither PyTorch nor a network."""
+"""The training cells most like a picture, computed in a thread beside the pages, which never wait for it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ui import lab
 
 AT_ONCE = 32  # pictures: half a second's work
 MOST_ANSWERS = 50_000  # four numbers each
-RETRY_AFTER = 30.0  # seconds; whoever asks before that for what could not be found is told why once more
-MOST_RUNS = 5  # whose training pictures' features are kept: a cross-validation has about so many
+RETRY_AFTER = 30.0  # seconds; until then a request that failed gets the same reason again
+MOST_RUNS = 5  # whose training features are kept: a cross-validation has about as many
 
 Found = list[int] | str
 """Rows of the dataset's pictures, the nearest first; or why there are none."""
 
 
 class Finder:
-    """Answers, and a thread that makes them while there is something to do."""
+    """A cache of neighbours, and a thread that computes them while there are requests."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, int], Found] = OrderedDict()
-        self._failed: dict[tuple[str, int], float] = {}  # when; what was in the way may be gone by now
-        self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # of many requests the newest count
+        self._failed: dict[tuple[str, int], float] = {}  # when; the cause may be gone by now
+        self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # older requests are dropped
         self._runs: OrderedDict[str, Any] = OrderedDict()
         self._lock, self._making = threading.Lock(), threading.Lock()
         self._at_work = False
         self.used = False
-        """It was asked before: PyTorch is there, and further questions cost little."""
+        """Whether there was a request before: then PyTorch is loaded, and further ones cost little."""
 
     def known(self, run: Run, data: Dataset, row: int) -> Found | None:
-        """What was found; None where it hasn't been looked for yet."""
+        """The neighbours of a picture, or why there are none; None where they haven't been computed yet."""
         return self._answers.get((_network(run, data), row))
 
     def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
-        """Has these looked for, those that aren't known yet. Returns at once."""
+        """Requests the neighbours of `rows` that aren't known yet. Returns at once."""
         self._forget_failed(run, data, rows)
         missing = [row for row in rows if self.known(run, data, row) is None]
         if not missing:
@@ -86,12 +86,12 @@ class Finder:
             return [[row for row in each if row >= 0] for each in found.tolist()]
         except (LabError, OSError) as error:
             return [in_words(error)] * len(rows)
-        except Exception:  # told on the page; the thread must go on for the next request
+        except Exception:  # reported on the page; the thread must go on for the next request
             st.logger.get_logger(__name__).exception("the neighbours of %s", run.name)
             return ["they can't be found: the server's log tells why"] * len(rows)
 
     def like(self, run: Run, data: Dataset, views: Sequence[np.ndarray], count: int) -> list[int]:
-        """The training rows most alike to a cell of any picture (`Neighbours.like`); waits for them."""
+        """The training rows most similar to a cell of any picture (`Neighbours.like`); waits for them."""
         found: list[int] = self._neighbours(run, data).like(views, count).tolist()
         return found
 
@@ -103,7 +103,7 @@ class Finder:
             if name not in self._runs:
                 self._runs[name] = Neighbours(run, data)
                 gc.collect()
-                gc.freeze()  # Streamlit collects garbage after each run of a page: PyTorch's own are passed over
+                gc.freeze()  # leaves PyTorch's objects out of the garbage collection after each run of a page
             self._runs.move_to_end(name)
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
@@ -121,12 +121,12 @@ class Finder:
 
 
 def _network(run: Run, data: Dataset) -> str:
-    """What tells a run's network from another of the same name: one that was stopped and goes on has other weights; and
-    the rows of its dataset from those of another import."""
+    """A key that changes with a run's weights, as a resumed run has others, and with its dataset's import, as another
+    may have other rows."""
     return f"{run.folder} {lab.predictions_changed(run)} {data.imported}"
 
 
 @st.cache_resource(show_spinner=False)
 def finder() -> Finder:
-    """The one of this server."""
+    """The `Finder`, shared by all sessions of this server."""
     return Finder()

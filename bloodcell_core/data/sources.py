@@ -256,7 +256,7 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
         if stat.S_ISLNK(info.external_attr >> 16):
             raise LabError(f"{name} holds a link ({_short(info.filename)}): pack what it leads to in its place")
         if info.flag_bits & ENCRYPTED:
-            raise LabError(f"{name} is locked by a password: unpack it and hand in the folder")
+            raise LabError(f"{name} is locked by a password: unpack it and give the folder")
         if is_bomb(info) or info.file_size > MAX_FILE_BYTES:
             raise LabError(f"{name} holds a file that unpacks to far more than it should ({_short(info.filename)})")
         if path.as_posix() in members:

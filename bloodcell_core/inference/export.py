@@ -181,8 +181,6 @@ def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.
     import torch
     from torch import Tensor, nn
 
-    from bloodcell_core.models.network import head_of
-
     members, ensemble_temperature = run.members, run.temperature
     places = [views.index(view_of(member)) for member in members]
     temperatures = [member.temperature for member in members]
@@ -197,7 +195,7 @@ def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.
             floats = [given.permute(0, 3, 1, 2).to(torch.float32) / 255 for given in pictures]
             shares, outputs = [], []
             for network, place, temperature in zip(self.networks, places, temperatures, strict=True):
-                logits, features = _with_features(network, floats[place], head_of(network))
+                logits, features = _with_features(network, floats[place])
                 shares.append((logits / temperature).softmax(1))
                 outputs += [logits, features]
             mean = torch.stack(shares).mean(0) if ensemble else shares[0]
@@ -208,13 +206,12 @@ def _whole(run: Run, networks: Sequence[nn.Module], views: Sequence[str]) -> nn.
     return Whole().eval()
 
 
-def _with_features(network: nn.Module, pictures: Any, head: nn.Module) -> tuple[Any, Any]:
+def _with_features(network: nn.Module, pictures: Any) -> tuple[Any, Any]:
     """Logits (N, C), and features (N, D): the inputs of the last layer."""
-    from torch import nn
+    from bloodcell_core.models.network import last_layer_of
 
-    last = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
     seen: list[Any] = []
-    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    hook = last_layer_of(network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
     try:
         return network(pictures), seen[-1]
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bloodcell_core.device import Device, out_of_memory
-from bloodcell_core.models.network import head_of
+from bloodcell_core.models.network import last_layer_of
 
 CPU_BATCH, BATCH = 32, 256
 """Default batch sizes on a CPU and a GPU. A CPU's batch has to fit in its caches: in one of 256 a picture takes from a
@@ -99,8 +99,7 @@ class Tapped:
     def __init__(self, network: nn.Module):
         self.network = network
         self._features = threading.local()  # of the forward pass of one thread
-        last = [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-        last.register_forward_pre_hook(self._keep)
+        last_layer_of(network).register_forward_pre_hook(self._keep)
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if hasattr(self._features, "parts"):

@@ -130,6 +130,11 @@ def head_of(network: nn.Module) -> nn.Module:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 
+def last_layer_of(network: nn.Module) -> nn.Module:
+    """The last linear or convolution layer of the head: its inputs are the network's features."""
+    return [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+
+
 def count_parameters(network: nn.Module) -> int:
-    """How many weights a network has."""
+    """The number of a network's weights."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""Twenty people hand in pictures at the same moment, each in a session of their own: all are answered right, in bounded
+"""Twenty people upload pictures at the same moment, each in a session of their own: all are answered right, in bounded
 memory. Sessions without browsers: twenty browsers would measure this machine and not the server."""
 
 from __future__ import annotations

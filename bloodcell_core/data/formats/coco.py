@@ -47,7 +47,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     for file in files:
         for mark in _marks(source, file, pictures):
             if marked_in.setdefault(mark.file, file) != file:
-                raise LabError(f"{marked_in[mark.file]} and {file} both have boxes on {mark.file}: hand in one of them")
+                raise LabError(f"{marked_in[mark.file]} and {file} both have boxes on {mark.file}: import one of them")
             marks.append(mark)
     return cells_of(source, marks)
 

@@ -99,7 +99,7 @@ def on_disk(source: Source, file: str) -> Path:
     """The path of a file of arrays; LabError inside a zip, which has no random access."""
     path = source.path(file)
     if path is None:
-        raise LabError(f"{source.name} is a zip around {file}: unpack it and hand that file in")
+        raise LabError(f"{source.name} is a zip around {file}: unpack it and import that file")
     return path
 
 

@@ -58,7 +58,7 @@ def _matches(source: Source) -> bool:
 def _read(source: Source, with_test_simple: bool) -> Listing:
     files = [file for file in source.files if file.lower().endswith(".npz")]
     if len(files) != 1:
-        raise LabError(f"{source.name} holds {len(files)} .npz files: hand in the one that you mean")
+        raise LabError(f"{source.name} holds {len(files)} .npz files: import the one that you mean")
     path = on_disk(source, files[0])
     blood = path.name.lower().startswith("bloodmnist")
     with _told(path), open_zip(path) as archive:

@@ -55,7 +55,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds no …_train_x.h5, …_valid_x.h5 or …_test_x.h5")
     splits = [split for _, split in stems]
     if len(set(splits)) < len(splits):
-        raise LabError(f"{source.name} holds several _x.h5 files of one split: hand in a folder with one of each")
+        raise LabError(f"{source.name} holds several _x.h5 files of one split: import a folder with one of each")
     pairs = [_pair(source, stem, SPLIT_NAMES[split]) for stem, split in stems]
     entries = (
         Entry(f"{pair.split}/{row:06}.png", CLASSES[label], pair.split, pair.slides[row] if pair.slides else None)

@@ -87,7 +87,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     tables = source.files if isinstance(source, FileSource) else _tables(source)
     if len(tables) != 1:
         raise LabError(
-            f"{source.name} holds several tables of pictures ({', '.join(tables[:3])}): hand in the one that you mean"
+            f"{source.name} holds several tables of pictures ({', '.join(tables[:3])}): import the one that you mean"
             if tables
             else f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})"
         )
