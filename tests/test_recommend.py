@@ -11,6 +11,7 @@ from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
+from bloodcell_core.words import pretty
 from tests.test_comparison import answers
 from tests.test_pages import draw, words
 from tests.training_fixtures import trained
@@ -113,7 +114,7 @@ def test_a_run_with_fewer_classes_to_name_is_no_better_for_that(done: Run) -> No
     other = trained(refuse=done.classes[0], epochs=1)
     app = draw("streamlit_app.py")
     assert words(app).count("It is the only finished run on the dataset demo") == 2
-    assert f"demo with {done.classes[0]} to refuse; its validation accuracy" in words(app)
+    assert f"demo with {pretty(done.classes[0])} refused; its validation accuracy" in words(app)
     assert other.classes == done.classes[1:]
 
 
