@@ -16,8 +16,8 @@ OPEN = "import_open"  # in the session the visit of the page, until the dialog i
 
 
 def import_button() -> None:
-    """Draw the button that opens the dialog, and the dialog while it is open: also when the page is drawn anew because
-    an import of before has ended."""
+    """Draws the button that opens the dialog, and the dialog while it is open, also when the page is redrawn because an
+    earlier import has ended."""
     if st.button("Import pictures", icon=":material/upload:"):
         st.session_state[OPEN] = visit()
     if st.session_state.get(OPEN) == visit():
@@ -32,7 +32,7 @@ def _close() -> None:
 
 @st.dialog("Import pictures", width="large", on_dismiss=_close)
 def _dialog() -> None:
-    """Ask what to import and start it; the page may be left meanwhile."""
+    """Draws the choice of what to import, and starts it."""
     tab_path, tab_upload, tab_download, tab_demo = st.tabs(
         ["From this machine", "Upload", "Download", "Draw demo pictures"]
     )
@@ -49,12 +49,12 @@ def _dialog() -> None:
             trace = st.toggle(
                 "Find source photos",
                 value=True,
-                help="Copies of one photograph are found by what they show, which takes minutes. Without it intervals "
-                "go by picture and are far too narrow.",
+                help="Copies of one photograph are found by what they show, which takes minutes. Without this, "
+                "intervals are by picture and far too narrow.",
             )
             simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive.")
         if st.button("Import", type="primary", disabled=not path, key="import_path"):
-            # As files' managers copy a path: in quotation marks, or with a blank behind it.
+            # File managers may copy a path in quotation marks, or with a space after it.
             _start("import", source=path.strip().strip("\"'"), name=name or None, trace=trace, with_test_simple=simple)
     with tab_upload:
         upload = st.file_uploader("A zip, a table with its pictures zipped, or an .npz", type=["zip", "npz"])
@@ -80,7 +80,7 @@ def _dialog() -> None:
 def _start(kind: str, **options: Any) -> None:
     try:
         if name := options.get("name"):
-            free_name(name)  # here, where another can be given: the job would have to be asked for anew, upload and all
+            free_name(name)  # checked here, where another can be given: a failed job would need a new upload
             import_jobs.check_not_being_made(name)
         with st.spinner("Starting …"):
             import_jobs.start(kind, **options)
@@ -92,7 +92,7 @@ def _start(kind: str, **options: Any) -> None:
 
 
 def import_cards() -> None:
-    """Draw a card for each import that is at work or has ended and wasn't closed."""
+    """Draws a card for each import that is at work, or has ended and whose card wasn't closed."""
     job_cards.live_cards(*ImportJob.readable(), _card)
 
 

@@ -1,7 +1,7 @@
-"""The cells of a slide as a sheet of tiles on the Classify page: about a hundred are labelled in a minute or two.
+"""The cells of a slide as a sheet of tiles on the Classify page, to label about a hundred in a minute or two.
 
-A tile stands where the network's own answer puts it, class by class and the least sure first, whatever a person says
-of it meanwhile: nothing moves under the hand.
+Tiles are in the order of the network's own answers, by class and the least sure first, whatever a person labels
+meanwhile: no tile moves while one works.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ui.classify_pictures import Act
 from ui.files import together
 from ui.theme import css_colours
 
-TILES, TILE_PX = 60, 112  # a page
+TILES, TILE_PX = 60, 112  # tiles per page, and their side
 ALL = "all"
 _SHEET = st.components.v2.component(
     "lab_sheet",
@@ -37,7 +37,7 @@ _SHEET = st.components.v2.component(
 
 
 class Called(NamedTuple):
-    """A cell, and what the network would call it if it had to."""
+    """A cell, and the network's most probable class for it."""
 
     counted: CountedPicture
     cell: CountedCell
@@ -46,12 +46,12 @@ class Called(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Names the cell among all of its slide's: picture and cell."""
+        """Identifies the cell within its slide: picture and cell."""
         return f"{self.counted.picture.number}/{self.cell.id}"
 
 
 def called_cells(pictures: Sequence[CountedPicture]) -> list[Called]:
-    """All cells of a slide that count or were taken out by hand, in an order that labelling doesn't change."""
+    """All cells of a slide that count or were removed by hand, in an order that labelling doesn't change."""
     found = [
         Called(one, cell, cell.answer.likeliest if cell.answer else "")
         for one in pictures
@@ -66,7 +66,7 @@ def _sureness(cell: CountedCell) -> float:
 
 
 def confirm_shown(cells: Sequence[Called]) -> list[Correction]:
-    """Corrections that give each of these cells that no person has judged the class that it is called."""
+    """Corrections that give each of these cells which no person has judged the network's class."""
     return [
         Correction(one.counted.picture.number, "label", one.cell.id, one.guess, one.cell.box)
         for one in cells
@@ -81,14 +81,14 @@ def _rest_in_words(cells: int) -> str:
 
 
 def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[str]) -> None:
-    """Draws the sheet: a choice of what is shown, the button that confirms the rest, tiles, pages."""
+    """Draws the sheet: the choice of cells, the button that confirms the rest, tiles and page numbers."""
     cells = called_cells(pictures)
     kinds = {ALL: "All"} | {f"c{place}": pretty(name) for place, name in enumerate(classes)}
     members = {key: [one for one in cells if key == ALL or classes[int(key[1:])] == one.guess] for key in kinds}
     shown = shell.bound_segmented(
         "Called", [key for key in kinds if members[key]], "called", default=ALL, label_visibility="collapsed",
         format_func=lambda key: f"{shell.plain(kinds[key])} {_labelled(members[key]):,}/{len(members[key]):,}",
-        help="Cells by what the network calls them, whether or not it is sure: labelled, of all.",
+        help="Cells by the network's most probable class, whether or not it is sure: labelled, of all.",
     )  # fmt: skip
     above, below = st.container(), st.container()
     with below:
@@ -100,8 +100,8 @@ def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[st
             _rest_in_words(len(rest)),
             icon=":material/done_all:", disabled=not rest, on_click=classify_slide.change_all, args=(rest,),
             key="sheet_rest",
-            help="Each of the cells on this page that you have not judged gets the class that it is called. Give those "
-            "that are wrong their class first. One undoing takes it back.",
+            help="Each cell on this page that you have not judged gets the class that the network calls it. Correct "
+            "those that are wrong first. One undo takes it back.",
         )  # fmt: skip
         data = {
             "cells": _tiles(slide, part),
@@ -118,7 +118,7 @@ def _labelled(cells: Sequence[Called]) -> int:
 
 
 def apply(act: Act, classes: Sequence[str]) -> None:
-    """Does what a person did to a tile: its cell is told as `picture/cell`."""
+    """Applies a person's act on a tile, whose cell is given as `picture/cell`."""
     number, _, cell = str(act.get("cell", "")).partition("/")
     classify_slide.change({**act, "cell": cell}, int(number) if number.isdecimal() else 0, classes)
 
@@ -137,7 +137,7 @@ def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
         picture, boxes = some[0].counted.picture, tuple(one.cell.box for one in some)
         try:
             pixels = _pixels(slide.id, picture.stored, boxes, slide, picture)
-        except LabError:  # a file that was taken away by hand costs its own tiles
+        except LabError:  # a file that was deleted by hand: only its tiles are missing
             continue
         sources |= zip((one.key for one in some), pixels, strict=True)
     return [

@@ -1,4 +1,4 @@
-"""What stands beside an exported ONNX file, in JSON: all that the file doesn't hold and its answers depend on."""
+"""The sidecar of an exported ONNX file, in JSON: all that its answers depend on and the file can't contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
 TEST: Kinds = {"pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict}
-"""What must be told of the test split, where anything is."""
+"""The figures of the test split that the sidecar must have, if it has any."""
 REFUSAL = (
     "Whether a cell is like the training cells is judged by `features` and by what is measured of the view. The "
     "statistics are in the .likeness.safetensors file beside this one; Blood Cell Lab's "
@@ -35,9 +35,9 @@ def sidecar_of(file: Path) -> Path:
 
 
 def check_free(file: Path) -> None:
-    """LabError where a new exported file's sidecar would replace a file of something else: nobody asked for that."""
+    """LabError where the sidecar of a new exported file would overwrite a JSON file that isn't a sidecar."""
     sidecar = sidecar_of(file)
-    if file.exists() or not sidecar.exists():  # an exported file's own is replaced, also where it is damaged
+    if file.exists() or not sidecar.exists():  # the sidecar of an exported file is replaced, even if it is damaged
         return
     try:
         recorded = workspace.read_json(sidecar)
@@ -48,24 +48,24 @@ def check_free(file: Path) -> None:
 
 
 def likeness_files(file: Path, members: int) -> list[Path]:
-    """Where what each member's training cells are like is kept, beside the exported file."""
+    """The files beside the exported file in which the `Likeness` of each member is kept."""
     ends = [""] if members == 1 else [f"-{place}" for place in range(1, members + 1)]
     return [file.with_name(f"{file.stem}.likeness{end}.safetensors") for end in ends]
 
 
 def input_names(run: Run) -> dict[str, str]:
-    """{view of a member, as `view_name` tells it: the name of its input}: members that see the same share one."""
+    """{a member's view (`view_of`): the name of its input}; members with the same view share an input."""
     views = dict.fromkeys(view_of(member) for member in run.members)
     return {view: "pictures" if place == 1 else f"pictures_{place}" for place, view in enumerate(views, 1)}
 
 
 def view_of(member: Run) -> str:
-    """What a member sees, as `views.view_name` calls it; members that see the same share an input."""
+    """The name of a member's view (`views.view_name`)."""
     return view_name(member.config.view, member.config.size, member.config.crop)
 
 
 def output_names(members: int) -> list[tuple[str, str]]:
-    """Of each member the names of its logits and of its features, what its last layer decides by."""
+    """The names of each member's logits and features (the inputs of its last layer)."""
     ends = [""] if members == 1 else [f"_{place}" for place in range(1, members + 1)]
     return [(f"logits{end}", f"features{end}") for end in ends]
 
@@ -77,8 +77,8 @@ def describe(
 
     Args:
         run: what was exported.
-        inputs: as `input_names` tells them.
-        checked: how it was compared with PyTorch.
+        inputs: `input_names` of the run.
+        checked: the result of the comparison with PyTorch.
         likeness: of each member, or why it isn't known.
         digest: the file's sha256.
     """
@@ -161,7 +161,7 @@ def _input(name: str, member: Run) -> dict[str, Any]:
 
 
 def _data(run: Run) -> dict[str, Any]:
-    """What is known of the pictures that it was trained on."""
+    """The dataset that the run was trained on, with its licence and citation where that is still there."""
     dataset = dataset_of(run)
     facts = dataset.facts if dataset else dict.fromkeys(("licence", "citation"))
     source = {"name": run.config.data, "content_hash": run.data_hash}
@@ -169,7 +169,7 @@ def _data(run: Run) -> dict[str, Any]:
 
 
 def read_sidecar(file: Path) -> dict[str, Any]:
-    """The sidecar of an exported file; LabError where it is missing, damaged, of another version or of another file."""
+    """The sidecar of an exported file; LabError where it is missing, damaged, of another version or another file's."""
     sidecar = sidecar_of(file)
     if not workspace.may_be_there(sidecar):
         raise LabError(f"{file.name} has no {sidecar.name} beside it: `export` writes both")
@@ -186,7 +186,7 @@ def read_sidecar(file: Path) -> dict[str, Any]:
 
 
 def _is_whole(facts: dict[str, Any]) -> bool:
-    """Whether all that predictions need is there and of the right kind."""
+    """Whether all that predictions need is there and of the right type."""
     try:
         numbers = [facts["temperature"], facts["review_threshold"], *(m["temperature"] for m in facts["members"])]
         words = [facts["run"], *facts["classes"]]
