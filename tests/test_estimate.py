@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bloodcell_core.config import CHANGES, fields
@@ -12,7 +13,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop
-from bloodcell_core.training.estimate import MATTERS, estimate, seen_before
+from bloodcell_core.training.estimate import MATTERS, estimate, pictures_an_epoch, seen_before
 from bloodcell_core.training.prepare import split_rows
 from tests.training_fixtures import losses, tiny
 
@@ -75,6 +76,20 @@ def test_a_run_whose_steps_were_alike_gives_its_pace(done: Run) -> None:
     assert seen_before(tiny(rotation=90), done) is None
     jobs.write_status(done.folder, pictures_per_second=None)
     assert seen_before(tiny(), done) is None
+
+
+@pytest.mark.parametrize(
+    ("splits", "per_epoch", "shown"),
+    [
+        (["train"] * 20 + ["test"] * 5, 0, 15),
+        (["train"] * 20 + ["val"] * 5, 0, 20),
+        (["train"] * 20 + ["val"] * 5, 8, 8),
+        (["train"] * 20, 99, 15),
+    ],
+)
+def test_what_is_kept_back_for_validation_is_not_shown(splits: list[str], per_epoch: int, shown: float) -> None:
+    config = tiny(pictures_per_epoch=per_epoch, validation_fraction=0.25)
+    assert pictures_an_epoch(config, pd.Series(splits)) == shown
 
 
 def test_all_that_changes_pictures_matters() -> None:

@@ -15,7 +15,7 @@ from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import duration
-from bloodcell_core.training.estimate import seen_before
+from bloodcell_core.training.estimate import pictures_an_epoch, seen_before
 from ui import lab, shell
 
 PATIENCE = 120.0  # seconds that a measurement may take
@@ -23,8 +23,7 @@ PATIENCE = 120.0  # seconds that a measurement may take
 
 def time_estimate(config: TrainConfig) -> None:
     """A line on how long `config` will train: from a run whose steps were like its own, else measured on request."""
-    pictures = (lab.dataset(config.data).pictures.split == "train").sum() * (1 - config.validation_fraction)
-    shown = config.epochs * min(config.pictures_per_epoch or pictures, pictures)
+    shown = config.epochs * pictures_an_epoch(config, lab.dataset(config.data).pictures.split)
     for run in run_folders.readable_runs()[0]:
         if rate := seen_before(config, run):
             title = shell.plain(lab.short_title(run))

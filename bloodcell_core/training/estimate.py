@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from bloodcell_core.config import CHANGES, TrainConfig, fields
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_classes
@@ -74,6 +76,13 @@ def estimate(config: TrainConfig) -> Estimate:
     steps = config.epochs * steps_per_epoch(config, len(rows["train"]))
     judged = config.epochs * len(rows["val"]) + len(rows["val"]) + len(rows["test"])
     return Estimate(steps * step + judged * forward, step, steps, device.reason)
+
+
+def pictures_an_epoch(config: TrainConfig, splits: pd.Series) -> float:
+    """About how many pictures an epoch shows, given the split of each of the dataset's pictures."""
+    kept_back = 0 if (splits == "val").any() else config.validation_fraction
+    there = float((splits == "train").sum()) * (1 - kept_back)
+    return min(config.pictures_per_epoch or there, there)
 
 
 def seen_before(config: TrainConfig, run: Run) -> float | None:
