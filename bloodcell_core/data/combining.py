@@ -43,7 +43,7 @@ def combine(
 
     Photographs and scenes are named after their dataset, so that equal names in two datasets don't count as one. A
     picture that two datasets hold byte by byte is kept once, in the test split if it is in one. Its two scenes then
-    count as one, and their training pictures are left out where the scene is also in the test or validation split.
+    count as one: if it is in the test split its other pictures are left out, if in validation its training pictures.
     Where not every dataset has a validation split, the new one has none: such pictures become training pictures.
 
     Raises:
