@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bloodcell_core.data.formats.listing import Format, Listing, split_of_folder
-from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, glance, number_of, split_of_path, text_of
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError, brief
 
@@ -30,10 +30,7 @@ def _matches(source: Source) -> bool:
 
 
 def _is_coco(source: Source, file: str) -> bool:
-    try:
-        text = text_of(source, file)
-    except LabError:
-        return False
+    text = glance(source, file)
     return all(f'"{name}"' in text for name in NEEDED)
 
 

@@ -92,6 +92,14 @@ def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:
         raise LabError(f"{file} is not UTF-8 text") from None
 
 
+def glance(source: Source, file: str) -> str:
+    """A file's text, to recognise its format; empty where it can't be read as text."""
+    try:
+        return text_of(source, file)
+    except LabError:
+        return ""
+
+
 def number_of(told: object) -> float:
     """`told` as a number; NaN where it is none, and the cell is then left out with that as the reason."""
     try:

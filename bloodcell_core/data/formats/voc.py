@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Format, Listing
-from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, glance, number_of, split_of_path, text_of
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
@@ -26,10 +26,7 @@ def _matches(source: Source) -> bool:
 
 
 def _is_voc(source: Source, file: str) -> bool:
-    try:
-        return "<annotation" in text_of(source, file)
-    except LabError:
-        return False
+    return "<annotation" in glance(source, file)
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:

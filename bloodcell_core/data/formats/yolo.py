@@ -11,7 +11,16 @@ from pathlib import PurePosixPath
 import yaml
 
 from bloodcell_core.data.formats.listing import Format, Listing, is_picture
-from bloodcell_core.data.formats.marked import SHARES, Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.marked import (
+    SHARES,
+    Mark,
+    Pictures,
+    cells_of,
+    glance,
+    number_of,
+    split_of_path,
+    text_of,
+)
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError, brief
 
@@ -33,10 +42,7 @@ def _matches(source: Source) -> bool:
 
 
 def _is_yolo(source: Source, file: str) -> bool:
-    try:
-        lines = text_of(source, file).splitlines()
-    except LabError:
-        return False
+    lines = glance(source, file).splitlines()
     return bool(lines) and bool(LINE.fullmatch(lines[0]))
 
 
