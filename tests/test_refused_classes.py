@@ -95,7 +95,7 @@ def test_an_ensemble_of_runs_that_refuse_a_class_refuses_it(lab: Path):
     assert set(table.label) == set(NAMED)
     told = recommend([ensemble.describe()])
     assert told is not None
-    assert "with monocyte to refuse" in told.why
+    assert "with Monocyte refused" in told.why
 
 
 def test_a_run_names_the_others_and_calls_what_it_refuses_unlike(lab: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -165,7 +166,11 @@ def test_tab_leads_into_what_a_button_has_opened_and_escape_out_of_it(with_run: 
         expect(opened).to_be_visible()
         page.keyboard.press("Tab")
         expect(inside or opened).to_be_focused()
-        page.keyboard.press("Escape")
+        for _ in range(2):  # where a hint lies above it, the first Escape closes that
+            page.keyboard.press("Escape")
+            with suppress(AssertionError):
+                expect(opened).to_have_count(0, timeout=5000)
+                break
         expect(opened).to_have_count(0)
         expect(opener).to_be_focused()
 
