@@ -79,21 +79,22 @@ def make_demo(
 
     LabError for a name that is taken, a number outside 10…5,000 and a negative seed.
     """
-    name = free_name(name)
     if not 10 <= per_class <= 5000:
         raise LabError(f"demo pictures a class must be between 10 and 5,000, not {per_class}")
     if seed < 0:
         raise LabError(f"the seed must be 0 or more, not {seed}")
+    drawn: set[str] = set()  # photos, named as they are drawn
 
     def draw() -> Iterator[tuple[Entry, Read]]:
         for number, picture in enumerate(demo.draw_pictures(per_class, seed)):
             file = f"{picture.label}/synthetic-{number:05d}.png"
+            drawn.add(picture.source_photo)
             yield Entry(file, picture.label, source_photo=picture.source_photo), partial(encode, picture.pixels)
 
     total = per_class * len(demo.DEMO_CLASSES)
     listing = Listing(total, draw(), 0, licence="MIT", citation="Synthetic pictures drawn by Blood Cell Lab")
     facts = {"format": "demo", "synthetic": True, "source": f"drawn with seed {seed}"}
-    return _write(name, listing, facts, progress, trace=False)
+    return build_dataset(name, listing, facts, progress, copied=drawn)
 
 
 def build_dataset(
@@ -183,8 +184,7 @@ def _write(
         told = {*images.source_photo.dropna()}.difference(copied)
         origin = find_source_photos(images, folder / "originals", listing.photographs, trace, beat)
         split_origin = _settle_splits(images)
-        is_copy = images.source_photo.notna() & ~images.source_photo.isin(told)
-        images["copies"] = is_copy | (facts["format"] == "demo")
+        images["copies"] = images.source_photo.notna() & ~images.source_photo.isin(told)
         images.to_parquet(folder / "images.parquet", index=False)
         workspace.write_json(
             folder / "dataset.json",
