@@ -465,7 +465,6 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "demo", "--model", "basic_cnn", "--weights", "x.pth"], "no pretrained weights"),
         (["train", "--data", "demo", "--model", "resnet18", "--weights", "x.pth"], "there is no such file"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--preset", "perfect"], "perfect"),
-        (["train", "--data", "demo", "--model", "basic_cnn", "--foreground", "--detach"], "--detach"),
         (["cross-validate"], "settings are missing: data, model"),
         (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "1"], "at least 2 folds, not 1"),
         (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "some"], "some"),
