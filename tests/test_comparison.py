@@ -257,6 +257,18 @@ def test_a_photo_a_class_has_no_interval() -> None:
     assert result["better"] is None
 
 
+def test_uneven_copies_make_no_difference_certain_where_photos_happen_to_do_alike() -> None:
+    """One never names class c, the other names it always: by the numbers of copies alone it was 0.25 to 0.43."""
+    copies = np.arange(30) % 4 + 1
+    labels, photos = np.repeat(np.repeat(CLASSES, 10), copies), np.repeat([f"p{n}" for n in range(30)], copies)
+    ids = [f"id{n}" for n in range(len(labels))]
+    pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
+    shares = [np.where(named[:, None] == CLASSES, 0.8, 0.1) for named in (np.where(labels == "c", "a", labels), labels)]
+    a, b = (Side("some", "some", "hash", CLASSES, predictions_table(pictures, each, CLASSES)) for each in shares)
+    metrics = compare_sides(a, b)["metrics"]
+    assert {metric for metric, told in metrics.items() if told["interval"]} == {"auc_ovr"}
+
+
 # What is refused
 
 

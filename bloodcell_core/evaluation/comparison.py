@@ -19,7 +19,7 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import signed
-from bloodcell_core.evaluation.intervals import RESAMPLES, Drawn, draw_photos, photo_answers
+from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
 from bloodcell_core.evaluation.limits import LEVEL, difference_interval, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -296,6 +296,9 @@ def _metrics(
             middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
         )  # fmt: skip
         facts["interval"] = json_limits(limits)
+    if compared["balanced_accuracy"]["interval"] is None:  # no recall moves: see `OF_RANKS`
+        for metric in set(COMPARED) - set(OF_RANKS):
+            compared[metric]["interval"] = None
     return compared
 
 

@@ -49,8 +49,11 @@ OF_PICTURES = ("accuracy", "kappa")
 
 OF_RANKS = ("auc_ovr", "average_precision_macro")
 """The metrics that probabilities decide. The others hang on which pictures are right: where the photos of each class
-happen to be all right or all wrong, and accuracy has no interval, they move by where the mistakes go alone, which is
-next to nothing of what other photos would move."""
+happen to be all right or all wrong, they move by where the mistakes go and by how many copies the photos have alone,
+which is next to nothing of what other photos would move."""
+
+RANKS = ("auc", "average_precision")
+"""The same of one class."""
 
 
 def cluster_bootstrap(
@@ -76,8 +79,8 @@ def cluster_bootstrap(
     Returns:
         {metric: (low, high)}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
         undefined in the data or in any resample: a class's precision as soon as one resample holds no picture that was
-        taken for it. All are None if no class has two photos, as then no resample can differ from the data, and with
-        accuracy's all but `OF_RANKS`.
+        taken for it. All are None if no class has two photos, as then no resample can differ from the data. Where no
+        class's recall moves, only `OF_RANKS`, a class's own `RANKS` and figures at an end of their range have one.
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, and for
@@ -109,23 +112,17 @@ def cluster_bootstrap(
         )
         for metric, values in overall.items()
     }
-    if intervals["accuracy"] is None:
+    alike = intervals["balanced_accuracy"] is None  # the mean of recalls: nothing else tells whether any of them moves
+    if alike:
         intervals |= dict.fromkeys(metric for metric in METRICS if metric not in OF_RANKS)
-    return (
-        intervals,
-        [
-            {
-                metric: share_interval(
-                    float(own_by_class[metric][0, index]),
-                    values[:, index],
-                    level=level,
-                    **behind(metric, index),
-                )
-                for metric, values in by_class.items()
-            }
-            for index in range(classes)
-        ],
-    )
+
+    def of_class(metric: str, index: int) -> Interval:
+        figure = float(own_by_class[metric][0, index])
+        if alike and metric not in RANKS and 0 < figure < 1:
+            return None
+        return share_interval(figure, by_class[metric][:, index], level=level, **behind(metric, index))
+
+    return intervals, [{metric: of_class(metric, index) for metric in by_class} for index in range(classes)]
 
 
 class Drawn(NamedTuple):
