@@ -29,6 +29,11 @@ def titles(labels: Iterable[str]) -> dict[str, str]:
     return {label: name if shared[name] == 1 else label for label, name in called.items()}
 
 
+def capitalised(text: str) -> str:
+    """The text with a capital first letter; what follows stays as it is, unlike by `str.capitalize`."""
+    return text[:1].upper() + text[1:]
+
+
 def counted(number: int, what: str) -> str:
     """How many there are: "1 photo", "1,200 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

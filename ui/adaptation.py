@@ -55,7 +55,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
             return
         st.rerun()
     if reason:
-        st.caption(f":material/info: Not yet: {shell.plain(reason)}.")
+        shell.remark(f"Not yet: {reason}")
     with st.expander("How it is tested"):
         st.caption(
             "By cross-validation: the cells are divided into five folds, all of one picture together. Each fold is "
@@ -154,7 +154,7 @@ def result(facts: Mapping[str, Any]) -> None:
         f"picture. {shell.plain(facts['compared']['verdict'])} (A: as it was, B: adapted.)"
     )
     for warning in facts["warnings"]:
-        st.caption(f":material/warning: {shell.plain(warning[:1].upper() + warning[1:])}.")
+        shell.remark(warning, "warning")
 
 
 def _in_percent(told: Mapping[str, Any], metric: str) -> tuple[float, list[float] | None]:

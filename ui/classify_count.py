@@ -73,7 +73,7 @@ def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
     st.html(STYLE + tag("div", {"class": "lab-count"}, *rows))
     for words in (without_cells(told), told["apart"], told["twice"], told["few"]):
         if words:
-            st.caption(f":material/info: {words[:1].upper()}{shell.plain(words[1:])}.")
+            shell.remark(words)
     cut = told["at_border"]
     border = f" {shell.counted(cut, 'cell')} {'is' if cut == 1 else 'are'} cut by a picture's border." if cut else ""
     st.caption(f"Set aside: {aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells.{border}")
@@ -86,7 +86,7 @@ def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
             "are divided among the classes, cells classified by hand aren't corrected."
         )
         for warning in warnings:
-            st.caption(f":material/warning: {warning[:1].upper()}{shell.plain(warning[1:])}.")
+            shell.remark(warning, "warning")
 
 
 def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:

@@ -15,7 +15,7 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
-from bloodcell_core.words import pretty
+from bloodcell_core.words import capitalised, pretty
 from ui import charts, classify_pictures, classify_slide, lab, shell
 from ui.classify_answers import as_seen
 from ui.neighbours import finder
@@ -79,7 +79,7 @@ def _say(cell: CountedCell) -> None:
     if cell.answer and cell.state == "confirmed" and cell.answer.likeliest != cell.label:
         st.caption(f"The network says {shell.plain(pretty(cell.answer.likeliest))}.")
     elif cell.reason and cell.state not in ("confirmed", "ok"):
-        st.caption(f"{cell.reason[:1].upper()}{shell.plain(cell.reason[1:])}.")
+        st.caption(f"{shell.plain(capitalised(cell.reason))}.")
 
 
 def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[Any], None]) -> None:

@@ -231,7 +231,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
             "would have.",
         )
         for note in filter(None, [*facts["notes"], at_once_words(others)]):
-            st.caption(f":material/info: {shell.plain(note)}.")
+            shell.remark(note)
     rows = [
         {"Figure": METRICS[key], "A": figure_words(key, told["a"]), "B": figure_words(key, told["b"]),
          "B less A": difference_words(key, told["difference"]),

@@ -25,7 +25,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui.gallery import Tile, gallery, pager, thumbnail
-from ui.shell import address, empty_state, plain, set_address, show_error, synthetic_badge
+from ui.shell import address, empty_state, plain, remark, set_address, show_error, synthetic_badge
 from ui.theme import css_colours
 
 TILE_PX, CELL_PX = 96, 320
@@ -356,7 +356,7 @@ def say_synthetic(synthetic: bool) -> None:
 def say_no_better(scores: Mapping[str, Any]) -> None:
     """Says, beside the accuracy, where it is no better than that of always giving the commonest answer."""
     if words := one_answer_words(scores):
-        st.caption(f":material/info: {plain(words[0].upper() + words[1:])}.")
+        remark(words)
 
 
 def picture_drawer(data: Dataset, row: int) -> None:

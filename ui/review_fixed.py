@@ -48,7 +48,7 @@ def fixed_part(review: Review) -> None:
         return
     st.markdown(f"**{shell.plain(change.in_words())}**")
     for note in change.comparison["notes"]:
-        st.caption(f":material/info: {shell.plain(note)}.")
+        shell.remark(note)
     tables = {"fixed": change.fixed, "broken": change.broken, "still": change.still}
     part = shell.bound_segmented(
         "Pictures", list(PARTS), "who", default="fixed", label_visibility="collapsed",

@@ -19,6 +19,7 @@ from streamlit.errors import StreamlitAPIException
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import interval_words, percent
+from bloodcell_core.words import capitalised
 from bloodcell_core.words import counted as counted
 from ui import mends, sign_in
 from ui.files import together
@@ -373,6 +374,11 @@ def percent_interval(interval: Sequence[float] | None) -> str:
 def plain(text: str) -> str:
     """Text that somebody else wrote, such as a file's name, escaped for Markdown."""
     return re.sub(r"(?m)^[#>+-]|[\\`*_\[\]<$~]|:(?=\w)", r"\\\g<0>", text)
+
+
+def remark(words: str, icon: str = "info") -> None:
+    """Write a quiet sentence behind an icon; its capital and its full stop are added."""
+    st.caption(f":material/{icon}: {plain(capitalised(words))}.")
 
 
 def show_error(message: str) -> None:

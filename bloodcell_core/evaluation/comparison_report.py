@@ -30,7 +30,7 @@ from bloodcell_core.evaluation.report_parts import (
     review_dial,
     setting_words,
 )
-from bloodcell_core.words import pretty
+from bloodcell_core.words import capitalised, pretty
 
 OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
 
@@ -157,7 +157,7 @@ def _compared(facts: Mapping[str, Any], on: str) -> Html:
         table_of(("", "A", "B", "B less A", "95% interval, paired"), rows),
         table_of((f"Of {right['of']:,} {right['unit']}", ""), who),
         _changes(facts["confusion"]["difference"], facts["classes"]),
-        *(tag("p", {}, f"{note[:1].upper()}{note[1:]}") for note in facts["notes"]),
+        *(tag("p", {}, capitalised(note)) for note in facts["notes"]),
     )
 
 

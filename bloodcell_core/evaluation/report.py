@@ -29,6 +29,7 @@ from bloodcell_core.evaluation.report_parts import (
 )
 from bloodcell_core.evaluation.scoring import reviewed_words
 from bloodcell_core.runs import Run
+from bloodcell_core.words import capitalised
 
 
 def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
@@ -60,7 +61,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
                 *([tag("p", {}, _reviewed_counts(scores["reviewed"]))] if scores["reviewed"] else []),
                 _figures(scores),
             ),
-            section("Limits", *(tag("p", {}, f"{limit[:1].upper()}{limit[1:]}") for limit in limits)),
+            section("Limits", *(tag("p", {}, capitalised(limit)) for limit in limits)),
             section("Classes", classes(scores)),
             section("Confusion", confusion(scores["confusion"], scores["classes"])),
             *([_calibration(scores["calibration"])] if scores["calibration"] else []),
@@ -99,7 +100,7 @@ def _calibration(facts: Mapping[str, Any]) -> Html:
         shown = {f"calibrated, temperature {temperature}": facts["after"], "before": facts["before"]}
     return section(
         "Calibration",
-        *(tag("p", {}, f"{warning[:1].upper()}{warning[1:]}") for warning in facts["warnings"]),
+        *(tag("p", {}, capitalised(warning)) for warning in facts["warnings"]),
         calibration_figures(shown),
         reliability(shown),
     )

@@ -25,7 +25,7 @@ from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.differential import without_cells
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
-from bloodcell_core.words import counted, pretty
+from bloodcell_core.words import capitalised, counted, pretty
 
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
 CELL_PX = 72
@@ -190,7 +190,7 @@ def _count(count: Mapping[str, Any]) -> Html:
         "Differential count",
         tag("p", {}, words),
         tag("div", {"class": "scroll"}, tag("table", {}, head, *rows)),
-        *(tag("p", {"class": "quiet"}, note[:1].upper() + note[1:]) for note in notes if note),
+        *(tag("p", {"class": "quiet"}, capitalised(note)) for note in notes if note),
     )
 
 
