@@ -2,6 +2,10 @@
 
 import errno
 import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class LabError(Exception):
@@ -47,6 +51,18 @@ def brief(error: BaseException, most: int = 120) -> str:
         return text
     whole_words = text[:most].rpartition(" ")[0]
     return f"{whole_words if len(whole_words) > most // 2 else text[:most]} …"
+
+
+def all_readable(names: Iterable[str], read: Callable[[str], T]) -> tuple[list[T], list[str]]:
+    """What `read` gives for each name, and the message of its LabError for each name that it can't be given for."""
+    good: list[T] = []
+    damaged: list[str] = []
+    for name in names:
+        try:
+            good.append(read(name))
+        except LabError as error:
+            damaged.append(str(error))
+    return good, damaged
 
 
 def in_words(error: LabError | OSError) -> str:

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from bloodcell_core import background, kinds, notes, workspace
 from bloodcell_core.config import TrainConfig, check_version
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError, all_readable, brief
 
 STATES = ("queued", "running", "done", "stopped", "interrupted", "failed")
 ENDED = background.ENDED
@@ -303,21 +303,20 @@ def _names_in(folder: Path) -> list[str]:
 
 def readable_runs() -> tuple[list[Run], list[str]]:
     """The runs that can be read, newest first and bundled ones last, and a line for each that can't."""
-    good: list[Run] = []
-    damaged: list[str] = []
-    for name in names():
-        try:
-            run = Run(name)
-            state = run.status()["state"]
-            if run.summary() is None and state == "done":
-                raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
-            if state == "queued":
-                run.turn()
-            good.append(run)
-        except LabError as error:
-            damaged.append(str(error))
+    good, damaged = all_readable(names(), _whole)
     # by the time and not by the name: an ensemble may be called anything
     return sorted(good, key=lambda run: (not run.bundled, run.created, run.name), reverse=True), damaged
+
+
+def _whole(name: str) -> Run:
+    """The run of that name; LabError too where other files than its config.json are damaged."""
+    run = Run(name)
+    state = run.status()["state"]
+    if run.summary() is None and state == "done":
+        raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
+    if state == "queued":
+        run.turn()
+    return run
 
 
 def waiting(queue: str) -> list[Run]:

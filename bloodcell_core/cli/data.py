@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from bloodcell_core import notes
-from bloodcell_core.cli.output import progress, say, show, show_notes, show_removed, title_words
+from bloodcell_core.cli.output import progress, show, show_list, show_notes, show_removed, title_words
 from bloodcell_core.cli.parser import family, path_of, tag_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
@@ -124,13 +124,8 @@ def _data_list(args: argparse.Namespace) -> None:
         f"{row['name']:24} {row['pictures']:>8,} pictures, {len(row['classes'])} classes  {title_words(told)}".rstrip()
         for row, (_, told) in zip(rows, found, strict=True)
     ]
-    for line in damaged:
-        say(f"left out: {line}")
-    show(
-        {"datasets": rows},
-        args.json,
-        lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"],
-    )
+    lines = lines or ["no dataset yet: `data import SOURCE` or `data demo` makes one"]
+    show_list("datasets", rows, args.json, lines, damaged)
 
 
 def _data_show(args: argparse.Namespace) -> None:

@@ -85,6 +85,15 @@ def progress(what: str) -> Progress:
     return show
 
 
+def show_list(
+    what: str, rows: list[dict[str, Any]], as_json: bool, lines: Sequence[str], damaged: Sequence[str]
+) -> None:
+    """Prints the "runs", "studies" or "datasets" that there are, and on stderr why those left out can't be read."""
+    for line in damaged:
+        say(f"left out: {line}")
+    show({what: rows}, as_json, lines)
+
+
 def title_words(told: notes.Notes) -> str:
     """A title in quotation marks and tags with a #; or why they can't be read."""
     return told.problem or " ".join(([f'"{told.title}"'] if told.title else []) + [f"#{tag}" for tag in told.tags])

@@ -14,6 +14,7 @@ from bloodcell_core.cli.output import (
     say,
     score_lines,
     show,
+    show_list,
     show_notes,
     show_removed,
     show_stopping,
@@ -121,9 +122,8 @@ def _runs_list(args: argparse.Namespace) -> None:
         + (f"  {named}" if (named := title_words(run.notes)) else "")
         for row, run in zip(rows, good, strict=True)
     ]
-    for line in damaged:
-        say(f"left out: {line}")
-    show({"runs": rows}, args.json, lines or ["no run has that tag" if args.tag else "no run yet: `train` makes one"])
+    lines = lines or ["no run has that tag" if args.tag else "no run yet: `train` makes one"]
+    show_list("runs", rows, args.json, lines, damaged)
 
 
 def _runs_show(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from bloodcell_core.cli.output import figure, say, show, show_removed, show_stopping
+from bloodcell_core.cli.output import figure, say, show, show_list, show_removed, show_stopping
 from bloodcell_core.cli.parser import Parser, add_config_flags, add_detach_flag, add_set_flag, set_of, settings_of, verb
 from bloodcell_core.cli.runs import stopped_by_ctrl_c, train_and_show
 from bloodcell_core.config import TrainConfig
@@ -125,9 +125,8 @@ def _tune_list(args: argparse.Namespace) -> None:
         f"{row['trials_wanted']} trials, validation loss {figure(row['val_loss'])}"
         for row in rows
     ]
-    for line in damaged:
-        say(f"left out: {line}")
-    show({"studies": rows}, args.json, lines or ["no study yet: `tune --data N --model M` begins one"])
+    lines = lines or ["no study yet: `tune --data N --model M` begins one"]
+    show_list("studies", rows, args.json, lines, damaged)
 
 
 def _tune_show(args: argparse.Namespace) -> None:

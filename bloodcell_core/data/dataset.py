@@ -18,7 +18,7 @@ import pandas as pd
 from bloodcell_core import notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError, all_readable, brief
 
 SPLITS = ("train", "val", "test")
 FACTS: dict[str, Any] = {
@@ -199,16 +199,13 @@ def dataset_of(run: runs.Run) -> Dataset | None:
 
 def readable() -> tuple[list[Dataset], list[str]]:
     """The datasets whose facts and tables can be read, by name, and an error message for each of the others."""
-    good: list[Dataset] = []
-    damaged: list[str] = []
-    for name in names():
-        try:
-            dataset = Dataset(name)
-            _ = dataset.images
-            good.append(dataset)
-        except LabError as error:
-            damaged.append(str(error))
-    return good, damaged
+
+    def whole(name: str) -> Dataset:
+        dataset = Dataset(name)
+        _ = dataset.images
+        return dataset
+
+    return all_readable(names(), whole)
 
 
 def unused_name(text: str) -> str:

@@ -24,7 +24,7 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_classes
-from bloodcell_core.errors import LabError
+from bloodcell_core.errors import LabError, all_readable
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import model_info
 from bloodcell_core.training.jobs import checked
@@ -340,16 +340,13 @@ def names() -> list[str]:
 
 def readable() -> tuple[list[Study], list[str]]:
     """The studies that can be read, newest first, and a line for each that can't."""
-    good: list[Study] = []
-    damaged: list[str] = []
-    for name in names():
-        try:
-            study = Study(name)
-            study.status()
-            good.append(study)
-        except LabError as error:
-            damaged.append(str(error))
-    return good, damaged
+
+    def whole(name: str) -> Study:
+        study = Study(name)
+        study.status()
+        return study
+
+    return all_readable(names(), whole)
 
 
 def find(reference: str) -> Study:
