@@ -225,11 +225,11 @@ def _figures(
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
         intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
         for place, name in enumerate(means):
-            limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.level, drawn.pictures)
+            limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
             intervals[name] = json_limits(limits)
         for place in range(bins):
             sizes, pictures = drawn.sizes_of(of_bin == place), drawn.pictures_of(of_bin == place)
-            limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, drawn.level, weights=pictures)
+            limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, weights=pictures)
             rate_intervals[place] = json_limits(limits)
     return {
         "ece": float(np.abs(gaps).sum()),
@@ -268,7 +268,7 @@ def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) ->
     bootstrap; Davison & Hinkley, 1997, 5.2); above, reflecting the lower one would fall short, and the upper percentile
     stands itself.
     """
-    limits = expanded_interval(resampled, drawn.sizes, drawn.level, drawn.pictures)
+    limits = expanded_interval(resampled, drawn.sizes, drawn.pictures)
     return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
 
 

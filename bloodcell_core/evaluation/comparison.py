@@ -223,7 +223,7 @@ def _who_is_right(
     limits = None
     if drawn is not None:
         gains = resampled_sums(gained[:, None], drawn.multiplicities)[:, 0]
-        limits = expanded_interval(gains, drawn.sizes, drawn.level, drawn.sizes if averaged else drawn.pictures)
+        limits = expanded_interval(gains, drawn.sizes, drawn.sizes if averaged else drawn.pictures)
     outcomes = _counts(right_a, right_b)
     independent = averaged or not known
     return {
@@ -292,7 +292,7 @@ def _metrics(
     of_a, of_b = (resampled_metrics(labels, each, drawn.photo_numbers, drawn.multiplicities)[0] for each in both)
     for metric, facts in compared.items():
         limits = difference_interval(
-            facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes, drawn.level,
+            facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes,
             middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
         )  # fmt: skip
         facts["interval"] = json_limits(limits)

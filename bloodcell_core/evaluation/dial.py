@@ -195,13 +195,13 @@ def _curve(
     )
     # Of what stands by percentiles: at a threshold of 0 all do, for certain, and no more at a higher threshold.
     standing = [
-        json_limits(expanded_interval(column, drawn.sizes, drawn.level, drawn.pictures))
+        json_limits(expanded_interval(column, drawn.sizes, drawn.pictures))
         for column in (stands / pictures).T
     ]
     well_off = []
     for share, column, cut in zip(accuracy, ratio_or_nan(rights, stands).T, cuts, strict=True):
         left = confidence >= cut
-        limits = share_interval(share, column, drawn.sizes_of(left), drawn.level, weights=drawn.pictures_of(left))
+        limits = share_interval(share, column, drawn.sizes_of(left), weights=drawn.pictures_of(left))
         well_off.append(json_limits(limits))
     return coverage, accuracy, standing, well_off
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bloodcell_core.evaluation.limits import LEVEL, Interval, check_level, exact_binomial, share_interval
+from bloodcell_core.evaluation.limits import Interval, exact_binomial, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions
 from bloodcell_core.evaluation.resampling import (
     CLASS_METRICS,
@@ -62,7 +62,6 @@ def cluster_bootstrap(
     photos: npt.ArrayLike,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
     """The interval of each of `METRICS`, and of `CLASS_METRICS` for each class, photos being resampled within theirs.
 
@@ -74,7 +73,6 @@ def cluster_bootstrap(
         photos: (N,) the source photo of each picture, as anything hashable.
         resamples: how many times the photos are drawn, at least 1.
         seed: of the draws.
-        level: how often such intervals shall hold the truth, between 0 and 1.
 
     Returns:
         {metric: (low, high)}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
@@ -84,12 +82,11 @@ def cluster_bootstrap(
 
     Raises:
         ValueError: in one line, for input that `checked_predictions` or `number_photos` refuses, and for
-            `resamples` or `level` out of range.
+            less than 1 resample.
     """
     labels, probabilities = checked_predictions(labels, probabilities)
-    check_level(level)
     classes = probabilities.shape[1]
-    drawn = draw_photos(labels, photos, classes, resamples, seed, level)
+    drawn = draw_photos(labels, photos, classes, resamples, seed)
     if drawn is None:
         return dict.fromkeys(METRICS), [dict.fromkeys(CLASS_METRICS) for _ in range(classes)]
     overall, by_class = resampled_metrics(labels, probabilities, drawn.photo_numbers, drawn.multiplicities)
@@ -108,7 +105,7 @@ def cluster_bootstrap(
 
     intervals = {
         metric: share_interval(
-            float(own[metric][0]), values, drawn.sizes, level, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
+            float(own[metric][0]), values, drawn.sizes, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
         )
         for metric, values in overall.items()
     }
@@ -120,7 +117,7 @@ def cluster_bootstrap(
         figure = float(own_by_class[metric][0, index])
         if alike and metric not in RANKS and 0 < figure < 1:
             return None
-        return share_interval(figure, by_class[metric][:, index], level=level, **behind(metric, index))
+        return share_interval(figure, by_class[metric][:, index], **behind(metric, index))
 
     return intervals, [{metric: of_class(metric, index) for metric in by_class} for index in range(classes)]
 
@@ -131,7 +128,6 @@ class Drawn(NamedTuple):
     photo_numbers: npt.NDArray[np.intp]  # (N,) the photo of each picture
     multiplicities: npt.NDArray[np.uint16]  # (R, P) how often each photo is in each resample
     strata: npt.NDArray[np.intp]  # (P,) the class within which each photo is drawn, 0…C-1
-    level: float  # how often intervals shall hold the truth
 
     def weights_in(self, metric: str) -> npt.NDArray[np.intp] | None:
         """(C,) how much of one of `METRICS` each class makes up; None where all weigh the same."""
@@ -162,7 +158,6 @@ def draw_photos(
     classes: int,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Drawn | None:
     """Photos drawn within classes; None if no class has two, as then no resample can differ from the data.
 
@@ -175,7 +170,7 @@ def draw_photos(
     strata = commonest_label(labels, photo_numbers, len(photo_names), classes)
     if np.bincount(strata).max() < 2:
         return None
-    return Drawn(photo_numbers, photo_multiplicities(strata, resamples, seed), strata, level)
+    return Drawn(photo_numbers, photo_multiplicities(strata, resamples, seed), strata)
 
 
 def photo_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: npt.ArrayLike) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.95
-"""How often an interval holds the truth, where nothing else is said."""
+"""How often each interval holds the truth."""
 
 Interval = tuple[float, float] | None
 Weights = npt.NDArray[np.intp] | npt.NDArray[np.float64] | None
@@ -39,7 +39,6 @@ def share_interval(
     figure: float | None,
     resampled: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.intp],
-    level: float = LEVEL,
     lowest: float = 0.0,
     weights: Weights = None,
 ) -> Interval:
@@ -52,7 +51,6 @@ def share_interval(
         figure: of the data; None or NaN where it is undefined.
         resampled: (R,) the same in each resample.
         sizes: photos of each class whose photos the figure varies with.
-        level: between 0 and 1.
         lowest: the least that the figure can be.
         weights: (C,) how much of the figure each class makes up, in any unit; a mean over classes where none are told.
 
@@ -65,7 +63,7 @@ def share_interval(
     share = (figure - lowest) / (1 - lowest)
     if _inside(share) and np.ptp(resampled) < _ROUNDING:
         return None  # a few photos happen to do alike: that tells nothing of others, and least of all that all do
-    low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, level, weights)
+    low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, weights)
     return lowest + (1 - lowest) * low, lowest + (1 - lowest) * high
 
 
@@ -75,7 +73,6 @@ def difference_interval(
     resampled_a: npt.NDArray[np.float64],
     resampled_b: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.intp],
-    level: float = LEVEL,
     middle_known: bool = True,
     weights: Weights = None,
 ) -> Interval:
@@ -104,12 +101,12 @@ def difference_interval(
         if any(_inside(share) and np.ptp(each) < _ROUNDING for share, each in ((a, resampled_a), (b, resampled_b))):
             return None
         (low_a, high_a), (low_b, high_b) = (
-            _of_share(share, each, sizes, level, weights) for share, each in ((a, resampled_a), (b, resampled_b))
+            _of_share(share, each, sizes, weights) for share, each in ((a, resampled_a), (b, resampled_b))
         )
         return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
     if abs(b - a) >= _ROUNDING and np.ptp(resampled_b - resampled_a) < _ROUNDING:
         return None  # as of one share: a few photos happen to do alike
-    times = _reach(sizes, level, weights)
+    times = _reach(sizes, weights)
     of_a, of_b = (_log_odds(share, each, times) for share, each in ((a, resampled_a), (b, resampled_b)))
     if middle_known:
         middle, apart = (of_a.middle + of_b.middle) / 2, of_b.middle - of_a.middle
@@ -137,13 +134,13 @@ class _LogOdds(NamedTuple):
 
 
 def _of_share(
-    share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], level: float, weights: Weights
+    share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], weights: Weights
 ) -> tuple[float, float]:
     """`share_interval` of a share from 0 to 1 that is defined throughout."""
     if not _inside(share):
         worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum() + _ROUNDING * sizes.sum()))
-        return exact_binomial(worth if share > 0.5 else 0, worth, level)
-    low, high = _log_odds(share, resampled, _reach(sizes, level, weights)).at(np.array([-1.0, 1.0]))
+        return exact_binomial(worth if share > 0.5 else 0, worth)
+    low, high = _log_odds(share, resampled, _reach(sizes, weights)).at(np.array([-1.0, 1.0]))
     return float(low), float(high)
 
 
@@ -189,29 +186,27 @@ def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def expanded_interval(
-    values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], level: float, weights: Weights
-) -> Interval:
+def expanded_interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], weights: Weights) -> Interval:
     """The interval of any figure, from (R,) resampled ones: percentiles, taken further out where photos are few.
 
     It is None if any is NaN. `sizes`, one of them at least 2, and `weights` as in `share_interval`.
     """
-    return percentile_interval(values, expanded_level(sizes, level, weights))
+    return percentile_interval(values, expanded_level(sizes, weights))
 
 
-def expanded_level(sizes: npt.NDArray[np.intp], level: float = LEVEL, weights: Weights = None) -> float:
-    """The level that percentiles must have for their interval to hold the truth as often as `level` says.
+def expanded_level(sizes: npt.NDArray[np.intp], weights: Weights = None) -> float:
+    """The level that percentiles must have for their interval to hold the truth as often as `LEVEL` says.
 
     On few photos percentiles are too narrow, for two reasons: drawing n of n photos makes a variance too small by
     (n - 1) / n, and the tails are those of a normal distribution and not of Student's t (Hesterberg 2015).
     """
     from scipy.special import ndtr
 
-    return float(2 * ndtr(_reach(sizes, level, weights)) - 1)
+    return float(2 * ndtr(_reach(sizes, weights)) - 1)
 
 
-def _reach(sizes: npt.NDArray[np.intp], level: float, weights: Weights) -> float:
-    """How many standard deviations of resampled figures an interval of that level reaches to either side.
+def _reach(sizes: npt.NDArray[np.intp], weights: Weights) -> float:
+    """How many standard deviations of resampled figures an interval reaches to either side.
 
     It is that of a weighted mean over the classes, whose photos vary alike, with Satterthwaite's degrees of freedom.
     """
@@ -220,7 +215,7 @@ def _reach(sizes: npt.NDArray[np.intp], level: float, weights: Weights) -> float
     photos, variances = _variances(sizes, weights, least=2)
     freedom = variances.sum() ** 2 / (variances**2 / (photos - 1)).sum()
     too_small = (variances * (photos - 1) / photos).sum() / variances.sum()
-    return float(-stdtrit(freedom, (1 - level) / 2) / np.sqrt(too_small))
+    return float(-stdtrit(freedom, (1 - LEVEL) / 2) / np.sqrt(too_small))
 
 
 def _variances(
@@ -238,15 +233,14 @@ def _variances(
     return photos, shares**2 / photos
 
 
-def exact_binomial(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+def exact_binomial(successes: int, n: int) -> tuple[float, float]:
     """The Clopper-Pearson interval of a share: `successes` of `n` independent trials.
 
-    Its coverage is never below `level`, however small `n` (Clopper & Pearson, Biometrika 26, 1934).
+    Its coverage is never below `LEVEL`, however small `n` (Clopper & Pearson, Biometrika 26, 1934).
 
     Args:
         successes: 0…n.
         n: at least 1.
-        level: between 0 and 1.
 
     Returns:
         (low, high), both 0…1.
@@ -257,10 +251,9 @@ def exact_binomial(successes: int, n: int, level: float = LEVEL) -> tuple[float,
     # the quantile of scipy.stats.beta, at a fifth of its import time
     from scipy.special import betaincinv
 
-    check_level(level)
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"{successes} of {n} is not a share: 0 to n of at least 1 is needed")
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return low, high
@@ -277,9 +270,3 @@ def percentile_interval(values: npt.NDArray[np.float64], level: float) -> Interv
 def json_limits(interval: Interval) -> list[float] | None:
     """An interval as JSON has it."""
     return list(interval) if interval else None
-
-
-def check_level(level: float) -> None:
-    """ValueError unless `level` lies between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")

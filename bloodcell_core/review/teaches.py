@@ -240,7 +240,7 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         of_photo = np.bincount(drawn.photo_numbers, minlength=count)
         wrong_of_photo = np.bincount(drawn.photo_numbers, weights=wrong, minlength=count)
         rates = (drawn.multiplicities @ wrong_of_photo) / (drawn.multiplicities @ of_photo)
-        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, drawn.level, weights=drawn.pictures)
+        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, weights=drawn.pictures)
     return {
         "pictures": len(own),
         "photos": int(own.photo.nunique()),
