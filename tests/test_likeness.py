@@ -60,9 +60,9 @@ def last_layer(direction: np.ndarray) -> LastLayer:
 def test_about_as_many_new_cells_are_refused_as_is_said():
     rng = np.random.default_rng(0)
     training, held, new = cells(rng, 600), cells(rng, 150), cells(rng, 1000, copies=1)
-    told = fit(training, labels(training), held, FOUND, rate=0.05)
+    told = fit(training, labels(training), held, FOUND)
     refused = (told.distances(new.features, new.looks).max(axis=1) > 1).mean()
-    assert 0.005 < refused < 0.08
+    assert 0.005 < refused < 0.04
     assert told.facts["held"] == {"pictures": 600, "photos": 150}
     assert told.facts["refused"] <= told.facts["rate"]
 
@@ -131,9 +131,9 @@ def test_a_limit_is_the_prediction_limit_of_a_normal_distribution():
 def test_the_two_distances_share_the_rate_that_was_asked_for():
     rng = np.random.default_rng(8)
     training, held = cells(rng, 60), cells(rng, 20)
-    told = fit(training, labels(training), held, FOUND, rate=0.05)
+    told = fit(training, labels(training), held, FOUND)
     raw = likeness._raw(told._ready, held.features, held.looks)
-    by_aim = [[limit_of(column, held.photos, aim * 0.05 / 2) for column in raw.T] for aim in likeness.AIMS]
+    by_aim = [[limit_of(column, held.photos, aim * likeness.RATE / 2) for column in raw.T] for aim in likeness.AIMS]
     assert told.facts["limits"] in by_aim
 
 
@@ -161,13 +161,13 @@ def test_what_limits_refuse_is_counted_on_photos_that_did_not_set_them():
     rng = np.random.default_rng(0)
     raw = np.concatenate([rng.normal(0, 0.1, (24, 2)), rng.normal(0, 3.0, (24, 2))])
     photos, laboratories = np.arange(48).astype(str), np.repeat(["alike", "spread"], 24)
-    told = likeness._refused_of_others(raw, photos, laboratories, 0.2, 0.2)
+    told = likeness._refused_of_others(raw, photos, laboratories, 0.2)
     shares: dict[str, list[float]] = {"alike": [], "spread": []}
     halves = np.random.default_rng(0)
     for _ in range(likeness.HALVINGS):
         half = set(halves.permutation(np.unique(photos))[:24].tolist())
         sets = np.array([photo in half for photo in photos])
-        limits = likeness._limits(raw[sets], photos[sets], laboratories[sets], 0.2, 0.2)
+        limits = likeness._limits(raw[sets], photos[sets], laboratories[sets], 0.2)
         for name, refused in shares.items():
             own = [number for number in range(48) if not sets[number] and laboratories[number] == name]
             refused.append(float(np.mean([any(raw[number] > limits) for number in own])))
@@ -180,7 +180,7 @@ def test_a_laboratory_has_a_say_from_two_photos_on(photos: int, counts: bool):
     raw = np.concatenate([rng.normal(size=(40, 2)), rng.normal(size=(photos, 2)) + 9])
     names = np.arange(len(raw)).astype(str)
     laboratories = np.repeat(["many", "few"], [40, photos])
-    limits = likeness._limits(raw, names, laboratories, 0.01, 0.02)
+    limits = likeness._limits(raw, names, laboratories, 0.01)
     few = laboratories == "few"
     wanted = [limit_of(column[few if counts else ~few], names[few if counts else ~few], 0.01) for column in raw.T]
     assert limits == pytest.approx(wanted)

@@ -74,20 +74,20 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def expected_calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = BINS) -> float:
+def expected_calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
     """0…1, from (N,) probabilities of the answers given and (N,) whether each is right, over adaptive bins."""
     confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
-    return float(np.abs(np.bincount(equal_count_bins(confidence, bins), right - confidence)).sum() / len(right))
+    return float(np.abs(np.bincount(equal_count_bins(confidence), right - confidence)).sum() / len(right))
 
 
-def equal_count_bins(confidence: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.intp]:
-    """(N,) the bin, 0…bins-1, of each confidence, lowest first.
+def equal_count_bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """(N,) the bin, 0…BINS-1, of each confidence, lowest first.
 
     As many in each as ties allow: equal confidences share the bin of the first, so that the order of pictures does
     not matter and a bin may be empty.
     """
     places = np.searchsorted(np.sort(confidence), confidence, side="left")
-    numbers: npt.NDArray[np.intp] = places * bins // len(confidence)
+    numbers: npt.NDArray[np.intp] = places * BINS // len(confidence)
     return numbers
 
 
@@ -131,7 +131,6 @@ def calibration(
     summary: Mapping[str, Any],
     elsewhere: bool = False,
     before: pd.DataFrame | None = None,
-    bins: int = BINS,
 ) -> dict[str, Any]:
     """How far predictions are from being right as often as they say, before and after the run's temperature.
 
@@ -143,7 +142,6 @@ def calibration(
         elsewhere: the pictures are from another source than the validation split.
         before: the predictions without the temperature, where they aren't `uncalibrated` of `table`: its classes
             were merged.
-        bins: of the reliability diagram.
 
     Returns:
         - pictures, photos (None where they aren't known), accuracy: of what is measured.
@@ -180,7 +178,7 @@ def calibration(
 
     def figures(predictions: pd.DataFrame) -> dict[str, Any]:
         predicted = pd.Categorical(predictions.predicted, categories=list(classes)).codes.astype(np.intp)
-        return _figures(labels, probabilities_of(predictions, classes), predicted, drawn, bins)
+        return _figures(labels, probabilities_of(predictions, classes), predicted, drawn)
 
     return {
         "pictures": len(labels),
@@ -199,35 +197,34 @@ def _figures(
     probabilities: npt.NDArray[np.float64],
     predicted: npt.NDArray[np.intp],
     drawn: Drawn | None,
-    bins: int,
 ) -> dict[str, Any]:
     """`before` or `after` of `calibration`; `predicted` is given, because a temperature must not change an answer."""
     confidence = probabilities[np.arange(len(labels)), predicted]
     right = (predicted == labels).astype(np.float64)
-    of_bin = equal_count_bins(confidence, bins)
+    of_bin = equal_count_bins(confidence)
     means = {
         "brier": squared_distances(labels, probabilities),
         "log_loss": _surprises(labels, probabilities),
         "confidence": confidence,
     }
-    in_bin = np.eye(bins)[of_bin]
+    in_bin = np.eye(BINS)[of_bin]
     columns = np.hstack(
         [in_bin, in_bin * confidence[:, None], in_bin * right[:, None], np.column_stack(list(means.values()))]
     )
-    gaps, rates, averages = _from_sums(columns.sum(axis=0)[None], bins)
+    gaps, rates, averages = _from_sums(columns.sum(axis=0)[None])
     by_chance = None
     intervals: dict[str, list[float] | None] = dict.fromkeys(("ece", *means))
-    rate_intervals: list[list[float] | None] = [None] * bins
+    rate_intervals: list[list[float] | None] = [None] * BINS
     if drawn is not None:
         per_photo = np.zeros((drawn.multiplicities.shape[1], columns.shape[1]))
         np.add.at(per_photo, drawn.photo_numbers, columns)
-        drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities), bins)
+        drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities))
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
         intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
         for place, name in enumerate(means):
             limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
             intervals[name] = json_limits(limits)
-        for place in range(bins):
+        for place in range(BINS):
             sizes, pictures = drawn.sizes_of(of_bin == place), drawn.pictures_of(of_bin == place)
             limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, weights=pictures)
             rate_intervals[place] = json_limits(limits)
@@ -249,14 +246,14 @@ def _figures(
 
 
 def _from_sums(
-    sums: npt.NDArray[np.float64], bins: int
+    sums: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """From (R, 3·bins + K) sums over pictures: gaps, rates (both R, bins) and (R, K) means.
+    """From (R, 3·BINS + K) sums over pictures: gaps, rates (both R, BINS) and (R, K) means.
 
     A bin's gap is its share of the pictures times its share right less its mean confidence; its rate is its share
     right, NaN where it is empty.
     """
-    counts, confident, right, others = np.split(sums, [bins, 2 * bins, 3 * bins], axis=1)
+    counts, confident, right, others = np.split(sums, [BINS, 2 * BINS, 3 * BINS], axis=1)
     pictures = counts.sum(axis=1, keepdims=True)
     return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
 

@@ -140,7 +140,6 @@ def fit(
     labels: npt.ArrayLike,
     held: Cells,
     found: dict[str, float],
-    rate: float = RATE,
     last_layer: LastLayer | None = None,
 ) -> Likeness:
     """What training cells are like, and how far from them a cell may be.
@@ -150,8 +149,6 @@ def fit(
         labels: (N,) their classes.
         held: cells of the same kinds that it wasn't trained on; they set the limits.
         found: {class: share of its training pictures that show a white cell}.
-        rate: of such cells that may be too far by mistake, shared by the two distances, and of those that may be
-            taken for a kind to refuse.
         last_layer: of a network that learned to refuse.
 
     Raises:
@@ -183,19 +180,19 @@ def fit(
     raw = _raw(_prepared(arrays), held.features, held.looks)
     laboratories = _laboratories(held)
     for aim in AIMS:
-        share = aim * rate / DISTANCES
-        too_far = _refused_of_others(raw[:, :DISTANCES], held.photos, laboratories, share, rate)
-        if too_far is None or too_far <= rate:
+        share = aim * RATE / DISTANCES
+        too_far = _refused_of_others(raw[:, :DISTANCES], held.photos, laboratories, share)
+        if too_far is None or too_far <= RATE:
             break
     return Likeness(
         {
             "version": VERSION,
-            "rate": rate,
+            "rate": RATE,
             "training": {"pictures": len(labels), "photos": training_photos},
             "held": {"pictures": len(held.photos), "photos": held_photos},
-            "refused": _refused_of_others(raw, held.photos, laboratories, share, rate),
+            "refused": _refused_of_others(raw, held.photos, laboratories, share),
             "found": found,
-            "limits": _limits(raw, held.photos, laboratories, share, rate),
+            "limits": _limits(raw, held.photos, laboratories, share),
         },
         arrays,
     )
@@ -221,18 +218,16 @@ def limit_of(logarithms: npt.ArrayLike, photos: npt.ArrayLike, rate: float) -> f
     return float(mean + t.ppf(1 - rate, count - 1) * spread * np.sqrt(1 + 1 / count))
 
 
-def _limits(
-    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, rate: float
-) -> list[float]:
+def _limits(raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float) -> list[float]:
     """The limit of each column of distances (N, 2 or 3): the widest that a laboratory of two photos or more needs.
 
-    `share` may lie beyond a distance's, `rate` beyond the odds', which no distribution is known for.
+    `share` may lie beyond a distance's, `RATE` beyond the odds', which no distribution is known for.
     """
     of_each = [np.equal(laboratories, name) for name in np.unique(laboratories)]
     enough = [own for own in of_each if len(set(photos[own].tolist())) > 1] or [np.ones(len(photos), bool)]
     limits = [max(limit_of(column[own], photos[own], share) for own in enough) for column in raw[:, :DISTANCES].T]
     return limits + [
-        max(highest_but(rate, column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T
+        max(highest_but(RATE, column[own], photos[own]) for own in enough) for column in raw[:, DISTANCES:].T
     ]
 
 
@@ -250,7 +245,7 @@ def _laboratories(cells: Cells) -> npt.NDArray[Any]:
 
 
 def _refused_of_others(
-    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float, rate: float
+    raw: Floats, photos: npt.NDArray[Any], laboratories: npt.NDArray[Any], share: float
 ) -> float | None:
     """Share of held-back cells, each photo counting once, that limits set by the other half of the photos refuse.
 
@@ -263,7 +258,7 @@ def _refused_of_others(
     shares: dict[str, list[float]] = {}
     for _ in range(HALVINGS):
         own = np.isin(photos.astype(str), rng.permutation(known)[: len(known) // 2])
-        limits = np.array(_limits(raw[own], photos[own], laboratories[own], share, rate))
+        limits = np.array(_limits(raw[own], photos[own], laboratories[own], share))
         refused = np.asarray((raw > limits).any(axis=1))
         for name in np.unique(laboratories[~own]):
             part = ~own & (laboratories == name)
