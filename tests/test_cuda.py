@@ -136,7 +136,7 @@ def test_predicting_gives_the_cpus_answers() -> None:
     network = build_network("resnet18", 4, 32)
     pictures = labelled().pictures.numpy()
     here = predict_probabilities(network, pictures, CPU)
-    there = predict_probabilities(network.to(device.device), pictures, device, batch_size=7)
+    there = predict_probabilities(network.to(device.device), pictures, device)
     np.testing.assert_allclose(there, here, atol=0.03)
     np.testing.assert_allclose(there.sum(1), 1, atol=1e-12)
     logits: Tensor = predict_logits(network, pictures, device)

@@ -8,10 +8,11 @@ import torch
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import make_demo
+from bloodcell_core.data.splits import photos_first
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import METHODS, Embedder, look_features, project, sample_rows
+from bloodcell_core.inference.embedding import METHODS, Embedder, look_features, project
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import load_network
@@ -27,14 +28,14 @@ def demo(lab_home: Path) -> Dataset:
 
 def test_each_photo_is_on_the_map_before_a_second_copy_of_any(demo: Dataset):
     photos = demo.pictures.photo.nunique()
-    assert demo.pictures.photo[sample_rows(demo, photos)].nunique() == photos
-    assert demo.pictures.photo[sample_rows(demo, photos - 3)].is_unique
-    assert sample_rows(demo).tolist() == list(range(len(demo.pictures)))
-    assert np.array_equal(sample_rows(demo, 9, seed=4), sample_rows(demo, 9, seed=4))
+    assert demo.pictures.photo[photos_first(demo.pictures, photos)].nunique() == photos
+    assert demo.pictures.photo[photos_first(demo.pictures, photos - 3)].is_unique
+    assert photos_first(demo.pictures, 2000).tolist() == list(range(len(demo.pictures)))
+    assert np.array_equal(photos_first(demo.pictures, 9), photos_first(demo.pictures, 9))
 
 
 def test_colour_and_shape_are_finite_and_of_one_scale(demo: Dataset):
-    features = look_features(demo, sample_rows(demo))
+    features = look_features(demo, np.arange(len(demo.pictures)))
     assert features.shape == (80, 7)
     assert np.isfinite(features).all()
     assert features.mean(axis=0) == pytest.approx(0, abs=1e-9)
@@ -44,7 +45,7 @@ def test_colour_and_shape_are_finite_and_of_one_scale(demo: Dataset):
 def test_so_they_are_where_no_cell_was_found(demo: Dataset):
     for column in ("box_x0", "cell_area", "red_radius"):
         demo.pictures[column] = None
-    assert np.isfinite(look_features(demo, sample_rows(demo))).all()
+    assert np.isfinite(look_features(demo, np.arange(len(demo.pictures)))).all()
 
 
 @pytest.mark.parametrize("model", MODELS)

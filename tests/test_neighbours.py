@@ -67,8 +67,11 @@ def test_a_cell_of_any_picture_is_seen_by_each_member_as_it_was_trained(done: Ru
         )
 
 
-def test_where_there_are_too_few_the_rest_is_minus_one(done: Run, demo: Dataset) -> None:
-    few = Neighbours(done, demo, "cpu", most=2).of([0, 1], 4)
+def test_where_there_are_too_few_the_rest_is_minus_one(
+    done: Run, demo: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "MOST_PICTURES", 2)
+    few = Neighbours(done, demo, "cpu").of([0, 1], 4)
     assert few.shape == (2, 4)
     assert (few[:, 2:] == -1).all()
 

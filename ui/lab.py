@@ -18,6 +18,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data.audit import Audit, Finding, audit
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.dataset import names as dataset_names
+from bloodcell_core.data.splits import photos_first
 from bloodcell_core.data.views import View, make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import one_answer_words, signed
@@ -100,9 +101,9 @@ def picture_map(data: Dataset, run: Run | None, method: str) -> tuple[np.ndarray
 def _picture_map(
     imported: tuple[str, str], network: tuple[str, int] | None, method: str, _data: Dataset, _run: Run | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    from bloodcell_core.inference.embedding import Embedder, look_features, project, sample_rows
+    from bloodcell_core.inference.embedding import MOST_PICTURES, Embedder, look_features, project
 
-    rows = sample_rows(_data)
+    rows = photos_first(_data.pictures, MOST_PICTURES)
     features = Embedder(_run).of_rows(_data, rows) if _run else look_features(_data, rows)
     return rows, project(features, method)
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.splits import photos_first
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
@@ -18,16 +17,6 @@ METHODS = ("pca", "t-sne")
 MOST_PICTURES = 2000  # t-SNE of more takes minutes, and nobody can tell more points apart
 COMPONENTS = 30  # principal components given to t-SNE; the rest is noise
 LEAST_PICTURES = 10
-
-
-def sample_rows(
-    dataset: Dataset, most: int = MOST_PICTURES, seed: int = 0, among: np.ndarray | None = None
-) -> np.ndarray:
-    """At most `most` rows of `dataset.pictures`, or of those `among` them: one of each photo before a second of any.
-
-    Sorted, int64.
-    """
-    return photos_first(dataset.pictures if among is None else dataset.pictures.loc[among], most, seed)
 
 
 def look_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -102,14 +102,12 @@ class ExportedMember:
         self.tapped = self
         self._session, self._place = session, place
 
-    def predict(
-        self, pictures: np.ndarray | Tensor, device: Device, batch_size: int = BATCH
-    ) -> tuple[Tensor, np.ndarray]:
+    def predict(self, pictures: np.ndarray | Tensor, device: Device) -> tuple[Tensor, np.ndarray]:
         """As `forward.Tapped.predict`: logits (N, C) and features, float32 (N, D)."""
         import torch
 
         pixels = np.ascontiguousarray(pictures)
-        batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
+        batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
         outputs = [self._session.outputs_of(self._place, batch) for batch in batches]
         logits, features = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
         return torch.from_numpy(logits), features

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.splits import photos_first
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.embedding import Embedder, sample_rows
+from bloodcell_core.inference.embedding import Embedder
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
@@ -28,12 +29,12 @@ class Neighbours:
     LabError where `dataset` isn't the one that the run was trained on.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, device: str = "auto", most: int = MOST_PICTURES):
+    def __init__(self, run: Run, dataset: Dataset, device: str = "auto"):
         if dataset.content_hash != run.data_hash:
             raise LabError(f"dataset {dataset.name!r} holds other pictures than {run.name!r} was trained on")
         first = run.members[0]
         training = split_rows(first.config, dataset, first.validation_photos, of_run(first))["train"]
-        self.rows = sample_rows(dataset, most, among=training)
+        self.rows = photos_first(dataset.pictures.loc[training], MOST_PICTURES)
         self._dataset, self._embedder = dataset, Embedder(run, device)
         self._scenes = dataset.pictures.scene.to_numpy()
         features = self._embedder.of_rows(dataset, self.rows)

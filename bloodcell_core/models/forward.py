@@ -77,12 +77,11 @@ def predict_probabilities(
     network: nn.Module,
     pictures: np.ndarray | Tensor,
     device: Device,
-    batch_size: int | None = None,
     temperature: float = 1.0,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """`softmax` of `predict_logits`: float64 (N, classes). A finished run answers at its `Run.temperature`."""
-    return softmax(predict_logits(network, pictures, device, batch_size, rows), temperature)
+    return softmax(predict_logits(network, pictures, device, rows=rows), temperature)
 
 
 def softmax(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
