@@ -288,4 +288,4 @@ def _short(path: object) -> str:
 
 def left_by_a_system(part: str) -> bool:
     """Whether a file or folder of that name is the operating system's and not a person's: .DS_Store, Thumbs.db, …"""
-    return part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    return part.startswith(".") or part in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")

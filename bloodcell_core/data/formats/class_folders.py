@@ -1,17 +1,34 @@
-"""One folder per class, with or without train, val and test folders above or inside the classes."""
+"""One folder per class, with or without train, val and test folders above or inside the classes.
+
+Folders called as patients or slides (`patient 1`, `slide_B`) are groups, those of a cross-validation (`fold_0`) mean
+nothing. What would become a class and probably is none (masks, a second copy of all classes) is refused.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from bloodcell_core.data.dataset import check_classes
+from bloodcell_core.data.formats.beside import check_annotations, check_legend, check_packed, packed_too, told_too
 from bloodcell_core.data.formats.listing import Entry, Format, Listing, is_picture, of_files, split_of_folder
 from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
-"""Suffixes of files that may have the labels where folders don't, the likeliest first."""
+_GROUP_WORDS = "patient|subject|donor|case|slide|smear"
+_GROUP = re.compile(rf"(?i)({_GROUP_WORDS})s?(id|no)?([-_ .]*\d\w*|[-_ .]+(\w*\d\w*|[a-z]))")
+_GROUP_IN_NAME = re.compile(rf"(?i)(?<![a-z0-9])({_GROUP_WORDS}|uid)[-_ ]?[a-z]?\d+")  # uid: of a patient, in C-NMC
+_FOLD = re.compile(r"(?i)(k[-_ ]?)?fold[-_ ]?\d+")
+_MASKS = re.compile(r"(?i)(.*[-_ ])?(masks?|gt)|ground[-_ ]?truths?.*|segmentations?|annotations?|labels?")
+_NO_CLASS = re.compile(
+    r"(?i)(images?|imgs?|pictures?|photos?|originals?|raw|augmented|docs?|figures?|results?|examples?|previews?"
+    r"|((data[-_ ]?)?set|part|batch)[-_ ]?\d+)"
+)
+"""Names of folders that hold pictures of several classes, or none of cells."""
+_MASK_ENDING = re.compile(r"(?i)[-_ .](masks?|gt|seg(mented|mentation)?)$")
 
 
 def _is_any_picture(file: str) -> bool:
@@ -23,38 +40,73 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     pictures = [file for file in source.files if _is_any_picture(file)]
     if not pictures:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
-    paths = [PurePosixPath(file).parts[:-1] for file in pictures]
+    check_packed(source)
+    paths, of_folders = zip(*map(_place, pictures), strict=True)
+    groups = of_folders if any(of_folders) else _groups_of_names(pictures)
     top = _common_folders(paths)
     folders = [path[len(top) :] if path[: len(top)] == top else () for path in paths]
+    _check_masks(source, pictures, folders)
     splits_inside = _splits_lie_inside_classes(folders)
     entries = []
     inside: dict[str, set[str]] = {}  # each class: the folders in it
-    for file, path in zip(pictures, folders, strict=True):
-        split, label = _split(path[:1]), path[1:2]
+    for file, path, group in zip(pictures, folders, groups, strict=True):
+        split, place = _split(path[:1]), 1
+        below = 2
         if not split:
             split = _split(path[1:2])
-            label = path[2:3] if split and not splits_inside else path[:1]
-        if label:
-            entries.append(Entry(file, label[0], split))
-            inside.setdefault(label[0], set()).update(() if split else path[1:2])
+            place, below = (2, 3) if split and not splits_inside else (0, 2 if split else 1)
+        if label := path[place : place + 1]:
+            entries.append(Entry(file, label[0], split, group))
+            inside.setdefault(label[0], set()).update(path[below : below + 1])
     if len(inside) < 2:
         alone = set(inside) or set(top[-1:])  # all pictures are in one folder: it is their class
         found = f"only one class folder ({alone.pop()})" if alone else "no class folder"
-        raise LabError(
-            f"{source.name} has {found}: put the pictures in at least two folders, one a class{_or_a_table(source)}"
-        )
+        more = packed_too(source) or told_too(source)
+        raise LabError(f"{source.name} has {found}: put the pictures in at least two folders, one a class{more}")
     _check_levels(source, inside)
+    check_classes(sorted(inside))
+    _check_splits(source, entries)
+    check_legend(source, inside)
+    check_annotations(source, entries)
     return of_files(source, entries)
 
 
-def _or_a_table(source: Source) -> str:
-    """What else would work if a file beside the pictures seems to have their labels, to end the message with."""
-    told = next((file for end in ANNOTATIONS for file in source.files if file.lower().endswith(end)), None)
-    return f"; if {told!r:.80} has their labels, write them as a CSV table of path and label" if told else ""
+def _place(file: str) -> tuple[tuple[str, ...], str | None]:
+    """A picture's folders but for those of patients, slides and folds, and the patient or slide, if one is named."""
+    folders = PurePosixPath(file).parts[:-1]
+    group = next((name for name in folders if _GROUP.fullmatch(name)), None)
+    return tuple(name for name in folders if not (_GROUP.fullmatch(name) or _FOLD.fullmatch(name))), group
+
+
+def _groups_of_names(files: Sequence[str]) -> Sequence[str | None]:
+    """The patients or slides that the files' names tell, such as `patient3_cell12.png`.
+
+    None where a file has none, all have the same, or most have one of their own: a number of pictures, not of patients.
+    """
+    found = [_GROUP_IN_NAME.search(PurePosixPath(file).stem) for file in files]
+    groups = [match[0] for match in found if match]
+    are_groups = len(groups) == len(files) and 1 < len({*groups}) < len(files) / 2
+    return groups if are_groups else [None] * len(files)
+
+
+def _check_masks(source: Source, pictures: Sequence[str], folders: Sequence[tuple[str, ...]]) -> None:
+    """LabError where a folder's name says that it holds masks, or most pictures have another of their name beside."""
+    if name := next((name for path in folders for name in path if _MASKS.fullmatch(name)), None):
+        raise LabError(f"{source.name}: the folder {name} holds no pictures of cells by its name: take it out")
+    of_name: dict[tuple[str, str], list[str]] = {}
+    for file in pictures:
+        path = PurePosixPath(file)
+        of_name.setdefault((str(path.parent), _MASK_ENDING.sub("", path.stem)), []).append(path.name)
+    pairs = [names for names in of_name.values() if len(names) > 1]
+    if 2 * sum(map(len, pairs)) > len(pictures):
+        raise LabError(
+            f"{source.name} holds most pictures twice, such as {' and '.join(pairs[0][:2])}: take out those that are "
+            "masks or copies, rename those that are not"
+        )
 
 
 def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
-    """LabError where what was taken for a class holds classes: it is probably a split with an unusual name."""
+    """LabError where what was taken for classes probably is none, by the names of the folders and of those in them."""
     for name, folders in inside.items():
         held = sorted(folders & inside.keys() - {name})
         if len(held) > 1:
@@ -62,6 +114,36 @@ def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
                 f"{source.name}: the folder {name} holds folders that are classes beside it ({', '.join(held[:3])}): "
                 "call it train, val or test, or take it out"
             )
+    held_by = Counter(folder for folders in inside.values() for folder in folders)
+    twice = sorted(folder for folder, classes in held_by.items() if classes > 1)
+    if len({re.sub(r"[\d\W_]+", "", folder) for folder in twice}) > 1:  # not 0001-1000 and 1001-2000
+        outer = [name for name, folders in inside.items() if folders.intersection(twice)]
+        raise LabError(
+            f"{source.name}: the folders {_some(outer)} hold folders of the same names ({_some(twice)}), and only one "
+            "of both can be the classes: import a part of it, or write a CSV table of path, label and group"
+        )
+    if wrong := next(filter(_NO_CLASS.fullmatch, inside), None):
+        raise LabError(
+            f"{source.name}: the folder {wrong} is no class by its name: put its pictures in folders that are called "
+            "as their classes, or take it out"
+        )
+
+
+def _check_splits(source: Source, entries: Sequence[Entry]) -> None:
+    """LabError where a split has none of the classes in train: its folders are probably no classes."""
+    classes: dict[str | None, set[str]] = {}
+    for entry in entries:
+        classes.setdefault(entry.split, set()).add(entry.label)
+    for split in ("val", "test"):
+        if "train" in classes and split in classes and not classes[split] & classes["train"]:
+            raise LabError(
+                f"{source.name}: the classes of {split} ({_some(sorted(classes[split]))}) are none of those of train "
+                f"({_some(sorted(classes['train']))}): call them alike, or take {split} out"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(name[:30] for name in names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

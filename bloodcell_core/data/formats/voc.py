@@ -5,6 +5,7 @@ The splits are those of the lists in `ImageSets/Main` (`train.txt`, `val.txt`, `
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -26,7 +27,7 @@ def _matches(source: Source) -> bool:
 
 
 def _is_voc(source: Source, file: str) -> bool:
-    return "<annotation" in glance(source, file)
+    return bool(re.search(r"<annotation\b", glance(source, file)))  # CVAT's own form begins with <annotations>
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:

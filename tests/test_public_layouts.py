@@ -1,0 +1,239 @@
+"""Public blood-cell data sets as they are downloaded: imported as a student expects, or refused with what to do.
+
+Each layout here is a small imitation of a real one: its folders, names and annotation files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from bloodcell_core.data.formats import choose_format
+from bloodcell_core.data.formats.listing import Entry
+from bloodcell_core.data.sources import open_source
+from bloodcell_core.errors import LabError
+from tests.conftest import write_files
+
+
+def read(tmp_path: Path, files: dict[str, bytes]) -> list[Entry]:
+    source = open_source(write_files(tmp_path / "cells", files))
+    listing = choose_format(source).read(source, False)
+    return [entry for entry, _ in listing.pictures]
+
+
+def refusal(tmp_path: Path, files: dict[str, bytes]) -> str:
+    with pytest.raises(LabError) as caught:
+        read(tmp_path, files)
+    words = str(caught.value)
+    assert "\n" not in words
+    assert len(words) < 400
+    return words
+
+
+def empty(*files: str) -> dict[str, bytes]:
+    return dict.fromkeys(files, b"")
+
+
+def every(outer: Iterable[str], inner: Iterable[str], names: Iterable[str] = ("a.png", "b.png")) -> dict[str, bytes]:
+    return empty(*(f"{one}/{two}/{name}" for one in outer for two in inner for name in names))
+
+
+# Folders that are no classes
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        (("Original", "Segmented"), ("Benign", "Early", "Pre")),  # an ALL set on Kaggle
+        (("Benign", "Early", "Pre"), ("original", "segmented")),
+        (("wbc_train", "wbc_test"), ("band", "blast")),
+        (("Basel", "Genf"), ("band", "blast")),
+        (("train/Original", "train/Segmented"), ("band", "blast")),
+    ],
+)
+def test_folders_that_hold_the_same_folders_are_not_guessed_to_be_the_classes(tmp_path, outer, inner):
+    words = refusal(tmp_path, every(outer, inner))
+    assert "hold folders of the same names" in words
+    assert "import a part of it, or write a CSV table of path, label and group" in words
+
+
+def test_classes_may_hold_the_same_numbered_folders(tmp_path):
+    """The bone marrow set of Matek et al."""
+    entries = read(tmp_path, every(("BLA", "EBO"), ("0001-1000", "1001-2000")))
+    assert Counter(entry.label for entry in entries) == {"BLA": 4, "EBO": 4}
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("images", "masks"), "masks"),
+        (("train/img", "train/label", "test/img", "test/label"), "label"),
+        (("Main Dataset/Baso", "Main Dataset/mono", "Ground Truth Segmentation/Baso"), "Ground Truth Segmentation"),
+        (("Baso", "mono", "mono/nucleus_mask"), "nucleus_mask"),
+    ],
+)
+def test_masks_become_neither_a_class_nor_pictures(tmp_path, folders, named):
+    words = refusal(tmp_path, every(folders, ["."]))
+    assert words == f"cells: the folder {named} holds no pictures of cells by its name: take it out"
+
+
+@pytest.mark.parametrize("names", [("001.bmp", "001.png"), ("7.jpg", "7_mask.jpg"), ("7-seg.png", "7.tif")])
+def test_a_mask_beside_each_picture_is_told(tmp_path, names):
+    """As in Zheng's sets."""
+    files = every(("band", "blast"), ["."], names)
+    assert refusal(tmp_path, files) == (
+        f"cells holds most pictures twice, such as {names[0]} and {names[1]}: take out those that are masks or "
+        "copies, rename those that are not"
+    )
+
+
+def test_the_same_name_beside_a_few_pictures_is_no_mask(tmp_path):
+    files = every(("band", "blast"), ["."], ("1.jpg", "1.png", "2.png", "3.png", "4.png"))
+    assert len(read(tmp_path, files)) == 10
+
+
+@pytest.mark.parametrize("folder", ["images", "Dataset 1", "docs", "set2", "Augmented"])
+def test_a_folder_that_is_no_class_by_its_name_is_told(tmp_path, folder):
+    words = refusal(tmp_path, every(("band", folder), ["."]))
+    assert words.startswith(f"cells: the folder {folder} is no class by its name: ")
+
+
+def test_a_class_may_have_a_folder_of_images(tmp_path):
+    assert {entry.label for entry in read(tmp_path, every(("band", "blast"), ["images"]))} == {"band", "blast"}
+
+
+def test_a_split_without_any_class_of_train_is_told(tmp_path):
+    """The pictures of C-NMC's preliminary test have no class folders."""
+    files = every(("training_data",), ("all", "hem")) | every(("validation_data",), ("C-NMC_test_prelim",))
+    assert refusal(tmp_path, files) == (
+        "cells: the classes of val (C-NMC_test_prelim) are none of those of train (all, hem): call them alike, or "
+        "take val out"
+    )
+
+
+# Groups
+
+
+def test_folds_are_no_classes_and_no_groups(tmp_path):
+    entries = read(tmp_path, every(("training_data/fold_0", "training_data/fold_1"), ("all", "hem")))
+    assert Counter((entry.split, entry.label, entry.source_photo) for entry in entries) == {
+        ("train", "all", None): 4,
+        ("train", "hem", None): 4,
+    }
+
+
+@pytest.mark.parametrize(
+    "layout", ["{group}/{label}", "{label}/{group}", "train/{label}/{group}", "{group}/train/{label}"]
+)
+@pytest.mark.parametrize("groups", [("patient_01", "patient_02"), ("Slide A", "Slide B"), ("Subject7", "Subject8")])
+def test_folders_of_patients_and_slides_are_groups(tmp_path, layout, groups):
+    folders = [layout.format(group=group, label=label) for group in groups for label in ("band", "blast")]
+    entries = read(tmp_path, every(folders, ["."]))
+    assert Counter((entry.label, entry.source_photo) for entry in entries) == {
+        (label, group): 2 for label in ("band", "blast") for group in groups
+    }
+
+
+@pytest.mark.parametrize("folder", ["slides", "patients", "smear cells", "caseous"])
+def test_a_word_for_a_group_without_a_number_is_none(tmp_path, folder):
+    entries = read(tmp_path, every(("band", folder), ["."]))
+    assert {entry.label for entry in entries} == {"band", folder}
+    assert {entry.source_photo for entry in entries} == {None}
+
+
+def test_names_of_files_that_tell_the_patient_are_groups(tmp_path):
+    names = [f"UID_{patient}_{picture}_1.bmp" for patient in ("11", "H12") for picture in (1, 2, 3)]
+    entries = read(tmp_path, every(("all", "hem"), ["."], names))
+    assert Counter(entry.source_photo for entry in entries) == {"UID_11": 6, "UID_H12": 6}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("slide1.png", "slide2.png", "slide3.png"), ("slide1_1.png", "slide1_2.png"), ("slide1_1.png", "other.png")],
+    ids=["a number of pictures", "one for all", "not all"],
+)
+def test_names_of_files_that_tell_no_groups_are_none(tmp_path, names):
+    files = empty(*(f"{label}/{name}" for label, name in zip(("band", "blast") * 3, names, strict=False)), "band/x.png")
+    assert {entry.source_photo for entry in read(tmp_path, files)} == {None}
+
+
+# What lies beside the pictures
+
+
+def test_a_split_that_is_still_packed_is_not_passed_over(tmp_path):
+    files = every(("Train",), ("band", "blast")) | empty("TestA.rar")
+    assert refusal(tmp_path, files) == "cells: TestA.rar is packed: unpack it into a folder TestA, or take it out"
+    assert len(read(tmp_path, files | every(("TestA",), ("band",)))) == 6
+
+
+@pytest.mark.parametrize("more", [{}, empty("preview.png")])
+def test_packed_files_alone_are_told(tmp_path, more):
+    words = refusal(tmp_path, empty("Cells of 2019.ZIP", "readme.txt") | more)
+    assert words.endswith("; 'Cells of 2019.ZIP' is packed: unpack it and import the folder")
+
+
+@pytest.mark.parametrize("legend", ["classes.txt", "set/class_names.json", "Label mapping.csv"])
+def test_folders_that_are_numbers_are_not_taken_where_a_file_has_their_names(tmp_path, legend):
+    files = every(("train", "test"), "01")
+    assert refusal(tmp_path, files | {legend: b"x"}) == (
+        f"cells: the labels are numbers (0, 1), and {legend} seems to have their names: put those in their place, or "
+        "take it out"
+    )
+    (tmp_path / "cells" / legend).unlink()
+    assert {entry.label for entry in read(tmp_path, files)} == {"0", "1"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_a_table_of_other_labels_is_not_passed_over(tmp_path, suffix):
+    files = every(("A", "B"), ["."], ("cell-1.png", "cell-2.png"))
+    told = f"image_name;cell_type;Class\nx/cell-1{suffix};1;band\ncell-2{suffix};1;blast\n"
+    words = refusal(tmp_path, files | {"labels.csv": told.encode()})
+    assert words == (
+        "cells: labels.csv names these pictures, and other labels than their folders: call its columns path and "
+        "label, or take it out"
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["image_name,cell type\ncell-1.png,A\n", "image_name,age\ncell-1.png,50\n", "image_name,class\nother.png,x\n", ""],
+)
+def test_a_table_that_says_nothing_else_hinders_no_import(tmp_path, told):
+    files = every(("A",), ["."], ("cell-1.png", "cell-2.png")) | empty("B/3.png")
+    assert len(read(tmp_path, files | {"about.csv": told.encode()})) == 3
+
+
+def test_labels_in_a_json_file_beside_each_picture_are_told(tmp_path):
+    """Raabin-WBC's fields, and what labelme writes."""
+    files = every(("1-1", "1-2"), ["."], ("field.jpg",))
+    told = {
+        f"{folder}/jsons/field.json": json.dumps({"Cell_0": {"Label1": "band"}}).encode() for folder in ("1-1", "1-2")
+    }
+    assert refusal(tmp_path, files | told) == (
+        "cells: 1-1/jsons/field.json and the like have labels in a form that is not read: export them as COCO, VOC or "
+        "YOLO, write a CSV table, or take them out if the folders are the classes"
+    )
+    assert len(read(tmp_path, files | dict.fromkeys(told, b'{"lens": 100}'))) == 2
+
+
+def test_the_xml_of_cvat_is_not_taken_for_voc_s(tmp_path):
+    files = every(("images",), ["."]) | {"annotations.xml": b"<annotations><image id='0'/></annotations>"}
+    assert refusal(tmp_path, files).endswith(
+        "if 'annotations.xml' has their labels, write them as a CSV table of path and label"
+    )
+
+
+def test_a_readme_is_not_taken_for_a_file_of_labels(tmp_path):
+    files = every(("img",), ["."]) | empty("README.roboflow.txt", "LICENSE.txt", "my_readme.txt")
+    assert refusal(tmp_path, files) == (
+        "cells has only one class folder (img): put the pictures in at least two folders, one a class"
+    )
+
+
+def test_thumbnails_of_a_network_drive_are_no_pictures(tmp_path):
+    files = every(("band", "blast"), ["."]) | empty("@eaDir/x.jpg", "band/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")
+    assert len(read(tmp_path, files)) == 4
