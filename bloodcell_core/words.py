@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+PHOTO, GROUP = "photo", "group"  # copies of one photograph; a patient, slide or field, whose cells have own answers
 LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that somebody wrote in capitals
 
 
@@ -37,6 +39,13 @@ def capitalised(text: str) -> str:
 def counted(number: int, what: str) -> str:
     """How many there are: "1 photo", "1,200 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def groups_behind(facts: Mapping[str, Any]) -> str:
+    """The groups behind figures or in a dataset, from its `photos` and `unit`: "71 photos", "12 groups"."""
+    if facts["photos"] is None:
+        return "source photos not known"
+    return counted(facts["photos"], facts.get("unit", PHOTO))  # figures of older versions don't tell their unit
 
 
 def first_of(names: Sequence[str], most: int) -> str:

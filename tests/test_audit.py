@@ -201,7 +201,7 @@ def test_what_is_planted_is_found_and_nothing_else(planted, seen, name):
         assert files_of(planted, finding.rows) == SINGLES[name]
         assert finding.groups == []
     assert len({*finding.rows}) == len(finding.rows)
-    assert (finding.title, finding.severity) == (FINDINGS[name].title, FINDINGS[name].severity)
+    assert (finding.title, finding.severity) == (FINDINGS[name].title.format(unit="photo"), FINDINGS[name].severity)
 
 
 def test_the_loudest_is_told_first(seen):
@@ -256,7 +256,7 @@ def test_a_class_without_a_test_picture_has_no_figure(tmp_path):
     words = found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words
     assert (
         words
-        == "Band: 2 photos in test, where a figure can't tell 16% from 100%; Blast: no photo in test, and so no figure."
+        == "Band: 2 groups in test, where a figure can't tell 16% from 100%; Blast: no group in test, and so no figure."
     )
 
 
@@ -265,7 +265,7 @@ def test_classes_with_as_few_photos_are_told_of_together(tmp_path):
         f"{n}.png": Planted(encoded(smear(n)), f"kind {n % 10}", "test" if n < 10 else "train") for n in range(20)
     }
     assert found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words == (
-        "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 photo each in test, where a "
+        "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 group each in test, where a "
         "figure can't tell 2% from 100%."
     )
 
@@ -350,7 +350,7 @@ def test_the_command_line_tells_the_loudest_first(planted, module_home, monkeypa
     monkeypatch.setenv("BLOODCELL_HOME", str(module_home))
     assert main(["data", "audit", "planted"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("ALARM: Photos in several splits: 1 photo in several splits")
+    assert lines[0].startswith("ALARM: The same photo in several splits: 1 photo in several splits")
     assert lines[1:3] == ["  leak-1.png", "  leak-2.png"]
     assert any(line.startswith("  … and ") for line in lines)
     assert any("band 2" in line and "from" in line for line in lines)

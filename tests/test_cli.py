@@ -37,6 +37,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs, loop, studies
 from bloodcell_core.training.loop import NonFiniteLoss
+from bloodcell_core.words import groups_behind
 from tests.conftest import encoded, random_picture, write_class_folder, write_files
 from tests.training_fixtures import TINY, answering_otherwise, losses, tiny, train_here, wait_for
 
@@ -224,7 +225,8 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
     low, high = scores["intervals"]["f1_macro"] or (0, 1)
     assert 0 <= low <= high <= 1
     words = cli("evaluate", "latest").out
-    for said in ("synthetic", "weights: none", f"{scores['accuracy']:.4f}", "rows are true", "source photos"):
+    accuracy, behind = f"{scores['accuracy']:.4f}", f"{groups_behind(scores)}\n"
+    for said in ("synthetic", "weights: none", accuracy, "rows are true", behind):
         assert said in words
     assert f"Cohen's kappa      {scores['kappa']:.4f}" in words
     told = scores["calibration"]
@@ -855,7 +857,7 @@ def test_a_cross_validation_from_beginning_to_end(cli: Callable[..., Outcome]) -
     said = cli("runs", "group", facts["group"]).out
     for words in (
         f"{facts['group']}: done, 3 of 3 folds", "basic_cnn on demo (synthetic pictures), frame view, folds over all",
-        "out of fold: 48 pictures, 27 source photos", f"{facts['pooled']['accuracy']:.4f}", "standard deviation",
+        "out of fold: 48 pictures, 27 photos", f"{facts['pooled']['accuracy']:.4f}", "standard deviation",
     ):  # fmt: skip
         assert words in said
     for fold in facts["runs"]:

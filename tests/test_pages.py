@@ -73,6 +73,9 @@ def test_cells_of_a_patient_are_not_called_copies(lab_home, tmp_path):
     import_dataset(write_files(tmp_path / "cells", files | {"t.csv": f"path,label,group\n{rows}".encode()}), "cells")
     app = draw("pages/1_Browse.py", dataset="cells", picture="0")
     assert "Show all 4 pictures of this group" in [button.label for button in app.button]
+    said = words(draw("pages/1_Browse.py", dataset="cells"))
+    assert "12 pictures from 3 groups" in said
+    assert "photos" not in said
 
 
 def test_what_was_published_is_of_the_archive_that_a_run_was_tested_on_and_not_of_one_of_its_name(done):

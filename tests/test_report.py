@@ -110,7 +110,7 @@ def test_the_report_of_a_run_shows_evaluates_figures_and_holds_them_to_the_digit
         for count in row:
             assert f"{count:,}" in read.texts
     for said in (
-        f"{scores['pictures']} pictures from {scores['photos']} source photos",
+        f"{scores['pictures']} pictures from {scores['photos']} photos",
         "not for diagnosis", "synthetic", "Blood Cell Lab", done.config.model, "Reliability", "learning_rate",
     ):  # fmt: skip
         assert said in text

@@ -25,6 +25,7 @@ from bloodcell_core.evaluation.predictions import predictions_table, probabiliti
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import FEW_PHOTOS, evaluated, flattered, own_predictions, score
 from bloodcell_core.runs import Run
+from bloodcell_core.words import groups_behind
 
 pytest_plugins = ["tests.training_fixtures"]
 CLASSES = ["a", "b", "c"]
@@ -191,13 +192,13 @@ def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -
     made.loc[made.source_photo.isin(["a0", "b0"]), "source_photo"] = "both"
     scores = score(made, CLASSES)
     assert scores["by_photo"] is None
-    assert scores["photos"] == 74
+    assert groups_behind(scores) == "74 photos"  # of two labels, but photographs
 
 
 def test_a_patients_cells_have_each_an_answer_of_their_own() -> None:
     patients = table(photos_a_class=4, copies=10).assign(copies=False)
     scores = score(patients, CLASSES)
-    assert (scores["photos"], scores["by_photo"]) == (12, None)
+    assert (groups_behind(scores), scores["by_photo"]) == ("12 groups", None)
     assert [(one["photos"], one["by_photo"]) for one in scores["per_class"].values()] == [(4, None)] * 3
     limits = [one["intervals"]["recall"] for one in scores["per_class"].values()]
     assert scores["warnings"] == [

@@ -8,7 +8,7 @@ from bloodcell_core.data.audit import Audit
 from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
-from bloodcell_core.words import pretty, titles
+from bloodcell_core.words import groups_behind, pretty, titles
 from ui import charts, gallery, lab, naming, shell
 
 PER_PAGE = 300
@@ -25,10 +25,14 @@ MEASURES = {
 }
 
 
-def photo_words(pictures: int, photos: int | None, unit: bool = True) -> str:
-    """The number of pictures, and of photos where known, in words; without `unit` for a table of pictures."""
-    number = shell.counted(pictures, "picture") if unit else f"{pictures:,}"
-    return number + (f" from {shell.counted(photos, 'photo')}" if photos is not None else "")
+def photo_words(pictures: str, photos: int | None, unit: str) -> str:
+    """How many pictures there are, and of how many photos or groups, where these are known."""
+    return pictures + (f" from {shell.counted(photos, unit)}" if photos is not None else "")
+
+
+def _words(data: Dataset, part: pd.DataFrame) -> str:
+    photos = part.photo.nunique() if data.photos_known else None
+    return photo_words(shell.counted(len(part), "picture"), photos, data.unit)
 
 
 def head(data: Dataset, audit: Audit) -> None:
@@ -40,20 +44,21 @@ def head(data: Dataset, audit: Audit) -> None:
         if facts["photos"] is not None:
             origin = (facts["photos_origin"] or "told by the source").capitalize()
             own = (
-                f" {facts['untraced']:,} pictures without one count as photos of their own."
+                f" {facts['untraced']:,} pictures without one count as {data.unit}s of their own."
                 if facts["untraced"]
                 else ""
             )
-            honest = f"{origin}. Honest figures count photos, not copies.{own}"
-            st.badge(f"{facts['photos']:,} source photos", color="violet", help=honest)
+            honest = f"{origin}. Honest figures count {data.unit}s, not pictures.{own}"
+            st.badge(groups_behind(facts), color="violet", help=honest)
         else:
-            st.badge("source photos not known", color="gray", help=shell.plain(facts["photos_unknown_because"] or ""))
+            st.badge(groups_behind(facts), color="gray", help=shell.plain(facts["photos_unknown_because"] or ""))
         st.badge(f"{len(facts['classes'])} classes", color="violet")
         if facts["unreadable"]:
             st.badge(f"{facts['unreadable']} unreadable", color="red")
         few = next((finding for finding in audit.findings if finding.name == "few_photos"), None)
         if few:
-            st.badge("few photos of a class", color="orange", icon=":material/warning:", help=shell.plain(few.words))
+            rare = f"few {data.unit}s of a class"
+            st.badge(rare, color="orange", icon=":material/warning:", help=shell.plain(few.words))
         naming.button("dataset", [data.name], "name_dataset")
     for finding in audit.findings:
         if finding.severity == "alarm":
@@ -78,7 +83,8 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
             format_func=lambda name: "All pictures" if name == "all" else found[name].title,
         )  # fmt: skip
         family = shell.address("family")
-        if family and st.button(f"Photo {shell.plain(family)}", icon=":material/close:", help="Show all photos again"):
+        shown = f"{data.unit.capitalize()} {shell.plain(family or '')}"
+        if family and st.button(shown, icon=":material/close:", help=f"Show all {data.unit}s again"):
             shell.set_address(family=None, page=None)
             st.rerun()
     chosen = data.pictures
@@ -91,10 +97,9 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     if finding == "all" and not family:
         # A fixed shuffle: in file order a page would show copies of one photo after another.
         chosen = chosen.sample(frac=1, random_state=0) if len(chosen) else chosen
-    photos = chosen.photo.nunique() if data.photos_known else None
     none = "No picture matches: choose another class, split or finding."
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.caption(photo_words(len(chosen), photos) if len(chosen) else none, width="content")
+        st.caption(_words(data, chosen) if len(chosen) else none, width="content")
         charts.legend(data.classes)
     above, below = st.container(), st.container()
     with below:
@@ -132,9 +137,9 @@ def stands_out(data: Dataset, audit: Audit) -> None:
         st.dataframe(pd.DataFrame(unreadable).rename(columns=str.capitalize), hide_index=True)
     families = audit.facts["largest_families"]
     if families:
-        st.markdown("**The largest families**: pictures made from one photo. Tick one to see its pictures.")
+        st.markdown(f"**The largest families**: pictures of one {data.unit}. Tick one to see its pictures.")
         table = pd.DataFrame(families).assign(labels=[", ".join(map(pretty, row["labels"])) for row in families])
-        table = table.rename(columns=str.capitalize)
+        table = table.rename(columns={"photo": data.unit}).rename(columns=str.capitalize)
         ticked = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="families")
         if ticked["selection"]["rows"]:
             photo = families[ticked["selection"]["rows"][0]]["photo"]
@@ -150,9 +155,9 @@ def counts(data: Dataset, audit: Audit) -> None:
     called = titles(data.classes)
     table = pd.DataFrame({
         SPLIT_WORDS[part]: {
-            shell.plain(called[name]): photo_words(count, (values["photos_by_class"] or {}).get(name), unit=False)
+            shell.plain(called[name]): photo_words(f"{count:,}", (values["photos_by_class"] or {}).get(name), data.unit)
             for name, count in values["by_class"].items()
-        } | {"**All**": photo_words(values["pictures"], values["photos"], unit=False)}
+        } | {"**All**": photo_words(f"{values['pictures']:,}", values["photos"], data.unit)}
         for part, values in splits.items()
     })  # fmt: skip
     with st.container(key="lab_figures"):
@@ -162,7 +167,7 @@ def counts(data: Dataset, audit: Audit) -> None:
     format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else made_here
     st.caption(
         f"Split: {shell.plain(facts['split_origin'])}. Where the dataset has no validation split, each run holds back "
-        f"some training photos. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
+        f"some training {data.unit}s. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
         f"byte-identical files were left out; {facts['ignored_files']:,} files that aren't labelled pictures were "
         "passed over. "
         f"Format: {format_title}. "
@@ -199,9 +204,8 @@ def picture_map(data: Dataset) -> None:
     rows, places = lab.picture_map(data, runs.get(by), method)
     part = data.pictures.loc[rows]
     hints = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
-    number = photo_words(len(rows), part.photo.nunique() if data.photos_known else None)
     of_all = f", drawn out of all {len(data.pictures):,}" if len(rows) < len(data.pictures) else ""
-    st.caption(f"{number}{of_all}.")
+    st.caption(f"{_words(data, part)}{of_all}.")
     open_picture(charts.map_of_pictures(
         places, part.label.tolist(), [str(row) for row in rows], hints,
         classes=data.classes, selected=shell.address("picture"), key="map",

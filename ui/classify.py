@@ -14,6 +14,7 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.runs import Run
+from bloodcell_core.words import groups_behind
 from ui import lab, shell
 
 if TYPE_CHECKING:
@@ -82,13 +83,12 @@ def _usual_threshold(folder: str, changed: int, _run: Run) -> tuple[float, str]:
 
 def _say_accuracy(run: Run) -> None:
     test = run.summary()["test"]  # type: ignore[index]
-    photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
     with st.container(horizontal=True, vertical_alignment="center"):
         lab.say_synthetic(run.synthetic)
         st.caption(
             f"Right on {shell.percent(test['accuracy'], test['intervals']['accuracy'])} of "
-            f"{test['pictures']:,} test pictures ({photos}) of the dataset {shell.plain(run.config.data)}, all classes "
-            "named. For research and teaching, not for diagnosis.",
+            f"{test['pictures']:,} test pictures ({groups_behind(test)}) of the dataset "
+            f"{shell.plain(run.config.data)}, all classes named. For research and teaching, not for diagnosis.",
             help="In brackets the 95% interval, by source photo where photos are known.",
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
-from bloodcell_core.words import titles
+from bloodcell_core.words import PHOTO, counted, titles
 from ui.theme import chart_text, class_ticks, style
 
 # Of runs, (on light, on dark); none is a class's colour on the same page. Runs also differ by dash or pattern.
@@ -36,8 +36,9 @@ def by_class(
         rows = [told["per_class"][each] for each in classes]
         values = [row[metric] for row in rows]
         limits = [row["intervals"][metric] or (value, value) for row, value in zip(rows, values, strict=True)]
+        unit = told.get("unit", PHOTO)
         words = [
-            f"{row['support']:,} pictures" + (f" of {row['photos']:,} photos" if row["photos"] is not None else "")
+            f"{row['support']:,} pictures" + ("" if row["photos"] is None else f" of {counted(row['photos'], unit)}")
             for row in rows
         ]
         figure.add_bar(

@@ -165,7 +165,7 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         )  # fmt: skip
     rows = [
         {"Threshold": threshold_words(row["threshold"])} | _set_aside(row, facts["pictures"])
-        | {"Answers that stand": standing(row, facts["pictures"])}
+        | {"Answers that stand": standing(row, facts)}
         | {"Right of these": shell.percent(row["accuracy"], row["intervals"]["accuracy"])}
         for row in facts["thresholds"]
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from bloodcell_core.evaluation.figures import spread_words
 from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
+from bloodcell_core.words import groups_behind
 from ui import lab, naming, shell
 
 MOST_FOLDS = 20
@@ -91,11 +92,10 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         return
     limits = scores["intervals"]["accuracy"]
     interval = f"95% interval {shell.percent_interval(limits)}" if limits else "interval not known"
-    photos = f"{scores['photos']:,} photos" if scores["photos"] is not None else "source photos not known"
     so_far = "" if facts["complete"] else f" of {facts['folds_done']} of {facts['folds']} folds"
     st.markdown(
         f"Out-of-fold accuracy{so_far} **" + shell.percent_markdown(scores["accuracy"]) + "** "
-        + f":gray[:small[{interval} · {scores['pictures']:,} pictures, {photos}]]"
+        + f":gray[:small[{interval} · {scores['pictures']:,} pictures, {groups_behind(scores)}]]"
     )  # fmt: skip
     with st.expander("Folds"):
         spread = facts["accuracy_by_fold"]

@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import recommend
 from bloodcell_core.runs import Run
+from bloodcell_core.words import groups_behind
 from ui import lab, shell
 
 SHOWN = 6  # runs in a card's table
@@ -63,8 +64,8 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                 + shell.percent_markdown(test["accuracy"], test["intervals"]["accuracy"])
             )
             lab.say_synthetic(best.synthetic)
-        photos = f"{test['photos']:,} photos" if test["photos"] is not None else "source photos not known"
-        st.caption(f"{shell.plain(found.why)} Measured on {test['pictures']:,} test pictures, {photos}.")
+        measured = f"Measured on {test['pictures']:,} test pictures, {groups_behind(test)}."
+        st.caption(f"{shell.plain(found.why)} {measured}")
         lab.say_no_better(test)
         done = [run for run in runs if run.status()["state"] == "done"]
         if len(done) > 1:

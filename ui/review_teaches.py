@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.evaluation.predictions import unit_of
 from bloodcell_core.review import teaches
-from bloodcell_core.words import pretty
+from bloodcell_core.words import PHOTO, pretty
 from ui import lab, shell
 from ui.review import Review, each_photo_first
 from ui.review_sources import Source, Stamps
@@ -71,7 +72,7 @@ def _photos(table: pd.DataFrame, by_photo: pd.DataFrame) -> list[str]:
     """Draws a row per photo, those with most wrong pictures first; returns the wrong pictures of the ticked one."""
     frame = pd.DataFrame(
         {
-            "Photo": by_photo.photo,
+            unit_of(table).capitalize(): by_photo.photo,
             "Label": by_photo.label.map(pretty),
             "Mostly called": [pretty(each) if isinstance(each, str) else "–" for each in by_photo.answer],
             "Wrong": 100 * by_photo.rate,
@@ -80,7 +81,9 @@ def _photos(table: pd.DataFrame, by_photo: pd.DataFrame) -> list[str]:
         }
     )
     place = _ticked(frame, "lessons_photos")
-    st.caption("The limits are for further copies of the same photo; they say nothing about other photos.")
+    unit = unit_of(table)
+    what = "copies" if unit == PHOTO else "pictures"
+    st.caption(f"The limits are for further {what} of the same {unit}; they say nothing about other {unit}s.")
     own = table[table.photo == by_photo.photo[place]]
     return own.image_id[own.label != own.predicted].tolist()
 

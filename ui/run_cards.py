@@ -11,6 +11,7 @@ from bloodcell_core.evaluation.curves import learned_by_heart
 from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
+from bloodcell_core.words import groups_behind
 from ui import curves, lab, naming, shell
 
 LIKE = "like "  # begins the name of a preset that is a run's settings
@@ -62,13 +63,12 @@ def _result(run: Run) -> None:
     if not summary or not summary["test"]:
         return
     test = summary["test"]
-    photos = f", {test['photos']:,} photos" if test["photos"] is not None else ""
     limits = test["intervals"]["accuracy"]
     best = f"best epoch {summary['best_epoch']} · " if summary["best_epoch"] else ""  # where epochs were compared
     interval = shell.percent_interval(limits) if limits else "not known"
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
-        + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures{photos} · "
+        + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures, {groups_behind(test)} · "
         f"{best}{duration(summary['training_seconds'])} of training]]"
     )  # fmt: skip
     lab.say_no_better(test)

@@ -10,7 +10,7 @@ from bloodcell_core.cli.output import progress, show, show_list, show_notes, sho
 from bloodcell_core.cli.parser import family, path_of, tag_of, verb
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
-from bloodcell_core.words import counted
+from bloodcell_core.words import counted, groups_behind
 
 DATA_HELP = "a dataset's name, as `data list` tells it"
 AUDIT_FILES = 50  # that a finding of an audit names at most
@@ -156,16 +156,15 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
 
 def _count_lines(facts: dict[str, Any]) -> list[str]:
     """What a dataset holds, by split and class."""
-    photos = f"{facts['photos']:,} source photos" if facts["photos"] is not None else "source photos not known"
     why = "; ".join(filter(None, (facts["photos_origin"], facts["photos_unknown_because"])))
     synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
     lines = [
-        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {photos} ({why})",
+        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {groups_behind(facts)} ({why})",
         f"split: {facts['split_origin']}",
     ]
     for split, part in facts["splits"].items():
         known = part["photos"] is not None
-        of_photos = f" from {part['photos']:,} photos" if known else ""
+        of_photos = f" from {counted(part['photos'], facts['unit'])}" if known else ""
         counts = ", ".join(
             f"{name} {count:,}" + (f" from {part['photos_by_class'][name]:,}" if known else "")
             for name, count in part["by_class"].items()

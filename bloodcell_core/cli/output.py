@@ -13,6 +13,7 @@ from typing import Any
 from bloodcell_core import notes, runs
 from bloodcell_core.evaluation.figures import device_words
 from bloodcell_core.progress import Progress, duration
+from bloodcell_core.words import groups_behind
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
@@ -143,8 +144,7 @@ METRIC_WORDS = {
 
 def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     """The figures of a `score` with their intervals, a line each."""
-    photos = f"{scores['photos']:,} source photos" if scores["photos"] is not None else "source photos not known"
-    lines = [f"{title}: {scores['pictures']:,} pictures, {photos}"]
+    lines = [f"{title}: {scores['pictures']:,} pictures, {groups_behind(scores)}"]
     for key, title in METRIC_WORDS.items():
         if scores.get(key) is not None:  # an AUC or kappa can be undefined
             limits = scores["intervals"][key]

@@ -48,7 +48,7 @@ def audit(dataset: Dataset) -> Audit:
     for kind in FINDINGS.values():
         seen = kind.look(table)
         if seen:
-            findings.append(Finding(kind.name, kind.title, kind.severity, *seen))
+            findings.append(Finding(kind.name, kind.title.format(unit=table.unit), kind.severity, *seen))
     return Audit(_facts(table), findings)
 
 

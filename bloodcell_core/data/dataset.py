@@ -19,6 +19,7 @@ from bloodcell_core import notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError, all_readable, brief
+from bloodcell_core.words import GROUP, PHOTO
 
 SPLITS = ("train", "val", "test")
 FACTS: dict[str, Any] = {
@@ -145,6 +146,11 @@ class Dataset:
         return bool(self.pictures.source_photo.notna().any())
 
     @property
+    def unit(self) -> str:
+        """What `photo` names: photographs, or groups whose pictures aren't all copies of one, such as patients."""
+        return PHOTO if (self.pictures.family == self.pictures.photo).all() else GROUP
+
+    @property
     def copies_known(self) -> bool:
         """Whether any pictures are known to be copies of a photograph, which are reviewed together."""
         return bool((self.pictures.source_photo.notna() & (self.pictures.family == self.pictures.photo)).any())
@@ -250,6 +256,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "classes": dataset.classes,
         "pictures": len(pictures),
         "photos": known(pictures.photo.nunique()),
+        "unit": dataset.unit,
         "unreadable": len(unreadable),
         "unreadable_files": unreadable[["file", "reason"]].to_dict("records"),
         "duplicates": int((images.status == "duplicate").sum()),

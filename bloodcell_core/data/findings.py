@@ -45,7 +45,7 @@ class Table:
         """The usable pictures, under their row numbers in `images`."""
         self.traced = self.usable[self.usable.source_photo.notna()]
         """Those whose source photo is known."""
-        self.unit = "photo" if dataset.photos_known else "picture"
+        self.unit = dataset.unit if dataset.photos_known else "picture"
         """The sampling unit: all copies of a photo tell no more than one does."""
 
     @cached_property
@@ -121,7 +121,7 @@ def _differing(table: Table, groups: list[list[int]], column: str) -> list[list[
 
 
 def _photos_in_several_splits(table: Table) -> Seen | None:
-    return _leaks(table, _groups_by(table.traced, "source_photo"), "photo")
+    return _leaks(table, _groups_by(table.traced, "source_photo"), table.unit)
 
 
 def _scenes_in_several_splits(table: Table) -> Seen | None:
@@ -185,7 +185,7 @@ def _photo_missing(table: Table) -> Seen | None:
     because = table.dataset.facts["photos_unknown_because"]
     return _pictures(
         table.usable.source_photo.isna(),
-        f"without a source photo{f' ({because})' if because else ''}: each counts as a photo of its own, so that "
+        f"without a source photo{f' ({because})' if because else ''}: each counts as one of its own, so that "
         "intervals are too narrow, and a copy of it may stand in another split.",
     )
 
@@ -323,7 +323,7 @@ class Kind(NamedTuple):
     """One kind of finding."""
 
     name: str
-    title: str
+    title: str  # with the place of `Table.unit`
     severity: Severity
     look: Callable[[Table], Seen | None]
 
@@ -331,7 +331,7 @@ class Kind(NamedTuple):
 FINDINGS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("photos_in_several_splits", "Photos in several splits", "alarm", _photos_in_several_splits),
+        Kind("photos_in_several_splits", "The same {unit} in several splits", "alarm", _photos_in_several_splits),
         Kind("scenes_in_several_splits", "Photos of one cell in several splits", "alarm", _scenes_in_several_splits),
         Kind("near_in_several_splits", "Look-alikes in several splits", "alarm", _near_in_several_splits),
         Kind("identical_of_two_labels", "The same file under several labels", "alarm", _identical_of_two_labels),
@@ -341,7 +341,7 @@ FINDINGS: dict[str, Kind] = {
         Kind("first_of_several", "Files of several pictures", "warning", _first_of_several),
         Kind("label_missing", "No label", "warning", _label_missing),
         Kind("photo_missing", "No source photo", "warning", _photo_missing),
-        Kind("few_photos", "Few photos of a class in test", "warning", _few_photos),
+        Kind("few_photos", "Few {unit}s of a class in test", "warning", _few_photos),
         Kind("never_trained_on", "A class without training pictures", "warning", _never_trained_on),
         Kind("imbalanced", "Uneven classes", "warning", _imbalanced),
         Kind("stain", "Another stain", "warning", _stain),

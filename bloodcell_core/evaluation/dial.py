@@ -19,7 +19,7 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import draw_photos
 from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
-from bloodcell_core.evaluation.predictions import arrays_of
+from bloodcell_core.evaluation.predictions import arrays_of, unit_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -59,6 +59,7 @@ def dial(table: pd.DataFrame, classes: Sequence[str], thresholds: Sequence[float
     return {
         "pictures": len(labels),
         "photos": len(set(photos)) if photos_known else None,
+        "unit": unit_of(table),
         "mistakes": int(mistakes.sum()),
         "thresholds": [
             {

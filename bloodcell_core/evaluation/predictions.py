@@ -14,6 +14,7 @@ import pandas as pd
 
 from bloodcell_core import sheets, workspace
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import GROUP, PHOTO
 
 PHOTOS_UNKNOWN = (
     "source photos aren't known here: the intervals take each picture for an observation of its own, and are too "
@@ -57,6 +58,11 @@ def copies_of(table: pd.DataFrame) -> np.ndarray:
     if "copies" not in table:
         return np.ones(len(table), dtype=bool)
     return table.copies.to_numpy(dtype=bool)
+
+
+def unit_of(table: pd.DataFrame) -> str:
+    """What a table's photos are: photographs, or groups whose pictures aren't all copies of one, such as patients."""
+    return PHOTO if copies_of(table).all() else GROUP
 
 
 def families_of(table: pd.DataFrame) -> pd.Series:

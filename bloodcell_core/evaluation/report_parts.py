@@ -17,7 +17,7 @@ from bloodcell_core.evaluation.figures import (
     threshold_words,
     with_interval,
 )
-from bloodcell_core.words import counted, pretty
+from bloodcell_core.words import counted, groups_behind, pretty
 
 METRIC_WORDS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1_macro": "Macro F1",
@@ -48,11 +48,10 @@ def setting_words(value: object) -> str:
 
 def counts(scores: Mapping[str, Any]) -> str:
     """How many pictures and photos stand behind figures, and what their intervals are by."""
-    photos = scores["photos"]
-    known = photos is not None
-    origin = f"{photos:,} source photos" if known else "source photos that are not known"
-    unit = "source photo" if known else "picture"
-    return f"{scores['pictures']:,} pictures from {origin}; intervals hold 95% and are resampled by {unit}."
+    unit = "picture" if scores["photos"] is None else scores["unit"]
+    return (
+        f"{scores['pictures']:,} pictures from {groups_behind(scores)}; intervals hold 95% and are resampled by {unit}."
+    )
 
 
 def right_and_limits(scores: Mapping[str, Any]) -> tuple[str, str]:
@@ -82,7 +81,7 @@ def classes(scores: Mapping[str, Any]) -> Html:
         photos = "–" if figures["photos"] is None else f"{figures['photos']:,}"
         figured = (figure_and_limits(figures, metric) for metric in CLASS_WORDS)
         rows.append((pretty(name), f"{figures['support']:,}", photos, *figured))
-    return table_of(("Class", "Pictures", "Photos", *CLASS_WORDS.values()), rows)
+    return table_of(("Class", "Pictures", f"{scores['unit'].capitalize()}s", *CLASS_WORDS.values()), rows)
 
 
 def review_dial(facts: Mapping[str, Any]) -> tuple[Html, Html, Html]:
@@ -91,7 +90,7 @@ def review_dial(facts: Mapping[str, Any]) -> tuple[Html, Html, Html]:
     rows = [
         (
             threshold, f"{row['set_aside']:,} ({percent(row['share'])})", f"{row['caught']:,}", f"{row['missed']:,}",
-            standing(row, facts["pictures"]), figure_and_limits(row, "accuracy"),
+            standing(row, facts), figure_and_limits(row, "accuracy"),
         )
         for threshold, row in zip(thresholds, facts["thresholds"], strict=True)
     ]  # fmt: skip
@@ -108,10 +107,10 @@ def review_dial(facts: Mapping[str, Any]) -> tuple[Html, Html, Html]:
     return tag("p", {}, words), table_of(heads, rows), table_of(("Class", *thresholds), by_class)
 
 
-def standing(row: Mapping[str, Any], pictures: int) -> str:
+def standing(row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """How many answers stand at a threshold of `dial`, and of how many photos: all right of three says little."""
-    of = "" if row["photos"] is None else f" of {counted(row['photos'], 'photo')}"
-    return f"{pictures - row['set_aside']:,}{of}"
+    of = "" if row["photos"] is None else f" of {counted(row['photos'], facts['unit'])}"
+    return f"{facts['pictures'] - row['set_aside']:,}{of}"
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
@@ -177,7 +176,7 @@ def data(name: str, content_hash: str, run: str) -> Html:
         ("Name", name), ("Title", notes.read("dataset", name).title),
         ("Format", facts["format"]), ("Synthetic", "yes" if facts["synthetic"] else "no"),
         ("Pictures", f"{facts['pictures']:,}"),
-        ("Source photos", "not known" if facts["photos"] is None else f"{facts['photos']:,}"),
+        ("Behind them", groups_behind(facts)),
         ("Unreadable, left out", facts["unreadable"]), ("Byte-identical, left out", facts["duplicates"]),
         ("Splits", facts["split_origin"]), ("Licence", facts["licence"]), ("Citation", facts["citation"]),
     ]  # fmt: skip
@@ -189,5 +188,5 @@ def data(name: str, content_hash: str, run: str) -> Html:
     return section(
         "Data",
         table_of(("", ""), [row for row in rows if row[1] not in (None, "")]),
-        table_of(("Split", "Pictures", "Photos", *map(pretty, facts["classes"])), counts),
+        table_of(("Split", "Pictures", f"{facts['unit'].capitalize()}s", *map(pretty, facts["classes"])), counts),
     )

@@ -24,6 +24,7 @@ from bloodcell_core.evaluation.predictions import (
     families_of,
     one_answer_a_photo,
     predictions_table,
+    unit_of,
 )
 from bloodcell_core.labels.overlays import Overlay, of_run
 from bloodcell_core.progress import Progress, no_progress
@@ -40,7 +41,8 @@ FEW_PHOTOS = 20  # of a class: below it a figure of that class can hardly tell a
 def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """All figures of a table of predictions, JSON-ready.
 
-    The keys of `evaluate_predictions`, and: photos (None where they aren't known), by_photo (a photo's copies
+    The keys of `evaluate_predictions`, and: photos (None where they aren't known), unit (what they are, as
+    `words.groups_behind` reads it), by_photo (a photo's copies
     averaged, with exact limits; None where its pictures are cells with answers of their own), intervals {metric:
     [low, high] or None} at 95%, resampled by source photo, and warnings in words. In per_class[c] also intervals,
     photos and by_photo of the class alone.
@@ -68,6 +70,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     averaged = photos_known and one_answer_a_photo(table)
     return result | {
         "photos": len(set(photos)) if photos_known else None,
+        "unit": unit_of(table),
         "by_photo": photo_accuracy(labels, probabilities, photos) if averaged else None,
         "intervals": _json_limits(intervals),
         "warnings": warnings,

@@ -25,7 +25,7 @@ from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.differential import without_cells
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
-from bloodcell_core.words import capitalised, counted, pretty
+from bloodcell_core.words import capitalised, counted, groups_behind, pretty
 
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more
 CELL_PX = 72
@@ -251,9 +251,7 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
         return "not known: the run has not been scored"
     limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
     interval = f"95% interval {interval_words('accuracy', limits)}" if limits else "interval not known"
-    n = test["photos"]
-    photos = "source photos not known" if n is None else counted(n, "source photo")
-    return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {photos}"
+    return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {groups_behind(test)}"
 
 
 # Pictures and cells

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
-from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo
+from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo, unit_of
 from bloodcell_core.words import counted, pretty
 
 MOST_CONFUSIONS = 3  # that are put into words
@@ -165,7 +165,7 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
     counted = counted.reset_index().sort_values(
         ["photos", "pictures", "label", "predicted"], ascending=[False, False, True, True]
     )
-    lines, units = [], "photos" if copies_of(table).all() else "groups"
+    lines, units = [], f"{unit_of(table)}s"
     for label, predicted, pictures, photos in counted.head(MOST_CONFUSIONS).itertuples(index=False):
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
