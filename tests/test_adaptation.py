@@ -90,9 +90,12 @@ def test_an_adapted_run_learns_no_labels_that_were_reviewed_on_the_old_one_s_pic
     assert evaluated(made)[0]["reviewed"] is None
 
 
-def test_adapted_members_are_put_together(done: Run, own: Dataset) -> None:
-    """As is advised where an ensemble can't be adapted itself."""
-    made = [adapt(run, own, device="cpu") for run in (done, trained(seed=1))]
+@pytest.mark.parametrize("called", [{}, {"eosinophil": "EOS"}])
+def test_adapted_members_are_put_together(done: Run, own: Dataset, called: dict[str, str | None]) -> None:
+    """As is advised where an ensemble can't be adapted itself, whatever the cells are called at that microscope: the
+    two have each a dataset of its own made of them."""
+    cells = combine("theirs", [(own, called)]) if called else own
+    made = [adapt(run, cells, device="cpu") for run in (done, trained(seed=1))]
     both = create_ensemble(made, "both")
     summary = both.summary() or {}
     assert summary["val_accuracy"] is None

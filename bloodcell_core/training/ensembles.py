@@ -25,8 +25,9 @@ from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.jobs import write_config, write_finished
 
-SHARED = ("data", "folds", "fold", "fold_over")
-"""Settings that decide which pictures a run is tested on: they must be the same for all members."""
+SHARED = ("folds", "fold", "fold_over")
+"""Settings that decide which of a dataset's pictures a run is tested on: they must be the same for all members. The
+dataset, too, but not its name: runs that are adapted to the same cells have each a dataset of its own made of them."""
 
 FEW_COMMON = "its members have too few validation pictures in common"
 RESERVED = ("latest",)
@@ -113,7 +114,7 @@ def create_group_ensemble(groups: Sequence[Group]) -> Group:
 def _config(first: Run) -> TrainConfig:
     """Which pictures the ensemble is tested on; a fold's seed is part of that, and what all members refuse. The view is
     for pages to begin with."""
-    shared = {name: getattr(first.config, name) for name in (*SHARED, "seed", "refuse", "view")}
+    shared = {name: getattr(first.config, name) for name in ("data", *SHARED, "seed", "refuse", "view")}
     return TrainConfig(model=ENSEMBLE, **shared)
 
 
