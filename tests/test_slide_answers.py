@@ -295,6 +295,18 @@ def test_a_run_that_sees_whole_pictures_leaves_drawn_cells_to_a_person(slide):
     assert counts_of(counted(slide, network=network), CLASSES)[1]["monocyte"] == 1
 
 
+def test_a_field_whose_cells_were_named_under_another_run_is_one_under_a_run_that_sees_whole_pictures(slide):
+    """That run's answer is of one cell: the count had all of them, the report and the page the first alone."""
+    other = cell(SQUARES[1], "lymphocyte", 0.9).nucleus
+    slide = slides.correct(slide, [Correction(2, "label", cell_id(other), "monocyte", SQUARES[1])])
+    two = counted(slide, network=Stand(fields_possible=False))[1]
+    assert two.answer.kind == CELL
+    assert two.kind == FIELD
+    count, by_hand = counts_of([two], CLASSES)
+    assert [one.label for one in final_answer(two).counted] == ["neutrophil", "monocyte"]
+    assert (sum(count.named.values()), by_hand["monocyte"]) == (1, 1)
+
+
 def test_the_count_keeps_what_a_person_said_apart(slide):
     first, second, third = ids(counted(slide)[0])
     slide = slides.correct(slide, [as_monocyte(second)])

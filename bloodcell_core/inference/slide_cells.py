@@ -117,7 +117,9 @@ def _counted(
     if by_hand == CELL:
         # What was said of a field's other cells goes with the field that it no longer is.
         cells = [cell for cell in cells if cell.state != "removed"][:1] or cells[:1]
-    return CountedPicture(picture, at, by_hand or answer.kind, tuple(cells))
+    # A run that sees whole pictures answers for one cell, also of a field of which a person named others.
+    kind = by_hand or (FIELD if len(cells) > 1 else answer.kind)
+    return CountedPicture(picture, at, kind, tuple(cells))
 
 
 def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
