@@ -581,10 +581,10 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
             "2 of 3 rows name a file that is not there, 'pics/7.png' first (rows 3, 4; the header is row 1)",
         ),
         ("path,label\npics,x\npics/1.png,y\n", "1 of 2 rows name a file that is not there, 'pics' first"),
-        ("path,label\n../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
-        ("path,label\npics/../../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
-        ("path,label\n..\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
-        ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder (rows 2;"),
+        ("path,label\n../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder: write"),
+        ("path,label\npics/../../x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder: write"),
+        ("path,label\n..\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder: write"),
+        ("path,label\nC:\\x.png,x\npics/1.png,y\n", "1 of 2 rows have a path that leaves the folder: write"),
         (
             "path,label\npics/0.png,x\npics/../pics/0.png,y\n",
             "1 of 2 rows name a file to which another row gives another label, group or split (rows 3;",
@@ -671,7 +671,10 @@ def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp
     picture = write_files(tmp_path / "own", {"1.png": b""}) / "1.png"
     files = csv_files(f"path,label\npics/0.png,x\n{picture},y\n")
     words = refusal(write(kind, tmp_path / "cells", files))
-    assert words == "labels.csv: 1 of 2 rows have a path that leaves the folder (rows 3; the header is row 1)"
+    assert words == (
+        "labels.csv: 1 of 2 rows have a path that leaves the folder: write it relative to the table's folder (rows 3; "
+        "the header is row 1)"
+    )
 
 
 def test_a_time_in_a_path_is_no_drive(tmp_path):

@@ -289,7 +289,7 @@ def test_too_many_cells_are_refused(tmp_path, monkeypatch):
 )
 def test_a_picture_is_found_by_name_and_by_its_folders(tmp_path, files, name, annotation, found):
     source = open_source(write_files(tmp_path / "cells", dict.fromkeys(files, b"")))
-    split = coco._split_of_name(annotation)
+    split = marked.split_of_name(annotation)
     assert Pictures(source).find(name, annotation, split) == found
 
 
@@ -416,7 +416,9 @@ def test_text_in_another_encoding_is_told(tmp_path):
         {"data.yaml": "names: [band, blast]"},
         {"data.yaml": "train: ../x\nnc: 2\nnames:\n- band\n- blast\n"},
         {"my.yml": "names:\n  1: blast\n  0: band\n"},
+        {"my.yml": "names: {'0': band, '1': blast}"},
         {"classes.txt": "band\nblast\n"},
+        {"a/_darknet.labels": "band\nblast"},
         {"obj.names": "band\r\nblast\r\n", "settings.yaml": "lr: 3"},
     ],
 )
@@ -425,11 +427,22 @@ def test_the_classes_of_yolo_are_named_in_any_usual_way(tmp_path, names):
     assert [label for _, label, _, _ in marks_of(write_files(tmp_path / "cells", files))] == ["band", "blast"]
 
 
+@pytest.mark.parametrize("line", ["./images/{}.png", "C:\\\\me\\\\{}.png", "{}"])
+def test_the_lists_of_yolo_tell_the_splits(tmp_path, line):
+    files = {f"labels/{number}.txt": b"0 .5 .5 .1 .1\n" for number in range(3)} | {"classes.txt": b"band"}
+    files |= {f"images/{number}.png": b"" for number in range(3)}
+    files |= {f"{split}.txt": f"{line.format(n)}\n# a note\n".encode() for n, split in enumerate(("train", "test"))}
+    found = marks_of(write_files(tmp_path / "cells", files))
+    assert [split for _, _, split, _ in found] == ["train", "test", None]
+    write_files(tmp_path / "cells", {"val.txt": line.format(0).encode()})
+    assert refusal(tmp_path / "cells") == "val.txt: '0' is in the list of train too: keep it in one"
+
+
 @pytest.mark.parametrize("outline", [".1 .2 .5 .1 .3 .9", ".1 .2 .5 .1 .3 .9 .2 .3"])
 def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
     files = {"1.png": b"", "1.txt": f"0 {outline}\n".encode(), "classes.txt": b"a\nb\n"}
     source = open_source(write_files(tmp_path / "cells", files))
-    (mark,) = yolo._marks(source, "1.txt", ["a", "b"], Pictures(source))
+    (mark,) = yolo._marks(source, "1.txt", ["a", "b"], Pictures(source), {})
     assert mark.corners == (0.1, 0.1, 0.5, 0.9)
 
 

@@ -237,3 +237,100 @@ def test_a_readme_is_not_taken_for_a_file_of_labels(tmp_path):
 def test_thumbnails_of_a_network_drive_are_no_pictures(tmp_path):
     files = every(("band", "blast"), ["."]) | empty("@eaDir/x.jpg", "band/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg")
     assert len(read(tmp_path, files)) == 4
+
+
+# Tables
+
+
+def table(rows: Iterable[str], header: str = "filename,label", name: str = "labels.csv") -> dict[str, bytes]:
+    return {name: "\n".join([header, *rows]).encode()}
+
+
+FOUR = empty(*(f"set/images/{n}.png" for n in range(4)))
+
+
+@pytest.mark.parametrize("row", ["{}.png,{}", "images/{}.png,{}", "{},{}", "images\\{},{}", "set/images/{},{}"])
+@pytest.mark.parametrize("where", ["", "set/"])
+def test_a_table_may_leave_out_folders_and_suffixes(tmp_path, row, where):
+    rows = [row.format(n, ("band", "blast")[n % 2]) for n in range(4)]
+    entries = read(tmp_path, FOUR | table(rows, name=f"{where}labels.csv"))
+    assert [(entry.file, entry.label) for entry in entries] == [
+        (f"set/images/{n}.png", ("band", "blast")[n % 2]) for n in range(4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("1", "labels.csv: '1' may be set/1.bmp or set/1.png: write it relative to the table's folder"),
+        ("other/1.png", "'other/1.png' first"),
+        ("et/1.png", "'et/1.png' first"),
+        ("1.jpg", "'1.jpg' first"),
+    ],
+)
+def test_a_path_that_fits_no_picture_or_several_is_told(tmp_path, path, words):
+    assert words in refusal(tmp_path, empty("set/1.bmp", "set/1.png", "set/2.png") | table([f"{path},x", "2.png,y"]))
+
+
+def test_tables_that_are_named_after_their_splits_are_joined(tmp_path):
+    """As on Kaggle, and as Roboflow writes boxes into each split's folder."""
+    files = (
+        FOUR | table(["0.png,band", "1.png,blast"], name="train_labels.csv") | table(["2.png,band"], name="test.csv")
+    )
+    assert [(entry.file, entry.label, entry.split) for entry in read(tmp_path, files)] == [
+        ("set/images/2.png", "band", "test"),
+        ("set/images/0.png", "band", "train"),
+        ("set/images/1.png", "blast", "train"),
+    ]
+    wrong = files | table(["0.png,band"], name="test.csv")
+    assert refusal(tmp_path, wrong) == "test.csv and train_labels.csv both name set/images/0.png: keep it in one"
+    assert "holds several tables of pictures" in refusal(tmp_path, files | table(["0.png,x"], name="submission.csv"))
+
+
+def test_tables_in_the_folders_of_splits_are_joined(tmp_path):
+    files = empty("train/a.jpg", "valid/a.jpg")
+    for split in ("train", "valid"):
+        rows = ["a.jpg,band,1,1,9,9", "a.jpg,blast,11,1,19,9"]
+        files |= table(rows, "filename,class,xmin,ymin,xmax,ymax", f"{split}/_annotations.csv")
+    assert Counter((entry.split, entry.label) for entry in read(tmp_path, files)) == {
+        (split, label): 1 for split in ("train", "val") for label in ("band", "blast")
+    }
+
+
+@pytest.mark.parametrize("name", ["patient_id", "Patient ID", "slide-id", "Subject"])
+def test_a_column_of_groups_has_more_usual_names(tmp_path, name):
+    rows = [f"{n}.png,{'xy'[n % 2]},P{n // 2}" for n in range(4)]
+    assert [entry.source_photo for entry in read(tmp_path, FOUR | table(rows, f"file,label,{name}"))] == [
+        "P0", "P0", "P1", "P1"
+    ]  # fmt: skip
+
+
+def test_a_column_called_as_one_of_the_first_names_is_taken_before(tmp_path):
+    entries = read(tmp_path, FOUR | table(["0.png,x,s,P,test", "1.png,y,s,P,test"], "file,label,slide_id,patient,set"))
+    assert [(entry.source_photo, entry.split) for entry in entries] == [("P", "test")] * 2
+    entries = read(tmp_path, FOUR | table(["0.png,x,s,P", "1.png,y,s,P"], "file,label,slide_id,patient_id"))
+    assert [entry.source_photo for entry in entries] == ["P", "P"]
+
+
+@pytest.mark.parametrize(("value", "split"), [("Test", "test"), ("validation", "val"), ("A", None)])
+def test_a_column_set_is_the_split_if_it_names_splits(tmp_path, value, split):
+    entries = read(tmp_path, FOUR | table([f"0.png,x,{value}", f"1.png,y,{value}", "2.png,y,"], "file,label,set"))
+    assert [entry.split for entry in entries] == [split, split, None]
+
+
+@pytest.mark.parametrize("codes", [("0", "1"), ("1.0", "2.0")])
+def test_numbers_are_not_taken_for_labels_where_their_names_are_told(tmp_path, codes):
+    rows = [f"{n}.png,{codes[n % 2]},{('band', 'blast')[n % 2]},{n % 2 + 5}" for n in range(4)]
+    files = FOUR | table(rows, "file,label,class_name,type")
+    assert (
+        refusal(tmp_path, files)
+        == "labels.csv: the labels are numbers, and the column class_name has their names: call it label"
+    )
+    plain = FOUR | table(rows, "file,label,maker,type")
+    assert {entry.label for entry in read(tmp_path, plain)} == set(codes)
+    assert "classes.txt seems to have their names" in refusal(tmp_path, plain | empty("classes.txt"))
+
+
+def test_a_column_with_other_values_is_no_legend(tmp_path):
+    rows = [f"{n}.png,{n % 2},{('band', 'blast', 'band', 'band')[n]}" for n in range(4)]
+    assert {entry.label for entry in read(tmp_path, FOUR | table(rows, "file,label,second type"))} == {"0", "1"}

@@ -22,7 +22,8 @@ ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
 PACKED = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
 GLANCE = 20  # rows of a table that are looked at
 _ABOUT = re.compile(r"(?i)(.*[-_. ])?(read[-_ ]?me|licen[cs]e).*")
-_TELLS_LABELS = re.compile(r"(?i).*(class|label|categor|type|diagnos)")
+TELLS_LABELS = re.compile(r"(?i).*(class|label|categor|type|diagnos)")
+"""The names of a table's columns that may have labels."""
 _LEGEND = re.compile(r"(?i).*(class|legend|label|categor|names|mapping).*\.(txt|csv|tsv|json|ya?ml|names|xlsx)")
 
 
@@ -48,11 +49,17 @@ def check_packed(source: Source) -> None:
             raise LabError(f"{source.name}: {file} is packed: unpack it into a folder {stem}, or take it out")
 
 
-def check_legend(source: Source, labels: Iterable[str], but: str = "") -> None:
-    """LabError where all labels are numbers and a file, other than `but`, seems to tell what they mean."""
+def are_numbers(labels: Iterable[str | None]) -> bool:
+    """Whether all labels are whole numbers, also as a spreadsheet may write them: 1.0."""
+    return all(re.fullmatch(r"\d+(\.0)?", label or "") for label in labels)
+
+
+def check_legend(source: Source, labels: Iterable[str], tables: Sequence[str] = ()) -> None:
+    """LabError where all labels are numbers and a file, none of the labels' `tables`, seems to tell what they mean."""
     labels = sorted(set(labels))
-    legend = next((file for file in source.files if file != but and _LEGEND.fullmatch(PurePosixPath(file).name)), None)
-    if legend and all(label.isdecimal() for label in labels):
+    others = [file for file in source.files if file not in tables]
+    legend = next((file for file in others if _LEGEND.fullmatch(PurePosixPath(file).name)), None)
+    if legend and are_numbers(labels):
         raise LabError(
             f"{source.name}: the labels are numbers ({', '.join(labels[:3])}), and {legend} seems to have their names: "
             "put those in their place, or take it out"
@@ -86,7 +93,7 @@ def _is_about(text: str, called: Mapping[str, set[str]]) -> bool:
     """Whether a table has labels of these pictures that are not their folders' names."""
     text, separator, _ = sheets.opened(text)
     header, *rows = [line.split(separator) for line in islice(text.splitlines(), GLANCE)] or [[]]
-    if not any(map(_TELLS_LABELS.match, header)):
+    if not any(map(TELLS_LABELS.match, header)):
         return False
     for row in rows:
         cells = [cell.strip(" \"'") for cell in row]

@@ -6,12 +6,19 @@ The split is that of the picture's folder, or of the JSON file's folder or name:
 from __future__ import annotations
 
 import json
-import re
-from pathlib import PurePosixPath
 from typing import Any
 
-from bloodcell_core.data.formats.listing import Format, Listing, split_of_folder
-from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, glance, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.listing import Format, Listing
+from bloodcell_core.data.formats.marked import (
+    Mark,
+    Pictures,
+    cells_of,
+    glance,
+    number_of,
+    split_of_name,
+    split_of_path,
+    text_of,
+)
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError, brief
 
@@ -56,7 +63,7 @@ def _marks(source: Source, file: str, pictures: Pictures) -> list[Mark]:
         raise LabError(f"{file} can't be read as JSON: {brief(error)}") from None
     images, boxes, categories = (_rows(file, told, name) for name in NEEDED)
     names = {str(row["id"]): str(row["name"]).strip() for row in categories}
-    in_name = _split_of_name(file)
+    in_name = split_of_name(file)
     on = {str(row["id"]): _image(row, file, pictures, in_name) for row in images}
     marks = []
     for place, row in enumerate(boxes, 1):
@@ -85,11 +92,6 @@ def _image(row: dict[str, Any], file: str, pictures: Pictures, in_name: str | No
     split = split_of_path(found or name) or split_of_path(file) or in_name
     size = number_of(row.get("width")), number_of(row.get("height"))
     return Mark(found or name, "", (), split, size if min(size) > 0 else None, missing=found is None)
-
-
-def _split_of_name(file: str) -> str | None:
-    words = re.split(r"[_\-. ]", PurePosixPath(file).stem)
-    return next((split for word in words if (split := split_of_folder(word))), None)
 
 
 def _corners(bbox: Any) -> tuple[float, ...]:

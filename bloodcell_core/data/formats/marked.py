@@ -18,7 +18,7 @@ import numpy as np
 
 from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
-from bloodcell_core.data.formats.listing import Entry, Listing, Read, is_picture, split_of_folder
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, Read, is_picture, split_of_folder
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.sources import MAX_FILES, Source
 from bloodcell_core.errors import LabError
@@ -58,6 +58,10 @@ class Pictures:
             for name in {path.name, path.stem}:
                 self._called.setdefault(name, []).append(file)
 
+    def called(self, name: str) -> list[str]:
+        """The paths of all pictures of that name, with or without its suffix."""
+        return self._called.get(name, [])
+
     def find(self, name: str, annotation: str, split: str | None = None) -> str | None:
         """The path of the picture `name`, which may have folders and a suffix or not. Of several it is the one that
         shares most folder names with `name` and the annotation file; among equals, the one in that split.
@@ -70,7 +74,7 @@ class Pictures:
         def likeness(file: str) -> tuple[int, bool]:
             return len(folders.intersection(PurePosixPath(file).parts[:-1])), split_of_path(file) == split
 
-        found = sorted(self._called.get(path.name, ()), key=likeness, reverse=True)
+        found = sorted(self.called(path.name), key=likeness, reverse=True)
         if len(found) > 1 and likeness(found[0]) == likeness(found[1]):
             raise LabError(f"{annotation} refers to {name!r:.60}, which may be {found[0]} or {found[1]}: keep one")
         return found[0] if found else None
@@ -79,6 +83,34 @@ class Pictures:
 def split_of_path(file: str) -> str | None:
     """The split named by a folder of a path, innermost first; None where no folder names one."""
     return next((split for part in PurePosixPath(file).parts[-2::-1] if (split := split_of_folder(part))), None)
+
+
+def split_of_name(file: str) -> str | None:
+    """The split named by a word of an annotation file's name, such as `instances_train2017.json`; None without one."""
+    words = re.split(r"[_\-. ]", PurePosixPath(file).stem)
+    return next((split for word in words if (split := split_of_folder(word))), None)
+
+
+def listed_splits(source: Source, lists: Iterable[str], pictures: Pictures) -> dict[str, str]:
+    """{name of a picture without folder and suffix: its split} by lists that are named after a split: `train.txt`.
+
+    LabError where a picture is in the lists of two splits.
+    """
+    splits: dict[str, str] = {}
+    for file in lists:
+        split = SPLIT_NAMES[PurePosixPath(file).stem.lower()]
+        for line in filter(None, map(str.strip, text_of(source, file).splitlines())):
+            path = PurePosixPath(line.replace("\\", "/"))
+            name = path.stem if is_picture(line) else path.name
+            if pictures.called(name) and splits.setdefault(name, split) != split:
+                raise LabError(f"{file}: {name!r:.60} is in the list of {splits[name]} too: keep it in one")
+    return splits
+
+
+def is_list_of_split(file: str) -> bool:
+    """Whether a file is a list of pictures by its name: `train.txt`, `val.txt`, `test.txt`."""
+    path = PurePosixPath(file)
+    return path.suffix.lower() == ".txt" and path.stem.lower() in SPLIT_NAMES
 
 
 def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:

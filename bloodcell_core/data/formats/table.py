@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
-import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -26,9 +25,11 @@ import pyarrow.parquet as pq
 
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
+from bloodcell_core.data.formats.beside import TELLS_LABELS, are_numbers, check_legend
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
-from bloodcell_core.data.formats.marked import Mark, cells_of
-from bloodcell_core.data.sources import MAX_FILES, FileSource, Source, has_drive
+from bloodcell_core.data.formats.marked import Mark, cells_of, split_of_name, split_of_path
+from bloodcell_core.data.formats.named_files import NamedFiles
+from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
 from bloodcell_core.errors import LabError, brief
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -45,6 +46,12 @@ COLUMNS = {
     "y1": ("y1", "ymax"),
 }
 """The names that a column may have, by what it holds."""
+ALSO = {
+    "split": ("set", "subset", "partition"),
+    "group": ("patient_id", "subject", "subject_id", "donor", "donor_id", "case_id", "slide", "slide_id"),
+}
+"""Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if all values
+are names of splits."""
 NEEDED = ("path", "label")
 GLANCE = 2**16  # bytes of a text file, within which its header ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
@@ -85,18 +92,31 @@ def _names_at_a_glance(data: bytes) -> list[str]:
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
     tables = source.files if isinstance(source, FileSource) else _tables(source)
-    if len(tables) != 1:
-        raise LabError(
-            f"{source.name} holds several tables of pictures ({', '.join(tables[:3])}): import the one that you mean"
-            if tables
-            else f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})"
-        )
-    entries = _entries(source, tables[0])
+    if not tables:
+        raise LabError(f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})")
+    entries = _entries(source, tables[0]) if len(tables) == 1 else _joined(source, tables)
+    check_legend(source, (entry.label for entry in entries), tables)
     if not _marks_cells(entries):
         return of_files(source, entries)
     return cells_of(
         source, [Mark(one.file, one.label, one.box or (), one.split, group=one.source_photo) for one in entries]
     )
+
+
+def _joined(source: Source, tables: Sequence[str]) -> list[Entry]:
+    """The pictures of several tables that are named after a split each; LabError where they are not."""
+    entries: list[Entry] = []
+    named_in: dict[str, str] = {}
+    for file in tables:
+        split = split_of_path(file) or split_of_name(file)
+        if not split:
+            several = ", ".join(tables[:3])
+            raise LabError(f"{source.name} holds several tables of pictures ({several}): import the one that you mean")
+        for entry in _entries(source, file):
+            if named_in.setdefault(entry.file, file) != file:
+                raise LabError(f"{named_in[entry.file]} and {file} both name {entry.file}: keep it in one")
+            entries.append(replace(entry, split=entry.split or split))
+    return entries
 
 
 # From the file to columns of text
@@ -188,6 +208,7 @@ def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
 def _entries(source: Source, file: str) -> list[Entry]:
     names, load = _open(file, source.read(file))
     places = _columns(file, names)
+    _add_others(file, names, load, places)
     with _told(file):
         frame = load([*places.values()])
     if len(frame) > MAX_FILES:
@@ -210,13 +231,17 @@ def _entries(source: Source, file: str) -> list[Entry]:
     refuse([row for row, path in enumerate(paths) if path is None], "have no path")
     none = _none_words(frame[places["label"]])
     refuse([row for row, label in enumerate(labels) if label is None], f"have no label{none}")
+    _check_codes(file, names, load, places, labels)
     splits = columns.get("split", nothing)
     refuse(
         [row for row, split in enumerate(splits) if split and split.lower() not in SPLIT_NAMES],
         f"have a split that is none of {', '.join(SPLIT_NAMES)}",
     )
-    inside = _Inside(source, file)
-    refuse([row for row, path in enumerate(paths) if inside.leaves(str(path))], "have a path that leaves the folder")
+    inside = NamedFiles(source, file)
+    refuse(
+        [row for row, path in enumerate(paths) if inside.leaves(str(path))],
+        "have a path that leaves the folder: write it relative to the table's folder",
+    )
     files = [inside.find(str(path)) for path in paths]
     missing = [row for row, found in enumerate(files) if found is None]
     refuse(missing, f"name a file that is not there, {paths[missing[0]]!r:.80} first" if missing else "")
@@ -232,6 +257,35 @@ def _entries(source: Source, file: str) -> list[Entry]:
         unboxed = [row for row, entry in enumerate(entries) if entry.box is None]
         refuse(unboxed, "have no box, where others have several on one picture: which cell is meant?")
     return entries
+
+
+def _add_others(file: str, names: Sequence[str], load: Load, places: dict[str, int]) -> None:
+    """Adds to `places` the columns of a split or group that have another usual name (`ALSO`)."""
+    plain = [re.sub(r"[ -]", "_", str(name).strip().lower()) for name in names]
+    for holds, spellings in ALSO.items():
+        place = next((plain.index(name) for name in spellings if name in plain), None)
+        if holds in places or place is None:
+            continue
+        with _told(file):
+            values = {cell.lower() for text in load([place])[place] if (cell := _cell(text))}
+        if values and (holds != "split" or values <= SPLIT_NAMES.keys()):
+            places[holds] = place
+
+
+def _check_codes(
+    file: str, names: Sequence[str], load: Load, places: dict[str, int], labels: Sequence[str | None]
+) -> None:
+    """LabError where the labels are numbers and another column has the name of each."""
+    codes = set(labels)
+    if not all(are_numbers([code]) for code in codes if code) or len(codes) < 2:
+        return
+    for place, name in enumerate(names):
+        if place not in places.values() and TELLS_LABELS.match(str(name)):
+            with _told(file):
+                others = [_cell(text) for text in load([place])[place]][: len(labels)]
+            one_each = len(set(zip(labels, others, strict=True))) == len(codes) == len(set(others))
+            if one_each and None not in others and not are_numbers(others):
+                raise LabError(f"{file}: the labels are numbers, and the column {name} has their names: call it label")
 
 
 def _marks_cells(entries: Sequence[Entry]) -> bool:
@@ -267,42 +321,6 @@ def _none_words(texts: Iterable[object]) -> str:
     """The words that were taken for missing labels, to end a message with: otherwise one would look for empty cells."""
     words = sorted({text.strip() for text in texts if isinstance(text, str) and text.strip() and not _cell(text)})
     return f": {', '.join(map(repr, words))} stands for no label: give such a class another name" if words else ""
-
-
-class _Inside:
-    """Resolves a table's paths: inside its folder or zip or, for a table imported by itself, to any absolute path."""
-
-    def __init__(self, source: Source, table: str):
-        self._source = source
-        self._alone = source if isinstance(source, FileSource) else None
-        self._folder = posixpath.dirname(table)
-        self._files = set(source.files)
-
-    def leaves(self, path: str) -> bool:
-        if os.path.isabs(path):
-            return self._alone is None
-        # normpath keeps only those `..` that lead out
-        return self._place(path).startswith(("..", "/")) or has_drive(path)
-
-    def find(self, path: str) -> str | None:
-        """The file at a path, None where there is none.
-
-        All Unicode forms are tried: a Mac decomposes names ("o" and its two dots), a table written elsewhere doesn't.
-        """
-        place = path if self._alone and os.path.isabs(path) else self._place(path)
-        forms = (place, unicodedata.normalize("NFC", place), unicodedata.normalize("NFD", place))
-        return next((form for form in forms if self._is_there(form)), None)
-
-    def _is_there(self, place: str) -> bool:
-        if self._alone is None:
-            return place in self._files
-        full = self._alone.folder / place
-        if not os.path.isfile(full):  # full.is_file() raises OSError where the name is too long for the system
-            return False
-        return os.path.isabs(place) or full.resolve().is_relative_to(self._alone.folder)  # links mustn't lead out
-
-    def _place(self, path: str) -> str:
-        return posixpath.normpath(posixpath.join(self._folder, path.replace("\\", "/")))
 
 
 def _boxes(columns: dict[str, list[str | None]], nothing: list[str | None]) -> list[Box | tuple[()] | None]:

@@ -9,8 +9,18 @@ import re
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Format, Listing
-from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, glance, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.listing import Format, Listing
+from bloodcell_core.data.formats.marked import (
+    Mark,
+    Pictures,
+    cells_of,
+    glance,
+    is_list_of_split,
+    listed_splits,
+    number_of,
+    split_of_path,
+    text_of,
+)
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
@@ -34,21 +44,10 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     files = _annotations(source)
     if not files:
         raise LabError(f"{source.name} holds no .xml file with the boxes of a picture")
-    pictures, listed = Pictures(source), _listed_splits(source)
+    lists = [file for file in source.files if is_list_of_split(file) and "ImageSets" in PurePosixPath(file).parts]
+    pictures = Pictures(source)
+    listed = listed_splits(source, lists, pictures)
     return cells_of(source, [mark for file in files for mark in _marks(source, file, pictures, listed)])
-
-
-def _listed_splits(source: Source) -> dict[str, str]:
-    """{name of a picture without folder and suffix: the split of the list in `ImageSets` that has it}."""
-    splits: dict[str, str] = {}
-    for file in source.files:
-        path = PurePosixPath(file)
-        if path.suffix.lower() == ".txt" and path.stem.lower() in SPLIT_NAMES and "ImageSets" in path.parts:
-            split = SPLIT_NAMES[path.stem.lower()]
-            for name in text_of(source, file).split():
-                if splits.setdefault(name, split) != split:
-                    raise LabError(f"{file}: {name!r:.60} is in the list of {splits[name]} too: keep it in one")
-    return splits
 
 
 def _marks(source: Source, file: str, pictures: Pictures, listed: dict[str, str]) -> list[Mark]:

@@ -1,11 +1,13 @@
 """YOLO: a text file per picture; each line has a class number and a bounding box or outline in shares of the picture.
 
 The class names are in a YAML file (`names:`), or one per line in `classes.txt`, `obj.names` and the like.
+The splits are those of the folders, or of the lists `train.txt`, `val.txt` and `test.txt`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 import yaml
@@ -17,6 +19,8 @@ from bloodcell_core.data.formats.marked import (
     Pictures,
     cells_of,
     glance,
+    is_list_of_split,
+    listed_splits,
     number_of,
     split_of_path,
     text_of,
@@ -25,7 +29,7 @@ from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError, brief
 
 LINE = re.compile(r"\s*\d{1,6}(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
-NAMES_FILES = ("classes.txt", "_classes.txt", "labels.txt", "obj.names", "classes.names")
+NAMES_FILES = ("classes.txt", "_classes.txt", "_darknet.labels", "labels.txt", "obj.names", "classes.names")
 GLANCE = 20  # files that are opened to recognise the format: pictures without a cell have empty ones
 TOO_FAR = 1.1  # shares: a box may extend a little beyond the picture; larger numbers are probably pixels
 MAX_YAML_BYTES = 2**20  # the YAML reader is slow
@@ -51,7 +55,9 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     if not files:
         raise LabError(f"{source.name} holds no .txt file with the name of one of its pictures")
     names, pictures = _names(source), Pictures(source)
-    return cells_of(source, [mark for file in files for mark in _marks(source, file, names, pictures)])
+    lists = [file for file in source.files if is_list_of_split(file) and file not in files]
+    listed = listed_splits(source, lists, pictures)
+    return cells_of(source, [mark for file in files for mark in _marks(source, file, names, pictures, listed)])
 
 
 def _names(source: Source) -> list[str]:
@@ -84,7 +90,8 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
         raise LabError(f"{file} can't be read as YAML: {problem}") from None
     names = told.get("names") if isinstance(told, dict) else None
     if isinstance(names, dict):  # number: name
-        names = [names.get(number) for number in range(len(names))]
+        by_number = {str(number): name for number, name in names.items()}
+        names = [by_number.get(str(number)) for number in range(len(names))]
     if not isinstance(names, list):
         return []
     if not all(isinstance(name, str | int) for name in names):
@@ -92,9 +99,10 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
     return [str(name).strip() for name in names]
 
 
-def _marks(source: Source, file: str, names: list[str], pictures: Pictures) -> list[Mark]:
+def _marks(source: Source, file: str, names: list[str], pictures: Pictures, listed: Mapping[str, str]) -> list[Mark]:
     picture = pictures.find(PurePosixPath(file).stem, file, split_of_path(file))
     assert picture is not None, "_annotations took it for its name"
+    split = split_of_path(picture) or listed.get(PurePosixPath(picture).stem)
     marks = []
     for place, line in enumerate(text_of(source, file).splitlines(), 1):
         if not line.strip():
@@ -109,7 +117,7 @@ def _marks(source: Source, file: str, names: list[str], pictures: Pictures) -> l
             raise LabError(f"{file}: line {place:,} has {len(numbers)} numbers, where 4 are a box and pairs an outline")
         if max(map(abs, numbers)) > TOO_FAR:
             raise LabError(f"{file}: line {place:,} has numbers that are not shares of the picture, from 0 to 1")
-        marks.append(Mark(picture, names[int(number)], _corners(numbers), split_of_path(picture), SHARES))
+        marks.append(Mark(picture, names[int(number)], _corners(numbers), split, SHARES))
     return marks
 
 
