@@ -526,7 +526,17 @@ def test_a_classs_figure_is_as_sure_as_the_photos_that_it_varies_with() -> None:
     rare, common = cluster_bootstrap(labels, probabilities, np.arange(43), resamples=50)[1]
     assert rare["recall"] == rare["precision"] == common["specificity"] == pytest.approx(exact_binomial(3, 3))
     assert common["recall"] == common["precision"] == rare["specificity"] == pytest.approx(exact_binomial(40, 40))
-    assert rare["f1"] == pytest.approx(exact_binomial(11, 11)), "of both: 4 / (1/3 + 1/40)"
+    for metric in ("f1", "auc", "average_precision"):
+        assert rare[metric] == pytest.approx(exact_binomial(3, 3)), "said to be 71.5% at least, as if of 11 photos"
+    assert common["f1"] == common["average_precision"] == pytest.approx(exact_binomial(40, 40))
+    assert common["auc"] == pytest.approx(exact_binomial(3, 3)), "of pairs: one of the others above all is a third"
+
+
+def test_a_class_never_found_is_as_sure_as_its_photos_allow() -> None:
+    labels = np.repeat([0, 1, 2], [5, 40, 40])
+    probabilities = np.eye(3)[np.where(labels == 0, 1, labels)] * 0.8 + 0.2 / 3
+    none = cluster_bootstrap(labels, probabilities, np.arange(85), resamples=50)[1][0]
+    assert none["f1"] == none["recall"] == pytest.approx(exact_binomial(0, 5))
 
 
 def test_an_interval_is_the_middle_of_the_resampled_figures() -> None:

@@ -98,6 +98,10 @@ def cluster_bootstrap(
         """The sizes, and where they are known the weights, of the classes whose photos a class's figure varies with."""
         if metric == "precision":  # hangs on the few that were taken for it, whatever weight their classes have
             return {"sizes": drawn.sizes_of(predicted == index)}
+        if metric in ("f1", *RANKS) and own_by_class[metric][0, index] in (0, 1):
+            # None of its photos was missed: how many may be depends on their own number, however many others there are
+            of_class, of_others = drawn.sizes_of(labels == index), drawn.sizes_of(labels != index)
+            return {"sizes": of_others if metric == "auc" and of_others.sum() < of_class.sum() else of_class}
         pictures = {"recall": labels == index, "specificity": labels != index}
         if metric not in pictures:
             return {"sizes": drawn.sizes}
