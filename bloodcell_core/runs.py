@@ -107,9 +107,10 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its settings as people read and compare them: the fields of TrainConfig, or an ensemble's members."""
+        """Its settings as people read and compare them: the fields of TrainConfig and the run that it was adapted from,
+        or an ensemble's members."""
         if not self.is_ensemble:
-            return self.config.to_json()
+            return self.config.to_json() | ({"adapted_from": self.adapted["from"]} if self.adapted else {})
         told = {"model": ENSEMBLE, "data": self.config.data, "members": [facts["run"] for facts in self.member_facts]}
         return told | ({"refuse": self.config.refuse} if self.config.refuse else {})
 
@@ -118,6 +119,24 @@ class Run:
         """What it sees: frame, cell, or both where members of an ensemble differ."""
         views = [facts["view"] for facts in self.member_facts] or [self.config.view]
         return " and ".join(dict.fromkeys(views))
+
+    @property
+    def weights_words(self) -> str:
+        """Where its weights come from, in words."""
+        if self.is_ensemble:
+            return f"mean of {len(self.member_facts)} runs"
+        if self.adapted:
+            return f"adapted from {self.adapted['from']}"
+        return "from pretrained weights" if self.pretrained else "trained from scratch (weights: none)"
+
+    def split_words(self, split: str, own: bool = True) -> str:
+        """A split of its own dataset or of another, in words; what it was tested on is a fold's fold, and of an adapted
+        run all cells."""
+        if own and split == "test" and self.config.folds:
+            return f"fold {self.config.fold_words}"
+        if own and split == "test" and self.adapted:
+            return "all cells (out of fold)"
+        return "all splits" if split == "all" else f"{split} split"
 
     @property
     def weights_file(self) -> Path:

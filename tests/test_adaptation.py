@@ -19,14 +19,17 @@ from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.comparison import compare
+from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.evaluation.together import seed_groups
 from bloodcell_core.inference import adaptation
 from bloodcell_core.inference.adaptation import adapt, adapted, own_cells
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, too_few
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.labels.overlays import freeze
-from bloodcell_core.labels.verdicts import LABEL_WRONG, record
+from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, record
 from bloodcell_core.models.network import load_network
 from bloodcell_core.review import ranking
 from bloodcell_core.runs import Run
@@ -88,6 +91,25 @@ def test_an_adapted_run_learns_no_labels_that_were_reviewed_on_the_old_one_s_pic
     made = adapt(trained(labels="day-one"), own, device="cpu")
     assert made.config.labels == ""
     assert evaluated(made)[0]["reviewed"] is None
+
+
+def test_runs_adapted_from_different_ones_do_not_differ_by_chance_alone(done: Run, own: Dataset) -> None:
+    """What they were trained with before is no setting of theirs."""
+    demo = Dataset("demo")
+    record(demo, demo.pictures[demo.pictures.split == "train"].image_id[:1].tolist(), AMBIGUOUS, by="Ana")
+    freeze("day-one", demo, by="Ana")
+    made = [adapt(run, own, device="cpu") for run in (done, trained(labels="day-one", seed=1))]
+    assert not seed_groups(made)
+    made[1] = adapt(trained(labels="day-one"), own, device="cpu")
+    assert not [note for note in compare(*made)["notes"] if "the same settings" in note]
+
+
+def test_the_report_of_an_adapted_run_says_so_and_what_it_was_tested_on(done: Run, own: Dataset) -> None:
+    made = adapt(done, own, device="cpu")
+    report = run_report(*evaluated(made), made)
+    assert f"adapted from {done.name}, trained on synthetic pictures; all cells (out of fold) of own" in report
+    assert "<th>epochs</th><td>4</td>" in report  # of the adapting, and not of the training before
+    assert "test split of own" in run_report(*evaluated(done, "own", "test"), done)
 
 
 @pytest.mark.parametrize("called", [{}, {"eosinophil": "EOS"}])

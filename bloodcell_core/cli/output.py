@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from bloodcell_core import notes, runs
+from bloodcell_core import notes
 from bloodcell_core.evaluation.figures import device_words
 from bloodcell_core.progress import Progress, duration
 from bloodcell_core.words import groups_behind
@@ -114,23 +114,6 @@ def show_stopping(kind: str, name: str, as_json: bool) -> None:
 def show_removed(kind: str, name: str, as_json: bool) -> None:
     """Prints that a "run", "study" or "dataset" is gone."""
     show({"removed": name}, as_json, [f"removed {kind} {name}"])
-
-
-def weights_words(run: runs.Run) -> str:
-    """Where a run's weights come from, in words."""
-    if run.is_ensemble:
-        return f"mean of {len(run.member_facts)} runs"
-    if run.adapted:
-        return f"adapted from {run.adapted['from']}"
-    return "from pretrained weights" if run.pretrained else "trained from scratch (weights: none)"
-
-
-def split_words(run: runs.Run, split: str, data: str | None = None) -> str:
-    """A split of a run's own dataset or of another; a fold's run is tested on its fold."""
-    own = data in (None, run.config.data)
-    if split == "all":
-        return "all splits"
-    return f"fold {run.config.fold_words}" if own and split == "test" and run.config.folds else f"{split} split"
 
 
 METRIC_WORDS = {

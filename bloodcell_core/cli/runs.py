@@ -18,9 +18,7 @@ from bloodcell_core.cli.output import (
     show_notes,
     show_removed,
     show_stopping,
-    split_words,
     title_words,
-    weights_words,
 )
 from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
 from bloodcell_core.config import TrainConfig
@@ -97,11 +95,11 @@ def show_run(run: runs.Run, as_json: bool, failure: int = 0) -> int:
         lines.append(f"  {named}")
     lines.append(
         f"{facts['model']} on {facts['data']}{' (synthetic pictures)' if run.synthetic else ''}, {facts['view']} view, "
-        f"{epochs}{weights_words(run)}"
+        f"{epochs}{run.weights_words}"
     )
     lines += [f"  member {member['run']}: {member['model']}, {member['view']} view" for member in run.member_facts]
     if facts["summary"] and facts["summary"]["test"]:
-        lines += score_lines(facts["summary"]["test"], split_words(run, "test"))
+        lines += score_lines(facts["summary"]["test"], run.split_words("test"))
     show(facts, as_json, lines)
     return failure if facts["state"] == "failed" else 0
 
@@ -115,7 +113,7 @@ def _runs_list(args: argparse.Namespace) -> None:
     rows = [{key: facts[key] for key in keys} for facts in (run.describe() for run in good)]
     lines = [
         f"{row['run']:40} {row['state']:12} {row['model']:10} {row['data']}"
-        f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {weights_words(run)}"
+        f"{' (synthetic)' if row['synthetic'] else ''}, {row['view']} view, {run.weights_words}"
         + (f", fold {row['fold']}" if row["fold"] else "")
         + (f" ({row['group']})" if row["group"] else "")
         + (", bundled" if row["bundled"] else "")

@@ -13,8 +13,6 @@ from bloodcell_core.cli.output import (
     cost_lines,
     score_lines,
     show,
-    split_words,
-    weights_words,
 )
 from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.errors import LabError
@@ -80,10 +78,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.report:
         write_report(run_report(scores, table, run), args.report)
     synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
-    head = f"{run.name} on {scores['data']}{synthetic}, {weights_words(run)}"
+    head = f"{run.name} on {scores['data']}{synthetic}, {run.weights_words}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
-    lines = score_lines(scores, split_words(run, args.split, args.data)) + calibration_lines(scores["calibration"])
+    lines = score_lines(scores, run.split_words(args.split, own=scores["class_map"] is None))
+    lines += calibration_lines(scores["calibration"])
     lines += cost_lines(scores["cost"])
     if reviewed := scores["reviewed"]:
         lines += score_lines(reviewed, reviewed_words(reviewed))

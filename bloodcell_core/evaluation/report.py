@@ -39,13 +39,10 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
         scores, table: of `scoring.evaluated`.
         run: the run that they are of.
     """
-    what = "all splits" if scores["split"] == "all" else f"{scores['split']} split"
-    if scores["fold"] and scores["data"] == run.config.data:
-        what += f", fold {scores['fold']}"
     lead = (
-        f"{run.config.model}, {run.view_words} view, {'pretrained' if run.pretrained else 'untrained'} first weights"
+        f"{run.config.model}, {run.view_words} view, {run.weights_words}"
         + (", trained on synthetic pictures" if run.synthetic else "")
-        + f"; {what} of {scores['data']}"
+        + f"; {run.split_words(scores['split'], own=scores['class_map'] is None)} of {scores['data']}"
     )
     limits = [*scores["warnings"], *scores["notes"]]
     if scores["reviewed"]:

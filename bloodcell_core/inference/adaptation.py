@@ -50,7 +50,7 @@ FOLDS = 5
 SETTINGS: dict[str, Any] = {
     "epochs": 30, "pictures_per_epoch": 0, "batch_size": 16, "learning_rate": None, "body_rate": None,
     "frozen_epochs": 0, "schedule": "one-cycle", "optimizer": "adam", "weight_decay": 0.0, "mixup": 0.0,
-    "patience": 0, "averaging": 0.98, "compile": "no",
+    "patience": 0, "averaging": 0.98, "compile": "no", "balance": "class",
 }  # fmt: skip
 """How a network is trained further; augmentation stays as in the run's own training."""
 MOST_CELLS = 2000  # with more, a training from scratch is better, and adapting takes too long
@@ -146,8 +146,9 @@ def adapt(
         if own.dataset.name != dataset.name:
             tell_made(own.dataset.name)
         config = replace(
-            run.config, data=own.dataset.name, labels="", refuse="", folds=0, fold=1, fold_over="all", device=device
-        )
+            run.config, **SETTINGS, data=own.dataset.name, labels="", refuse="", folds=0, fold=1, fold_over="all",
+            device=device,
+        )  # fmt: skip
         return _adapted_run(run, own, config, chosen, progress)
     except BaseException:
         if own.dataset.name != dataset.name:  # made for this run alone
@@ -205,7 +206,7 @@ def adapted(
                 each_epoch()
 
     config = replace(config, **SETTINGS)
-    shares = balanced_shares("class", labels, [str(place) for place in range(len(labels))])
+    shares = balanced_shares(config.balance, labels, [str(place) for place in range(len(labels))])
     cells = LabelledPictures(
         torch.from_numpy(np.ascontiguousarray(pixels)).to(device.device),
         torch.from_numpy(labels).to(device.device),
