@@ -515,7 +515,7 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
     nearest = SimpleNamespace(like=lambda run, data, views, count: seen.extend(views) or [])
     monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
     box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
-    classify_detail._heat("balanced", 0, slide.id, slide.pictures[0].stored, box, "a", run, slide, counted)
+    classify_detail._heat.__wrapped__(run, slide, slide.pictures[0], box, "a")
     classify_detail._alike(slide, counted, SimpleNamespace(box=box), run)
     wanted = [view_of_square(decode_rgb(field()), box, config.size, config.crop) for config in configs]
     for pixels, of_member in zip(seen, wanted * 2, strict=True):
@@ -529,7 +529,6 @@ def test_weights_that_can_not_be_opened_are_told_below_the_cell(slide, monkeypat
     told = []
     monkeypatch.setattr(classify_detail, "_heat", refused)
     monkeypatch.setattr(classify_detail, "finder", lambda: SimpleNamespace(like=refused))
-    monkeypatch.setattr(classify_detail.lab, "predictions_changed", lambda run: 0)
     monkeypatch.setattr(classify_detail.st, "caption", told.append)
     config = tiny()
     run = SimpleNamespace(folder="", members=[SimpleNamespace(config=config)], config=config)
@@ -561,8 +560,7 @@ def test_heat_maps_of_an_ensemble_s_views_lie_over_the_same_part_of_the_picture(
     configs = {"cell": tiny(view="cell", size=96), "frame": tiny(view="frame", size=96)}
     run = SimpleNamespace(members=[SimpleNamespace(config=configs[view]) for view in views])
     box = make_view(pixels, views[0], 96, configs[views[0]].crop).box
-    counted = SimpleNamespace(picture=slide.pictures[0])
-    heat = classify_detail._heat("-".join(views), 0, slide.id, "x", box, "monocyte", run, slide, counted)
+    heat = classify_detail._heat.__wrapped__(run, slide, slide.pictures[0], box, "monocyte")
     down, across = np.unravel_index(heat.argmax(), heat.shape)
     x, y = (start + (place + 0.5) * (end - start) / 96 for start, end, place in
             ((box[0], box[2], across), (box[1], box[3], down)))  # fmt: skip

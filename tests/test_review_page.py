@@ -521,7 +521,7 @@ def test_the_same_pictures_imported_in_another_order_are_shown_under_their_own_n
     def shown() -> tuple[list[str], list[str]]:
         data = lab.dataset("demo")
         source = review_sources.Source(name=wrong.name, title="", runs=[wrong])
-        _, found = review_sources.pictures_of([source], data, training=False)
+        found = review_sources.pictures_of([source], data, training=False)
         finding = next(each for each in lab.audit_of(data).findings if each.rows)
         seen = [*found.image_id, *data.pictures.image_id.iloc[lab.finding_rows(data, finding)]]
         return seen, [*data.pictures.image_id.loc[found.row], *data.images.image_id.iloc[finding.rows]]

@@ -15,7 +15,7 @@ from bloodcell_core import workspace
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.runs import Run
 from bloodcell_core.words import groups_behind
-from ui import lab, shell
+from ui import cached, lab, shell
 
 if TYPE_CHECKING:
     from bloodcell_core.cells import Box
@@ -71,14 +71,10 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
     return Chosen(run, usual if percent == default else percent / 100, turns)
 
 
+@cached.data(max_entries=64, show_spinner=False)
 def usual_threshold(run: Run) -> tuple[float, str]:
     """The run's own review threshold, and in words where it comes from."""
-    return _usual_threshold(str(run.folder), lab.predictions_changed(run), run)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _usual_threshold(folder: str, changed: int, _run: Run) -> tuple[float, str]:
-    return review_threshold(lab.predictions(_run), _run.classes)
+    return review_threshold(lab.predictions(run), run.classes)
 
 
 def _say_accuracy(run: Run) -> None:

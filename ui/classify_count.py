@@ -19,7 +19,7 @@ from bloodcell_core.inference.slide_report import Gathered, percent, slide_repor
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import classify, lab, shell
+from ui import cached, classify, lab, shell
 from ui.classify_pictures import QUIET
 
 SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
@@ -47,18 +47,10 @@ def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) ->
     """The differential count of a slide (see `differential.differential`), cached."""
     run = chosen.run
     count, by_hand = counts_of(pictures, run.classes)
-    return _differential(
-        str(workspace.home()), run.name, lab.predictions_changed(run), chosen.threshold,
-        (tuple(count.named.items()), *count[1:]), tuple(by_hand.items()), run, count,
-    )  # fmt: skip
+    return _differential(run, count, chosen.threshold, by_hand)
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
-def _differential(
-    home: str, run: str, changed: int, threshold: float, counts: tuple[Any, ...], by_hand: tuple[tuple[str, int], ...],
-    _run: Run, _count: Any,
-) -> dict[str, Any]:  # fmt: skip
-    return differential_of(_run, _count, threshold, dict(by_hand))
+_differential = cached.data(differential_of, max_entries=128, show_spinner=False)
 
 
 def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:

@@ -13,10 +13,10 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
-from bloodcell_core.inference.slides import Slide
+from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.words import capitalised, pretty
-from ui import charts, classify_pictures, classify_slide, lab, shell
+from ui import cached, charts, classify_pictures, classify_slide, lab, shell
 from ui.classify_answers import as_seen
 from ui.neighbours import finder
 from ui.review_cards import explainer
@@ -40,7 +40,7 @@ def of_picture(
             st.caption("Click a cell to see the network's answer.")
         return
     try:
-        pixels = classify_slide.cut_out(slide.id, counted.picture.stored, cell.box, slide, counted.picture)
+        pixels = classify_slide.cut_out(slide, counted.picture, cell.box)
     except LabError as error:
         shell.show_error(str(error))
         return
@@ -112,10 +112,7 @@ def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[
 def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run, pixels: np.ndarray) -> np.ndarray:
     """The cell with the heat map of the network's answer over it; for an ensemble the mean of its members' maps."""
     try:
-        heat = _heat(
-            str(run.folder), lab.predictions_changed(run), slide.id, counted.picture.stored, cell.box,
-            cell.answer.likeliest, run, slide, counted,  # type: ignore[union-attr]
-        )  # fmt: skip
+        heat = _heat(run, slide, counted.picture, cell.box, cell.answer.likeliest)  # type: ignore[union-attr]
     except (LabError, OSError) as error:
         st.caption(shell.plain(in_words(error)))
         return pixels
@@ -125,16 +122,13 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
     return np.clip((1 - share) * pixels + share * hot, 0, 255).astype(np.uint8)
 
 
-@st.cache_data(max_entries=64, show_spinner="Working out where the network looks …")
-def _heat(
-    folder: str, changed: int, slide: str, stored: str, box: Box, label: str, _run: Run, _slide: Slide,
-    _counted: CountedPicture,
-) -> np.ndarray:  # fmt: skip
-    picture = classify_slide.whole(_slide, _counted.picture)
-    size = max(member.config.size for member in _run.members)
+@cached.data(max_entries=64, show_spinner="Working out where the network looks …")
+def _heat(run: Run, slide: Slide, picture: SlidePicture, box: Box, label: str) -> np.ndarray:
+    pixels = classify_slide.whole(slide, picture)
+    size = max(member.config.size for member in run.members)
     maps = [
         moved(explainer(member).heat_map(seen, label), at, box, size)
-        for member, (seen, at) in zip(_run.members, _seen_by_each(picture, box, _run), strict=True)
+        for member, (seen, at) in zip(run.members, _seen_by_each(pixels, box, run), strict=True)
     ]
     return np.mean(maps, axis=0)
 

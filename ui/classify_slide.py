@@ -20,7 +20,7 @@ from bloodcell_core.inference.fields import square_around
 from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
-from ui import classify, classify_pictures, classify_start, gallery, lab, shell
+from ui import cached, classify, classify_pictures, classify_start, gallery, lab, shell
 from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
 
@@ -192,7 +192,7 @@ def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[st
     if counted.answer.reason:
         st.caption(shell.plain(counted.answer.reason))
     try:
-        image = shown(slide.id, counted.picture.stored, slide, counted.picture)
+        image = shown(slide, counted.picture)
     except LabError as error:
         shell.show_error(str(error))
         return counted
@@ -315,18 +315,18 @@ def _belongs(counted: CountedPicture, key: str, name: str) -> bool:
 # Pixels
 
 
-@st.cache_data(max_entries=24, show_spinner=False)
-def shown(slide: str, stored: str, _slide: Slide, _picture: SlidePicture) -> str:
+@cached.data(max_entries=24, show_spinner=False)
+def shown(slide: Slide, picture: SlidePicture) -> str:
     """A picture as a data URI, at most as large as the page shows it; LabError where it can't be read."""
     with _drawing:
-        pixels = decode_rgb(_slide.read(_picture))
+        pixels = decode_rgb(slide.read(picture))
         return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
 
 
-@st.cache_data(max_entries=4000, show_spinner=False)
-def _small(slide: str, stored: str, box: Box | None, px: int, _slide: Slide, _picture: SlidePicture) -> str:
+@cached.data(max_entries=4000, show_spinner=False)
+def _small(slide: Slide, picture: SlidePicture, box: Box | None, px: int) -> str:
     with _drawing:
-        pixels = decode_rgb(_slide.read(_picture))
+        pixels = decode_rgb(slide.read(picture))
         return thumbnail(cut_square(pixels, box) if box else pixels, px)
 
 
@@ -334,7 +334,7 @@ def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) 
     if counted.answer.state == "refused" or not counted.picture.stored:
         return ""
     try:
-        return _small(slide.id, counted.picture.stored, box, px, slide, counted.picture)
+        return _small(slide, counted.picture, box, px)
     except LabError:  # a file that was deleted by hand: only its thumbnail is missing
         return ""
 
@@ -345,10 +345,10 @@ def whole(slide: Slide, picture: SlidePicture) -> np.ndarray:
         return decode_rgb(slide.read(picture))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def cut_out(slide: str, stored: str, box: Box, _slide: Slide, _picture: SlidePicture) -> np.ndarray:
+@cached.data(max_entries=64, show_spinner=False)
+def cut_out(slide: Slide, picture: SlidePicture, box: Box) -> np.ndarray:
     """The `box` of a picture, uint8 side×side×3, at most 320 pixels a side."""
     with _drawing:
-        cut = cut_square(decode_rgb(_slide.read(_picture)), box)  # a rectangle where the run sees whole pictures
+        cut = cut_square(decode_rgb(slide.read(picture)), box)  # a rectangle where the run sees whole pictures
     side = min(320, len(cut))
     return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)

@@ -33,7 +33,7 @@ from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import gallery, lab, shell
+from ui import cached, gallery, lab, shell
 from ui.theme import is_dark
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
 
 def sides(runs: Sequence[Run], merge: bool) -> list[Side]:
     """The test predictions of runs, with `merge` for granulocytes against the rest."""
-    return [_side(str(run.folder), lab.predictions_changed(run), merge, run) for run in runs]
+    return [_side(run, merge) for run in runs]
 
 
 def can_merge(runs: Sequence[Run]) -> bool:
@@ -172,9 +172,9 @@ def can_merge(runs: Sequence[Run]) -> bool:
     return all(granulocytes(run.classes) for run in runs)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _side(folder: str, changed: int, merge: bool, _run: Run) -> Side:
-    return _merged(side_of(_run), merge)
+@cached.resource(max_entries=16, show_spinner=False)
+def _side(run: Run, merge: bool) -> Side:
+    return _merged(side_of(run), merge)
 
 
 def _merged(side: Side, merge: bool) -> Side:

@@ -25,6 +25,7 @@ from bloodcell_core.evaluation.figures import one_answer_words, signed
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
+from ui import cached
 from ui.gallery import Tile, gallery, pager, thumbnail
 from ui.shell import address, empty_state, plain, remark, set_address, show_error, synthetic_badge
 from ui.theme import css_colours
@@ -69,61 +70,34 @@ def _dataset(home: str, name: str, changed: int) -> Dataset:
     return Dataset(name)
 
 
+@cached.resource(max_entries=8, show_spinner="Looking through the dataset …")
 def audit_of(data: Dataset) -> Audit:
     """The findings in a dataset, looked for once for all sessions."""
-    return _audit(data.imported, data)
+    return audit(data)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Looking through the dataset …")
-def _audit(imported: tuple[str, str], _data: Dataset) -> Audit:
-    return audit(_data)
-
-
+@cached.resource(max_entries=64, show_spinner=False)
 def finding_rows(data: Dataset, finding: Finding) -> list[int]:
     """The rows of `data.pictures` that a finding is about, in its order; for a duplicate, the picture that was kept.
     Not to be changed in place."""
-    return _finding_rows(data.imported, finding.name, data, finding)
+    ids = data.images.image_id[finding.rows].dropna().drop_duplicates()
+    return [row for row in rows_of(data, ids) if row is not None]
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _finding_rows(imported: tuple[str, str], name: str, _data: Dataset, _finding: Finding) -> list[int]:
-    ids = _data.images.image_id[_finding.rows].dropna().drop_duplicates()
-    return [row for row in rows_of(_data, ids) if row is not None]
-
-
+@cached.data(max_entries=8, show_spinner="Drawing the map: a moment …")
 def picture_map(data: Dataset, run: Run | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `data.pictures` that are on the map, and their places, by a run's features or colour and shape."""
-    network = (str(run.folder), predictions_changed(run)) if run else None
-    return _picture_map(data.imported, network, method, data, run)
-
-
-@st.cache_data(max_entries=8, show_spinner="Drawing the map: a moment …")
-def _picture_map(
-    imported: tuple[str, str], network: tuple[str, int] | None, method: str, _data: Dataset, _run: Run | None
-) -> tuple[np.ndarray, np.ndarray]:
     from bloodcell_core.inference.embedding import MOST_PICTURES, Embedder, look_features, project
 
-    rows = photos_first(_data.pictures, MOST_PICTURES)
-    features = Embedder(_run).of_rows(_data, rows) if _run else look_features(_data, rows)
+    rows = photos_first(data.pictures, MOST_PICTURES)
+    features = Embedder(run).of_rows(data, rows) if run else look_features(data, rows)
     return rows, project(features, method)
 
 
+@cached.resource(max_entries=16, show_spinner=False)
 def predictions(run: Run) -> pd.DataFrame:
-    """A finished run's predictions; not to be changed in place."""
-    return _predictions(str(run.folder), predictions_changed(run), run)
-
-
-def predictions_changed(run: Run) -> int:
-    """When a run's predictions were written, in nanoseconds; LabError where there are none."""
-    file = run.folder / "predictions.parquet"
-    if not file.exists():
-        run.predictions()  # says why
-    return file.stat().st_mtime_ns
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _predictions(folder: str, changed: int, _run: Run) -> pd.DataFrame:
-    return _run.predictions()
+    """A finished run's predictions; not to be changed in place. LabError where there are none."""
+    return run.predictions()
 
 
 def scored_runs() -> list[Run]:

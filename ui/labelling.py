@@ -20,7 +20,7 @@ from bloodcell_core.inference.corrections import OUT, Correction
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.words import pretty
-from ui import classify_pictures, classify_slide, gallery, shell
+from ui import cached, classify_pictures, classify_slide, gallery, shell
 from ui.classify_pictures import Act
 from ui.files import together
 from ui.theme import css_colours
@@ -136,7 +136,7 @@ def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
     for some in by_picture.values():
         picture, boxes = some[0].counted.picture, tuple(one.cell.box for one in some)
         try:
-            pixels = _pixels(slide.id, picture.stored, boxes, slide, picture)
+            pixels = _pixels(slide, picture, boxes)
         except LabError:  # a file that was deleted by hand: only its tiles are missing
             continue
         sources |= zip((one.key for one in some), pixels, strict=True)
@@ -154,8 +154,8 @@ def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
     ]
 
 
-@st.cache_data(max_entries=2000, show_spinner=False)
-def _pixels(slide: str, stored: str, boxes: tuple[Box, ...], _slide: Slide, _picture: SlidePicture) -> list[str]:
+@cached.data(max_entries=2000, show_spinner=False)
+def _pixels(slide: Slide, picture: SlidePicture, boxes: tuple[Box, ...]) -> list[str]:
     """The cells of one picture, which is decoded once for all of them."""
-    pixels = decode_rgb(_slide.read(_picture))
+    pixels = decode_rgb(slide.read(picture))
     return [gallery.thumbnail(cut_square(pixels, box), TILE_PX) for box in boxes]

@@ -16,7 +16,7 @@ import streamlit as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.runs import Run
-from ui import lab
+from ui import cached
 
 AT_ONCE = 32  # pictures: half a second's work
 MOST_ANSWERS = 50_000  # four numbers each
@@ -25,16 +25,17 @@ MOST_RUNS = 5  # whose training features are kept: a cross-validation has about 
 
 Found = list[int] | str
 """Rows of the dataset's pictures, the nearest first; or why there are none."""
+Network = tuple[str, ...]
 
 
 class Finder:
     """A cache of neighbours, and a thread that computes them while there are requests."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[str, int], Found] = OrderedDict()
-        self._failed: dict[tuple[str, int], float] = {}  # when; the cause may be gone by now
+        self._answers: OrderedDict[tuple[Network, int], Found] = OrderedDict()
+        self._failed: dict[tuple[Network, int], float] = {}  # when; the cause may be gone by now
         self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # older requests are dropped
-        self._runs: OrderedDict[str, Any] = OrderedDict()
+        self._runs: OrderedDict[Network, Any] = OrderedDict()
         self._lock, self._making = threading.Lock(), threading.Lock()
         self._at_work = False
         self.used = False
@@ -120,10 +121,10 @@ class Finder:
                 self._failed.pop(self._answers.popitem(last=False)[0], None)
 
 
-def _network(run: Run, data: Dataset) -> str:
+def _network(run: Run, data: Dataset) -> Network:
     """A key that changes with a run's weights, as a resumed run has others, and with its dataset's import, as another
     may have other rows."""
-    return f"{run.folder} {lab.predictions_changed(run)} {data.imported}"
+    return *cached.of_run(run), *data.imported
 
 
 @st.cache_resource(show_spinner=False)

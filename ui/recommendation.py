@@ -13,7 +13,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import recommend
 from bloodcell_core.runs import Run
 from bloodcell_core.words import groups_behind
-from ui import lab, shell
+from ui import cached, lab, shell
 
 SHOWN = 6  # runs in a card's table
 OTHER = shell.plain(recommend.OTHER)
@@ -46,7 +46,7 @@ def fill(pending: Pending) -> None:
     for place, best, other in pending:
         with place:
             try:
-                sentence = shell.plain(_against(_stamps(best, other), best, other))
+                sentence = shell.plain(_against(best, other))
             except LabError as error:
                 shell.show_error(str(error))
                 continue
@@ -102,7 +102,7 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
 
 
 def _row(run: Run, best: bool) -> dict[str, Any]:
-    told = _candidate(_stamps(run), run)
+    told = _candidate(run)
     limits = told["interval"]
     return {
         "Run": lab.run_choice(run) + (" ✓" if best else ""),
@@ -116,16 +116,5 @@ def _row(run: Run, best: bool) -> dict[str, Any]:
     }
 
 
-def _stamps(*runs: Run) -> tuple[str, ...]:
-    """What tells whether something kept of runs still holds: a resumed run is scored anew."""
-    return tuple(f"{run.folder} {(run.folder / 'summary.json').stat().st_mtime_ns}" for run in runs)
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _candidate(stamps: tuple[str, ...], _run: Run) -> dict[str, Any]:
-    return recommend.candidate(_run)
-
-
-@st.cache_data(max_entries=256, show_spinner="Comparing it with the cheaper ones …")
-def _against(stamps: tuple[str, ...], _best: Run, _other: Run) -> str:
-    return recommend.against(_best, _other)
+_candidate = cached.data(recommend.candidate, max_entries=256, show_spinner=False)
+_against = cached.data(recommend.against, max_entries=256, show_spinner="Comparing it with the cheaper ones …")

@@ -18,7 +18,7 @@ from bloodcell_core.review.queue import Wanted
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import lab, shell
-from ui.review_sources import NO_FOLDS, Source, Stamps, check, pairs_of, pictures_of, queue_of
+from ui.review_sources import NO_FOLDS, Source, check, pairs_of, pictures_of, queue_of
 
 ALL = "all"
 ORDERS = {
@@ -129,17 +129,17 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
         check(source, picked[0], data)
     in_sample = not any(source.out_of_fold for source in picked)
     training = in_sample and shell.follow_address("training", (False, True), False)
-    stamps, pictures = pictures_of(picked, data, training)
+    pictures = pictures_of(picked, data, training)
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
         st.warning(
             f"{len(pictures) - len(shown):,} pictures can't be shown: {shell.plain(data.name)} no longer has them.",
             icon=":material/warning:",
         )
-    wanted, which = _filters(shown, picked, data, stamps) if of_a_queue else (Wanted(), ALL)
+    wanted, which = _filters(shown, picked, data, training) if of_a_queue else (Wanted(), ALL)
     return Review(
         sources=picked, data=data, pictures=shown, which=which, by="",
-        rows=queue_of(stamps, data, wanted, shown, picked[0]),
+        rows=queue_of(picked, data, training, wanted, shown),
     )  # fmt: skip
 
 
@@ -151,9 +151,9 @@ def leave_deleted_run(review: Review) -> None:
         st.rerun(scope="app")
 
 
-def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, stamps: Stamps) -> tuple[Wanted, str]:
+def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, training: bool) -> tuple[Wanted, str]:
     """Draws the choice of confusion and order, and a popover with the other filters."""
-    kinds = _kinds(pictures, pairs_of(stamps, data.imported, pictures), picked[0].first.classes, data.copies_known)
+    kinds = _kinds(pictures, pairs_of(picked, data, training, pictures), picked[0].first.classes, data.copies_known)
     kind = shell.bound_selectbox(
         "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
         format_func=lambda kind: kinds[kind][0],
@@ -237,8 +237,8 @@ def left_to_review(run: Run) -> int:
     """The number of photos with mistakes of a run that have no verdict. LabError where they can't be reviewed."""
     source, data = Source(name=run.name, title=lab.run_choice(run), runs=[run]), lab.dataset(run.config.data)
     check(source, source, data)
-    stamps, pictures = pictures_of([source], data, training=False)
-    rows = queue_of(stamps, data, Wanted(), pictures[pictures.row.notna()], source)
+    pictures = pictures_of([source], data, training=False)
+    rows = queue_of([source], data, False, Wanted(), pictures[pictures.row.notna()])
     standing = standing_in(data)
     return sum(standing.of(*each) is None for each in zip(rows.image_id, rows.photo, strict=True))
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import streamlit as st
 
-from bloodcell_core.crops import AS_THEY_ARE
+from bloodcell_core.crops import AS_THEY_ARE, Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import lab
+from ui import cached, lab
 from ui.desk import Card
 from ui.gallery import thumbnail
 from ui.neighbours import finder
@@ -39,8 +38,7 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
     label, answer = pretty(picture.label), pretty(picture.answer)
     colours = css_colours(review.data.classes)
     try:
-        content, crop = review.data.content_hash, str(run.config.crop)
-        cell, whole, found = _looks(content, picture.image_id, crop, review.data, row, run)
+        cell, whole, found = _looks(review.data, row, run.config.crop)
         cell_words = "Cell view" if found else "No white cell was found: the picture's middle"
     except LabError as error:
         cell, whole, cell_words = GONE, GONE, str(error)
@@ -75,14 +73,11 @@ def ask_neighbours(review: Review, places: list[int], begin: bool) -> None:
         finder().ask(run, review.data, rows)
 
 
-@st.cache_data(max_entries=150, show_spinner=False)
-def _looks(
-    content_hash: str, image_id: str, crop: str, _data: Dataset, _row: int, _run: Run
-) -> tuple[str, str, bool]:
-    """A picture's cell view as the run cuts it, all of it with the cell outlined, and whether a cell was found."""
-    original = _data.read_original(_row)
-    as_photographed = _run.config.crop._replace(colours=AS_THEY_ARE)
-    cell = make_view(original, "cell", CELL_PX, as_photographed, _data.places[_row])
+@cached.data(max_entries=150, show_spinner=False)
+def _looks(data: Dataset, row: int, crop: Crop) -> tuple[str, str, bool]:
+    """A picture's cell view as a run cuts it, all of it with the cell outlined, and whether a cell was found."""
+    original = data.read_original(row)
+    cell = make_view(original, "cell", CELL_PX, crop._replace(colours=AS_THEY_ARE), data.places[row])
     return thumbnail(cell.pixels, CELL_PX), thumbnail(lab.outlined(original, cell), WHOLE_PX), cell.found
 
 
@@ -113,10 +108,7 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
     member = run.members[0]  # an ensemble is explained by its first member
     view = member.config.view
     try:
-        src = _heat_map(
-            str(member.folder), lab.predictions_changed(member), picture.image_id, picture.answer, member, review.data,
-            int(picture.row),
-        )  # fmt: skip
+        src = _heat_map(member, review.data, int(picture.row), picture.answer)
     except (LabError, OSError) as error:
         return {"heat_words": in_words(error)}
     whose = f" to {lab.network_title(member)}, its first member" if run.is_ensemble else ""
@@ -124,14 +116,12 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
             "heat_words": f"What speaks for {pretty(picture.answer)}{whose}"}  # fmt: skip
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
-def _heat_map(
-    folder: str, changed: int, image_id: str, label: str, _run: Run, _data: Dataset, _row: int
-) -> str:
+@cached.data(max_entries=200, show_spinner=False)
+def _heat_map(run: Run, data: Dataset, row: int, label: str) -> str:
     """A heat map to be laid over the view that the network saw: a data URI of a PNG with alpha."""
-    original, config = _data.read_original(_row), _run.config
-    seen = make_view(original, config.view, config.size, config.crop, _data.places[_row])
-    heat = explainer(_run).heat_map(seen.pixels, label)
+    original, config = data.read_original(row), run.config
+    seen = make_view(original, config.view, config.size, config.crop, data.places[row])
+    heat = explainer(run).heat_map(seen.pixels, label)
     height, width = original.shape[:2] if config.view == "frame" else (CELL_PX, CELL_PX)
     scale = WHOLE_PX / 2 / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -142,13 +132,9 @@ def _heat_map(
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
+@cached.resource(max_entries=4, show_spinner=False)
 def explainer(run: Run) -> Any:
     """The `Explainer` of a trained run, shared by all sessions; LabError where it can't be loaded."""
-    return _explainer(str(run.folder), run.weights_file.stat().st_mtime_ns, run)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _explainer(folder: str, changed: int, _run: Run) -> Any:
     from bloodcell_core.inference.explanation import Explainer
 
-    return Explainer(_run)
+    return Explainer(run)

@@ -8,8 +8,9 @@ import streamlit as st
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
+from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import lab, shell
+from ui import cached, lab, shell
 from ui.compare import FOR_BOTH
 from ui.review import Review, each_photo_first
 
@@ -41,8 +42,7 @@ def fixed_part(review: Review) -> None:
             format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,
         )  # fmt: skip
     try:
-        stamps = tuple(lab.predictions_changed(runs[name]) for name in (before, after))
-        change = _change(before, after, labels, stamps)
+        change = _change(runs[before], runs[after], labels)
     except LabError as error:
         shell.show_error(str(error))
         return
@@ -57,12 +57,9 @@ def fixed_part(review: Review) -> None:
     _pictures(review, tables[part])
 
 
-@st.cache_resource(max_entries=8, show_spinner=FOR_BOTH)
-def _change(before: str, after: str, labels: str, stamps: tuple[int, ...]) -> Change:
-    from bloodcell_core.runs import Run
-
-    overlay = None if labels == OWN else overlays.load(labels)
-    return fixed_and_broken(Run(before), Run(after), overlay)
+@cached.resource(max_entries=8, show_spinner=FOR_BOTH)
+def _change(before: Run, after: Run, labels: str) -> Change:
+    return fixed_and_broken(before, after, None if labels == OWN else overlays.load(labels))
 
 
 def _pictures(review: Review, table: pd.DataFrame) -> None:

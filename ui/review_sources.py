@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import pandas as pd
 import streamlit as st
@@ -16,7 +15,7 @@ from bloodcell_core.evaluation.scoring import own_predictions
 from bloodcell_core.review.queue import Wanted, candidates, pairs, queue
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups
-from ui import lab
+from ui import cached, lab
 from ui.groups import group_title
 
 NO_FOLDS = (
@@ -25,9 +24,6 @@ NO_FOLDS = (
 )
 
 ASKING = "Classifying the training pictures"
-
-Stamps = tuple[Any, ...]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -54,11 +50,6 @@ class Source:
         tables = ((run, lab.predictions(run)) for run in self.runs)
         return {image: run for run, table in tables for image in table.image_id[table.split == "test"]}
 
-    @property
-    def stamp(self) -> tuple[Any, ...]:
-        """Changes when the predictions do."""
-        return (self.name, *map(lab.predictions_changed, self.runs))
-
     def table(self, training: bool = False) -> pd.DataFrame:
         """Its test predictions; with `training` also those of its training pictures, which takes a while at first."""
         tables = [lab.predictions(run).query("split == 'test'") for run in self.runs]
@@ -68,7 +59,7 @@ class Source:
 
     def training_table(self) -> pd.DataFrame:
         """The predictions for its training pictures, cached; draws progress, and is interrupted by any click."""
-        kept = _training_kept(self.stamp)
+        kept = _training_kept(self)
         if not kept:
             bar = st.progress(0.0, ASKING)
 
@@ -78,6 +69,9 @@ class Source:
             kept.append(own_predictions(self.first, "train", progress=tell))
             bar.empty()
         return kept[0]
+
+
+resource = partial(cached.resource, hash_funcs=cached.BY | {Source: lambda source: (source.name, list(source.runs))})
 
 
 def sources() -> dict[str, Source]:
@@ -101,58 +95,58 @@ def check(source: Source, first: Source, data: Dataset) -> None:
         raise LabError(f"{source.title} and {first.title} have different classes: review them one by one")
 
 
-def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> tuple[Stamps, pd.DataFrame]:
-    """`candidates` of the sources, with `row`, the row of the dataset's pictures; and stamps that change with them."""
-    stamps: Stamps = (training, *(source.stamp for source in sources))
+def pictures_of(sources: Sequence[Source], data: Dataset, training: bool) -> pd.DataFrame:
+    """`candidates` of the sources, with `row`, the row of the dataset's pictures."""
     if training:  # here and not in the cached function, whose progress bar would be replayed each time
         for source in sources:
             source.training_table()
-    return stamps, _candidates(stamps, data.imported, sources, data, training)
+    return _candidates(sources, data, training)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _candidates(
-    stamps: Stamps, imported: tuple[str, str], _sources: Sequence[Source], _data: Dataset, training: bool
-) -> pd.DataFrame:
-    tables = {source.name: source.table(training) for source in _sources}
+@resource(max_entries=4, show_spinner=False)
+def _candidates(sources: Sequence[Source], data: Dataset, training: bool) -> pd.DataFrame:
+    tables = {source.name: source.table(training) for source in sources}
     every = pd.concat([table[["image_id", "source_photo"]] for table in tables.values()])
     photos = dict(zip(every.image_id, every.source_photo.fillna(every.image_id), strict=True))
-    photos |= dict(zip(_data.pictures.image_id, _data.pictures.family, strict=True))
-    found = candidates(tables, _sources[0].first.classes, photos)
-    return found.assign(row=lab.rows_of(_data, found.image_id))
+    photos |= dict(zip(data.pictures.image_id, data.pictures.family, strict=True))
+    found = candidates(tables, sources[0].first.classes, photos)
+    return found.assign(row=lab.rows_of(data, found.image_id))
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _training_kept(stamp: tuple[Any, ...]) -> list[pd.DataFrame]:
-    """A list, cached by the source's stamp, in which `training_table` keeps its table."""
+@resource(max_entries=8, show_spinner=False)
+def _training_kept(source: Source) -> list[pd.DataFrame]:
+    """A list, cached by source, in which `training_table` keeps its table."""
     return []
 
 
-def queue_of(stamps: Stamps, data: Dataset, wanted: Wanted, pictures: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """`queue` of the pictures of `pictures_of`; the order by doubtful labels uses the predictions of `source`."""
-    issues = _quality(stamps, source, data) if wanted.order == "issue" else None
-    return _queue(stamps, data.imported, wanted, pictures, issues)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _queue(
-    stamps: Stamps, imported: tuple[str, str], wanted: Wanted, _pictures: pd.DataFrame, _issues: dict[str, float] | None
+def queue_of(
+    sources: Sequence[Source], data: Dataset, training: bool, wanted: Wanted, pictures: pd.DataFrame
 ) -> pd.DataFrame:
+    """`queue` of the pictures of `pictures_of`; the order by doubtful labels uses the first source's predictions."""
+    issues = _quality(sources[0], data, training) if wanted.order == "issue" else None
+    return _queue(sources, data, training, wanted, pictures, issues)
+
+
+@resource(max_entries=8, show_spinner=False)
+def _queue(
+    sources: Sequence[Source], data: Dataset, training: bool, wanted: Wanted, _pictures: pd.DataFrame,
+    _issues: dict[str, float] | None,
+) -> pd.DataFrame:  # fmt: skip
     return queue(_pictures, wanted, issues=_issues)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Ranking the labels …")
-def _quality(stamps: Stamps, _source: Source, _data: Dataset) -> dict[str, float]:
+@resource(max_entries=4, show_spinner="Ranking the labels …")
+def _quality(source: Source, data: Dataset, training: bool) -> dict[str, float]:
     """`photo` of the queue → how likely its label is right, 0…1."""
     from bloodcell_core.review.ranking import by_family, label_issues
 
-    ranked = label_issues(by_family(_source.table(training=stamps[0]), _data), _source.first.classes)
+    ranked = label_issues(by_family(source.table(training), data), source.first.classes)
     return dict(zip(ranked.photo, ranked.quality, strict=True))
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def pairs_of(stamps: Stamps, imported: tuple[str, str], _pictures: pd.DataFrame) -> pd.DataFrame:
-    """`queue.pairs` of a queue's pictures."""
+@resource(max_entries=8, show_spinner=False)
+def pairs_of(sources: Sequence[Source], data: Dataset, training: bool, _pictures: pd.DataFrame) -> pd.DataFrame:
+    """`queue.pairs` of the pictures of `pictures_of`."""
     return pairs(_pictures)
 
 

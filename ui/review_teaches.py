@@ -13,7 +13,7 @@ from bloodcell_core.review import teaches
 from bloodcell_core.words import PHOTO, pretty
 from ui import lab, shell
 from ui.review import Review, each_photo_first
-from ui.review_sources import Source, Stamps
+from ui.review_sources import Source, resource
 
 BY = {"words": "In words", "facts": "By what is measured", "photo": "By photo"}
 MOST_PX = 660  # largest height of a table
@@ -24,7 +24,7 @@ def teaches_part(review: Review) -> None:
     source = review.sources[0]
     if len(review.sources) > 1:
         st.caption(f"Of {shell.plain(source.title)}, the first of the runs.")
-    table, rates, by_photo, words = _lessons(source.stamp, review.data.content_hash, source, review.data)
+    table, rates, by_photo, words = _lessons(source, review.data)
     figures, pictures = shell.sides([3, 2], "teaches")
     with figures:
         by = shell.bound_segmented("Figures", list(BY), "by", default="words", format_func=BY.get,
@@ -38,12 +38,12 @@ def teaches_part(review: Review) -> None:
         _pictures(review, table, wrong)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Drawing photos for the intervals …")
+@resource(max_entries=4, show_spinner="Drawing photos for the intervals …")
 def _lessons(
-    stamp: Stamps, content_hash: str, _source: Source, _data: Dataset
+    source: Source, data: Dataset
 ) -> tuple[pd.DataFrame, dict[str, list[dict[str, Any]]], pd.DataFrame, list[str]]:
-    classes = _source.first.classes
-    table = teaches.with_facts(_source.table(), _data.pictures)
+    classes = source.first.classes
+    table = teaches.with_facts(source.table(), data.pictures)
     return table, teaches.error_rates(table, classes), teaches.by_photo(table), teaches.in_words(table, classes)
 
 
