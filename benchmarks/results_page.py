@@ -69,7 +69,7 @@ def render(results: Results, reads: Sequence[Mapping[str, Any]]) -> str:
         "Intervals are 95%, resampled by source photo: how far a figure might have been off with other photos. With "
         "several seeds, the figure is their mean, with the lowest and highest in brackets, and the interval is that "
         "of the first seed. *Photos right*: the copies of a photo are averaged to one answer. ECE is the expected "
-        "calibration error. Milliseconds are per picture in a batch of 64, from its bytes to the answer. "
+        "calibration error. Milliseconds are the network's alone, per picture in a batch of 64. "
         f"{EARLIER} marks figures of an earlier recipe than today's.",
         "",
         *_test_table(results),

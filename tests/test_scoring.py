@@ -218,7 +218,7 @@ def test_whether_corrected_labels_flatter_a_run_is_told_by_the_cells_and_not_by_
     assert flattered(patients, reviewed) == []
     wrong = patients.index[patients.label != patients.predicted]
     told = flattered(patients, patients.assign(label=patients.label.where(~patients.index.isin(wrong[:9]), "c")))
-    assert "pictures that were relabelled or left out" in told[0]
+    assert "pictures relabelled or left out" in told[0]
 
 
 def test_predictions_tell_copies_of_a_photo_from_cells_of_a_patient() -> None:
@@ -456,7 +456,7 @@ def test_labels_that_were_looked_for_among_mistakes_are_said_to_flatter() -> Non
     put_right = made.copy()
     put_right.loc[some[:4], "label"] = put_right.predicted[some[:4]]
     [told] = flattered(made, put_right.drop(index=some[4:]).reset_index(drop=True))
-    assert told.startswith("of 6 photos that were relabelled or left out this run is wrong on 6")
+    assert told.startswith("of 6 photos relabelled or left out this run is wrong on 6")
     assert told.endswith("these figures flatter it")
     assert flattered(made.assign(source_photo=None), made.drop(index=some[0]))[0].startswith("of 1 picture that")
     assert flattered(made, made) == []

@@ -199,7 +199,8 @@ def picture_map(data: Dataset) -> None:
         )  # fmt: skip
         method = shell.bound_segmented(
             "Map", ["pca", "t-sne"], "method", default="pca", format_func={"pca": "PCA", "t-sne": "t-SNE"}.get,
-            help="PCA preserves distances. t-SNE preserves neighbours, and takes some seconds.",
+            help="In PCA what is far apart is unlike, but neighbours may be unlike, too. t-SNE keeps neighbours "
+            "together, its distances tell nothing, and it takes some seconds.",
         )  # fmt: skip
     rows, places = lab.picture_map(data, runs.get(by), method)
     part = data.pictures.loc[rows]

@@ -14,7 +14,7 @@ from bloodcell_core.evaluation.dial import accuracy_coverage, dial
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.figures import device_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import class_curves
-from bloodcell_core.evaluation.report_parts import standing
+from bloodcell_core.evaluation.report_parts import CALIBRATION_WORDS, standing
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.runs import Run
@@ -38,12 +38,6 @@ BY_CLASS = {
     "f1": "F1",
     "auc": "AUC, one against the rest",
     "average_precision": "Average precision",
-}
-CALIBRATION = {
-    "ece": "Calibration error (ECE)",
-    "confidence": "Mean confidence",
-    "brier": "Brier score",
-    "log_loss": "Log loss",
 }
 DIAL_AT = 0.9  # the threshold for which classes are shown first
 COSTS = {
@@ -130,7 +124,7 @@ def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     _draw(figures.reliability(drawn, is_dark()), "reliability", "How often answers of a confidence are right")
     rows = [
         {"Run": titles[name], "Temperature": facts["temperature"]}
-        | {title: _with_limits(shown[name], key) for key, title in CALIBRATION.items()}
+        | {title: _with_limits(shown[name], key) for key, title in CALIBRATION_WORDS.items()}
         for name, facts in told.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Calibration of each run",

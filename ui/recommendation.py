@@ -93,7 +93,8 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                     ),
                     "ms": st.column_config.NumberColumn(
                         "ms a picture", format="%.1f",
-                        help="64 together, from bytes to answer, where the run was trained.",
+                        help="The network alone, without reading a picture and finding its cell; 64 together, where "
+                        "the run was trained.",
                     ),
                 },
                 alt="What the runs on this dataset can do and what they cost",

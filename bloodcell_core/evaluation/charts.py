@@ -90,7 +90,7 @@ def several_runs_curves(tables: Mapping[str, pd.DataFrame], classes: Sequence[st
 
 
 def reliability(told: Mapping[str, Mapping[str, Any]]) -> Html:
-    """How often answers of a certainty are right, by name; of `calibration`'s `before` or `after`."""
+    """How often answers of a confidence are right, by name; of `calibration`'s `before` or `after`."""
     curves = [
         Curve(
             name,
@@ -99,7 +99,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]]) -> Html:
         )
         for name, figures in told.items()
     ]
-    return charts(chart("Reliability", "certainty of the answer", "right", curves, even=True))
+    return charts(chart("Reliability", "confidence of the answer", "right", curves, even=True))
 
 
 Points = list[tuple[float, float]]

@@ -31,6 +31,10 @@ CLASS_WORDS = {
     "average_precision": "Average precision",
 }  # fmt: skip
 
+CALIBRATION_WORDS = {
+    "ece": "Calibration error (ECE)", "confidence": "Mean confidence", "brier": "Brier score", "log_loss": "Log loss",
+}  # fmt: skip
+
 
 def called(run: str) -> str:
     """A run by the title that somebody gave it and, so that no title passes for another run, the end of its name; or by
@@ -134,8 +138,10 @@ def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
 
 def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
     """The calibration of each of `shown` in a column, and `more` rows below."""
-    words = {"ece": "Calibration error", "brier": "Brier score", "log_loss": "Log loss", "confidence": "Mean certainty"}
-    rows = [(text, *(figure_and_limits(each, metric) for each in shown.values())) for metric, text in words.items()]
+    rows = [
+        (text, *(figure_and_limits(each, metric) for each in shown.values()))
+        for metric, text in CALIBRATION_WORDS.items()
+    ]
     by_chance = (figure_words("ece", figures["ece_by_chance"]) for figures in shown.values())
     rows.insert(1, ("Calibration error by chance alone", *by_chance))
     return table_of(("", *shown), [*rows, *more])

@@ -142,7 +142,7 @@ def flattered(table: pd.DataFrame, reviewed: pd.DataFrame) -> list[str]:
         return []
     unit = "photo" if (photos != table.image_id).any() else "picture"
     return [
-        f"of {counted(len(of_touched), unit)} that were relabelled or left out this run is wrong on "
+        f"of {counted(len(of_touched), unit)} relabelled or left out this run is wrong on "
         f"{of_touched.sum():,}: where mistakes alone are looked at, wrong labels are found among them alone, and these "
         "figures flatter it"
     ]
