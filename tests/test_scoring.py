@@ -458,7 +458,7 @@ def test_labels_that_were_looked_for_among_mistakes_are_said_to_flatter() -> Non
     [told] = flattered(made, put_right.drop(index=some[4:]).reset_index(drop=True))
     assert told.startswith("of 6 photos relabelled or left out this run is wrong on 6")
     assert told.endswith("these figures flatter it")
-    assert flattered(made.assign(source_photo=None), made.drop(index=some[0]))[0].startswith("of 1 picture that")
+    assert flattered(made.assign(source_photo=None), made.drop(index=some[0]))[0].startswith("of 1 picture relabelled")
     assert flattered(made, made) == []
     assert flattered(made, made.drop(index=right).sample(frac=1, random_state=1)) == []
     assert flattered(made, made.iloc[::2]) == [], "what was left out whatever the run says of it"
