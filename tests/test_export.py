@@ -410,6 +410,22 @@ def test_predict_takes_an_exported_file_in_place_of_a_run(
     assert "folder.onnx is no file" in capsys.readouterr().err
 
 
+def test_a_slide_s_report_says_of_an_exported_file_what_it_says_of_the_run(
+    done: Run, pictures: list[Path], exported: Path, tmp_path: Path
+) -> None:
+    said = []
+    for place, run in enumerate(("latest", str(exported))):
+        report = tmp_path / f"{place}.html"
+        assert main(["predict", run, *map(str, pictures), "--cells", "--threshold", "0", "--report", str(report)]) == 0
+        said.append(report.read_text(encoding="utf-8"))
+    answered = [each[each.index("Trained on") : each.index("Review threshold")] for each in said]
+    assert "demo" in answered[0]
+    assert answered[0] == answered[1]
+    assert "answers on its own validation and test pictures aren&#x27;t known here" in said[1]
+    assert "no validation or test photo" not in said[1]
+    assert read_sidecar(exported)["test"]["unit"] == done.summary()["test"]["unit"]  # type: ignore[index]
+
+
 def test_an_exported_file_is_computed_on_no_other_device_than_is_said(
     done: Run, pictures: list[Path], exported: Path, capsys: Any
 ) -> None:

@@ -218,7 +218,10 @@ def _corrected(
     }
     lacking = [name for name, n in zip(classes, photos, strict=True) if not n]
     if lacking:
-        facts["warnings"].append(f"no correction: no validation or test photo is of {', '.join(map(pretty, lacking))}")
+        why = f"no validation or test photo is of {', '.join(map(pretty, lacking))}"
+        if not photos.any():  # an exported file brings none of them
+            why = "the network's answers on its own validation and test pictures aren't known here"
+        facts["warnings"].append(f"no correction: {why}")
         return None, None, facts
     if not confusion.photos_known:
         facts["warnings"].append(

@@ -164,6 +164,6 @@ def _config_of(facts: dict[str, Any], member: dict[str, Any]) -> TrainConfig:
         seen = {name: given[name] for name in ("view", "size", "colours")} | {
             f"crop_{name}": given["crop"][name] for name in ("scale", "margin", "border")
         }
-        return TrainConfig.from_json({"data": "exported", "model": str(member["model"])} | seen)
+        return TrainConfig.from_json({"data": facts["data"]["name"], "model": str(member["model"])} | seen)
     except (KeyError, TypeError) as error:
         raise LabError(f"the sidecar is damaged ({error}): export the run again") from None

@@ -22,6 +22,7 @@ from bloodcell_core.runs import Run
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
 TEST: Kinds = {"pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict}
 """The figures of the test split that the sidecar must have, if it has any."""
+TOLD_OF_TEST = ("pictures", "photos", "unit", "accuracy", "balanced_accuracy", "intervals")
 REFUSAL = (
     "Whether a cell is like the training cells is judged by `features` and by what is measured of the view. The "
     "statistics are in the .likeness.safetensors file beside this one; Blood Cell Lab's "
@@ -123,9 +124,7 @@ def describe(
         "review_threshold": threshold,
         "review_threshold_from": threshold_words,
         "data": _data(run),
-        "test": test and {
-            key: test[key] for key in ("pictures", "photos", "accuracy", "balanced_accuracy", "intervals")
-        },
+        "test": test and {key: test[key] for key in TOLD_OF_TEST if key in test},
         "checked": checked,
     }  # fmt: skip
 
