@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,13 @@ from bloodcell_core.evaluation.external import own_pictures
 from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.recommend import recommend
 from bloodcell_core.evaluation.scoring import evaluated, score
+from bloodcell_core.labels.overlays import freeze
+from bloodcell_core.labels.verdicts import AMBIGUOUS, record
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.prepare import cut_validation, split_rows
-from tests.training_fixtures import Killed, losses, quiet, tiny, train_here
+from tests.training_fixtures import Killed, losses, quiet, run_cli, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -494,3 +497,17 @@ def test_the_button_tells_what_cannot_be(started: list[str]) -> None:
     assert "there is no dataset 'nothing'" in words(app)
     assert not groups.groups()
     assert draw(start_page, settings=None)
+
+
+def test_cross_validations_are_compared_on_the_reviewed_labels_that_one_was_trained_with(
+    crossed: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As runs are, without being asked to."""
+    demo = Dataset("demo")
+    record(demo, demo.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana")
+    overlay, _ = freeze("day-one", demo, by="Ana")
+    reviewed = finish(groups.create_group(tiny(epochs=1, labels="day-one"), FOLDS))
+    code, told, _ = run_cli(capsys, "compare", crossed.name, reviewed.name, "--json")
+    (facts,) = json.loads(told)["reviewed"].values()
+    assert code == 0
+    assert [side["pictures"] for side in facts["runs"]] == [len(demo.pictures) - len(overlay.rows)] * 2

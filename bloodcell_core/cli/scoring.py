@@ -97,7 +97,7 @@ def _compare(args: argparse.Namespace) -> None:
 
     if args.report:
         check_report_file(args.report)
-    unmerged = [_side(reference) for reference in args.runs]
+    unmerged, trained = zip(*map(_side, args.runs), strict=True)
     if len({side.name for side in unmerged}) < max(len(unmerged), 2):
         raise LabError("compare takes two or more different runs")
 
@@ -105,7 +105,6 @@ def _compare(args: argparse.Namespace) -> None:
         return [side.merged(groups_from_words(args.merge, side.classes)) if args.merge else side for side in sides]
 
     sides = seen(unmerged)
-    trained = (runs.Run(side.name) for side in sides if side.settings)
     overlays = [load(args.labels)] if args.labels else of_runs(trained)
     reviewed = {each.reference: seen(side.relabelled(each) for side in unmerged) for each in overlays}
     told = side_by_side(sides, reviewed)
@@ -131,19 +130,21 @@ def _compare(args: argparse.Namespace) -> None:
     show(told, args.json, lines)
 
 
-def _side(reference: str) -> Side:
-    """The test of the run of that name, or of the cross-validation where no run has it."""
+def _side(reference: str) -> tuple[Side, runs.Run]:
+    """The test of the run of that name, or of the cross-validation where no run has it; and that run, or one of its
+    folds."""
     from bloodcell_core.evaluation.comparison import Side, side_of
     from bloodcell_core.training import groups
 
     named = any(name.startswith(reference) for name in runs.names())
     if named or not any(group.name.startswith(reference) for group in groups.groups()):
-        return side_of(runs.find(reference))
+        run = runs.find(reference)
+        return side_of(run), run
     group = groups.find(reference)
     if len(group.finished) < group.config.folds:
         raise LabError(f"cross-validation {group.name!r} isn't finished: `cross-validate --group` goes on with it")
-    table = groups.pooled_predictions(group)
-    return Side(group.name, group.config.data, group.finished[0].data_hash, group.finished[0].classes, table)
+    table, fold = groups.pooled_predictions(group), group.finished[0]
+    return Side(group.name, group.config.data, fold.data_hash, fold.classes, table), fold
 
 
 def _comparison_lines(facts: dict[str, Any]) -> list[str]:
