@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.combining import part_names
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
@@ -49,22 +49,22 @@ def bundle(run: Run, name: str, half: bool = False, notes: str = "") -> Run:
     if not run.likeness_file.exists():
         raise LabError(f"run {run.name!r} has no likeness.safetensors: without it every picture would get a class")
     workspace.check_name(name, "bundled run")
-    with workspace.new_folder(runs.BUNDLED / name) as folder:
+    with disk.new_folder(runs.BUNDLED / name) as folder:
         for file in COPIED:
             if (run.folder / file).exists():  # most runs have no labels of their own
                 shutil.copyfile(run.folder / file, folder / file)
         if half:
             _halve(run, dataset, folder)
         test = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'").reset_index(drop=True)
-        workspace.write_json(folder / "summary.json", summary | {"test": score(test, run.classes)})
+        disk.write_json(folder / "summary.json", summary | {"test": score(test, run.classes)})
         np.save(folder / "trained_on.npy", np.sort(short_ids(own_pictures(run, dataset, "train").image_id)))
-        recorded = workspace.read_json(run.folder / "config.json")
+        recorded = disk.read_json(run.folder / "config.json")
         facts = {key: dataset.facts.get(key) for key in ("licence", "citation", "split_origin", "photos_origin")}
         recorded["bundle"] = {
             "run": run.name, "half": half, "notes": notes.strip(), "data": facts,
             "parts": _parts(folder, dataset, run.classes), "refused": _unlike(run, dataset, folder),
         }  # fmt: skip
-        workspace.write_json(folder / "config.json", recorded)
+        disk.write_json(folder / "config.json", recorded)
         size = (folder / "model.safetensors").stat().st_size
         if size > MOST_BYTES:
             raise LabError(f"the weights take {size:,} bytes, more than {MOST_BYTES:,}: try --half, or fewer weights")
@@ -139,7 +139,7 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
 
 def model_card(run: Run) -> str:
     """The model card of a bundled run, from nothing but its folder."""
-    recorded = workspace.read_json(run.folder / "config.json")["bundle"]
+    recorded = disk.read_json(run.folder / "config.json")["bundle"]
     summary: dict[str, Any] = run.summary() or {}
     test, config, data = summary["test"], run.config, recorded["data"]
     photos = f"{test['photos']:,} source photos" if test["photos"] is not None else "source photos not known"

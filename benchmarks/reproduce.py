@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from benchmarks.figures import circumstances, figures_of
 from benchmarks.recipes import ALL, FOLDS, ROWS, TEST, Row
 from benchmarks.results_page import PAGE, RESULTS, is_current, read_results, write_page
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.errors import LabError
@@ -220,14 +220,14 @@ class Reproduction:
         if row.judged not in (TEST, ALL):
             return
         file = self.results / "reads.json"
-        reads = workspace.read_json(file) if file.exists() else []
+        reads = disk.read_json(file) if file.exists() else []
         if not any(read["run"] == run for read in reads):
             when = datetime.now(UTC).isoformat(timespec="seconds")
-            workspace.write_json(file, [*reads, {"what": row.judged, "row": row.name, "seed": seed, "run": run,
+            disk.write_json(file, [*reads, {"what": row.judged, "row": row.name, "seed": seed, "run": run,
                                                  "when": when}])  # fmt: skip
 
     def _write(self, row: Row, seed: int, told: dict[str, Any]) -> None:
-        workspace.write_json(self.results / f"{row.name}.{seed}.json", {"row": row.name, "seed": seed} | told)
+        disk.write_json(self.results / f"{row.name}.{seed}.json", {"row": row.name, "seed": seed} | told)
         write_page(self.results, self.page)
 
 

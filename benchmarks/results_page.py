@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recipes import ALL, FOLDS, ROWS, TEST, TRAIN, Row
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.published import PUBLISHED
@@ -25,7 +25,7 @@ Results = Mapping[tuple[str, int], dict[str, Any]]
 def read_results(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """What is kept, by row and seed; rows that the recipes don't have any more are passed over."""
     files = [file for file in sorted(folder.glob("*.json")) if file.name != "reads.json"]
-    told = [workspace.read_json(file) for file in files]
+    told = [disk.read_json(file) for file in files]
     return {(one["row"], one["seed"]): one for one in told if one["row"] in ROWS}
 
 
@@ -42,9 +42,9 @@ def is_current(row: Row, kept: Mapping[str, Any]) -> bool:
 
 def write_page(results: Path, page: Path) -> None:
     file = results / "reads.json"
-    reads = workspace.read_json(file) if file.exists() else []
+    reads = disk.read_json(file) if file.exists() else []
     page.parent.mkdir(parents=True, exist_ok=True)
-    with workspace.write_atomic(page) as temporary:
+    with disk.write_atomic(page) as temporary:
         temporary.write_text(render(read_results(results), reads), encoding="utf-8")
 
 

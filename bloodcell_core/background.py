@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from typing import Any, ClassVar, Self
 
 from filelock import FileLock, Timeout
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.errors import LabError, brief, in_words
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
 from bloodcell_core.progress import Progress
@@ -87,10 +88,10 @@ def write_status(folder: Path, **changes: Any) -> None:
     if not folder.is_dir():
         raise LabError(f"{folder} is gone: somebody deleted it")
     file = folder / "status.json"
-    before = workspace.read_json(file) if workspace.may_be_there(file) else {}
+    before = disk.read_json(file) if disk.may_be_there(file) else {}
     if not isinstance(before, dict):
         raise LabError(f"{file} is damaged")
-    workspace.write_json(file, before | changes | {"updated": time.time()})
+    disk.write_json(file, before | changes | {"updated": time.time()})
 
 
 def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, remedy: str) -> dict[str, Any]:
@@ -103,12 +104,46 @@ def status_now(read: Callable[[], dict[str, Any]], first: str, lock: FileLock, r
     child = _workers.get(Path(lock.lock_file).parent)
     fresh = abs(time.time() - status["updated"]) < START_GRACE  # a clock that was set back tells of the future
     begins = status["state"] == first and (fresh or (child is not None and child.poll() is None))
-    if status["state"] not in ENDED and not begins and not workspace.is_held(lock):
+    if status["state"] not in ENDED and not begins and not is_held(lock):
         # It may have ended between the two looks: only what is read after the lock was seen free counts.
         status = read()
         if status["state"] not in ENDED:
             status |= {"state": "interrupted", "reason": f"its worker ended without a word: {remedy}"}
     return status
+
+
+_one_look = threading.Lock()
+
+
+def is_held(lock: FileLock) -> bool:
+    """Whether a worker holds the lock. Many pages ask this of each run at work at once: no call waits for another."""
+    try:
+        return _is_taken(lock.lock_file)
+    except (ImportError, OSError):  # Windows, or a file system that shares no locks
+        pass
+    # There asking takes the lock for a moment: `_one_look` keeps another thread's asking from passing for a worker.
+    try:
+        with _one_look, lock.acquire(timeout=0.02, poll_interval=0.002):
+            return False
+    except Timeout:
+        return True
+
+
+def _is_taken(file: str) -> bool:
+    """Whether a process holds a lock file exclusively. Askers share it, and need no right to write."""
+    import fcntl  # Windows has none
+
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
 
 
 class StopRequested(Exception):
@@ -150,7 +185,7 @@ class Job:
         return status_now(self._recorded, "starting", self.lock, self._remedy)
 
     def _recorded(self) -> dict[str, Any]:
-        status: dict[str, Any] = workspace.read_json(self.folder / "status.json")
+        status: dict[str, Any] = disk.read_json(self.folder / "status.json")
         told = wrong(status, {"state": str, "updated": NUMBER}, TOLD)
         if told or status["state"] not in ("starting", "running", *ENDED):
             raise LabError(f"{self.folder / 'status.json'} is damaged")
@@ -194,7 +229,7 @@ class Job:
     def dismiss(self) -> None:
         """Deletes an ended job's folder; what it made stays. Somebody else may have done so already."""
         if self.folder.exists() and self.status()["state"] in ENDED:
-            workspace.discard(self.folder)
+            disk.discard(self.folder)
 
     def start(self, module: str) -> None:
         """Starts `python -m MODULE NAME`, which is to call `work` and outlives this process."""
@@ -238,7 +273,7 @@ class RequestedJob(Job):
         self.name = name
         super().__init__(type(self).place() / workspace.check_name(name, self.kind), self.remedy)
         file = self.folder / "request.json"
-        self.request: dict[str, Any] = workspace.read_json(file)
+        self.request: dict[str, Any] = disk.read_json(file)
         if not (isinstance(self.request, dict) and set(self.keys) <= self.request.keys()):
             raise LabError(f"{file} is damaged")
 
@@ -255,10 +290,10 @@ class RequestedJob(Job):
         `lay` puts the files that it needs beside its request. OSError where there is no room.
         """
         final = cls.place() / name
-        with workspace.new_folder(final) as folder:
+        with disk.new_folder(final) as folder:
             lay(folder)
-            workspace.write_json(folder / "request.json", request)
-            workspace.write_json(folder / "status.json", starting())  # a page may look at once
+            disk.write_json(folder / "request.json", request)
+            disk.write_json(folder / "status.json", starting())  # a page may look at once
         job = cls(name)
         job.start(cls.__module__)
         return job
@@ -275,7 +310,7 @@ class RequestedJob(Job):
                 job.status()
                 good.append(job)
             except LabError as error:
-                if workspace.may_be_there(folder / name):  # not dismissed meanwhile
+                if disk.may_be_there(folder / name):  # not dismissed meanwhile
                     damaged.append(f"{error}: delete {folder / name}")
         return good, damaged
 

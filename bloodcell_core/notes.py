@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from filelock import FileLock
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.errors import LabError
 
 MOST_TITLE = 80  # characters
@@ -33,10 +33,10 @@ class Notes:
 def read(kind: str, name: str) -> Notes:
     """The notes of a "run" or "dataset" (`kind`). A damaged file is reported in `problem` and not raised."""
     file = workspace.notes_file(kind, name)
-    if not workspace.may_be_there(file):
+    if not disk.may_be_there(file):
         return Notes()
     try:
-        kept = workspace.read_json(file)
+        kept = disk.read_json(file)
         return Notes(clean(kept["title"], MOST_TITLE, "title"), clean_tags([*kept["tags"]]))
     except (LabError, KeyError, TypeError):
         return Notes(
@@ -62,7 +62,7 @@ def forget(kind: str, name: str) -> None:
 def _change(kind: str, name: str, **changes: str | tuple[str, ...]) -> Notes:
     with FileLock(workspace.lock_file("notes")):  # two people may change the title and the tags at once
         notes = replace(read(kind, name), problem="", **changes)  # type: ignore[arg-type]
-        workspace.write_json(workspace.notes_file(kind, name), {"title": notes.title, "tags": list(notes.tags)})
+        disk.write_json(workspace.notes_file(kind, name), {"title": notes.title, "tags": list(notes.tags)})
     return notes
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from bloodcell_core import background, kinds, notes, workspace
+from bloodcell_core import background, disk, kinds, notes, workspace
 from bloodcell_core.config import TrainConfig, check_version
 from bloodcell_core.errors import LabError, all_readable, brief
 
@@ -45,7 +45,7 @@ class Run:
             self.folder = BUNDLED / name
         if not os.path.isdir(self.folder):
             raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
-        recorded = workspace.read_json(self.folder / "config.json")
+        recorded = disk.read_json(self.folder / "config.json")
         if not isinstance(recorded, dict) or recorded.get("schema_version") != workspace.SCHEMA_VERSION:
             raise LabError(f"run {name!r} was made by another version of this program and can't be read")
         check_version(recorded.get("config"), f"run {name!r}")
@@ -180,7 +180,7 @@ class Run:
     def recorded_status(self) -> dict[str, Any]:
         """status.json as it stands."""
         file = self.folder / "status.json"
-        status: dict[str, Any] = workspace.read_json(file)
+        status: dict[str, Any] = disk.read_json(file)
         wrong = kinds.wrong(status, kinds.STATUS, kinds.PROGRESS)
         if wrong or status["state"] not in STATES:
             raise LabError(f"{file} is damaged ({wrong or 'state'} isn't what it should be): delete the folder")
@@ -192,7 +192,7 @@ class Run:
         LabError where that is damaged.
         """
         file = self.folder / "turn.json"
-        moved = workspace.read_json(file) if workspace.may_be_there(file) else self.recorded_status()["queued"]
+        moved = disk.read_json(file) if disk.may_be_there(file) else self.recorded_status()["queued"]
         if not isinstance(moved, kinds.NUMBER):
             raise LabError(f"{file} is damaged: delete it, and the run waits in the order in which it was queued")
         return float(moved), self.name
@@ -200,9 +200,9 @@ class Run:
     def summary(self) -> dict[str, Any] | None:
         """The run's results, or None before it has ended. LabError where the file is damaged."""
         file = self.folder / "summary.json"
-        if not workspace.may_be_there(file):
+        if not disk.may_be_there(file):
             return None
-        summary: dict[str, Any] = workspace.read_json(file)
+        summary: dict[str, Any] = disk.read_json(file)
         if wrong := kinds.wrong_in_summary(summary):
             raise LabError(f"{file} is damaged ({wrong} isn't what it should be): delete the folder")
         return summary
@@ -346,7 +346,7 @@ def waiting(queue: str) -> list[Run]:
     waits = []
     for name in _names_in(workspace.runs_dir()):
         try:
-            recorded = workspace.read_json(workspace.run_dir(name) / "status.json")
+            recorded = disk.read_json(workspace.run_dir(name) / "status.json")
             if isinstance(recorded, dict) and (recorded.get("state"), recorded.get("queue")) == ("queued", queue):
                 run = Run(name)
                 if run.status()["state"] == "queued":
@@ -385,5 +385,5 @@ def remove(run: Run) -> None:
     if run.group:
         workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
     workspace.likeness_file(run.name).unlink(missing_ok=True)
-    workspace.discard(run.folder)
+    disk.discard(run.folder)
     notes.forget("run", run.name)

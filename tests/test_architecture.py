@@ -22,8 +22,8 @@ LAYERS = (
     {"models"},
     {"data", "labels"},
     {
-        "background", "cells", "crops", "runs", "kinds", "notes", "sheets", "stain", "workspace", "config", "device",
-        "errors", "progress", "words",
+        "background", "cells", "crops", "runs", "kinds", "notes", "sheets", "stain", "workspace", "disk", "config",
+        "device", "errors", "progress", "words",
     },
 )
 """Parts of the core, from the top: a part imports from its own layer and from those below it only."""

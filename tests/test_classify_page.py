@@ -16,7 +16,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.views import make_view, view_of_square
@@ -407,8 +407,8 @@ def test_a_damaged_or_deleted_slide_is_told_and_leads_back(slide):
 
 
 def test_a_slide_without_pictures_is_told(slide):
-    facts = workspace.read_json(slide.folder / "slide.json")
-    workspace.write_json(slide.folder / "slide.json", facts | {"pictures": [], "corrections": []})
+    facts = disk.read_json(slide.folder / "slide.json")
+    disk.write_json(slide.folder / "slide.json", facts | {"pictures": [], "corrections": []})
     assert "has no pictures: its slide.json is damaged" in draw(slide=slide.id).error[0].value
 
 
@@ -677,7 +677,7 @@ def test_a_disk_that_is_full_is_told(slide, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(workspace.os, "replace", full)
+    monkeypatch.setattr(disk.os, "replace", full)
     app = press(draw(slide=slide.id), "Leave it out of the count")
     assert "No space left on device" in app.warning[0].value
 

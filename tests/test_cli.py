@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bloodcell_core import __version__, config, runs, workspace
+from bloodcell_core import __version__, config, disk, runs, workspace
 from bloodcell_core.cli import _parser, main
 from bloodcell_core.cli.output import print_lines
 from bloodcell_core.cli.parser import FLAGGED
@@ -304,8 +304,8 @@ def test_runs_on_other_pictures_are_refused(cli: Callable[..., Outcome], done: R
     table = other_seed.predictions()
     table[table.split == "test"].iloc[1:].to_parquet(other_seed.folder / "predictions.parquet")
     cli("compare", done.name, other_seed.name).assert_refused("they were tested on different pictures")
-    recorded = workspace.read_json(other_seed.folder / "config.json")
-    workspace.write_json(other_seed.folder / "config.json", recorded | {"data_hash": "another"})
+    recorded = disk.read_json(other_seed.folder / "config.json")
+    disk.write_json(other_seed.folder / "config.json", recorded | {"data_hash": "another"})
     cli("compare", done.name, other_seed.name).assert_refused("trained and tested on different data")
 
 
@@ -414,9 +414,9 @@ def test_a_damaged_dataset_is_told_beside_the_list(cli: Callable[..., Outcome], 
 def test_a_dataset_that_was_copied_by_hand_is_listed_by_its_own_name(cli: Callable[..., Outcome], done: Run) -> None:
     copy = workspace.dataset_dir("copy")
     shutil.copytree(workspace.dataset_dir("demo"), copy)
-    facts = workspace.read_json(copy / "dataset.json")
+    facts = disk.read_json(copy / "dataset.json")
     del facts["pictures"]
-    workspace.write_json(copy / "dataset.json", facts)
+    disk.write_json(copy / "dataset.json", facts)
     listed = {row["name"]: row["pictures"] for row in cli("data", "list", "--json").value["datasets"]}
     shown = {name: cli("data", "show", name, "--json").value["pictures"] for name in ("copy", "demo")}
     assert listed == shown

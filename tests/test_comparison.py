@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.comparison import (
@@ -60,7 +60,7 @@ def test_what_a_run_said_before_its_temperature_is_known_where_it_has_one(done: 
     assert before is not None
     pd.testing.assert_frame_equal(before, uncalibrated(side_of(done).table, done.classes, done.temperature))
     file = done.folder / "summary.json"
-    workspace.write_json(file, workspace.read_json(file) | {"temperature_reason": "too few photos"})
+    disk.write_json(file, disk.read_json(file) | {"temperature_reason": "too few photos"})
     assert side_of(Run(done.name)).before is None
 
 
@@ -294,14 +294,14 @@ def test_what_was_tested_otherwise_is_refused_with_the_reason(other: Side, reaso
 def copy_of(run: Run, name: str, **config: object) -> Run:
     folder = workspace.run_dir(name)
     shutil.copytree(run.folder, folder)
-    recorded = workspace.read_json(folder / "config.json")
-    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | config})
+    recorded = disk.read_json(folder / "config.json")
+    disk.write_json(folder / "config.json", recorded | {"config": recorded["config"] | config})
     return Run(name)
 
 
 def with_accuracy(run: Run, accuracy: float) -> Run:
     summary = run.summary() or {}
-    workspace.write_json(run.folder / "summary.json", summary | {"test": summary["test"] | {"accuracy": accuracy}})
+    disk.write_json(run.folder / "summary.json", summary | {"test": summary["test"] | {"accuracy": accuracy}})
     return run
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
@@ -161,8 +161,8 @@ def test_a_member_that_was_deleted_by_hand_is_told(ensemble, members):
 def test_latest_is_the_newest_whatever_it_is_called(ensemble, members):
     """Run names begin with the time, and an ensemble's may begin with any letter."""
     later = ensemble.created.replace("20", "21", 1)
-    recorded = workspace.read_json(members[0].folder / "config.json")
-    workspace.write_json(members[0].folder / "config.json", recorded | {"created": later})
+    recorded = disk.read_json(members[0].folder / "config.json")
+    disk.write_json(members[0].folder / "config.json", recorded | {"created": later})
     assert runs.find("latest").name == members[0].name
 
 

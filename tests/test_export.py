@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.cli import main
 from bloodcell_core.crops import AS_THEY_ARE, BALANCED
 from bloodcell_core.data.dataset import Dataset, remove
@@ -48,10 +48,10 @@ def like(done: Run, model: str, view: str = "frame", temperature: float = 1.0, s
     folder.mkdir()
     for file in done.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    recorded = workspace.read_json(folder / "config.json")
+    recorded = disk.read_json(folder / "config.json")
     settings = recorded["config"] | {"model": model, "view": view, "weights": "none", "size": size}
-    workspace.write_json(folder / "config.json", recorded | {"config": settings})
-    workspace.write_json(folder / "summary.json", workspace.read_json(folder / "summary.json") | {
+    disk.write_json(folder / "config.json", recorded | {"config": settings})
+    disk.write_json(folder / "summary.json", disk.read_json(folder / "summary.json") | {
         "temperature": temperature
     })  # fmt: skip
     torch.manual_seed(5)
@@ -218,7 +218,7 @@ def test_a_file_of_something_else_is_not_replaced_by_the_sidecar(done: Run, tmp_
         export_onnx(done, other.with_name("results.onnx"))
     assert [path.name for path in other.parent.iterdir()] == ["results.json"]
     assert other.read_text() == content
-    workspace.write_json(other, {"format": "blood-cell-lab-onnx"})
+    disk.write_json(other, {"format": "blood-cell-lab-onnx"})
     export_onnx(done, other.with_name("results.onnx"))
     other.write_text(content)  # its own by now, and damaged
     assert read_sidecar(export_onnx(done, other.with_name("results.onnx")).file)["run"] == done.name
@@ -257,7 +257,7 @@ def test_a_damaged_sidecar_says_so(done: Run, tmp_path: Path, change: Any, words
                     "crop": {"scale": 2.0, "margin": 0.0, "border": "edge"}}],
         "members": [{"input": "pictures", "temperature": 1.0, "logits": "logits", "features": "features"}],
     }  # fmt: skip
-    workspace.write_json(sidecar_of(file), facts)
+    disk.write_json(sidecar_of(file), facts)
     assert read_sidecar(file) == facts
     changed = change(facts)
     sidecar_of(file).write_text(changed if isinstance(changed, str) else json.dumps(changed))
@@ -437,14 +437,14 @@ def test_an_exported_file_is_computed_on_no_other_device_than_is_said(
 def test_a_file_that_is_another_than_its_sidecar_says_is_refused(exported: Path) -> None:
     facts = read_sidecar(exported)
     given = facts["inputs"][0] | {"size": 64}
-    workspace.write_json(sidecar_of(exported), facts | {"inputs": [given]})
+    disk.write_json(sidecar_of(exported), facts | {"inputs": [given]})
     with pytest.raises(LabError, match="isn't what its sidecar says"):
         ExportedRun(exported)
     for classes in (facts["classes"][1:], [*facts["classes"], "another"]):
-        workspace.write_json(sidecar_of(exported), facts | {"classes": classes})
+        disk.write_json(sidecar_of(exported), facts | {"classes": classes})
         with pytest.raises(LabError, match="isn't what its sidecar says"):
             ExportedRun(exported)
-    workspace.write_json(sidecar_of(exported), facts | {"inputs": [{"name": "pictures", "size": 32}]})
+    disk.write_json(sidecar_of(exported), facts | {"inputs": [{"name": "pictures", "size": 32}]})
     with pytest.raises(LabError, match="the sidecar is damaged"):
         ExportedRun(exported)
 

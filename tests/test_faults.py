@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import cli, runs, workspace
+from bloodcell_core import cli, disk, runs, workspace
 from bloodcell_core.data import import_jobs, views
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import import_dataset
@@ -151,8 +151,8 @@ def test_a_damaged_file_of_a_bundled_run_is_told(
 @pytest.mark.parametrize("file", ["request.json", "status.json"])
 def test_a_damaged_import_is_told(file: str, damage: str, lab: Path) -> None:
     folder = workspace.imports_dir() / "20260101-000000-dead"
-    workspace.write_json(folder / "request.json", {"kind": "demo", "options": {"name": "x"}})
-    workspace.write_json(folder / "status.json", {"state": "failed", "reason": "no room", "updated": 0})
+    disk.write_json(folder / "request.json", {"kind": "demo", "options": {"name": "x"}})
+    disk.write_json(folder / "status.json", {"state": "failed", "reason": "no room", "updated": 0})
     DAMAGE[damage](folder / file)
     assert folder.name in drawn_pages("Browse")
 
@@ -199,8 +199,8 @@ def test_a_database_that_is_deleted_while_the_lab_runs_is_made_anew(lab: Path) -
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_a_run_of_another_schema_is_refused_with_a_word(version: object, done: Run) -> None:
-    recorded = workspace.read_json(done.folder / "config.json")
-    workspace.write_json(done.folder / "config.json", recorded | {"schema_version": version})
+    recorded = disk.read_json(done.folder / "config.json")
+    disk.write_json(done.folder / "config.json", recorded | {"schema_version": version})
     assert "was made by another version of this program" in drawn_pages()
 
 
@@ -214,8 +214,8 @@ def test_a_run_of_another_schema_is_refused_with_a_word(version: object, done: R
 def test_a_run_of_a_version_with_other_settings_is_not_called_damaged(
     change: Callable[[dict[str, Any]], dict[str, Any]], told: str, done: Run
 ) -> None:
-    recorded = workspace.read_json(done.folder / "config.json")
-    workspace.write_json(done.folder / "config.json", recorded | {"config": change(recorded["config"])})
+    recorded = disk.read_json(done.folder / "config.json")
+    disk.write_json(done.folder / "config.json", recorded | {"config": change(recorded["config"])})
     with pytest.raises(LabError) as caught:
         Run(done.name)
     why = f"was made by another version of this program and can't be read: this one {told}"
@@ -285,7 +285,7 @@ def test_a_server_that_is_killed_amid_an_upload_leaves_no_import(lab_home: Path)
     (left,) = workspace.imports_dir().iterdir()
     assert drawn_pages("Home", "Browse") == ""
     os.utime(left, (0, 0))
-    workspace.sweep_unfinished(workspace.imports_dir())
+    disk.sweep_unfinished(workspace.imports_dir())
     assert tree(workspace.imports_dir()) == set()
 
 
@@ -374,7 +374,7 @@ def test_no_correction_of_a_slide_that_was_confirmed_is_lost_when_the_server_is_
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a disk of its own with the options given; skips where that is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -402,9 +402,9 @@ def filled(lab: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_disk_that_is_really_full(
-    lab: Path, disk: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Path, mounted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = filled(lab, disk("size=24m"), monkeypatch)
+    home = filled(lab, mounted("size=24m"), monkeypatch)
     data, source = Dataset("demo"), write_files(tmp_path / "cells", class_files())
     before = tree(home)
     with pytest.raises(OSError, match="No space left"):
@@ -430,12 +430,12 @@ def test_a_disk_that_is_really_full(
 
 
 def test_a_read_only_workspace_is_shown_and_says_what_it_can_t_keep(
-    lab: Path, disk: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Path, mounted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bloodcell_core.labels import database
     from bloodcell_core.training import jobs
 
-    place = disk("size=48m")
+    place = mounted("size=48m")
     home = filled(lab, place, monkeypatch)
     waiting = jobs.create_run(tiny())
     jobs.write_status(waiting.folder, state="running", updated=0)

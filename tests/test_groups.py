@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_pictures
@@ -372,9 +372,9 @@ def test_no_fold_is_trained_where_a_later_one_could_not_be() -> None:
 def test_a_group_is_not_finished_on_other_pictures(crossed: Group) -> None:
     runs.remove(crossed.runs[2])
     facts = workspace.dataset_dir("demo") / "dataset.json"
-    changed = workspace.read_json(facts) | {"content_hash": "other"}
+    changed = disk.read_json(facts) | {"content_hash": "other"}
     facts.unlink()
-    workspace.write_json(facts, changed)
+    disk.write_json(facts, changed)
     with pytest.raises(LabError, match="is no longer the one that"):
         next(groups.unfinished(groups.find(crossed.name)))
 

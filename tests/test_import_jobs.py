@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bloodcell_core import background, workspace
+from bloodcell_core import background, disk, workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.dataset import Dataset, names
@@ -157,7 +157,7 @@ def test_a_worker_that_loads_for_long_was_not_interrupted(tmp_path: Path, monkey
     child, job = Child(), background.Job(tmp_path, "")
     monkeypatch.setattr(background, "_workers", {tmp_path: child})
     long_ago = background.time.time() - 2 * background.START_GRACE
-    workspace.write_json(tmp_path / "status.json", background.starting() | {"updated": long_ago})
+    disk.write_json(tmp_path / "status.json", background.starting() | {"updated": long_ago})
     assert job.status()["state"] == "starting"
     child.ended = 1
     assert job.status()["state"] == "interrupted"
@@ -174,7 +174,7 @@ def test_a_damaged_status_is_told_by_who_would_add_to_it(content: str, tmp_path:
 
 @pytest.mark.parametrize("updated", ["now", None])
 def test_a_status_without_a_time_is_damaged(updated: str | None, tmp_path: Path):
-    workspace.write_json(tmp_path / "status.json", {"state": "starting", "updated": updated})
+    disk.write_json(tmp_path / "status.json", {"state": "starting", "updated": updated})
     with pytest.raises(LabError, match=r"status\.json is damaged"):
         background.Job(tmp_path, "").status()
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.data import dataset, demo, importing, photos, siblings
 from bloodcell_core.data.dataset import Dataset, describe, names, readable, remove
 from bloodcell_core.data.importing import import_dataset, make_demo
@@ -906,7 +906,7 @@ def fill_disk_while_copying(monkeypatch: pytest.MonkeyPatch) -> None:
 FAILURES = {
     "disk full while copying": (OSError, fill_disk_while_copying),
     "disk full at the table": (OSError, lambda patch: patch.setattr(pd.DataFrame, "to_parquet", no_space)),
-    "disk full at the facts": (OSError, lambda patch: patch.setattr(workspace, "write_json", no_space)),
+    "disk full at the facts": (OSError, lambda patch: patch.setattr(disk, "write_json", no_space)),
     "disk full at a folder": (OSError, lambda patch: patch.setattr(Path, "mkdir", no_space)),
     "a bug in decoding": (ZeroDivisionError, lambda patch: patch.setattr(importing, "decode_rgb", lambda data: 1 / 0)),
     "stopped while decoding": (KeyboardInterrupt, lambda patch: patch.setattr(importing, "decode_rgb", stop)),
@@ -1037,7 +1037,7 @@ def test_an_import_that_takes_days_is_not_swept_by_another(tmp_path, lab_home):
         os.utime(folder, (0, 0))
 
     def sweep(done: int, total: int) -> None:
-        workspace.sweep_unfinished(lab_home / "datasets")
+        disk.sweep_unfinished(lab_home / "datasets")
         left_over.append([path.name[:6] for path in (lab_home / "datasets").iterdir()])
 
     progress = iter([a_day_later, sweep, sweep])
@@ -1059,8 +1059,8 @@ def cells(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("version", [1, 3, None, "2"])
 def test_a_dataset_of_another_schema_is_refused_with_the_remedy(cells, version):
-    facts = workspace.read_json(cells / "dataset.json") | {"schema_version": version}
-    workspace.write_json(cells / "dataset.json", facts)
+    facts = disk.read_json(cells / "dataset.json") | {"schema_version": version}
+    disk.write_json(cells / "dataset.json", facts)
     with pytest.raises(LabError) as caught:
         Dataset("cells")
     assert str(caught.value) == (f"dataset 'cells' has schema version {version}, this program reads 2: import it again")
@@ -1092,8 +1092,8 @@ def test_a_damaged_table_is_named_with_the_remedy(cells, keep):
 @pytest.mark.parametrize("classes", [[], ["band"]])
 def test_facts_without_the_class_of_a_picture_are_told_with_the_remedy(cells, classes):
     """The pages look each picture's class up among the dataset's: Browse and Review broke off."""
-    facts = workspace.read_json(cells / "dataset.json")
-    workspace.write_json(cells / "dataset.json", facts | {"classes": classes})
+    facts = disk.read_json(cells / "dataset.json")
+    disk.write_json(cells / "dataset.json", facts | {"classes": classes})
     with pytest.raises(LabError, match=r"dataset\.json lacks the class '\w+' of its pictures: import it again"):
         describe(Dataset("cells"))
 

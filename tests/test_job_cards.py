@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import background, workspace
+from bloodcell_core import background, disk
 from bloodcell_core.background import RequestedJob
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.import_jobs import ImportJob
@@ -154,7 +154,7 @@ def test_a_status_that_lacks_what_a_card_shows_is_damaged(told: dict[str, object
     """Of an import, an adapting, or a run's status that was put in its place."""
     job = importing()
     file = job.folder / "status.json"
-    workspace.write_json(file, workspace.read_json(file) | told)
+    disk.write_json(file, disk.read_json(file) | told)
     app = draw_page("pages/1_Browse.py")
     assert not app.exception
     assert f"{file} is damaged" in app.error[0].value.replace("\\", "")
@@ -174,7 +174,7 @@ def test_a_card_that_can_t_be_closed_says_why(done: Run, button: str, monkeypatc
     def refused(folder: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(folder))
 
-    monkeypatch.setattr(workspace, "discard", refused)
+    monkeypatch.setattr(disk, "discard", refused)
     app = draw_page("pages/1_Browse.py")
     app.button(key=f"{button}_{job.name}").click().run()
     assert not app.exception

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core import cli, notes, runs, workspace
+from bloodcell_core import cli, disk, notes, runs, workspace
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 from tests.test_faults import drawn_pages
@@ -78,12 +78,12 @@ def test_json_without_a_bottom_or_an_end_is_told(tmp_path: Path) -> None:
     file = tmp_path / "deep.json"
     file.write_text("[" * 200_000)
     with pytest.raises(LabError, match=r"deep\.json can't be read: "):
-        workspace.read_json(file)
+        disk.read_json(file)
     file = tmp_path / "endless.json"
     with open(file, "wb") as stream:
         stream.truncate(2**40)  # a hole: it takes no room, and would take all memory
     with pytest.raises(LabError, match=r"endless\.json can't be read: it has 1,048,576 MB"):
-        workspace.read_json(file)
+        disk.read_json(file)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core import cli, sheets, workspace
+from bloodcell_core import cli, disk, sheets
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
@@ -346,8 +346,8 @@ def test_of_two_datasets_with_the_same_pictures_one_has_to_be_named(demo: Datase
     file = written(tmp_path / "a.csv", [line(demo)])
     make_demo("same", per_class=12, seed=8)
     assert import_csv(file, "one", by="Ana")[0].data_hash == demo.content_hash
-    facts = workspace.read_json(Dataset("same").folder / "dataset.json")
-    workspace.write_json(Dataset("same").folder / "dataset.json", facts | {"content_hash": "0" * 64})
+    facts = disk.read_json(Dataset("same").folder / "dataset.json")
+    disk.write_json(Dataset("same").folder / "dataset.json", facts | {"content_hash": "0" * 64})
     with pytest.raises(LabError, match="say which with --data"):
         import_csv(file, "two", by="Ana")
     assert import_csv(file, "two", by="Ana", data="demo")[0].dataset == "demo"

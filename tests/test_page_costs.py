@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
 from bloodcell_core.runs import Run
@@ -90,8 +90,8 @@ def test_a_look_at_the_runs_reads_each_file_a_few_times_whatever_stands_on_the_p
 ) -> None:
     """For the estimate, for the choice of curves, for the panel, and what a card looks up by itself."""
     read: collections.Counter[str] = collections.Counter()
-    read_json = workspace.read_json
-    monkeypatch.setattr(workspace, "read_json", lambda path: read.update([path.name]) or read_json(path))
+    read_json = disk.read_json
+    monkeypatch.setattr(disk, "read_json", lambda path: read.update([path.name]) or read_json(path))
     draw("pages/2_Train.py")
     assert read["config.json"] == 3
     assert read["status.json"] <= 6

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
@@ -81,7 +81,7 @@ def test_cells_of_a_patient_are_not_called_copies(lab_home, tmp_path):
 def test_what_was_published_is_of_the_archive_that_a_run_was_tested_on_and_not_of_one_of_its_name(done):
     facts = Dataset("demo").facts | {"format": PUBLISHED_FORMAT}
     for content_hash, on_it in ((done.data_hash, True), ("0" * 64, False)):
-        workspace.write_json(Dataset("demo").folder / "dataset.json", facts | {"content_hash": content_hash})
+        disk.write_json(Dataset("demo").folder / "dataset.json", facts | {"content_hash": content_hash})
         assert on_public_archive([done]) is on_it
 
 
@@ -96,9 +96,9 @@ def test_of_a_long_title_and_a_long_dataset_the_end_is_seen_where_a_run_must_fit
     from bloodcell_core import notes
     from ui import lab
 
-    recorded = workspace.read_json(done.folder / "config.json")
+    recorded = disk.read_json(done.folder / "config.json")
     config = recorded["config"] | {"data": "hospital-of-somewhere-haematology-lab-smears-2026-v2"}
-    workspace.write_json(done.folder / "config.json", recorded | {"config": config})
+    disk.write_json(done.folder / "config.json", recorded | {"config": config})
     notes.rename("run", done.name, "Second trial, larger crop, November's labels")
     run = runs.Run(done.name)
     short = f"Second trial…er's labels · Basic CNN · hospital-of-…ars-2026-v2, frame view · {done.name[-4:]}"
@@ -454,8 +454,8 @@ def test_the_report_is_that_of_the_command_line(pair):
 
 
 def test_runs_that_cant_be_compared_have_no_report_together(pair):
-    recorded = workspace.read_json(pair[1].folder / "config.json")
-    workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
+    recorded = disk.read_json(pair[1].folder / "config.json")
+    disk.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
     (button,) = draw(COMPARE, runs=[run.name for run in pair]).get("download_button")
     assert button.proto.disabled
     first, second = (lab.run_title(run) for run in pair)
@@ -529,15 +529,15 @@ def decoded(values):
 
 def test_runs_are_compared_though_their_dataset_is_another_version_s(pair):
     file = workspace.dataset_dir("demo") / "dataset.json"
-    workspace.write_json(file, workspace.read_json(file) | {"schema_version": 0})
+    disk.write_json(file, disk.read_json(file) | {"schema_version": 0})
     app = draw(COMPARE, who="both")
     assert "McNemar" in words(app)
     assert ["schema version 0" in error.value for error in app.error] == [True], "where its pictures would stand"
 
 
 def test_runs_on_other_pictures_are_not_set_against_each_other(pair):
-    recorded = workspace.read_json(pair[1].folder / "config.json")
-    workspace.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
+    recorded = disk.read_json(pair[1].folder / "config.json")
+    disk.write_json(pair[1].folder / "config.json", recorded | {"data_hash": "another"})
     app = draw(COMPARE, runs=[run.name for run in pair])
     first, second = (lab.run_title(run) for run in pair)
     assert f"{shell.plain(f'{first} and {second}')} can't be compared: they were trained" in words(app)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs
 from bloodcell_core.crops import VIEWS
 from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
@@ -318,7 +318,7 @@ def test_answers_are_at_the_runs_temperature(done: Run, pictures: list[Path]) ->
     assert summary is not None
     asked = [handed("a.png", pictures[0].read_bytes())]
     (before,) = Predictor(done, "cpu").classify(asked)
-    workspace.write_json(done.folder / "summary.json", summary | {"temperature": 2 * summary["temperature"]})
+    disk.write_json(done.folder / "summary.json", summary | {"temperature": 2 * summary["temperature"]})
     (after,) = Predictor(done, "cpu").classify(asked)
     powers = np.sqrt([*before.cells[0].probabilities.values()])
     assert [*after.cells[0].probabilities.values()] == pytest.approx(powers / powers.sum())

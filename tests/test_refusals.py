@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core import cli, notes, workspace
+from bloodcell_core import cli, disk, notes
 from bloodcell_core.errors import WHAT_TO_DO, LabError, refusal
 from bloodcell_core.runs import Run
 
@@ -53,7 +53,7 @@ def test_a_refusal_is_words_with_what_helps_and_no_number(number: int) -> None:
 def test_a_file_that_does_not_fit_is_told_by_its_own_name(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     with files_of_at_most(1000), pytest.raises(OSError, match="too large") as told:
-        with workspace.write_atomic(file) as temporary:
+        with disk.write_atomic(file) as temporary:
             temporary.write_bytes(bytes(2000))
     assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(file))
     assert os.listdir(tmp_path) == []
@@ -61,13 +61,13 @@ def test_a_file_that_does_not_fit_is_told_by_its_own_name(tmp_path: Path) -> Non
 
 def test_a_file_in_the_place_of_a_folder_is_told_by_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(IsADirectoryError) as told, workspace.write_atomic(tmp_path / "taken"):
+    with pytest.raises(IsADirectoryError) as told, disk.write_atomic(tmp_path / "taken"):
         pass
     assert (told.value.filename, told.value.filename2) == (str(tmp_path / "taken"), None)
 
 
 def test_what_is_read_meanwhile_is_not_told_as_what_is_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as told, workspace.write_atomic(tmp_path / "table.csv"):
+    with pytest.raises(FileNotFoundError) as told, disk.write_atomic(tmp_path / "table.csv"):
         (tmp_path / "gone").read_bytes()
     assert str(told.value.filename) == str(tmp_path / "gone")
 
@@ -114,11 +114,11 @@ def test_a_place_that_takes_no_file_is_told_before_the_work(
 def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LabError, match="pipe is a pipe or a device: name a file"):
-        workspace.check_writable(tmp_path / "pipe")
+        disk.check_writable(tmp_path / "pipe")
 
 
 def test_asking_whether_a_file_can_be_written_makes_nothing(tmp_path: Path) -> None:
-    workspace.check_writable(tmp_path / "new" / "folder" / "table.csv")
+    disk.check_writable(tmp_path / "new" / "folder" / "table.csv")
     assert os.listdir(tmp_path) == []
 
 

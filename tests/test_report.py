@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from bloodcell_core import notes, workspace
+from bloodcell_core import disk, notes, workspace
 from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import charts
@@ -233,7 +233,7 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
 
 def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> None:
     file = done.folder / "summary.json"
-    workspace.write_json(file, workspace.read_json(file) | {"training_seconds": 4321.4})
+    disk.write_json(file, disk.read_json(file) | {"training_seconds": 4321.4})
     other = done.folder.with_name("other")
     shutil.copytree(done.folder, other)
     sides = [side_of(run) for run in (done, Run("other"))]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
@@ -530,9 +530,9 @@ def test_the_same_pictures_imported_in_another_order_are_shown_under_their_own_n
     assert told == there
     data = Dataset("demo")
     before = data.images.image_id.tolist()
-    with workspace.write_atomic(data.folder / "images.parquet") as aside:  # the file is a link to all tests' own
+    with disk.write_atomic(data.folder / "images.parquet") as aside:  # the file is a link to all tests' own
         data.images.iloc[::-1].to_parquet(aside, index=False)
-    workspace.write_json(data.folder / "dataset.json", data.facts | {"imported": "2031-01-01T00:00:00+00:00"})
+    disk.write_json(data.folder / "dataset.json", data.facts | {"imported": "2031-01-01T00:00:00+00:00"})
     assert lab.dataset("demo").images.image_id.tolist() == before[::-1]
     told, there = shown()
     assert told == there

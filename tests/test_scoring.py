@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
@@ -376,8 +376,8 @@ def test_predicting_its_own_test_pictures_anew_gives_the_kept_figures(
     kept = evaluated(done)[0]
     dataset = workspace.dataset_dir("demo")
     dataset.rename(dataset.with_name("twin"))
-    facts = workspace.read_json(dataset.with_name("twin") / "dataset.json") | {"name": "twin"}
-    workspace.write_json(dataset.with_name("twin") / "dataset.json", facts)
+    facts = disk.read_json(dataset.with_name("twin") / "dataset.json") | {"name": "twin"}
+    disk.write_json(dataset.with_name("twin") / "dataset.json", facts)
     anew = evaluated(done, "twin", device="cpu")[0]
     assert anew["confusion"] == kept["confusion"]
     assert anew["log_loss"] == pytest.approx(kept["log_loss"], abs=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import corrections, slides
 from bloodcell_core.inference.corrections import Correction, corrected_cells, in_force, kind_by_hand
@@ -122,7 +122,7 @@ def test_what_the_disk_refuses_is_told_and_changes_nothing(code, words, lab_home
     def refuse(*_: object) -> None:
         raise OSError(code, words)
 
-    monkeypatch.setattr(workspace.os, "replace", refuse)
+    monkeypatch.setattr(disk.os, "replace", refuse)
     for attempt in (
         lambda: made(name="Other"),
         lambda: slides.add_pictures(slide, handed(5)),

@@ -19,7 +19,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 from torch import nn
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import background, runs, workspace
 from bloodcell_core.cli import main
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.device import choose_device
@@ -199,9 +199,9 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
     team, lock = Team(1, 2), FileLock(workspace.lock_file(locked))
     assert team.assemble("cuda") == "a-run"
-    assert workspace.is_held(lock)
+    assert background.is_held(lock)
     team.part()
-    assert not workspace.is_held(lock)
+    assert not background.is_held(lock)
 
 
 def test_a_process_without_a_gpu_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from bloodcell_core import background, cli, runs, workspace
+from bloodcell_core import background, cli, disk, runs, workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
@@ -65,7 +65,7 @@ def state_of(run: Run) -> str:
 
 def raw_status(run: Run) -> dict[str, Any]:
     """What stands in the file, without the correction that a reader makes."""
-    status: dict[str, Any] = workspace.read_json(run.folder / "status.json")
+    status: dict[str, Any] = disk.read_json(run.folder / "status.json")
     return status
 
 
@@ -416,7 +416,7 @@ class Crash:
             (reporter.Reporter, "log"),
             (reporter.Reporter, "keep_best"),
             (reporter.checkpoint, "save"),
-            (workspace, "write_json"),
+            (disk, "write_json"),
         ):
             monkeypatch.setattr(owner, name, self._wrap(getattr(owner, name)))
 
@@ -569,7 +569,7 @@ def test_a_queued_run_without_a_worker_is_given_time_and_then_interrupted(
 
 def test_a_clock_that_was_set_back_lets_no_dead_run_wait_for_ever() -> None:
     run = jobs.create_run(tiny())
-    workspace.write_json(run.folder / "status.json", raw_status(run) | {"updated": raw_status(run)["updated"] + 86_400})
+    disk.write_json(run.folder / "status.json", raw_status(run) | {"updated": raw_status(run)["updated"] + 86_400})
     assert state_of(run) == "interrupted"
     assert runs.waiting(raw_status(run)["queue"]) == []
 
@@ -965,7 +965,7 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
     unbroken = train_here(**gentle)
     run = jobs.create_run(tiny(**gentle))
     full: list[str] = []
-    real_write, real_log = workspace.write_atomic, reporter.Reporter.log
+    real_write, real_log = disk.write_atomic, reporter.Reporter.log
 
     def write(path: Path) -> Any:
         if full and path.name == file:
@@ -979,7 +979,7 @@ def test_a_full_disk_fails_the_run_and_earlier_checkpoints_stay_whole(
         real_log(self, events)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "write_atomic", write)
+        patch.setattr(disk, "write_atomic", write)
         patch.setattr(reporter.Reporter, "log", log)
         state = worker.work(run, lambda line: full.append(line) if "epoch 1/3" in line else None)
     assert state == "failed"
@@ -1002,7 +1002,7 @@ def test_a_workspace_in_which_not_even_a_run_s_state_can_be_kept_interrupts_it(
     unbroken = train_here(seed=2)
     run = jobs.create_run(tiny(seed=2))
     closed: list[str] = []
-    real_write = workspace.write_atomic
+    real_write = disk.write_atomic
 
     def write(path: Path) -> Any:
         if closed:
@@ -1010,7 +1010,7 @@ def test_a_workspace_in_which_not_even_a_run_s_state_can_be_kept_interrupts_it(
         return real_write(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "write_atomic", write)
+        patch.setattr(disk, "write_atomic", write)
         with pytest.raises(LabError, match=rf"{refused.strerror}.*and its state can't be kept"):
             worker.work(run, lambda line: closed.append(line) if "epoch 1/3" in line else None)
     assert state_of(run) == "interrupted"
@@ -1226,7 +1226,7 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
 ) -> None:
     other = done.folder.with_name("20260101-000000-edited-0000")
     shutil.copytree(done.folder, other)
-    edited = workspace.read_json(other / file) | change
+    edited = disk.read_json(other / file) | change
     (other / file).write_text(json.dumps(edited))  # `write_json` refuses NaN, which an editor doesn't
     good, told = runs.readable_runs()
     assert [run.name for run in good] == [done.name]
@@ -1246,7 +1246,7 @@ def test_a_run_with_an_edited_file_is_told_and_the_others_are_still_listed(
 )  # fmt: skip
 def test_a_run_whose_figures_were_edited_is_told(change: dict[str, Any], done: Run) -> None:
     file = done.folder / "summary.json"
-    summary = workspace.read_json(file)
+    summary = disk.read_json(file)
     file.write_text(json.dumps(summary | {"test": summary["test"] | change}))
     good, told = runs.readable_runs()
     assert good == []

@@ -17,16 +17,12 @@ from filelock import FileLock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core import workspace
+from bloodcell_core import background, disk, workspace
+from bloodcell_core.disk import new_folder, read_json, sweep_unfinished, write_atomic, write_json
 from bloodcell_core.errors import LabError
 from bloodcell_core.workspace import (
     check_name,
-    new_folder,
-    read_json,
     slug,
-    sweep_unfinished,
-    write_atomic,
-    write_json,
 )
 from tests.conftest import tree
 
@@ -380,7 +376,7 @@ def test_what_another_writer_finishes_meanwhile_is_passed_over(tmp_path, monkeyp
         os.rename(tmp_path / ".cells.new", tmp_path / "cells")
         return 1e12
 
-    monkeypatch.setattr(workspace, "time", SimpleNamespace(time=now))
+    monkeypatch.setattr(disk, "time", SimpleNamespace(time=now))
     sweep_unfinished(tmp_path)
     assert tree(tmp_path) == {"cells"}
 
@@ -389,7 +385,7 @@ def test_a_folder_that_the_system_refuses_is_not_called_one_that_is_there(tmp_pa
     def full(old, new):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(workspace.os, "rename", full)
+    monkeypatch.setattr(disk.os, "rename", full)
     with pytest.raises(OSError, match="No space left"):
         make_one(tmp_path / "cells")
     assert tree(tmp_path) == set()
@@ -397,8 +393,8 @@ def test_a_folder_that_the_system_refuses_is_not_called_one_that_is_there(tmp_pa
 
 def test_a_folder_that_two_delete_at_once_is_gone(tmp_path):
     make_one(tmp_path / "cells")
-    workspace.discard(tmp_path / "cells")
-    workspace.discard(tmp_path / "cells")
+    disk.discard(tmp_path / "cells")
+    disk.discard(tmp_path / "cells")
     assert tree(tmp_path) == set()
 
 
@@ -407,16 +403,16 @@ def test_a_folder_that_the_system_keeps_stays_as_it_is(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     make_one(tmp_path / "cells")
-    monkeypatch.setattr(workspace.os, "rename", refused)
+    monkeypatch.setattr(disk.os, "rename", refused)
     with pytest.raises(PermissionError):
-        workspace.discard(tmp_path / "cells")
+        disk.discard(tmp_path / "cells")
     assert tree(tmp_path) == {"cells", "cells/new"}
 
 
 def test_what_somebody_still_writes_into_a_deleted_folder_is_swept_later(tmp_path, monkeypatch):
     make_one(tmp_path / "cells")
-    monkeypatch.setattr(workspace.shutil.os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("not empty")))
-    workspace.discard(tmp_path / "cells")
+    monkeypatch.setattr(disk.shutil.os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError("not empty")))
+    disk.discard(tmp_path / "cells")
     monkeypatch.undo()
     assert not (tmp_path / "cells").exists()
     (left,) = tmp_path.iterdir()
@@ -436,22 +432,22 @@ def test_the_program_begins_on_a_system_without_unix_locks():
 def test_a_lock_is_held_by_a_worker_and_by_nobody_who_only_looks(tmp_path: Path) -> None:
     file = tmp_path / "worker.lock"
     lock = FileLock(file)
-    assert not workspace.is_held(lock)
+    assert not background.is_held(lock)
     with FileLock(file):
-        assert workspace.is_held(lock)
+        assert background.is_held(lock)
     with open(file) as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)  # another process, paused amid its look
-        assert not workspace.is_held(lock)
-    assert not workspace.is_held(lock)
+        assert not background.is_held(lock)
+    assert not background.is_held(lock)
 
 
 def test_without_shared_locks_looks_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
     file = tmp_path / "worker.lock"
     with ThreadPoolExecutor(8) as pool:
-        assert not any(pool.map(workspace.is_held, [FileLock(file) for _ in range(50)]))
+        assert not any(pool.map(background.is_held, [FileLock(file) for _ in range(50)]))
     with FileLock(file):
-        assert workspace.is_held(FileLock(file))
+        assert background.is_held(FileLock(file))
 
 
 def test_a_file_that_somebody_reads_at_that_moment_is_put_in_its_place_a_little_later(
@@ -467,7 +463,7 @@ def test_a_file_that_somebody_reads_at_that_moment_is_put_in_its_place_a_little_
         replace(*given)
 
     monkeypatch.setattr(os, "replace", busy)
-    monkeypatch.setattr(workspace, "RENAMES", 3)
+    monkeypatch.setattr(disk, "RENAMES", 3)
     write_json(tmp_path / "status.json", 1)
     assert read_json(tmp_path / "status.json") == 1
     refused += [1, 1, 1]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bloodcell_core import cli, runs, workspace
+from bloodcell_core import cli, disk, runs, workspace
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.runs import Run
 
@@ -52,8 +52,8 @@ def answering_otherwise(run: Run, name: str) -> Run:
     """A copy of a finished run that says another seed and answers every third picture otherwise."""
     folder = workspace.run_dir(name)
     shutil.copytree(run.folder, folder)
-    recorded = workspace.read_json(folder / "config.json")
-    workspace.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
+    recorded = disk.read_json(folder / "config.json")
+    disk.write_json(folder / "config.json", recorded | {"config": recorded["config"] | {"seed": 77}})
     table = run.predictions()
     shares = [f"p_{each}" for each in run.classes]
     table.loc[::3, shares] = table.loc[::3, shares].to_numpy()[:, ::-1].copy()

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bloodcell_core import runs, sheets, workspace
+from bloodcell_core import disk, runs, sheets
 from bloodcell_core.cli.output import print_lines, progress, say, show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, path_of, verb
 from bloodcell_core.errors import LabError
@@ -73,7 +73,7 @@ def _predict(args: argparse.Namespace) -> int:
         check_report_file(args.report)
     _check_there(args.paths)
     if args.csv:
-        workspace.check_writable(args.csv)
+        disk.check_writable(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
     reads: deque[_Read] = deque()  # of the pictures that are being answered, in order
@@ -180,7 +180,7 @@ def _remembered(handed: Iterable[Handed], reads: deque[_Read]) -> Iterator[Hande
 @contextmanager
 def _table(path: Path) -> Iterator[sheets.Writer]:
     """Writes a CSV file's rows aside as they come; it has its name when all are there."""
-    with workspace.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with disk.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         yield sheets.Writer(file)
 
 

@@ -7,7 +7,7 @@ import getpass
 import sys
 from typing import Any
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import disk, runs
 from bloodcell_core.cli.output import show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
 from bloodcell_core.data import dataset as datasets
@@ -241,7 +241,7 @@ def _overlays(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     if args.csv:
-        workspace.check_writable(args.csv)
+        disk.check_writable(args.csv)
     overlay = _to_export(args)
     dataset = Dataset(args.data or overlay.dataset)
     told = overlay.describe() | {"rows": len(overlay.rows), "csv": str(args.csv) if args.csv else None}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.data.dataset import Dataset, check_classes
 from bloodcell_core.data.importing import content_hash, free_folder, mark_duplicates
 from bloodcell_core.data.source_photos import first_of_joined
@@ -68,7 +68,7 @@ def combine(
     if len(classes) < 2:
         raise LabError(f"pictures of at least two classes are needed, not of {', '.join(classes) or 'none'}")
     check_classes(classes)
-    with workspace.new_folder(final) as folder:
+    with disk.new_folder(final) as folder:
         rows = images.index[images.status == "ok"]
         for done, row in enumerate(rows, 1):
             source = workspace.dataset_dir(of_part[row]) / "originals" / images.stored[row]
@@ -77,7 +77,7 @@ def combine(
                 os.utime(folder)  # so that no other import takes it for an abandoned one
                 progress(done, len(rows))
         images.to_parquet(folder / "images.parquet", index=False)
-        workspace.write_json(folder / "dataset.json", _facts(name, parts, images, classes, int(leaking.sum())))
+        disk.write_json(folder / "dataset.json", _facts(name, parts, images, classes, int(leaking.sum())))
     return Dataset(name)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import notes, runs, workspace
+from bloodcell_core import disk, notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError, all_readable, brief
@@ -72,7 +72,7 @@ class Dataset:
             known = ", ".join(names()) or "none yet: `data import` or `data demo` makes one"
             raise LabError(f"there is no dataset {name!r} (there are: {known})")
         self.name = name
-        self.facts: dict[str, Any] = workspace.read_json(self.folder / "dataset.json")
+        self.facts: dict[str, Any] = disk.read_json(self.folder / "dataset.json")
         version = self.facts.get("schema_version") if isinstance(self.facts, dict) else None
         if version != workspace.DATASET_VERSION:
             raise LabError(
@@ -287,5 +287,5 @@ def remove(name: str) -> None:
     for run in runs.readable_runs()[0]:
         if run.config.data == name and run.status()["state"] not in runs.ENDED:
             raise LabError(f"run {run.name!r} is at work on dataset {name!r}: stop it first")
-    workspace.discard(folder)
+    disk.discard(folder)
     notes.forget("dataset", name)

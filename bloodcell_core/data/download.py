@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.errors import LabError, brief
 
 KAGGLE_SET = "paultimothymooney/blood-cells"
@@ -153,7 +153,7 @@ def _fetch_pcam(folder: Path) -> Path:
             packed = folder / f"{file}.gz"
             download_file_from_google_drive(identity, str(folder), packed.name, md5)
             # Unpacked here because torchvision reads all 7 GB of a file into memory.
-            with workspace.write_atomic(folder / file) as temporary:
+            with disk.write_atomic(folder / file) as temporary:
                 with gzip.open(packed) as source, open(temporary, "wb") as target:
                     shutil.copyfileobj(source, target, 2**20)
             packed.unlink()

@@ -22,7 +22,7 @@ from typing import Any, get_args, get_type_hints
 import pandas as pd
 import pyarrow as pa
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.cells import Box
 from bloodcell_core.data import demo
 from bloodcell_core.data.dataset import SPLITS, Dataset, check_classes, names
@@ -168,7 +168,7 @@ def _write(
     copied: Collection[str] = (),
 ) -> Dataset:
     final = free_folder(name)
-    with workspace.new_folder(final) as folder:
+    with disk.new_folder(final) as folder:
         images = _read_all(listing, folder / "originals", _beating(progress, folder))
         mark_duplicates(images)
         classes = sorted(images.label[images.status == "ok"].unique())
@@ -186,7 +186,7 @@ def _write(
         split_origin = _settle_splits(images)
         images["copies"] = images.source_photo.notna() & ~images.source_photo.isin(told)
         images.to_parquet(folder / "images.parquet", index=False)
-        workspace.write_json(
+        disk.write_json(
             folder / "dataset.json",
             facts
             | {

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from filelock import FileLock
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.cells import Box, Place, find_place
 from bloodcell_core.crops import BALANCED, DEFAULT_CROP, VIEWS, Crop, cell_square, cut_square, middle_square
 from bloodcell_core.data import colours
@@ -130,7 +130,7 @@ def _build(file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progr
     def pixels(row: int) -> np.ndarray:
         return make_view(dataset.read_original(row), view, size, crop, dataset.places[row]).pixels
 
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (total, size, size, 3))
         # Disk space is reserved first: to write to a memory map when the disk is full kills the program.
         with open(temporary, "r+b") as opened:

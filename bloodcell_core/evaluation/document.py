@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core import __version__, workspace
+from bloodcell_core import __version__, disk
 from bloodcell_core.errors import LabError
 
 PURPOSE = "For research and teaching, not for diagnosis."
@@ -44,13 +44,13 @@ def check_report_file(file: Path) -> None:
     """LabError unless a report can have that name, OSError where it can't be written there."""
     if file.suffix.lower() != ".html":
         raise LabError(f"a report is written as .html, not as {file.name!r}")
-    workspace.check_writable(file)
+    disk.check_writable(file)
 
 
 def write_report(content: str, file: Path) -> None:
     """Writes a report whole or not at all; LabError for a name that doesn't end in .html."""
     check_report_file(file)
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.data.looks import LOOKS
 from bloodcell_core.errors import LabError, brief
 
@@ -111,7 +111,7 @@ class Likeness:
         from safetensors.numpy import save
 
         metadata = {"likeness": json.dumps(self.facts, allow_nan=False)}
-        with workspace.write_atomic(file) as temporary:
+        with disk.write_atomic(file) as temporary:
             temporary.write_bytes(save(self.arrays, metadata))
 
     @classmethod

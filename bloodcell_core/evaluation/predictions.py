@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import sheets, workspace
+from bloodcell_core import disk, sheets
 from bloodcell_core.errors import LabError
 from bloodcell_core.words import GROUP, PHOTO
 
@@ -84,7 +84,7 @@ def check_predictions_file(file: Path) -> None:
     """LabError unless predictions can have that name, OSError where they can't be written there."""
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise LabError(f"predictions are written as .csv or .parquet, not as {file.name!r}")
-    workspace.check_writable(file)
+    disk.check_writable(file)
 
 
 def write_predictions(table: pd.DataFrame, file: Path) -> None:
@@ -93,5 +93,5 @@ def write_predictions(table: pd.DataFrame, file: Path) -> None:
     texts = table.select_dtypes(exclude="number")
     safe = table.assign(**{str(name): texts[name].map(sheets.harmless) for name in texts})
     writers = {".csv": partial(safe.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         writers[file.suffix.lower()](temporary)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, unused_name
@@ -289,7 +289,7 @@ def _keep(
     from bloodcell_core.models.network import count_parameters, save_weights
 
     name = workspace.dated_name(config.model)
-    with workspace.new_folder(workspace.run_dir(name)) as folder:
+    with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,
             synthetic=run.synthetic or own.dataset.synthetic, pretrained=run.pretrained,

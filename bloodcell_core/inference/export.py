@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.data.views import build_view
@@ -78,11 +78,11 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")
     check_free(file)
-    workspace.check_writable(file)
+    disk.check_writable(file)
     check_packages("onnx", "onnxscript", "onnxruntime")
     networks = _networks(run)
     inputs = input_names(run)
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         temporary.write_bytes(_written(run, networks, inputs))
         checked = _check(run, networks, open_session(temporary), inputs, progress)
         likeness = [_likeness(member, network) for member, network in zip(run.members, networks, strict=True)]
@@ -95,7 +95,7 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
         else:
             beside.unlink(missing_ok=True)
     sidecar = sidecar_of(file)
-    workspace.write_json(sidecar, facts)
+    disk.write_json(sidecar, facts)
     return Exported(file, sidecar, written, facts)
 
 

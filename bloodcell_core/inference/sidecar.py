@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bloodcell_core import __version__, workspace
+from bloodcell_core import __version__, disk
 from bloodcell_core.crops import BALANCED
 from bloodcell_core.data.dataset import dataset_of
 from bloodcell_core.data.views import view_name
@@ -41,7 +41,7 @@ def check_free(file: Path) -> None:
     if file.exists() or not sidecar.exists():  # the sidecar of an exported file is replaced, even if it is damaged
         return
     try:
-        recorded = workspace.read_json(sidecar)
+        recorded = disk.read_json(sidecar)
     except LabError:
         recorded = None
     if not (isinstance(recorded, dict) and recorded.get("format") == FORMAT):
@@ -170,9 +170,9 @@ def _data(run: Run) -> dict[str, Any]:
 def read_sidecar(file: Path) -> dict[str, Any]:
     """The sidecar of an exported file; LabError where it is missing, damaged, of another version or another file's."""
     sidecar = sidecar_of(file)
-    if not workspace.may_be_there(sidecar):
+    if not disk.may_be_there(sidecar):
         raise LabError(f"{file.name} has no {sidecar.name} beside it: `export` writes both")
-    facts: dict[str, Any] = workspace.read_json(sidecar)
+    facts: dict[str, Any] = disk.read_json(sidecar)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise LabError(f"{sidecar.name} is no sidecar of an exported run")
     if facts.get("version") != VERSION:

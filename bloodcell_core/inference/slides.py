@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.corrections import Correction, clash, drawn_id, in_force
@@ -124,7 +124,7 @@ def read_slide(slide: str) -> Slide:
     folder = workspace.slide_dir(slide)
     if not folder.is_dir():
         raise LabError(f"there is no slide {slide!r}: it may have been deleted")
-    told = workspace.read_json(folder / "slide.json")
+    told = disk.read_json(folder / "slide.json")
     if not isinstance(told, dict) or told.get("schema_version") != SLIDE_VERSION:
         raise LabError(f"slide {slide!r} was made by another version of this program and can't be read")
     try:
@@ -177,13 +177,13 @@ def create(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     final = workspace.slide_dir(slide)
     with _told("the slide can't be kept"):
-        with workspace.new_folder(final) as folder:
+        with disk.new_folder(final) as folder:
             (folder / "pictures").mkdir()
             pictures = _take_in(folder / "pictures", (), handed, progress)
             if not pictures:
                 raise LabError("nothing was handed in: the folder or zip is empty")
             made = Slide(slide, tidy_name(name), run, created, 1, pictures, (), synthetic)
-            workspace.write_json(folder / "slide.json", made.to_json())
+            disk.write_json(folder / "slide.json", made.to_json())
     return made
 
 
@@ -247,7 +247,7 @@ def remove(slide: str) -> None:
     """Deletes a slide with its pictures and corrections, even one that can't be read."""
     folder = workspace.slide_dir(slide)
     with _told("the slide can't be deleted"), _locked(slide):
-        workspace.discard(folder)  # at once: another window may be writing answers into it
+        disk.discard(folder)  # at once: another window may be writing answers into it
 
 
 def tidy_name(name: str) -> str:
@@ -260,7 +260,7 @@ def tidy_name(name: str) -> str:
 
 def _write(slide: Slide) -> Slide:
     written = replace(slide, version=slide.version + 1)
-    workspace.write_json(written.folder / "slide.json", written.to_json())
+    disk.write_json(written.folder / "slide.json", written.to_json())
     return written
 
 
@@ -305,7 +305,7 @@ def _store(folder: Path, there: Sequence[SlidePicture], file: str, read: Callabl
     if same:
         reason = f"the very same picture as number {same.number} ({same.file}): it is counted once"
         return SlidePicture(number, file, reason=reason)
-    with workspace.write_atomic(folder / stored) as temporary:
+    with disk.write_atomic(folder / stored) as temporary:
         temporary.write_bytes(data)
     return SlidePicture(number, file, stored, bytes=len(data))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core import sheets, workspace
+from bloodcell_core import disk, sheets, workspace
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
@@ -51,7 +51,7 @@ def to_csv(overlay: Overlay, dataset: Dataset) -> str:
 
 def write_csv(overlay: Overlay, dataset: Dataset, file: Path) -> None:
     """Writes `to_csv` to a file, whole or not at all."""
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         # With a byte order mark, without which Excel assumes another encoding
         temporary.write_bytes(to_csv(overlay, dataset).encode("utf-8-sig"))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
@@ -238,7 +238,7 @@ def of_run(run: Run) -> Overlay | None:
     if not run.config.labels:
         return None
     try:
-        return Overlay.from_json(workspace.read_json(run.labels_file))
+        return Overlay.from_json(disk.read_json(run.labels_file))
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{run.labels_file} is damaged: {error}") from None
 

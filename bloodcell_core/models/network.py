@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, model_info, network_settings
@@ -85,7 +85,7 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
 def save_weights(network: nn.Module, file: Path, metadata: dict[str, str]) -> None:
     """Writes a network's weights as safetensors, atomically, with metadata."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         temporary.write_bytes(save(weights, metadata))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models.weights_file import put_body, read_weights
 
@@ -70,7 +70,7 @@ def _download() -> None:
     changed for one thread alone.
     """
     file = cached_weights()
-    with workspace.write_atomic(file) as temporary:
+    with disk.write_atomic(file) as temporary:
         with urlopen(PRETRAINED.url, timeout=DOWNLOAD_TIMEOUT) as answer, open(temporary, "wb") as target:
             shutil.copyfileobj(answer, target)
         if not hashlib.sha256(temporary.read_bytes()).hexdigest().startswith(file.stem.rpartition("-")[2]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bloodcell_core import workspace
+from bloodcell_core import disk
 from bloodcell_core.errors import LabError
 from bloodcell_core.training.loop import TrainState
 
@@ -22,7 +22,7 @@ def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
     buffer = io.BytesIO()  # torch.save to a file tells of a full disk by "unexpected pos 64 vs 0"
     torch.save(contents(state, metrics_bytes), buffer)
     # On a full disk no view of the buffer may outlive it, as one inside `write_bytes` does: Python 3.13 complains.
-    with workspace.write_atomic(file) as temporary, buffer.getbuffer() as written, open(temporary, "wb") as opened:
+    with disk.write_atomic(file) as temporary, buffer.getbuffer() as written, open(temporary, "wb") as opened:
         opened.write(written)
 
 

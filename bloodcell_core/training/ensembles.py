@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import mean_answer
@@ -80,7 +80,7 @@ def create_ensemble(members: Sequence[Run], name: str = "", group: str = "") -> 
         raise LabError(f"an ensemble can't be called {name!r}: that name means another run")
     first = members[0]
     table, temperature = _predictions(members)
-    with workspace.new_folder(workspace.run_dir(name)) as folder:
+    with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, _config(first), classes=first.classes, data_hash=first.data_hash,
             synthetic=any(member.synthetic for member in members),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core import runs, workspace
+from bloodcell_core import background, disk, runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
@@ -100,7 +100,7 @@ def unfinished(group: Group) -> Iterator[Run]:
 def go_on(group: Group) -> None:
     """Starts a worker for each unfinished fold without one: they train one after another."""
     for run in [*unfinished(group)]:
-        if not workspace.is_held(run.lock):
+        if not background.is_held(run.lock):
             jobs.start(run)
 
 
@@ -140,14 +140,14 @@ def pooled_scores(group: Group) -> dict[str, Any] | None:
         return None
     complete, file = len(finished) == group.config.folds, workspace.group_file(group.name)
     if complete and file.exists():
-        kept: dict[str, Any] = workspace.read_json(file)
+        kept: dict[str, Any] = disk.read_json(file)
         return kept
     scores = score(pooled_predictions(group), finished[0].classes)
     scores["notes"].append(
         f"the AUC sets probabilities of {len(finished)} networks against each other, which need not be on one scale"
     )
     if complete:
-        workspace.write_json(file, scores)
+        disk.write_json(file, scores)
     return scores
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core import background, runs, workspace
+from bloodcell_core import background, disk, runs, workspace
 from bloodcell_core.background import write_status
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, same_dataset
@@ -41,14 +41,14 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     validation_photos = cut_validation(config, dataset)
     check_rows(config, dataset, split_rows(config, dataset, validation_photos, overlay), overlay)
     name = workspace.dated_name(config.model)
-    with workspace.new_folder(workspace.run_dir(name)) as folder:
+    with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run_classes(config, dataset), data_hash=dataset.content_hash,
             synthetic=dataset.synthetic, pretrained=model_info(config.model).pretrained and config.weights != "none",
             validation_photos=validation_photos, group=group,
         )  # fmt: skip
         if overlay:
-            workspace.write_json(folder / LABELS_FILE, overlay.to_json())
+            disk.write_json(folder / LABELS_FILE, overlay.to_json())
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
     return Run(name)
 
@@ -107,7 +107,7 @@ def write_config(
     **more: Any,
 ) -> None:
     """Writes the config.json of a new run, which `Run` reads; `more` is what only some kinds of run have."""
-    workspace.write_json(
+    disk.write_json(
         folder / "config.json",
         {
             "schema_version": workspace.SCHEMA_VERSION,
@@ -126,9 +126,9 @@ def write_config(
 
 def write_results(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
     """Writes a run's results: predictions.parquet, and after it summary.json, which says that they are there."""
-    with workspace.write_atomic(folder / "predictions.parquet") as temporary:
+    with disk.write_atomic(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
-    workspace.write_json(folder / "summary.json", summary)
+    disk.write_json(folder / "summary.json", summary)
 
 
 def write_finished(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def move(run: Run, place: int) -> None:
     # Between its new neighbours: theirs stay as they are, so two who move different runs don't undo each other.
     before = turns[at - 1] if at else turns[0] - 2.0 if turns else 0.0
     after = turns[at] if at < len(turns) else before + 2.0
-    workspace.write_json(run.folder / "turn.json", (before + after) / 2)
+    disk.write_json(run.folder / "turn.json", (before + after) / 2)
 
 
 def withdraw(run: Run) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from bloodcell_core import background, config, workspace
+from bloodcell_core import background, config, disk, workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, same_dataset
@@ -273,9 +273,9 @@ def create(
         except optuna.exceptions.DuplicatedStudyError:
             raise LabError(f"the database has a study {name!r} already: choose another name") from None
         undo.callback(optuna.delete_study, study_name=name, storage=storage)
-        with workspace.new_folder(folder) as aside:
+        with disk.new_folder(folder) as aside:
             background.Job(aside, "").tell(state="starting", reason="")
-        undo.callback(workspace.discard, folder)
+        undo.callback(disk.discard, folder)
         stored.set_user_attr(PLAN, plan)
         undo.pop_all()  # it has its plan, by which `names` knows it: the study is there
     return Study(name)
@@ -296,7 +296,7 @@ def _sweep_unmade(name: str, storage: Any) -> None:
     optuna.delete_study(study_name=name, storage=storage)
     folder = workspace.search_dir(name)
     if folder.is_dir() and [path.name for path in folder.iterdir()] == ["status.json"]:
-        workspace.discard(folder)
+        disk.discard(folder)
 
 
 def reopen(study: Study, trials: int | None = None, minutes: float | None = None) -> None:
@@ -361,7 +361,7 @@ def remove(study: Study) -> None:
     if (state := study.status()["state"]) not in ENDED:
         raise LabError(f"study {study.name!r} can't be removed: it is {state}")
     # The folder first: killed between the two it is still listed, and can be removed again.
-    workspace.discard(study.job.folder)
+    disk.discard(study.job.folder)
     optuna.delete_study(study_name=study.name, storage=_storage())
 
 
