@@ -116,6 +116,8 @@ def planted_files() -> dict[str, Planted]:
         "rgba.png": Planted(encoded(Image.fromarray(odd(23)).convert("RGBA"))),
         "empty.png": Planted(encoded(odd(24, nuclei=0))),
         "several.png": Planted(encoded(odd(25, nuclei=2))),
+        **{file: Planted(encoded(odd(40 + n))) for n, file in enumerate(sorted(INNER))},
+        "band/0001-1000/1.png": Planted(encoded(odd(43))),
     }
 
 
@@ -130,6 +132,7 @@ GROUPS: dict[str, list[set[str]]] = {
     "identical": [{f"{name}-1.png", f"{name}-2.png"} for name in ("same", "same-label")],
 }
 """Files that are found together."""
+INNER = {"set/band/AEC/1.png", "set/band/train/AEO/1.png"}
 UNTAUGHT = {f"untaught-{n}.png" for n in range(3)}
 SINGLES: dict[str, set[str]] = {
     "unreadable": {"broken.png"},
@@ -149,6 +152,7 @@ SINGLES: dict[str, set[str]] = {
     "modes": {"rgba.png"},
     "no_cell": {"empty.png"},
     "several_cells": {"several.png"},
+    "folders_in_classes": INNER,
 }
 
 
@@ -219,6 +223,10 @@ def test_the_loudest_is_told_first(seen):
         ("first_of_several", "1 picture taken as the first of several in a file: the others were left out;"),
         ("few_photos", "Rare: 2 photos in test, where a figure can't tell 16% from 100%; Untaught: 3 "),
         ("imbalanced", "times as many photos ("),
+        (
+            "folders_in_classes",
+            "2 pictures in folders inside of their class's folder (AEC, AEO), which mean nothing",
+        ),
         ("sizes", "more than 2 times larger or smaller than the usual 320×240"),
         ("dark", "1 picture darker than the rest (background 175, the median of all is 225)."),
         ("modes", "1 picture stored as RGBA, the others as RGB"),
@@ -261,9 +269,7 @@ def test_a_class_without_a_test_picture_has_no_figure(tmp_path):
 
 
 def test_classes_with_as_few_photos_are_told_of_together(tmp_path):
-    files = {
-        f"{n}.png": Planted(encoded(smear(n)), f"kind {n % 10}", "test" if n < 10 else "train") for n in range(20)
-    }
+    files = {f"{n}.png": Planted(encoded(smear(n)), f"kind {n % 10}", "test" if n < 10 else "train") for n in range(20)}
     assert found(audit(import_table(tmp_path / "cells", files, "cells")), "few_photos").words == (
         "Kind 0, Kind 1, Kind 2, Kind 3, Kind 4, Kind 5, Kind 6, Kind 7 and 2 more: 1 group each in test, where a "
         "figure can't tell 2% from 100%."

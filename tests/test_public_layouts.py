@@ -111,7 +111,18 @@ def test_a_split_without_any_class_of_train_is_told(tmp_path):
     files = every(("training_data",), ("all", "hem")) | every(("validation_data",), ("C-NMC_test_prelim",))
     assert refusal(tmp_path, files) == (
         "cells: the classes of val (C-NMC_test_prelim) are none of those of train (all, hem): call them alike, or "
-        "take val out"
+        "take them out"
+    )
+
+
+def test_pictures_outside_the_splits_become_no_class_of_their_own(tmp_path):
+    files = every(("train", "test"), ("band", "blast")) | every(("test_unlabelled", "band"), ["."])
+    assert len(read(tmp_path, files)) == 12
+    (tmp_path / "cells/band/a.png").unlink()
+    (tmp_path / "cells/band/b.png").unlink()
+    assert refusal(tmp_path, {}) == (
+        "cells: the classes outside its splits (test_unlabelled) are none of those of train (band, blast): call them "
+        "alike, or take them out"
     )
 
 
@@ -334,3 +345,26 @@ def test_numbers_are_not_taken_for_labels_where_their_names_are_told(tmp_path, c
 def test_a_column_with_other_values_is_no_legend(tmp_path):
     rows = [f"{n}.png,{n % 2},{('band', 'blast', 'band', 'band')[n]}" for n in range(4)]
     assert {entry.label for entry in read(tmp_path, FOUR | table(rows, "file,label,second type"))} == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    "columns", ["bbox", "x,y,w,h", "X,Y,Width,Height", "x_min,y_min,x_max,y_max", "left,top,right,bottom"]
+)
+def test_boxes_in_another_form_are_not_passed_over(tmp_path, columns):
+    row = "0.png,band" + ",1" * len(columns.split(","))
+    words = refusal(tmp_path, FOUR | table([row], f"filename,label,{columns}"))
+    assert (
+        words == f"labels.csv has boxes as {columns.replace(',', ', ')}: give either x0, y0, x1, y1 or one column box"
+    )
+
+
+@pytest.mark.parametrize("columns", ["width,height", "x,y", "left"])
+def test_a_size_or_a_place_is_no_box(tmp_path, columns):
+    more = ",1" * len(columns.split(","))
+    assert len(read(tmp_path, FOUR | table([f"0.png,x{more}", f"1.png,y{more}"], f"filename,label,{columns}"))) == 2
+
+
+def test_a_table_of_something_else_above_hides_none_of_pictures(tmp_path):
+    files = every(("set/A", "set/B"), ["."], ("1.png",)) | {"abbreviations.csv": b"short;long\nBLA;Blast\n"}
+    entries = read(tmp_path, files | table(["A/1.png,band", "B/1.png,blast"], name="set/labels.csv"))
+    assert [entry.label for entry in entries] == ["band", "blast"]

@@ -5,14 +5,17 @@ All are read from the dataset's table, which has the image statistics that `fact
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bloodcell_core.data.dataset import SPLITS, Dataset
+from bloodcell_core.data.formats.listing import split_of_folder
 from bloodcell_core.data.lookalikes import near_groups
 from bloodcell_core.words import counted, first_of, pretty
 
@@ -190,6 +193,29 @@ def _photo_missing(table: Table) -> Seen | None:
     )
 
 
+def _folders_in_classes(table: Table) -> Seen | None:
+    found = table.usable[table.usable.source_photo.isna() | table.usable.copies.astype(bool)]  # no group is told
+    inner = pd.Series([_inner_folder(*row) for row in zip(found.file, found.label, strict=True)], found.index, object)
+    rows = found.index[inner.notna()].tolist()
+    names = sorted({*inner.dropna()})
+    if len(names) < 2:  # one for all, such as `images`
+        return None
+    return Seen(
+        f"{counted(len(rows), 'picture')} in folders inside of their class's folder ({first_of(names, MOST_NAMED)}), "
+        "which mean nothing here: if they are the classes, move them up a level; if they are patients or slides, give "
+        "them as groups in a table.",
+        rows,
+        [],
+    )
+
+
+def _inner_folder(file: str, label: str) -> str | None:
+    """The first folder inside of a picture's class folder that is neither a split nor a number, as 0001-1000 is."""
+    folders = PurePosixPath(file).parts[:-1]
+    below = folders[folders.index(label) + 1 :] if label in folders else ()
+    return next((name for name in below if re.search(r"[^\W\d_]", name) and not split_of_folder(name)), None)
+
+
 def _few_photos(table: Table) -> Seen | None:
     tested = table.usable[table.usable.split == "test"]
     few = {label: count for label, count in table.units_by_class(tested).items() if count < FEW_PHOTOS}
@@ -341,6 +367,7 @@ FINDINGS: dict[str, Kind] = {
         Kind("first_of_several", "Files of several pictures", "warning", _first_of_several),
         Kind("label_missing", "No label", "warning", _label_missing),
         Kind("photo_missing", "No source photo", "warning", _photo_missing),
+        Kind("folders_in_classes", "Folders inside classes", "warning", _folders_in_classes),
         Kind("few_photos", "Few {unit}s of a class in test", "warning", _few_photos),
         Kind("never_trained_on", "A class without training pictures", "warning", _never_trained_on),
         Kind("imbalanced", "Uneven classes", "warning", _imbalanced),

@@ -134,11 +134,12 @@ def _check_splits(source: Source, entries: Sequence[Entry]) -> None:
     classes: dict[str | None, set[str]] = {}
     for entry in entries:
         classes.setdefault(entry.split, set()).add(entry.label)
-    for split in ("val", "test"):
-        if "train" in classes and split in classes and not classes[split] & classes["train"]:
+    for split, held in classes.items():
+        if split != "train" and "train" in classes and not held & classes["train"]:
+            where = f"of {split}" if split else "outside its splits"
             raise LabError(
-                f"{source.name}: the classes of {split} ({_some(sorted(classes[split]))}) are none of those of train "
-                f"({_some(sorted(classes['train']))}): call them alike, or take {split} out"
+                f"{source.name}: the classes {where} ({_some(sorted(held))}) "
+                f"are none of those of train ({_some(sorted(classes['train']))}): call them alike, or take them out"
             )
 
 

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 
 import pandas as pd
 import pyarrow as pa
@@ -52,6 +53,14 @@ ALSO = {
 }
 """Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if all values
 are names of splits."""
+OTHER_BOXES = (
+    {"bbox"},
+    {"x", "y", "w", "h"},
+    {"x", "y", "width", "height"},
+    {"x_min", "y_min", "x_max", "y_max"},
+    {"left", "top", "right", "bottom"},
+)
+"""Columns of boxes in forms that are refused: passed over, the boxes would be missing without a word."""
 NEEDED = ("path", "label")
 GLANCE = 2**16  # bytes of a text file, within which its header ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
@@ -64,10 +73,14 @@ def _matches(source: Source) -> bool:
 
 
 def _tables(source: Source) -> list[str]:
-    """The tables with a column of paths and one of labels, in the topmost folders that have any table."""
-    files = [file for file in source.files if file.lower().endswith(SUFFIXES)]
-    top = min((file.count("/") for file in files), default=0)
-    return [file for file in files if file.count("/") == top and _has_columns(source, file)]
+    """The tables with a column of paths and one of labels, in the topmost folders that have any."""
+    files = sorted((file for file in source.files if file.lower().endswith(SUFFIXES)), key=_depth)
+    levels = ([file for file in level if _has_columns(source, file)] for _, level in groupby(files, _depth))
+    return next(filter(None, levels), [])
+
+
+def _depth(file: str) -> int:
+    return file.count("/")
 
 
 def _has_columns(source: Source, file: str) -> bool:
@@ -195,6 +208,10 @@ def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
         if needed not in found:
             have = ", ".join(str(name)[:40] for name in names[:12]) or "no column"
             raise LabError(f"{file} has no column {' or '.join(COLUMNS[needed])}: it has {have}")
+    for form in OTHER_BOXES:
+        if form <= {*plain} and not found.keys() & {"box", *CORNERS}:
+            have = ", ".join(name for name, simple in zip(names, plain, strict=True) if simple in form)
+            raise LabError(f"{file} has boxes as {have}: give either {', '.join(CORNERS)} or one column box")
     corners = [corner for corner in CORNERS if corner in found]
     if corners and ("box" in found or len(corners) < 4):
         have = ", ".join(corners + ["box"] * ("box" in found))
