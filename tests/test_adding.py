@@ -13,8 +13,8 @@ from tests.test_architecture import ROOT
 
 PLACE = r"in (?P<old>\S+), (?P<how>before|after|instead of): (?P<line>[^\n]+)"
 BLOCK = re.compile(rf"^```python\n# (?:{PLACE}|(?P<new>\S+))\n(?P<text>.*?)^```", re.M | re.S)
-NAMES = ("patch_net", "named-files", "6_Largest")
-TESTS = ("test_models", "test_formats", "test_pages", "test_architecture")
+NAMES = ("patch_net", "class-in-name", "6_Largest")
+TESTS = ("test_models", "test_formats", "test_pages", "test_architecture", "test_docs")
 
 
 def followed(paper: str, copy: Path) -> None:
@@ -34,14 +34,14 @@ def followed(paper: str, copy: Path) -> None:
 
 def test_what_the_page_adds_passes_the_tests_of_the_tables(tmp_path: Path) -> None:
     copy = tmp_path / "program"
-    for part in ("bloodcell_core", "pages", "ui", "tests", ".streamlit"):
+    for part in ("bloodcell_core", "pages", "ui", "tests", "docs", ".streamlit"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "browser"))
-    for file in ("streamlit_app.py", "pyproject.toml"):
+    for file in ("streamlit_app.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / file, copy)
     paper = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
     assert len(BLOCK.findall(paper)) == paper.count("```python")
     followed(paper, copy)
-    asked = f"{' or '.join(NAMES)} or first_paint or sample or layer or nothing_heavier"
+    asked = " or ".join([*NAMES, "first_paint", "sample", "layer", "nothing_heavier", "unknown_network", "scratch_is"])
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:xdist", "-o", "addopts=", "-v", "-k", asked,
          *(f"tests/{name}.py" for name in TESTS)],

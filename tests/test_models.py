@@ -222,7 +222,7 @@ def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path) -> None
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(LabError, match="no network is called 'vgg': there are basic_cnn, deep_cnn, cell_net"):
+    with pytest.raises(LabError, match=f"no network is called 'vgg': there are {', '.join(MODELS)}, and timm's"):
         build_network("vgg", 4, 32)
 
 
