@@ -126,6 +126,53 @@ def test_pictures_outside_the_splits_become_no_class_of_their_own(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "names", [("train_band", "test_band"), ("band test", "band-val"), ("band.Train", "band.Test")]
+)
+def test_a_split_in_the_name_of_a_class_is_told(tmp_path, names):
+    assert refusal(tmp_path, every(("blast", *names), ["."])) == (
+        f"cells: the folders {min(names)} and {max(names)} are one class in two splits by their names: put them into a "
+        "folder for each split"
+    )
+
+
+def test_a_word_for_a_split_in_one_class_says_nothing(tmp_path):
+    assert len(read(tmp_path, every(("band", "band_test", "train blast"), ["."]))) == 6
+
+
+@pytest.mark.parametrize("line", ["{}.png", "./{}.png 3", "{}", "cells\\{}.png,band"])
+def test_lists_tell_the_splits_of_class_folders(tmp_path, line):
+    files = {f"cells/{file}": b"" for file in every(("band", "blast"), ["."], ("a.png", "b.png", "c 1.png"))}
+    lists = {
+        f"cells/{split}.txt": line.format(f"band/{name}").encode() for split, name in (("train", "a"), ("test", "b"))
+    }
+    found = {entry.file.removeprefix("cells/"): entry.split for entry in read(tmp_path, files | lists) if entry.split}
+    assert found == {"band/a.png": "train", "band/b.png": "test"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        (
+            {"train.txt": b"band/a.png\n", "val.txt": b"\nband/a.png"},
+            "val.txt: 'band/a.png' is in the list of train too",
+        ),
+        (
+            {"test.txt": b"/home/me/band/a.png 1\n"},
+            "test.txt names a picture that is not there: '/home/me/band/a.png 1'",
+        ),
+        ({"test.txt": b"a.png"}, "test.txt: 'a.png' may be band/a.png or blast/a.png"),
+    ],
+)
+def test_lists_of_splits_that_can_t_be_used_are_told(tmp_path, lists, words):
+    assert refusal(tmp_path, every(("band", "blast"), ["."]) | lists).startswith(words)
+
+
+def test_notes_called_as_a_list_of_a_split_are_none(tmp_path):
+    entries = read(tmp_path, every(("band", "blast"), ["."]) | {"test.txt": b"This set was\n\nmade in 2019.\n"})
+    assert {entry.split for entry in entries} == {None}
+
+
 # Groups
 
 
@@ -162,6 +209,15 @@ def test_names_of_files_that_tell_the_patient_are_groups(tmp_path):
     assert Counter(entry.source_photo for entry in entries) == {"UID_11": 6, "UID_H12": 6}
 
 
+def test_names_of_files_in_a_table_tell_groups_where_it_has_none(tmp_path):
+    files = empty(*(f"cells/patient{patient}_{n}.png" for patient in (1, 2) for n in range(3)))
+    rows = [f"{file},{'xy'[n % 2]}" for n, file in enumerate(files)]
+    entries = read(tmp_path, files | table(rows))
+    assert Counter(entry.source_photo for entry in entries) == {"patient1": 3, "patient2": 3}
+    told = table([f"{row},P{n}" for n, row in enumerate(rows)], "filename,label,patient")
+    assert {entry.source_photo for entry in read(tmp_path, files | told)} == {f"P{n}" for n in range(6)}
+
+
 @pytest.mark.parametrize(
     "names",
     [("slide1.png", "slide2.png", "slide3.png"), ("slide1_1.png", "slide1_2.png"), ("slide1_1.png", "other.png")],
@@ -185,6 +241,11 @@ def test_a_split_that_is_still_packed_is_not_passed_over(tmp_path):
 def test_packed_files_alone_are_told(tmp_path, more):
     words = refusal(tmp_path, empty("Cells of 2019.ZIP", "readme.txt") | more)
     assert words.endswith("; 'Cells of 2019.ZIP' is packed: unpack it and import the folder")
+
+
+def test_arrays_beside_pictures_are_told(tmp_path):
+    words = refusal(tmp_path, empty("bloodmnist.npz", "montage.png"))
+    assert words.endswith("; 'bloodmnist.npz' holds arrays: import that file alone")
 
 
 @pytest.mark.parametrize("legend", ["classes.txt", "set/class_names.json", "Label mapping.csv"])

@@ -28,9 +28,13 @@ _LEGEND = re.compile(r"(?i).*(class|legend|label|categor|names|mapping).*\.(txt|
 
 
 def packed_too(source: Source) -> str:
-    """What would help where a source without usable pictures holds a packed file, to end the message with."""
-    found = next((file for file in source.files if file.lower().endswith(PACKED)), None)
-    return f"; {found!r:.80} is packed: unpack it and import the folder" if found else ""
+    """What would help where a source without usable pictures holds a file of more, to end the message with."""
+    found = next((file for file in source.files if file.lower().endswith((*PACKED, ".npz"))), None)
+    if not found:
+        return ""
+    if found.lower().endswith(".npz"):
+        return f"; {found!r:.80} holds arrays: import that file alone"
+    return f"; {found!r:.80} is packed: unpack it and import the folder"
 
 
 def told_too(source: Source) -> str:

@@ -9,18 +9,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from bloodcell_core.data.dataset import check_classes
 from bloodcell_core.data.formats.beside import check_annotations, check_legend, check_packed, packed_too, told_too
-from bloodcell_core.data.formats.listing import Entry, Format, Listing, is_picture, of_files, split_of_folder
+from bloodcell_core.data.formats.listing import (
+    GROUP_WORDS,
+    SPLIT_NAMES,
+    Entry,
+    Format,
+    Listing,
+    groups_of_names,
+    is_picture,
+    of_files,
+    split_of_folder,
+)
+from bloodcell_core.data.formats.marked import is_list_of_split, text_of
+from bloodcell_core.data.formats.named_files import NamedFiles
 from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-_GROUP_WORDS = "patient|subject|donor|case|slide|smear"
-_GROUP = re.compile(rf"(?i)({_GROUP_WORDS})s?(id|no)?([-_ .]*\d\w*|[-_ .]+(\w*\d\w*|[a-z]))")
-_GROUP_IN_NAME = re.compile(rf"(?i)(?<![a-z0-9])({_GROUP_WORDS}|uid)[-_ ]?[a-z]?\d+")  # uid: of a patient, in C-NMC
+_GROUP = re.compile(rf"(?i)({GROUP_WORDS})s?(id|no)?([-_ .]*\d\w*|[-_ .]+(\w*\d\w*|[a-z]))")
 _FOLD = re.compile(r"(?i)(k[-_ ]?)?fold[-_ ]?\d+")
 _MASKS = re.compile(r"(?i)(.*[-_ ])?(masks?|gt)|ground[-_ ]?truths?.*|segmentations?|annotations?|labels?")
 _NO_CLASS = re.compile(
@@ -42,7 +53,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
     check_packed(source)
     paths, of_folders = zip(*map(_place, pictures), strict=True)
-    groups = of_folders if any(of_folders) else _groups_of_names(pictures)
+    groups = of_folders if any(of_folders) else groups_of_names(pictures)
     top = _common_folders(paths)
     folders = [path[len(top) :] if path[: len(top)] == top else () for path in paths]
     _check_masks(source, pictures, folders)
@@ -68,7 +79,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     _check_splits(source, entries)
     check_legend(source, inside)
     check_annotations(source, entries)
-    return of_files(source, entries)
+    return of_files(source, _with_listed_splits(source, entries))
 
 
 def _place(file: str) -> tuple[tuple[str, ...], str | None]:
@@ -78,15 +89,22 @@ def _place(file: str) -> tuple[tuple[str, ...], str | None]:
     return tuple(name for name in folders if not (_GROUP.fullmatch(name) or _FOLD.fullmatch(name))), group
 
 
-def _groups_of_names(files: Sequence[str]) -> Sequence[str | None]:
-    """The patients or slides that the files' names tell, such as `patient3_cell12.png`.
-
-    None where a file has none, all have the same, or most have one of their own: a number of pictures, not of patients.
-    """
-    found = [_GROUP_IN_NAME.search(PurePosixPath(file).stem) for file in files]
-    groups = [match[0] for match in found if match]
-    are_groups = len(groups) == len(files) and 1 < len({*groups}) < len(files) / 2
-    return groups if are_groups else [None] * len(files)
+def _with_listed_splits(source: Source, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The entries with the splits of lists such as `train.txt`, where no folder tells any."""
+    lists = [file for file in source.files if is_list_of_split(file)]
+    if not lists or any(entry.split for entry in entries):
+        return entries
+    split_of: dict[str, str] = {}
+    for file in lists:
+        named, split = NamedFiles(source, file), SPLIT_NAMES[PurePosixPath(file).stem.lower()]
+        for line in filter(None, map(str.strip, text_of(source, file).splitlines())):
+            path = re.split(r"[\s,;]", line)[0]  # some have the class or its number behind it
+            found = named.find(line) or named.find(path)
+            if not found and (is_picture(line) or is_picture(path)):
+                raise LabError(f"{file} names a picture that is not there: {line!r:.80}")
+            if found and split_of.setdefault(found, split) != split:
+                raise LabError(f"{file}: {line!r:.60} is in the list of {split_of[found]} too: keep it in one")
+    return [replace(entry, split=split_of.get(entry.file)) for entry in entries]
 
 
 def _check_masks(source: Source, pictures: Sequence[str], folders: Sequence[tuple[str, ...]]) -> None:
@@ -130,7 +148,16 @@ def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
 
 
 def _check_splits(source: Source, entries: Sequence[Entry]) -> None:
-    """LabError where a split has none of the classes in train: its folders are probably no classes."""
+    """LabError where splits are part of the classes' names, or one has none of the classes in train."""
+    first: dict[str, str] = {}
+    for name in sorted({entry.label for entry in entries}):
+        words = re.split(r"[-_. ]+", name)
+        plain = " ".join(word for word in words if not split_of_folder(word))
+        if len(plain.split()) < len(words) and (twin := first.setdefault(plain, name)) != name:
+            raise LabError(
+                f"{source.name}: the folders {twin} and {name} are one class in two splits by their names: put them "
+                "into a folder for each split"
+            )
     classes: dict[str | None, set[str]] = {}
     for entry in entries:
         classes.setdefault(entry.split, set()).add(entry.label)

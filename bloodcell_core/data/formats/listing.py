@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -24,6 +24,8 @@ _SPLIT_FOLDER = re.compile(
     rf"(?i:({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})([-_ ]?(set|data|images|\d{{1,4}}))*)"
     "([-_ ]?[A-D]|[-_ ][a-d])?"
 )
+GROUP_WORDS = "patient|subject|donor|case|slide|smear"
+_GROUP_IN_NAME = re.compile(rf"(?i)(?<![a-z0-9])({GROUP_WORDS}|uid)[-_ ]?[a-z]?\d+")  # uid: of a patient, in C-NMC
 CHUNK_BYTES = 4 * 2**20  # of pixels, read from an array file at once
 
 Read = Callable[[], bytes]
@@ -80,6 +82,17 @@ def split_of_folder(name: str) -> str | None:
     """The split that a folder's name means, also as public data sets write it (train_set, TestA, val2017), or None."""
     found = _SPLIT_FOLDER.fullmatch(name)
     return SPLIT_NAMES[found[1].lower()] if found else None
+
+
+def groups_of_names(files: Sequence[str]) -> Sequence[str | None]:
+    """The patients or slides that the files' names tell, such as `patient3_cell12.png`.
+
+    None where a file has none, all have the same, or most have one of their own: a number of pictures, not of patients.
+    """
+    found = [_GROUP_IN_NAME.search(PurePosixPath(file).stem) for file in files]
+    groups = [match[0] for match in found if match]
+    are_groups = len(groups) == len(files) and 1 < len({*groups}) < len(files) / 2
+    return groups if are_groups else [None] * len(files)
 
 
 def is_picture(file: str) -> bool:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.beside import TELLS_LABELS, are_numbers, check_legend
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, of_files
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, groups_of_names, of_files
 from bloodcell_core.data.formats.marked import Mark, cells_of, split_of_name, split_of_path
 from bloodcell_core.data.formats.named_files import NamedFiles
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
@@ -110,6 +110,9 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     entries = _entries(source, tables[0]) if len(tables) == 1 else _joined(source, tables)
     check_legend(source, (entry.label for entry in entries), tables)
     if not _marks_cells(entries):
+        if not any(entry.source_photo for entry in entries):
+            groups = groups_of_names([entry.file for entry in entries])
+            entries = [replace(entry, source_photo=group) for entry, group in zip(entries, groups, strict=True)]
         return of_files(source, entries)
     return cells_of(
         source, [Mark(one.file, one.label, one.box or (), one.split, group=one.source_photo) for one in entries]
