@@ -182,6 +182,9 @@ def test_cross_validations_are_put_together_fold_by_fold(lab):
     other = groups.create_group(tiny(epochs=1), folds=2)
     with pytest.raises(LabError, match="isn't finished"):
         ensembles.create_group_ensemble([made[0], other])
+    runs.remove(both.runs[2])
+    with pytest.raises(LabError, match="was an ensemble, and can't be trained"):
+        list(groups.unfinished(groups.find(both.name)))
 
 
 def test_the_command_line_makes_lists_evaluates_and_compares_it(members, capsys, tmp_path):

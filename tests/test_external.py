@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bloodcell_core import workspace
 from bloodcell_core.cli.scoring import distance_lines, match_lines
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset, make_demo
 from bloodcell_core.errors import LabError
@@ -26,7 +27,10 @@ from bloodcell_core.evaluation.external import (
 )
 from bloodcell_core.evaluation.predictions import write_predictions
 from bloodcell_core.evaluation.scoring import evaluated
+from bloodcell_core.labels.overlays import freeze
+from bloodcell_core.labels.verdicts import AMBIGUOUS, record
 from bloodcell_core.runs import Run
+from tests.training_fixtures import trained
 
 pytest_plugins = ["tests.training_fixtures"]
 OURS = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
@@ -265,6 +269,19 @@ def test_training_pictures_under_another_name_are_told(done: Run, pictures: list
     import_dataset(tmp_path / "twin", trace=False)
     scores = evaluated(done, "twin", "all", "cpu")[0]
     assert f"{trained} of these pictures were trained on: the figures are too good" in scores["warnings"]
+
+
+def test_what_reviewed_labels_left_out_was_not_trained_on(lab: Path) -> None:
+    demo = Dataset("demo")
+    record(demo, demo.pictures[demo.pictures.split == "train"].image_id[:1].tolist(), AMBIGUOUS, by="Ana")
+    overlay, _ = freeze("day-one", demo, by="Ana")
+    run = trained(labels="day-one", epochs=1)
+    combine("twin", [(demo, {})])
+    own = demo.pictures[(demo.pictures.split == "train") & ~demo.pictures.photo.isin(run.validation_photos)]
+    count = (~own.image_id.isin(overlay.rows.image_id)).sum()
+    assert 0 < count < len(own)
+    warnings = evaluated(run, "twin", "all", "cpu")[0]["warnings"]
+    assert f"{count} of these pictures were trained on: the figures are too good" in warnings
 
 
 def test_without_the_training_data_the_distance_is_not_known(done: Run, renamed: Callable[..., Dataset]) -> None:

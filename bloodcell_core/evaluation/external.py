@@ -23,6 +23,7 @@ from bloodcell_core.data.dataset import Dataset, dataset_of
 from bloodcell_core.data.findings import LEAST_SPREAD
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError
+from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.words import counted
 
@@ -274,9 +275,13 @@ def short_ids(image_ids: pd.Series) -> np.ndarray:
 
 
 def _training_pictures(run: Run) -> pd.DataFrame | None:
-    """What the run was trained on; None where its dataset is gone or another one has its name."""
+    """What the run was trained on, without what reviewed labels left out; None where its dataset is gone or another one
+    has its name."""
     dataset = dataset_of(run)
-    return own_pictures(run, dataset, "train") if dataset else None
+    if dataset is None:
+        return None
+    training, overlay = own_pictures(run, dataset, "train"), of_run(run)
+    return overlay.relabelled(training, dataset.classes) if overlay else training
 
 
 def own_pictures(run: Run, dataset: Dataset, split: str) -> pd.DataFrame:

@@ -83,12 +83,19 @@ def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> 
 def unfinished(group: Group) -> Iterator[Run]:
     """The run of each fold that isn't done, queued again or made, each only when it is iterated to.
 
-    LabError where the dataset is no longer the one that the group was begun on.
+    LabError where the dataset is no longer the one that the group was begun on, and where one of ensembles lacks a
+    fold: those aren't trained.
     """
+    any_run = next(iter(group.runs.values()))
     for fold in range(1, group.config.folds + 1):
         run = group.runs.get(fold)
         if run is None:
-            same_dataset(group.config.data, next(iter(group.runs.values())).data_hash, group.name)
+            if any_run.is_ensemble:
+                raise LabError(
+                    f"fold {fold} of {group.name!r} was an ensemble, and can't be trained: put the cross-validations "
+                    "together again (`ensemble`)"
+                )
+            same_dataset(group.config.data, any_run.data_hash, group.name)
             run = jobs.create_run(replace(group.config, fold=fold), group.name)
         state = run.status()["state"]
         if state in ENDED and state != "done":
