@@ -98,8 +98,11 @@ def test_the_same_name_beside_a_few_pictures_is_no_mask(tmp_path):
 
 @pytest.mark.parametrize("folder", ["images", "Dataset 1", "docs", "set2", "Augmented"])
 def test_a_folder_that_is_no_class_by_its_name_is_told(tmp_path, folder):
-    words = refusal(tmp_path, every(("band", folder), ["."]))
-    assert words.startswith(f"cells: the folder {folder} is no class by its name: ")
+    files = every(("band", folder), ["."])
+    words = f"cells: the folder {folder} is no class by its name: put its pictures in folders that are called as their "
+    assert refusal(tmp_path, files) == f"{words}classes, or take it out"
+    told = "; if 'labels.xlsx' has their labels, write them as a CSV table of path and label"
+    assert refusal(tmp_path, files | empty("labels.xlsx")).endswith(f"or take it out{told}")
 
 
 def test_a_class_may_have_a_folder_of_images(tmp_path):
@@ -126,9 +129,7 @@ def test_pictures_outside_the_splits_become_no_class_of_their_own(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "names", [("train_band", "test_band"), ("band test", "band-val"), ("band.Train", "band.Test")]
-)
+@pytest.mark.parametrize("names", [("train_band", "test_band"), ("band test", "band-val"), ("band.Train", "band.Test")])
 def test_a_split_in_the_name_of_a_class_is_told(tmp_path, names):
     assert refusal(tmp_path, every(("blast", *names), ["."])) == (
         f"cells: the folders {min(names)} and {max(names)} are one class in two splits by their names: put them into a "

@@ -52,6 +52,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     if not pictures:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
     check_packed(source)
+    _check_folds(source, pictures)
     paths, of_folders = zip(*map(_place, pictures), strict=True)
     groups = of_folders if any(of_folders) else groups_of_names(pictures)
     top = _common_folders(paths)
@@ -87,6 +88,17 @@ def _place(file: str) -> tuple[tuple[str, ...], str | None]:
     folders = PurePosixPath(file).parts[:-1]
     group = next((name for name in folders if _GROUP.fullmatch(name)), None)
     return tuple(name for name in folders if not (_GROUP.fullmatch(name) or _FOLD.fullmatch(name))), group
+
+
+def _check_folds(source: Source, files: Sequence[str]) -> None:
+    """LabError where each fold of a cross-validation has its own splits: every picture would be tested on in one."""
+    splits: dict[str, set[str]] = {}
+    for file in files:
+        folders = PurePosixPath(file).parts[:-1]
+        for fold in filter(_FOLD.fullmatch, folders):
+            splits.setdefault(fold, set()).update(filter(None, map(split_of_folder, folders)))
+    if len(splits) > 1 and any(len(of_fold) > 1 for of_fold in splits.values()):
+        raise LabError(f"{source.name}: the folds {_some(sorted(splits))} have splits of their own: import one of them")
 
 
 def _with_listed_splits(source: Source, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -143,7 +155,7 @@ def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
     if wrong := next(filter(_NO_CLASS.fullmatch, inside), None):
         raise LabError(
             f"{source.name}: the folder {wrong} is no class by its name: put its pictures in folders that are called "
-            "as their classes, or take it out"
+            f"as their classes, or take it out{told_too(source)}"
         )
 
 
