@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -327,24 +326,19 @@ def _unknown_and_missing(values: Mapping[str, Any]) -> tuple[list[str], list[str
     return [name for name in values if name not in fields()], [name for name in needed if name not in values]
 
 
-@functools.cache  # like the two below: a page reads hundreds of configs, and each is checked field by field
+@functools.cache  # a page reads hundreds of configs, and each is checked field by field
 def fields() -> Mapping[str, dataclasses.Field[Any]]:
     """The fields of TrainConfig by name; `metadata` holds help, low, high, choices, advanced and group."""
     return types.MappingProxyType({spec.name: spec for spec in dataclasses.fields(TrainConfig)})
 
 
-@functools.cache
-def _hints() -> dict[str, Any]:
-    return typing.get_type_hints(TrainConfig)
+_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
+_WORDS = {int: "a whole number", float: "a number", str: "a word"}
 
 
-@functools.cache
 def field_type(name: str) -> type:
     """A field's type: int, float or str; for `float | None` it is float."""
-    hint = _hints()[name]
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return typing.cast(type, hint)
+    return _TYPES[str(fields()[name].type).removesuffix(" | None")]  # as it is written: annotations aren't evaluated
 
 
 def optional(name: str) -> bool:
@@ -370,9 +364,6 @@ def parse(name: str, text: str) -> Any:
         raise LabError(f"{spelled_out(name)} takes {_WORDS[kind]}, not {text[:40]!r}") from None
     _check(fields()[name], value)
     return value
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "a word"}
 
 
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:

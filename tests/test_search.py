@@ -27,7 +27,8 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.training import jobs, loop, search, studies, worker
 from bloodcell_core.training.loop import NonFiniteLoss
 from bloodcell_core.training.prepare import cut_validation, split_rows
-from bloodcell_core.training.studies import SEARCHED, USUAL, Study, best_of, ranges, searchable, start_values
+from bloodcell_core.training.search_space import SEARCHED, USUAL, ranges, searchable, start_values, usual
+from bloodcell_core.training.studies import Study, best_of
 from tests.training_fixtures import Killed, quiet, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures", "tests.postgres"]
@@ -69,7 +70,7 @@ def tried(study: Study) -> list[dict[str, Any]]:
 def test_what_can_be_searched_is_what_the_network_has(model: str) -> None:
     info = MODELS[model]
     assert ("width" in searchable(model), "dropout" in searchable(model)) == (info.widens, info.dropout is not None)
-    assert set(studies.usual(model)) == set(USUAL) & set(searchable(model))
+    assert set(usual(model)) == set(USUAL) & set(searchable(model))
     base = TrainConfig(data="d", model=model)
     for field, limits in ranges(base, searchable(model)).items():
         start = start_values(base, [field])[field]

@@ -16,6 +16,7 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS
 from bloodcell_core.progress import duration
 from bloodcell_core.training import jobs, studies
+from bloodcell_core.training.search_space import searchable, usual
 from bloodcell_core.training.studies import Study
 from ui import lab, shell
 from ui.networks import about, ask_network, ask_weights
@@ -63,7 +64,7 @@ def _form(names: Sequence[str]) -> None:
         if model:
             told.caption(shell.plain(about(model, PRESETS[preset]["size"], 1.0, len(lab.dataset(dataset).classes))))
             fields = st.pills(
-                "What to vary", studies.searchable(model), selection_mode="multi", default=studies.usual(model),
+                "What to vary", searchable(model), selection_mode="multi", default=usual(model),
                 format_func=pretty, key=f"search_fields_{model}", wrap=True,
             )  # fmt: skip
         else:

@@ -29,7 +29,8 @@ from bloodcell_core.training.loop import Hooks, train
 from bloodcell_core.training.prepare import cut_validation, first_state, load_pictures, split_rows
 from bloodcell_core.training.reporter import HEARTBEAT
 from bloodcell_core.training.sampling import seed_of, steps_per_epoch
-from bloodcell_core.training.studies import Study, best_of, start_values
+from bloodcell_core.training.search_space import start_values
+from bloodcell_core.training.studies import Study, best_of
 from bloodcell_core.training.worker import wait_for_device
 
 DRAWN_AT_RANDOM = 5  # finished trials before the sampler learns from them
