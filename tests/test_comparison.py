@@ -220,6 +220,22 @@ def test_too_few_photos_on_which_they_differ_are_no_verdict_whatever_the_interva
     assert "they differ on 4 photos only: this data can't tell them apart" in result["verdict"]
 
 
+@pytest.mark.parametrize(("of", "interval", "better"), [(4, (-0.8, 4), None), (12, (5.65, 12), "b")])
+def test_a_class_that_one_names_always_and_the_other_never_is_no_certainty(
+    of: int, interval: tuple[float, float], better: str | None
+) -> None:
+    """No resample moves the difference: it was +4 to +4. Now the interval and the test are of the same photos."""
+    named = np.repeat(["a", "b"], of), np.repeat(["a"], 2 * of)
+    b, a = (changed(answers(str(n), of, of), predicted=each, p_a=np.where(each == "a", 0.9, 0.1),
+                    p_b=np.where(each == "a", 0.1, 0.9)) for n, each in enumerate(named))  # fmt: skip
+    result = compare_sides(a, b)
+    assert (result["right"]["only_a"], result["right"]["only_b"]) == (0, of)
+    assert result["right"]["interval"] == pytest.approx(interval, abs=0.02)
+    assert result["better"] == better
+    cells = compare_sides(*(changed(each, copies=False, source_photo=np.repeat(["s", "t"], of)) for each in (a, b)))
+    assert (cells["right"]["interval"], cells["better"]) == (None, None), "cells of a slide each aren't independent"
+
+
 def test_an_interval_around_nothing_is_no_verdict() -> None:
     result = compare_sides(made("one", seed=1), made("two", seed=2))
     low, high = result["right"]["interval"]

@@ -20,7 +20,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import signed
 from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
-from bloodcell_core.evaluation.limits import LEVEL, difference_interval, expanded_interval, json_limits
+from bloodcell_core.evaluation.limits import LEVEL, difference_interval, exact_binomial, expanded_interval, json_limits
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, probabilities_of
@@ -226,6 +226,12 @@ def _who_is_right(
         limits = expanded_interval(gains, drawn.sizes, drawn.sizes if averaged else drawn.pictures)
     outcomes = _counts(right_a, right_b)
     independent = averaged or not known
+    apart = outcomes["only_a"] + outcomes["only_b"]
+    if limits and apart and not np.ptp(gains):  # as where one never names a class that the other always does
+        limits = None
+        if independent:  # McNemar's test, turned into an interval: of the units on which they differ
+            low, high = exact_binomial(outcomes["only_b"], apart)
+            limits = apart * (2 * low - 1), apart * (2 * high - 1)
     return {
         "unit": "photos" if averaged else pictures,
         "of": len(right_a),
