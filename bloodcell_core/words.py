@@ -8,14 +8,16 @@ from typing import Any
 
 PHOTO, GROUP = "photo", "group"  # copies of one photograph; a patient, slide or field, whose cells have own answers
 LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that somebody wrote in capitals
+SHORT_FORMS = {"ig", "nrbc", "rbc", "wbc"}  # of cells, however they are written: Ig would be an immunoglobulin
 
 
 def pretty(label: str) -> str:
     """The name of a class as people read it: "NEUTROPHIL" → "Neutrophil", "band_cell" → "Band cell"; "NRBC" stays, and
-    so it does in "immature NRBC" → "Immature NRBC"."""
+    so it does in "immature NRBC" → "Immature NRBC"; "ig" → "IG"."""
     words = label.replace("_", " ").split()
     if label.isupper() and len(" ".join(words)) > LONGEST_SHORT_FORM:  # somebody's way to write all of it
         words = [word.lower() for word in words]
+    words = [word.upper() if word.lower() in SHORT_FORMS else word for word in words]
     first, *others = [word if _is_short_form(word) else word.lower() for word in words] or [""]
     return " ".join([first if _is_short_form(first) else first.capitalize(), *others])
 

@@ -138,8 +138,8 @@ def test_the_theme_is_legible(mode: str):
 @pytest.mark.parametrize(
     ("label", "name"),
     [
-        ("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte"), ("NRBC", "NRBC"), ("ig", "Ig"),
-        ("RBC_LIKE", "Rbc like"), ("immature NRBC", "Immature NRBC"), ("NRBC_like", "NRBC like"), ("B CELL", "B cell"),
+        ("NEUTROPHIL", "Neutrophil"), ("immature_granulocyte", "Immature granulocyte"), ("NRBC", "NRBC"), ("ig", "IG"),
+        ("RBC_LIKE", "RBC like"), ("immature NRBC", "Immature NRBC"), ("NRBC_like", "NRBC like"), ("B CELL", "B cell"),
         ("Blast, AML", "Blast, AML"), ("atypical Lymphocyte", "Atypical lymphocyte"), ("", ""),
     ],
 )
