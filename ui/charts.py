@@ -18,14 +18,14 @@ MOST_TICKS = 8  # of an axis of whole numbers
 DASHES = ((8, 0), (8, 3), (2, 3), (8, 3, 2, 3), (14, 4))
 
 
+def draw(figure: go.Figure, key: str, alt: str) -> None:
+    """Draw a figure without Plotly's buttons over it; `alt` says what it shows."""
+    st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, key: str) -> None:
     """Draw how many pictures each class has in each split: `counts[split][class]`."""
-    st.plotly_chart(
-        class_bars_figure(counts, is_dark()),
-        key=key,
-        config={"displayModeBar": False},
-        alt="pictures by class and split",
-    )
+    draw(class_bars_figure(counts, is_dark()), key, "pictures by class and split")
 
 
 def class_bars_figure(counts: Mapping[str, Mapping[str, int]], dark: bool) -> go.Figure:
@@ -128,12 +128,7 @@ background:{colour}"></span></span>
 def spread(values: pd.Series, labels: pd.Series, *, title: str, classes: Sequence[str], key: str) -> None:
     """Draw how a figure is spread over the pictures of each class: one outline a class, in shares of it. `legend` tells
     which is which, once for several of them."""
-    st.plotly_chart(
-        spread_figure(values, labels, title, classes, is_dark()),
-        key=key,
-        config={"displayModeBar": False},
-        alt=f"{title}, by class",
-    )
+    draw(spread_figure(values, labels, title, classes, is_dark()), key, f"{title}, by class")
 
 
 def spread_figure(

@@ -73,13 +73,18 @@ def _error_bars(values: Sequence[float | None], limits: Sequence[Sequence[float 
     }
 
 
+def _add_diagonal(figure: go.Figure) -> None:
+    """The line on which both axes are equal: of guessing, or of perfect calibration."""
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
+                       showlegend=False, hoverinfo="skip")  # fmt: skip
+
+
 def roc(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
 ) -> go.Figure:
     """ROC curves by run's title, each (false positive rates, true positive rates); the areas are in the legend."""
     figure = _curves(curves, {name: f"AUC {area:.3f}" for name, area in areas.items() if area is not None}, dark)
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
-                       showlegend=False, hoverinfo="skip")  # fmt: skip
+    _add_diagonal(figure)
     figure.update_layout(
         xaxis_title="false positive rate: share of the other classes called this one",
         yaxis_title="recall: share of the class that is found",
@@ -160,8 +165,7 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata:,} pictures<extra></extra>",
         )  # fmt: skip
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
-                       showlegend=False, hoverinfo="skip")  # fmt: skip
+    _add_diagonal(figure)
     figure.update_layout(xaxis_title="how sure the network says it is", yaxis_title="how often it is right")
     figure.update_xaxes(tickformat="~%")
     figure.update_yaxes(tickformat="~%", range=[-0.02, 1.02])

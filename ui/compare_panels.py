@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from bloodcell_core.evaluation.comparison import Side
@@ -21,6 +20,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import compare, shell
 from ui import compare_figures as figures
+from ui.charts import draw
 from ui.theme import is_dark
 
 PANELS = {
@@ -48,6 +48,9 @@ COSTS = {
 }
 
 
+_calibrated = compare.kept(compare.FOR_INTERVALS)(calibration_of)
+
+
 def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]) -> None:
     """Draws the panel in the address."""
     shown = shell.bound_segmented("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
@@ -62,10 +65,6 @@ def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]
         _dial(sides, titles)
     else:
         _cost(runs, titles)
-
-
-def _draw(figure: go.Figure, key: str, alt: str) -> None:
-    st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
 def _shared_classes(sides: Sequence[Side]) -> dict[str, list[str]]:
@@ -88,7 +87,7 @@ def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         own = compare.scores(side)["per_class"]
         scores[titles[side.name]] = {"per_class": {name: own[called[place]] for name, called in shared.items()}}
     title = BY_CLASS[metric]
-    _draw(figures.by_class(scores, [*shared], metric, title, is_dark()), "by_class", f"{title}, by class and run")
+    draw(figures.by_class(scores, [*shared], metric, title, is_dark()), "by_class", f"{title}, by class and run")
     st.caption(
         "The whiskers are 95% intervals, by source photo where photos are known; a bar without whiskers has none."
     )
@@ -108,8 +107,8 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
     if not curves:
         st.caption("All test pictures bear this class, or none does: there is no curve.")
         return
-    draw = figures.roc if kind == "roc" else figures.precision_recall
-    _draw(draw(curves, areas, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
+    figure_of = figures.roc if kind == "roc" else figures.precision_recall
+    draw(figure_of(curves, areas, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
 
 
 def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
@@ -121,7 +120,7 @@ def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     told = {side.name: _calibrated(side) for side in sides}
     shown = {name: facts["before"] if raw or not facts["after"] else facts["after"] for name, facts in told.items()}
     drawn = {titles[name]: facts for name, facts in shown.items()}
-    _draw(figures.reliability(drawn, is_dark()), "reliability", "How often answers of a confidence are right")
+    draw(figures.reliability(drawn, is_dark()), "reliability", "How often answers of a confidence are right")
     rows = [
         {"Run": titles[name], "Temperature": facts["temperature"]}
         | {title: _with_limits(shown[name], key) for key, title in CALIBRATION_WORDS.items()}
@@ -138,16 +137,11 @@ def _with_limits(facts: Mapping[str, Any], key: str) -> str:
     return with_interval(key, facts[key], facts["intervals"][key])
 
 
-@compare.kept(compare.FOR_INTERVALS)
-def _calibrated(side: Side) -> dict[str, Any]:
-    return calibration_of(side)
-
-
 def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     st.caption("Answers less sure than a threshold are set aside for a person to review.")
     told = {side.name: _dialled(side) for side in sides}
     curves = {titles[name]: curve for name, (_, curve) in told.items()}
-    _draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
+    draw(figures.coverage(curves, is_dark()), "coverage", "Share of the answers that stand against how many are right")
     if len(curves) <= figures.MOST_BANDS:
         st.caption("The areas are 95% intervals of the curves, by source photo where photos are known.")
     with st.container(horizontal=True):
@@ -196,7 +190,7 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
             places[device_words(costs["milliseconds_on"])] = None
         else:
             left_out.append(titles[run.name])
-    _draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")
+    draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")
     if kind == "milliseconds" and rows:
         apart = " Times on different devices can't be compared." if len(places) > 1 else ""
         st.caption(

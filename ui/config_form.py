@@ -8,6 +8,7 @@ import streamlit as st
 
 from bloodcell_core import config
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import pretty
 
 STEP_BY_STEP = ("data", "model", "view", "weights", "folds", "fold", "fold_over")
 """Fields that the page asks for by itself, in words of its own."""
@@ -43,7 +44,7 @@ def advanced_fields(defaults: dict[str, Any], key: str, dataset: str) -> dict[st
 
 
 def _widget(spec: Any, value: Any, key: str) -> Any:
-    limits, label = spec.metadata, config.spelled_out(spec.name).capitalize()
+    limits, label = spec.metadata, pretty(spec.name)
     if limits["choices"]:
         return st.selectbox(label, limits["choices"], limits["choices"].index(value), key=key, help=limits["help"])
     # Numbers too: a field of numbers rounds 1e-4 away, and of one out of range it tells the page the last one that was

@@ -73,6 +73,9 @@ def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
+GONE = thumbnail(np.full((8, 8, 3), 128, np.uint8))  # stands for a picture whose file was deleted by hand
+
+
 def pager(total: int, per_page: int) -> tuple[int, int]:
     """Draw page numbers where one page isn't enough; return (start, stop) of the items to show.
 

@@ -22,8 +22,8 @@ POPOVER = "cross_validation"  # the key of the form that starts one
 OVER = {"all": "Whole dataset", "train": "Without test split"}
 
 
-def cross_validation_button(config: TrainConfig | None) -> str | None:
-    """A button that asks for folds and starts a cross-validation; the name of the group that it started, once.
+def cross_validation_button(config: TrainConfig | None) -> None:
+    """Draws a button that asks for folds and starts a cross-validation.
 
     `config` is what each fold trains with, or None where the page's settings can't be: the button is off then.
     """
@@ -43,15 +43,14 @@ def cross_validation_button(config: TrainConfig | None) -> str | None:
         clicked = st.button("Start", type="primary", key="cross_validation_start", on_click=_close,
                             disabled=folds is None)  # fmt: skip
     if not clicked or config is None or folds is None:
-        return None
+        return
     try:
         with st.spinner("Starting …"):
-            name = groups.start_cross_validation(config, folds, over)
+            groups.go_on(groups.create_group(config, folds, over))
     except (LabError, OSError) as error:
         shell.show_error(in_words(error))
-        return None
+        return
     st.toast(f"{folds} runs started, one a fold")
-    return name
 
 
 def _close() -> None:

@@ -26,7 +26,7 @@ from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import cached
-from ui.gallery import Tile, gallery, pager, thumbnail
+from ui.gallery import GONE, Tile, gallery, pager, thumbnail
 from ui.shell import address, empty_state, plain, remark, set_address, show_error, synthetic_badge
 from ui.theme import css_colours
 
@@ -257,7 +257,7 @@ def thumbnails(data: Dataset, rows: Sequence[int], view: str) -> list[str]:
             kept |= drawn
             for oldest in [*islice(kept, max(0, len(kept) - MOST_THUMBNAILS))]:
                 del kept[oldest]
-    return [found[key] or thumbnail(np.full((8, 8, 3), 128, np.uint8)) for key in keys]
+    return [found[key] or GONE for key in keys]
 
 
 def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str] | None = None) -> list[Tile]:

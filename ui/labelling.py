@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import streamlit as st
 
 from bloodcell_core.cells import Box
@@ -143,7 +142,7 @@ def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
     return [
         {
             "id": one.key,
-            "src": sources.get(one.key, gallery.thumbnail(np.full((8, 8, 3), 128, np.uint8))),
+            "src": sources.get(one.key, gallery.GONE),
             "box": list(one.cell.box),
             "state": one.cell.state if one.cell.state in ("confirmed", "removed") else "guess",
             "confirmed": one.cell.cell.label or None,

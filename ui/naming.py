@@ -89,9 +89,8 @@ def _do(action: Callable[[], Any]) -> None:
 def _delete(kind: str, name: str) -> None:
     if kind == "dataset":
         datasets.remove(name)
-        return
-    run = Run(name)
-    (jobs.withdraw if run.status()["state"] == "queued" else run_folders.remove)(run)
+    else:
+        jobs.remove(Run(name))
 
 
 def _run_goes(name: str) -> str:

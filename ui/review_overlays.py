@@ -88,13 +88,11 @@ def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
         }
         for each in versions
     )
-    ticked = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row-required", key="overlay_versions",
+    ticked = shell.ticked_row(
+        table, "overlay_versions", alt="Overlays of this dataset; tick one to use it",
         column_config={"Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")},
-        selection_default={"selection": {"rows": [0]}}, alt="Overlays of this dataset; tick one to use it",
     )  # fmt: skip
-    rows = ticked["selection"]["rows"]
-    reference = str(table.Overlay[rows[0] if rows else 0])
+    reference = str(table.Overlay[ticked])
     with st.container(horizontal=True):
         if st.button(f"Train with {reference}", type="primary", icon=":material/play_arrow:"):
             st.switch_page("pages/2_Train.py", query_params={"dataset": data.name, "labels": reference})

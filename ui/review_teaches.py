@@ -97,14 +97,10 @@ def _ticked(frame: pd.DataFrame, key: str) -> int:
     share = st.column_config.NumberColumn(format="%.0f%%", width=65)
     widths = {"By": 185, "Part": 165, "95% interval": 95, "Photos": 65, "Pictures": 75}
     columns = {name: st.column_config.Column(width=px) for name, px in widths.items()} | {"Wrong": share}
-    event = st.dataframe(
-        frame, hide_index=True, key=key, on_select="rerun", selection_mode="single-row-required",
-        height=min(36 + 35 * len(frame), MOST_PX),
-        selection_default={"selection": {"rows": [0]}}, column_config=columns,
+    return shell.ticked_row(
+        frame, key, height=min(36 + 35 * len(frame), MOST_PX), column_config=columns,
         alt="Error rates; tick a row to see its wrong pictures",
     )  # fmt: skip
-    rows = event["selection"]["rows"]
-    return int(rows[0]) if rows else 0
 
 
 def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core import config
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError, in_words
@@ -18,6 +17,7 @@ from bloodcell_core.progress import duration
 from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.search_space import searchable, usual
 from bloodcell_core.training.studies import Study
+from bloodcell_core.words import pretty
 from ui import lab, shell
 from ui.networks import about, ask_network, ask_weights
 
@@ -34,11 +34,6 @@ def search_panel(dataset_names: Sequence[str]) -> None:
         _form(dataset_names)
     with found:
         _searches()
-
-
-def pretty(field: str) -> str:
-    """The name of a setting as people read it: "learning_rate" → "Learning rate"."""
-    return config.spelled_out(field).capitalize()
 
 
 def _form(names: Sequence[str]) -> None:

@@ -53,53 +53,7 @@ mends.leave_pages_behind()
 # In the page's head it is there before a page writes its address; the first visitor of a server has that from here.
 _HISTORY = st.components.v2.component("lab_history", js=_HISTORY_JS)
 
-CSS = """<style>
-.lab-wordmark { display: flex; align-items: center; gap: .6rem; font-size: 1.15rem; font-weight: 650; }
-.lab-wordmark img { width: 1.75rem; height: 1.75rem; }
-/* On dark, text in the accent colour would fall short of a contrast of 4.5, and in the shade that Streamlit darkens it
-   to for what is pressed or open it could hardly be seen. */
-:is([role="tab"][aria-selected="true"], [data-variant][aria-checked="true"], button[aria-pressed="true"],
-    button[kind="tertiary"]:is(:hover, :active, [aria-expanded="true"]), [data-testid="stSliderThumbValue"] *) {
-  color: light-dark(#5B3FA6, #B7A8FF) !important;
-}
-/* Streamlit marks what has the focus by a pale ring or a grey, of a contrast below 3, and some links not at all. */
-:is(a, button, summary, [role="tab"], [data-tag]):focus-visible, [data-testid="stCheckbox"] label:has(:focus-visible),
-[data-testid="stSlider"] div:has(> div > input:focus-visible) {
-  outline: 2px solid light-dark(#5B3FA6, #B7A8FF) !important; outline-offset: 1px;
-}
-:is([data-testid="stPageLink"] a, [data-variant]):focus-visible { outline-offset: -2px; }
-.st-key-lab_foot { position: fixed; bottom: .75rem; }
-.st-key-lab_foot p { font-size: .8rem; }
-/* Streamlit's own grey for these falls short of a contrast of 4.5. */
-[data-testid="stCaptionContainer"] { opacity: .72; }
-[data-testid="stPlotlyChart"] :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .hovertext) text {
-  fill: light-dark(AXIS_TEXT) !important;
-}
-/* Streamlit sets these on each cell itself, for sheets that scroll. */
-[data-testid="stTable"] td p { overflow-wrap: anywhere !important; }
-.st-key-lab_figures :is(td, thead th) { text-align: right !important; }
-.st-key-lab_history { display: none; }  /* it draws nothing, but would be seen to load */
-/* The desk shows the next picture before the server has answered: it must not fade while it waits. */
-.st-key-review_desk[data-stale="true"], .st-key-review_desk [data-stale="true"] { opacity: 1 !important; }
-/* Where the system sets the colours, Streamlit's switches and sliders vanish, and what is chosen is as the rest. */
-@media (forced-colors: active) {
-  :root :is([data-variant][aria-checked="true"], [data-testid="stPaginationPageActive"]) {
-    forced-color-adjust: none; background: Highlight !important; color: HighlightText !important;
-  }
-  [data-variant][aria-checked="true"] * { color: inherit !important; }
-  :is([data-testid="stCheckbox"] label > div:first-of-type, [data-testid="stSlider"] [role="group"] > div > div) {
-    forced-color-adjust: none; outline: 1px solid CanvasText;
-  }
-  [data-testid="stSlider"] [role="group"] > div > div > * { forced-color-adjust: auto; }
-  [data-testid="stHtml"] [style*="background"], .lab-count .limits { forced-color-adjust: none; color: CanvasText; }
-}
-@media (max-width: 1000px) {
-  [class*="st-key-lab_sides"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-  [class*="st-key-lab_sides"] > * > * > [data-testid="stColumn"] { min-width: 100%; }
-  /* The picture that was clicked stands above the gallery, not below 300 others. */
-  [class*="st-key-lab_sides_browse"] > * > [data-testid="stHorizontalBlock"] { flex-wrap: wrap-reverse; }
-}
-</style>""".replace("AXIS_TEXT", ", ".join(AXIS_TEXT))
+CSS = f"<style>\n{together('shell.css')}</style>".replace("AXIS_TEXT", ", ".join(AXIS_TEXT))
 
 
 # ---- The frame -----------------------------------------------------------------------------------------
@@ -194,6 +148,16 @@ def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
     """`st.columns` that are stacked where the window is narrow."""
     with st.container(key=f"lab_sides_{key}"):
         return list(st.columns(widths, gap=gap))
+
+
+def ticked_row(table: Any, key: str, **how: Any) -> int:
+    """Draw a table in which one row is ticked, the first to begin with; return its place. `how` goes to
+    `st.dataframe`."""
+    event = st.dataframe(
+        table, hide_index=True, key=key, on_select="rerun", selection_mode="single-row-required",
+        selection_default={"selection": {"rows": [0]}}, **how,
+    )  # fmt: skip
+    return next(iter(event["selection"]["rows"]), 0)
 
 
 def draw_again() -> NoReturn:

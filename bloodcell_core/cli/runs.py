@@ -210,5 +210,5 @@ def _runs_remove(args: argparse.Namespace) -> None:
     from bloodcell_core.training import jobs
 
     run = runs.find(args.run)
-    (jobs.withdraw if run.status()["state"] == "queued" else runs.remove)(run)
+    jobs.remove(run)
     show_removed("run", run.name, args.json)

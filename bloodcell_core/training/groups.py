@@ -111,13 +111,6 @@ def go_on(group: Group) -> None:
             jobs.start(run)
 
 
-def start_cross_validation(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> str:
-    """Queues a run for each fold, each with its worker, and returns the group's name. Arguments as `create_group`."""
-    group = create_group(config, folds, over)
-    go_on(group)
-    return group.name
-
-
 def stop(group: Group) -> None:
     """Asks the unfinished runs to stop at their next batch, the last of the queue first, so that none moves up."""
     for _, run in sorted(group.runs.items(), reverse=True):

@@ -176,6 +176,11 @@ def withdraw(run: Run) -> None:
     runs.remove(run)
 
 
+def remove(run: Run) -> None:
+    """Deletes a run; one that waits is taken out of its queue. LabError as `runs.remove` and `withdraw`."""
+    (withdraw if run.status()["state"] == "queued" else runs.remove)(run)
+
+
 def requeue(run: Run) -> None:
     """Puts an interrupted, stopped or failed run back into the queue; `start` lets it go on from its checkpoint."""
     state = run.status()["state"]
