@@ -14,10 +14,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import disk, runs, workspace
+from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
 from tests.test_pages import PATIENCE, draw, words
+from tests.training_fixtures import run_cli
 from ui import lab, review, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -64,6 +66,21 @@ def verdict(app: AppTest, code: str = "model-wrong", token: str = "t1", **more: 
     return {
         "kind": "verdict", "id": card["id"], "verdict": code, "label": None, "note": "", "alone": False, "token": token,
     } | more  # fmt: skip
+
+
+def test_an_answer_may_be_of_a_class_that_no_cell_is_of(wrong: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a run that was adapted to cells that lack one of its classes: its dataset has no such class."""
+    three = combine("three", [(Dataset("demo"), {"monocyte": None})])
+    recorded = disk.read_json(wrong.folder / "config.json")
+    settings = recorded["config"] | {"data": "three"}
+    disk.write_json(
+        wrong.folder / "config.json", recorded | {"config": settings, "data_hash": three.content_hash}
+    )
+    wrong.predictions().query("label != 'monocyte'").to_parquet(wrong.folder / "predictions.parquet")
+    app = draw(REVIEW, run=wrong.name, pair=f"any-{wrong.classes.index('monocyte')}")
+    assert [bar["title"] for bar in desk_of(app)["cards"][0]["bars"] if bar["answer"]] == ["Monocyte"]
+    code, told, _ = run_cli(capsys, "review", "list", wrong.name, "--answer", "monocyte", "--json")
+    assert (code, json.loads(told)["photos"] > 0) == (0, True)
 
 
 @pytest.mark.parametrize("part", ["desk", "selection"])

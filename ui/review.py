@@ -19,6 +19,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import lab, shell
 from ui.review_sources import NO_FOLDS, Source, check, pairs_of, pictures_of, queue_of
+from ui.theme import css_colours
 
 ALL = "all"
 ORDERS = {
@@ -68,6 +69,12 @@ class Review:
     def classes(self) -> list[str]:
         """The classes, which are the same for all runs."""
         return self.sources[0].first.classes
+
+    @cached_property
+    def colours(self) -> dict[str, str]:
+        """The colour of each class of the dataset and of the runs; a run that was adapted may answer one that none of
+        its cells is of."""
+        return css_colours(dict.fromkeys((*self.data.classes, *self.classes)))
 
     @property
     def once(self) -> bool:

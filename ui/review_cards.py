@@ -21,7 +21,6 @@ from ui.desk import Card
 from ui.gallery import thumbnail
 from ui.neighbours import finder
 from ui.review import Review, said_of
-from ui.theme import css_colours
 
 CELL_PX, WHOLE_PX = 400, 640
 LONGEST_PHOTO = 12  # characters of a photo's name that are shown: its end distinguishes it from others
@@ -36,7 +35,6 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
     verdict = standing.of(picture.image_id, picture.photo)
     copies = review.copies[picture.photo]
     label, answer = pretty(picture.label), pretty(picture.answer)
-    colours = css_colours(review.data.classes)
     try:
         cell, whole, found = _looks(review.data, row, run.config.crop)
         cell_words = "Cell view" if found else "No white cell was found: the picture's middle"
@@ -48,7 +46,7 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
         id=picture.image_id, place=place + 1, own=picture.label, label=label, answer=answer,
         words=f"Label {label}, called {answer}" + (", synthetic" if review.data.synthetic else ""),
         bars=[
-            {"title": pretty(name), "colour": colours[name], "share": float(picture[f"p_{name}"]),
+            {"title": pretty(name), "colour": review.colours[name], "share": float(picture[f"p_{name}"]),
              "answer": name == picture.answer, "own": name == picture.label}
             for name in review.classes
         ],
@@ -88,10 +86,10 @@ def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str
         return [], LOOKING
     if isinstance(found, str):
         return [], f"{found}. Come back to the picture in half a minute to try again."
-    pictures, colours = review.data.pictures, css_colours(review.data.classes)
+    pictures = review.data.pictures
     tiles = [
         {"src": src, "label": pretty(pictures.label[each]), "photo": _short(pictures.photo[each]),
-         "colour": colours[pictures.label[each]]}
+         "colour": review.colours[pictures.label[each]]}
         for each, src in zip(found, lab.thumbnails(review.data, found, "cell"), strict=True)
     ]  # fmt: skip
     return tiles, "" if tiles else "There are no others in training."

@@ -18,7 +18,6 @@ from ui.desk import desk
 from ui.review import Review, leave_deleted_run, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
-from ui.theme import css_colours
 
 AHEAD = 2  # pictures that the browser preloads
 NEIGHBOURS_AHEAD = 24
@@ -60,11 +59,10 @@ def at_the_desk(review: Review) -> None:
     heat = bool(st.session_state.get(HEAT))
     cards = [card_of(review, each, standing, heat and each == place) for each in shown]
     waiting = cards[0].like_words == LOOKING
-    colours = css_colours(review.data.classes)
     again = desk(
         "review_desk", lambda event: act(review, event), cards, total=len(review.ids), decided=sum(decided), heat=heat,
         classes=[
-            {"name": name, "title": pretty(name), "colour": colours[name], "key": key}
+            {"name": name, "title": pretty(name), "colour": review.colours[name], "key": key}
             for name, key in zip_longest(review.data.classes, CLASS_KEYS[: len(review.data.classes)], fillvalue="")
         ],
         undoable=[event.token for event in mine[:UNDOABLE]], waiting=waiting,

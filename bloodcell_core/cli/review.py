@@ -122,9 +122,9 @@ def _list(args: argparse.Namespace) -> None:
 
     chosen = [runs.find(reference) for reference in dict.fromkeys(args.runs)]
     dataset, pictures = queue.of_runs(chosen, [args.split])
-    for name in (args.label, args.answer):
-        if name is not None and name not in dataset.classes:
-            raise LabError(f"there is no class {name[:80]!r}: there are {', '.join(dataset.classes)}")
+    for name, classes in ((args.label, dataset.classes), (args.answer, chosen[0].classes)):
+        if name is not None and name not in classes:
+            raise LabError(f"there is no class {name[:80]!r}: there are {', '.join(classes)}")
     wanted = queue.Wanted(
         near=args.near, label=args.label, answer=args.answer, disputed_by_runs=args.disputed, reviewed=args.reviewed,
         order=args.order,
