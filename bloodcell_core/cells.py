@@ -107,7 +107,7 @@ def search(picture: np.ndarray) -> Found:
     shrunk, scale, measured, first = _scale_of(picture)
     by = min(1.0, shrunk * SEARCH_RADIUS / scale.red_radius)
     radius = scale.red_radius * by / shrunk
-    seen = measured if measured and by == shrunk else _see(_shrink(picture, by))
+    seen = measured if measured and by == shrunk else _see(shrink(picture, by))
     disc = np.pi * radius**2
     nuclei = _join(_lobes(seen, radius), radius, seen.stain)
     areas = [sum(lobe.area for lobe in nucleus) for nucleus in nuclei]
@@ -159,7 +159,8 @@ def _cell(nucleus: list[_Lobe], area: int, by: float, shape: tuple[int, ...]) ->
     return Cell((left, top, right, bottom), area / by**2, mask.astype(bool))
 
 
-def _shrink(picture: np.ndarray, by: float) -> np.ndarray:
+def shrink(picture: np.ndarray, by: float) -> np.ndarray:
+    """The picture with its sides `by` times as long; as it is for a factor of 1 or more."""
     height, width = picture.shape[:2]
     size = max(1, round(width * by)), max(1, round(height * by))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if by < 1 else picture
@@ -183,7 +184,7 @@ def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen | None, Stain]:
     longer, shorter = max(picture.shape[:2]), min(picture.shape[:2])
     for side in (MEASURING_SIDE, FINER_SIDE):
         shrunk = min(1.0, side / longer)
-        seen = _see(_shrink(picture, shrunk))
+        seen = _see(shrink(picture, shrunk))
         if side == MEASURING_SIDE:
             first = seen.stain
         scale = _measure_red_cells(seen)
@@ -193,7 +194,7 @@ def _scale_of(picture: np.ndarray) -> tuple[float, _Scale, _Seen | None, Stain]:
             break
     else:
         finest = min(1.0, FINEST_SIDE / longer)
-        scale = _measure_red_cells(_see(_shrink(_middle(picture, round(FINER_SIDE / finest)), finest)))
+        scale = _measure_red_cells(_see(shrink(_middle(picture, round(FINER_SIDE / finest)), finest)))
         if scale and scale.sure:
             return finest, scale, None, first
     return shrunk, _Scale(max(1.0, USUAL_RADIUS * shorter * shrunk), sure=False, seen=False), seen, first

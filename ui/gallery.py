@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import streamlit as st
 
+from bloodcell_core.cells import shrink
 from ui.files import together
 from ui.shell import follow_address, writing_back
 
@@ -64,11 +65,8 @@ def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
     The gallery cuts a square out of the middle, so it is the shorter side that must be sharp.
     """
     height, width = pixels.shape[:2]
-    scale = min(px / min(height, width), LONGEST_SIDE / max(height, width))
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    small = shrink(pixels, min(px / min(height, width), LONGEST_SIDE / max(height, width)))
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bloodcell_core import disk, runs, sheets
 from bloodcell_core.cli.output import print_lines, progress, say, show
@@ -24,6 +24,7 @@ from bloodcell_core.words import counted
 if TYPE_CHECKING:
     from bloodcell_core.inference.answers import Answer
     from bloodcell_core.inference.handed_in import Handed
+    from bloodcell_core.inference.predictor import Predictor
 
 MANY = 64  # pictures from which on progress is told
 
@@ -76,13 +77,10 @@ def _predict(args: argparse.Namespace) -> int:
         disk.check_writable(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
-    reads: deque[_Read] = deque()  # of the pictures that are being answered, in order
-    repeats, states = _Repeats(), Counter[str]()
-    answers = predictor.classify(_remembered(files_of(args.paths), reads), args.kind)
+    tally, repeats, states = Tally(run.classes), _Repeats(), Counter[str]()
     total = sum(1 for _ in files_of(args.paths))
     listed = not args.json and sys.stdout and sys.stdout.isatty()  # a count would run into the answers' lines
     tell = progress("classified") if total >= MANY and not listed else None
-    tally = Tally(run.classes)
     with ExitStack() as opened:
         # What goes to stdout as one JSON object waits on disk until it is whole: memory stays bounded, and a failure
         # leaves stdout empty.
@@ -90,13 +88,9 @@ def _predict(args: argparse.Namespace) -> int:
         with _table(args.csv) if args.csv else nullcontext() as table:
             if table:
                 table.row(csv_columns(run.classes))
-            for done, answer in enumerate(answers, 1):
+            for done, (answer, read, again) in enumerate(_answers(predictor, args.paths, args.kind, repeats), 1):
                 states[answer.state] += 1
-                read = reads.popleft()
-                again = repeats.of(answer, read.digest)
-                if again:
-                    answer = replace(answer, reason="; ".join(filter(None, (answer.reason, again))))
-                else:
+                if not again:
                     tally.add(answer)
                 if gathered and again:
                     gathered.add_left_out(answer.path, again)
@@ -121,12 +115,9 @@ def _predict(args: argparse.Namespace) -> int:
         if gathered:
             title = args.paths[0].resolve().name + (f" and {len(args.paths) - 1} more" if args.paths[1:] else "")
             write_report(slide_report(title, gathered, facts["differential"], run), args.report)
-        if spooled and sys.stdout:  # None where it was closed before we began
-            spooled.seek(0)
-            sys.stdout.write(json.dumps(facts, allow_nan=False)[:-1] + ', "pictures": [')
-            shutil.copyfileobj(spooled, sys.stdout)
-            print("]}")
-        elif facts["differential"] and not spooled:
+        if spooled:
+            _print_json(facts, spooled)
+        elif facts["differential"]:
             print_lines(differential_lines(facts["differential"]))
             if repeats.repeated:
                 again = counted(repeats.repeated, "picture")
@@ -170,11 +161,34 @@ class _Repeats:
         return f"the very same picture as {self._first[digest]}: it is counted once"
 
 
+def _answers(
+    predictor: Predictor, paths: Iterable[Path], kind: str | None, repeats: _Repeats
+) -> Iterator[tuple[Answer, _Read, str]]:
+    """The answer for each picture, what reads it, and why it isn't counted, which its reason then says too, or ''."""
+    from bloodcell_core.inference.handed_in import files_of
+
+    reads: deque[_Read] = deque()  # of the pictures that are being answered, in order
+    for answer in predictor.classify(_remembered(files_of(paths), reads), kind):
+        read = reads.popleft()
+        if again := repeats.of(answer, read.digest):
+            answer = replace(answer, reason="; ".join(filter(None, (answer.reason, again))))
+        yield answer, read, again
+
+
 def _remembered(handed: Iterable[Handed], reads: deque[_Read]) -> Iterator[Handed]:
     """What is handed in, the function that reads each picture kept until its answer is there."""
     for path, read in handed:
         reads.append(_Read(read))
         yield path, reads[-1]
+
+
+def _print_json(facts: dict[str, Any], pictures: IO[str]) -> None:
+    """Prints one JSON object: the facts, and the pictures that were written to a file one by one."""
+    if sys.stdout:  # None where it was closed before we began
+        pictures.seek(0)
+        sys.stdout.write(json.dumps(facts, allow_nan=False)[:-1] + ', "pictures": [')
+        shutil.copyfileobj(pictures, sys.stdout)
+        print("]}")
 
 
 @contextmanager

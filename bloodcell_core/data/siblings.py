@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bloodcell_core.cells import shrink
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.points import MIRRORED, Points, find_points, fit_points, rooted
 from bloodcell_core.progress import Progress, no_progress
@@ -115,12 +116,7 @@ def strongest_points(picture: np.ndarray) -> Points:
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
     """The picture, with its longer side shrunk to at most `side` pixels."""
-    height, width = picture.shape[:2]
-    share = side / max(height, width)
-    if share >= 1:
-        return picture
-    size = max(1, round(width * share)), max(1, round(height * share))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return shrink(picture, side / max(picture.shape[:2]))
 
 
 def _families(pictures: list[Points], pool: ThreadPoolExecutor) -> list[int]:

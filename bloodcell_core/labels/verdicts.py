@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,8 +84,7 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Its fields by name, the time as ISO 8601."""
-        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        return values | {"at": self.at.isoformat(timespec="milliseconds")}
+        return asdict(self) | {"at": self.at.isoformat(timespec="milliseconds")}
 
 
 def verdict_code(text: str) -> str:
@@ -175,9 +174,7 @@ def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event
     for of in _events_by_id(sorted(set(ids))):
         if of.undoes is not None:
             raise LabError(f"event {of.id} is itself an undo: to have its verdict again, give it again")
-        values = {spec.name: getattr(of, spec.name) for spec in fields(of)}
-        for name in ("id", "at", "undone"):
-            del values[name]
+        values = {name: value for name, value in asdict(of).items() if name not in ("id", "at", "undone")}
         wanted.append(values | {"token": token, "by": by, "note": "", "undoes": of.id})
     return _add(wanted)
 
