@@ -81,13 +81,32 @@ def test_masks_become_neither_a_class_nor_pictures(tmp_path, folders, named):
     assert words == f"cells: the folder {named} holds no pictures of cells by its name: take it out"
 
 
-@pytest.mark.parametrize("names", [("001.bmp", "001.png"), ("7.jpg", "7_mask.jpg"), ("7-seg.png", "7.tif")])
+@pytest.mark.parametrize("names", [("001.bmp", "001.png"), ("7.jpg", "7_GT.jpg"), ("7-seg.png", "7.tif")])
 def test_a_mask_beside_each_picture_is_told(tmp_path, names):
     """As in Zheng's sets."""
     files = every(("band", "blast"), ["."], names)
     assert refusal(tmp_path, files) == (
         f"cells holds most pictures twice, such as {names[0]} and {names[1]}: take out those that are masks or "
         "copies, rename those that are not"
+    )
+
+
+@pytest.mark.parametrize("name", ["7_mask.png", "Mask-circular.jpg", "7 masks.png"])
+def test_a_picture_that_is_a_mask_by_its_name_is_told(tmp_path, name):
+    words = f"cells: band/{name} is a mask by its name: take it and the like out"
+    assert refusal(tmp_path, every(("band", "blast"), ["."]) | empty(f"band/{name}")) == words
+
+
+def test_a_word_that_contains_mask_is_none(tmp_path):
+    assert len(read(tmp_path, every(("band", "masked"), ["."], ("unmasked.png", "2cell.png")))) == 4
+
+
+def test_folders_inside_the_only_class_folder_are_named(tmp_path):
+    files = every(("train/images", "test/images"), ("band", "blast"))
+    assert refusal(tmp_path, files | empty("labels.csv")) == (
+        "cells has only one class folder (images): put the pictures in at least two folders, one a class; if band, "
+        "blast in images are the classes, move them up a level; if 'labels.csv' has their labels, write them as a CSV "
+        "table of path and label"
     )
 
 
@@ -386,8 +405,9 @@ def test_a_column_called_as_one_of_the_first_names_is_taken_before(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "split"), [("Test", "test"), ("validation", "val"), ("A", None)])
-def test_a_column_set_is_the_split_if_it_names_splits(tmp_path, value, split):
-    entries = read(tmp_path, FOUR | table([f"0.png,x,{value}", f"1.png,y,{value}", "2.png,y,"], "file,label,set"))
+@pytest.mark.parametrize("name", ["set", "Usage", "phase"])
+def test_a_column_set_is_the_split_if_it_names_splits(tmp_path, name, value, split):
+    entries = read(tmp_path, FOUR | table([f"0.png,x,{value}", f"1.png,y,{value}", "2.png,y,"], f"file,label,{name}"))
     assert [entry.split for entry in entries] == [split, split, None]
 
 

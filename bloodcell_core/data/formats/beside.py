@@ -46,10 +46,11 @@ def told_too(source: Source) -> str:
 
 def check_packed(source: Source) -> None:
     """LabError where a split is still packed, beside others that are not: the import would be without it."""
-    folders = {part for file in source.files for part in PurePosixPath(file).parts[:-1]}
     for file in source.files:
-        name = PurePosixPath(file).name
-        if name.lower().endswith(PACKED) and split_of_folder(stem := name.partition(".")[0]) and stem not in folders:
+        if not file.lower().endswith(PACKED):
+            continue
+        stem = PurePosixPath(file).name.partition(".")[0]
+        if split_of_folder(stem) and not any(stem in other.split("/")[:-1] for other in source.files):
             raise LabError(f"{source.name}: {file} is packed: unpack it into a folder {stem}, or take it out")
 
 
@@ -61,9 +62,10 @@ def are_numbers(labels: Iterable[str | None]) -> bool:
 def check_legend(source: Source, labels: Iterable[str], tables: Sequence[str] = ()) -> None:
     """LabError where all labels are numbers and a file, none of the labels' `tables`, seems to tell what they mean."""
     labels = sorted(set(labels))
+    if not are_numbers(labels):
+        return
     others = [file for file in source.files if file not in tables]
-    legend = next((file for file in others if _LEGEND.fullmatch(PurePosixPath(file).name)), None)
-    if legend and are_numbers(labels):
+    if legend := next((file for file in others if _LEGEND.fullmatch(PurePosixPath(file).name)), None):
         raise LabError(
             f"{source.name}: the labels are numbers ({', '.join(labels[:3])}), and {legend} seems to have their names: "
             "put those in their place, or take it out"
@@ -72,6 +74,8 @@ def check_legend(source: Source, labels: Iterable[str], tables: Sequence[str] = 
 
 def check_annotations(source: Source, entries: Sequence[Entry]) -> None:
     """LabError where annotations that no reader knows are about these pictures, and differ from their folders."""
+    if not any(file.lower().endswith((".csv", ".tsv", ".json")) for file in source.files):
+        return
     called: dict[str, set[str]] = {}  # a picture's name, with and without its suffix: its labels
     for entry in entries:
         path = PurePosixPath(entry.file)

@@ -6,10 +6,12 @@ nothing. What would become a class and probably is none (masks, a second copy of
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from bloodcell_core.data.dataset import check_classes
@@ -39,7 +41,8 @@ _NO_CLASS = re.compile(
     r"|((data[-_ ]?)?set|part|batch)[-_ ]?\d+)"
 )
 """Names of folders that hold pictures of several classes, or none of cells."""
-_MASK_ENDING = re.compile(r"(?i)[-_ .](masks?|gt|seg(mented|mentation)?)$")
+_MASK = re.compile(r"(?i)(?<![a-z])masks?(?![a-z])")
+_SEGMENTED = re.compile(r"(?i)[-_ .](gt|seg(mented|mentation)?)$")
 
 
 def _is_any_picture(file: str) -> bool:
@@ -52,12 +55,13 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     if not pictures:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
     check_packed(source)
-    _check_folds(source, pictures)
-    paths, of_folders = zip(*map(_place, pictures), strict=True)
+    parents = [posixpath.dirname(file) for file in pictures]
+    _check_folds(source, {*parents})
+    paths, of_folders = zip(*map(_place, parents), strict=True)
     groups = of_folders if any(of_folders) else groups_of_names(pictures)
     top = _common_folders(paths)
     folders = [path[len(top) :] if path[: len(top)] == top else () for path in paths]
-    _check_masks(source, pictures, folders)
+    _check_masks(source, pictures, {name for path in {*folders} for name in path})
     splits_inside = _splits_lie_inside_classes(folders)
     entries = []
     inside: dict[str, set[str]] = {}  # each class: the folders in it
@@ -72,8 +76,11 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
             inside.setdefault(label[0], set()).update(path[below : below + 1])
     if len(inside) < 2:
         alone = set(inside) or set(top[-1:])  # all pictures are in one folder: it is their class
-        found = f"only one class folder ({alone.pop()})" if alone else "no class folder"
+        found = f"only one class folder ({', '.join(alone)})" if alone else "no class folder"
         more = packed_too(source) or told_too(source)
+        for name, held in inside.items():
+            if len(held) > 1:
+                more = f"; if {_some(sorted(held))} in {name} are the classes, move them up a level{more}"
         raise LabError(f"{source.name} has {found}: put the pictures in at least two folders, one a class{more}")
     _check_levels(source, inside)
     check_classes(sorted(inside))
@@ -83,18 +90,19 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     return of_files(source, _with_listed_splits(source, entries))
 
 
-def _place(file: str) -> tuple[tuple[str, ...], str | None]:
-    """A picture's folders but for those of patients, slides and folds, and the patient or slide, if one is named."""
-    folders = PurePosixPath(file).parts[:-1]
+@lru_cache
+def _place(folder: str) -> tuple[tuple[str, ...], str | None]:
+    """A path's folders but for those of patients, slides and folds, and the patient or slide, if one is named."""
+    folders = PurePosixPath(folder).parts
     group = next((name for name in folders if _GROUP.fullmatch(name)), None)
     return tuple(name for name in folders if not (_GROUP.fullmatch(name) or _FOLD.fullmatch(name))), group
 
 
-def _check_folds(source: Source, files: Sequence[str]) -> None:
+def _check_folds(source: Source, paths: Iterable[str]) -> None:
     """LabError where each fold of a cross-validation has its own splits: every picture would be tested on in one."""
     splits: dict[str, set[str]] = {}
-    for file in files:
-        folders = PurePosixPath(file).parts[:-1]
+    for path in paths:
+        folders = PurePosixPath(path).parts
         for fold in filter(_FOLD.fullmatch, folders):
             splits.setdefault(fold, set()).update(filter(None, map(split_of_folder, folders)))
     if len(splits) > 1 and any(len(of_fold) > 1 for of_fold in splits.values()):
@@ -119,14 +127,16 @@ def _with_listed_splits(source: Source, entries: Sequence[Entry]) -> Sequence[En
     return [replace(entry, split=split_of.get(entry.file)) for entry in entries]
 
 
-def _check_masks(source: Source, pictures: Sequence[str], folders: Sequence[tuple[str, ...]]) -> None:
-    """LabError where a folder's name says that it holds masks, or most pictures have another of their name beside."""
-    if name := next((name for path in folders for name in path if _MASKS.fullmatch(name)), None):
+def _check_masks(source: Source, pictures: Sequence[str], folders: Collection[str]) -> None:
+    """LabError where a folder or picture is a mask by its name, or most pictures have another of their name beside."""
+    if name := min(filter(_MASKS.fullmatch, folders), default=None):
         raise LabError(f"{source.name}: the folder {name} holds no pictures of cells by its name: take it out")
-    of_name: dict[tuple[str, str], list[str]] = {}
+    of_name: dict[str, list[str]] = {}
     for file in pictures:
-        path = PurePosixPath(file)
-        of_name.setdefault((str(path.parent), _MASK_ENDING.sub("", path.stem)), []).append(path.name)
+        stem = posixpath.splitext(file)[0]
+        if _MASK.search(stem, stem.rfind("/") + 1):
+            raise LabError(f"{source.name}: {file} is a mask by its name: take it and the like out")
+        of_name.setdefault(_SEGMENTED.sub("", stem), []).append(posixpath.basename(file))
     pairs = [names for names in of_name.values() if len(names) > 1]
     if 2 * sum(map(len, pairs)) > len(pictures):
         raise LabError(

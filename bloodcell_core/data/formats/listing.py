@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -78,6 +78,7 @@ class Format:
     """(source, whether to include TEST_SIMPLE) → its listing. Raises LabError where the source can't be used."""
 
 
+@lru_cache
 def split_of_folder(name: str) -> str | None:
     """The split that a folder's name means, also as public data sets write it (train_set, TestA, val2017), or None."""
     found = _SPLIT_FOLDER.fullmatch(name)

@@ -109,8 +109,7 @@ def listed_splits(source: Source, lists: Iterable[str], pictures: Pictures) -> d
 
 def is_list_of_split(file: str) -> bool:
     """Whether a file is a list of pictures by its name: `train.txt`, `val.txt`, `test.txt`."""
-    path = PurePosixPath(file)
-    return path.suffix.lower() == ".txt" and path.stem.lower() in SPLIT_NAMES
+    return file.lower().endswith(".txt") and PurePosixPath(file).stem.lower() in SPLIT_NAMES
 
 
 def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:

@@ -48,7 +48,7 @@ COLUMNS = {
 }
 """The names that a column may have, by what it holds."""
 ALSO = {
-    "split": ("set", "subset", "partition"),
+    "split": ("set", "subset", "partition", "phase", "usage", "dataset"),
     "group": ("patient_id", "subject", "subject_id", "donor", "donor_id", "case_id", "slide", "slide_id"),
 }
 """Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if all values
