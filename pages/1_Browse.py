@@ -1,7 +1,5 @@
 """Browse: a dataset's cells, its findings, counts and map; importing pictures."""
 
-import re
-
 import streamlit as st
 
 from bloodcell_core.crops import VIEWS
@@ -51,8 +49,7 @@ except LabError as error:
     naming.button("dataset", [name], "name_dataset")  # it can be deleted here
     st.stop()
 browse.head(data, audit)
-picked = shell.address("picture")
-row = int(picked) if picked and re.fullmatch(r"[0-9]{1,9}", picked) and int(picked) in data.pictures.index else None
+(row,) = lab.rows_of(data, [shell.address("picture")])
 if section in ("pictures", "map"):
     middle, drawer = shell.sides([5, 2], "browse", "medium")
     with middle:

@@ -367,7 +367,7 @@ def test_renamed_and_deleted_when_asked_twice(slide):
     app = draw(slide=slide.id)
     next(one for one in app.text_input if one.label == "Name").set_value("<b>Other</b>")
     ran(app)
-    app = press(app, "Keep the name")
+    app = press(app, "Save")
     assert slides.read_slide(slide.id).name == "<b>Other</b>"
     assert "\\<b>Other\\</b>" in words(draw(slide=slide.id))
     app = draw(slide=slide.id)
@@ -620,9 +620,9 @@ def test_the_dialog_of_a_dataset_stays_open_where_the_page_is_drawn_anew_behind_
     app.text_input[-1].set_value("half-typed")
     ran(app)
     app = ran(app)  # as an adapting does that has ended
-    assert "Make it" in [button.label for button in app.button]
+    assert "Create the dataset" in [button.label for button in app.button]
     assert "half-typed" in [field.value for field in app.text_input]
-    assert "Make it" not in [button.label for button in draw(slide=slide.id).button]
+    assert "Create the dataset" not in [button.label for button in draw(slide=slide.id).button]
 
 
 def test_cells_do_not_go_to_another_dataset_than_was_chosen_where_that_is_deleted_meanwhile(slide):
@@ -633,7 +633,7 @@ def test_cells_do_not_go_to_another_dataset_than_was_chosen_where_that_is_delete
     app.selectbox(key="classify_base").select("demo")
     ran(app)
     shutil.move(workspace.dataset_dir("demo"), workspace.home() / "gone")
-    app = press(app, "Make it")
+    app = press(app, "Create the dataset")
     assert "The dataset demo was deleted in another window" in words(app)
     assert lab.dataset_names() == [name for name in before if name != "demo"]
 
@@ -648,7 +648,7 @@ def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run
         slides.read_slide(slide.id),
         [Correction(number, "label", cell["id"], label, tuple(cell["box"])) for number, cell, label in said],
     )
-    app = press(press(draw(slide=slide.id), "To a dataset"), "Make it")
+    app = press(press(draw(slide=slide.id), "To a dataset"), "Create the dataset")
     assert "holds 2 pictures. Left out, because it is the same picture as another: 1." in app.success[0].value
 
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import disk, runs, workspace
 from bloodcell_core.data.combining import combine
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
@@ -67,11 +67,25 @@ def test_a_dataset_that_was_made_of_others_is_not_called_drawn(lab_home, tmp_pat
     assert "Format: combined, cells." in words(draw("pages/1_Browse.py", dataset="both", show="counts"))
 
 
+def test_an_address_opens_the_same_picture_after_an_import_in_another_order(lab_home, tmp_path):
+    files, rows = class_files(), []
+    for order in (list(files), list(reversed(files))):
+        listed = "\n".join(f"{file},{file.split('/')[0]}" for file in order)
+        folder = write_files(tmp_path / order[0], files | {"t.csv": f"path,label\n{listed}".encode()})
+        pictures = import_dataset(folder, "cells", trace=False).pictures
+        picture = pictures[pictures.file == "band/0.png"]
+        rows.append(picture.index.item())
+        (facts,) = draw("pages/1_Browse.py", dataset="cells", picture=picture.image_id.item()).table
+        assert "band/0.png" in facts.value.to_string()
+        remove("cells")
+    assert rows[0] != rows[1]
+
+
 def test_cells_of_a_patient_are_not_called_copies(lab_home, tmp_path):
     files = class_files()
     rows = "\n".join(f"{file},{file.split('/')[0]},patient-{place % 3}" for place, file in enumerate(files))
     import_dataset(write_files(tmp_path / "cells", files | {"t.csv": f"path,label,group\n{rows}".encode()}), "cells")
-    app = draw("pages/1_Browse.py", dataset="cells", picture="0")
+    app = draw("pages/1_Browse.py", dataset="cells", picture=Dataset("cells").pictures.image_id[0])
     assert "Show all 4 pictures of this group" in [button.label for button in app.button]
     said = words(draw("pages/1_Browse.py", dataset="cells"))
     assert "12 pictures from 3 groups" in said
@@ -131,7 +145,7 @@ def test_a_class_called_all_can_be_looked_at_alone(lab_home, tmp_path):
 
 
 def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):
-    app = draw("pages/1_Browse.py", dataset="gone", picture="3", label="blast")
+    app = draw("pages/1_Browse.py", dataset="gone", picture=Dataset("demo").pictures.image_id[3], label="blast")
     assert "picture" not in app.query_params
     assert app.query_params["dataset"] in ("demo", ["demo"])
     assert "Click a picture to see it at full size." in words(app)
@@ -139,7 +153,6 @@ def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):
 
 
 def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(lab):
-    from bloodcell_core.data.dataset import remove
     from bloodcell_core.data.importing import make_demo
 
     make_demo("zebra", per_class=10)
@@ -152,7 +165,7 @@ def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(la
     assert app.query_params["dataset"] in ("demo", ["demo"])
 
 
-@pytest.mark.parametrize("picture", ["9" * 5000, "²", "٣"])
+@pytest.mark.parametrize("picture", ["9" * 5000, "²", "0"])
 def test_an_address_of_no_picture_opens_none_and_a_photo_s_name_stays_text(picture, done):
     app = draw("pages/1_Browse.py", picture=picture, family="![x](https://example.org/x.png)")
     assert "Click a picture to see it at full size." in words(app)
@@ -170,7 +183,6 @@ def test_a_damaged_run_is_told_and_the_others_are_shown(page, done):
 
 @EVERY_PAGE
 def test_a_deleted_dataset_costs_no_page(page, done):
-    from bloodcell_core.data.dataset import remove
     from bloodcell_core.data.importing import make_demo
 
     make_demo("other", per_class=10)

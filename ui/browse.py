@@ -208,6 +208,6 @@ def picture_map(data: Dataset) -> None:
     of_all = f", drawn out of all {len(data.pictures):,}" if len(rows) < len(data.pictures) else ""
     st.caption(f"{_words(data, part)}{of_all}.")
     open_picture(charts.map_of_pictures(
-        places, part.label.tolist(), [str(row) for row in rows], hints,
+        places, part.label.tolist(), part.image_id.tolist(), hints,
         classes=data.classes, selected=shell.address("picture"), key="map",
     ))  # fmt: skip

@@ -176,7 +176,7 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
     )
     base, there = lab.dataset_or("– none: these cells alone –", "Together with the pictures of", "classify_base")
     name = st.text_input("Name of the new dataset", value=f"{base}-and-mine" if base else "my-cells")
-    if not st.button("Make it", type="primary", disabled=not name) or not there:
+    if not st.button("Create the dataset", type="primary", disabled=not name) or not there:
         return
     bar = st.progress(0.0, "Cutting out …")
     try:

@@ -85,7 +85,7 @@ def head(slide: Slide, run: Run) -> None:
 
 def _rename(slide: Slide) -> None:
     name = st.text_input("Name", value=slide.name, max_chars=slides.MAX_NAME, key=f"classify_name_{slide.version}")
-    st.button("Keep the name", type="primary", disabled=name == slide.name, on_click=_keep_name, args=(slide, name))
+    st.button("Save", type="primary", disabled=name == slide.name, on_click=_keep_name, args=(slide, name))
 
 
 def _keep_name(slide: Slide, name: str) -> None:
@@ -101,7 +101,7 @@ def _delete(slide: Slide) -> None:
         f"This deletes the slide's {shell.counted(len(slide.pictures), 'picture')} and "
         f"{shell.counted(slide.corrections_in_force, 'correction')}."
     )
-    sure = st.checkbox("I want that", key=f"classify_sure_{slide.id}")
+    sure = st.checkbox("Yes, delete it", key=f"classify_sure_{slide.id}")
     if st.button("Delete the slide", type="primary", disabled=not sure):
         try:
             slides.remove(slide.id)

@@ -231,7 +231,7 @@ def _tell_damaged(name: str, reason: str) -> None:
         shell.show_error(reason)
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("This deletes the slide's pictures and corrections, which may still be intact.")
-            sure = st.checkbox("I want that", key=f"classify_sure_{name}")
+            sure = st.checkbox("Yes, delete it", key=f"classify_sure_{name}")
             if st.button("Delete the slide", type="primary", disabled=not sure, key=f"classify_delete_{name}"):
                 shell.attempt(slides.remove, name)
 

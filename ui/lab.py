@@ -267,14 +267,14 @@ def tiles(data: Dataset, rows: Sequence[int], view: str, captions: Iterable[str]
     texts = list(captions) if captions is not None else [""] * len(rows)
     return [
         Tile(
-            id=str(row),
+            id=image_id,
             src=src,
             title=f"{pretty(label)}{', synthetic' if data.synthetic else ''}: {file}",
             colour=colours[label],
             caption=text,
         )
-        for row, src, label, file, text in zip(
-            rows, thumbnails(data, rows, view), part.label, part.file, texts, strict=True
+        for image_id, src, label, file, text in zip(
+            part.image_id, thumbnails(data, rows, view), part.label, part.file, texts, strict=True
         )
     ]
 

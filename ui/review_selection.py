@@ -42,9 +42,9 @@ def selection(review: Review) -> None:
     words = [f"{pretty(row.label)} → {pretty(row.answer)}" for row in shown.itertuples()]
     marked = gallery.marking_gallery(
         lab.tiles(review.data, shown.row.astype(int).tolist(), "cell", words), f"review_many_{token}",
-        marked=[str(int(row)) for row in shown.row] if every else [], tile_px=120,
+        marked=shown.image_id.tolist() if every else [], tile_px=120,
     )  # fmt: skip
-    images = [image for image, row in zip(shown.image_id, shown.row, strict=True) if str(int(row)) in set(marked)]
+    images = [image for image in shown.image_id if image in set(marked)]
     copies = sum(review.copies[photo] for photo in shown.photo[shown.image_id.isin(images)])
     with bar:
         _verdicts(review, images, token)
