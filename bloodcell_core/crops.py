@@ -48,6 +48,20 @@ def cell_square(nucleus: Box, red_radius: float | None, crop: Crop = DEFAULT_CRO
     return x, y, x + side, y + side
 
 
+def square_of_other(square: Box, crop: Crop, other: Crop) -> Box:
+    """The square that `other` cuts around the cell of a `square` that `crop` cut, or that a person drew as such.
+
+    Where they have margins, the nucleus is taken to be of USUAL_NUCLEUS.
+    """
+    times, own = (each.scale + each.margin / USUAL_NUCLEUS for each in (other, crop))
+    if times == own:
+        return square
+    x0, y0, x1, y1 = square
+    side = max(1, round((x1 - x0) * times / own))
+    x, y = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return x, y, x + side, y + side
+
+
 def middle_square(width: int, height: int, red_radius: float | None, crop: Crop = DEFAULT_CROP) -> Box:
     """The square that is cut where no white cell is found: of a usual cell's size, in the picture's middle."""
     side = min(width, height)

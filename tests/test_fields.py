@@ -8,17 +8,19 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bloodcell_core.cells import Cell, Found, search
+from bloodcell_core.cells import Box, Cell, Found, search
 from bloodcell_core.cli import main
+from bloodcell_core.crops import Crop, cell_square, square_of_other
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import fields
+from bloodcell_core.inference import fields, predictor
 from bloodcell_core.inference.answers import CELL, FIELD, csv_columns, csv_rows
 from bloodcell_core.inference.fields import cut_by_border, kind_of, square_around
 from bloodcell_core.inference.handed_in import files_of
@@ -119,6 +121,32 @@ def test_a_box_by_hand_gets_the_answer_of_the_found_one(cells: Predictor):
         assert mine.box == theirs.box
         assert mine.probabilities == pytest.approx(theirs.probabilities, abs=1e-6)
     assert cells.classify_squares(decode_rgb(field()), []) == []
+
+
+@pytest.mark.parametrize("other", [Crop(3.0), Crop(1.2), Crop(2.0, 1.0), Crop(1.5, 2.0)])
+def test_the_square_of_another_crop_is_the_one_around_the_same_nucleus(other: Crop):
+    nucleus = (40, 50, 74, 80)  # its longer side is the usual 3.4 radii of a red cell
+    for crop, wanted in ((Crop(), other), (other, Crop())):
+        square = square_of_other(cell_square(nucleus, 10, crop), crop, wanted)
+        assert np.abs(np.subtract(square, cell_square(nucleus, 10, wanted))).max() <= 1
+    assert square_of_other((0, 0, 9, 9), other, other) == (0, 0, 9, 9)
+
+
+def test_each_member_of_an_ensemble_is_shown_a_box_by_hand_as_it_was_trained(
+    cell_run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    both = Predictor(create_ensemble([cell_run, train_here(view="cell", crop_scale=3.0, epochs=1)]), "cpu", threshold=0)
+    sides: list[int] = []
+    cut = predictor.view_of_square
+
+    def heard(picture: np.ndarray, square: Box, *more: Any) -> np.ndarray:
+        sides.append(square[2] - square[0])
+        return cut(picture, square, *more)
+
+    monkeypatch.setattr(predictor, "view_of_square", heard)
+    (told,) = both.classify_squares(decode_rgb(field()), [(100, 100, 140, 140)])
+    assert sides == [40, 60]
+    assert told.box == (100, 100, 140, 140)
 
 
 def test_a_run_that_sees_whole_pictures_can_t_answer_for_a_field(done: Run):

@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core.cells import Box
+from bloodcell_core.crops import square_of_other
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
@@ -138,7 +139,10 @@ def _seen_by_each(picture: np.ndarray, box: Box, run: Run) -> list[tuple[np.ndar
     configs = [member.config for member in run.members]
     if len({config.view for config in configs}) > 1:
         return [make_view(picture, each.view, each.size, each.crop)[:2] for each in configs]
-    return [(as_seen(picture, box, each), box) for each in configs]
+    if configs[0].view == "frame":
+        return [(as_seen(picture, box, each), box) for each in configs]
+    squares = [square_of_other(box, configs[0].crop, each.crop) for each in configs]
+    return [(as_seen(picture, square, each), square) for square, each in zip(squares, configs, strict=True)]
 
 
 def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from itertools import chain, islice
 import numpy as np
 
 from bloodcell_core.cells import Box, Found, Place, search
-from bloodcell_core.crops import cell_square
+from bloodcell_core.crops import cell_square, square_of_other
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import decode_rgb, first_of_several
@@ -159,16 +159,19 @@ class Predictor:
     def classify_squares(self, picture: np.ndarray, boxes: Sequence[Box]) -> list[CellAnswer]:
         """Answers for boxes that a person drew on a picture (uint8 H×W×3 RGB), in their order.
 
-        A box is enlarged to a square. Raises LabError where the run sees whole pictures.
+        A box is enlarged to a square, which is the first network's; members with another crop see theirs around the
+        same cell. Raises LabError where the run sees whole pictures.
         """
         if not self.fields_possible:
             raise LabError(f"run {self.run.name!r} looks at whole pictures: it can't answer for a part of one")
         height, width = picture.shape[:2]
         seen = _Seen("", width=width, height=height, squares=[square_around(box) for box in boxes])
         seen.nuclei = [None] * len(seen.squares)
+        first = self._members[0].config.crop
         for member in self._members:
             size, crop = member.config.size, member.config.crop
-            seen.views[member.view] = [view_of_square(picture, square, size, crop) for square in seen.squares]
+            squares = [square_of_other(square, first, crop) for square in seen.squares]
+            seen.views[member.view] = [view_of_square(picture, square, size, crop) for square in squares]
             seen.looks[member.view] = [look_of(view, None) for view in seen.views[member.view]]
         (answer,) = self._answers([seen])
         return answer.cells
