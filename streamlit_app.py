@@ -25,6 +25,7 @@ own = [facts for facts in described if not facts["bundled"]]
 # A fold of a cross-validation is tested on other pictures than a run on the dataset's own test split.
 runs, described = [run for run in runs if not run.config.folds], [facts for facts in described if not facts["fold"]]
 scored = [facts for facts in described if facts["summary"] and facts["summary"]["test"]]
+trained = [facts for facts in scored if not facts["bundled"]]
 
 
 @st.cache_data(show_spinner=False)
@@ -36,7 +37,6 @@ def _samples() -> list[np.ndarray]:
 
 def _to_review() -> str:
     """How many photos of the newest run's mistakes nobody has judged yet."""
-    trained = [facts for facts in scored if not facts["bundled"]]
     if not trained:
         return "–"
     try:
@@ -57,7 +57,6 @@ def _next_step() -> tuple[str, str, str]:
     """What to do next: a sentence, the button's words, and the page it leads to."""
     if not datasets:
         return "Begin with pictures: draw some within half a minute, or import your own.", "Make demo pictures", ""
-    trained = [facts for facts in scored if not facts["bundled"]]
     if not trained:
         return (
             "Train the first network and watch its loss fall.",

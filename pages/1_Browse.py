@@ -33,7 +33,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET,
                                 format_func=lab.dataset_title)  # fmt: skip
     view = shell.bound_segmented(
-        "View", VIEWS, "view", default="frame", format_func={"frame": "Frame", "cell": "Cell"}.get,
+        "View", VIEWS, "view", default="frame", format_func=str.capitalize,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
     )  # fmt: skip
     section = shell.bound_segmented(

@@ -81,7 +81,7 @@ def ask() -> None:
         preset, values = ask_preset(dataset)
         view = st.segmented_control(
             "View", VIEWS, default=values["view"], required=True, key=f"view-{preset}",
-            format_func={"frame": "Frame", "cell": "Cell"}.get,
+            format_func=str.capitalize,
             help="Frame: the whole picture. Cell: a square cut around the white cell.",
         )  # fmt: skip
         weights = ask_weights(model, values.get("weights", "default"))

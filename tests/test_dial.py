@@ -137,7 +137,7 @@ def test_the_curve_runs_from_all_answers_to_the_surest() -> None:
 
 def test_the_curve_agrees_with_the_dial() -> None:
     made = table()
-    curve = accuracy_coverage(made, CLASSES, points=9)
+    curve = accuracy_coverage(made, CLASSES)
     rows = dial(made, CLASSES, [point["threshold"] for point in curve])["thresholds"]
     for point, row in zip(curve, rows, strict=True):
         assert row["accuracy"] == point["accuracy"]

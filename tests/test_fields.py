@@ -82,7 +82,7 @@ def test_drawn_fields_are_fields_and_cut_out_cells_are_not():
 
 
 def test_pictures_of_one_cell_among_red_cells_are_no_fields():
-    drawn = list(demo.draw_pictures(4, seed=11, copies=1))
+    drawn = list(demo.draw_pictures(4, seed=11))
     assert [kind_of(search(one.pixels), *demo.PICTURE_SIZE) for one in drawn] == [CELL] * 16
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core.errors import LabError, refusal
-from bloodcell_core.evaluation.document import tag
 from bloodcell_core.inference import adaptation_jobs
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
 from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, too_few
@@ -89,7 +88,7 @@ def _progress(counts: Mapping[str, int]) -> None:
         )
         for name, count in counts.items()
     ]
-    st.html(classify_count.STYLE + tag("div", {"class": "lab-count"}, *rows))
+    classify_count.draw_bars(rows)
 
 
 def _too_few(counts: Mapping[str, int], pictures: int) -> str:
@@ -148,7 +147,7 @@ def result(facts: Mapping[str, Any]) -> None:
         for metric, title in MEASURES.items()
         for when in ("before", "after")
     ]
-    st.html(classify_count.STYLE + tag("div", {"class": "lab-count", "style": "max-width: 34rem"}, *rows))
+    classify_count.draw_bars(rows, "max-width: 34rem")
     st.caption(
         f"On {facts['cells']:,} cells ({photos}), each answered by a network that was adapted without it and its "
         f"picture. {shell.plain(facts['compared']['verdict'])} (A: as it was, B: adapted.)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -104,9 +103,7 @@ def _loaded(home: str, run: str, changed: int, average_turns: bool) -> Predictor
     from bloodcell_core.inference.predictor import Predictor
 
     loaded = Predictor(Run(run), average_turns=average_turns)
-    # Streamlit collects garbage after each run of a page: with PyTorch's objects that takes longer than the page.
-    gc.collect()
-    gc.freeze()
+    shell.freeze()
     return loaded
 
 

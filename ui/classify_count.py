@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,26 +21,10 @@ from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import cached, classify, lab, shell
 from ui.classify_pictures import QUIET
+from ui.files import together
 
 SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
-STYLE = """<style>
-.lab-count { font-size: .86rem; font-variant-numeric: tabular-nums; }
-.lab-count .line { display: grid; grid-template-columns: minmax(0, 1fr) auto minmax(9.2em, auto); gap: .6em; }
-.lab-count .line > :nth-child(n + 2) { text-align: right; }
-.lab-count .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 600; }
-.lab-count .quiet { opacity: .7; font-size: .78rem; }
-.lab-count .track { position: relative; height: 16px; margin: 2px 0 1px; border-radius: 4px;
-  background: color-mix(in srgb, currentColor 7%, transparent); }
-.lab-count .track span { position: absolute; }
-.lab-count .fill { top: 4px; height: 8px; border-radius: 4px; min-width: 2px; }
-.lab-count .limits { top: 7px; height: 2px; background: currentColor; }
-.lab-count .limits::before, .lab-count .limits::after { content: ""; position: absolute; top: -3px; width: 2px;
-  height: 8px; background: currentColor; }
-.lab-count .limits::after { right: 0; }
-.lab-count .usual { top: 0; height: 16px; border: 1px dashed currentColor; border-width: 0 1px; opacity: .55;
-  background: color-mix(in srgb, currentColor 9%, transparent); }
-.lab-count > div { margin-bottom: .55rem; }
-</style>"""
+STYLE = f"<style>\n{together('classify_count.css')}</style>"
 
 
 def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) -> dict[str, Any]:
@@ -62,7 +46,7 @@ def panel(told: Mapping[str, Any], classes: Mapping[str, str]) -> None:
     by_hand = f", {told['by_hand']:,} by hand" if told["by_hand"] else ""
     st.markdown(f"**{shell.counted(told['cells'], 'cell')} counted** :small[:gray[{by_hand.removeprefix(', ')}]]")
     rows = (_row(name, row, classes.get(name, QUIET)) for name, row in told["classes"].items())
-    st.html(STYLE + tag("div", {"class": "lab-count"}, *rows))
+    draw_bars(rows)
     for words in (without_cells(told), told["apart"], told["twice"], told["few"]):
         if words:
             shell.remark(words)
@@ -92,6 +76,11 @@ def _row(name: str, row: Mapping[str, Any], colour: str) -> Html:
     return bar_row((pretty(name), f"{row['cells']:,}", share), bar, " · ".join(below))
 
 
+def draw_bars(rows: Iterable[Html], style: str = "") -> None:
+    """Draws rows of `bar_row` one below the other; `style` is CSS."""
+    st.html(STYLE + tag("div", {"class": "lab-count", "style": style}, *rows))
+
+
 def share_bar(
     share: float | None, limits: Sequence[float] | None, colour: str, usual: Sequence[float] | None = None
 ) -> list[Html]:
@@ -107,7 +96,7 @@ def share_bar(
 
 
 def bar_row(words: tuple[str, str, str], bar: Sequence[Html], below: str) -> Html:
-    """A bar with name, number and share (`words`) above it, and a quiet line below; to be used inside `lab-count`."""
+    """A bar with name, number and share (`words`) above it, and a quiet line below; for `draw_bars`."""
     name, number, share = words
     figures = (tag("span", {}, figure) for figure in (number, share))
     return tag(

@@ -121,8 +121,7 @@ def _dataset_goes(name: str) -> str:
 
 def every_tag(kind: str) -> list[str]:
     """All tags of the runs, or of the datasets."""
-    names = run_folders.names() if kind == "run" else datasets.names()
-    return sorted({tag for name in names for tag in notes.read(kind, name).tags})
+    return sorted({tag for name in _known(kind) for tag in notes.read(kind, name).tags})
 
 
 def by_tag(runs: Mapping[str, Run]) -> dict[str, Run]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import threading
 import time
@@ -16,7 +15,7 @@ import streamlit as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.runs import Run
-from ui import cached
+from ui import cached, shell
 
 AT_ONCE = 32  # pictures: half a second's work
 MOST_ANSWERS = 50_000  # four numbers each
@@ -103,8 +102,7 @@ class Finder:
         with self._making:
             if name not in self._runs:
                 self._runs[name] = Neighbours(run, data)
-                gc.collect()
-                gc.freeze()  # leaves PyTorch's objects out of the garbage collection after each run of a page
+                shell.freeze()
             self._runs.move_to_end(name)
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)

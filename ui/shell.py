@@ -103,8 +103,13 @@ def spare_the_collector() -> None:
     """
     if len(sys.modules) >= _MODULES["frozen"] + MANY_MODULES:
         _MODULES["frozen"] = len(sys.modules)
-        gc.collect()
-        gc.freeze()
+        freeze()
+
+
+def freeze() -> None:
+    """Exclude all objects that there are now from garbage collection, as after a network was loaded."""
+    gc.collect()
+    gc.freeze()
 
 
 def _sidebar() -> None:

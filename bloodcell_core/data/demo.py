@@ -32,6 +32,7 @@ from bloodcell_core.data.demo_cells import (
 DEMO_CLASSES: tuple[str, ...] = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
 PICTURE_SIZE = (320, 240)
 MIN_FIELD_SIDE = 64
+COPIES = 3  # of a photo, at most
 
 # Natural-log absorbance of one unit of each stain in red, green and blue light.
 ABSORBANCE = np.array(
@@ -64,19 +65,15 @@ def draw_picture(label: str, rng: np.random.Generator) -> Pixels:
     return draw_field(rng, [label], PICTURE_SIZE).pixels
 
 
-def draw_pictures(per_class: int, seed: int, copies: int = 3) -> Iterator[DemoPicture]:
+def draw_pictures(per_class: int, seed: int) -> Iterator[DemoPicture]:
     """Draws `per_class` pictures of each class, class by class; the same seed gives the same bytes.
 
-    As in the public archive, pictures are copies of photos: each photo gives between one and `copies` pictures, the
-    first as drawn, the others rotated, mirrored and shifted, with black borders. A photo depends only on `seed`,
-    `copies`, its class and its number, so a larger `per_class` begins with the same pictures.
-
-    Raises ValueError, when called, where `per_class` or `copies` is below 1 or `seed` below 0.
+    As in the public archive, pictures are copies of photos: each photo gives between one and `COPIES` pictures, the
+    first as drawn, the others rotated, mirrored and shifted, with black borders. A photo depends only on `seed`, its
+    class and its number, so a larger `per_class` begins with the same pictures.
     """
-    for name, value, lowest in (("per_class", per_class, 1), ("seed", seed, 0), ("copies", copies, 1)):
-        if value < lowest:
-            raise ValueError(f"{name} must be at least {lowest}, not {value}")
-    return (picture for label in DEMO_CLASSES for picture in _draw_class(label, per_class, seed, copies))
+    for label in DEMO_CLASSES:
+        yield from _draw_class(label, per_class, seed)
 
 
 def draw_field(rng: np.random.Generator, labels: Sequence[str], size: tuple[int, int] = (640, 480)) -> DemoField:
@@ -102,12 +99,12 @@ def draw_field(rng: np.random.Generator, labels: Sequence[str], size: tuple[int,
     return DemoField(_photograph(smear, size, rng), tuple(zip(labels, boxes, strict=True)))
 
 
-def _draw_class(label: str, count: int, seed: int, copies: int) -> Iterator[DemoPicture]:
+def _draw_class(label: str, count: int, seed: int) -> Iterator[DemoPicture]:
     photo = drawn = 0
     while drawn < count:
         rng = np.random.default_rng([seed, DEMO_CLASSES.index(label), photo])
         original = draw_field(rng, [label], PICTURE_SIZE)
-        family = min(count - drawn, int(rng.integers(1, copies + 1)))
+        family = min(count - drawn, int(rng.integers(1, COPIES + 1)))
         for number in range(family):
             pixels = _turned_copy(original, rng) if number else original.pixels
             yield DemoPicture(label, f"demo-{label}-{photo:04d}", pixels)

@@ -112,20 +112,21 @@ def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float
     return THRESHOLDS[place], words
 
 
-def accuracy_coverage(table: pd.DataFrame, classes: Sequence[str], points: int = CURVE_POINTS) -> list[dict[str, Any]]:
+def accuracy_coverage(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
     """The accuracy-coverage curve, from all answers to the surest alone. JSON-ready.
 
     Its thresholds are probabilities that occur, about evenly many pictures apart; equally sure answers stand or fall
     together.
 
     Returns:
-        At most `points` of {threshold, coverage, accuracy: 0…1; intervals {coverage, accuracy: [low, high] or None}}.
+        At most `CURVE_POINTS` of {threshold, coverage, accuracy: 0…1; intervals {coverage, accuracy: [low, high] or
+        None}}.
 
     Raises:
         LabError: in words, for no pictures.
     """
     labels, confidence, right, photos, _ = _answers(table, classes)
-    cuts = np.unique(np.quantile(confidence, np.linspace(0, 1, points), method="inverted_cdf"))
+    cuts = np.unique(np.quantile(confidence, np.linspace(0, 1, CURVE_POINTS), method="inverted_cdf"))
     columns = _curve(labels, confidence, right, photos, cuts, len(classes))
     return [
         {
