@@ -14,13 +14,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import disk, runs, workspace
+from bloodcell_core.crops import Crop
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
+from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_pages import PATIENCE, draw, words
-from tests.training_fixtures import run_cli
-from ui import lab, review, review_sources, shell
+from tests.training_fixtures import run_cli, trained
+from ui import lab, review, review_cards, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -81,6 +83,23 @@ def test_an_answer_may_be_of_a_class_that_no_cell_is_of(wrong: Run, capsys: pyte
     assert [bar["title"] for bar in desk_of(app)["cards"][0]["bars"] if bar["answer"]] == ["Monocyte"]
     code, told, _ = run_cli(capsys, "review", "list", wrong.name, "--answer", "monocyte", "--json")
     assert (code, json.loads(told)["photos"] > 0) == (0, True)
+
+
+def test_an_ensemble_s_cell_is_cut_as_the_member_sees_it_whose_heat_map_lies_over_it(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = create_ensemble([trained(view="cell", crop_scale=3.0, epochs=1, seed=seed) for seed in (0, 1)], "wide")
+    spoil(wide)
+    crops: list[Crop] = []
+    looks = review_cards._looks
+
+    def heard(data: Dataset, row: int, crop: Crop) -> tuple[str, str, bool]:
+        crops.append(crop)
+        return looks(data, row, crop)
+
+    monkeypatch.setattr(review_cards, "_looks", heard)
+    assert desk_of(draw(REVIEW, run="wide"))["cards"]
+    assert {crop.scale for crop in crops} == {3.0}
 
 
 @pytest.mark.parametrize("part", ["desk", "selection"])

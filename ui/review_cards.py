@@ -36,7 +36,7 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
     copies = review.copies[picture.photo]
     label, answer = pretty(picture.label), pretty(picture.answer)
     try:
-        cell, whole, found = _looks(review.data, row, run.config.crop)
+        cell, whole, found = _looks(review.data, row, run.members[0].config.crop)
         cell_words = "Cell view" if found else "No white cell was found: the picture's middle"
     except LabError as error:
         cell, whole, cell_words = GONE, GONE, str(error)
