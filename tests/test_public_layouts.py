@@ -148,6 +148,14 @@ def test_pictures_outside_the_splits_become_no_class_of_their_own(tmp_path):
     )
 
 
+def test_a_split_whose_pictures_lie_in_no_class_folder_is_not_passed_over(tmp_path):
+    files = every(("train",), ("band", "blast")) | empty("test/1.png", "train/cover.png", "Test.csv")
+    assert refusal(tmp_path, files) == (
+        "cells: the pictures of test lie in no class folders: put them into some, or take them out; if 'Test.csv' has "
+        "their labels, write them as a CSV table of path and label"
+    )
+
+
 @pytest.mark.parametrize("names", [("train_band", "test_band"), ("band test", "band-val"), ("band.Train", "band.Test")])
 def test_a_split_in_the_name_of_a_class_is_told(tmp_path, names):
     assert refusal(tmp_path, every(("blast", *names), ["."])) == (
@@ -450,3 +458,15 @@ def test_a_table_of_something_else_above_hides_none_of_pictures(tmp_path):
     files = every(("set/A", "set/B"), ["."], ("1.png",)) | {"abbreviations.csv": b"short;long\nBLA;Blast\n"}
     entries = read(tmp_path, files | table(["A/1.png,band", "B/1.png,blast"], name="set/labels.csv"))
     assert [entry.label for entry in entries] == ["band", "blast"]
+
+
+def test_a_table_of_the_test_split_alone_does_not_replace_the_training_pictures(tmp_path):
+    """As C-NMC's table of its validation pictures."""
+    files = every(("train",), ("band", "blast")) | empty("test/1.png", "test/2.png")
+    alone = table(["test/1.png,band", "test/2.png,blast"], name="test_labels.csv")
+    assert refusal(tmp_path, files | alone) == (
+        "cells: test_labels.csv leaves out the training pictures, such as train/band/a.png: write a table of all, or "
+        "take it out"
+    )
+    (tmp_path / "cells/test_labels.csv").rename(tmp_path / "cells/some.csv")
+    assert len(read(tmp_path, {})) == 2

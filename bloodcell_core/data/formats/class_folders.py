@@ -85,6 +85,13 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     _check_levels(source, inside)
     check_classes(sorted(inside))
     _check_splits(source, entries)
+    loose = {split for path in {*folders} if (split := _split(path[:1]))}.difference(entry.split for entry in entries)
+    if loose:
+        which = " and ".join(sorted(loose))
+        raise LabError(
+            f"{source.name}: the pictures of {which} lie in no class folders: put them into some, or take them out"
+            f"{told_too(source)}"
+        )
     check_legend(source, inside)
     check_annotations(source, entries)
     return of_files(source, _with_listed_splits(source, entries))

@@ -27,7 +27,15 @@ import pyarrow.parquet as pq
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.beside import TELLS_LABELS, are_numbers, check_legend
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Format, Listing, groups_of_names, of_files
+from bloodcell_core.data.formats.listing import (
+    SPLIT_NAMES,
+    Entry,
+    Format,
+    Listing,
+    groups_of_names,
+    is_picture,
+    of_files,
+)
 from bloodcell_core.data.formats.marked import Mark, cells_of, split_of_name, split_of_path
 from bloodcell_core.data.formats.named_files import NamedFiles
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
@@ -108,6 +116,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     if not tables:
         raise LabError(f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})")
     entries = _entries(source, tables[0]) if len(tables) == 1 else _joined(source, tables)
+    _check_left_out(source, tables, entries)
     check_legend(source, (entry.label for entry in entries), tables)
     if not _marks_cells(entries):
         if not any(entry.source_photo for entry in entries):
@@ -133,6 +142,19 @@ def _joined(source: Source, tables: Sequence[str]) -> list[Entry]:
                 raise LabError(f"{named_in[entry.file]} and {file} both name {entry.file}: keep it in one")
             entries.append(replace(entry, split=entry.split or split))
     return entries
+
+
+def _check_left_out(source: Source, tables: Sequence[str], entries: Sequence[Entry]) -> None:
+    """LabError where tables are of the test or validation split alone, and training pictures lie beside them."""
+    if "train" in {entry.split or split_of_name(tables[0]) or "train" for entry in entries}:
+        return
+    named = {entry.file for entry in entries}
+    training = (file for file in source.files if is_picture(file) and split_of_path(file) == "train")
+    if other := next((file for file in training if file not in named), None):
+        raise LabError(
+            f"{source.name}: {' and '.join(tables[:3])} leaves out the training pictures, such as {other}: write a "
+            "table of all, or take it out"
+        )
 
 
 # From the file to columns of text
