@@ -143,6 +143,11 @@ class Run:
         """A trained run's weights; an ensemble has none but those of its `members`."""
         return self.folder / "model.safetensors"
 
+    def check_weights(self) -> None:
+        """LabError where a trained run has no weights yet."""
+        if not self.weights_file.exists():
+            raise LabError(f"run {self.name!r} has no weights yet: it is {self.status()['state']}")
+
     @property
     def trained_on_file(self) -> Path:
         """What a bundled run was trained on, as `external.short_ids`: its dataset may be far away."""

@@ -59,7 +59,7 @@ def _close() -> None:
 
 def group_title(group: Group) -> str:
     """A cross-validation's title: network, dataset, view, and the end of its name."""
-    run = next(iter(group.runs.values()))
+    run = group.first
     return f"{lab.network_title(run)} · {run.config.data}, {run.view_words} view · {group.name[-4:]}"
 
 

@@ -13,6 +13,7 @@ from bloodcell_core.words import pretty
 from ui import cached, lab, shell
 from ui.compare import FOR_BOTH
 from ui.review import Review, each_photo_first
+from ui.review_overlays import versions_of
 
 PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
 OWN = "own"
@@ -35,8 +36,7 @@ def fixed_part(review: Review) -> None:
         others = [name for name in runs if name != after]
         before = shell.bound_selectbox("Before", others, "before", default=others[0], width=330,
                                        format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
-        versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
-        references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions)]
+        references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions_of(review.data))]
         labels = shell.bound_selectbox(
             "Judged by", references, "judge", default=OWN, width=220,
             format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,

@@ -21,7 +21,7 @@ NAME = "reviewed"  # the default name of the first overlay
 def overlays_part(review: Review) -> None:
     """Draws what the verdicts change, the button that freezes it, and all versions."""
     try:
-        versions = [each for each in overlays.versions() if each["data_hash"] == review.data.content_hash]
+        versions = versions_of(review.data)
         changes = overlays.rows_of(standing_in(review.data), review.data)
         make, bring = shell.sides([1, 1], "overlays")
         with make:
@@ -31,6 +31,11 @@ def overlays_part(review: Review) -> None:
         _list(review.data, versions)
     except LabError as error:
         shell.show_error(str(error))
+
+
+def versions_of(data: Dataset) -> list[dict[str, Any]]:
+    """The versions of all overlays of a dataset (`Overlay.describe`)."""
+    return [each for each in overlays.versions() if each["data_hash"] == data.content_hash]
 
 
 def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]]) -> None:

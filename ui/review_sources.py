@@ -78,7 +78,7 @@ def sources() -> dict[str, Source]:
     """All that can be reviewed, by name, newest first. Where there is nothing, the page says so and ends here."""
     found = [Source(name=run.name, title=lab.run_choice(run), runs=[run]) for run in lab.need_runs()]
     for group in groups.groups():
-        if len(group.finished) == group.config.folds:
+        if group.complete:
             title = f"Cross-validation: {group_title(group)}"
             found.append(Source(name=group.name, title=title, runs=group.finished, pooled=True))
     return {source.name: source for source in found}

@@ -141,8 +141,7 @@ def _side(reference: str) -> tuple[Side, runs.Run]:
         run = runs.find(reference)
         return side_of(run), run
     group = groups.find(reference)
-    if len(group.finished) < group.config.folds:
-        raise LabError(f"cross-validation {group.name!r} isn't finished: `cross-validate --group` goes on with it")
+    group.check_complete()
     table, fold = groups.pooled_predictions(group), group.finished[0]
     return Side(group.name, group.config.data, fold.data_hash, fold.classes, table), fold
 

@@ -138,8 +138,8 @@ def adapt(
     """
     from bloodcell_core.device import choose_device
 
-    if not run.is_ensemble and not run.weights_file.exists():
-        raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
+    if not run.is_ensemble:
+        run.check_weights()
     chosen = choose_device(device)
     own = own_cells(run, dataset, told)
     try:

@@ -134,8 +134,7 @@ def _networks(run: Run) -> list[Network]:
     from bloodcell_core.models.network import load_network
 
     for member in run.members:
-        if not member.weights_file.exists():
-            raise LabError(f"run {member.name!r} has no weights yet: it is {member.status()['state']}")
+        member.check_weights()
     return [load_network(member.config, len(run.classes), member.weights_file) for member in run.members]
 
 

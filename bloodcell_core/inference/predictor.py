@@ -45,8 +45,7 @@ class _Member:
     """One network of the run, with what it needs to answer."""
 
     def __init__(self, run: Run, device: str):
-        if not run.weights_file.exists():
-            raise LabError(f"run {run.name!r} has no weights yet: it is {run.status()['state']}")
+        run.check_weights()
         self.device = choose_device(device)
         self.config, self.temperature = run.config, run.temperature
         self.whole = self.config.view == "frame"

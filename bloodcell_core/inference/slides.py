@@ -121,16 +121,21 @@ class Slide:
 
 def read_slide(slide: str) -> Slide:
     """The slide of that id as it stands; LabError where there is none or its slide.json is damaged."""
-    folder = workspace.slide_dir(slide)
-    if not folder.is_dir():
-        raise LabError(f"there is no slide {slide!r}: it may have been deleted")
-    told = disk.read_json(folder / "slide.json")
+    told = disk.read_json(_folder_of(slide) / "slide.json")
     if not isinstance(told, dict) or told.get("schema_version") != SLIDE_VERSION:
         raise LabError(f"slide {slide!r} was made by another version of this program and can't be read")
     try:
         return _checked(slide, told)
     except (LabError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LabError(f"slide {slide!r} can't be read, its slide.json is damaged: {error}") from None
+
+
+def _folder_of(slide: str) -> Path:
+    """A slide's folder; LabError where there is none."""
+    folder = workspace.slide_dir(slide)
+    if not folder.is_dir():
+        raise LabError(f"there is no slide {slide!r}: it may have been deleted")
+    return folder
 
 
 def _checked(slide: str, recorded: dict[str, Any]) -> Slide:
@@ -313,8 +318,7 @@ def _store(folder: Path, there: Sequence[SlidePicture], file: str, read: Callabl
 @contextmanager
 def _locked(slide: str) -> Iterator[None]:
     """Keeps other windows, and other programs, from writing to a slide."""
-    if not workspace.slide_dir(slide).is_dir():
-        raise LabError(f"there is no slide {slide!r}: it may have been deleted")
+    _folder_of(slide)
     try:
         with FileLock(workspace.lock_file(f"slide-{slide}"), timeout=WAIT):
             yield

@@ -13,6 +13,10 @@ from typing import NamedTuple
 from bloodcell_core.models import TIMM, model_info
 
 CLASSES = 4  # the default
+LITE0_STAGES = (  # of EfficientNet-Lite0: expansion, channels, blocks, stride of the first, kernel
+    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
+)  # fmt: skip
 
 
 class Cost(NamedTuple):
@@ -99,10 +103,7 @@ def _cell_net(layers: _Layers, width: float) -> None:
 
 def _efficientnet_lite0(layers: _Layers, width: float) -> None:
     layers.conv(32, 3, 2)
-    for expansion, channels, blocks, stride, kernel in (
-        (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
-        (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
-    ):  # fmt: skip
+    for expansion, channels, blocks, stride, kernel in LITE0_STAGES:
         for number in range(blocks):
             wide = layers.channels * expansion
             if expansion > 1:

@@ -14,13 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.models.costs import LITE0_STAGES
 from bloodcell_core.models.weights_file import put_body, read_weights
 
 STEM, TOP = 32, 1280
-STAGES = (  # expansion, channels, blocks, stride of the first, kernel
-    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
-)  # fmt: skip
 
 
 class _SameConv(nn.Conv2d):
@@ -73,7 +70,7 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         self._conv_stem, self._bn0 = _conv(3, STEM, 3, stride=2), _norm(STEM)
         blocks, before = [], STEM
-        for expansion, channels, count, stride, kernel in STAGES:
+        for expansion, channels, count, stride, kernel in LITE0_STAGES:
             for number in range(count):
                 blocks.append(_Block(before, channels, expansion, stride if number == 0 else 1, kernel))
                 before = channels

@@ -120,7 +120,7 @@ def of_run(run: Run, device: str = "auto") -> Issues:
     validation and test pictures are as kept, and those of its test split are out of sample.
     """
     for group in groups.groups():
-        if next(iter(group.runs.values())).data_hash == run.data_hash and len(group.finished) == group.config.folds:
+        if group.first.data_hash == run.data_hash and group.complete:
             return of_group(group)
     parts = [run.predictions()]
     if not run.out_of_fold:

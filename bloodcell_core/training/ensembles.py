@@ -100,8 +100,7 @@ def create_group_ensemble(groups: Sequence[Group]) -> Group:
     """
     folds = {group.config.folds for group in groups}
     for group in groups:
-        if len(group.finished) < group.config.folds:
-            raise LabError(f"cross-validation {group.name!r} isn't finished: `cross-validate --group` goes on with it")
+        group.check_complete()
     if len(folds) > 1:
         raise LabError(f"the cross-validations have different numbers of folds: {', '.join(map(str, sorted(folds)))}")
     each = [[group.runs[fold] for group in groups] for fold in range(1, folds.pop() + 1)]

@@ -35,14 +35,29 @@ class Group:
     runs: dict[int, Run]
 
     @property
+    def first(self) -> Run:
+        """The first of its runs, for what is the same for all."""
+        return next(iter(self.runs.values()))
+
+    @property
     def config(self) -> TrainConfig:
         """The settings of the first of its runs."""
-        return next(iter(self.runs.values())).config
+        return self.first.config
 
     @property
     def finished(self) -> list[Run]:
         """The runs that are done, in the order of their folds; a stopped run doesn't count."""
         return [run for _, run in sorted(self.runs.items()) if run.status()["state"] == "done"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its folds are finished."""
+        return len(self.finished) == self.config.folds
+
+    def check_complete(self) -> None:
+        """LabError unless all of its folds are finished."""
+        if not self.complete:
+            raise LabError(f"cross-validation {self.name!r} isn't finished: `cross-validate --group` goes on with it")
 
 
 def groups(known: Sequence[Run] | None = None) -> list[Group]:
@@ -86,16 +101,16 @@ def unfinished(group: Group) -> Iterator[Run]:
     LabError where the dataset is no longer the one that the group was begun on, and where one of ensembles lacks a
     fold: those aren't trained.
     """
-    any_run = next(iter(group.runs.values()))
+    first = group.first
     for fold in range(1, group.config.folds + 1):
         run = group.runs.get(fold)
         if run is None:
-            if any_run.is_ensemble:
+            if first.is_ensemble:
                 raise LabError(
                     f"fold {fold} of {group.name!r} was an ensemble, and can't be trained: put the cross-validations "
                     "together again (`ensemble`)"
                 )
-            same_dataset(group.config.data, any_run.data_hash, group.name)
+            same_dataset(group.config.data, first.data_hash, group.name)
             run = jobs.create_run(replace(group.config, fold=fold), group.name)
         state = run.status()["state"]
         if state in ENDED and state != "done":
@@ -138,7 +153,7 @@ def pooled_scores(group: Group) -> dict[str, Any] | None:
     finished = group.finished
     if not finished:
         return None
-    complete, file = len(finished) == group.config.folds, workspace.group_file(group.name)
+    complete, file = group.complete, workspace.group_file(group.name)
     if complete and file.exists():
         kept: dict[str, Any] = disk.read_json(file)
         return kept
@@ -157,7 +172,7 @@ def describe(group: Group) -> dict[str, Any]:
     `seconds` are those of training alone; `accuracy_by_fold` has mean, standard deviation (`spread`, None for a single
     fold), lowest and highest of the finished folds, and is None before there is one.
     """
-    any_run = next(iter(group.runs.values()))
+    first = group.first
     folds = [_describe_fold(fold, group.runs.get(fold)) for fold in range(1, group.config.folds + 1)]
     finished = [fold for fold in folds if fold["state"] == "done"]
     accuracies = [fold["accuracy"] for fold in finished]
@@ -170,12 +185,12 @@ def describe(group: Group) -> dict[str, Any]:
         "over": group.config.fold_over,
         "model": group.config.model,
         "data": group.config.data,
-        "data_hash": any_run.data_hash,
-        "view": any_run.view_words,
-        "classes": any_run.classes,
-        "synthetic": any_run.synthetic,
+        "data_hash": first.data_hash,
+        "view": first.view_words,
+        "classes": first.classes,
+        "synthetic": first.synthetic,
         "weights": group.config.weights,
-        "pretrained": any_run.pretrained,
+        "pretrained": first.pretrained,
         "seconds": round(sum(fold["seconds"] for fold in finished), 1),
         "accuracy_by_fold": {
             "mean": statistics.fmean(accuracies),
