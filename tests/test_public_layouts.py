@@ -419,6 +419,21 @@ def test_a_column_set_is_the_split_if_it_names_splits(tmp_path, name, value, spl
     assert [entry.split for entry in entries] == [split, split, None]
 
 
+def test_a_column_set_with_some_names_of_splits_is_told(tmp_path):
+    words = refusal(tmp_path, FOUR | table(["0.png,x,Training", "1.png,y,PublicTest"], "file,label,Usage"))
+    assert words.startswith("labels.csv: 1 of 2 rows have a split that is none of train, ")
+
+
+@pytest.mark.parametrize("name", ["is_test", "Is Train", "istestset"])
+def test_a_split_told_by_a_yes_or_no_is_asked_for_in_words(tmp_path, name):
+    plain = name.lower().replace(" ", "_")
+    assert refusal(tmp_path, FOUR | table(["0.png,x,1", "1.png,y,0"], f"file,label,{name}")) == (
+        f"labels.csv tells a split by the column {plain}: write train, val or test into a column split"
+    )
+    rows = ["0.png,x,1,train", "1.png,y,0,test"]
+    assert len(read(tmp_path, FOUR | table(rows, f"file,label,{name},split"))) == 2
+
+
 @pytest.mark.parametrize("codes", [("0", "1"), ("1.0", "2.0")])
 def test_numbers_are_not_taken_for_labels_where_their_names_are_told(tmp_path, codes):
     rows = [f"{n}.png,{codes[n % 2]},{('band', 'blast')[n % 2]},{n % 2 + 5}" for n in range(4)]

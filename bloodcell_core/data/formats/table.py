@@ -59,8 +59,9 @@ ALSO = {
     "split": ("set", "subset", "partition", "phase", "usage", "dataset"),
     "group": ("patient_id", "subject", "subject_id", "donor", "donor_id", "case_id", "slide", "slide_id"),
 }
-"""Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if all values
-are names of splits."""
+"""Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if a value is
+the name of one."""
+_FLAG = re.compile(r"is_?(train|val|test)\w*")
 OTHER_BOXES = (
     {"bbox"},
     {"x", "y", "w", "h"},
@@ -304,13 +305,15 @@ def _entries(source: Source, file: str) -> list[Entry]:
 def _add_others(file: str, names: Sequence[str], load: Load, places: dict[str, int]) -> None:
     """Adds to `places` the columns of a split or group that have another usual name (`ALSO`)."""
     plain = [re.sub(r"[ -]", "_", str(name).strip().lower()) for name in names]
+    if "split" not in places and (flag := next(filter(_FLAG.fullmatch, plain), None)):
+        raise LabError(f"{file} tells a split by the column {flag}: write train, val or test into a column split")
     for holds, spellings in ALSO.items():
         place = next((plain.index(name) for name in spellings if name in plain), None)
         if holds in places or place is None:
             continue
         with _told(file):
             values = {cell.lower() for text in load([place])[place] if (cell := _cell(text))}
-        if values and (holds != "split" or values <= SPLIT_NAMES.keys()):
+        if values and (holds != "split" or values & SPLIT_NAMES.keys()):
             places[holds] = place
 
 
