@@ -163,6 +163,15 @@ def test_without_its_dataset_a_run_is_checked_on_random_pictures_and_says_so(don
     assert facts["data"]["licence"] is None
 
 
+def test_a_run_whose_dataset_has_no_test_picture_for_it_is_checked_on_random_ones(done: Run, tmp_path: Path) -> None:
+    table = Dataset("demo").images.assign(split="train")
+    file = workspace.dataset_dir("demo") / "images.parquet"
+    file.unlink()  # it is a hard link: the other tests' stays as it is
+    table.to_parquet(file)
+    checked = export_onnx(done, tmp_path / "it.onnx").facts["checked"]
+    assert checked["what"] == "random pictures (the run's own dataset has no test picture of its classes)"
+
+
 def test_a_file_that_answers_otherwise_is_not_kept(done: Run, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "it.onnx").write_bytes(b"what was there")
     opened = open_session

@@ -162,6 +162,14 @@ def test_no_mistake_and_facts_that_are_not_known_go_with_nothing() -> None:
     assert 0 < told["cell_size"] < 1
 
 
+def test_no_pictures_teach_nothing() -> None:
+    """As those of a run that refuses all classes of its test pictures."""
+    none = predicted(10, {1})[:0]
+    assert not any(error_rates(none, CLASSES).values())
+    assert by_photo(none).empty
+    assert in_words(none, CLASSES) == ["There is no mistake to learn from."]
+
+
 def test_facts_are_those_of_the_dataset(done: Run) -> None:
     pictures = Dataset("demo").pictures
     table = done.predictions().query("split == 'test'")

@@ -74,7 +74,7 @@ def side_of(run: Run) -> Side:
     """A run's predictions of its test pictures; LabError where it has none."""
     table = run.predictions().query("split == 'test'").reset_index(drop=True)
     if table.empty:
-        raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test split")
+        raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test picture of its classes")
     summary = run.summary() or {}
     calibrated = summary and not summary["temperature_reason"]
     before = uncalibrated(table, run.classes, run.temperature) if calibrated else None

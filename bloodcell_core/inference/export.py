@@ -278,7 +278,9 @@ def _check(
 
 def _pictures_to_check(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, str]:
     """The views (N, S, S, 3) of some pictures, the rows to check, and what they are, in words."""
+    why = "isn't here"
     if dataset := dataset_of(run):
+        why = "has no test picture of its classes"
         pictures = run_pictures(run.config, dataset)
         rows = pictures.index[pictures.split == "test"].to_numpy()
         if len(rows):
@@ -292,4 +294,4 @@ def _pictures_to_check(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, str
         view_of(member): rng.integers(0, 256, (RANDOM_PICTURES, member.config.size, member.config.size, 3), np.uint8)
         for member in run.members
     }
-    return noise, np.arange(RANDOM_PICTURES), "random pictures (the run's own dataset isn't here)"
+    return noise, np.arange(RANDOM_PICTURES), f"random pictures (the run's own dataset {why})"

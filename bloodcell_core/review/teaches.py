@@ -78,9 +78,10 @@ def error_rates(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[d
     for fact, (_, lowest, highest) in FACTS.items():
         parts = _parts(table[fact].to_numpy(np.float64))
         found[fact] = []
-        for place in range(parts.max() + 1):
+        last = parts.max(initial=-1)  # of no pictures there are no parts
+        for place in range(last + 1):
             own = table[parts == place]
-            name = lowest if place == 0 else highest if place == parts.max() else f"part {place + 1}"
+            name = lowest if place == 0 else highest if place == last else f"part {place + 1}"
             limits = {"part": name, "low": float(own[fact].min()), "high": float(own[fact].max())}
             found[fact].append(limits | _rate(own, classes))
     found["edge"] = [
