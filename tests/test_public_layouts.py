@@ -224,6 +224,13 @@ def test_folders_of_patients_and_slides_are_groups(tmp_path, layout, groups):
     }
 
 
+def test_a_folder_around_everything_is_no_group(tmp_path):
+    """Of one group nothing could be set aside as a test split."""
+    assert {entry.source_photo for entry in read(tmp_path, every(("slides_2020",), ("band", "blast")))} == {None}
+    files = every(("slides_2020/slide 1/slide 7", "slides_2020/slide 2"), ("band", "blast"))
+    assert {entry.source_photo for entry in read(tmp_path / "two", files)} == {"slide 1", "slide 2"}
+
+
 @pytest.mark.parametrize("folder", ["slides", "patients", "smear cells", "caseous"])
 def test_a_word_for_a_group_without_a_number_is_none(tmp_path, folder):
     entries = read(tmp_path, every(("band", folder), ["."]))

@@ -57,7 +57,9 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     check_packed(source)
     parents = [posixpath.dirname(file) for file in pictures]
     _check_folds(source, {*parents})
-    paths, of_folders = zip(*map(_place, parents), strict=True)
+    paths, named = zip(*map(_place, parents), strict=True)
+    of_all = set.intersection(*map(set, {*named}))  # a folder around everything, such as `slides_2020`, is no group
+    of_folders = [next((name for name in names if name not in of_all), None) for names in named]
     groups = of_folders if any(of_folders) else groups_of_names(pictures)
     top = _common_folders(paths)
     folders = [path[len(top) :] if path[: len(top)] == top else () for path in paths]
@@ -98,11 +100,11 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 
 @lru_cache
-def _place(folder: str) -> tuple[tuple[str, ...], str | None]:
-    """A path's folders but for those of patients, slides and folds, and the patient or slide, if one is named."""
+def _place(folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A path's folders but for those of patients, slides and folds, and those of patients and slides."""
     folders = PurePosixPath(folder).parts
-    group = next((name for name in folders if _GROUP.fullmatch(name)), None)
-    return tuple(name for name in folders if not (_GROUP.fullmatch(name) or _FOLD.fullmatch(name))), group
+    groups = tuple(filter(_GROUP.fullmatch, folders))
+    return tuple(name for name in folders if name not in groups and not _FOLD.fullmatch(name)), groups
 
 
 def _check_folds(source: Source, paths: Iterable[str]) -> None:
