@@ -128,10 +128,9 @@ METRIC_WORDS = {
 def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     """The figures of a `score` with their intervals, a line each."""
     lines = [f"{title}: {scores['pictures']:,} pictures, {groups_behind(scores)}"]
-    for key, title in METRIC_WORDS.items():
+    for key, words in METRIC_WORDS.items():
         if scores.get(key) is not None:  # an AUC or kappa can be undefined
-            limits = scores["intervals"][key]
-            lines.append(f"  {title:18} {scores[key]:.4f}{_interval(limits)}")
+            lines.append(f"  {words:18} {scores[key]:.4f}{_interval(scores['intervals'][key])}")
     if scores["by_photo"]:
         photo = scores["by_photo"]
         lines.append(f"  photos right       {photo['right']:,} of {photo['photos']:,}{_interval(photo['interval'])}")

@@ -149,12 +149,10 @@ def train(
     network = state.network
     if words := team.share_statistics(network, device.is_cuda):
         hooks.note(words)
-    channels_last = device.is_cuda or model_info(config.model).channels_last_on_cpu
     steps = config.epochs * steps_per_epoch(config, len(training))
     steps_before = state.epoch * steps_per_epoch(config, len(training))
     if config.averaging and state.average is None:
         state.average = copy.deepcopy(network)
-    changed = augments(config)
     frozen_epochs, _ = transfer(config)
     gradients = Gradients(config, network, device, team, hooks.note)
     pending: list[_Told] = []
@@ -171,26 +169,8 @@ def train(
                 _settle(hooks, pending, state, team)
                 hooks.checkpoint(state, epoch_ended=False)
                 return False
-            mine, draw = team.share(rows), team.draw(state.step)
-            share = len(mine) / len(rows)
-            if not share:  # a last batch smaller than the team: this process takes its part in the sums, at no weight
-                mine = rows[:1]
-            pictures, labels = _take(training, mine, device)
-            inputs = to_input(pictures, device, channels_last)
-            if changed:
-                inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, draw)))
-            state.optimizer.zero_grad(set_to_none=True)
-            loss, right = gradients.take(inputs, labels, draw, share)
-            if config.clip_norm:
-                nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-            for group in state.optimizer.param_groups:
-                group["lr"] = group["rate"] * rate_factor(config, state.step, steps)
-            state.optimizer.step()
-            state.step += 1
-            if state.average is not None:
-                _follow(state.average, network, min(config.averaging, state.step / (state.step + 9)))
-            counted = right.double() if share else torch.zeros_like(loss, dtype=torch.float64)
-            pending.append(_Told(torch.stack([loss.double() * share, counted]), len(rows)))
+            rate = rate_factor(config, state.step, steps)
+            pending.append(_step(config, state, training, rows, rate, device, gradients, team))
             if len(pending) == LOG_EVERY:
                 stop = _settle(hooks, pending, state, team)
                 hooks.checkpoint(state, epoch_ended=False)
@@ -220,6 +200,39 @@ def train(
         state.epoch_loss, state.epoch_right = 0.0, 0
         hooks.checkpoint(state, epoch_ended=True)
     return True
+
+
+def _step(
+    config: TrainConfig,
+    state: TrainState,
+    training: LabelledPictures,
+    rows: Tensor,
+    rate: float,
+    device: Device,
+    gradients: Gradients,
+    team: Team,
+) -> _Told:
+    """Learns from the batch of these rows, at this share of the highest learning rate."""
+    mine, draw = team.share(rows), team.draw(state.step)
+    share = len(mine) / len(rows)
+    if not share:  # a last batch smaller than the team: this process takes its part in the sums, at no weight
+        mine = rows[:1]
+    pictures, labels = _take(training, mine, device)
+    inputs = to_input(pictures, device, device.is_cuda or model_info(config.model).channels_last_on_cpu)
+    if augments(config):
+        inputs = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, draw)))
+    state.optimizer.zero_grad(set_to_none=True)
+    loss, right = gradients.take(inputs, labels, draw, share)
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["rate"] * rate
+    state.optimizer.step()
+    state.step += 1
+    if state.average is not None:
+        _follow(state.average, state.network, min(config.averaging, state.step / (state.step + 9)))
+    counted = right.double() if share else torch.zeros_like(loss, dtype=torch.float64)
+    return _Told(torch.stack([loss.double() * share, counted]), len(rows))
 
 
 @torch.no_grad()
