@@ -47,6 +47,7 @@ REFERENCE = {
 }  # fmt: skip
 OTHER_WHITE_CELL = "other white cell"
 NO_WHITE_CELLS = ("platelet", "erythroblast", "erythrocyte")
+PER_WHITE_CELLS = ("erythroblast",)  # laboratories give these so; of platelets and red cells the finder leaves out most
 REFERENCE_SOURCE = (
     "usual in adults, percent of white cells: MedlinePlus Medical Encyclopedia, Blood differential test "
     "(medlineplus.gov/ency/article/003657.htm); laboratories differ"
@@ -164,9 +165,10 @@ def differential(
 def _apart(cells: Mapping[str, int], white: int) -> str:
     if not cells:
         return ""
+    rated = match_classes(list(cells), PER_WHITE_CELLS)  # in their order
     each = (
-        f"{pretty(name)} {n:,}" + (f" ({100 * n / white:.1f} per 100 white cells)" if n and white else "")
-        for name, n in cells.items()
+        f"{pretty(name)} {n:,}" + (f" ({100 * n / white:.1f} per 100 white cells)" if n and white and rate else "")
+        for (name, n), rate in zip(cells.items(), rated.values(), strict=True)
     )
     return f"counted separately from white cells: {', '.join(each)}"
 
