@@ -28,7 +28,7 @@ from bloodcell_core.training import jobs
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import split_rows
 from tests.conftest import encoded, random_picture, write_files
-from tests.training_fixtures import losses, tiny, train_here
+from tests.training_fixtures import answering_otherwise, losses, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -482,6 +482,20 @@ def test_labels_of_mistakes_alone_are_said_to_flatter_wherever_figures_stand_on_
         assert cli.main([*verb, "--labels", "mistakes"]) == 0
         assert "these figures flatter it" in capsys.readouterr().out
         assert verb[0] == "review" or "these figures flatter it" in file.read_text(encoding="utf-8").split("<script")[0]
+
+
+def test_labels_that_leave_no_test_picture_leave_the_figures_on_the_dataset_s_own(
+    done: Run, demo: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(demo, of_split(demo, "test"), UNUSABLE, by="Ana")
+    freeze("none-left", demo, by="Ana")
+    assert cli.main(["evaluate", done.name, "--labels", "none-left", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["reviewed"], told["pictures"]) == (None, int((demo.pictures.split == "test").sum()))
+    assert "the reviewed labels none-left@1 leave none of these pictures" in told["warnings"][0]
+    other = answering_otherwise(done, "other")
+    assert cli.main(["review", "fixed", done.name, other.name, "--labels", "none-left"]) == 2
+    assert "leave none of the test pictures of" in capsys.readouterr().err
 
 
 def test_a_run_trained_on_reviewed_labels_is_scored_and_compared_on_both(

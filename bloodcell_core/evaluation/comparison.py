@@ -64,10 +64,14 @@ class Side:
         return replace(self, table=table, classes=classes, before=before)
 
     def relabelled(self, overlay: Overlay) -> Side:
-        """The same predictions on reviewed labels, but for pictures that take no part; LabError for other data."""
+        """The same predictions on reviewed labels, but for pictures that take no part; LabError for other data, and
+        where none is left."""
         overlay.check_hash(self.data_hash, self.data)
+        table = overlay.relabelled(self.table, self.classes)
+        if table.empty:
+            raise LabError(f"the reviewed labels {overlay.reference} leave none of the test pictures of {self.name!r}")
         before = None if self.before is None else overlay.relabelled(self.before, self.classes)
-        return replace(self, table=overlay.relabelled(self.table, self.classes), before=before)
+        return replace(self, table=table, before=before)
 
 
 def side_of(run: Run) -> Side:

@@ -177,7 +177,7 @@ def evaluated(
     `class_map` what a mapping file says of its classes; the keys of `external.external_pictures` tell what was left out
     and how far that data is.
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
-    with; None without.
+    with; None without, and where that leaves no picture, which a warning tells.
     """
     name = data or run.config.data
     own = name == run.config.data and not (data and name in names() and dataset_of(run) is None)
@@ -199,6 +199,9 @@ def evaluated(
         data_hash = dataset.content_hash
         pictures, facts = external_pictures(run, dataset, split, class_map)
         table = _predict(run, dataset, pictures, device)
+    if overlay and overlay.relabelled(table, run.classes).empty:
+        nothing = f"the reviewed labels {overlay.reference} leave none of these pictures: there are no figures on them"
+        facts, overlay = facts | {"warnings": [nothing]}, None
     scores, summary = score(table, run.classes), run.summary() or {}
     calibrated = None
     if not own or split == "test":
