@@ -398,6 +398,7 @@ def test_an_ensemble_in_one_file_answers_as_the_ensemble_does(done: Run, picture
     exported = ExportedRun(file)
     assert exported.is_ensemble
     assert exported.view_words == ensemble.view_words == "frame and cell"
+    assert exported.config.model == ensemble.config.model  # reports say by what cells were classified
     assert_alike(answers_of(exported, pictures[:6]), answers_of(ensemble, pictures[:6]))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from bloodcell_core.errors import LabError, brief
 from bloodcell_core.evaluation.likeness import Likeness
 from bloodcell_core.inference.export import open_session
 from bloodcell_core.inference.sidecar import likeness_files, read_sidecar
-from bloodcell_core.runs import Run
+from bloodcell_core.runs import ENSEMBLE, Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,11 +55,12 @@ class ExportedRun(Run):
             ExportedMember(session, place, _config_of(facts, member), member, likeness[place])
             for place, member in enumerate(facts["members"])
         ]
-        self.config = self.loaded[0].config
-        several = zip(facts["members"], self.loaded, strict=True) if len(self.loaded) > 1 else ()
+        first, several = self.loaded[0].config, len(self.loaded) > 1
+        self.config = replace(first, model=ENSEMBLE) if several else first
+        told_of = zip(facts["members"], self.loaded, strict=True) if several else ()
         # Those of an ensemble, as in its config.json; a trained run has none.
         self.member_facts: list[dict[str, Any]] = [
-            told | {"view": member.config.view, "size": member.config.size} for told, member in several
+            told | {"view": member.config.view, "size": member.config.size} for told, member in told_of
         ]
 
     @cached_property
