@@ -35,6 +35,7 @@ from bloodcell_core.review import ranking
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.training_fixtures import trained
+from ui import compare as compare_page
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -110,6 +111,13 @@ def test_the_report_of_an_adapted_run_says_so_and_what_it_was_tested_on(done: Ru
     assert f"adapted from {done.name}, trained on synthetic pictures; all cells (out of fold) of own" in report
     assert "<th>epochs</th><td>4</td>" in report  # of the adapting, and not of the training before
     assert "test split of own" in run_report(*evaluated(done, "own", "test"), done)
+
+
+def test_the_compare_page_begins_with_no_adapted_run_beside_one_that_was_tested_on_a_split(own: Dataset) -> None:
+    made = [adapt(trained(seed=seed), own, device="cpu") for seed in (0, 1)]
+    beside = trained(data="own", epochs=1)
+    assert compare_page._newest_two([made[0], beside, made[1]]) == [made[0].name, made[1].name]
+    assert compare_page._newest_two([beside, made[0]]) == [beside.name]
 
 
 @pytest.mark.parametrize("called", [{}, {"eosinophil": "EOS"}])
