@@ -14,6 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import calibration as calibration_module
+from bloodcell_core.evaluation import intervals
 from bloodcell_core.evaluation.calibration import (
     BINS,
     TEMPERATURES,
@@ -240,17 +241,31 @@ def test_the_bins_are_those_of_the_error() -> None:
 
 def test_classes_weigh_by_their_pictures_in_all_and_in_each_bin(monkeypatch: pytest.MonkeyPatch) -> None:
     weighed: dict[str, list[int]] = {"share_interval": [], "expanded_interval": []}
-    for name, seen in weighed.items():
-        known = getattr(calibration_module, name)
+    for (name, seen), module in zip(weighed.items(), (intervals, calibration_module), strict=True):
+        known = getattr(module, name)
 
         def watched(*given: object, known: object = known, seen: list[int] = seen, **named: object) -> object:
             seen.append(int(np.sum(named.get("weights", given[-1]))))
             return known(*given, **named)  # type: ignore[operator]
 
-        monkeypatch.setattr(calibration_module, name, watched)
+        monkeypatch.setattr(module, name, watched)
     told = measured(raw_table())
     assert weighed["share_interval"][:BINS] == [each["pictures"] for each in told["before"]["bins"]]
     assert set(weighed["expanded_interval"]) == {600}
+
+
+def test_uneven_copies_tell_nothing_of_a_bin_where_photos_happen_to_do_alike() -> None:
+    """All are called a, those of class b wrongly: a bin had an interval by their numbers of copies alone."""
+    copies = np.arange(24) % 4 + 1
+    pictures = pd.DataFrame({"label": np.repeat(["a", "b"], 12), "source_photo": np.arange(24).astype(str)})
+    pictures = pictures.loc[np.repeat(np.arange(24), copies)].reset_index(drop=True)
+    pictures = pictures.assign(image_id=pictures.index.astype(str), split="test")
+    sure = np.repeat(np.tile(np.repeat([0.6, 0.9], 6), 2), copies)
+    table = predictions_table(pictures, np.column_stack([sure, 1 - sure]), ["a", "b"])
+    bins = calibration(table, ["a", "b"], {"temperature_reason": "none"})["before"]["bins"]
+    assert [each["confidence"] for each in bins] == pytest.approx([0.6, 0.9])
+    assert all(0 < each["accuracy"] < 1 for each in bins)
+    assert [each["interval"] for each in bins] == [None, None]
 
 
 def test_the_intervals_are_by_photo_and_hold_the_means() -> None:

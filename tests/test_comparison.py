@@ -27,7 +27,7 @@ from bloodcell_core.evaluation.comparison import (
     picture_outcomes,
     side_of,
 )
-from bloodcell_core.evaluation.limits import difference_interval
+from bloodcell_core.evaluation.limits import difference_interval, exact_binomial
 from bloodcell_core.evaluation.merging import granulocytes, groups_from_words, merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
@@ -283,6 +283,52 @@ def test_uneven_copies_make_no_difference_certain_where_photos_happen_to_do_alik
     a, b = (Side("some", "some", "hash", CLASSES, predictions_table(pictures, each, CLASSES)) for each in shares)
     metrics = compare_sides(a, b)["metrics"]
     assert {metric for metric, told in metrics.items() if told["interval"]} == {"auc_ovr"}
+
+
+@pytest.mark.parametrize("copies", [np.full(30, 3), np.arange(30) % 4 + 1], ids=["even", "uneven"])
+@pytest.mark.parametrize("alike", [0, 4])
+def test_two_runs_that_each_never_name_another_class_are_not_certainly_as_good(copies: np.ndarray, alike: int) -> None:
+    """Balanced accuracy's difference was 0 to 0, also where both are wrong on the same of the third class's photos."""
+    labels, photos = np.repeat(np.repeat(CLASSES, 10), copies), np.repeat(np.arange(30), copies)
+    pictures = pd.DataFrame({"image_id": np.arange(len(labels)).astype(str), "split": "test", "label": labels})
+    pictures["source_photo"] = photos.astype(str)
+    both_wrong = (photos >= 10) & (photos < 10 + alike)
+    a, b = (
+        Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
+        for name, lost, other in (("one", "a", "c"), ("two", "c", "a"))
+        for named in [np.where(both_wrong, "c", np.where(labels == lost, other, labels))]
+        for shares in [np.where(named[:, None] == CLASSES, 0.8, 0.1)]
+    )
+    result = compare_sides(a, b)
+    assert {metric for metric, told in result["metrics"].items() if told["interval"]} == {"auc_ovr"}
+    assert result["right"]["interval"][0] < -5
+    same = compare_sides(a, replace(a, name="same"))["metrics"]
+    assert same["balanced_accuracy"]["interval"] == [0, 0], "the very same answers do differ by nothing"
+
+
+def test_cells_of_few_patients_that_happen_to_do_alike_tell_nothing_whatever_their_number() -> None:
+    """Of uneven numbers of cells it was said that B is better, with an interval by these numbers alone."""
+    cells = np.array([9, 3, 5, 8, 2, 6])
+    labels, patients = np.repeat(["a", "a", "a", "b", "b", "b"], cells), np.repeat(list("uvwxyz"), cells)
+    pictures = pd.DataFrame({"image_id": np.arange(33).astype(str), "split": "test", "label": labels})
+    pictures["source_photo"] = patients
+    a, b = (
+        Side(name, "some", "hash", ["a", "b"], predictions_table(pictures, shares, ["a", "b"]).assign(copies=False))
+        for name, named in (("one", np.full(33, "a")), ("two", labels))
+        for shares in [np.where(named[:, None] == ["a", "b"], 0.8, 0.2)]
+    )
+    right = compare_sides(a, b)["right"]
+    assert (right["difference"], right["p"], right["interval"]) == (16, None, None)
+
+
+def test_without_a_mistake_two_classes_pairs_are_as_sure_as_the_fewer_photos() -> None:
+    labels = np.repeat(["a", "b"], [3, 60])
+    pictures = pd.DataFrame({"image_id": np.arange(63).astype(str), "split": "test", "label": labels})
+    pictures["source_photo"] = pictures.image_id
+    shares = np.where(labels[:, None] == ["a", "b"], 0.9, 0.1)
+    a, b = (Side(name, "some", "hash", ["a", "b"], predictions_table(pictures, shares, ["a", "b"])) for name in "ab")
+    low, high = compare_sides(a, b)["metrics"]["auc_ovr"]["interval"]
+    assert (low, high) == pytest.approx((exact_binomial(3, 3)[0] - 1, 1 - exact_binomial(3, 3)[0]))
 
 
 # What is refused

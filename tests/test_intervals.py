@@ -523,13 +523,14 @@ def test_a_classs_figure_is_as_sure_as_the_photos_that_it_varies_with() -> None:
     # all right: 3 photos of class 0, 40 of class 1
     labels = np.repeat([0, 1], [3, 40])
     probabilities = np.where(labels[:, None] == [0, 1], 0.9, 0.1)
-    rare, common = cluster_bootstrap(labels, probabilities, np.arange(43), resamples=50)[1]
+    overall, (rare, common) = cluster_bootstrap(labels, probabilities, np.arange(43), resamples=50)
     assert rare["recall"] == rare["precision"] == common["specificity"] == pytest.approx(exact_binomial(3, 3))
     assert common["recall"] == common["precision"] == rare["specificity"] == pytest.approx(exact_binomial(40, 40))
     for metric in ("f1", "auc", "average_precision"):
         assert rare[metric] == pytest.approx(exact_binomial(3, 3)), "said to be 71.5% at least, as if of 11 photos"
     assert common["f1"] == common["average_precision"] == pytest.approx(exact_binomial(40, 40))
     assert common["auc"] == pytest.approx(exact_binomial(3, 3)), "of pairs: one of the others above all is a third"
+    assert overall["auc_ovr"] == common["auc"], "the same figure; it was said to be 71.5% at least"
 
 
 def test_a_class_never_found_is_as_sure_as_its_photos_allow() -> None:

@@ -78,6 +78,10 @@ def test_the_interval_is_that_of_the_accuracy() -> None:
     assert part["interval"] == pytest.approx([1 - limits[1], 1 - limits[0]])
     [alone] = error_rates(predicted(1, set()), CLASSES)["edge"]
     assert alone["interval"] is None
+    uneven = predicted(24, set(range(0, 24, 2))).drop(index=range(0, 60, 3))
+    parts = error_rates(uneven, CLASSES)["edge"]
+    assert [part["interval"] for part in parts] == [None, None], "one class is wrong throughout: copies alone move it"
+    assert all(0 < part["rate"] < 1 for part in parts)
 
 
 def test_photos_by_their_wrong_copies() -> None:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
-from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
+from bloodcell_core.evaluation.limits import expanded_interval, json_limits
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
@@ -225,8 +225,7 @@ def _figures(
             limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
             intervals[name] = json_limits(limits)
         for place in range(BINS):
-            sizes, pictures = drawn.sizes_of(of_bin == place), drawn.pictures_of(of_bin == place)
-            limits = share_interval(float(rates[0, place]), drawn_rates[:, place], sizes, weights=pictures)
+            limits = drawn.share_interval(predicted == labels, of_bin == place, drawn_rates[:, place])
             rate_intervals[place] = json_limits(limits)
     return {
         "ece": float(np.abs(gaps).sum()),

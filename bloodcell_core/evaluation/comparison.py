@@ -231,8 +231,8 @@ def _who_is_right(
     outcomes = _counts(right_a, right_b)
     independent = averaged or not known
     apart = outcomes["only_a"] + outcomes["only_b"]
-    if limits and apart and not np.ptp(gains):  # as where one never names a class that the other always does
-        limits = None
+    if drawn is not None and apart and (drawn.alike(gained, np.bincount(of_photos)) or not np.ptp(gains)):
+        limits = None  # as where one never names a class that the other always does
         if independent:  # McNemar's test, turned into an interval: of the units on which they differ
             low, high = exact_binomial(outcomes["only_b"], apart)
             limits = apart * (2 * low - 1), apart * (2 * high - 1)
@@ -306,7 +306,11 @@ def _metrics(
             middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
         )  # fmt: skip
         facts["interval"] = json_limits(limits)
-    if compared["balanced_accuracy"]["interval"] is None:  # no recall moves: see `OF_RANKS`
+    pictures = np.bincount(drawn.photo_numbers)
+    right_a, right_b = (each.argmax(axis=1) == labels for each in both)
+    gained = np.bincount(drawn.photo_numbers, weights=right_b.astype(float) - right_a)
+    all_or_nothing = abs(compared["balanced_accuracy"]["difference"]) == 1
+    if (right_a != right_b).any() and drawn.alike(gained, pictures) and not all_or_nothing:  # see `OF_RANKS`
         for metric in set(COMPARED) - set(OF_RANKS):
             compared[metric]["interval"] = None
     return compared

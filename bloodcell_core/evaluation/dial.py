@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import draw_photos
-from bloodcell_core.evaluation.limits import expanded_interval, json_limits, share_interval
+from bloodcell_core.evaluation.limits import json_limits
 from bloodcell_core.evaluation.predictions import arrays_of, unit_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
@@ -195,16 +195,13 @@ def _curve(
     stands, rights, pictures = np.split(
         resampled_sums(per_photo, drawn.multiplicities), [len(cuts), 2 * len(cuts)], axis=1
     )
-    # Of what stands by percentiles: at a threshold of 0 all do, for certain, and no more at a higher threshold.
-    standing = [
-        json_limits(expanded_interval(column, drawn.sizes, drawn.pictures))
-        for column in (stands / pictures).T
-    ]
-    well_off = []
-    for share, column, cut in zip(accuracy, ratio_or_nan(rights, stands).T, cuts, strict=True):
+    every = np.ones(len(labels), dtype=np.bool_)
+    standing, well_off = [], []
+    for cut, share, of_these in zip(cuts, (stands / pictures).T, ratio_or_nan(rights, stands).T, strict=True):
         left = confidence >= cut
-        limits = share_interval(share, column, drawn.sizes_of(left), weights=drawn.pictures_of(left))
-        well_off.append(json_limits(limits))
+        # The greatest of C probabilities is at least 1 in C: up to there all answers stand, for certain.
+        standing.append([1.0, 1.0] if cut <= 1 / classes else json_limits(drawn.share_interval(left, every, share)))
+        well_off.append(json_limits(drawn.share_interval(right, left, of_these)))
     return coverage, accuracy, standing, well_off
 
 

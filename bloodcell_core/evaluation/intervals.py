@@ -35,6 +35,7 @@ from bloodcell_core.evaluation.resampling import (
     commonest_label,
     number_photos,
     photo_multiplicities,
+    ratio_or_nan,
     resampled_metrics,
 )
 
@@ -123,7 +124,10 @@ def cluster_bootstrap(
             return None
         return share_interval(figure, by_class[metric][:, index], **behind(metric, index))
 
-    return intervals, [{metric: of_class(metric, index) for metric in by_class} for index in range(classes)]
+    of_classes = [{metric: of_class(metric, index) for metric in by_class} for index in range(classes)]
+    if classes == 2:  # one figure: how the photos of one class stand against those of the other
+        intervals["auc_ovr"] = of_classes[0]["auc"]
+    return intervals, of_classes
 
 
 class Drawn(NamedTuple):
@@ -154,6 +158,33 @@ class Drawn(NamedTuple):
     def pictures_of(self, pictures: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         """(C,) pictures of each class that an (N,) mask picks."""
         return np.bincount(self.strata[self.photo_numbers[pictures]])
+
+    def alike(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> bool:
+        """Whether (P,) `part` over `whole` is the same for all photos of each class that have any: then what they make
+        up together moves from resample to resample by their numbers of copies alone."""
+        rates, any_of_it = ratio_or_nan(part, whole), whole > 0
+        own = (rates[any_of_it & (self.strata == stratum)] for stratum in np.unique(self.strata[any_of_it]))
+        return all(np.ptp(each) == 0 for each in own)
+
+    def share_interval(
+        self, right: npt.NDArray[np.bool_], pictures: npt.NDArray[np.bool_], resampled: npt.NDArray[np.float64]
+    ) -> Interval:
+        """`limits.share_interval` of how many of some pictures are right, from (R,) resampled shares.
+
+        None, too, where it is neither all nor none and the photos of each class do `alike`.
+
+        Args:
+            right: (N,) of each picture.
+            pictures: (N,) which of them are meant.
+            resampled: (R,) the share in each resample.
+        """
+        if not pictures.any():
+            return None
+        photos, share = self.multiplicities.shape[1], float(right[pictures].mean())
+        part, whole = (np.bincount(self.photo_numbers[each], minlength=photos) for each in (right & pictures, pictures))
+        if 0 < share < 1 and self.alike(part, whole):
+            return None
+        return share_interval(share, resampled, self.sizes_of(pictures), weights=self.pictures_of(pictures))
 
 
 def draw_photos(

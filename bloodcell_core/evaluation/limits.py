@@ -100,8 +100,11 @@ def difference_interval(
     if not (_inside(a) and _inside(b)):
         if any(_inside(share) and np.ptp(each) < _ROUNDING for share, each in ((a, resampled_a), (b, resampled_b))):
             return None
+        # Without a mistake two classes' pairs are as sure as the fewer photos of the two, as each class's own AUC is.
+        at_end = sizes if middle_known or len(sizes) > 2 else sizes[[sizes.argmin()]]
         (low_a, high_a), (low_b, high_b) = (
-            _of_share(share, each, sizes, weights) for share, each in ((a, resampled_a), (b, resampled_b))
+            _of_share(share, each, sizes if _inside(share) else at_end, weights)
+            for share, each in ((a, resampled_a), (b, resampled_b))
         )
         return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
     if abs(b - a) >= _ROUNDING and np.ptp(resampled_b - resampled_a) < _ROUNDING:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
-from bloodcell_core.evaluation.limits import exact_binomial, json_limits, share_interval
+from bloodcell_core.evaluation.limits import exact_binomial, json_limits
 from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo, unit_of
 from bloodcell_core.words import counted, pretty
 
@@ -241,7 +241,7 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         of_photo = np.bincount(drawn.photo_numbers, minlength=count)
         wrong_of_photo = np.bincount(drawn.photo_numbers, weights=wrong, minlength=count)
         rates = (drawn.multiplicities @ wrong_of_photo) / (drawn.multiplicities @ of_photo)
-        limits = share_interval(float(wrong.mean()), rates, drawn.sizes, weights=drawn.pictures)
+        limits = drawn.share_interval(wrong, np.ones(len(own), dtype=np.bool_), rates)
     return {
         "pictures": len(own),
         "photos": int(own.photo.nunique()),
