@@ -10,6 +10,7 @@ was interrupted: no process number is trusted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from functools import cached_property
@@ -281,7 +282,11 @@ class Run:
             return f"{file} can't be read: {error.strerror}"
 
     def describe(self) -> dict[str, Any]:
-        """What `runs show` prints. JSON-ready."""
+        """What `runs show` prints. JSON-ready.
+
+        `kept_back` is the same for runs that kept back the same photos to validate on, and '' where the dataset brings
+        validation pictures of its own.
+        """
         status, told = self.status(), self.notes
         return {
             "run": self.name,
@@ -302,12 +307,17 @@ class Run:
             "epochs": 0 if self.is_ensemble else self.config.epochs,
             "fold": self.config.fold_words,
             "group": self.group,
+            "kept_back": _digest(self.validation_photos),
             "bundled": self.bundled,
             "created": self.created,
             "device": status.get("device", ""),
             "config": self.settings,
             "summary": self.summary(),
         }
+
+
+def _digest(photos: list[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(photos)).encode()).hexdigest()[:12] if photos else ""
 
 
 def names() -> list[str]:

@@ -52,6 +52,26 @@ def test_an_ensemble_without_common_validation_photos_is_told_and_not_chosen(don
     assert "1 ensemble was not in the choice" in said.why
 
 
+def test_runs_validated_on_other_photos_are_told(done: Run) -> None:
+    """Nothing was said: the best of several seeds may be the one whose photos are the easiest."""
+    same = trained(model="deep_cnn", epochs=1)
+    both = [run.describe() for run in (done, same)]
+    assert both[0]["kept_back"] == both[1]["kept_back"] != ""
+    said = recommend.recommend(both)
+    assert said is not None
+    assert "kept back" not in said.why
+    other = next(run for seed in range(1, 9) if (run := trained(seed=seed, epochs=1)).validation_photos
+                 != done.validation_photos)  # fmt: skip
+    every = [*both, other.describe()]
+    said = recommend.recommend(every)
+    assert said is not None
+    assert f" {2 if said.run == other.name else 1} of these kept back other photos to validate on" in said.why
+    own_split = [facts | {"kept_back": ""} for facts in every]  # of a dataset with validation pictures of its own
+    said = recommend.recommend(own_split)
+    assert said is not None
+    assert "kept back" not in said.why
+
+
 def test_an_adapted_run_is_not_called_an_ensemble(done: Run) -> None:
     told = done.describe()
     adapted = told | {"run": "home", "adapted_from": "far", "summary": told["summary"] | {"val_accuracy": None}}

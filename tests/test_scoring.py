@@ -392,7 +392,7 @@ def described(name: str, val: float, test: float, parameters: int = 1000, **chan
         "parameters": parameters,
         "test": {"accuracy": test, "intervals": {"accuracy": [test - 0.05, test + 0.05]}},
     }
-    told = {"run": name, "state": "done", "data": "demo", "config": {}, "fold": "", "bundled": False}
+    told = {"run": name, "state": "done", "data": "demo", "config": {}, "fold": "", "bundled": False, "kept_back": ""}
     return told | {"summary": summary} | changes
 
 

@@ -58,6 +58,11 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
             " Validation is on the labels that each was trained with: on reviewed ones, without what was taken out, it "
             "is easier."
         )
+    if elsewhere := sum(run["kept_back"] != best["kept_back"] for run in finished):
+        why += (
+            f" {elsewhere} of these kept back other photos to validate on (another seed or validation fraction), which "
+            "may be easier or harder."
+        )
     aside = [run for run in tested if run["summary"]["val_accuracy"] is None]
     adapted = sum(run["adapted_from"] is not None for run in aside)
     for left, what, because in (
