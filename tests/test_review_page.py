@@ -379,7 +379,9 @@ def test_a_pair_and_filters_choose_the_queue(wrong):
     assert shown["total"] == photos[pair.image_id].nunique()
     assert {card["own"] for card in shown["cards"]} == {wrong.classes[0]}
     assert desk_of(draw(REVIEW, sure="90..100")) is None
-    assert "No picture matches" in words(draw(REVIEW, sure="90..100"))
+    for part in ("desk", "selection"):
+        for which in review.WHICH:
+            assert "No picture matches" in words(draw(REVIEW, sure="90..100", which=which, part=part))
     for kind, of in (("0-any", table.label), ("any-0", table.predicted)):
         own = table[of == wrong.classes[0]]
         assert desk_of(draw(REVIEW, pair=kind))["total"] == photos[own.image_id].nunique()

@@ -95,7 +95,8 @@ class Review:
             wanted = [others.of(*each) is not None for each in self.ids]
         else:
             return self, standing
-        return replace(self, rows=self.rows[wanted].reset_index(drop=True)), standing
+        # `loc`, as an empty list would choose columns
+        return replace(self, rows=self.rows.loc[wanted].reset_index(drop=True)), standing
 
     @cached_property
     def place(self) -> dict[str, int]:
