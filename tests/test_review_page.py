@@ -327,7 +327,7 @@ def test_runs_on_other_pictures_are_refused_together(wrong, lab):
 
     make_demo("other", per_class=12, seed=9)
     app = draw(REVIEW, run=[wrong.name, train_here(data="other").name])
-    assert "no longer has the pictures" in app.error[0].value
+    assert "can't be reviewed together: they are of different data" in app.error[0].value
     assert desk_of(app) is None
 
 

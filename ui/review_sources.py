@@ -86,6 +86,8 @@ def sources() -> dict[str, Source]:
 
 def check(source: Source, first: Source, data: Dataset) -> None:
     """LabError unless a source can be reviewed on `data`, and together with the `first` one."""
+    if source.first.data_hash != first.first.data_hash:
+        raise LabError(f"{first.title} and {source.title} can't be reviewed together: they are of different data")
     if source.first.data_hash != data.content_hash:
         raise LabError(
             f"the dataset {data.name!r} no longer has the pictures that {source.title} was trained on: import those "
