@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from bloodcell_core.errors import LabError, brief
 
-OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
-"""What PyTorch, cuBLAS and cuDNN, and the CPU say where memory has run out: not all raise OutOfMemoryError."""
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "DefaultCPUAllocator")
+"""What PyTorch, cuBLAS, cuDNN 9, and the CPU say where memory has run out: not all raise OutOfMemoryError."""
 
 
 class Device(NamedTuple):

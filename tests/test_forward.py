@@ -17,7 +17,7 @@ from bloodcell_core.crops import VIEWS, Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.data.views import make_view, view_name
-from bloodcell_core.device import Device, choose_device, memory_told
+from bloodcell_core.device import Device, choose_device, memory_told, out_of_memory
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
@@ -169,6 +169,18 @@ def test_where_not_one_picture_fits_it_is_told_with_what_helps() -> None:
     with pytest.raises(LabError, match=r"memory is full \(CUDA error: out of memory\): take a smaller batch size"):
         with memory_told():
             predict_logits(Narrow(0), random_pictures(2), CPU)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "HIP out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_lack_of_memory_is_known_by_the_words_of_each_library(told: str) -> None:
+    assert out_of_memory(RuntimeError(told))
 
 
 def test_another_failure_is_not_taken_for_lack_of_memory() -> None:

@@ -607,6 +607,28 @@ def test_a_checkpoint_file_holds_every_part_of_the_state(tmp_path: Path) -> None
         assert all(torch.equal(parts[name], ours[place][name]) for name in parts)
 
 
+@pytest.mark.parametrize("begun", [torch.channels_last, torch.contiguous_format])
+def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu_and_the_other_way(begun: torch.memory_format, tmp_path: Path) -> None:
+    """A GPU has its weights in another order, and so has its checkpoint the optimizer's running means."""
+    chosen = config(epochs=2, learning_rate=1e-2)
+
+    def state_of(order: torch.memory_format) -> TrainState:
+        state = start(chosen)
+        state.network.to(memory_format=order)
+        return state
+
+    other = torch.contiguous_format if begun == torch.channels_last else torch.channels_last
+    unbroken = state_of(begun)
+    train(config(epochs=1, learning_rate=1e-2), unbroken, TRAINING, VALIDATION, CPU, Hooks())
+    checkpoint.save(tmp_path / "checkpoint.pt", unbroken, metrics_bytes=0)
+    moved = state_of(other)
+    checkpoint.load(tmp_path / "checkpoint.pt", moved, torch.device("cpu"))
+    for state in (unbroken, moved):
+        assert train(chosen, state, TRAINING, VALIDATION, CPU, Hooks())
+    for one, same in zip(unbroken.network.parameters(), moved.network.parameters(), strict=True):
+        torch.testing.assert_close(same, one, rtol=1e-4, atol=1e-5)
+
+
 def test_a_checkpoint_is_read_without_running_what_is_in_it(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
@@ -633,6 +655,20 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do(damage: Callable[[bytes], 
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(LabError, match=r"checkpoint.pt can't be resumed .* delete it, and the run begins anew"):
         checkpoint.load(file, start(config()), torch.device("cpu"))
+
+
+def test_a_checkpoint_that_a_full_device_cannot_take_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever believed it would delete the run's only checkpoint."""
+    checkpoint.save(tmp_path / "checkpoint.pt", start(config()), metrics_bytes=0)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")  # of the driver, which isn't torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(RuntimeError, match="CUDA error: out of memory"):
+        checkpoint.load(tmp_path / "checkpoint.pt", start(config()), torch.device("cpu"))
 
 
 def test_a_checkpoint_of_other_settings_is_told(tmp_path: Path) -> None:

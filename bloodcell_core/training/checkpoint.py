@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bloodcell_core import disk
+from bloodcell_core.device import out_of_memory
 from bloodcell_core.errors import LabError
 from bloodcell_core.training.loop import TrainState
 
@@ -34,9 +35,9 @@ def load(file: Path, state: TrainState, device: torch.device) -> int:
     written = io.BytesIO(file.read_bytes())  # what can't be read now may well be whole
     try:
         return restore(torch.load(written, map_location=device, weights_only=True), state)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a damaged one was seen to raise OSError, EOFError, UnpicklingError and RuntimeError
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
         raise LabError(
             f"{file} can't be resumed ({type(error).__name__}): it is damaged, or the run's settings were changed "
             "since; delete it, and the run begins anew"
@@ -63,6 +64,12 @@ def restore(values: dict[str, Any], state: TrainState) -> int:
     """Puts a checkpoint's contents into `state`; returns the length of metrics.jsonl that belongs to it."""
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
+    # A GPU has its weights channels last and a CPU doesn't, and Adam reads a weight and its means side by side as they
+    # lie: laid otherwise, they would be each other's on a CPU, and are refused by a GPU.
+    for weights, means in state.optimizer.state.items():
+        for name, mean in means.items():
+            if mean.shape == weights.shape:
+                means[name] = torch.empty_like(weights).copy_(mean)
     state.epoch, state.step = values["epoch"], values["step"]
     state.best_loss, state.best_epoch = values["best_loss"], values["best_epoch"]
     if values["average"] is not None:
