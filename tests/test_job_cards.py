@@ -165,6 +165,25 @@ def dialog_of(app: AppTest) -> None:
     next(each for each in app.button if each.label == "Import pictures").click().run()
 
 
+@pytest.mark.parametrize("last", ["Import pictures", "Name, tags, delete"])
+def test_of_two_dialogs_asked_for_at_once_the_last_opens(last: str, done: Run):
+    """A second click may come before the first one's dialog covers the page."""
+    app = draw_page("pages/1_Browse.py")
+    for label in sorted(("Import pictures", "Name, tags, delete"), key=last.__eq__):
+        app = next(each for each in app.button if each.label == label).click().run()
+    assert not app.exception
+    opened = {each.key for each in app.button} & {"import_path", "naming_save"}
+    assert opened == {"import_path" if last == "Import pictures" else "naming_save"}
+
+
+def test_a_look_at_what_a_network_sees_takes_the_place_of_another_dialog(done: Run):
+    app = draw_page("pages/2_Train.py")
+    app = app.button(key=f"name-{done.name}").click().run()
+    app = next(each for each in app.button if each.label == "What will it see?").click().run()
+    assert not app.exception
+    assert "naming_save" not in [each.key for each in app.button]
+
+
 @pytest.mark.parametrize("button", ["close", "open"])
 def test_a_card_that_can_t_be_closed_says_why(done: Run, button: str, monkeypatch: pytest.MonkeyPatch):
     """As in a workspace that may not be written to."""

@@ -9,7 +9,7 @@ from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
 from bloodcell_core.errors import LabError, in_words
-from ui import job_cards
+from ui import job_cards, naming
 from ui.shell import plain, show_error, visit, whole_number
 
 OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
@@ -17,10 +17,10 @@ OPEN = "import_open"  # in the session the visit of the page, until the dialog i
 
 def import_button() -> None:
     """Draws the button that opens the dialog, and the dialog while it is open, also when the page is redrawn because an
-    earlier import has ended."""
-    if st.button("Import pictures", icon=":material/upload:"):
+    earlier import has ended. Of this dialog and `naming`'s the one asked for last opens."""
+    if st.button("Import pictures", icon=":material/upload:", on_click=naming.close):
         st.session_state[OPEN] = visit()
-    if st.session_state.get(OPEN) == visit():
+    if st.session_state.get(OPEN) == visit() and not naming.asked():
         _dialog()
     else:
         _close()

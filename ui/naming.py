@@ -33,18 +33,24 @@ def dialog() -> None:
     if there and page == st.session_state.get("lab_page"):
         _dialog(kind, there)
     else:
-        _close()
+        close()
 
 
 def _known(kind: str) -> set[str]:
     return {*(run_folders.names() if kind == "run" else datasets.names())}
 
 
-def _close() -> None:
+def asked() -> bool:
+    """Whether the dialog is open, or is about to be."""
+    return ASKED in st.session_state
+
+
+def close() -> None:
+    """To be called also as another dialog is asked for, before the page is drawn: Streamlit fails at two."""
     st.session_state.pop(ASKED, None)
 
 
-@st.dialog("Name, tags, delete", on_dismiss=_close)
+@st.dialog("Name, tags, delete", on_dismiss=close)
 def _dialog(kind: str, names: list[str]) -> None:
     if not {*names} <= _known(kind):
         st.toast(f"A {kind} was deleted in another window.", icon=":material/delete:")
@@ -82,7 +88,7 @@ def _do(action: Callable[[], Any]) -> None:
     except (LabError, OSError) as error:
         shell.show_error(in_words(error))
         return
-    _close()
+    close()
     st.rerun(scope="app")
 
 
@@ -112,7 +118,8 @@ def _dataset_goes(name: str) -> str:
     except LabError:
         count = "Its pictures"
     trained = sum(run.config.data == name for run in run_folders.readable_runs()[0])
-    of_runs = f" {shell.counted(trained, 'run')} on it keep their figures, but can show no picture." if trained else ""
+    keep = "keeps its" if trained == 1 else "keep their"
+    of_runs = f" {shell.counted(trained, 'run')} on it {keep} figures, but can show no picture." if trained else ""
     return (
         f"{count} and all that was made from them here are deleted; what they were imported from stays where it is."
         f"{of_runs} Verdicts stay: they count again if the same pictures are imported anew."

@@ -11,7 +11,7 @@ import streamlit as st
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.words import counted, pretty
-from ui import lab, shell
+from ui import lab, naming, shell
 from ui.gallery import thumbnail
 
 TIMES = 8  # that each picture is changed
@@ -20,7 +20,7 @@ MOST_CLASSES = 12
 
 def preview_button(config: TrainConfig) -> None:
     """A button that opens the pictures that `config` trains on, as it shows them."""
-    if st.button("What will it see?", icon=":material/visibility:", type="tertiary",
+    if st.button("What will it see?", icon=":material/visibility:", type="tertiary", on_click=naming.close,
                  help="Training pictures as these settings cut, colour and change them."):  # fmt: skip
         _dialog(config)
 
