@@ -165,6 +165,20 @@ def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(la
     assert app.query_params["dataset"] in ("demo", ["demo"])
 
 
+def test_nor_does_it_search_on_another(lab, monkeypatch):
+    from bloodcell_core.data.importing import make_demo
+    from bloodcell_core.training import studies
+
+    monkeypatch.setattr(studies, "start", lambda study: None)
+    make_demo("zebra", per_class=10)
+    app = draw("pages/2_Train.py", part="search")
+    next(box for box in app.selectbox if box.label == "Dataset").set_value("zebra").run()
+    remove("zebra")
+    app.button(key="search_start").click().run()
+    assert studies.names() == []
+    assert "no dataset zebra" in app.toast[0].value
+
+
 @pytest.mark.parametrize("picture", ["9" * 5000, "²", "0"])
 def test_an_address_of_no_picture_opens_none_and_a_photo_s_name_stays_text(picture, done):
     app = draw("pages/1_Browse.py", picture=picture, family="![x](https://example.org/x.png)")

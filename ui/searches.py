@@ -37,9 +37,7 @@ def search_panel(dataset_names: Sequence[str]) -> None:
 
 
 def _form(names: Sequence[str]) -> None:
-    shown = shell.address("dataset")
-    dataset = st.selectbox("Dataset", names, names.index(shown) if shown in names else 0, key="search_dataset",
-                           format_func=lab.dataset_title)  # fmt: skip
+    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
     model = ask_network(partial(st.selectbox, index=list(MODELS).index("cell_net"), key="search_model"), "search")
     told = st.empty()
     preset = st.selectbox(
