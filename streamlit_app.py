@@ -123,9 +123,8 @@ if own:
                 "95% interval": shell.percent_interval(limits),
             }
         )
-    st.dataframe(
+    shell.table(
         pd.DataFrame(rows),
-        hide_index=True,
         column_config={
             "Validation loss": st.column_config.LineChartColumn(help="By epoch; lower is better."),
             "Test accuracy": st.column_config.NumberColumn(format="%.1f%%"),

@@ -179,6 +179,19 @@ def test_nor_does_it_search_on_another(lab, monkeypatch):
     assert "no dataset zebra" in app.toast[0].value
 
 
+def test_what_is_not_known_is_a_dash_in_every_table(done, monkeypatch):
+    """Streamlit itself writes None."""
+    from bloodcell_core.training import jobs
+    from bloodcell_core.training.ensembles import create_ensemble
+
+    jobs.create_run(tiny())  # a run without figures
+    create_ensemble([done, train_here(seed=3)], "both")  # its curve, seed and best epoch are nobody's
+    for page, query in (("streamlit_app.py", {}), (COMPARE, {}), (COMPARE, {"panel": "dial"})):
+        tables = draw(page, **query).dataframe
+        assert tables
+        assert {table.proto.placeholder for table in tables} == {"–"}
+
+
 @pytest.mark.parametrize("picture", ["9" * 5000, "²", "0"])
 def test_an_address_of_no_picture_opens_none_and_a_photo_s_name_stays_text(picture, done):
     app = draw("pages/1_Browse.py", picture=picture, family="![x](https://example.org/x.png)")

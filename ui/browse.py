@@ -134,13 +134,13 @@ def stands_out(data: Dataset, audit: Audit) -> None:
     unreadable = audit.facts["unreadable_files"]
     if unreadable:
         st.markdown(f"**Unreadable files** ({len(unreadable):,})")
-        st.dataframe(pd.DataFrame(unreadable).rename(columns=str.capitalize), hide_index=True)
+        shell.table(pd.DataFrame(unreadable).rename(columns=str.capitalize))
     families = audit.facts["largest_families"]
     if families:
         st.markdown(f"**The largest families**: pictures of one {data.unit}. Tick one to see its pictures.")
         table = pd.DataFrame(families).assign(labels=[", ".join(map(pretty, row["labels"])) for row in families])
         table = table.rename(columns={"photo": data.unit}).rename(columns=str.capitalize)
-        ticked = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode="single-row", key="families")
+        ticked = shell.table(table, on_select="rerun", selection_mode="single-row", key="families")
         if ticked["selection"]["rows"]:
             photo = families[ticked["selection"]["rows"][0]]["photo"]
             shell.set_address(family=photo, show=None, finding=None, label=None, split=None, page=None)

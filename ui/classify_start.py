@@ -257,8 +257,8 @@ def _earlier() -> None:
         }
         for slide in found
     )
-    picked = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row", key="classify_slides",
+    picked = shell.table(
+        table, on_select="rerun", selection_mode="single-row", key="classify_slides",
         column_config={"Made": st.column_config.DatetimeColumn(format="distance")},
     )  # fmt: skip
     st.caption("Pick a slide to open it.", help="By key: the arrows, then Shift and the space bar.")

@@ -82,8 +82,8 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
         st.session_state["compare_ticked"] = now
         shell.set_address(runs=now, matrix=None, cell=None, who=None, page=None)
 
-    st.dataframe(
-        table([runs[name] for name in names]), hide_index=True, key=key, on_select=ticked, selection_mode="multi-row",
+    shell.table(
+        table([runs[name] for name in names]), key=key, on_select=ticked, selection_mode="multi-row",
         selection_default={"selection": {"rows": [names.index(name) for name in picked]}},
         column_config=_columns(), height=min(36 + 35 * len(names), 300), alt="Runs; tick those to compare",
     )  # fmt: skip
@@ -246,7 +246,7 @@ def verdict(facts: Mapping[str, Any], titles: Sequence[str], others: int) -> Non
         frame = pd.DataFrame(rows).style.map(lambda _: LIGHTER[is_dark()], subset=["95% interval"])
         number = st.column_config.TextColumn(width="small", alignment="right")
         columns = dict.fromkeys(("A", "B", "B less A"), number)
-        st.dataframe(frame, hide_index=True, column_config=columns, alt="Differences of the figures")
+        shell.table(frame, column_config=columns, alt="Differences of the figures")
 
 
 def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> None:

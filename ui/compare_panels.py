@@ -126,7 +126,7 @@ def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         | {title: _with_limits(shown[name], key) for key, title in CALIBRATION_WORDS.items()}
         for name, facts in told.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Calibration of each run",
+    shell.table(pd.DataFrame(rows), alt="Calibration of each run",
                  column_config={"Temperature": st.column_config.NumberColumn(format="%.3f")})  # fmt: skip
     for name, facts in told.items():
         for warning in facts["warnings"]:
@@ -159,11 +159,11 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     ]  # fmt: skip
     left, right = shell.sides([5, 3], "dial", "medium")
     with left:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="What each threshold sets aside")
+        shell.table(pd.DataFrame(rows), alt="What each threshold sets aside")
     with right:
         by_class = next(row for row in facts["thresholds"] if row["threshold"] == threshold)["by_class"]
         rows = [{"Class": pretty(each)} | _set_aside(row, row["pictures"]) for each, row in by_class.items()]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="What the threshold sets aside, by class")
+        shell.table(pd.DataFrame(rows), alt="What the threshold sets aside, by class")
 
 
 def _set_aside(row: Mapping[str, Any], pictures: int) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
             }
             for fold in facts["runs"]
         ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        shell.table(pd.DataFrame(rows))
 
 
 @st.cache_data(max_entries=64, show_spinner="Putting the folds together …")

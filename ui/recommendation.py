@@ -76,8 +76,8 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                     rows.append(_row(run, run.name == best.name))
                 except LabError as error:
                     shell.show_error(str(error))
-            st.dataframe(
-                pd.DataFrame(rows), hide_index=True,
+            shell.table(
+                pd.DataFrame(rows),
                 column_config={
                     "Accuracy": st.column_config.NumberColumn(format="%.1f%%"),
                     "Photos right": st.column_config.TextColumn(

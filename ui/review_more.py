@@ -46,8 +46,8 @@ def _runs(review: Review, picture: pd.Series) -> None:
                 "Probability of the label": 100 * float(said[f"p_{said.label}"]),
             })  # fmt: skip
     share = st.column_config.NumberColumn(format="%.1f%%", width="small")
-    st.dataframe(
-        pd.DataFrame(rows), hide_index=True, alt="What each run says of this picture",
+    shell.table(
+        pd.DataFrame(rows), alt="What each run says of this picture",
         column_config={"Probability of it": share, "Probability of the label": share},
     )  # fmt: skip
 

@@ -182,7 +182,7 @@ def _table(rows: pd.DataFrame, fields: list[str]) -> None:
     }
     columns |= {field: st.column_config.NumberColumn(pretty(field), format="%.3g") for field in fields}
     best = best.assign(val_accuracy=100 * best.val_accuracy)
-    st.dataframe(best[[*columns]], hide_index=True, column_config=columns)
+    shell.table(best[[*columns]], column_config=columns)
     st.caption(
         "Trial 1 has the settings that the search started from. These figures chose the best, so they flatter it; and "
         "from few trials, what mattered is no more than a hint."

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeVar
 
 import streamlit as st
@@ -155,11 +156,14 @@ def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
         return list(st.columns(widths, gap=gap))
 
 
-def ticked_row(table: Any, key: str, **how: Any) -> int:
+table = partial(st.dataframe, hide_index=True, placeholder="–")  # for what is not known Streamlit writes None
+
+
+def ticked_row(rows: Any, key: str, **how: Any) -> int:
     """Draw a table in which one row is ticked, the first to begin with; return its place. `how` goes to
-    `st.dataframe`."""
-    event = st.dataframe(
-        table, hide_index=True, key=key, on_select="rerun", selection_mode="single-row-required",
+    `table`."""
+    event = table(
+        rows, key=key, on_select="rerun", selection_mode="single-row-required",
         selection_default={"selection": {"rows": [0]}}, **how,
     )  # fmt: skip
     return next(iter(event["selection"]["rows"]), 0)
