@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
-from bloodcell_core.training import jobs, loop, search, studies, worker
+from bloodcell_core.training import jobs, loop, prepare, search, studies, worker
 from bloodcell_core.training.loop import NonFiniteLoss
 from bloodcell_core.training.prepare import cut_validation, split_rows
 from bloodcell_core.training.search_space import SEARCHED, USUAL, ranges, searchable, start_values, usual
@@ -147,6 +148,26 @@ def test_all_trials_share_their_pictures_which_are_loaded_once(monkeypatch: pyte
     searched(3)
     assert len(given) == 3
     assert len(set(given)) == 1
+
+
+def test_a_trial_s_memory_of_a_gpu_is_given_back_before_its_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch keeps what is freed for the next trial, and a run that goes first would find a GPU half full."""
+    networks: list[weakref.ref[torch.nn.Module]] = []
+    given_back: list[tuple[bool, bool]] = []
+    turn = FileLock(workspace.lock_file("device-cpu"))
+
+    def first_state(*given: Any) -> loop.TrainState:
+        state = prepare.first_state(*given)
+        networks.append(weakref.ref(state.network))
+        return state
+
+    def empty_cache() -> None:
+        given_back.append((networks[-1]() is None, background.is_held(turn)))
+
+    monkeypatch.setattr(search, "first_state", first_state)
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
+    searched(trials=2, device="cpu")
+    assert given_back == [(True, True)] * 2
 
 
 def test_importance_is_of_the_searched_fields_and_sums_to_one(monkeypatch: pytest.MonkeyPatch) -> None:

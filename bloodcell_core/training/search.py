@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
+import torch
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
@@ -70,6 +71,7 @@ def _search(study: Study, say: Callable[[str], None]) -> dict[str, Any]:
         ):
             runner = runner or _TrialRunner(study, say)  # only now: pictures may go to the device's memory
             runner.do_trial(finished)
+            torch.cuda.empty_cache()  # the runs that go first can't have what PyTorch keeps for the next trial
         each = (time.monotonic() - started) / (finished + 1 - finished_before)
         study.job.tell(seconds_left=round(each * (study.trials_wanted - finished - 1)))
     return {}
