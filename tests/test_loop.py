@@ -826,6 +826,19 @@ def test_a_team_is_offered_no_parts_which_it_cannot_take(too_large: str) -> None
         taken._use_less_memory(batch)
 
 
+def test_a_team_s_process_looks_alone_for_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the others wait for its gradients, it would wait for ever for their statistics."""
+    network = Small(3)
+    network.body = nn.Sequential(nn.SyncBatchNorm(3), network.body)
+    taken = gradients.Gradients(config(), network, CPU, Team(0, 2), quiet)
+    asked: list[bool] = []
+    network.body[0].register_forward_hook(lambda layer, *_: asked.append(layer.training))
+    batch = gradients.Blend(torch.zeros(8, 3, SIZE, SIZE), torch.zeros(8, dtype=torch.int64))
+    with pytest.raises(LabError, match="batch_size=4 does"):
+        taken._use_less_memory(batch)
+    assert asked == [False]
+
+
 @pytest.mark.parametrize("too_large", ["stop", "split"])
 def test_where_no_picture_fits_the_run_says_so(too_large: str) -> None:
     with pytest.raises(LabError, match="not even one picture fits in the device's memory"):

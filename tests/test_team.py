@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.network import build_network, load_network
 from bloodcell_core.runs import Run
+from bloodcell_core.training import jobs, worker
 from bloodcell_core.training.loop import Hooks, LabelledPictures, measure, train
 from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
 from bloodcell_core.training.team import ALONE, Team
 from tests.test_architecture import ROOT
-from tests.training_fixtures import TINY, losses, tiny, train_here, wait_for
+from tests.training_fixtures import TINY, losses, quiet, tiny, train_here, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -108,8 +110,6 @@ def test_a_team_stops_on_request_with_all_its_steps_told() -> None:
 @pytest.mark.parametrize("stop", [False, True])
 def test_a_team_that_cannot_begin_ends(stop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the leader fails, or is stopped while it waits, the others don't wait for ever."""
-    from bloodcell_core.training import jobs
-
     waiting = jobs.create_run(tiny())  # an earlier run of the queue, whose worker never comes
     jobs.write_status(waiting.folder, updated=4e9)
     process = torchrun("train", *flags(EVEN | ({"epochs": 399} if stop else {"validation_fraction": 0.5, "epochs": 0})))
@@ -204,6 +204,42 @@ def test_a_gpu_is_its_processs_alone_until_the_team_parts(
     assert not background.is_held(lock)
 
 
+def destroyed_after(failure: bool, backend: str, leads: bool, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the group was destroyed by a process whose training has ended, or broken off by `failure`."""
+    destroyed: list[bool] = []
+
+    def training(*_: Any) -> bool:
+        if failure:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return False
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: destroyed.append(True))
+    monkeypatch.setattr(Team, "assemble", lambda _, wanted, name=None: "a-run")
+    team = Team(0 if leads else 1, 2)
+    if leads:
+        monkeypatch.setattr(worker, "_train", training)
+        assert worker.work(jobs.create_run(tiny()), quiet, team) == ("failed" if failure else "done")
+    else:
+        monkeypatch.setattr(worker, "_begin", training)
+        monkeypatch.setattr(worker, "Run", lambda name: None)
+        monkeypatch.setattr(Team, "assemble", lambda _, wanted, name=None: "a-run" if failure else None)
+        with pytest.raises(torch.OutOfMemoryError) if failure else nullcontext():
+            worker.follow(team, "cuda")
+    return bool(destroyed)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_process_that_breaks_off_leaves_a_group_of_gpus_as_it_is(
+    leads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NCCL would wait for the sums that the others are in, they for this process, and torchrun for all of them."""
+    assert not destroyed_after(True, "nccl", leads, monkeypatch)
+    assert destroyed_after(False, "nccl", leads, monkeypatch)
+    assert destroyed_after(True, "gloo", leads, monkeypatch)
+
+
 def test_a_process_without_a_gpu_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -270,7 +306,7 @@ def test_a_study_s_best_settings_are_trained_by_a_team_as_one_run(monkeypatch: p
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(Team, "assemble", lambda *_: None)  # the leader trains none
-    monkeypatch.setattr(Team, "part", lambda _: None)
+    monkeypatch.setattr(Team, "part", lambda *_: None)
     assert train_and_show(tiny(), detach=False, as_json=True) == 0
     assert runs.names() == before
 

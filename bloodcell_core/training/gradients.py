@@ -46,8 +46,13 @@ class Gradients:
         if self._runner is None or frozen != self._frozen:
             self._runner, self._frozen = self._wrap(), frozen
         self._runner.train()
+        if frozen:
+            self._leave_statistics()
+
+    def _leave_statistics(self) -> None:
+        """Lets batch normalisation go by the statistics that it has, and keep them."""
         for layer in self._network.modules():
-            if frozen and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
 
     def _wrap(self) -> nn.Module:
@@ -107,6 +112,8 @@ class Gradients:
             self._parts *= 2
             self._note(f"a batch of {batch} doesn't fit in the device's memory: it is taken in {self._parts} parts")
             return
+        if self._team.size > 1:  # to share them it would wait for the others, who are elsewhere
+            self._leave_statistics()
         fits = next((size for size in _halves(batch) if self._fits(blended.first(size))), 0)
         if not fits:
             raise LabError(

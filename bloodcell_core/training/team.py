@@ -137,12 +137,15 @@ class Team:
 
         return torch.distributed.is_initialized()
 
-    def part(self) -> None:
-        """Undoes `assemble`."""
+    def part(self, failed: bool = False) -> None:
+        """Undoes `assemble`; `failed` where this process breaks off while the others go on."""
         if self.size > 1 and self.met():
             import torch.distributed
 
-            torch.distributed.destroy_process_group()
+            # NCCL would wait for sums that the others never get to, and torchrun for this process to end: then it
+            # ends them, too.
+            if not (failed and torch.distributed.get_backend() == "nccl"):
+                torch.distributed.destroy_process_group()
             while _held:
                 _held.pop().release()
 

@@ -45,16 +45,21 @@ def work(run: Run, say: Say = print, team: Team = ALONE, counts: Counts = lambda
     `say` is called with each message, and what `counts` returns with the progress of each part. In a `team` this is for
     the leading process; the others `follow`. LabError where another worker has the run, or has ended it.
     """
+    state = "failed"
     try:
-        return _work(run, say, team, counts)
+        state = _work(run, say, team, counts)
+        return state
     finally:
-        if not team.met():  # it failed or was stopped before: the others must not wait for it
+        if team.met():
+            team.part(failed=state == "failed")
+        else:  # it failed or was stopped before: the others must not wait for it
             team.assemble(run.config.device)
-        team.part()
+            team.part()
 
 
 def follow(team: Team, wanted: str) -> None:
     """What the other processes of a team do, on the device `wanted`: train the run that the leader names."""
+    failed = True
     try:
         if name := team.assemble(wanted):
             from bloodcell_core.device import memory_told
@@ -64,8 +69,9 @@ def follow(team: Team, wanted: str) -> None:
             begun = _begin(run, team)
             with suppress(NonFiniteLoss), memory_told():  # of the loss the leader tells
                 train(run.config, begun.state, begun.training, begun.validation, begun.device, Hooks(), team)
+        failed = False
     finally:
-        team.part()
+        team.part(failed)
 
 
 def _work(run: Run, say: Say, team: Team, counts: Counts) -> str:
