@@ -72,6 +72,10 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         Answer("text.png", "refused", "not a picture"),
     ]
     told = differential_of(done, count_of(answers, done.classes), 0.5)
+    turned = differential_of(done, count_of(answers, done.classes), 0.5, average_turns=True)
+    assert turned["classes"] == told["classes"]
+    [added] = turned["correction"]["warnings"][len(told["correction"]["warnings"]) :]
+    assert "averaged over turns" in added, "the matrix is of answers that aren't"
     notes.rename("run", done.name, "larger crop")
     content = slide_report("Slide 7", gathered_from_disk(answers, done.classes), told, done)
     page = read(content)

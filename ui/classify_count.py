@@ -31,7 +31,7 @@ def differential(chosen: classify.Chosen, pictures: Sequence[CountedPicture]) ->
     """The differential count of a slide (see `differential.differential`), cached."""
     run = chosen.run
     count, by_hand = counts_of(pictures, run.classes)
-    return _differential(run, count, chosen.threshold, by_hand)
+    return _differential(run, count, chosen.threshold, by_hand, chosen.average_turns)
 
 
 _differential = cached.data(differential_of, max_entries=128, show_spinner=False)

@@ -109,7 +109,7 @@ def _predict(args: argparse.Namespace) -> int:
         facts: dict[str, Any] = {
             "run": run.name, "threshold": predictor.threshold, "threshold_from": predictor.threshold_words,
             "likeness": predictor.why_unknown or "known", "states": dict(states), "repeated": repeats.repeated,
-            "differential": differential_of(run, tally.count(), predictor.threshold)
+            "differential": differential_of(run, tally.count(), predictor.threshold, average_turns=args.average_turns)
             if tally.fields or gathered else None,
         }  # fmt: skip
         if gathered:

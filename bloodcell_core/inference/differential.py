@@ -275,14 +275,21 @@ def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:
 
 
 def differential_of(
-    run: Run, count: Count, threshold: float, by_hand: Mapping[str, int] | None = None
+    run: Run, count: Count, threshold: float, by_hand: Mapping[str, int] | None = None, average_turns: bool = False
 ) -> dict[str, Any]:
     """`differential` of a run's answers at a review threshold, corrected by its validation and test predictions.
 
-    It has `threshold`, too.
+    It has `threshold`, too. Those predictions are of cells as they lie, which a warning tells where the answers are
+    averaged over turns (`average_turns`).
     """
     confusion = confusion_by_photo(run.predictions(), run.classes, threshold)
-    return differential(count, run.classes, confusion, by_hand) | {"threshold": threshold}
+    told = differential(count, run.classes, confusion, by_hand)
+    if average_turns and any(row["corrected"] is not None for row in told["classes"].values()):
+        told["correction"]["warnings"].append(
+            "the answers are averaged over turns, and the network's mistakes are known without: where averaging leaves "
+            "fewer of them, the correction takes out too many"
+        )
+    return told | {"threshold": threshold}
 
 
 def without_cells(count: Mapping[str, Any]) -> str:
