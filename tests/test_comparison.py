@@ -273,6 +273,20 @@ def test_a_photo_a_class_has_no_interval() -> None:
     assert result["better"] is None
 
 
+def test_a_difference_that_hangs_mostly_on_a_class_of_one_photo_has_no_interval() -> None:
+    labels = np.repeat(CLASSES, [1, 40, 40])
+    pictures = pd.DataFrame({"image_id": np.arange(81).astype(str), "split": "test", "label": labels})
+    pictures["source_photo"] = pictures.image_id
+    a, b = (
+        Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
+        for name, lost in (("one", range(3, 12)), ("two", range(39, 43)))
+        for named in [np.where(np.isin(np.arange(81), lost), "a", labels)]
+        for shares in [np.where(named[:, None] == CLASSES, 0.8, 0.1)]
+    )
+    metrics = compare_sides(a, b)["metrics"]
+    assert {metric for metric, told in metrics.items() if told["interval"]} == {"accuracy"}
+
+
 def test_uneven_copies_make_no_difference_certain_where_photos_happen_to_do_alike() -> None:
     """One never names class c, the other names it always: by the numbers of copies alone it was 0.25 to 0.43."""
     copies = np.arange(30) % 4 + 1

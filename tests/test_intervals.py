@@ -388,6 +388,31 @@ def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
     assert (low, high) == pytest.approx((2 * exact_binomial(30, 30)[0] - 1, 1))
 
 
+def test_what_hangs_mostly_on_a_class_of_one_photo_has_no_interval() -> None:
+    """A third of balanced accuracy, right or wrong as it happened; with the others' spread alone it was 88 to 96%."""
+    labels = np.repeat([0, 1, 2], [1, 40, 40])
+    probabilities = np.eye(3)[labels] * 0.7 + 0.1
+    probabilities[[5, 15, 25, 45, 55, 65]] = [[0.5, 0.2, 0.3]] * 6
+    overall, (one, many, _) = cluster_bootstrap(labels, probabilities, np.arange(81), resamples=200)
+    assert {metric for metric, limits in overall.items() if limits} == {"accuracy", "kappa"}
+    assert {metric for metric, limits in one.items() if limits} == {"specificity", "precision"}
+    assert all(many.values())
+    heavy = np.where(labels == 0, 40, 1)  # copies: the one photo is a third of the pictures
+    labels, probabilities, photos = (np.repeat(each, heavy, axis=0) for each in (labels, probabilities, np.arange(81)))
+    assert cluster_bootstrap(labels, probabilities, photos, resamples=200)[0]["accuracy"] is None
+    pictures = np.ones(len(labels), dtype=np.bool_)
+    drawn = draw_photos(labels, photos, 3, 200)
+    assert drawn is not None
+    right = probabilities.argmax(axis=1) == labels
+    assert drawn.share_interval(right, pictures, np.linspace(0.9, 0.99, 200)) is None
+
+
+def test_two_classes_of_a_network_that_knows_more_are_as_sure_as_the_fewer_photos() -> None:
+    labels = np.repeat([0, 2], [3, 40])
+    overall, by_class = cluster_bootstrap(labels, np.eye(4)[labels] * 0.6 + 0.1, np.arange(43), resamples=50)
+    assert overall["auc_ovr"] == by_class[2]["auc"] == pytest.approx(exact_binomial(3, 3))
+
+
 def test_photos_that_happen_to_do_alike_make_no_figure_certain() -> None:
     """Three fields of ten cells, of which the two that can be drawn have five right each: it said 43.3% to 43.3%."""
     assert share_interval(13 / 30, np.full(9, 13 / 30), np.array([1, 2])) is None

@@ -20,7 +20,14 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import signed
 from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
-from bloodcell_core.evaluation.limits import LEVEL, difference_interval, exact_binomial, expanded_interval, json_limits
+from bloodcell_core.evaluation.limits import (
+    LEVEL,
+    difference_interval,
+    exact_binomial,
+    expanded_interval,
+    hangs_on_one,
+    json_limits,
+)
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, probabilities_of
@@ -305,6 +312,8 @@ def _metrics(
             facts["a"], facts["b"], of_a[metric], of_b[metric], drawn.sizes,
             middle_known=metric not in OF_PAIRS, weights=drawn.weights_in(metric),
         )  # fmt: skip
+        if not {facts["a"], facts["b"]} <= {0, 1} and hangs_on_one(drawn.sizes, drawn.weights_in(metric)):
+            limits = None
         facts["interval"] = json_limits(limits)
     pictures = np.bincount(drawn.photo_numbers)
     right_a, right_b = (each.argmax(axis=1) == labels for each in both)

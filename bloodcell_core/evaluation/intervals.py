@@ -12,9 +12,10 @@ several labels belongs to the one that most of them bear (the lowest index of th
 
 How resampled figures become an interval is told in limits.py.
 
-What these intervals cannot do: a class with one photo is in every resample, exactly once, and adds no spread, and what
-is told of a class with a handful varies too little for any level. The number of photos has to stand beside the
-interval. For a single share of photos `exact_binomial` has none of these weaknesses.
+What these intervals cannot do: a class with one photo is in every resample, exactly once, and adds no spread: what
+hangs mostly on such classes has no interval. What is told of a class with a handful varies too little for any level.
+The number of photos has to stand beside the interval. For a single share of photos `exact_binomial` has none of these
+weaknesses.
 
 Method: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 8 (the unit that was sampled); Davison &
 Hinkley, Bootstrap Methods and their Application (1997), 3.2 (strata) and 3.8 (clusters).
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bloodcell_core.evaluation.limits import Interval, exact_binomial, share_interval
+from bloodcell_core.evaluation.limits import Interval, exact_binomial, hangs_on_one, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions
 from bloodcell_core.evaluation.resampling import (
     CLASS_METRICS,
@@ -117,16 +118,23 @@ def cluster_bootstrap(
     alike = intervals["balanced_accuracy"] is None  # the mean of recalls: nothing else tells whether any of them moves
     if alike:
         intervals |= dict.fromkeys(metric for metric in METRICS if metric not in OF_RANKS)
+    intervals |= dict.fromkeys(
+        metric for metric in METRICS
+        if LOWEST.get(metric, 0.0) < own[metric][0] < 1 and hangs_on_one(drawn.sizes, drawn.weights_in(metric))
+    )  # fmt: skip
 
     def of_class(metric: str, index: int) -> Interval:
         figure = float(own_by_class[metric][0, index])
         if alike and metric not in RANKS and 0 < figure < 1:
             return None
+        if metric in ("f1", *RANKS) and 0 < figure < 1 and drawn.sizes_of(labels == index).sum() == 1:
+            return None  # its other half, recall, is of one photo
         return share_interval(figure, by_class[metric][:, index], **behind(metric, index))
 
     of_classes = [{metric: of_class(metric, index) for metric in by_class} for index in range(classes)]
-    if classes == 2:  # one figure: how the photos of one class stand against those of the other
-        intervals["auc_ovr"] = of_classes[0]["auc"]
+    borne = np.unique(labels)
+    if len(borne) == 2 and own["auc_ovr"][0] == 1:  # of each of the two: its photos stand above those of the other
+        intervals["auc_ovr"] = of_classes[borne[0]]["auc"]
     return intervals, of_classes
 
 
@@ -171,7 +179,7 @@ class Drawn(NamedTuple):
     ) -> Interval:
         """`limits.share_interval` of how many of some pictures are right, from (R,) resampled shares.
 
-        None, too, where it is neither all nor none and the photos of each class do `alike`.
+        None, too, where it is neither all nor none and the photos of each class do `alike`, or it hangs on one photo.
 
         Args:
             right: (N,) of each picture.
@@ -182,9 +190,10 @@ class Drawn(NamedTuple):
             return None
         photos, share = self.multiplicities.shape[1], float(right[pictures].mean())
         part, whole = (np.bincount(self.photo_numbers[each], minlength=photos) for each in (right & pictures, pictures))
-        if 0 < share < 1 and self.alike(part, whole):
+        sizes, weights = self.sizes_of(pictures), self.pictures_of(pictures)
+        if 0 < share < 1 and (self.alike(part, whole) or hangs_on_one(sizes, weights)):
             return None
-        return share_interval(share, resampled, self.sizes_of(pictures), weights=self.pictures_of(pictures))
+        return share_interval(share, resampled, sizes, weights=weights)
 
 
 def draw_photos(

@@ -101,7 +101,7 @@ def difference_interval(
         if any(_inside(share) and np.ptp(each) < _ROUNDING for share, each in ((a, resampled_a), (b, resampled_b))):
             return None
         # Without a mistake two classes' pairs are as sure as the fewer photos of the two, as each class's own AUC is.
-        at_end = sizes if middle_known or len(sizes) > 2 else sizes[[sizes.argmin()]]
+        at_end = sizes if middle_known or np.count_nonzero(sizes) != 2 else sizes[sizes > 0].min(keepdims=True)
         (low_a, high_a), (low_b, high_b) = (
             _of_share(share, each, sizes if _inside(share) else at_end, weights)
             for share, each in ((a, resampled_a), (b, resampled_b))
@@ -219,6 +219,15 @@ def _reach(sizes: npt.NDArray[np.intp], weights: Weights) -> float:
     freedom = variances.sum() ** 2 / (variances**2 / (photos - 1)).sum()
     too_small = (variances * (photos - 1) / photos).sum() / variances.sum()
     return float(-stdtrit(freedom, (1 - LEVEL) / 2) / np.sqrt(too_small))
+
+
+def hangs_on_one(sizes: npt.NDArray[np.intp], weights: Weights = None) -> bool:
+    """Whether most of what a mean over classes may vary is of classes with one photo, which no resample moves.
+
+    The arguments are those of `share_interval`.
+    """
+    photos, variances = _variances(sizes, weights, least=1)
+    return bool(variances[photos == 1].sum() > variances.sum() / 2)
 
 
 def _variances(
