@@ -119,6 +119,14 @@ def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
 
 
+def test_the_worst_part_is_told_though_its_photos_happen_to_do_alike() -> None:
+    """It has no interval: another part, which is right more often, was said to be wrong most often."""
+    first = set(range(0, 40, 2))  # of the blurred quarter all of one class, none of the other
+    sure = in_words(predicted(160, first | {45, 52, 61, 70, 90, 130}), CLASSES)
+    [line] = [line for line in sure if line.startswith("By sharpness")]
+    assert line.startswith("By sharpness: pictures from 1 to 40 (blurred) are wrong most often, 50% (no interval)")
+
+
 def test_what_goes_with_the_class_alone_is_not_told_as_a_lesson() -> None:
     """Large cells are of one class here, which is the harder one: their size adds nothing to that."""
     table = predicted(120, {photo for photo in range(0, 120, 4)})

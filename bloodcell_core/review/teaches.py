@@ -191,21 +191,23 @@ def _differences(rates: dict[str, list[dict[str, Any]]], chances: Mapping[str, f
     lines, untold = [], []
     for fact, parts in rates.items():
         title = FACTS[fact][0] if fact in FACTS else "how much of the cell is in the picture"
-        told = [part for part in parts if part["interval"]]
-        worst = max(told, key=lambda part: part["rate"], default=None)
-        best = min(told, key=lambda part: part["rate"], default=None)
+        worst = max(parts, key=lambda part: part["rate"], default=None)
+        best = min(parts, key=lambda part: part["rate"], default=None)
         if not worst or not best or chances[fact] > BEYOND_CHANCE / len(rates):
             untold.append(title)
             continue
         lines.append(
-            f"By {title}: {_told(worst)} are wrong most often, {worst['rate']:.0%} "
-            f"({worst['interval'][0]:.0%} to {worst['interval'][1]:.0%}), against {best['rate']:.0%} "
-            f"({best['interval'][0]:.0%} to {best['interval'][1]:.0%}) of {_told(best)}; by their mix of classes alone "
-            f"{worst['expected']:.0%} and {best['expected']:.0%} would be."
+            f"By {title}: {_told(worst)} are wrong most often, {_rate_words(worst)}, against {_rate_words(best)} of "
+            f"{_told(best)}; by their mix of classes alone {worst['expected']:.0%} and {best['expected']:.0%} would be."
         )
     if untold:
         lines.append(f"This data can't tell that mistakes go with {', '.join(untold)}.")
     return lines
+
+
+def _rate_words(part: dict[str, Any]) -> str:
+    limits = "{:.0%} to {:.0%}".format(*part["interval"]) if part["interval"] else "no interval"
+    return f"{part['rate']:.0%} ({limits})"
 
 
 def _told(part: dict[str, Any]) -> str:
