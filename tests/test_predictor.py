@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from bloodcell_core.inference.answers import Answer, CellAnswer, unsure_because
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import TOGETHER, Predictor
 from bloodcell_core.inference.slide_cells import at_threshold
+from bloodcell_core.models.forward import Tapped
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, train_here
@@ -112,6 +114,18 @@ def test_an_answer_names_the_most_probable_class_and_all_probabilities(
         assert cell.state == "ok"
         assert cell.box == (0, 0, 320, 240)
         assert sum(cell.probabilities.values()) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("where", [(torch.nn.Module, "to"), (Tapped, "predict")])
+def test_a_gpu_that_something_else_has_filled_is_told_with_what_helps(
+    where: tuple[type, str], done: Run, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(*where, fail)
+    with pytest.raises(LabError, match=r"^the device's memory is full \(CUDA out of memory.*what else uses the device"):
+        list(Predictor(done, "cpu").classify(files_of(pictures[:3])))
 
 
 def test_pictures_of_several_threads_keep_their_order(predictor: Predictor, pictures: list[Path]) -> None:
