@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import Tapped, predict_logits, predict_probabilities
 from bloodcell_core.models.network import build_network
-from bloodcell_core.training import jobs, worker
+from bloodcell_core.training import checkpoint, jobs, worker
 from bloodcell_core.training.loop import Hooks, LabelledPictures, TrainState, make_optimizer, resident, train
+from bloodcell_core.training.prepare import first_state
 from tests.training_fixtures import losses, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -29,6 +31,18 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
 CPU = choose_device("cpu")
+
+
+@pytest.fixture
+def all_digits() -> Iterator[None]:
+    """No TF32, which shortens float32. `monkeypatch` can't undo it: what PyTorch calls attributes here are none."""
+    settings: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [each.allow_tf32 for each in settings]
+    for each in settings:
+        each.allow_tf32 = False
+    yield
+    for each, was in zip(settings, before, strict=True):
+        each.allow_tf32 = was
 
 
 class Steps(Hooks):
@@ -87,12 +101,15 @@ def test_a_run_trained_on_cuda_predicts_on_the_cpu_too(lab: Path, pictures: list
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_in_full_precision_the_losses_are_the_cpus(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+@pytest.mark.usefixtures("all_digits")
+def test_in_full_precision_the_losses_are_the_cpus(model: str) -> None:
     device = in_full_precision(choose_device("cuda"))
     data = labelled()
-    assert step_losses(model, device, on(data, device)) == pytest.approx(step_losses(model, CPU, data), rel=0.02)
+    there, here = step_losses(model, device, on(data, device)), step_losses(model, CPU, data)
+    assert there[0] == pytest.approx(here[0], rel=1e-3)
+    # Adam's first steps go by a gradient's sign, which for the smallest is chance: of another order of sums on one CPU
+    # efficientnet_lite0's third loss differs by 2%.
+    assert there == pytest.approx(here, rel=0.1)
 
 
 def test_half_precision_is_used_and_close(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +171,45 @@ def test_a_tapped_network_gives_its_answers(model: str) -> None:
     torch.testing.assert_close(logits, predict_logits(network, pictures, device, batch_size=7), rtol=1e-2, atol=1e-2)
     assert features.shape[0] == len(pictures)
     assert features.dtype == np.float32
+
+
+@pytest.mark.parametrize(("begun", "ended"), [("cuda", "cpu"), ("cpu", "cuda")])
+@pytest.mark.usefixtures("all_digits")
+def test_a_run_goes_on_on_another_device(begun: str, ended: str, tmp_path: Path) -> None:
+    asked = PLAIN | {"data": "d", "model": "basic_cnn", "size": 32, "batch_size": 8, "learning_rate": 1e-3}
+    first, both = TrainConfig(**asked | {"epochs": 1}), TrainConfig(**asked | {"epochs": 2})
+    devices = [in_full_precision(choose_device(name)) for name in (begun, ended)]
+    states = [first_state(both, 4, device, "none") for device in devices]
+    data, told = labelled(), [Steps(), Steps()]
+    assert train(first, states[0], on(data, devices[0]), labelled(8), devices[0], Hooks())
+    checkpoint.save(tmp_path / "checkpoint.pt", states[0], metrics_bytes=0)
+    checkpoint.load(tmp_path / "checkpoint.pt", states[1], devices[1].device)
+    for device, state, steps in zip(devices, states, told, strict=True):
+        assert train(both, state, on(data, device), labelled(8), device, steps)
+    assert len(told[0].losses) == 4
+    assert told[1].losses == pytest.approx(told[0].losses, rel=1e-3)
+
+
+def test_a_batch_that_fills_the_memory_is_taken_in_parts() -> None:
+    device = choose_device("cuda")
+    notes: list[str] = []
+    asked = {"data": "d", "model": "cell_net", "size": 64, "batch_size": 1024, "epochs": 1, "too_large": "split"}
+    config, steps = TrainConfig(**PLAIN | asked), Steps()
+    steps.note = notes.append  # type: ignore[method-assign]
+    labels = torch.arange(1024) % 4
+    data = LabelledPictures((labels * 60).to(torch.uint8)[:, None, None, None].repeat(1, 64, 64, 3), labels)
+    few = LabelledPictures(data.pictures[:8], data.labels[:8])
+    state = first_state(config, 4, device, "none")
+    torch.cuda.empty_cache()
+    room = torch.cuda.memory_reserved(device.device) + 250 * 2**20  # in which the pictures fit, and their maps don't
+    whole = torch.cuda.get_device_properties(device.device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, room / whole), device.device)
+    try:
+        assert train(config, state, data, few, device, steps)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device.device)
+    assert notes[0] == "a batch of 1024 doesn't fit in the device's memory: it is taken in 2 parts"
+    assert math.isfinite(*steps.losses)
 
 
 def test_a_stopped_run_goes_on(lab: Path) -> None:
