@@ -27,6 +27,7 @@ from bloodcell_core.evaluation.comparison import (
     picture_outcomes,
     side_of,
 )
+from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.limits import difference_interval, exact_binomial
 from bloodcell_core.evaluation.merging import granulocytes, groups_from_words, merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -34,6 +35,7 @@ from bloodcell_core.evaluation.predictions import predictions_table, probabiliti
 from bloodcell_core.evaluation.resampling import photo_multiplicities
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.evaluation.together import seed_groups, side_by_side
+from bloodcell_core.review.fixed import change
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -49,6 +51,9 @@ def made(name: str, skill: float = 1.2, seed: int = 0, photos_a_class: int = 10,
     ids = [f"id{i:04d}" for i in range(len(labels))]
     pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
     return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES), settings=name)
+
+
+OTHER_SIGN = str.maketrans("+−", "−+")
 
 
 def changed(one: Side, **columns: object) -> Side:
@@ -220,11 +225,17 @@ def test_too_few_photos_on_which_they_differ_are_no_verdict_whatever_the_interva
     assert "they differ on 4 photos only: this data can't tell them apart" in result["verdict"]
 
 
-@pytest.mark.parametrize(("of", "interval", "better"), [(4, (-0.8, 4), None), (12, (5.65, 12), "b")])
+@pytest.mark.parametrize(
+    ("of", "interval", "better", "words"),
+    [(4, (-0.8, 4), None, "−1 to +4"), (6, (0.49, 6), "b", "+1 to +6"), (12, (5.65, 12), "b", "+6 to +12")],
+)
 def test_a_class_that_one_names_always_and_the_other_never_is_no_certainty(
-    of: int, interval: tuple[float, float], better: str | None
+    of: int, interval: tuple[float, float], better: str | None, words: str
 ) -> None:
-    """No resample moves the difference: it was +4 to +4. Now the interval and the test are of the same photos."""
+    """No resample moves the difference: it was +4 to +4. Now the interval and the test are of the same photos.
+
+    And what is called better doesn't have an interval from 0, as 0.49 was written.
+    """
     named = np.repeat(["a", "b"], of), np.repeat(["a"], 2 * of)
     b, a = (changed(answers(str(n), of, of), predicted=each, p_a=np.where(each == "a", 0.9, 0.1),
                     p_b=np.where(each == "a", 0.1, 0.9)) for n, each in enumerate(named))  # fmt: skip
@@ -232,6 +243,10 @@ def test_a_class_that_one_names_always_and_the_other_never_is_no_certainty(
     assert (result["right"]["only_a"], result["right"]["only_b"]) == (0, of)
     assert result["right"]["interval"] == pytest.approx(interval, abs=0.02)
     assert result["better"] == better
+    turned = compare_sides(b, a)
+    for told in (result["verdict"], turned["verdict"], change(a, b).in_words()):
+        assert f"95% interval {words}" in told
+    assert gain_words(turned["right"]["interval"]) == " to ".join(reversed(words.translate(OTHER_SIGN).split(" to ")))
     cells = compare_sides(*(changed(each, copies=False, source_photo=np.repeat(["s", "t"], of)) for each in (a, b)))
     assert (cells["right"]["interval"], cells["better"]) == (None, None), "cells of a slide each aren't independent"
 

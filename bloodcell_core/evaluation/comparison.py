@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
-from bloodcell_core.evaluation.figures import signed
+from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
 from bloodcell_core.evaluation.limits import (
     LEVEL,
@@ -274,9 +274,8 @@ def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
         head = f"A and B are both right on {right['a']:,} of {of}, not the same ones"
     if limits is None:
         return None, f"{head}; too few photos for an interval: this data can't tell them apart."
-    low, high = sorted(sign * limit for limit in limits)
-    head += f", 95% interval {signed(low)} to {signed(high)}"
-    if low <= 0 <= high:
+    head += f", 95% interval {gain_words([sign * limit for limit in limits])}"
+    if min(limits) <= 0 <= max(limits):
         return None, f"{head}: this data can't tell them apart."
     if why := why_not(right):
         return None, f"{head}, {why}: this data can't tell them apart."

@@ -56,6 +56,12 @@ def signed(value: float) -> str:
     return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
+def gain_words(limits: Sequence[float]) -> str:
+    """Both ends of the interval of a number gained: "−3 to +9"; no end is 0 where the interval leaves 0 out."""
+    low, high = sorted(limits)
+    return f"{signed(max(low, 1) if low > 0 else low)} to {signed(min(high, -1) if high < 0 else high)}"
+
+
 def spread_words(metric: str, value: float | None) -> str:
     """A standard deviation: "1.3 points" or "0.013"; "–" for none."""
     return "–" if value is None else _number(metric, value) + _points(metric)

@@ -10,7 +10,7 @@ import numpy as np
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
 from bloodcell_core.evaluation.comparison import compare, why_not
-from bloodcell_core.evaluation.figures import signed
+from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.runs import Run
@@ -121,8 +121,7 @@ def against(best: Run, other: Run) -> str:
         return f"it can't be set against {OTHER}: {error}"
     right, cost = told["right"], _cost_words(best, other)
     gain, of = right["a"] - right["b"], f"{right['of']:,} {right['unit']}"
-    limits = sorted(-limit for limit in right["interval"]) if right["interval"] else None
-    span = f" (95% interval {signed(limits[0])} to {signed(limits[1])})" if limits else ""
+    span = f" (95% interval {gain_words([-limit for limit in right['interval']])})" if right["interval"] else ""
     if gain:
         head = f"it is right on {abs(gain):,} {'more' if gain > 0 else 'fewer'} of {of}{span} than {OTHER}, {cost}"
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
-from bloodcell_core.evaluation.figures import signed
+from bloodcell_core.evaluation.figures import gain_words, signed
 from bloodcell_core.evaluation.scoring import flattered
 from bloodcell_core.labels.overlays import Overlay
 from bloodcell_core.runs import Run
@@ -41,8 +41,7 @@ class Change:
         told = {"b": "the run after is better", "a": "the run before is better"}.get(
             self.comparison["better"], "this data can't tell them apart"
         )
-        low, high = map(signed, limits)
-        figures = f"{signed(right['difference'])}, 95% interval {low} to {high}"
+        figures = f"{signed(right['difference'])}, 95% interval {gain_words(limits)}"
         why = why_not(right)
         return f"{head}: {figures}{f', {why}' if why else ''}; {told}."
 
