@@ -288,6 +288,22 @@ def test_a_photo_a_class_has_no_interval() -> None:
     assert result["better"] is None
 
 
+def test_one_patient_with_most_of_the_cells_makes_no_run_better() -> None:
+    """Its class has no other: no resample moved it, and B was called better by its cells alone."""
+    cells = np.array([60, *[2] * 30])
+    labels, patients = np.repeat(["a", *["b"] * 30], cells), np.repeat(np.arange(31), cells)
+    pictures = pd.DataFrame({"image_id": np.arange(120).astype(str), "split": "test", "label": labels})
+    pictures["source_photo"] = patients.astype(str)
+    lost = np.isin(np.arange(120), [70, 85])
+    a, b = (
+        Side(name, "some", "hash", ["a", "b"], predictions_table(pictures, shares, ["a", "b"]).assign(copies=False))
+        for name, named in (("one", np.full(120, "b")), ("two", np.where(lost, "a", labels)))
+        for shares in [np.where(named[:, None] == ["a", "b"], 0.8, 0.2)]
+    )
+    result = compare_sides(a, b)
+    assert (result["right"]["difference"], result["right"]["interval"], result["better"]) == (58, None, None)
+
+
 def test_a_difference_that_hangs_mostly_on_a_class_of_one_photo_has_no_interval() -> None:
     labels = np.repeat(CLASSES, [1, 40, 40])
     pictures = pd.DataFrame({"image_id": np.arange(81).astype(str), "split": "test", "label": labels})

@@ -192,8 +192,11 @@ def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def expanded_interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], weights: Weights) -> Interval:
     """The interval of any figure, from (R,) resampled ones: percentiles, taken further out where photos are few.
 
-    It is None if any is NaN. `sizes`, one of them at least 2, and `weights` as in `share_interval`.
+    It is None if any is NaN, and where it `hangs_on_one`. `sizes`, one of them at least 2, and `weights` as in
+    `share_interval`.
     """
+    if hangs_on_one(sizes, weights):
+        return None
     return percentile_interval(values, expanded_level(sizes, weights))
 
 
