@@ -784,6 +784,15 @@ def test_long_gradients_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(lengths) == pytest.approx(longest / 4, rel=1e-3)
 
 
+def test_the_loss_of_logits_in_half_precision_is_that_of_their_values() -> None:
+    """On a GPU autocast takes it in the logits' precision, three digits; on a CPU it doesn't."""
+    torch.manual_seed(0)
+    logits, labels = (3 * torch.randn(64, 4)).bfloat16(), torch.arange(64) % 4
+    batch = gradients.Blend(torch.zeros(64, 3, 2, 2), labels, labels.roll(1), share=0.7)
+    for smoothing in (0.0, 0.1):
+        assert torch.equal(batch.loss(logits, smoothing), batch.loss(logits.float(), smoothing))
+
+
 # A device whose memory is too small
 
 

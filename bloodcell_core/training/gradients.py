@@ -164,6 +164,7 @@ class Blend:
 
     def loss(self, logits: Tensor, smoothing: float) -> Tensor:
         """The mean cross-entropy of logits (N, classes), shared between both labels where pictures are blended."""
+        logits = logits.float()  # a GPU's autocast leaves the softmax in bfloat16
         own = functional.cross_entropy(logits, self.labels, label_smoothing=smoothing)
         if self.partners is None or self.share == 1.0:
             return own
