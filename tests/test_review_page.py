@@ -5,7 +5,10 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -551,6 +554,29 @@ def _nothing_outlives_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
     review_desk._at_work.clear()
     monkeypatch.setattr(neighbours.Finder, "ask", lambda self, run, data, rows: None)
+
+
+def test_two_who_go_on_at_the_same_moment_are_given_different_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ui import review_desk
+
+    ids = [(f"picture {n}", f"photo {n}") for n in range(12)]
+    coming = review_desk._coming
+
+    def slowly(*given: Any) -> list[int]:
+        chosen = coming(*given)
+        time.sleep(0.05)  # the other one chooses meanwhile, if they may
+        return chosen
+
+    def chosen_by(person: str) -> set[int]:
+        data = SimpleNamespace(content_hash="same")
+        review: Any = SimpleNamespace(ids=ids, once=True, by=person, data=data)
+        return {*review_desk._take(review, [False] * len(ids))[1 : 1 + review_desk.AHEAD]}
+
+    monkeypatch.setattr(review_desk, "_coming", slowly)
+    monkeypatch.setattr(review_desk, "_place", lambda review, decided: {"Ann": 0, "Bea": 1}[review.by])
+    with ThreadPoolExecutor(2) as pool:
+        ann, bea = pool.map(chosen_by, ("Ann", "Bea"))
+    assert len(ann | bea) == 2 * review_desk.AHEAD
 
 
 def test_the_same_pictures_imported_in_another_order_are_shown_under_their_own_names(wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -30,6 +31,8 @@ HERE = "review_here"
 SHOWN = "review_shown"
 """In the session: the picture that was shown last, and put in the address."""
 HEAT = "review_heat"
+_TAKING = threading.Lock()
+"""Held while pictures are chosen: two who went on at the same moment were given the same ones."""
 
 
 @st.fragment
@@ -45,17 +48,15 @@ def at_the_desk(review: Review) -> None:
     review, standing = review.asked(everybody)
     decided = [standing.of(*each) is not None for each in review.ids]
     _follow_address()
-    place = _place(review, decided)
-    if place is None:
+    places = _take(review, decided)
+    if not places:
         nothing_left(review, everybody)
         return
+    place, shown = places[0], places[: 1 + AHEAD]
     st.session_state[SHOWN] = review.ids[place][0]
     shell.set_address(picture=review.ids[place][0])
     mine = [step[0] for step in standing.steps if step[0].by == review.by]
-    coming = _coming(review, place, decided)
-    ask_neighbours(review, [place, *coming[:NEIGHBOURS_AHEAD]], begin=False)
-    shown = [place, *coming[:AHEAD]]
-    _at_work()[review.data.content_hash, review.by] = time.monotonic(), {review.ids[each][0] for each in shown}
+    ask_neighbours(review, places[: 1 + NEIGHBOURS_AHEAD], begin=False)
     heat = bool(st.session_state.get(HEAT))
     cards = [card_of(review, each, standing, heat and each == place) for each in shown]
     waiting = cards[0].like_words == LOOKING
@@ -137,6 +138,19 @@ def _place(review: Review, decided: list[bool]) -> int | None:
     if asked is not None and not (review.once and decided[asked]):
         return asked
     return next(iter(_coming(review, -1 if asked is None else asked, decided)), None)
+
+
+def _take(review: Review, decided: list[bool]) -> list[int]:
+    """The places of the picture to show and of all after it; empty if none is left. The first of them, those that the
+    browser gets, are this person's from now on."""
+    with _TAKING:
+        place = _place(review, decided)
+        if place is None:
+            return []
+        places = [place, *_coming(review, place, decided)]
+        on_screen = {review.ids[each][0] for each in places[: 1 + AHEAD]}
+        _at_work()[review.data.content_hash, review.by] = time.monotonic(), on_screen
+    return places
 
 
 def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
