@@ -13,6 +13,7 @@ import pytest
 
 from bloodcell_core import cli
 from bloodcell_core.cli import output
+from bloodcell_core.cli.scoring import _comparison_lines
 from bloodcell_core.errors import LabError
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +115,32 @@ def test_thousands_of_photos_are_told_as_thousands_of_pictures_are() -> None:
         "test: 3,945 pictures, 1,523 photos",
         "  photos right       1,400 of 1,523  95% interval 0.9040 to 0.9320",
     ]  # fmt: skip
+
+
+def test_figures_and_differences_have_their_intervals_where_there_are_any() -> None:
+    scores = {
+        "pictures": 300, "photos": 100, "unit": "group", "by_photo": None, "warnings": [], "notes": [],
+        "accuracy": 0.9, "auc_ovr": 0.98765, "intervals": {"accuracy": [0.81234, 0.95678], "auc_ovr": None},
+    }  # fmt: skip
+    assert output.score_lines(scores, "test") == [
+        "test: 300 pictures, 100 groups",
+        "  accuracy           0.9000  95% interval 0.8123 to 0.9568",
+        "  AUC                0.9877",
+    ]
+    metrics = {
+        "accuracy": {"difference": -0.05, "interval": [-0.1, 0.02]}, "auc_ovr": {"difference": 0.01, "interval": None},
+        "kappa": {"difference": None, "interval": None},
+    }  # fmt: skip
+    right = {"unit": "photos", "both": 1200, "only_a": 7, "only_b": 4, "neither": 3, "p": None}
+    facts = {"a": "one", "b": "other", "verdict": "Alike.", "right": right, "metrics": metrics, "notes": ["Small."]}
+    assert _comparison_lines(facts) == [
+        "A is one, B is other",
+        "  Alike.",
+        "  photos: both right 1,200, only A 7, only B 4, neither 3",
+        "  accuracy           B less A -0.0500  95% interval -0.1000 to +0.0200",
+        "  AUC                B less A +0.0100",
+        "  note: Small.",
+    ]
 
 
 def test_where_stderr_was_closed_before_we_began_nothing_of_it_comes_to_stdout(
