@@ -140,7 +140,7 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
 def model_card(run: Run) -> str:
     """The model card of a bundled run, from nothing but its folder."""
     recorded = disk.read_json(run.folder / "config.json")["bundle"]
-    summary: dict[str, Any] = run.summary() or {}
+    summary = run.summary()
     test, config, data = summary["test"], run.config, recorded["data"]
     photos = f"{test['photos']:,} source photos" if test["photos"] is not None else "source photos not known"
     lines = [

@@ -48,7 +48,7 @@ def rows(run: Run) -> list[str]:
 
 def settings_line(run: Run) -> str:
     """What the run was trained with and how much of it, so that the table is not read as what a network can do."""
-    config, summary = run.config, run.summary() or {}
+    config, summary = run.config, run.summary()
     each = f"{config.pictures_per_epoch:,}" if config.pictures_per_epoch else "all"
     return (
         f"- `{config.model}` from {'pretrained weights' if run.pretrained else 'scratch'}, {config.view} view, "
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN")
     told = [runs.find(name) for name in parser.parse_args().runs]
-    test = [(run.summary() or {})["test"] for run in told]
+    test = [run.summary()["test"] for run in told]
     print(f"Test split of {told[0].config.data}: {test[0]['pictures']:,} pictures from {test[0]['photos']} photos.\n")
     print("| network | figure, % | | 95% by photo | 95% by picture | times as wide |\n|---|---|---|---|---|---|")
     print("\n".join(line for run in told for line in rows(run)))

@@ -181,7 +181,7 @@ class Reproduction:
         else:
             each = [found]
             table = found.predictions().query("split == 'test'").reset_index(drop=True)
-            summary = found.summary() or {}
+            summary = found.summary()
         self._count(row, seed, found.name)
         first = each[0]
         told = {
@@ -192,8 +192,8 @@ class Reproduction:
             "data_hash": self.dataset.content_hash,
             "pretrained": first.pretrained,
             "figures": figures_of(table, first.classes, summary),
-            "cost": costs_of(first.summary() or {})
-            | {"training_seconds": round(sum((run.summary() or {})["training_seconds"] for run in each), 1)},
+            "cost": costs_of(first.summary())
+            | {"training_seconds": round(sum(run.summary()["training_seconds"] for run in each), 1)},
             "against_base": self._against_base(row, found),
             "circumstances": circumstances(first),
         }  # fmt: skip

@@ -203,11 +203,11 @@ class Run:
             raise LabError(f"{file} is damaged: delete it, and the run waits in the order in which it was queued")
         return float(moved), self.name
 
-    def summary(self) -> dict[str, Any] | None:
-        """The run's results, or None before it has ended. LabError where the file is damaged."""
+    def summary(self) -> dict[str, Any]:
+        """The run's results; empty before it has ended. LabError where the file is damaged."""
         file = self.folder / "summary.json"
         if not disk.may_be_there(file):
-            return None
+            return {}
         summary: dict[str, Any] = disk.read_json(file)
         if wrong := kinds.wrong_in_summary(summary):
             raise LabError(f"{file} is damaged ({wrong} isn't what it should be): delete the folder")
@@ -219,8 +219,7 @@ class Run:
 
         Fitted on the validation split when the run ends; 1.0 before that, and where it couldn't be fitted.
         """
-        summary = self.summary()
-        return float(summary["temperature"]) if summary else 1.0
+        return float(self.summary().get("temperature", 1.0))
 
     def predictions(self) -> pd.DataFrame:
         """A row for every validation and test picture: image_id, split, label, predicted, source_photo, p_<class>.
@@ -312,7 +311,7 @@ class Run:
             "created": self.created,
             "device": status.get("device", ""),
             "config": self.settings,
-            "summary": self.summary(),
+            "summary": self.summary() or None,
         }
 
 
@@ -346,7 +345,7 @@ def _whole(name: str) -> Run:
     """The run of that name; LabError too where other files than its config.json are damaged."""
     run = Run(name)
     state = run.status()["state"]
-    if run.summary() is None and state == "done":
+    if state == "done" and not run.summary():
         raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
     if state == "queued":
         run.turn()

@@ -127,7 +127,7 @@ def test_adapted_members_are_put_together(done: Run, own: Dataset, called: dict[
     cells = combine("theirs", [(own, called)]) if called else own
     made = [adapt(run, cells, device="cpu") for run in (done, trained(seed=1))]
     both = create_ensemble(made, "both")
-    summary = both.summary() or {}
+    summary = both.summary()
     assert summary["val_accuracy"] is None
     assert (summary["temperature"], summary["temperature_reason"]) == (1.0, "there are no validation pictures")
     assert summary["test"]["pictures"] == 48
@@ -174,7 +174,6 @@ def test_every_cell_is_answered_by_a_network_that_was_not_adapted_to_its_photo(
 def test_what_was_gained_is_told_with_intervals_for_before_and_after(done: Run, own: Dataset) -> None:
     made = adapt(done, own, device="cpu")
     summary = made.summary()
-    assert summary is not None
     facts = summary["adaptation"]
     assert facts["cells"] == facts["before"]["pictures"] == facts["after"]["pictures"] == 48
     assert facts["by_class"] == dict.fromkeys(done.classes, 12)
@@ -307,7 +306,7 @@ def test_a_class_that_is_told_to_be_another_of_the_run_s_is_that_in_every_figure
     made = adapt(done, own, {"monocyte": "lymphocyte"}, device="cpu")
     labels = made.predictions().label.value_counts().to_dict()
     assert labels == {"lymphocyte": 24, "eosinophil": 12, "neutrophil": 12}
-    summary = made.summary() or {}
+    summary = made.summary()
     assert summary["adaptation"]["by_class"] == {"eosinophil": 12, "lymphocyte": 24, "monocyte": 0, "neutrophil": 12}
     assert summary["test"]["per_class"]["lymphocyte"]["support"] == 24
 
@@ -331,7 +330,7 @@ def test_what_it_was_adapted_to_and_trained_on_before_is_told_where_it_is_tested
 
     for run, data, seen in ((made, "theirs", 48), (made, "before", count), (again, "before", count)):
         assert warned(run, data) == [f"{seen} of these pictures were trained on: the figures are too good"]
-    assert any("48 of these pictures" in line for line in (again.summary() or {})["adaptation"]["warnings"])
+    assert any("48 of these pictures" in line for line in again.summary()["adaptation"]["warnings"])
     both = create_ensemble([made, adapt(trained(seed=1), Dataset(made.config.data), device="cpu")], "both")
     assert len(warned(both, trained_on.name)) == 1
     runs.remove(both)
@@ -363,7 +362,7 @@ def test_a_run_is_adapted_to_cells_that_lack_one_of_its_classes(done: Run) -> No
     three = combine("three", [(make_demo("big", per_class=15, seed=5), {"monocyte": None})])
     made = adapt(done, three, device="cpu")
     assert made.classes == done.classes
-    told = (made.summary() or {})["adaptation"]
+    told = made.summary()["adaptation"]
     assert told["after"]["per_class"]["monocyte"]["support"] == 0
     assert told["after"]["per_class"]["monocyte"]["recall"] is None
     assert told["after"]["pictures"] == 45

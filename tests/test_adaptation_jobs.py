@@ -65,7 +65,7 @@ def test_a_run_is_adapted_to_a_slide_s_cells_by_a_process_of_its_own(done: Run):
     status = wait_for(lambda: (told := job.status())["state"] in ENDED and told, "it has ended", 600)
     assert status["state"] == "done", (status, (job.folder / "worker.log").read_text())
     made = Run(status["run"])
-    facts = (made.summary() or {})["adaptation"]
+    facts = made.summary()["adaptation"]
     assert "of 48 cells" in facts["compared"]["verdict"], "a picture is what a cell was cut from"
     assert (facts["from"], facts["cells"], facts["photos"], facts["folds"]) == (done.name, 48, 12, 5)
     assert (status["done"], status["total"]) == (180, 180)

@@ -220,7 +220,6 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
     scores = cli("evaluate", "latest", "--json").value
     assert (scores["run"], scores["data"], scores["split"]) == (done.name, "demo", "test")
     summary = done.summary()
-    assert summary is not None
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
     low, high = scores["intervals"]["f1_macro"] or (0, 1)
     assert 0 <= low <= high <= 1

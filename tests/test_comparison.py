@@ -407,7 +407,7 @@ def copy_of(run: Run, name: str, **config: object) -> Run:
 
 
 def with_accuracy(run: Run, accuracy: float) -> Run:
-    summary = run.summary() or {}
+    summary = run.summary()
     disk.write_json(run.folder / "summary.json", summary | {"test": summary["test"] | {"accuracy": accuracy}})
     return run
 
@@ -542,7 +542,6 @@ def test_side_by_side_is_the_scores_the_comparisons_and_the_seeds(done: Run) -> 
     told = side_by_side(sides)
     assert [row["run"] for row in told["runs"]] == [done.name, "other"]
     summary = done.summary()
-    assert summary is not None
     for row in told["runs"]:
         assert {key: row[key] for key in summary["test"]} == summary["test"]
         assert row["calibration"]["temperature"] == summary["temperature"]

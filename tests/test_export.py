@@ -433,7 +433,7 @@ def test_a_slide_s_report_says_of_an_exported_file_what_it_says_of_the_run(
     assert answered[0] == answered[1]
     assert "answers on its own validation and test pictures aren&#x27;t known here" in said[1]
     assert "no validation or test photo" not in said[1]
-    assert read_sidecar(exported)["test"]["unit"] == done.summary()["test"]["unit"]  # type: ignore[index]
+    assert read_sidecar(exported)["test"]["unit"] == done.summary()["test"]["unit"]
 
 
 def test_an_exported_file_is_computed_on_no_other_device_than_is_said(

@@ -172,7 +172,6 @@ def test_a_folds_run_keeps_predictions_of_its_fold_alone_and_is_repeated_from_it
 def test_evaluating_a_folds_run_gives_its_kept_figures_on_its_own_splits(crossed: Group) -> None:
     run, dataset = crossed.runs[1], Dataset("demo")
     scores, summary = evaluated(run)[0], run.summary()
-    assert summary is not None
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
     assert scores["fold"] == "1 of 3"
     rows = split_rows(run.config, dataset, run.validation_photos)

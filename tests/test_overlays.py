@@ -416,7 +416,7 @@ def test_an_ensembles_temperature_is_fitted_on_the_labels_that_its_members_were_
     rows = [{"image_id": each, "label": demo.classes[0]} for each in of_split(demo, "train")]
     import_csv(written(tmp_path / "a.csv", rows), "all-one", by="Ana")
     members = [train_here(epochs=3, labels="all-one", learning_rate=rate) for rate in (0.001, 0.002)]
-    reasons = [(run.summary() or {})["temperature_reason"] for run in (*members, create_ensemble(members))]
+    reasons = [run.summary()["temperature_reason"] for run in (*members, create_ensemble(members))]
     assert reasons == ["no validation picture is wrong"] * 3
 
 

@@ -265,7 +265,6 @@ def test_calibration_is_that_of_the_test_split_or_of_other_data_with_a_warning(
 ) -> None:
     test = done.predictions().query("split == 'test'")
     summary = done.summary()
-    assert summary is not None
     assert evaluated(done)[0]["calibration"] == calibration(test, done.classes, summary)
     assert evaluated(done, split="val")[0]["calibration"] is None
     other_data(str.upper)

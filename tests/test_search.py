@@ -105,7 +105,6 @@ def test_a_study_tries_its_settings_as_they_are_first_and_others_after() -> None
 def test_its_first_trial_is_a_run_of_the_same_settings() -> None:
     (trial,) = searched(trials=1).trials()
     summary = train_here(epochs=2).summary()
-    assert summary is not None
     assert (trial["val_loss"], trial["val_accuracy"]) == (summary["val_loss"], summary["val_accuracy"])
 
 
@@ -536,7 +535,6 @@ def test_the_best_starts_a_run_with_its_settings() -> None:
     assert run.config == replace(study.config, **best["settings"])
     worker.work(run, say=quiet)
     summary = runs.Run(run.name).summary()
-    assert summary is not None
     assert summary["val_loss"] == best["val_loss"]
 
 

@@ -124,14 +124,12 @@ def test_a_worker_process_trains_to_the_end_and_its_readers_never_see_half_a_fil
 
 def test_the_summary_is_what_evaluate_says_to_the_digit(done: Run) -> None:
     summary, scores = done.summary(), evaluated(done)[0]
-    assert summary is not None
     assert summary["test"].keys() >= {"accuracy", "confusion", "intervals", "by_photo"}
     assert {key: scores[key] for key in summary["test"]} == summary["test"]
 
 
 def test_the_summary_tells_of_the_best_epoch(done: Run) -> None:
     summary = done.summary()
-    assert summary is not None
     epochs = [event for event in done.events()[0] if event["event"] == "epoch"]
     best = min(epochs, key=lambda event: event["val_loss"])
     for key in ("val_loss", "val_accuracy"):
@@ -158,7 +156,6 @@ def test_predictions_stand_for_every_validation_and_test_picture_and_no_other(do
 
 def test_what_a_run_keeps_is_calibrated_on_its_validation_pictures_alone(done: Run) -> None:
     dataset, table, summary = Dataset("demo"), done.predictions(), done.summary()
-    assert summary is not None
     rows = dataset.pictures.reset_index().set_index("image_id")["index"].loc[table.image_id]
     view = build_view(dataset, done.config.view, done.config.size, done.config.crop)
     network = load_network(done.config, len(done.classes), done.weights_file)
@@ -295,7 +292,7 @@ def test_a_stopped_run_goes_on_to_the_end_of_an_unbroken_one(done: Run) -> None:
     assert worker.work(run, quiet) == "done"
     assert losses(run) == losses(done)
     assert same_weights(run, done)
-    assert run.summary()["test"] == done.summary()["test"]  # type: ignore[index]
+    assert run.summary()["test"] == done.summary()["test"]
 
 
 def test_a_run_stopped_in_mid_epoch_goes_on_from_that_very_step(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +389,7 @@ def killed_often(kills: int, epochs: int, seed: int, monkeypatch: pytest.MonkeyP
     assert losses(run) == losses(unbroken)
     assert same_weights(run, unbroken)
     pd.testing.assert_frame_equal(run.predictions(), unbroken.predictions())
-    assert run.summary()["test"] == unbroken.summary()["test"]  # type: ignore[index]
+    assert run.summary()["test"] == unbroken.summary()["test"]
     assert not list(run.folder.glob(".*")), "what the killed workers had half written is still there"
 
 
@@ -448,7 +445,7 @@ def test_a_worker_that_dies_between_any_two_writes_can_go_on(monkeypatch: pytest
             assert worker.work(run, quiet) == "done"
         assert losses(run) == losses(unbroken), f"died at write {moment}"
         assert same_weights(run, unbroken), f"died at write {moment}"
-        assert run.summary()["test"] == unbroken.summary()["test"]  # type: ignore[index]
+        assert run.summary()["test"] == unbroken.summary()["test"]
         runs.remove(run)
         moment += 1
     assert moment > 20
@@ -471,7 +468,6 @@ def test_a_run_stopped_after_its_best_weights_were_written_but_not_told_is_still
     jobs.requeue(run)
     assert worker.work(run, lambda line: (run.folder / "stop").touch()) == "stopped"
     summary = run.summary()
-    assert summary is not None
     assert summary["best_epoch"] == 1
     validation = run.predictions().query("split == 'val'")
     assert summary["val_accuracy"] == pytest.approx((validation.label == validation.predicted).mean())
@@ -533,7 +529,7 @@ def test_a_log_shorter_than_its_checkpoint_knows_is_gone_on_with(done: Run) -> N
     events = run.events()[0]
     assert [event["epoch"] for event in events if event["event"] == "epoch"][-1] == 3
     assert same_weights(run, done)
-    assert run.summary()["test"] == done.summary()["test"]  # type: ignore[index]
+    assert run.summary()["test"] == done.summary()["test"]
 
 
 def test_a_run_without_its_worker_is_interrupted_for_every_reader() -> None:
@@ -609,7 +605,6 @@ def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopp
     # What the stopped run had is kept, scored, and can be gone on with.
     assert raw_status(first)["reason"] == "stopped on request"
     summary = first.summary()
-    assert summary is not None
     assert summary["epochs_trained"] < 1000
     scores = evaluated(first)[0]
     assert {key: scores[key] for key in summary["test"]} == summary["test"]

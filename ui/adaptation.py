@@ -63,7 +63,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
             f"{LEAST_CELLS} cells are needed, and {LEAST_OF_CLASS} of each class. These cells can't show how the "
             "network does on slides that are stained or lit differently."
         )
-    if adapted := (run.summary() or {}).get("adaptation"):
+    if adapted := run.summary().get("adaptation"):
         st.markdown("**What adapting brought this network**")
         result(adapted)
 
@@ -126,7 +126,7 @@ def _card(job: AdaptationJob, status: dict[str, Any]) -> None:
 
 def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
     try:
-        facts = (Run(status["run"]).summary() or {})["adaptation"]
+        facts = Run(status["run"]).summary()["adaptation"]
     except (LabError, KeyError):
         st.caption(f"Adapted to {shell.plain(cells)}; the new network has been deleted since.")
         return

@@ -77,7 +77,7 @@ def usual_threshold(run: Run) -> tuple[float, str]:
 
 
 def _say_accuracy(run: Run) -> None:
-    test = run.summary()["test"]  # type: ignore[index]
+    test = run.summary()["test"]
     with st.container(horizontal=True, vertical_alignment="center"):
         lab.say_synthetic(run.synthetic)
         st.caption(

@@ -104,7 +104,7 @@ def table(runs: Sequence[Run]) -> Any:
     """A row per run: figures as numbers, so that they can be sorted, each with its interval in a lighter colour."""
     rows = []
     for run in runs:
-        summary = run.summary() or {}
+        summary = run.summary()
         test = summary["test"]
         figures: dict[str, Any] = {}
         for key, title in METRICS.items():

@@ -14,7 +14,7 @@ from ui import shell
 
 def about_figures(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
     """Draws the limits of the figures and the published ones, folded so that the verdict stays high on the page."""
-    tests = {run.name: (run.summary() or {})["test"] for run in runs}
+    tests = {run.name: run.summary()["test"] for run in runs}
     told = {name: notes for name, test in tests.items() if (notes := [*test["warnings"], *test["notes"]])}
     if told:
         st.caption(":material/info: Some of these figures mean little; *About these figures* says why.")

@@ -182,7 +182,7 @@ def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
                                  width=320)  # fmt: skip
     rows, left_out, places = [], [], {}
     for run in runs:
-        summary = run.summary() or {}
+        summary = run.summary()
         costs, test = costs_of(summary), summary["test"]
         if costs[kind]:
             told = {"name": titles[run.name], "cost": costs[kind], "accuracy": test["accuracy"]}

@@ -108,7 +108,7 @@ def scored_runs() -> list[Run]:
     good, damaged = run_folders.readable_runs()
     for line in damaged:
         show_error(line)
-    return [run for run in good if not run.config.folds and run.summary() and run.summary()["test"]]  # type: ignore[index]
+    return [run for run in good if not run.config.folds and run.summary().get("test")]
 
 
 def run_title(run: Run | str) -> str:

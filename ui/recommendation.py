@@ -56,7 +56,7 @@ def fill(pending: Pending) -> None:
 
 def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
     best = next(run for run in runs if run.name == found.run)
-    test = (best.summary() or {})["test"]
+    test = best.summary()["test"]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(

@@ -26,7 +26,7 @@ def _adapt(args: argparse.Namespace) -> None:
 
     told = read_class_map(args.classes) if args.classes else None
     made = adapt(runs.find(args.run), Dataset(args.data), told, args.device, progress("epochs of adapting"))
-    facts = (made.summary() or {})["adaptation"]
+    facts = made.summary()["adaptation"]
     show({"run": made.name, **facts}, args.json, [f"{made.name}: {facts['from']} adapted", *adaptation_lines(facts)])
 
 

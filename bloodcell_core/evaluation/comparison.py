@@ -86,7 +86,7 @@ def side_of(run: Run) -> Side:
     table = run.predictions().query("split == 'test'").reset_index(drop=True)
     if table.empty:
         raise LabError(f"run {run.name!r} was tested on no picture: its dataset has no test picture of its classes")
-    summary = run.summary() or {}
+    summary = run.summary()
     calibrated = summary and not summary["temperature_reason"]
     before = uncalibrated(table, run.classes, run.temperature) if calibrated else None
     return Side(run.name, run.config.data, run.data_hash, run.classes, table, settings_of(run), before, summary)

@@ -82,7 +82,7 @@ def candidate(run: Run) -> dict[str, Any]:
         accuracy and its interval; right of `photos` (None where photos aren't known); ece, its calibration error, 0…1;
         and the keys of `scoring.costs_of`.
     """
-    summary: dict[str, Any] = run.summary() or {}
+    summary = run.summary()
     test, table = summary["test"], run.predictions().query("split == 'test'")
     confidence = probabilities_of(table, run.classes).max(axis=1)
     return {
@@ -101,10 +101,10 @@ def rivals(best: Run, others: Sequence[Run]) -> list[Run]:
     Best by validation, so that a test figure doesn't say which of many differences is told; ensembles by their number
     of members.
     """
-    weights = (best.summary() or {})["parameters"]
-    cheaper = [run for run in others if (run.summary() or {})["parameters"] < weights and run.name != best.name]
+    weights = best.summary()["parameters"]
+    cheaper = [run for run in others if run.summary()["parameters"] < weights and run.name != best.name]
     together = [run for run in others if run.is_ensemble and run.name != best.name and run not in cheaper]
-    cheaper.sort(key=lambda run: (run.summary() or {})["val_accuracy"] or 0.0, reverse=True)
+    cheaper.sort(key=lambda run: run.summary()["val_accuracy"] or 0.0, reverse=True)
     together.sort(key=lambda run: len(run.member_facts), reverse=True)
     return cheaper[:MOST_AGAINST] + together[:MOST_AGAINST]
 
@@ -137,7 +137,7 @@ def against(best: Run, other: Run) -> str:
 
 
 def _cost_words(best: Run, other: Run) -> str:
-    mine, theirs = ((run.summary() or {})["parameters"] for run in (best, other))
+    mine, theirs = (run.summary()["parameters"] for run in (best, other))
     if theirs == mine:
         return "which has as many weights"
     times = max(mine, theirs) / min(mine, theirs)

@@ -202,7 +202,7 @@ def evaluated(
     if overlay and overlay.relabelled(table, run.classes).empty:
         nothing = f"the reviewed labels {overlay.reference} leave none of these pictures: there are no figures on them"
         facts, overlay = facts | {"warnings": [nothing]}, None
-    scores, summary = score(table, run.classes), run.summary() or {}
+    scores, summary = score(table, run.classes), run.summary()
     calibrated = None
     if not own or split == "test":
         calibrated = calibration(table, run.classes, summary, elsewhere=not own)

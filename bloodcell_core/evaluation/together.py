@@ -90,7 +90,7 @@ def seed_groups(runs: Sequence[Run], figures: Sequence[Mapping[str, Any]] | None
     """
     groups: dict[str, dict[int, tuple[str, Mapping[str, Any]]]] = {}
     for place, run in enumerate(runs):
-        test = (run.summary() or {}).get("test") if figures is None else figures[place]
+        test = run.summary().get("test") if figures is None else figures[place]
         if test:
             groups.setdefault(settings_of(run), {}).setdefault(run.config.seed, (run.name, test))
     return [_spread(group) for group in groups.values() if len(group) > 1]

@@ -84,7 +84,7 @@ def describe(
         digest: the file's sha256.
     """
     threshold, threshold_words = review_threshold(run.predictions(), run.classes)
-    test = (run.summary() or {}).get("test")
+    test = run.summary().get("test")
     return {
         "format": FORMAT,
         "version": VERSION,

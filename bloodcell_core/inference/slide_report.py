@@ -221,7 +221,7 @@ def _bar(row: Mapping[str, Any]) -> list[Html]:
 
 
 def _model(run: Run, count: Mapping[str, Any]) -> Html:
-    test = (run.summary() or {}).get("test")
+    test = run.summary().get("test")
     corrected = any(row["corrected"] is not None for row in count["classes"].values())
     photos = count["correction"]["photos"] if corrected else None
     threshold = count.get("threshold")

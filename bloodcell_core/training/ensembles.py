@@ -144,7 +144,7 @@ def _predictions(members: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str, Any]) -> dict[str, Any]:
     """summary.json, as of any run: costs are sums over the members, and what only a training has is None."""
-    summaries = [member.summary() or {} for member in members]
+    summaries = [member.summary() for member in members]
     val = table[table.split == "val"]
     # copies of a photo or two say nothing, and adapted runs have none
     common = len(val) and temperature["temperature_reason"] != FEW_COMMON

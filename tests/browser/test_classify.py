@@ -260,7 +260,7 @@ def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_ru
     expect(again.get_by_text("What adapting brought this network")).to_be_visible()
     (slide,) = in_workspace(monkeypatch, lab_with_run)
     assert slide.run in again.url
-    assert "adaptation" in (Run(slide.run).summary() or {})
+    assert "adaptation" in Run(slide.run).summary()
     assert again.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
 
 
