@@ -521,12 +521,12 @@ def test_a_difference_holds_the_datas_turns_round_and_vanishes_between_two_alike
     assert -1 <= low <= b - a <= high <= 1
     turned = difference_interval(b, a, of_b, of_a, sizes, middle_known=middle_known)
     assert turned == pytest.approx((-high, -low), abs=1e-9)
-    assert difference_interval(a, a, of_a, of_a, sizes, middle_known=middle_known) == (0, 0)
+    assert difference_interval(a, a, of_a, of_a, sizes, middle_known=middle_known) == [0, 0]
 
 
 def test_differences_at_the_ends() -> None:
     values, sizes = np.linspace(0.7, 0.95, 50), np.array([12])
-    assert difference_interval(0.8, 0.8, values, values, sizes) == (0, 0)
+    assert difference_interval(0.8, 0.8, values, values, sizes) == [0, 0]
     # two without a mistake may differ by what either may be wrong on
     allowed = 1 - exact_binomial(12, 12)[0]
     assert difference_interval(1.0, 1.0, np.ones(50), np.ones(50), sizes) == pytest.approx((-allowed, allowed))

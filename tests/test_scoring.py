@@ -184,7 +184,7 @@ def test_the_photos_of_a_class_are_right_or_not_by_the_mean_of_their_copies() ->
         right = int((own[["p_a", "p_b", "p_c"]].idxmax(axis=1) == f"p_{name}").sum())
         by_photo = score(made, CLASSES)["per_class"][name]["by_photo"]
         assert (by_photo["photos"], by_photo["right"]) == (25, right)
-        assert by_photo["interval"] == list(exact_binomial(right, 25))
+        assert by_photo["interval"] == exact_binomial(right, 25)
 
 
 def test_a_photo_with_pictures_of_two_classes_leaves_out_the_answer_by_photo() -> None:

@@ -89,7 +89,7 @@ def test_photos_by_their_wrong_copies() -> None:
     assert found[["photo", "wrong", "rate", "answer"]].values.tolist()[:2] == [
         ["p2", 3, 1.0, "a"], ["p3", 3, 1.0, "b"],
     ]  # fmt: skip
-    assert (found.low.iloc[0], found.high.iloc[0]) == exact_binomial(3, 3)
+    assert [found.low.iloc[0], found.high.iloc[0]] == exact_binomial(3, 3)
     assert found.answer.iloc[2:].isna().all()
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
-from bloodcell_core.evaluation.limits import expanded_interval, json_limits
+from bloodcell_core.evaluation.limits import Interval, expanded_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
@@ -213,8 +213,8 @@ def _figures(
     )
     gaps, rates, averages = _from_sums(columns.sum(axis=0)[None])
     by_chance = None
-    intervals: dict[str, list[float] | None] = dict.fromkeys(("ece", *means))
-    rate_intervals: list[list[float] | None] = [None] * BINS
+    intervals: dict[str, Interval] = dict.fromkeys(("ece", *means))
+    rate_intervals: list[Interval] = [None] * BINS
     if drawn is not None:
         per_photo = np.zeros((drawn.multiplicities.shape[1], columns.shape[1]))
         np.add.at(per_photo, drawn.photo_numbers, columns)
@@ -222,11 +222,9 @@ def _figures(
         by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
         intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
         for place, name in enumerate(means):
-            limits = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
-            intervals[name] = json_limits(limits)
+            intervals[name] = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
         for place in range(BINS):
-            limits = drawn.share_interval(predicted == labels, of_bin == place, drawn_rates[:, place])
-            rate_intervals[place] = json_limits(limits)
+            rate_intervals[place] = drawn.share_interval(predicted == labels, of_bin == place, drawn_rates[:, place])
     return {
         "ece": float(np.abs(gaps).sum()),
         "ece_by_chance": by_chance,
@@ -257,7 +255,7 @@ def _from_sums(
     return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
 
 
-def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) -> list[float] | None:
+def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) -> Interval:
     """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
 
     A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic

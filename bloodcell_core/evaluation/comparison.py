@@ -20,14 +20,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
-from bloodcell_core.evaluation.limits import (
-    LEVEL,
-    difference_interval,
-    exact_binomial,
-    expanded_interval,
-    hangs_on_one,
-    json_limits,
-)
+from bloodcell_core.evaluation.limits import LEVEL, difference_interval, exact_binomial, expanded_interval, hangs_on_one
 from bloodcell_core.evaluation.merging import merged
 from bloodcell_core.evaluation.metrics import evaluate_predictions
 from bloodcell_core.evaluation.predictions import PHOTOS_UNKNOWN, arrays_of, one_answer_a_photo, probabilities_of
@@ -242,14 +235,14 @@ def _who_is_right(
         limits = None  # as where one never names a class that the other always does
         if independent:  # McNemar's test, turned into an interval: of the units on which they differ
             low, high = exact_binomial(outcomes["only_b"], apart)
-            limits = apart * (2 * low - 1), apart * (2 * high - 1)
+            limits = [apart * (2 * low - 1), apart * (2 * high - 1)]
     return {
         "unit": "photos" if averaged else pictures,
         "of": len(right_a),
         "a": int(right_a.sum()),
         "b": int(right_b.sum()),
         "difference": int(right_b.sum() - right_a.sum()),
-        "interval": json_limits(limits),
+        "interval": limits,
         **outcomes,
         "p": _mcnemar(outcomes["only_a"], outcomes["only_b"]) if independent else None,
     }
@@ -313,7 +306,7 @@ def _metrics(
         )  # fmt: skip
         if not {facts["a"], facts["b"]} <= {0, 1} and hangs_on_one(drawn.sizes, drawn.weights_in(metric)):
             limits = None
-        facts["interval"] = json_limits(limits)
+        facts["interval"] = limits
     pictures = np.bincount(drawn.photo_numbers)
     right_a, right_b = (each.argmax(axis=1) == labels for each in both)
     gained = np.bincount(drawn.photo_numbers, weights=right_b.astype(float) - right_a)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.intervals import draw_photos
-from bloodcell_core.evaluation.limits import json_limits
+from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.predictions import arrays_of, unit_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
@@ -175,12 +175,12 @@ def _curve(
     photos: npt.NDArray[Any],
     cuts: npt.NDArray[np.float64],
     classes: int,
-) -> tuple[list[float], list[float | None], list[list[float] | None], list[list[float] | None]]:
+) -> tuple[list[float], list[float | None], list[Interval], list[Interval]]:
     """At each threshold: coverage, accuracy of what stands, and the interval of each by source photo."""
     stand, well = _standing_and_right(confidence, right, cuts)
     coverage = [float(share) for share in stand / len(labels)]
     accuracy = [int(part) / int(whole) if whole else None for part, whole in zip(well, stand, strict=True)]
-    nothing: list[list[float] | None] = [None] * len(cuts)
+    nothing: list[Interval] = [None] * len(cuts)
     drawn = draw_photos(labels, photos, classes)
     if drawn is None:
         return coverage, accuracy, nothing, nothing
@@ -200,12 +200,12 @@ def _curve(
     for cut, share, of_these in zip(cuts, (stands / pictures).T, ratio_or_nan(rights, stands).T, strict=True):
         left = confidence >= cut
         # The greatest of C probabilities is at least 1 in C: up to there all answers stand, for certain.
-        standing.append([1.0, 1.0] if cut <= 1 / classes else json_limits(drawn.share_interval(left, every, share)))
-        well_off.append(json_limits(drawn.share_interval(right, left, of_these)))
+        standing.append([1.0, 1.0] if cut <= 1 / classes else drawn.share_interval(left, every, share))
+        well_off.append(drawn.share_interval(right, left, of_these))
     return coverage, accuracy, standing, well_off
 
 
-def _turned(limits: list[float] | None) -> list[float] | None:
+def _turned(limits: Interval) -> Interval:
     """The interval of 1 less a share."""
     return [1 - limits[1], 1 - limits[0]] if limits else None
 

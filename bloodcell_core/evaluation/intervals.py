@@ -77,7 +77,7 @@ def cluster_bootstrap(
         seed: of the draws.
 
     Returns:
-        {metric: (low, high)}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
+        {metric: [low, high]}, both 0…1 (kappa -1…1), and the same for each of the C classes. None for a metric that is
         undefined in the data or in any resample: a class's precision as soon as one resample holds no picture that was
         taken for it. All are None if no class has two photos, as then no resample can differ from the data. Where no
         class's recall moves, only `OF_RANKS`, a class's own `RANKS` and figures at an end of their range have one.
@@ -247,7 +247,7 @@ def photo_accuracy(labels: npt.ArrayLike, probabilities: npt.ArrayLike, photos: 
         "photos": len(photo_names),
         "right": right,
         "accuracy": right / len(photo_names),
-        "interval": list(exact_binomial(right, len(photo_names))),
+        "interval": exact_binomial(right, len(photo_names)),
     }
 
 

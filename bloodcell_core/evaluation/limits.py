@@ -21,7 +21,7 @@ import numpy.typing as npt
 LEVEL = 0.95
 """How often each interval holds the truth."""
 
-Interval = tuple[float, float] | None
+Interval = list[float] | None
 Weights = npt.NDArray[np.intp] | npt.NDArray[np.float64] | None
 
 NEAREST_TO_THE_END = 0.1
@@ -55,7 +55,7 @@ def share_interval(
         weights: (C,) how much of the figure each class makes up, in any unit; a mean over classes where none are told.
 
     Returns:
-        (low, high) around `figure`; None where it is undefined in the data or in a resample, whose rest would be a
+        [low, high] around `figure`; None where it is undefined in the data or in a resample, whose rest would be a
         biased choice, where no class has two photos, and where no resample moves it but from an end of its range.
     """
     if figure is None or np.isnan(figure) or np.isnan(resampled).any() or not (sizes > 1).any():
@@ -64,7 +64,7 @@ def share_interval(
     if _inside(share) and np.ptp(resampled) < _ROUNDING:
         return None  # a few photos happen to do alike: that tells nothing of others, and least of all that all do
     low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, weights)
-    return lowest + (1 - lowest) * low, lowest + (1 - lowest) * high
+    return [lowest + (1 - lowest) * low, lowest + (1 - lowest) * high]
 
 
 def difference_interval(
@@ -106,7 +106,7 @@ def difference_interval(
             _of_share(share, each, sizes if _inside(share) else at_end, weights)
             for share, each in ((a, resampled_a), (b, resampled_b))
         )
-        return b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))
+        return [b - a - float(np.hypot(b - low_b, high_a - a)), b - a + float(np.hypot(high_b - b, a - low_a))]
     if abs(b - a) >= _ROUNDING and np.ptp(resampled_b - resampled_a) < _ROUNDING:
         return None  # as of one share: a few photos happen to do alike
     times = _reach(sizes, weights)
@@ -120,7 +120,7 @@ def difference_interval(
         half = np.arccos(_correlation(of_a.moved, of_b.moved)) / 2
         differences = of_b.at(np.cos(_ANGLES + half)) - of_a.at(np.cos(_ANGLES - half))
         low, high = float(differences.min()), float(differences.max())
-    return low, high
+    return [low, high]
 
 
 class _LogOdds(NamedTuple):
@@ -138,13 +138,12 @@ class _LogOdds(NamedTuple):
 
 def _of_share(
     share: float, resampled: npt.NDArray[np.float64], sizes: npt.NDArray[np.intp], weights: Weights
-) -> tuple[float, float]:
+) -> list[float]:
     """`share_interval` of a share from 0 to 1 that is defined throughout."""
     if not _inside(share):
         worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum() + _ROUNDING * sizes.sum()))
         return exact_binomial(worth if share > 0.5 else 0, worth)
-    low, high = _log_odds(share, resampled, _reach(sizes, weights)).at(np.array([-1.0, 1.0]))
-    return float(low), float(high)
+    return list(map(float, _log_odds(share, resampled, _reach(sizes, weights)).at(np.array([-1.0, 1.0]))))
 
 
 def _inside(share: float) -> bool:
@@ -248,7 +247,7 @@ def _variances(
     return photos, shares**2 / photos
 
 
-def exact_binomial(successes: int, n: int) -> tuple[float, float]:
+def exact_binomial(successes: int, n: int) -> list[float]:
     """The Clopper-Pearson interval of a share: `successes` of `n` independent trials.
 
     Its coverage is never below `LEVEL`, however small `n` (Clopper & Pearson, Biometrika 26, 1934).
@@ -258,7 +257,7 @@ def exact_binomial(successes: int, n: int) -> tuple[float, float]:
         n: at least 1.
 
     Returns:
-        (low, high), both 0…1.
+        [low, high], both 0…1.
 
     Raises:
         ValueError: in one line, for arguments out of range.
@@ -271,17 +270,11 @@ def exact_binomial(successes: int, n: int) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
-    return low, high
+    return [low, high]
 
 
 def percentile_interval(values: npt.NDArray[np.float64], level: float) -> Interval:
     """The middle `level` of (R,) resampled figures; None if any is NaN: the rest are a biased choice."""
     if np.isnan(values).any():
         return None
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def json_limits(interval: Interval) -> list[float] | None:
-    """An interval as JSON has it."""
-    return list(interval) if interval else None
+    return list(map(float, np.quantile(values, [(1 - level) / 2, (1 + level) / 2])))

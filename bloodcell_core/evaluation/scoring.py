@@ -16,7 +16,6 @@ from bloodcell_core.evaluation.dial import dial
 from bloodcell_core.evaluation.external import external_pictures, own_pictures
 from bloodcell_core.evaluation.figures import one_answer_words
 from bloodcell_core.evaluation.intervals import cluster_bootstrap, photo_accuracy
-from bloodcell_core.evaluation.limits import Interval, json_limits
 from bloodcell_core.evaluation.metrics import TOLD, evaluate_predictions
 from bloodcell_core.evaluation.predictions import (
     PHOTOS_UNKNOWN,
@@ -60,8 +59,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         by_photo = None
         if known and one_answer_a_photo(table[own]):
             by_photo = photo_accuracy(labels[own], probabilities[own], photos[own])
-        limits = _json_limits(class_intervals[index])
-        result["per_class"][name] |= {"intervals": limits, "photos": known, "by_photo": by_photo}
+        result["per_class"][name] |= {"intervals": class_intervals[index], "photos": known, "by_photo": by_photo}
         if known and known < FEW_PHOTOS:
             few.append(name)
     warnings += _few_photos(few, result["per_class"])
@@ -72,7 +70,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "photos": len(set(photos)) if photos_known else None,
         "unit": unit_of(table),
         "by_photo": photo_accuracy(labels, probabilities, photos) if averaged else None,
-        "intervals": _json_limits(intervals),
+        "intervals": intervals,
         "warnings": warnings,
     }
 
@@ -152,10 +150,6 @@ def reviewed_words(reviewed: Mapping[str, Any]) -> str:
     """What `score_reviewed` scored on."""
     changes = f"{reviewed['relabelled']:,} relabelled, {reviewed['left_out']:,} left out"
     return f"on the reviewed labels {reviewed['overlay']}@{reviewed['version']} ({changes})"
-
-
-def _json_limits(intervals: dict[str, Interval]) -> dict[str, list[float] | None]:
-    return {metric: json_limits(limits) for metric, limits in intervals.items()}
 
 
 def evaluated(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
-from bloodcell_core.evaluation.limits import exact_binomial, json_limits
+from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo, unit_of
 from bloodcell_core.words import counted, pretty
 
@@ -249,7 +249,7 @@ def _rate(own: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "photos": int(own.photo.nunique()),
         "wrong": int(wrong.sum()),
         "rate": float(wrong.mean()),
-        "interval": json_limits(limits),
+        "interval": limits,
         "expected": float(own.expected.mean()),
         "by_photo": photo_accuracy(labels, probabilities, photos) if one_answer_a_photo(own) else None,
         "image_ids": own.image_id[wrong].tolist(),
