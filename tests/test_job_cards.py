@@ -19,7 +19,7 @@ from bloodcell_core.runs import Run
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import draw, words
 from tests.test_pages import draw as draw_page
-from ui import imports
+from ui import imports, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -80,7 +80,7 @@ def test_a_click_on_a_card_of_a_job_that_is_gone_is_no_error(done: Run):
 def test_the_dialog_tells_of_an_import_that_makes_the_same_dataset(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
     importing()
     errors: list[str] = []
-    monkeypatch.setattr(imports, "show_error", errors.append)
+    monkeypatch.setattr(shell, "show_error", errors.append)
     imports._start("demo", name="drawn", per_class=10, seed=0)
     assert errors == [
         "an import that makes 'drawn' is at work already: wait for it, stop it, or choose another name"

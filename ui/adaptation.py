@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.errors import LabError, refusal
+from bloodcell_core.errors import LabError
 from bloodcell_core.inference import adaptation_jobs
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
 from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, too_few
@@ -25,6 +25,7 @@ SHOWN = "adapting_shown"  # session: whether the page shows an adaptation at wor
 MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, every class counting alike"}
 
 
+@shell.shows_errors
 def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
     """Draws how many cells are labelled, how many more are needed, and the button that adapts `run` to them."""
     st.markdown("**Adapt the network to your microscope**")
@@ -47,11 +48,7 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         "Adapt", type="primary", icon=":material/tune:", disabled=bool(reason) or busy, key="adapt_go",
         help="Makes a new network of this one, in a few minutes. You may leave the page meanwhile.",
     ) and there and not busy:  # fmt: skip  # `busy` after the first of two clicks
-        try:
-            adaptation_jobs.start(run, slide, data)
-        except OSError as error:
-            shell.show_error(refusal(error))
-            return
+        adaptation_jobs.start(run, slide, data)
         st.rerun()
     if reason:
         shell.remark(f"Not yet: {reason}")

@@ -28,6 +28,7 @@ WHY = {"heat": "Heat map", "alike": "Most alike"}
 ALIKE = 4  # training cells that are shown
 
 
+@shell.shows_errors
 def of_picture(
     slide: Slide, counted: CountedPicture, run: Run, classes: Collection[str], *, editor: bool
 ) -> None:
@@ -40,11 +41,7 @@ def of_picture(
         if editor and counted.cells:
             st.caption("Click a cell to see the network's answer.")
         return
-    try:
-        pixels = classify_slide.cut_out(slide, counted.picture, cell.box)
-    except LabError as error:
-        shell.show_error(str(error))
-        return
+    pixels = classify_slide.cut_out(slide, counted.picture, cell.box)
     with st.container(border=True, key="classify_detail"):
         if editor:
             picture, words, shares = st.columns([2, 4, 4], vertical_alignment="center")

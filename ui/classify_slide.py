@@ -96,6 +96,7 @@ def _keep_name(slide: Slide, name: str) -> None:
         st.session_state[TOLD] = slide.id, str(error)
 
 
+@shell.shows_errors
 def _delete(slide: Slide) -> None:
     st.markdown(
         f"This deletes the slide's {shell.counted(len(slide.pictures), 'picture')} and "
@@ -103,11 +104,7 @@ def _delete(slide: Slide) -> None:
     )
     sure = st.checkbox("Yes, delete it", key=f"classify_sure_{slide.id}")
     if st.button("Delete the slide", type="primary", disabled=not sure):
-        try:
-            slides.remove(slide.id)
-        except LabError as error:
-            shell.show_error(str(error))
-            return
+        slides.remove(slide.id)
         classify_start.open_slide(None)
 
 

@@ -21,6 +21,7 @@ from ui import lab, shell
 PATIENCE = 120.0  # seconds that a measurement may take
 
 
+@shell.shows_errors
 def time_estimate(config: TrainConfig) -> None:
     """A line on how long `config` will train: from a run whose steps were like its own, else measured on request."""
     shown = config.epochs * pictures_an_epoch(config, lab.dataset(config.data).pictures.split)
@@ -31,11 +32,7 @@ def time_estimate(config: TrainConfig) -> None:
             return
     if st.button("How long will it take?", icon=":material/timer:", type="tertiary", help="Measures a few steps."):
         with st.spinner("Measuring a few steps …"):
-            try:
-                told = _measured(json.dumps(config.to_json()), str(workspace.home()))
-            except LabError as error:
-                shell.show_error(str(error))
-                return
+            told = _measured(json.dumps(config.to_json()), str(workspace.home()))
         st.caption(f"{_about(told['seconds'])}: {told['steps']:,} steps of "
                    f"{1000 * told['step_seconds']:.0f} ms on {shell.plain(told['device'])}.")  # fmt: skip
 

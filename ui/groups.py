@@ -9,7 +9,6 @@ import streamlit as st
 
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import spread_words
 from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
@@ -22,6 +21,7 @@ POPOVER = "cross_validation"  # the key of the form that starts one
 OVER = {"all": "Whole dataset", "train": "Without test split"}
 
 
+@shell.shows_errors
 def cross_validation_button(config: TrainConfig | None) -> None:
     """Draws a button that asks for folds and starts a cross-validation.
 
@@ -44,12 +44,8 @@ def cross_validation_button(config: TrainConfig | None) -> None:
                             disabled=folds is None)  # fmt: skip
     if not clicked or config is None or folds is None:
         return
-    try:
-        with st.spinner("Starting …"):
-            groups.go_on(groups.create_group(config, folds, over))
-    except (LabError, OSError) as error:
-        shell.show_error(in_words(error))
-        return
+    with st.spinner("Starting …"):
+        groups.go_on(groups.create_group(config, folds, over))
     st.toast(f"{folds} runs started, one a fold")
 
 

@@ -8,9 +8,8 @@ from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
-from bloodcell_core.errors import LabError, in_words
 from ui import job_cards, naming
-from ui.shell import plain, show_error, visit, whole_number
+from ui.shell import plain, shows_errors, visit, whole_number
 
 OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
 
@@ -77,16 +76,13 @@ def _dialog() -> None:
             _start("demo", name=name, per_class=count, seed=seed)
 
 
+@shows_errors
 def _start(kind: str, **options: Any) -> None:
-    try:
-        if name := options.get("name"):
-            free_name(name)  # checked here, where another can be given: a failed job would need a new upload
-            import_jobs.check_not_being_made(name)
-        with st.spinner("Starting …"):
-            import_jobs.start(kind, **options)
-    except (LabError, OSError) as error:
-        show_error(in_words(error))
-        return
+    if name := options.get("name"):
+        free_name(name)  # checked here, where another can be given: a failed job would need a new upload
+        import_jobs.check_not_being_made(name)
+    with st.spinner("Starting …"):
+        import_jobs.start(kind, **options)
     _close()
     st.rerun()
 

@@ -20,14 +20,14 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.dataset import names as dataset_names
 from bloodcell_core.data.splits import photos_first
 from bloodcell_core.data.views import View, make_view
-from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import one_answer_words, signed
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import cached
 from ui.gallery import GONE, Tile, gallery, pager, thumbnail
-from ui.shell import address, empty_state, plain, remark, set_address, show_error, synthetic_badge
+from ui.shell import address, empty_state, plain, remark, set_address, show_error, shows_errors, synthetic_badge
 from ui.theme import css_colours
 
 TILE_PX, CELL_PX = 96, 320
@@ -160,16 +160,13 @@ def network_title(run: Run) -> str:
     return info.title + scratch + (", adapted" if run.adapted else "")
 
 
+@shows_errors
 def make_demo_pictures() -> None:
     """Draws the demo pictures with progress, then shows them on the Browse page."""
     from bloodcell_core.data.importing import make_demo
 
     bar = st.progress(0.0, "Drawing synthetic demo pictures …")
-    try:
-        made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
-    except (LabError, OSError) as error:  # no room, or nothing may be written
-        show_error(in_words(error))
-        return
+    made = make_demo(progress=lambda done, total: bar.progress(done / total, f"{done} of {total} pictures drawn"))
     bar.empty()
     st.switch_page("pages/1_Browse.py", query_params={"dataset": made.name})
 
@@ -334,15 +331,12 @@ def say_no_better(scores: Mapping[str, Any]) -> None:
         remark(words)
 
 
+@shows_errors
 def picture_drawer(data: Dataset, row: int) -> None:
     """A picture at full size with the cell that was found in it, and what is known of it."""
     picture = data.pictures.loc[row]
-    try:
-        original = data.read_original(row)
-        cell = make_view(original, "cell", CELL_PX, place=data.places[row])
-    except LabError as error:
-        show_error(str(error))
-        return
+    original = data.read_original(row)
+    cell = make_view(original, "cell", CELL_PX, place=data.places[row])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{plain(pretty(picture.label))}**")
         say_synthetic(data.synthetic)

@@ -10,7 +10,7 @@ import streamlit as st
 from bloodcell_core import notes
 from bloodcell_core import runs as run_folders
 from bloodcell_core.data import dataset as datasets
-from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from ui import lab, shell
@@ -81,13 +81,10 @@ def _dialog(kind: str, names: list[str]) -> None:
             _do(lambda: _delete(kind, name))
 
 
+@shell.shows_errors
 def _do(action: Callable[[], Any]) -> None:
     """Does an action and draws the page again; where it can't be done the dialog says why, and stays."""
-    try:
-        action()
-    except (LabError, OSError) as error:
-        shell.show_error(in_words(error))
-        return
+    action()
     close()
     st.rerun(scope="app")
 

@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core.config import TrainConfig
-from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.words import counted, pretty
 from ui import lab, naming, shell
 from ui.gallery import thumbnail
@@ -26,16 +25,13 @@ def preview_button(config: TrainConfig) -> None:
 
 
 @st.dialog("What the network is shown", width="large")
+@shell.shows_errors
 def _dialog(config: TrainConfig) -> None:
     with st.spinner("Cutting and changing some pictures …"):
-        try:
-            from bloodcell_core.training.preview import shown_in_training
+        from bloodcell_core.training.preview import shown_in_training
 
-            dataset = lab.dataset(config.data)
-            shown = shown_in_training(config, dataset, TIMES, MOST_CLASSES)
-        except (LabError, OSError) as error:
-            shell.show_error(in_words(error))
-            return
+        dataset = lab.dataset(config.data)
+        shown = shown_in_training(config, dataset, TIMES, MOST_CLASSES)
     changes = (
         "On the left a training picture as validation and test pictures are shown; beside it as training changes it, "
         "another way each time." if any(len(each.changed) for each in shown)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.runs import Run
@@ -19,6 +18,7 @@ PARTS = {"fixed": "Fixed", "broken": "Broken", "still": "Still wrong"}
 OWN = "own"
 
 
+@shell.shows_errors
 def fixed_part(review: Review) -> None:
     """Draws the choice of two runs, the verdict on them with its paired interval, and the pictures behind it."""
     runs = {run.name: run for run in lab.scored_runs() if run.data_hash == review.data.content_hash}
@@ -41,11 +41,7 @@ def fixed_part(review: Review) -> None:
             "Judged by", references, "judge", default=OWN, width=220,
             format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,
         )  # fmt: skip
-    try:
-        change = _change(runs[before], runs[after], labels)
-    except LabError as error:
-        shell.show_error(str(error))
-        return
+    change = _change(runs[before], runs[after], labels)
     st.markdown(f"**{shell.plain(change.in_words())}**")
     for note in change.comparison["notes"]:
         shell.remark(note)

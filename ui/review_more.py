@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from bloodcell_core.errors import LabError
-from bloodcell_core.labels.verdicts import Event, Standing, events, undo
+from bloodcell_core.labels.verdicts import Event, Standing, history, undo
 from bloodcell_core.review.queue import family
 from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
@@ -73,7 +72,7 @@ def _family(review: Review, picture: pd.Series) -> None:
 
 def _history(review: Review, picture: pd.Series) -> None:
     """Draws all verdicts on the photo; those that count can be taken back by anybody."""
-    told_of_it = [each for each in reversed(events(review.data)) if each.photo == picture.photo]
+    told_of_it = history(review.data, picture.image_id)
     if review.which == SECOND and not any(each.counts and each.by == review.by for each in told_of_it):
         st.caption("The verdicts of others are hidden until you have given yours.")
         return
@@ -89,10 +88,7 @@ def _history(review: Review, picture: pd.Series) -> None:
                 _take_back(review, each)
 
 
+@shell.shows_errors
 def _take_back(review: Review, event: Event) -> None:
-    try:
-        undo([event.id], by=review.by, token=f"history-{event.id}")
-    except LabError as error:  # another person has taken it back meanwhile, or the database is gone
-        shell.show_error(str(error))
-        return
+    undo([event.id], by=review.by, token=f"history-{event.id}")  # which another person may have done meanwhile
     shell.draw_again()

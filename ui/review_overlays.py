@@ -10,7 +10,6 @@ import pandas as pd
 import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.errors import LabError
 from bloodcell_core.labels import exchange, overlays
 from ui import shell
 from ui.review import Review, standing_in
@@ -18,19 +17,17 @@ from ui.review import Review, standing_in
 NAME = "reviewed"  # the default name of the first overlay
 
 
+@shell.shows_errors
 def overlays_part(review: Review) -> None:
     """Draws what the verdicts change, the button that freezes it, and all versions."""
-    try:
-        versions = versions_of(review.data)
-        changes = overlays.rows_of(standing_in(review.data), review.data)
-        make, bring = shell.sides([1, 1], "overlays")
-        with make:
-            _make(review, changes, versions)
-        with bring:
-            _bring(review)
-        _list(review.data, versions)
-    except LabError as error:
-        shell.show_error(str(error))
+    versions = versions_of(review.data)
+    changes = overlays.rows_of(standing_in(review.data), review.data)
+    make, bring = shell.sides([1, 1], "overlays")
+    with make:
+        _make(review, changes, versions)
+    with bring:
+        _bring(review)
+    _list(review.data, versions)
 
 
 def versions_of(data: Dataset) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import secrets
 
 import streamlit as st
 
-from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
 from bloodcell_core.words import pretty
 from ui import gallery, lab, shell
@@ -21,14 +20,11 @@ NAMES = {MODEL_WRONG: "Model wrong", AMBIGUOUS: "Ambiguous", UNUSABLE: "Unusable
 
 
 @st.fragment
+@shell.shows_errors
 def selection(review: Review) -> None:
     """Draws the first pictures of the queue, to be marked, and the buttons for verdicts."""
     leave_deleted_run(review)
-    try:
-        everybody = standing_in(review.data)
-    except LabError as error:
-        shell.show_error(str(error))
-        return
+    everybody = standing_in(review.data)
     review, standing = review.asked(everybody)
     left = [place for place, each in enumerate(review.ids) if not (review.once and standing.of(*each))]
     if not left:
@@ -74,16 +70,13 @@ def _verdicts(review: Review, images: list[str], token: str) -> None:
         _keep(review, images, token, LABEL_WRONG, label)
 
 
+@shell.shows_errors
 def _keep(review: Review, images: list[str], token: str, verdict: str, label: str | None) -> None:
     answers = dict(zip(review.rows.image_id, review.rows.answer, strict=True))
-    try:
-        record(
-            review.data, images, verdict, by=review.by, run=review.run_of(images[0]).name, label=label,
-            predicted={image: answers[image] for image in images}, token=token,
-        )  # fmt: skip
-    except LabError as error:
-        shell.show_error(str(error))
-        return
+    record(
+        review.data, images, verdict, by=review.by, run=review.run_of(images[0]).name, label=label,
+        predicted={image: answers[image] for image in images}, token=token,
+    )  # fmt: skip
     _begin(every=False)
     st.toast(f"Kept for {shell.counted(len(images), 'photo')}")
     shell.draw_again()

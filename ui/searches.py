@@ -11,7 +11,7 @@ import streamlit as st
 
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
-from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.progress import duration
 from bloodcell_core.training import jobs, studies
@@ -71,42 +71,33 @@ def _form(names: Sequence[str]) -> None:
         _start(TrainConfig(data=dataset, model=model, weights=weights, **settings), fields, trials, minutes)
 
 
+@shell.shows_errors
 def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) -> None:
     if time.monotonic() - st.session_state.get("search_started", -DOUBLE_CLICK) < DOUBLE_CLICK:
         return
-    try:
-        with st.spinner("Starting …"):
-            study = studies.create(settings, fields, trials, minutes)
-            studies.start(study)
-    except (LabError, OSError) as error:
-        shell.show_error(in_words(error))
-        return
+    with st.spinner("Starting …"):
+        study = studies.create(settings, fields, trials, minutes)
+        studies.start(study)
     st.session_state["search_started"] = time.monotonic()
     shell.set_address(study=study.name)
     st.rerun()
 
 
+@shell.shows_errors
 def _searches() -> None:
-    try:
-        names = studies.names()
-        if not names:
-            st.info("No search yet. Choose a network and press **Search**: its trials appear here.")
-            return
-        name = shell.bound_selectbox("Search", names, "study")
-        at_work = Study(name).status()["state"] not in (*ENDED, "elsewhere")
-    except LabError as error:
-        shell.show_error(str(error))
+    names = studies.names()
+    if not names:
+        st.info("No search yet. Choose a network and press **Search**: its trials appear here.")
         return
+    name = shell.bound_selectbox("Search", names, "study")
+    at_work = Study(name).status()["state"] not in (*ENDED, "elsewhere")
     st.fragment(_study, run_every=TICK if at_work else None)(name, at_work)
 
 
+@shell.shows_errors
 def _study(name: str, was_at_work: bool) -> None:
-    try:
-        study = Study(name)
-        status, trials = study.status(), study.trials()
-    except LabError as error:
-        shell.show_error(str(error))
-        return
+    study = Study(name)
+    status, trials = study.status(), study.trials()
     if was_at_work and status["state"] in ENDED:
         st.rerun(scope="app")  # once, so that the panel stops its timer
     _head(study, status)
@@ -189,6 +180,7 @@ def _table(rows: pd.DataFrame, fields: list[str]) -> None:
     )
 
 
+@shell.shows_errors
 def _train_button(study: Study) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         epochs = shell.whole_number("Epochs", 1, 1000, study.config.epochs, key="search_epochs", width=120)
@@ -199,10 +191,6 @@ def _train_button(study: Study) -> None:
         )  # fmt: skip
     if not clicked:
         return
-    try:
-        settings = replace(study.best_config(), epochs=epochs)
-        run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
-    except (LabError, OSError) as error:
-        shell.show_error(in_words(error))
-        return
+    settings = replace(study.best_config(), epochs=epochs)
+    run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
     st.toast(f"Run {run.name} started")

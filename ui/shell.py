@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Literal, NoReturn, TypeVar
 
 import streamlit as st
@@ -357,6 +357,19 @@ def remark(words: str, icon: str = "info") -> None:
 def show_error(message: str) -> None:
     """Show an error's message: one line that says what is wrong and what would work."""
     st.error(plain(message), icon=":material/error:")
+
+
+def shows_errors(draw: Callable[..., None]) -> Callable[..., None]:
+    """Makes a function that draws end, where something fails that a person can mend, with the line that says what."""
+
+    @wraps(draw)
+    def drawn(*args: Any, **named: Any) -> None:
+        try:
+            draw(*args, **named)
+        except (LabError, OSError) as error:
+            show_error(in_words(error))
+
+    return drawn
 
 
 def attempt(action: Callable[[T], Any], what: T) -> None:
