@@ -35,7 +35,7 @@ from bloodcell_core.evaluation.predictions import predictions_table, probabiliti
 from bloodcell_core.evaluation.resampling import photo_multiplicities
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.evaluation.together import seed_groups, side_by_side
-from bloodcell_core.review.fixed import change
+from bloodcell_core.review.fixed import fixed_and_broken
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -244,7 +244,7 @@ def test_a_class_that_one_names_always_and_the_other_never_is_no_certainty(
     assert result["right"]["interval"] == pytest.approx(interval, abs=0.02)
     assert result["better"] == better
     turned = compare_sides(b, a)
-    for told in (result["verdict"], turned["verdict"], change(a, b).in_words()):
+    for told in (result["verdict"], turned["verdict"], fixed_and_broken(a, b).in_words()):
         assert f"95% interval {words}" in told
     assert gain_words(turned["right"]["interval"]) == " to ".join(reversed(words.translate(OTHER_SIGN).split(" to ")))
     cells = compare_sides(*(changed(each, copies=False, source_photo=np.repeat(["s", "t"], of)) for each in (a, b)))

@@ -507,6 +507,7 @@ def test_a_gallery_begins_with_one_picture_of_each_photo():
 
 
 def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
+    from bloodcell_core.evaluation.comparison import side_of
     from bloodcell_core.review.fixed import fixed_and_broken
     from tests.training_fixtures import train_here
 
@@ -514,7 +515,7 @@ def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
     other = train_here(epochs=1)
     spoil(other, by=0)
     app = draw(REVIEW, part="fixed", before=wrong.name, after=other.name)
-    assert shell.plain(fixed_and_broken(wrong, other).in_words()) in words(app)
+    assert shell.plain(fixed_and_broken(side_of(wrong), side_of(other)).in_words()) in words(app)
     assert not app.error
 
 

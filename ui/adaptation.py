@@ -13,7 +13,6 @@ from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
 from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, too_few
 from bloodcell_core.inference.slide_cells import CountedPicture
 from bloodcell_core.inference.slide_dataset import confirmed_cells
-from bloodcell_core.inference.slide_report import percent
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
@@ -137,7 +136,7 @@ def result(facts: Mapping[str, Any]) -> None:
     photos = f"{facts['photos']:,} pictures" if facts["photos"] is not None else "their pictures not known"
     rows = [
         classify_count.bar_row(
-            (f"{title}, {when}", "", percent(*_in_percent(facts[when], metric))),
+            (f"{title}, {when}", "", shell.percent(facts[when][metric], facts[when]["intervals"][metric])),
             classify_count.share_bar(*_in_percent(facts[when], metric), QUIET if when == "before" else ACCENT),
             "",
         )

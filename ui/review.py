@@ -42,12 +42,6 @@ TEST_ONLY = (
     "Test pictures alone are ranked. The labels of training pictures are best ranked by a cross-validation: start one "
     "on the Train page, and choose it under Runs."
 )
-WORDS = {
-    "model-wrong": "model wrong",
-    "label-wrong": "label wrong",
-    "ambiguous": "ambiguous",
-    "unusable": "unusable",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +247,7 @@ def left_to_review(run: Run) -> int:
 
 def told(event: Event) -> str:
     """A verdict in words: "label wrong: Eosinophil"."""
-    return WORDS[event.verdict] + (f": {pretty(event.label_to)}" if event.label_to else "")
+    return event.verdict.replace("-", " ") + (f": {pretty(event.label_to)}" if event.label_to else "")
 
 
 def said_of(event: Event) -> str:

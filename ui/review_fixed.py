@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core.evaluation.comparison import side_of
 from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.runs import Run
@@ -55,7 +56,7 @@ def fixed_part(review: Review) -> None:
 
 @cached.resource(max_entries=8, show_spinner=FOR_BOTH)
 def _change(before: Run, after: Run, labels: str) -> Change:
-    return fixed_and_broken(before, after, None if labels == OWN else overlays.load(labels))
+    return fixed_and_broken(side_of(before), side_of(after), None if labels == OWN else overlays.load(labels))
 
 
 def _pictures(review: Review, table: pd.DataFrame) -> None:

@@ -290,10 +290,12 @@ def _issues(args: argparse.Namespace) -> None:
 
 
 def _fixed(args: argparse.Namespace) -> None:
+    from bloodcell_core.evaluation.comparison import side_of
     from bloodcell_core.review.fixed import fixed_and_broken
 
     overlay = overlays.load(args.labels) if args.labels else None
-    found = fixed_and_broken(runs.find(args.before), runs.find(args.after), overlay)
+    before, after = (side_of(runs.find(reference)) for reference in (args.before, args.after))
+    found = fixed_and_broken(before, after, overlay)
     parts = {"fixed": found.fixed, "broken": found.broken, "still_wrong": found.still}
     told: dict[str, Any] = {"before": found.before, "after": found.after, "words": found.in_words()}
     told |= {"labels": overlay.reference if overlay else None, "comparison": found.comparison}

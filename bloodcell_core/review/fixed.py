@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, side_of, why_not
+from bloodcell_core.evaluation.comparison import Side, compare_sides, picture_outcomes, why_not
 from bloodcell_core.evaluation.figures import gain_words, signed
 from bloodcell_core.evaluation.scoring import flattered
 from bloodcell_core.labels.overlays import Overlay
-from bloodcell_core.runs import Run
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,12 @@ class Change:
         return f"{head}: {figures}{f', {why}' if why else ''}; {told}."
 
 
-def fixed_and_broken(before: Run, after: Run, overlay: Overlay | None = None) -> Change:
+def fixed_and_broken(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
     """What a run `after` got right that `before` did not, and the other way round, on their test pictures.
 
     On the dataset's own labels, or with an `overlay` on reviewed ones. LabError where the two can't be compared, or
     the overlay is of another dataset.
     """
-    return change(side_of(before), side_of(after), overlay)
-
-
-def change(before: Side, after: Side, overlay: Overlay | None = None) -> Change:
-    """As `fixed_and_broken`, of any two sides."""
     notes = []
     if overlay:
         own = before, after
