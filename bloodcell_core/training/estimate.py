@@ -41,14 +41,13 @@ def estimate(config: TrainConfig) -> Estimate:
 
     from bloodcell_core.device import choose_device, memory_told
     from bloodcell_core.training.loop import Hooks, LabelledPictures, measure, train
-    from bloodcell_core.training.prepare import check_rows, cut_validation, first_state, split_rows
+    from bloodcell_core.training.prepare import first_rows, first_state
     from bloodcell_core.training.sampling import steps_per_epoch
 
     dataset, device = Dataset(config.data), choose_device(config.device)
     if overlay := of_config(config, dataset):
         config = replace(config, labels=overlay.reference)
-    rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
-    check_rows(config, dataset, rows, overlay)
+    rows, _, _ = first_rows(config, dataset)
     shown_an_epoch = min(len(rows["train"]), config.pictures_per_epoch or len(rows["train"]))
     batch = min(config.batch_size, shown_an_epoch)  # a step has no more
     few = replace(config, epochs=2, batch_size=batch, pictures_per_epoch=STEPS * batch, balance="none", patience=0,

@@ -24,7 +24,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.models import MODELS, model_info, network_settings
 from bloodcell_core.runs import ENDED, LABELS_FILE, Run
-from bloodcell_core.training.prepare import check_rows, cut_validation, split_rows
+from bloodcell_core.training.prepare import first_rows
 
 WITHDRAW_SECONDS = 5.0  # that a waiting worker has to see that it is no longer wanted
 
@@ -37,9 +37,7 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     """
     dataset = Dataset(config.data)
     config = checked(config, dataset)
-    overlay = of_config(config, dataset)
-    validation_photos = cut_validation(config, dataset)
-    check_rows(config, dataset, split_rows(config, dataset, validation_photos, overlay), overlay)
+    _, validation_photos, overlay = first_rows(config, dataset)
     name = workspace.dated_name(config.model)
     with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(

@@ -13,7 +13,7 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import REFUSED, cut_by_photo, run_classes, run_pictures
 from bloodcell_core.errors import LabError
-from bloodcell_core.labels.overlays import Overlay
+from bloodcell_core.labels.overlays import Overlay, of_config
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.training.epochs import check_epoch
 
@@ -62,12 +62,18 @@ def split_rows(
     }
 
 
-def check_rows(config: TrainConfig, dataset: Dataset, rows: dict[str, np.ndarray], overlay: Overlay | None) -> None:
-    """LabError where `split_rows` leaves nothing to learn from, or nothing to choose the best epoch by."""
+def first_rows(config: TrainConfig, dataset: Dataset) -> tuple[dict[str, np.ndarray], list[str], Overlay | None]:
+    """What a training that is still to be made is of: its `split_rows`, the photos of `cut_validation`, its overlay.
+
+    LabError where there is nothing to learn from, or nothing to choose the best epoch by.
+    """
+    overlay, validation_photos = of_config(config, dataset), cut_validation(config, dataset)
+    rows = split_rows(config, dataset, validation_photos, overlay)
     for split, used in (("train", "training"), ("val", "validation")):
         if overlay and not len(rows[split]):
             raise LabError(f"overlay {overlay.reference} leaves no {used} picture of {dataset.name!r}")
     check_epoch(config, len(rows["train"]))
+    return rows, validation_photos, overlay
 
 
 def load_pictures(

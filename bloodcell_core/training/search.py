@@ -24,10 +24,9 @@ from bloodcell_core.background import StopRequested, keep_freed_memory, run_work
 from bloodcell_core.data.dataset import same_dataset
 from bloodcell_core.device import choose_device, memory_told
 from bloodcell_core.errors import LabError
-from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.training.jobs import device_queue
 from bloodcell_core.training.loop import Hooks, train
-from bloodcell_core.training.prepare import cut_validation, first_state, load_pictures, split_rows
+from bloodcell_core.training.prepare import first_rows, first_state, load_pictures
 from bloodcell_core.training.reporter import HEARTBEAT
 from bloodcell_core.training.sampling import seed_of, steps_per_epoch
 from bloodcell_core.training.search_space import start_values
@@ -86,8 +85,7 @@ class _TrialRunner:
         self.device = choose_device(config.device)
         say(f"{study.name}: {self.device.reason}")
         study.job.tell(device=self.device.reason)
-        overlay = of_config(config, dataset)
-        rows = split_rows(config, dataset, cut_validation(config, dataset), overlay)
+        rows, _, overlay = first_rows(config, dataset)
         seen = {split: rows[split] for split in ("train", "val")}  # the test split stays out of any choice
         _, self.training, self.validation = load_pictures(config, dataset, seen, self.device, self._building, overlay)
         study.optuna_study.pruner = optuna.pruners.MedianPruner(NEVER_PRUNED, FIRST_JUDGED)

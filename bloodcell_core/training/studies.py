@@ -25,9 +25,8 @@ from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_classes
 from bloodcell_core.errors import LabError, all_readable
-from bloodcell_core.labels.overlays import of_config
 from bloodcell_core.training.jobs import checked
-from bloodcell_core.training.prepare import check_rows, cut_validation, split_rows
+from bloodcell_core.training.prepare import first_rows
 from bloodcell_core.training.search_space import Range, ranges, searchable, usual
 
 WORKER = "bloodcell_core.training.search"
@@ -184,9 +183,7 @@ def create(
         if field not in possible:
             raise LabError(f"{field!r} can't be searched with {settings.model}: there are {', '.join(possible)}")
     _check_limits(trials, minutes)
-    overlay = of_config(settings, dataset)
-    rows = split_rows(settings, dataset, cut_validation(settings, dataset), overlay)
-    check_rows(settings, dataset, rows, overlay)
+    rows, _, _ = first_rows(settings, dataset)
     validation = dataset.pictures.loc[rows["val"]]
     plan = {
         "config": settings.to_json(),
