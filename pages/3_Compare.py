@@ -3,7 +3,7 @@
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.comparison import check_comparable
+from bloodcell_core.evaluation.comparison import OUTCOMES, check_comparable
 from bloodcell_core.evaluation.together import seed_groups
 from bloodcell_core.words import pretty
 from ui import compare, compare_panels, lab, matrix, naming, shell
@@ -96,7 +96,7 @@ if pair:
     compare.outcome_buttons(compare.compared(*pair))
 opened = next((side for side in sides if side.name == asked), pair[0] if pair and asked == DIFFERENCE else None)
 try:
-    if pair and shell.address("who") in compare.OUTCOMES:
+    if pair and shell.address("who") in OUTCOMES:
         compare.open_outcome(*pair, shell.address("who"), runs[pair[0].name])
     elif opened and cell and max(cell) < len(opened.classes):
         true, predicted = (opened.classes[place] for place in cell)

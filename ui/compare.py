@@ -11,6 +11,7 @@ import streamlit as st
 from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import (
+    OUTCOMES,
     Side,
     at_once_words,
     check_comparable,
@@ -50,7 +51,6 @@ MEANING = {
     "f1_macro": "Precision and recall of a class in one figure (their harmonic mean); the mean over the classes.",
     "auc_ovr": "How often a picture of a class gets a higher probability of it than one of another; 0.5 by guessing.",
 }
-OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
 GALLERIES = ("cell", "cell_b")  # keys: of the pictures of A or the only run, and of B
 PER_PAGE = 120
 MANY = 5  # runs on the same test pictures, from which on the page warns that the best of them is flattered

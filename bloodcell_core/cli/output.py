@@ -147,10 +147,9 @@ def calibration_lines(facts: dict[str, Any] | None) -> list[str]:
         return []
     before, after = facts["before"], facts["after"]
     told = after or before
-    limits, chance = told["intervals"]["ece"], told["ece_by_chance"]
     line = f"  calibration error  {told['ece']:.4f}"
-    if limits:
-        line += f"  95% interval {limits[0]:.4f} to {limits[1]:.4f}, {chance:.4f} by chance alone"
+    if interval := _interval(told["intervals"]["ece"]):
+        line += f"{interval}, {told['ece_by_chance']:.4f} by chance alone"
     if after:
         line += f"; {before['ece']:.4f} before the temperature of {facts['temperature']:.2f}"
     return [line, *(f"  note: {warning}" for warning in facts["warnings"])]

@@ -34,8 +34,8 @@ COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
 OF_PAIRS = ("auc_ovr",)
 """Those that are shares of pairs of pictures, not of pictures, as an AUC is."""
 
-OUTCOMES = ("both", "only_a", "only_b", "neither")
-"""Who is right on a picture or photo."""
+OUTCOMES = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Both wrong"}
+"""Who is right on a picture or photo, and the words for it."""
 
 CHANCE_ALONE = ("seed", "device", "compile")  # settings that change a training's result by chance only
 
@@ -318,7 +318,7 @@ def _metrics(
 
 
 def _outcomes(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    outcomes: npt.NDArray[Any] = np.asarray(OUTCOMES, dtype=object)[2 * ~right_a + ~right_b]
+    outcomes: npt.NDArray[Any] = np.asarray(list(OUTCOMES), dtype=object)[2 * ~right_a + ~right_b]
     return outcomes
 
 

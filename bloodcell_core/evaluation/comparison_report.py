@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloodcell_core.evaluation.charts import reliability, several_runs_curves
-from bloodcell_core.evaluation.comparison import Side, p_words
+from bloodcell_core.evaluation.comparison import OUTCOMES, Side, p_words
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
 from bloodcell_core.evaluation.figures import (
     difference_interval_words,
@@ -31,8 +31,6 @@ from bloodcell_core.evaluation.report_parts import (
     setting_words,
 )
 from bloodcell_core.words import capitalised, pretty
-
-OUTCOME_WORDS = {"both": "Both right", "only_a": "Only A right", "only_b": "Only B right", "neither": "Neither right"}
 
 
 def comparison_report(
@@ -148,7 +146,7 @@ def _compared(facts: Mapping[str, Any], on: str) -> Html:
          difference_words(metric, row["difference"]), difference_interval_words(metric, row["interval"]))
         for metric, row in facts["metrics"].items()
     ]  # fmt: skip
-    who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOME_WORDS.items()]
+    who = [(words, f"{right[outcome]:,}") for outcome, words in OUTCOMES.items()]
     if right["p"] is not None:
         who.append(("McNemar's exact p", p_words(right["p"]).removeprefix("= ")))
     return section(
