@@ -63,10 +63,8 @@ def label_issues(table: pd.DataFrame, classes: Sequence[str], method: str = METH
         photo, label, suggested (the class that the network holds most likely), quality (0…1), pictures.
 
     Raises:
-        LabError: for an empty table or an unknown method.
+        LabError: for an empty table.
     """
-    if method not in METHODS:
-        raise LabError(f"labels are ranked by {', '.join(METHODS)}, not {method!r}")
     if table.empty:
         raise LabError("there are no predictions to rank labels by")
     from cleanlab.rank import get_label_quality_scores  # 2 s, most of them scikit-learn's
