@@ -17,8 +17,8 @@ from itertools import chain, islice
 
 import numpy as np
 
-from bloodcell_core.cells import Box, Found, Place, search
-from bloodcell_core.crops import cell_square, square_of_other
+from bloodcell_core.cells import Box, Place, search
+from bloodcell_core.crops import square_of_other
 from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import decode_rgb, first_of_several
@@ -200,48 +200,33 @@ class Predictor:
         height, width = picture.shape[:2]
         found = search(picture)
         seen = _Seen(path, kind=kind or kind_of(found, width, height), width=width, height=height)
-        if not found.cells:
+        cells, seen.note = largest(found.cells)
+        if not cells:
             seen.note = NO_CELL
             if self._asks_for_cell:
                 return seen
             seen.kind = CELL
-            seen.note += "" if not self.fields_possible else ": the picture's middle was classified"
-        cells, seen.note = largest(found.cells) if found.cells else ([], seen.note)
-        if not self.fields_possible or not cells:
-            self._look_at_whole(seen, picture, found)
-            return seen
-        if seen.kind == CELL:
-            cells = cells[:1]
-        seen.nuclei = [cell.box for cell in cells]
-        seen.squares = [cell_square(cell.box, found.red_radius, self._members[0].config.crop) for cell in cells]
-        for member in self._members:
-            if member.view not in seen.views:
-                config = member.config
-                places = [Place(cell.box, found.red_radius) for cell in cells]
-                views = [
-                    make_view(picture, config.view, config.size, config.crop, place, found.stain).pixels
-                    for place in places
-                ]
-                seen.views[member.view] = views
-                seen.looks[member.view] = [look_of(view, place) for view, place in zip(views, places, strict=True)]
-        return seen
-
-    def _look_at_whole(self, seen: _Seen, picture: np.ndarray, found: Found) -> None:
-        """Adds the view for a single answer, as the networks saw it in training: all of the picture, its largest cell
-        or its middle."""
-        place = Place(found.cells[0].box if found.cells else None, found.red_radius)
-        if seen.kind == FIELD:
+            seen.note += ": the picture's middle was classified" if self.fields_possible else ""
+        elif not self.fields_possible and seen.kind == FIELD:
             seen.kind = CELL
             if len(found.cells) > 1:
                 seen.note = f"{len(found.cells)} white cells were found: this run answers for the picture as a whole"
+        if seen.kind == CELL:
+            cells = cells[:1]
+        places = [Place(cell.box, found.red_radius) for cell in cells] or [Place(None, found.red_radius)]
+        seen.nuclei = [place.box for place in places]
         for member in self._members:
-            config = member.config
-            view = make_view(picture, config.view, config.size, config.crop, place, found.stain)
             if member.view not in seen.views:
-                seen.views[member.view] = [view.pixels]
-                seen.looks[member.view] = [look_of(view.pixels, place)]
-            seen.squares = seen.squares or [view.box]
-        seen.nuclei = [place.box]
+                config = member.config
+                views = [
+                    make_view(picture, config.view, config.size, config.crop, place, found.stain) for place in places
+                ]
+                seen.squares = seen.squares or [view.box for view in views]
+                seen.views[member.view] = [view.pixels for view in views]
+                seen.looks[member.view] = [
+                    look_of(view.pixels, place) for view, place in zip(views, places, strict=True)
+                ]
+        return seen
 
     # Answering
 

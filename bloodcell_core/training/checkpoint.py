@@ -17,6 +17,8 @@ from bloodcell_core.device import out_of_memory
 from bloodcell_core.errors import LabError
 from bloodcell_core.training.loop import TrainState
 
+NUMBERS = ("epoch", "step", "best_loss", "best_epoch", "epoch_loss", "epoch_right")  # of `TrainState`
+
 
 def save(file: Path, state: TrainState, metrics_bytes: int) -> None:
     """Writes `state`, and the length of metrics.jsonl at that time. OSError where the disk is full."""
@@ -49,13 +51,8 @@ def contents(state: TrainState, metrics_bytes: int) -> dict[str, Any]:
     return {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        "epoch": state.epoch,
-        "step": state.step,
-        "best_loss": state.best_loss,
-        "best_epoch": state.best_epoch,
         "average": state.average.state_dict() if state.average is not None else None,
-        "epoch_loss": state.epoch_loss,
-        "epoch_right": state.epoch_right,
+        **{name: getattr(state, name) for name in NUMBERS},
         "metrics_bytes": metrics_bytes,
     }
 
@@ -70,10 +67,9 @@ def restore(values: dict[str, Any], state: TrainState) -> int:
         for name, mean in means.items():
             if mean.shape == weights.shape:
                 means[name] = torch.empty_like(weights).copy_(mean)
-    state.epoch, state.step = values["epoch"], values["step"]
-    state.best_loss, state.best_epoch = values["best_loss"], values["best_epoch"]
+    for name in NUMBERS:
+        setattr(state, name, values[name])
     if values["average"] is not None:
         state.average = copy.deepcopy(state.network)
         state.average.load_state_dict(values["average"])
-    state.epoch_loss, state.epoch_right = values["epoch_loss"], values["epoch_right"]
     return int(values["metrics_bytes"])
