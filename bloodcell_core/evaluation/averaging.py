@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bloodcell_core.evaluation.arrays import Floats
 from bloodcell_core.evaluation.calibration import with_temperature
 from bloodcell_core.runs import Run
 
 
-def answer_of(run: Run, members: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
+def answer_of(run: Run, members: Sequence[npt.ArrayLike]) -> Floats:
     """(N, C) the probabilities of a run from those of each of its `members`, in their order, each (N, C).
 
     A member's are those at its own temperature. A trained run is its own and only member, and its answer is the
@@ -27,7 +28,7 @@ def answer_of(run: Run, members: Sequence[npt.ArrayLike]) -> npt.NDArray[np.floa
     return mean_answer(members, run.temperature)
 
 
-def mean_answer(members: Sequence[npt.ArrayLike], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+def mean_answer(members: Sequence[npt.ArrayLike], temperature: float = 1.0) -> Floats:
     """(N, C) the mean of the members' (N, C) probabilities, at a temperature: 1 leaves the mean as it is."""
-    mean: npt.NDArray[np.float64] = np.mean([np.asarray(shares, np.float64) for shares in members], axis=0)
+    mean: Floats = np.mean([np.asarray(shares, np.float64) for shares in members], axis=0)
     return mean if temperature == 1 else with_temperature(mean, temperature)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.arrays import Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
 from bloodcell_core.evaluation.limits import Interval, expanded_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
@@ -33,7 +34,7 @@ _LEAST = float(np.finfo(np.float64).eps)  # where scikit-learn's log loss clips,
 _SMALLEST = float(np.finfo(np.float64).tiny)  # as small as it may be: a temperature must be taken back exactly
 
 
-def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
+def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
     """(N, C) probabilities as softmax(logits / temperature) gives them, from those that softmax(logits) gave.
 
     Above 1 they become less sure, below 1 surer. The order of the classes stays; those closer than rounding may tie.
@@ -46,7 +47,7 @@ def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.ND
     # the logits but for a constant a row, which softmax takes out
     scaled = np.log(np.clip(np.asarray(probabilities, np.float64), _SMALLEST, None)) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
@@ -80,14 +81,14 @@ def expected_calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) 
     return float(np.abs(np.bincount(equal_count_bins(confidence), right - confidence)).sum() / len(right))
 
 
-def equal_count_bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def equal_count_bins(confidence: Floats) -> Numbers:
     """(N,) the bin, 0…BINS-1, of each confidence, lowest first.
 
     As many in each as ties allow: equal confidences share the bin of the first, so that the order of pictures does
     not matter and a bin may be empty.
     """
     places = np.searchsorted(np.sort(confidence), confidence, side="left")
-    numbers: npt.NDArray[np.intp] = places * BINS // len(confidence)
+    numbers: Numbers = places * BINS // len(confidence)
     return numbers
 
 
@@ -192,12 +193,7 @@ def calibration(
     }
 
 
-def _figures(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    predicted: npt.NDArray[np.intp],
-    drawn: Drawn | None,
-) -> dict[str, Any]:
+def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: Drawn | None) -> dict[str, Any]:
     """`before` or `after` of `calibration`; `predicted` is given, because a temperature must not change an answer."""
     confidence = probabilities[np.arange(len(labels)), predicted]
     right = (predicted == labels).astype(np.float64)
@@ -242,9 +238,7 @@ def _figures(
     }
 
 
-def _from_sums(
-    sums: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _from_sums(sums: Floats) -> tuple[Floats, Floats, Floats]:
     """From (R, 3·BINS + K) sums over pictures: gaps, rates (both R, BINS) and (R, K) means.
 
     A bin's gap is its share of the pictures times its share right less its mean confidence; its rate is its share
@@ -255,7 +249,7 @@ def _from_sums(
     return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
 
 
-def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) -> Interval:
+def _cautious(error: float, resampled: Floats, drawn: Drawn) -> Interval:
     """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
 
     A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic
@@ -266,8 +260,8 @@ def _cautious(error: float, resampled: npt.NDArray[np.float64], drawn: Drawn) ->
     return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
 
 
-def _surprises(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _surprises(labels: Labels, probabilities: Floats) -> Floats:
     """(N,) -ln of the probability of the true class, clipped as scikit-learn's log loss does."""
     given = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
-    surprises: npt.NDArray[np.float64] = -np.log(np.clip(given, _LEAST, None))
+    surprises: Floats = -np.log(np.clip(given, _LEAST, None))
     return surprises

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.arrays import Flags, Floats, Labels
 from bloodcell_core.evaluation.calibration import uncalibrated
 from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.intervals import OF_RANKS, RESAMPLES, Drawn, draw_photos, photo_answers
@@ -208,8 +209,8 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
 
 
 def _who_is_right(
-    labels: npt.NDArray[np.int64],
-    both: Sequence[npt.NDArray[np.float64]],
+    labels: Labels,
+    both: Sequence[Floats],
     photos: npt.NDArray[Any],
     drawn: Drawn | None,
     pictures: str,
@@ -285,10 +286,7 @@ def why_not(right: Mapping[str, Any]) -> str:
 
 
 def _metrics(
-    labels: npt.NDArray[np.int64],
-    both: Sequence[npt.NDArray[np.float64]],
-    scores: Sequence[Mapping[str, Any]],
-    drawn: Drawn | None,
+    labels: Labels, both: Sequence[Floats], scores: Sequence[Mapping[str, Any]], drawn: Drawn | None
 ) -> dict[str, dict[str, Any]]:
     """The `metrics` of `compare_sides`."""
     compared: dict[str, dict[str, Any]] = {}
@@ -317,11 +315,11 @@ def _metrics(
     return compared
 
 
-def _outcomes(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def _outcomes(right_a: Flags, right_b: Flags) -> npt.NDArray[Any]:
     outcomes: npt.NDArray[Any] = np.asarray(list(OUTCOMES), dtype=object)[2 * ~right_a + ~right_b]
     return outcomes
 
 
-def _counts(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> dict[str, int]:
+def _counts(right_a: Flags, right_b: Flags) -> dict[str, int]:
     outcomes = _outcomes(right_a, right_b)
     return {outcome: int((outcomes == outcome).sum()) for outcome in OUTCOMES}

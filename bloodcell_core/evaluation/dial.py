@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.arrays import Flags, Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import draw_photos
 from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.predictions import arrays_of, unit_of
@@ -137,9 +138,7 @@ def accuracy_coverage(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[
     ]
 
 
-def _answers(
-    table: pd.DataFrame, classes: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[Any], bool]:
+def _answers(table: pd.DataFrame, classes: Sequence[str]) -> tuple[Labels, Floats, Flags, npt.NDArray[Any], bool]:
     """(N,) labels, probabilities of the answers, whether each is right, photos; and whether photos are known."""
     if table.empty:
         raise LabError("there are no pictures to set the dial by")
@@ -147,19 +146,15 @@ def _answers(
     return labels, probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, photos, photos_known
 
 
-def _standing(
-    groups: npt.NDArray[Any], count: int, confidence: npt.NDArray[np.float64], cuts: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def _standing(groups: npt.NDArray[Any], count: int, confidence: Floats, cuts: Floats) -> Numbers:
     """(G, T) how many answers of each group 0…count-1 stand at each of the ascending thresholds."""
     passed = np.searchsorted(cuts, confidence, side="right")  # thresholds at or below
     cells = np.bincount(groups * (len(cuts) + 1) + passed, minlength=count * (len(cuts) + 1))
-    at_least: npt.NDArray[np.int64] = cells.reshape(count, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]
+    at_least: Numbers = cells.reshape(count, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]
     return at_least[:, 1:]
 
 
-def _standing_and_right(
-    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], cuts: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _standing_and_right(confidence: Floats, right: Flags, cuts: Floats) -> tuple[Numbers, Numbers]:
     """(T,) how many answers stand at each of the ascending thresholds, and (T,) how many of these are right."""
     everything = np.zeros(len(right), dtype=np.intp)
     stand = _standing(everything, 1, confidence, cuts)[0]
@@ -167,12 +162,7 @@ def _standing_and_right(
 
 
 def _curve(
-    labels: npt.NDArray[np.int64],
-    confidence: npt.NDArray[np.float64],
-    right: npt.NDArray[np.bool_],
-    photos: npt.NDArray[Any],
-    cuts: npt.NDArray[np.float64],
-    classes: int,
+    labels: Labels, confidence: Floats, right: Flags, photos: npt.NDArray[Any], cuts: Floats, classes: int
 ) -> tuple[list[float], list[float | None], list[Interval], list[Interval]]:
     """At each threshold: coverage, accuracy of what stands, and the interval of each by source photo."""
     stand, well = _standing_and_right(confidence, right, cuts)

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from bloodcell_core import disk
 from bloodcell_core.data.looks import LOOKS
 from bloodcell_core.errors import LabError, brief
+from bloodcell_core.evaluation.arrays import Floats
 
 RATE = 0.02  # of cells like the training cells: as many are too far by mistake, and as many taken for a kind to refuse
 AIMS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)  # of RATE: tails are heavier than a normal distribution's
@@ -38,7 +39,6 @@ DISTANCES = 2  # from the training cells: in features and in looks
 WIDEST = 256  # features that a covariance is estimated of; more (basic_cnn has 18,432) are projected first
 VERSION = 4
 
-Floats = npt.NDArray[np.float64]
 
 
 class OtherVersion(LabError):
@@ -136,11 +136,7 @@ class Likeness:
 
 
 def fit(
-    training: Cells,
-    labels: npt.ArrayLike,
-    held: Cells,
-    found: dict[str, float],
-    last_layer: LastLayer | None = None,
+    training: Cells, labels: npt.ArrayLike, held: Cells, found: dict[str, float], last_layer: LastLayer | None = None
 ) -> Likeness:
     """What training cells are like, and how far from them a cell may be.
 

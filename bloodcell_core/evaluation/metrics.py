@@ -27,10 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bloodcell_core.evaluation.arrays import Flags, Floats, Labels, Numbers
 from bloodcell_core.evaluation.resampling import CLASS_METRICS, METRICS, resampled_metrics
 from bloodcell_core.words import first_of
 
-Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Curve = tuple[Floats, Floats]
 ROW_SUM_TOLERANCE = 1e-3  # float16 and rounded CSV probabilities pass; unnormalised scores do not
 TOLD = 6  # classes that a note names; of more it tells how many
 ONE = {"it": "it", "this": "it", "has": "has", "was": "was", "counts": "counts"}
@@ -100,7 +101,7 @@ class ClassCurves(NamedTuple):
     """Recalls and precisions."""
 
 
-def class_curves(own: npt.NDArray[np.bool_], shares: npt.NDArray[np.float64], points: int) -> ClassCurves | None:
+def class_curves(own: Flags, shares: Floats, points: int) -> ClassCurves | None:
     """Both curves of a class, of at most `points` each, both ends among them.
 
     Args:
@@ -128,9 +129,7 @@ def _thinned(curve: Curve, points: int) -> Curve:
     return curve[0][kept], curve[1][kept]
 
 
-def checked_predictions(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def checked_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Labels, Floats]:
     """`labels` (N,) as int64 and `probabilities` (N, C) as float64, once they are known to make sense.
 
     Raises:
@@ -170,11 +169,11 @@ def checked_predictions(
     return label_array.astype(np.int64), probability_array
 
 
-def squared_distances(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def squared_distances(labels: Labels, probabilities: Floats) -> Floats:
     """(N,) the squared distance, 0…2, from each row of (N, C) probabilities to its label: Brier's score is its mean."""
     # by hand, because scikit-learn's Brier score takes more than two classes from 1.7 on only
     truth = np.eye(probabilities.shape[1])[labels]
-    distances: npt.NDArray[np.float64] = ((probabilities - truth) ** 2).sum(axis=1)
+    distances: Floats = ((probabilities - truth) ** 2).sum(axis=1)
     return distances
 
 
@@ -189,7 +188,7 @@ def _or_none(figure: float) -> float | None:
     return None if np.isnan(figure) else float(figure)
 
 
-def _notes(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[str]:
+def _notes(confusion: Numbers, classes: Sequence[str]) -> list[str]:
     """A sentence for each figure that is undefined or leaves a class out (see the module's docstring)."""
     notes: list[str] = []
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bloodcell_core.evaluation.arrays import Flags, Floats, Labels, Numbers
+
 METRICS = (
     "accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "precision_macro", "recall_macro", "specificity_macro",
     "average_precision_macro", "kappa",
 )  # fmt: skip
 CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
 
-_InResamples = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+_InResamples = Callable[[Floats], Floats]
 """From the multiplicities (P, K) of photos in some resamples to a figure in each, (K,)."""
 
 # Values in one temporary array: 2 MB of float64 stay in a core's cache; 16 MB took the AUCs twice as long.
@@ -30,7 +32,7 @@ _WORKING_VALUES = 1 << 18
 _TABLE_PAYS_UP_TO = 1 / 4
 
 
-def number_photos(photos: npt.ArrayLike, pictures: int) -> tuple[npt.NDArray[np.intp], list[Any]]:
+def number_photos(photos: npt.ArrayLike, pictures: int) -> tuple[Numbers, list[Any]]:
     """Numbers photos 0…P-1, in an order that depends on their names alone.
 
     Args:
@@ -58,7 +60,7 @@ def number_photos(photos: npt.ArrayLike, pictures: int) -> tuple[npt.NDArray[np.
     return np.array([number_of[name] for name in names], dtype=np.intp), distinct
 
 
-def photo_multiplicities(strata: npt.NDArray[np.intp], resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+def photo_multiplicities(strata: Numbers, resamples: int, seed: int) -> npt.NDArray[np.uint16]:
     """How often each photo is in each resample, photos being drawn with replacement within their stratum.
 
     Two runs on the same photos are compared in the same resamples: by one call of this for both.
@@ -85,11 +87,8 @@ def photo_multiplicities(strata: npt.NDArray[np.intp], resamples: int, seed: int
 
 
 def resampled_metrics(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
-    multiplicities: npt.NDArray[Any],
-) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+    labels: Labels, probabilities: Floats, photo_numbers: Numbers, multiplicities: npt.NDArray[Any]
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Each of `METRICS`, and each of `CLASS_METRICS` by class, in each resample, as scikit-learn gives it with the
     multiplicities as sample weights.
 
@@ -135,7 +134,7 @@ def resampled_metrics(
     return overall, by_class
 
 
-def resampled_sums(per_photo: npt.NDArray[Any], multiplicities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def resampled_sums(per_photo: npt.NDArray[Any], multiplicities: npt.NDArray[Any]) -> Floats:
     """(R, K) sums over the photos of each resample, of K figures a photo (P, K), with multiplicities (R, P)."""
     resamples, photos = multiplicities.shape
     figures = per_photo.astype(np.float64)
@@ -145,28 +144,23 @@ def resampled_sums(per_photo: npt.NDArray[Any], multiplicities: npt.NDArray[Any]
     return sums
 
 
-def ratio_or_nan(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def ratio_or_nan(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
     """`part` over `whole`, of one shape; NaN where the whole is none."""
     ratio = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio
 
 
-def commonest_label(
-    labels: npt.NDArray[np.int64], photo_numbers: npt.NDArray[np.intp], photos: int, classes: int
-) -> npt.NDArray[np.intp]:
+def commonest_label(labels: Labels, photo_numbers: Numbers, photos: int, classes: int) -> Numbers:
     """(P,) the label that most pictures of each photo bear, the lowest of those that tie."""
     counts = np.bincount(photo_numbers * classes + labels, minlength=photos * classes)
-    commonest: npt.NDArray[np.intp] = counts.reshape(photos, classes).argmax(axis=1)
+    commonest: Numbers = counts.reshape(photos, classes).argmax(axis=1)
     return commonest
 
 
 def _resampled_confusions(
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
-    multiplicities: npt.NDArray[Any],
-) -> npt.NDArray[np.float64]:
+    labels: Labels, probabilities: Floats, photo_numbers: Numbers, multiplicities: npt.NDArray[Any]
+) -> Floats:
     """(R, C, C) confusion matrices, rows being the true class. Arguments as `resampled_metrics`."""
     (resamples, photos), classes = multiplicities.shape, probabilities.shape[1]
     cells = (photo_numbers * classes + labels) * classes + probabilities.argmax(axis=1)
@@ -177,11 +171,11 @@ def _resampled_confusions(
 
 def _by_class(
     prepared: Callable[..., _InResamples],
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
+    labels: Labels,
+    probabilities: Floats,
+    photo_numbers: Numbers,
     multiplicities: npt.NDArray[Any],
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """(R, C) a figure of each class against the rest, `prepared` once a class. Arguments as `resampled_metrics`."""
     figures = np.empty((len(multiplicities), probabilities.shape[1]))
     for index, scores in enumerate(probabilities.T):
@@ -191,12 +185,7 @@ def _by_class(
     return figures
 
 
-def _auc(
-    positive: npt.NDArray[np.bool_],
-    scores: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
-    shape: tuple[int, int],
-) -> _InResamples:
+def _auc(positive: Flags, scores: Floats, photo_numbers: Numbers, shape: tuple[int, int]) -> _InResamples:
     """The AUC of (N,) positives among all others by score; NaN without positives or negatives. `shape` is (R, P).
 
     It is the share of (positive, negative) pairs in which the positive has the higher score, a tie being
@@ -211,7 +200,7 @@ def _auc(
     # photo against photo, and each resample weights the table; it costs as much as P resamples done anew.
     table = _wins_between_photos(ranks, photos) if photos <= resamples * _TABLE_PAYS_UP_TO else None
 
-    def figure_of(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def figure_of(weights: Floats) -> Floats:
         wins = _half_wins(ranks, weights) if table is None else table @ weights
         total = (wins * weights[ranks.photos]).sum(axis=0)
         return ratio_or_nan(total, 2 * (positives @ weights) * (negatives @ weights))
@@ -220,10 +209,7 @@ def _auc(
 
 
 def _average_precision(
-    positive: npt.NDArray[np.bool_],
-    scores: npt.NDArray[np.float64],
-    photo_numbers: npt.NDArray[np.intp],
-    _shape: tuple[int, int],
+    positive: Flags, scores: Floats, photo_numbers: Numbers, _shape: tuple[int, int]
 ) -> _InResamples:
     """The mean, over the (N,) positives, of the precision among the pictures that score as high or higher.
 
@@ -234,7 +220,7 @@ def _average_precision(
     last_as_high = np.searchsorted(falling, falling[positive], side="right") - 1
     last_positive = np.searchsorted(falling[positive], falling[positive], side="right") - 1
 
-    def figure_of(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def figure_of(weights: Floats) -> Floats:
         of_pictures = weights[photos]
         positives = of_pictures[positive]
         precision = ratio_or_nan(positives.cumsum(axis=0)[last_positive], of_pictures.cumsum(axis=0)[last_as_high])
@@ -248,16 +234,14 @@ def _average_precision(
 class _PositiveRanks(NamedTuple):
     """Where the positives of one class stand among the negatives sorted by score, lowest first."""
 
-    negative_photos: npt.NDArray[np.intp]  # (negatives,) the photo of each negative, in the order of scores
-    below: npt.NDArray[np.intp]  # (positives,) negatives with a lower score; positives in the order of photos
-    not_above: npt.NDArray[np.intp]  # (positives,) negatives with a lower or the same score
-    photos: npt.NDArray[np.intp]  # (P+,) the photos that have positives, ascending
-    starts: npt.NDArray[np.intp]  # (P+,) the first positive of each of these photos
+    negative_photos: Numbers  # (negatives,) the photo of each negative, in the order of scores
+    below: Numbers  # (positives,) negatives with a lower score; positives in the order of photos
+    not_above: Numbers  # (positives,) negatives with a lower or the same score
+    photos: Numbers  # (P+,) the photos that have positives, ascending
+    starts: Numbers  # (P+,) the first positive of each of these photos
 
 
-def _rank_positives(
-    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], photo_numbers: npt.NDArray[np.intp]
-) -> _PositiveRanks:
+def _rank_positives(positive: Flags, scores: Floats, photo_numbers: Numbers) -> _PositiveRanks:
     by_score = np.argsort(scores[~positive])
     negative_scores = scores[~positive][by_score]
     by_photo = np.argsort(photo_numbers[positive])
@@ -272,7 +256,7 @@ def _rank_positives(
     )
 
 
-def _half_wins(ranks: _PositiveRanks, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _half_wins(ranks: _PositiveRanks, weights: Floats) -> Floats:
     """(P+, K) half wins of each photo's positives, over negatives whose photos have the (P, K) weights."""
     negatives_up_to = np.zeros((len(ranks.negative_photos) + 1, weights.shape[1]))
     np.cumsum(weights[ranks.negative_photos], axis=0, out=negatives_up_to[1:])
@@ -280,11 +264,11 @@ def _half_wins(ranks: _PositiveRanks, weights: npt.NDArray[np.float64]) -> npt.N
     half_wins = negatives_up_to[ranks.below] + negatives_up_to[ranks.not_above]
     if not len(half_wins):
         return half_wins
-    summed: npt.NDArray[np.float64] = np.add.reduceat(half_wins, ranks.starts, axis=0)
+    summed: Floats = np.add.reduceat(half_wins, ranks.starts, axis=0)
     return summed
 
 
-def _wins_between_photos(ranks: _PositiveRanks, photos: int) -> npt.NDArray[np.float64]:
+def _wins_between_photos(ranks: _PositiveRanks, photos: int) -> Floats:
     """(P+, P) half wins of each photo's positives over each photo's negatives."""
     table = np.empty((len(ranks.photos), photos))
     for columns in _chunks(photos, values_each=len(ranks.negative_photos) + len(ranks.below)):
@@ -300,7 +284,7 @@ def _chunks(count: int, values_each: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
-def _mean_of_defined(figures: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _mean_of_defined(figures: Floats) -> Floats:
     """(R,) row means of (R, C) figures over those that are not NaN; NaN where all are."""
     defined = ~np.isnan(figures)
     return ratio_or_nan(np.nan_to_num(figures, nan=0.0).sum(axis=1), defined.sum(axis=1))

@@ -17,8 +17,9 @@ from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.splits import photos_first, run_pictures
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.arrays import Floats
 from bloodcell_core.evaluation.external import own_pictures
-from bloodcell_core.evaluation.likeness import Cells, Floats, LastLayer, Likeness, OtherVersion, fit
+from bloodcell_core.evaluation.likeness import Cells, LastLayer, Likeness, OtherVersion, fit
 from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 

@@ -25,14 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bloodcell_core.evaluation.arrays import Flags, Floats
 from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.inference.answers import Count
 from bloodcell_core.runs import Run
 from bloodcell_core.words import counted, pretty
-
-Floats = npt.NDArray[np.float64]
 
 FEW_CELLS = 100  # a manual count is of 100 to 200 cells
 LEAST_CORRECTED = 20  # counted cells. With fewer, a class that wasn't seen at all may make up more than a sixth of the
@@ -267,7 +266,7 @@ def _padded(shares: Floats, classes: int) -> Floats:
     return np.pad(shares, [(0, 0)] * (shares.ndim - 1) + [(0, classes - shares.shape[-1])])
 
 
-def _among(white: npt.NDArray[np.bool_], shares: Floats) -> Floats:
+def _among(white: Flags, shares: Floats) -> Floats:
     """Shares (…, C) of all cells as shares of the white ones alone."""
     kept: Floats = np.where(white, shares, 0.0)
     kept /= np.maximum(kept.sum(axis=-1, keepdims=True), 1e-300)
