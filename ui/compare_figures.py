@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
+from bloodcell_core.evaluation.metrics import Curve
 from bloodcell_core.words import PHOTO, counted, titles
 from ui.theme import chart_text, class_ticks, style
 
@@ -19,6 +19,12 @@ PATTERNS = ("", "/", ".", "x", "-")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 CURVE_POINTS = 500  # of a curve
 MOST_BANDS = 3  # curves whose intervals are drawn as areas: more would hide each other
+FOUND = "recall: share of the class that is found"
+OF_CLASS = {
+    "roc": ("AUC", "false positive rate: share of the other classes called this one", FOUND),
+    "pr": ("AP", FOUND, "precision: share of those called it that are right"),
+}
+"""Kinds of curves of a class: what their area is called, and their axes."""
 GREY = "#8A8796"
 WHISKERS = ("#201D2B", "#E9E7F0")  # on light, on dark; over a bar
 
@@ -79,40 +85,19 @@ def _add_diagonal(figure: go.Figure) -> None:
                        showlegend=False, hoverinfo="skip")  # fmt: skip
 
 
-def roc(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
-) -> go.Figure:
-    """ROC curves by run's title, each (false positive rates, true positive rates); the areas are in the legend."""
-    figure = _curves(curves, {name: f"AUC {area:.3f}" for name, area in areas.items() if area is not None}, dark)
-    _add_diagonal(figure)
-    figure.update_layout(
-        xaxis_title="false positive rate: share of the other classes called this one",
-        yaxis_title="recall: share of the class that is found",
-    )
-    return figure
-
-
-def precision_recall(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], areas: Mapping[str, float | None], dark: bool
-) -> go.Figure:
-    """Precision-recall curves by run's title, each (recalls, precisions); average precisions are in the legend."""
-    figure = _curves(curves, {name: f"AP {area:.3f}" for name, area in areas.items() if area is not None}, dark)
-    figure.update_layout(
-        xaxis_title="recall: share of the class that is found",
-        yaxis_title="precision: share of those called it that are right",
-    )
-    return figure
-
-
-def _curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], notes: Mapping[str, str], dark: bool) -> go.Figure:
+def of_class(kind: str, curves: Mapping[str, tuple[Curve, float]], dark: bool) -> go.Figure:
+    """The curves of one class against the rest, of a `kind` of `OF_CLASS`; by run's title, each with its area."""
+    area_name, across_title, up_title = OF_CLASS[kind]
     figure = go.Figure()
-    for place, (name, (across, up)) in enumerate(curves.items()):
-        note = f" · {notes[name]}" if name in notes else ""
+    for place, (name, ((across, up), area)) in enumerate(curves.items()):
         figure.add_scatter(
-            x=across, y=up, mode="lines", name=chart_text(name) + note,
+            x=across, y=up, mode="lines", name=f"{chart_text(name)} · {area_name} {area:.3f}",
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
             hovertemplate="%{x:.1%}, %{y:.1%}<extra></extra>",
         )  # fmt: skip
+    if kind == "roc":
+        _add_diagonal(figure)
+    figure.update_layout(xaxis_title=across_title, yaxis_title=up_title)
     figure.update_xaxes(range=[-0.01, 1.01], tickformat="~%")
     figure.update_yaxes(range=[-0.01, 1.02], tickformat="~%")
     return style(figure, height=440)

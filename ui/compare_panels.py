@@ -97,18 +97,17 @@ def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None
     if not (shared := _shared_classes(sides)):
         return
     name = shell.bound_selectbox("Class", [*shared], "class", format_func=pretty, width=320)
-    curves, areas = {}, {}
+    curves = {}
     for side, called in zip(sides, shared[name], strict=True):
         own, shares = (side.table.label == called).to_numpy(), side.table[f"p_{called}"].to_numpy()
         if both := class_curves(own, shares, figures.CURVE_POINTS):
-            curves[titles[side.name]] = both.roc if kind == "roc" else both.precision_recall
             one = compare.scores(side)["per_class"][called]
-            areas[titles[side.name]] = one["auc" if kind == "roc" else "average_precision"]
+            curve = (both.roc, one["auc"]) if kind == "roc" else (both.precision_recall, one["average_precision"])
+            curves[titles[side.name]] = curve
     if not curves:
         st.caption("All test pictures bear this class, or none does: there is no curve.")
         return
-    figure_of = figures.roc if kind == "roc" else figures.precision_recall
-    draw(figure_of(curves, areas, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
+    draw(figures.of_class(kind, curves, is_dark()), f"curve_{kind}", f"{PANELS[kind]}: {pretty(name)} against the rest")
 
 
 def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
