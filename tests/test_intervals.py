@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import binom, binomtest, norm, t
 from sklearn import metrics as sklearn_metrics
@@ -49,6 +50,15 @@ def clustered_predictions(
     scores[np.arange(len(labels)), labels] += 1.2
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     return labels, probabilities, np.array([f"photo {number}" for number in numbers])
+
+
+def without_mistake(sizes: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """The lower limit of a mean over classes in which all is right."""
+    weighed = None if weights is None else np.asarray(weights)
+    limits = share_interval(1.0, np.ones(9), np.asarray(sizes), weights=weighed)
+    assert limits is not None
+    assert limits[1] == 1
+    return limits[0]
 
 
 def weighted_figures(
@@ -299,9 +309,6 @@ def test_a_class_counts_by_its_weight() -> None:
     freedom = (of_few + of_many) ** 2 / (of_few**2 / 3 + of_many**2 / 39)
     spread = t.ppf(0.975, freedom) * np.sqrt((of_few + of_many) / (of_few * 3 / 4 + of_many * 39 / 40))
     assert expanded_level(sizes, weights=np.array([50, 150])) == pytest.approx(2 * norm.cdf(spread) - 1)
-    assert share_interval(1.0, np.ones(9), sizes, weights=np.array([50, 150])) == pytest.approx(
-        exact_binomial(int(1 / (of_few + of_many)), int(1 / (of_few + of_many)))
-    )
 
 
 def test_where_accuracy_cannot_move_no_figure_of_right_and_wrong_has_an_interval() -> None:
@@ -379,13 +386,93 @@ def test_a_resample_without_a_mistake_counts_as_one_with_a_tenth_of_them() -> No
 def test_no_mistake_at_all_is_as_sure_as_the_photos_allow() -> None:
     assert share_interval(1.0, np.ones(9), np.array([30])) == pytest.approx(exact_binomial(30, 30))
     assert share_interval(0.0, np.zeros(9), np.array([30])) == pytest.approx(exact_binomial(0, 30))
-    for sizes in ([93], [31, 31, 31]):  # 1 / (1 / 93) is less than 93 to a computer
-        assert share_interval(1.0, np.ones(9), np.array(sizes)) == pytest.approx(exact_binomial(93, 93), rel=1e-9)
-    # a mean over classes is worth no more photos than its poorest class allows: 4 and 400 are worth 16 in a mean
-    assert int(4 / (1 / 4 + 1 / 400)) == 15
-    assert share_interval(1.0, np.ones(9), np.array([4, 400])) == pytest.approx(exact_binomial(15, 15))
+    for sizes in ([93], [31, 31, 31]):
+        assert without_mistake(sizes) == pytest.approx(exact_binomial(93, 93)[0], rel=1e-12)
+    assert without_mistake([10, 20, 40], [3, 6, 12]) == pytest.approx(exact_binomial(70, 70)[0], rel=1e-12)
+    # a mean is no surer than its poorest class allows, whose 4 of 4 may be 40% in truth
+    assert without_mistake([4, 400]) == pytest.approx((exact_binomial(4, 4)[0] + 1) / 2)
+    assert without_mistake([4, 400], [0, 3]) == pytest.approx(exact_binomial(400, 400)[0])
+    # the 71 photos of the archive's test split: two classes are as bad as can be, two without a fault
+    of_six, of_four = 0.025**0.1 * 6 / (6**0.6 * 4**0.4), 0.025**0.1 * 4 / (6**0.6 * 4**0.4)
+    assert without_mistake([13, 6, 4, 48]) == pytest.approx((1 + of_six + of_four + 1) / 4)
+    assert without_mistake([13, 6, 4, 48]) == pytest.approx(0.839, abs=5e-4), "it was 0.888, missed in 9.6 of 100"
     low, high = share_interval(1.0, np.ones(9), np.array([30]), lowest=-1.0)
     assert (low, high) == pytest.approx((2 * exact_binomial(30, 30)[0] - 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights"), [([4, 30], [1, 1]), ([13, 6, 4], [1, 1, 1]), ([2, 9, 5], [1, 7, 2]), ([8, 8, 8], [1, 2, 3])]
+)
+def test_without_a_mistake_the_limit_is_the_least_mean_that_a_search_finds(
+    sizes: list[int], weights: list[int]
+) -> None:
+    """All but one class's true shares on a grid; the last is what then makes all photos right in 2.5 of 100."""
+    grids = np.meshgrid(*[np.linspace(0.025 ** (1 / size), 1, 801) for size in sizes[:-1]])
+    spent = sum(size * np.log(shares) for size, shares in zip(sizes, grids, strict=False))
+    last = np.exp(np.minimum(0, (np.log(0.025) - spent) / sizes[-1]))
+    means = sum(weight * shares for weight, shares in zip(weights, [*grids, last], strict=True)) / sum(weights)
+    least = means[spent >= np.log(0.025) - 1e-9].min()
+    assert without_mistake(sizes, weights) == pytest.approx(least, abs=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 10)), min_size=1, max_size=8), st.integers(0, 2**32 - 1)
+)  # fmt: skip
+def test_no_shares_that_may_be_all_right_have_a_lower_mean(classes: list[tuple[int, float]], seed: int) -> None:
+    sizes, weights = (np.array(each) for each in zip((2, 1e-9), *classes, strict=True))  # two photos make an interval
+    weighed = weights / weights.sum()
+    limit = without_mistake(sizes, weights)
+    blame = np.random.default_rng(seed).dirichlet(np.full(len(sizes), 0.3), size=200)  # who bears how much of 0.025
+    assert limit <= (0.025 ** (blame / sizes) @ weighed).min() + 1e-12
+    assert 0.025 ** (1 / sizes.min()) - 1e-12 <= limit <= 0.025 ** (1 / sizes.sum()) + 1e-12
+    assert limit <= without_mistake(sizes + (np.arange(len(sizes)) == seed % len(sizes)), weights) + 1e-12
+    assert share_interval(0.0, np.zeros(9), sizes, weights=weights) == pytest.approx((0, 1 - limit))
+
+
+def test_a_mean_of_shares_is_no_surer_with_mistakes_than_without_any() -> None:
+    """All of 10 photos right and 95 of 100; where truly 90% of both are, it was missed in 16 of 100."""
+    sizes, random, missed = np.array([10, 100]), np.random.default_rng(0), 0.0
+    surest = without_mistake(sizes)
+    for few, many in np.ndindex(11, 31):
+        right = 1 - np.array([few, many]) / sizes
+        resampled = (random.binomial(sizes, right, size=(400, 2)) / sizes).mean(axis=1)
+        found = share_interval(right.mean(), resampled, sizes, of_photos=True)
+        turned = share_interval(1 - right.mean(), 1 - resampled, sizes, of_photos=True)
+        if found:
+            assert found[0] <= surest
+            assert right.mean() < 0.51 or turned == pytest.approx((1 - found[1], 1 - found[0]))
+            missed += float(binom.pmf([few, many], sizes, 0.1).prod()) * (found[0] > 0.9)
+    assert missed < 0.025
+
+
+def test_figures_of_right_and_wrong_photos_are_no_surer_than_without_a_mistake() -> None:
+    """All of 10 photos of one class are right, and 95 of 100 of another."""
+    labels, surest = np.repeat([0, 1], [10, 100]), without_mistake([10, 100])
+    answers = np.where(np.arange(110) < 105, labels, 0)
+    overall, (_, of_many) = cluster_bootstrap(labels, np.eye(2)[answers] * 0.6 + 0.2, np.arange(110), resamples=400)
+    assert overall["balanced_accuracy"][0] == overall["recall_macro"][0] == pytest.approx(surest)
+    assert overall["specificity_macro"] == overall["balanced_accuracy"], "of two classes the same figure"
+    assert of_many["specificity"] == pytest.approx(exact_binomial(10, 10))
+    heavy = np.where(labels == 0, 10, 1)  # copies: both classes weigh the same
+    labels, answers, photos = (np.repeat(each, heavy) for each in (labels, answers, np.arange(110)))
+    probabilities = np.eye(2)[answers] * 0.6 + 0.2
+    assert cluster_bootstrap(labels, probabilities, photos, resamples=400)[0]["accuracy"][0] == pytest.approx(surest)
+    drawn = draw_photos(labels, photos, 2, resamples=400)
+    assert drawn is not None
+    share = drawn.share_interval(answers == labels, labels >= 0, np.linspace(0.96, 0.99, 400))
+    assert share is not None
+    assert share[0] == pytest.approx(surest)
+
+
+def test_kappa_without_a_mistake_may_hide_those_that_accuracy_may() -> None:
+    labels = np.repeat([0, 1], [100, 10])
+    overall = cluster_bootstrap(labels, np.eye(2)[labels] * 0.6 + 0.2, np.arange(110), resamples=50)[0]
+    wrong = 1 - exact_binomial(110, 110)[0]
+    agreed = (100 / 110) ** 2 + (10 / 110) ** 2
+    assert overall["kappa"] == pytest.approx((1 - wrong / (1 - agreed), 1)), "it was 0.934, missed in 12 of 100"
+    labels, photos = np.repeat([0, 1], [5, 200]), np.append(np.arange(5), np.repeat([5, 6], 100))
+    assert cluster_bootstrap(labels, np.eye(2)[labels], photos, resamples=50)[0]["kappa"] == [-1, 1], "of two photos"
 
 
 def test_what_hangs_mostly_on_a_class_of_one_photo_has_no_interval() -> None:

@@ -49,6 +49,10 @@ LOWEST = {"kappa": -1.0}
 OF_PICTURES = ("accuracy", "kappa")
 """The metrics in which a class has the weight of its pictures; in the others all classes have the same."""
 
+OF_PHOTOS = ("accuracy", "balanced_accuracy", "recall_macro")
+"""The metrics that are means of the classes' shares of right photos: by those a class that happens to be all right adds
+nothing to their spread. In the others a mistake shows in the figures of several classes, or weighs by its rank."""
+
 OF_RANKS = ("auc_ovr", "average_precision_macro")
 """The metrics that probabilities decide. The others hang on which pictures are right: where the photos of each class
 happen to be all right or all wrong, they move by where the mistakes go and by how many copies the photos have alone,
@@ -97,7 +101,7 @@ def cluster_bootstrap(
     predicted = probabilities.argmax(axis=1)
 
     def behind(metric: str, index: int) -> dict[str, Any]:
-        """The sizes, and where they are known the weights, of the classes whose photos a class's figure varies with."""
+        """What `share_interval` needs to know of the classes whose photos a class's figure varies with."""
         if metric == "precision":  # hangs on the few that were taken for it, whatever weight their classes have
             return {"sizes": drawn.sizes_of(predicted == index)}
         if metric in ("f1", *RANKS) and own_by_class[metric][0, index] in (0, 1):
@@ -107,14 +111,25 @@ def cluster_bootstrap(
         pictures = {"recall": labels == index, "specificity": labels != index}
         if metric not in pictures:
             return {"sizes": drawn.sizes}
-        return {"sizes": drawn.sizes_of(pictures[metric]), "weights": drawn.pictures_of(pictures[metric])}
+        meant = pictures[metric]
+        return {"sizes": drawn.sizes_of(meant), "weights": drawn.pictures_of(meant), "of_photos": True}
 
+    # macro specificity of two classes is their macro recall: what is left alone of one is found of the other
+    of_photos = (*OF_PHOTOS, "specificity_macro") if classes == 2 else OF_PHOTOS
     intervals = {
         metric: share_interval(
-            float(own[metric][0]), values, drawn.sizes, LOWEST.get(metric, 0.0), drawn.weights_in(metric)
+            float(own[metric][0]),
+            values,
+            drawn.sizes,
+            LOWEST.get(metric, 0.0),
+            drawn.weights_in(metric),
+            metric in of_photos,
         )
         for metric, values in overall.items()
     }
+    if own["kappa"][0] == 1 and intervals["accuracy"]:  # as many mistakes as accuracy may hide, beside those of chance
+        by_chance = float(((np.bincount(labels) / len(labels)) ** 2).sum())
+        intervals["kappa"] = [max(-1.0, 1 - (1 - intervals["accuracy"][0]) / (1 - by_chance)), 1.0]
     alike = intervals["balanced_accuracy"] is None  # the mean of recalls: nothing else tells whether any of them moves
     if alike:
         intervals |= dict.fromkeys(metric for metric in METRICS if metric not in OF_RANKS)
@@ -193,7 +208,7 @@ class Drawn(NamedTuple):
         sizes, weights = self.sizes_of(pictures), self.pictures_of(pictures)
         if 0 < share < 1 and (self.alike(part, whole) or hangs_on_one(sizes, weights)):
             return None
-        return share_interval(share, resampled, sizes, weights=weights)
+        return share_interval(share, resampled, sizes, weights=weights, of_photos=True)
 
 
 def draw_photos(

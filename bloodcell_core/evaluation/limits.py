@@ -31,7 +31,7 @@ One without any mistake has infinite log odds. It says that the mistakes seen ha
 none; measured: a fifth holds the truth too seldom on 20 photos a class, a twentieth too often on all few photos.
 """
 
-_ROUNDING = 1e-12  # a figure as near to an end of its range is there; and what reckoning loses of a number of photos
+_ROUNDING = 1e-12  # a figure as near to an end of its range is there
 _ANGLES = np.linspace(0, 2 * np.pi, 361)  # around an ellipse
 
 
@@ -41,11 +41,13 @@ def share_interval(
     sizes: npt.NDArray[np.intp],
     lowest: float = 0.0,
     weights: Weights = None,
+    of_photos: bool = False,
 ) -> Interval:
     """The interval of a figure that runs from `lowest` to 1: Student's t on the scale of log odds.
 
-    A figure at an end of its range, as of a network without a mistake, has the exact binomial interval of so many
-    right of as many photos as `sizes` are worth in a mean over classes so weighted.
+    A figure at an end of its range, as of a network without a mistake, has the limit of `_without_mistake`. A mean of
+    shares of photos is never surer than that: a class of four photos, all of them right, adds nothing to the spread,
+    and 44 of 48 right in another class would make the mean of both surer than 48 of 48.
 
     Args:
         figure: of the data; None or NaN where it is undefined.
@@ -53,6 +55,7 @@ def share_interval(
         sizes: photos of each class whose photos the figure varies with.
         lowest: the least that the figure can be.
         weights: (C,) how much of the figure each class makes up, in any unit; a mean over classes where none are told.
+        of_photos: whether it is such a mean of the classes' shares of photos, as accuracy and recall are.
 
     Returns:
         [low, high] around `figure`; None where it is undefined in the data or in a resample, whose rest would be a
@@ -64,6 +67,9 @@ def share_interval(
     if _inside(share) and np.ptp(resampled) < _ROUNDING:
         return None  # a few photos happen to do alike: that tells nothing of others, and least of all that all do
     low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, weights)
+    if of_photos:
+        surest = _without_mistake(sizes, weights)
+        low, high = min(low, surest), max(high, 1 - surest)
     return [lowest + (1 - lowest) * low, lowest + (1 - lowest) * high]
 
 
@@ -141,9 +147,31 @@ def _of_share(
 ) -> list[float]:
     """`share_interval` of a share from 0 to 1 that is defined throughout."""
     if not _inside(share):
-        worth = int(max(1, 1 / _variances(sizes, weights, least=1)[1].sum() + _ROUNDING * sizes.sum()))
-        return exact_binomial(worth if share > 0.5 else 0, worth)
+        surest = _without_mistake(sizes, weights)
+        return [surest, 1.0] if share > 0.5 else [0.0, 1 - surest]
     return list(map(float, _log_odds(share, resampled, _reach(sizes, weights)).at(np.array([-1.0, 1.0]))))
+
+
+def _without_mistake(sizes: npt.NDArray[np.intp], weights: Weights) -> float:
+    """The lower limit of a weighted mean of the classes' shares all of whose photos are right.
+
+    Where p_k are the true shares, n_k photos of each class are all right with probability Π p_k^n_k. All p are allowed
+    of which that is at least 0.025, and the limit is the least mean Σ w_k p_k among them. A greater one would be missed
+    too often by the p that has it (Buehler, Journal of the American Statistical Association 52, 1957).
+
+    The mean is linear and Σ n_k log p_k concave, so that Lagrange's conditions suffice: p_k = min(1, λ n_k / w_k), with
+    Σ n_k log p_k = log 0.025. The terms below 0 are those of the classes of the smallest n_k / w_k; without the minimum
+    the sum over any others is greater. So log λ is the greatest of those that each number of such classes asks for.
+
+    Where all classes have as many photos for their weight, p_k is the same in all, and the limit that of the exact
+    binomial interval of all photos. Else most of what may be wrong is in the classes of few photos.
+    """
+    photos, shares = _weighted(sizes, weights, least=1)
+    order = np.argsort(photos / shares)
+    photos, shares = photos[order], shares[order]
+    rates = np.log(photos / shares)
+    multiplier = ((np.log((1 - LEVEL) / 2) - (photos * rates).cumsum()) / photos.cumsum()).max()
+    return float(shares @ np.exp(np.minimum(0, multiplier + rates)))
 
 
 def _inside(share: float) -> bool:
@@ -237,14 +265,24 @@ def _variances(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Of the classes with at least so many photos: their number, and what they add to a weighted mean's variance.
 
-    In units of the variance of one photo. Classes that have no weight are left out, unless none has any.
+    In units of the variance of one photo.
+    """
+    photos, shares = _weighted(sizes, weights, least)
+    return photos, shares**2 / photos
+
+
+def _weighted(
+    sizes: npt.NDArray[np.intp], weights: Weights, least: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of the classes with at least so many photos: their number, and their shares in a weighted mean.
+
+    Classes that have no weight are left out, unless none has any.
     """
     weighted = np.ones(len(sizes)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not weighted[sizes >= least].any():
         weighted = np.ones(len(sizes))
     taken = (sizes >= least) & (weighted > 0)
-    photos, shares = sizes[taken].astype(np.float64), weighted[taken] / weighted[taken].sum()
-    return photos, shares**2 / photos
+    return sizes[taken].astype(np.float64), weighted[taken] / weighted[taken].sum()
 
 
 def exact_binomial(successes: int, n: int) -> list[float]:
