@@ -281,6 +281,8 @@ def test_too_many_cells_are_refused(tmp_path, monkeypatch):
         (["a/1.png"], "C:\\me\\1.png", "x.json", "a/1.png"),
         (["a/1.png"], "1", "1.xml", "a/1.png"),
         (["a/1.png"], "2.png", "x.json", None),
+        (["a/gro\u0308\u00dfe.png"], "gr\u00f6\u00dfe.png", "x.json", "a/gro\u0308\u00dfe.png"),  # as a Mac writes it
+        (["a/gr\u00f6\u00dfe.png"], "gro\u0308\u00dfe.png", "x.json", "a/gr\u00f6\u00dfe.png"),
         (["a/1.png", "b/1.png"], "b/1.png", "x.json", "b/1.png"),
         (["images/train/1.png", "images/val/1.png"], "1", "labels/val/1.txt", "images/val/1.png"),
         (["train/images/1.png", "valid/images/1.png"], "1", "valid/labels/1.txt", "valid/images/1.png"),

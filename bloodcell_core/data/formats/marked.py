@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
@@ -56,11 +57,11 @@ class Pictures:
         for file in filter(is_picture, source.files):
             path = PurePosixPath(file)
             for name in {path.name, path.stem}:
-                self._called.setdefault(name, []).append(file)
+                self._called.setdefault(_composed(name), []).append(file)
 
     def called(self, name: str) -> list[str]:
         """The paths of all pictures of that name, with or without its suffix."""
-        return self._called.get(name, [])
+        return self._called.get(_composed(name), [])
 
     def find(self, name: str, annotation: str, split: str | None = None) -> str | None:
         """The path of the picture `name`, which may have folders and a suffix or not. Of several it is the one that
@@ -78,6 +79,11 @@ class Pictures:
         if len(found) > 1 and likeness(found[0]) == likeness(found[1]):
             raise LabError(f"{annotation} refers to {name!r:.60}, which may be {found[0]} or {found[1]}: keep one")
         return found[0] if found else None
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as most systems write them: a Mac takes letters and accents apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def split_of_path(file: str) -> str | None:
