@@ -315,7 +315,7 @@ def test_a_table_that_says_nothing_else_hinders_no_import(tmp_path, told):
 
 
 def test_labels_in_a_json_file_beside_each_picture_are_told(tmp_path):
-    """Raabin-WBC's fields, and what labelme writes."""
+    """Raabin-WBC's fields."""
     files = every(("1-1", "1-2"), ["."], ("field.jpg",))
     told = {
         f"{folder}/jsons/field.json": json.dumps({"Cell_0": {"Label1": "band"}}).encode() for folder in ("1-1", "1-2")
@@ -327,10 +327,41 @@ def test_labels_in_a_json_file_beside_each_picture_are_told(tmp_path):
     assert len(read(tmp_path, files | dict.fromkeys(told, b'{"lens": 100}'))) == 2
 
 
-def test_the_xml_of_cvat_is_not_taken_for_voc_s(tmp_path):
-    files = every(("images",), ["."]) | {"annotations.xml": b"<annotations><image id='0'/></annotations>"}
-    assert refusal(tmp_path, files).endswith(
-        "if 'annotations.xml' has their labels, write them as a CSV table of path and label"
+VIA = {"a.png9": {"filename": "a.png", "size": 9, "regions": [{"shape_attributes": {}, "region_attributes": {}}]}}
+CREATE_ML = [{"image": "a.png", "annotations": [{"label": "band", "coordinates": {"x": 1, "y": 2}}]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "form", "instead"),
+    [
+        (
+            "annotations.xml",
+            "<annotations><version>1.1</version><meta></meta><image id='0' name='a.png'/></annotations>",
+            "the XML of CVAT",
+            "COCO 1.0, PASCAL VOC 1.1 or YOLO 1.1",
+        ),
+        (
+            "day1/a.xml",
+            "<annotation><filename>a.png</filename><object><polygon><pt><x>1</x></pt></polygon></object></annotation>",
+            "the XML of LabelMe",
+            "COCO, VOC or YOLO",
+        ),
+        ("via_region_data.json", json.dumps(VIA), "the JSON of VIA", "COCO"),
+        ("via_project.json", json.dumps({"_via_img_metadata": VIA}), "the JSON of VIA", "COCO"),
+        ("via.csv", "filename,region_shape_attributes,region_attributes\n", "the CSV of VIA", "COCO"),
+        ("train/_annotations.createml.json", json.dumps(CREATE_ML), "the JSON of CreateML", "COCO, VOC or YOLO"),
+        ("train/cells.tfrecord", "", "a file of TensorFlow", "COCO, VOC or YOLO"),
+    ],
+)
+@pytest.mark.parametrize("folders", [("images",), ("day1", "day2"), ()])
+def test_cells_marked_in_a_form_that_is_not_read_are_told_with_what_to_export(
+    tmp_path, name, told, form, instead, folders
+):
+    """The folders, one a day or a slide, would be taken for the classes."""
+    words = refusal(tmp_path, every(folders, ["."]) | {name: told.encode()})
+    assert words == (
+        f"cells: {name} is {form}, which is not read: export the labels as {instead}, or take it out if the folders "
+        "are the classes"
     )
 
 

@@ -7,7 +7,7 @@ A reader lists the pictures of a source, each with its label and split. A new fo
 from __future__ import annotations
 
 from bloodcell_core.data.formats.archive import BLOOD_CELL_IMAGES
-from bloodcell_core.data.formats.beside import packed_too
+from bloodcell_core.data.formats.beside import check_others, packed_too
 from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
 from bloodcell_core.data.formats.coco import COCO
 from bloodcell_core.data.formats.listing import Format
@@ -34,4 +34,5 @@ def choose_format(source: Source, name: str = "auto") -> Format:
     for row in FORMATS.values():
         if row.matches(source):
             return row
+    check_others(source)
     raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import{packed_too(source)}")

@@ -20,10 +20,19 @@ from bloodcell_core.errors import LabError
 ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
 """Suffixes of files that may have the labels where folders don't, the likeliest first."""
 PACKED = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
-GLANCE = 20  # rows of a table that are looked at
+GLANCE = 20  # rows of a table, or files of annotations, that are looked at
 _ABOUT = re.compile(r"(?i)(.*[-_. ])?(read[-_ ]?me|licen[cs]e).*")
 TELLS_LABELS = re.compile(r"(?i).*(class|label|categor|type|diagnos)")
 """The names of a table's columns that may have labels."""
+_OTHERS = (
+    (".xml", ("<annotations>", "<meta>"), "the XML of CVAT", "COCO 1.0, PASCAL VOC 1.1 or YOLO 1.1"),
+    (".xml", ("<annotation>", "<pt>"), "the XML of LabelMe", "COCO, VOC or YOLO"),
+    (".json", ('"regions"', '"region_attributes"'), "the JSON of VIA", "COCO"),
+    (".csv", ("region_shape_attributes", "region_attributes"), "the CSV of VIA", "COCO"),
+    (".json", ('"annotations"', '"coordinates"'), "the JSON of CreateML", "COCO, VOC or YOLO"),
+    (".tfrecord", (), "a file of TensorFlow", "COCO, VOC or YOLO"),
+)
+"""Annotations that are not read: their suffix, what they hold, what they are, and what to export instead."""
 _LEGEND = re.compile(r"(?i).*(class|legend|label|categor|names|mapping).*\.(txt|csv|tsv|json|ya?ml|names|xlsx)")
 
 
@@ -52,6 +61,18 @@ def check_packed(source: Source) -> None:
         stem = PurePosixPath(file).name.partition(".")[0]
         if split_of_folder(stem) and not any(stem in other.split("/")[:-1] for other in source.files):
             raise LabError(f"{source.name}: {file} is packed: unpack it into a folder {stem}, or take it out")
+
+
+def check_others(source: Source) -> None:
+    """LabError where cells are marked in a form that no reader knows: the folders would be taken for their classes."""
+    for end, signs, form, instead in _OTHERS:
+        for file in [file for file in source.files if file.lower().endswith(end)][:GLANCE]:
+            text = glance(source, file) if signs else ""
+            if all(sign in text for sign in signs):
+                raise LabError(
+                    f"{source.name}: {file} is {form}, which is not read: export the labels as {instead}, or take it "
+                    "out if the folders are the classes"
+                )
 
 
 def are_numbers(labels: Iterable[str | None]) -> bool:

@@ -15,7 +15,14 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from bloodcell_core.data.dataset import check_classes
-from bloodcell_core.data.formats.beside import check_annotations, check_legend, check_packed, packed_too, told_too
+from bloodcell_core.data.formats.beside import (
+    check_annotations,
+    check_legend,
+    check_others,
+    check_packed,
+    packed_too,
+    told_too,
+)
 from bloodcell_core.data.formats.listing import (
     GROUP_WORDS,
     SPLIT_NAMES,
@@ -55,6 +62,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     if not pictures:
         raise LabError(f"{source.name} holds no picture ({', '.join(SUFFIXES)}): nothing to import")
     check_packed(source)
+    check_others(source)
     parents = [posixpath.dirname(file) for file in pictures]
     _check_folds(source, {*parents})
     paths, named = zip(*map(_place, parents), strict=True)

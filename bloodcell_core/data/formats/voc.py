@@ -37,7 +37,8 @@ def _matches(source: Source) -> bool:
 
 
 def _is_voc(source: Source, file: str) -> bool:
-    return bool(re.search(r"<annotation\b", glance(source, file)))  # CVAT's own form begins with <annotations>
+    text = glance(source, file)
+    return bool(re.search(r"<annotation\b", text)) and "<pt>" not in text  # CVAT's <annotations>, LabelMe's outlines
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
