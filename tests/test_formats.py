@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bloodcell_core.data.formats import FORMATS, choose_format, pcam, table
+from bloodcell_core.data.formats import FORMATS, choose_format, columns, pcam, table
 from bloodcell_core.data.formats import listing as listings
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, is_picture
 from bloodcell_core.data.formats.medmnist import BLOOD_CLASSES
@@ -51,6 +51,11 @@ def class_folder_files() -> dict[str, bytes]:
 
 def table_files() -> dict[str, bytes]:
     return class_folder_files() | {"labels.csv": b"path,label\nblast/0.png,blast\nblast/1.png,blast\nband/0.png,band\n"}
+
+
+def one_hot_files() -> dict[str, bytes]:
+    rows = "blast/0.png, 1, 0\nblast/1.png, 1, 0\nband/0.png, 0, 1\n"
+    return class_folder_files() | {"_classes.csv": f"filename, blast, band\n{rows}".encode()}
 
 
 def npz(arrays: Mapping[str, np.ndarray], save: Callable[..., None] = np.savez) -> bytes:
@@ -124,6 +129,7 @@ SAMPLES = {
     "coco": coco_files,
     "voc": voc_files,
     "yolo": yolo_files,
+    "one-hot": one_hot_files,
 }
 """What each format reads: a new row of FORMATS needs one here."""
 OF_ARRAYS = ("medmnist", "pcam")
@@ -728,10 +734,12 @@ def test_a_table_that_is_meant_and_can_t_be_used_is_told_and_not_passed_over(tmp
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     folder = write_files(tmp_path / "cells", csv_files("path,label\n" + "pics/0.png,x\n" * 4))
     pd.read_csv(folder / "labels.csv").to_parquet(folder / "labels.parquet")
-    monkeypatch.setattr(table, "MAX_FILES", 3)
+    for module in (table, columns):
+        monkeypatch.setattr(module, "MAX_FILES", 3)
     assert refusal(folder / "labels.csv") == "labels.csv has more than 3 rows: import a part of it"
     assert refusal(folder / "labels.parquet") == "labels.parquet can't be read as a table: more than 3 rows"
-    monkeypatch.setattr(table, "MAX_FILES", 4)
+    for module in (table, columns):
+        monkeypatch.setattr(module, "MAX_FILES", 4)
     assert len(read(folder / "labels.csv")) == len(read(folder / "labels.parquet")) == 4
 
 

@@ -12,6 +12,7 @@ from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
 from bloodcell_core.data.formats.coco import COCO
 from bloodcell_core.data.formats.listing import Format
 from bloodcell_core.data.formats.medmnist import MEDMNIST
+from bloodcell_core.data.formats.one_hot import ONE_HOT
 from bloodcell_core.data.formats.pcam import PCAM
 from bloodcell_core.data.formats.table import TABLE
 from bloodcell_core.data.formats.voc import VOC
@@ -20,7 +21,7 @@ from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
+IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, ONE_HOT, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
 """In the order in which they are tried: the first that matches reads the source."""
 FORMATS: dict[str, Format] = {row.name: row for row in IN_ORDER}
 

@@ -10,23 +10,17 @@ meaning beside a table.
 
 from __future__ import annotations
 
-import codecs
-import io
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.formats.beside import TELLS_LABELS, are_numbers, check_legend
+from bloodcell_core.data.formats.columns import SUFFIXES, Load, Open, head_of, open_table, refuse_rows, told
 from bloodcell_core.data.formats.listing import (
     SPLIT_NAMES,
     Entry,
@@ -39,9 +33,8 @@ from bloodcell_core.data.formats.listing import (
 from bloodcell_core.data.formats.marked import Mark, cells_of, split_of_name, split_of_path
 from bloodcell_core.data.formats.named_files import NamedFiles
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = {
     "path": ("path", "file", "filename", "image"),
@@ -61,7 +54,7 @@ ALSO = {
 }
 """Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if a value is
 the name of one."""
-_FLAG = re.compile(r"is_?(train|val|test)\w*")
+FLAG = re.compile(r"is_?(train|val|test)\w*")
 OTHER_BOXES = (
     {"bbox"},
     {"x", "y", "w", "h"},
@@ -71,20 +64,21 @@ OTHER_BOXES = (
 )
 """Columns of boxes in forms that are refused: passed over, the boxes would be missing without a word."""
 NEEDED = ("path", "label")
-GLANCE = 2**16  # bytes of a text file, within which its header ends
 MAX_PLACE = 2**31  # pixels, of a box's corner
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>")
 """Texts, in upper or lower case, that mean that a value is missing."""
 
 
 def _matches(source: Source) -> bool:
-    return source.files[0].lower().endswith(SUFFIXES) if isinstance(source, FileSource) else bool(_tables(source))
+    if isinstance(source, FileSource):
+        return source.files[0].lower().endswith(SUFFIXES)
+    return bool(tables_with(source, has_columns))
 
 
-def _tables(source: Source) -> list[str]:
-    """The tables with a column of paths and one of labels, in the topmost folders that have any."""
+def tables_with(source: Source, needed: Callable[[Source, str], bool]) -> list[str]:
+    """The tables that have what is needed, in the topmost folders that have any."""
     files = sorted((file for file in source.files if file.lower().endswith(SUFFIXES)), key=_depth)
-    levels = ([file for file in level if _has_columns(source, file)] for _, level in groupby(files, _depth))
+    levels = ([file for file in level if needed(source, file)] for _, level in groupby(files, _depth))
     return next(filter(None, levels), [])
 
 
@@ -92,12 +86,12 @@ def _depth(file: str) -> int:
     return file.count("/")
 
 
-def _has_columns(source: Source, file: str) -> bool:
-    """Whether a file is meant to be a table of pictures, even if it is damaged: if it were ignored, the folders beside
-    it, perhaps one per slide or patient, would be taken for the classes."""
+def has_columns(source: Source, file: str) -> bool:
+    """Whether a file is meant to be a table of paths and labels, even if it is damaged: if it were ignored, the folders
+    beside it, perhaps one per slide or patient, would be taken for the classes."""
     try:
         data = source.read(file)
-        names = _open(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
+        names = open_table(file, data)[0] if file.lower().endswith(".parquet") else _names_at_a_glance(data)
     except LabError:
         return False
     plain = {name.strip(" \"'#").lower() for name in names}
@@ -106,17 +100,21 @@ def _has_columns(source: Source, file: str) -> bool:
 
 def _names_at_a_glance(data: bytes) -> list[str]:
     """The column names of a text file in any encoding, as far as they can be told."""
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    head = data[:GLANCE].decode(encoding, "replace")
+    head = head_of(data)
     first = head.splitlines()[: sheets.opened(head).passed + 1]  # the lines before it, too: "# path, label" counts
     return re.split("[,;\t]", "\t".join(first))
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
-    tables = source.files if isinstance(source, FileSource) else _tables(source)
+    tables = source.files if isinstance(source, FileSource) else tables_with(source, has_columns)
     if not tables:
         raise LabError(f"{source.name} holds no table with a column path and a column label ({', '.join(SUFFIXES)})")
-    entries = _entries(source, tables[0]) if len(tables) == 1 else _joined(source, tables)
+    return read_tables(source, tables, open_table)
+
+
+def read_tables(source: Source, tables: Sequence[str], opened: Open) -> Listing:
+    """The pictures that tables name, each table opened by `opened`, which gives a column of paths and one of labels."""
+    entries = _entries(source, tables[0], opened) if len(tables) == 1 else _joined(source, tables, opened)
     _check_left_out(source, tables, entries)
     check_legend(source, (entry.label for entry in entries), tables)
     if not _marks_cells(entries):
@@ -129,7 +127,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
     )
 
 
-def _joined(source: Source, tables: Sequence[str]) -> list[Entry]:
+def _joined(source: Source, tables: Sequence[str], opened: Open) -> list[Entry]:
     """The pictures of several tables that are named after a split each; LabError where they are not."""
     entries: list[Entry] = []
     named_in: dict[str, str] = {}
@@ -138,7 +136,7 @@ def _joined(source: Source, tables: Sequence[str]) -> list[Entry]:
         if not split:
             several = ", ".join(tables[:3])
             raise LabError(f"{source.name} holds several tables of pictures ({several}): import the one that you mean")
-        for entry in _entries(source, file):
+        for entry in _entries(source, file, opened):
             if named_in.setdefault(entry.file, file) != file:
                 raise LabError(f"{named_in[entry.file]} and {file} both name {entry.file}: keep it in one")
             entries.append(replace(entry, split=entry.split or split))
@@ -156,67 +154,6 @@ def _check_left_out(source: Source, tables: Sequence[str], entries: Sequence[Ent
             f"{source.name}: {' and '.join(tables[:3])} leaves out the training pictures, such as {other}: write a "
             "table of all, or take it out"
         )
-
-
-# From the file to columns of text
-
-Load = Callable[[Sequence[int]], pd.DataFrame]
-
-
-@contextmanager
-def _told(file: str) -> Iterator[None]:
-    """Turns what goes wrong in reading a table into a LabError."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise LabError(f"{file} is not UTF-8 text: save it as CSV UTF-8") from None
-    except (ValueError, OSError, pa.ArrowException) as error:  # pandas' own errors of parsing are ValueErrors
-        raise LabError(f"{file} can't be read as a table: {brief(error)}") from None
-
-
-def _open(file: str, data: bytes) -> tuple[list[str], Load]:
-    """The names of a table's columns, and a function that loads some of them, by their numbers, as text."""
-    if not file.lower().endswith(SUFFIXES):
-        raise LabError(f"{file} is no table ({', '.join(SUFFIXES)})")
-    with _told(file):
-        return _open_parquet(data) if file.lower().endswith(".parquet") else _open_csv(data)
-
-
-def _open_csv(data: bytes) -> tuple[list[str], Load]:
-    # pandas before 3 silently ends a cell at a NUL; any other control character is reported.
-    text, separator, _ = sheets.opened(data.decode("utf-8-sig").replace("\0", "\1"))
-
-    def load(rows: int) -> pd.DataFrame:
-        # The header is read as a row like the others: then a row that is longer than it is an error, and isn't cut.
-        return pd.read_csv(
-            io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, nrows=rows, low_memory=False
-        )
-
-    def load_columns(places: Sequence[int]) -> pd.DataFrame:
-        return load(MAX_FILES + 2).iloc[1:, list(places)]
-
-    return [*load(1).iloc[0]] if text else [], load_columns
-
-
-def _open_parquet(data: bytes) -> tuple[list[str], Load]:
-    table = pq.ParquetFile(io.BytesIO(data))
-    names = table.schema_arrow.names
-
-    def load_columns(places: Sequence[int]) -> pd.DataFrame:
-        if table.metadata.num_rows > MAX_FILES:
-            raise ValueError(f"more than {MAX_FILES:,} rows")
-        columns = table.read([names[place] for place in places]).columns
-        return pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
-
-    return names, load_columns
-
-
-def _as_text(column: pa.ChunkedArray) -> pd.Series:
-    column.validate(full=True)  # a damaged file may hold invalid UTF-8
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, None)
-    text: pd.Series = pc.cast(column, pa.string()).to_pandas()
-    return text
 
 
 def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
@@ -248,11 +185,11 @@ def _columns(file: str, names: Sequence[str]) -> dict[str, int]:
 # From columns to pictures
 
 
-def _entries(source: Source, file: str) -> list[Entry]:
-    names, load = _open(file, source.read(file))
+def _entries(source: Source, file: str, opened: Open) -> list[Entry]:
+    names, load = opened(file, source.read(file))
     places = _columns(file, names)
     _add_others(file, names, load, places)
-    with _told(file):
+    with told(file):
         frame = load([*places.values()])
     if len(frame) > MAX_FILES:
         raise LabError(f"{file} has more than {MAX_FILES:,} rows: import a part of it")
@@ -262,11 +199,7 @@ def _entries(source: Source, file: str) -> list[Entry]:
     frame = frame[: max(filled, default=-1) + 1]
     columns = {holds: cells[: len(frame)] for holds, cells in columns.items()}
     nothing: list[str | None] = [None] * len(frame)
-
-    def refuse(bad: Sequence[int], what: str) -> None:
-        if bad:
-            rows = ", ".join(str(row + 2) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
-            raise LabError(f"{file}: {len(bad):,} of {len(frame):,} rows {what} (rows {rows}; the header is row 1)")
+    refuse = partial(refuse_rows, file, len(frame))
 
     broken = {row for cells in columns.values() for row, cell in enumerate(cells) if _has_control(cell)}
     refuse(sorted(broken), "have a line break or control character in them: is a quotation mark not closed?")
@@ -302,16 +235,21 @@ def _entries(source: Source, file: str) -> list[Entry]:
     return entries
 
 
+def plain_names(names: Sequence[str]) -> list[str]:
+    """The names of columns as those in `ALSO` are written."""
+    return [re.sub(r"[ -]", "_", str(name).strip().lower()) for name in names]
+
+
 def _add_others(file: str, names: Sequence[str], load: Load, places: dict[str, int]) -> None:
     """Adds to `places` the columns of a split or group that have another usual name (`ALSO`)."""
-    plain = [re.sub(r"[ -]", "_", str(name).strip().lower()) for name in names]
-    if "split" not in places and (flag := next(filter(_FLAG.fullmatch, plain), None)):
+    plain = plain_names(names)
+    if "split" not in places and (flag := next(filter(FLAG.fullmatch, plain), None)):
         raise LabError(f"{file} tells a split by the column {flag}: write train, val or test into a column split")
     for holds, spellings in ALSO.items():
         place = next((plain.index(name) for name in spellings if name in plain), None)
         if holds in places or place is None:
             continue
-        with _told(file):
+        with told(file):
             values = {cell.lower() for text in load([place])[place] if (cell := _cell(text))}
         if values and (holds != "split" or values & SPLIT_NAMES.keys()):
             places[holds] = place
@@ -326,7 +264,7 @@ def _check_codes(
         return
     for place, name in enumerate(names):
         if place not in places.values() and TELLS_LABELS.match(str(name)):
-            with _told(file):
+            with told(file):
                 others = [_cell(text) for text in load([place])[place]][: len(labels)]
             one_each = len(set(zip(labels, others, strict=True))) == len(codes) == len(set(others))
             if one_each and None not in others and not are_numbers(others):
