@@ -120,21 +120,28 @@ def yolo_files() -> dict[str, bytes]:
     }
 
 
+def labelme_files() -> dict[str, bytes]:
+    shapes = [{"label": name, "points": [[1, 1], [9, 8]], "shape_type": "rectangle"} for name in ("blast", "band")]
+    told = {"flags": {}, "shapes": shapes, "imagePath": "..\\images\\blast_and_band.png", "imageData": "AAAA"}
+    return {"images/blast_and_band.png": b"", "labels/blast_and_band.json": json.dumps(told).encode()}
+
+
 SAMPLES = {
     "blood-cell-images": archive_files,
     "class-folders": class_folder_files,
+    "one-hot": one_hot_files,
     "table": table_files,
     "medmnist": lambda: {"cells.npz": npz(small_arrays())},
     "pcam": pcam_files,
     "coco": coco_files,
     "voc": voc_files,
     "yolo": yolo_files,
-    "one-hot": one_hot_files,
+    "labelme": labelme_files,
 }
 """What each format reads: a new row of FORMATS needs one here."""
 OF_ARRAYS = ("medmnist", "pcam")
 """The formats whose pictures lie in files of arrays, which must lie on disk."""
-MARKED = ("coco", "voc", "yolo")
+MARKED = ("coco", "voc", "yolo", "labelme")
 """Those whose pictures are cut out of larger ones."""
 
 

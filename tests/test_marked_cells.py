@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.audit import audit
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.demo import draw_field
-from bloodcell_core.data.formats import choose_format, coco, marked, voc, yolo
+from bloodcell_core.data.formats import choose_format, coco, labelme, marked, voc, yolo
 from bloodcell_core.data.formats.marked import AROUND, Mark, Pictures
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
@@ -106,8 +107,22 @@ def as_table(told: Fields) -> dict[str, bytes]:
     return {"boxes.csv": ("filename,class,split,xmin,ymin,xmax,ymax\n" + "".join(rows)).encode()}
 
 
+def as_labelme(told: Fields) -> dict[str, bytes]:
+    return {
+        file.replace(".png", ".json"): json.dumps(
+            {"shapes": [shape(label, [[x0, y0], [x1, y1]]) for label, (x0, y0, x1, y1) in cells]}
+            | {"imagePath": Path(file).name, "imageWidth": WIDTH, "imageHeight": HEIGHT, "imageData": None, "flags": {}}
+        ).encode()
+        for file, cells in told.items()
+    }
+
+
+def shape(label: object, points: object, kind: object = "rectangle") -> dict[str, Any]:
+    return {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}}
+
+
 WRITERS: dict[str, Callable[[Fields], dict[str, bytes]]] = {
-    "coco": as_coco, "voc": as_voc, "yolo": as_yolo, "table": as_table
+    "coco": as_coco, "voc": as_voc, "yolo": as_yolo, "labelme": as_labelme, "table": as_table
 }  # fmt: skip
 
 
@@ -260,6 +275,7 @@ def test_no_marked_picture_at_all_is_told_of_the_whole(tmp_path, name):
         "coco": "cells holds none of the marked pictures: 'test/four.png' is one",
         "voc": "cells holds none of the marked pictures: 'four.png' is one",
         "yolo": "cells holds no .txt file with the name of one of its pictures",  # which might be anything
+        "labelme": "cells holds none of the marked pictures: 'four.png' is one",
     }
     assert refusal(write_files(tmp_path / "cells", files), name) == words[name]
 
@@ -497,7 +513,167 @@ def test_of_many_notes_beside_pictures_only_some_are_read_to_know_the_format(tmp
     read, opened = source.read, []
     monkeypatch.setattr(source, "read", lambda file: (opened.append(file), read(file))[1])
     assert choose_format(source).name == "class-folders"
-    assert len(opened) == coco.GLANCE + voc.GLANCE
+    assert len(opened) == coco.GLANCE + voc.GLANCE + labelme.GLANCE
+
+
+# labelme
+
+
+def labelled(**change: object) -> dict[str, bytes]:
+    """Two fields with labelme's files, of which `change` alters the first."""
+    told = as_labelme({"one.png": field(1)[1], "two.png": field(2)[1]})
+    first = json.loads(told["one.json"]) | change
+    return {"one.png": field(1)[0], "two.png": field(2)[0]} | told | {"one.json": json.dumps(first).encode()}
+
+
+def labelme_refusal(tmp_path: Path, files: dict[str, bytes]) -> str:
+    return refusal(write_files(tmp_path / "cells", files))
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "box"),
+    [
+        ("rectangle", [[60, 70], [10, 20]], (10, 20, 60, 70)),  # drawn from its lower right corner
+        ("rectangle", [[10, 20], [60, 20], [60, 70], [10, 70]], (10, 20, 60, 70)),
+        ("rotation", [[10, 40], [30, 20], [60, 50], [40, 70]], (10, 20, 60, 70)),
+        ("polygon", [[10, 20], [60, 30], [40, 70.0]], (10, 20, 60, 70)),
+        (None, [[10, 20], [60, 30], [40, 70.0]], (10, 20, 60, 70)),  # the first versions knew no other shape
+        ("mask", [[10, 20], [60, 70]], (10, 20, 60, 70)),
+        ("circle", [[50, 60], [80, 100]], (0, 10, 100, 110)),
+    ],
+)
+def test_a_shape_of_labelme_becomes_the_box_around_it(kind, points, box):
+    assert labelme._mark(shape("a", points, kind), Mark("1.png", "", ()), "1.json", 1).corners == box
+
+
+NO_NUMBERS = "its box has corners that are not numbers"
+OUTSIDE = " is empty or outside the picture (400×300 pixels)"
+NO_SIZE = "it is marked by a point or a line, and not by a box or an outline"
+
+
+@pytest.mark.parametrize(
+    ("points", "kind", "words"),
+    [
+        ([[900, 900], [990, 990]], "rectangle", f"its box 900 900 990 990{OUTSIDE}"),
+        ([[10, 20], [10, 90]], "polygon", f"its box 10 20 10 90{OUTSIDE}"),
+        ([[10, 20]], "point", NO_SIZE),
+        ([[10, 20], [90, 90]], "line", NO_SIZE),
+        ([[10, 20], [90, 90]], ["line"], NO_SIZE),
+        ([["x", 20], [90, 90]], "rectangle", NO_NUMBERS),
+        ([[5, 5], [float("nan"), 90]], "rectangle", NO_NUMBERS),
+        ([[5, 5], [10**400, 90]], "circle", NO_NUMBERS),
+        ([10, 20, 90, 90], "rectangle", NO_NUMBERS),
+        ([[10, 20, 90, 90]], "rectangle", NO_NUMBERS),
+        ([], "polygon", NO_NUMBERS),
+        (None, "polygon", NO_NUMBERS),
+    ],
+)
+def test_a_shape_that_is_around_no_cell_is_left_out_with_its_reason(tmp_path, points, kind, words):
+    made = import_dataset(write_files(tmp_path / "cells", labelled(shapes=[shape("a", points, kind)])), "mine")
+    assert {*made.pictures.source_photo} == {"two.png"}
+    assert [*made.images.reason.dropna()] == [words]
+
+
+@pytest.mark.parametrize(
+    "path", ["..\\fields\\one.png", "../../../etc/one.png", "/etc/passwd", "C:\\one.png", "ONE.PNG", None, 7]
+)
+def test_a_file_of_labelme_is_about_the_picture_that_it_names_or_else_is_called_as(tmp_path, path):
+    found = marks_of(write_files(tmp_path / "cells", labelled(imagePath=path)))
+    assert {photo for *_, photo in found} == {"one.png", "two.png"}
+
+
+def test_the_picture_in_a_file_of_labelme_is_not_taken_for_one_that_is_missing(tmp_path):
+    files = labelled(imageData=base64.b64encode(field(1)[0]).decode())
+    del files["one.png"]
+    made = import_dataset(write_files(tmp_path / "cells", files), "mine")
+    assert {*made.images.reason.dropna()} == {"the annotated picture is missing"}
+    assert {*made.pictures.source_photo} == {"two.png"}
+
+
+def test_pictures_of_one_name_in_several_splits_have_each_their_own_file_of_labelme(tmp_path):
+    files = {f"{split}/{file}": data for split in ("train", "valid", "test") for file, data in labelled().items()}
+    found = marks_of(write_files(tmp_path / "cells", files))
+    assert len(found) == 18
+    assert all(file.startswith(str(split)) for file, _, split, _ in found)
+    for split in ("train", "valid", "test"):  # several of one name that are missing aren't one picture
+        (tmp_path / "cells" / split / "one.png").unlink()
+    assert len(marks_of(tmp_path / "cells")) == 18
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shapes": None}, "one.json has no list shapes"),
+        ({"shapes": [7]}, "one.json: shape 1 has no label"),
+        ({"shapes": [shape("a", []), shape(" ", [])]}, "one.json: shape 2 has no label"),
+        ({"shapes": [shape(None, [])]}, "one.json: shape 1 has no label"),
+        ({"imagePath": "two.png"}, "one.json and two.json are both about two.png: take one of them out"),
+        (
+            {"shapes": [], "flags": {"blast": True}},
+            "cells: two.json has shapes, and one.json only flags: import pictures with marked cells and pictures of "
+            "one class each by themselves",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_labelme_is_told(tmp_path, change, words):
+    assert labelme_refusal(tmp_path, labelled(**change)) == words
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"shapes": [}, "imagePath": "one.png"}', "one.json can't be read as JSON: "),
+        (b'[{"shapes": [], "imagePath": "one.png"}]', "one.json has no list shapes"),
+        (b'{"imagePath": "one.png", "shapes": ' + b"[" * 100_000, "one.json can't be read as JSON: "),
+        ('{"imagePath": "\xe9.png", "shapes": []}'.encode("latin-1"), "one.json is not UTF-8 text"),
+    ],
+    ids=["broken", "a list", "deep", "latin-1"],
+)
+def test_a_file_of_labelme_that_can_t_be_read_is_told_and_not_passed_over(tmp_path, data, words):
+    assert labelme_refusal(tmp_path, labelled() | {"one.json": data}).startswith(words)
+
+
+def flagged(*flags: object) -> dict[str, bytes]:
+    told = {"shapes": [], "imagePath": "x", "imageData": None}
+    files = {f"{n}.json": json.dumps(told | {"flags": of}).encode() for n, of in enumerate(flags)}
+    return files | {f"{n}.png": b"" for n in range(len(flags) + 1)}
+
+
+def test_the_flag_of_labelme_is_the_class_of_the_whole_picture(tmp_path):
+    files = flagged({"blast": True, "band": False}, {"blast": False, " band ": True})
+    folder = write_files(tmp_path / "cells", {f"test/{file}": data for file, data in files.items()})
+    assert marks_of(folder) == [("test/0.png", "blast", "test", None), ("test/1.png", "band", "test", None)]
+
+
+@pytest.mark.parametrize("other", [{}, None, {"blast": False}, {"blast": 1}, {"blast": True, "band": True}])
+def test_a_picture_with_no_flag_or_several_is_told(tmp_path, other):
+    words = labelme_refusal(tmp_path, flagged({"blast": True}, other, {"band": True}))
+    assert words == (
+        "cells: 1 of 3 files of labelme have no flag set or several, such as 1.json: set that of the picture's class, "
+        "or take the file out"
+    )
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_a_flag_of_a_picture_that_is_missing_is_told(tmp_path, kind):
+    files = flagged({"blast": True}, {"band": True})
+    del files["1.png"]
+    path = write_zip(tmp_path / "cells.zip", files) if kind == "zip" else write_files(tmp_path / "cells", files)
+    assert refusal(path) == "1.json is about 'x', which is not there: take it out"
+
+
+def test_a_file_of_labelme_or_two_among_class_folders_is_told(tmp_path):
+    """It may be a trial: all other pictures would be passed over."""
+    files = {f"{label}/{n}.png": b"" for label in ("band", "blast") for n in range(3)}
+    files |= {"band/0.json": labelled()["one.json"]}
+    assert labelme_refusal(tmp_path, files) == (
+        "cells: band/0.json is labelme's, but most pictures have no such file: take these files out if the folders are "
+        "the classes, or import the pictures that have one by themselves"
+    )
+    some = {f"{file[:3]}/{file}": data for file, data in labelled().items()} | {"one/x.png": b"", "two/x.png": b""}
+    assert len(marks_of(write_files(tmp_path / "fields", some))) == 6
+    one = {f"fields/{n}.png": b"" for n in range(9)} | {"fields/0.json": labelled(imagePath="0.png")["one.json"]}
+    assert len(marks_of(write_files(tmp_path / "partly", one))) == 3
 
 
 @settings(max_examples=200, deadline=None)

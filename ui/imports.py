@@ -38,8 +38,8 @@ def _dialog() -> None:
     with tab_path:
         st.caption(
             "A zip or folder with **one folder a class**, with or without `train`, `val` and `test` folders above or "
-            "inside them; a table (CSV, TSV or Parquet) of paths and labels; smear fields with the boxes of **COCO, "
-            "VOC or YOLO**, of which each cell is cut out; MedMNIST's `.npz`; a folder of PatchCamelyon's `.h5` files; "
+            "inside them; a table (CSV, TSV or Parquet) of paths and labels; smear fields marked in **COCO, VOC, YOLO "
+            "or labelme**, of which each cell is cut out; MedMNIST's `.npz`; a folder of PatchCamelyon's `.h5` files; "
             "the public *Blood Cell Images* archive as it is downloaded."
         )
         path = st.text_input("Path", placeholder="/home/me/blood-cells.zip")

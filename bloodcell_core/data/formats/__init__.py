@@ -10,6 +10,7 @@ from bloodcell_core.data.formats.archive import BLOOD_CELL_IMAGES
 from bloodcell_core.data.formats.beside import check_others, packed_too
 from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
 from bloodcell_core.data.formats.coco import COCO
+from bloodcell_core.data.formats.labelme import LABELME
 from bloodcell_core.data.formats.listing import Format
 from bloodcell_core.data.formats.medmnist import MEDMNIST
 from bloodcell_core.data.formats.one_hot import ONE_HOT
@@ -21,7 +22,7 @@ from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
 
-IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, ONE_HOT, TABLE, COCO, VOC, YOLO, CLASS_FOLDERS)
+IN_ORDER = (BLOOD_CELL_IMAGES, MEDMNIST, PCAM, ONE_HOT, TABLE, COCO, VOC, YOLO, LABELME, CLASS_FOLDERS)
 """In the order in which they are tried: the first that matches reads the source."""
 FORMATS: dict[str, Format] = {row.name: row for row in IN_ORDER}
 

@@ -1,4 +1,4 @@
-"""Smear fields whose cells are marked by bounding boxes: what the readers of COCO, VOC, YOLO and tables share.
+"""Smear fields whose cells are marked by bounding boxes: what the readers of COCO, VOC, YOLO, labelme and tables share.
 
 Each marked cell is cut out with its surroundings and becomes a picture of its own. The cells of one field are one
 group: they are never in training and test at once.
@@ -39,7 +39,8 @@ class Mark(NamedTuple):
     """The field's path in its source, or its name in the annotation where it is missing."""
     label: str
     corners: tuple[float, ...]
-    """x0, y0, x1, y1 in pixels; in shares of the field's width and height where `size` is SHARES."""
+    """x0, y0, x1, y1 in pixels; in shares of the field's width and height where `size` is SHARES. None for a point or a
+    line, which have no size."""
     split: str | None = None
     size: tuple[float, float] | None = None
     """The field's width and height in pixels as the annotation states them, if it does."""
@@ -223,6 +224,8 @@ def _photo(file: str) -> str:
 
 def _box(mark: Mark, width: int, height: int) -> Box:
     """A mark's box in pixels, clipped to the field; LabError where nothing of it is left."""
+    if not mark.corners:
+        raise LabError("it is marked by a point or a line, and not by a box or an outline")
     across, down = (width, height) if mark.size == SHARES else (1, 1)
     x0, y0, x1, y1 = (corner * side for corner, side in zip(mark.corners, (across, down, across, down), strict=True))
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
