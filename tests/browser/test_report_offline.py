@@ -122,6 +122,19 @@ def test_a_matrix_of_12_classes_is_printed_to_its_last_column(alone, tmp_path: P
     assert page.locator(".scroll").evaluate("table => table.scrollWidth <= table.clientWidth")
 
 
+def test_a_heading_is_not_printed_at_the_foot_of_a_sheet(alone, tmp_path: Path) -> None:
+    """Its box reaches over what follows and isn't divided, so that both are on one sheet in every browser."""
+    file = tmp_path / "report.html"
+    matrix = confusion([[9, 1], [1, 9]], ["a", "b"])
+    write_report(document("Two", "", [section("A", matrix), section("B", matrix)], {}), file)
+    page = alone(file)
+    overlap = "head => head.getBoundingClientRect().bottom - head.nextElementSibling.getBoundingClientRect().top"
+    assert page.locator("h2").last.evaluate(overlap) < 0
+    page.emulate_media(media="print")
+    assert page.locator("h2").last.evaluate(overlap) > 60
+    assert page.locator("h2").last.evaluate("head => getComputedStyle(head).breakInside") == "avoid"
+
+
 @pytest.mark.parametrize(
     "name",
     ["patient-0031/field_{:03}_40x_overview.tif", "patient-{:04}/" + 3 * "smear of 26 November 2026, field at 40x, "],
