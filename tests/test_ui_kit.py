@@ -175,6 +175,14 @@ def test_no_two_of_many_classes_have_colour_and_shape_in_common_on_the_map():
     assert len(marks) == 20
 
 
+@pytest.mark.parametrize(("pictures", "kind"), [(2000, "scatter"), (2001, "scattergl")])
+def test_the_map_of_a_small_dataset_needs_no_webgl(pictures: int, kind: str):
+    """Where the browser has none, Plotly draws a grey box with a link instead."""
+    names = ["a"] * pictures
+    figure = charts.map_figure(np.zeros((pictures, 2)), names, names, names, names[:1], None, False)
+    assert figure.data[0].type == kind
+
+
 def test_a_matrix_of_many_classes_has_the_width_that_its_style_gives_it():
     style = (ROOT / "ui" / "matrix.css").read_text()
     assert "calc(7rem + var(--classes) * 2.75rem)" in style

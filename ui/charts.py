@@ -16,6 +16,7 @@ BINS = 40  # of a spread
 MOST_TICKS = 8  # of an axis of whole numbers
 # Lengths of strokes and gaps of a class's line; of another number than the colours (`theme`), as `shapes` below.
 DASHES = ((8, 0), (8, 3), (2, 3), (8, 3, 2, 3), (14, 4))
+MOST_WITHOUT_WEBGL = 2000  # pictures on the map: of more, Plotly draws SVG slowly; some browsers have no WebGL
 
 
 def draw(figure: go.Figure, key: str, alt: str) -> None:
@@ -215,10 +216,11 @@ def map_figure(
     shapes = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
     frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": labels, "id": ids, "title": titles})
     figure = go.Figure()
+    add = figure.add_scatter if len(frame) <= MOST_WITHOUT_WEBGL else figure.add_scattergl
     for place, name in enumerate(classes):
         part = frame[frame.label == name]
         if len(part):
-            figure.add_scattergl(
+            add(
                 x=part.x, y=part.y, name=chart_text(short_title(pretty(name))), mode="markers",
                 customdata=part[["id"]], text=[chart_text(title) for title in part.title],
                 marker={"color": colours[name], "size": 7, "opacity": 0.75, "symbol": shapes[place % len(shapes)]},
