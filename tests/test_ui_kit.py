@@ -191,6 +191,18 @@ def test_a_matrix_of_many_classes_has_the_width_that_its_style_gives_it():
     assert matrix.narrowest(FOUR, [str(name) for name in range(12)]) == 16 * (7 + 12 * 2.75)
 
 
+def test_what_is_dragged_across_is_not_selected_in_safari():
+    styles = [style.read_text() for style in (ROOT / "ui").glob("*.css")]
+    for name in ("-webkit-user-select: none", "(?<!-)user-select: none"):
+        assert sum(len(re.findall(name, style)) for style in styles) == 2
+
+
+def test_a_vertical_head_of_a_matrix_is_one_line():
+    rules = re.findall(r"{([^{}]*writing-mode: vertical[^{}]*)}", (ROOT / "ui" / "matrix.css").read_text())
+    assert len(rules) == 2
+    assert all("white-space: nowrap" in rule for rule in rules)
+
+
 def test_percent():
     assert shell.percent(0.8116) == "81.2%"
     assert shell.percent(0.8116, (0.78, 0.841)) == "81.2% (78.0 to 84.1)"
