@@ -45,5 +45,6 @@ function keep(parent, items, make) {
 function newTool() {
   const tool = node("button", "", node("i"), node("span"), node("kbd"))
   tool.type = "button"
+  tool.tabIndex = 0 // said, because Safari gives no other button the focus at a click, and the keys would end there
   return tool
 }

@@ -163,6 +163,28 @@ def test_what_is_pressed_after_a_cell_was_added_is_done_to_that_cell(lab_with_ru
     expect(boxes.nth(0)).to_have_attribute("title", first)
 
 
+AS_SAFARI = """addEventListener("mousedown", (event) => {
+  const button = event.composedPath().find((each) => each.tagName === "BUTTON")
+  if (!button || button.hasAttribute("tabindex")) return
+  event.preventDefault()
+  button.getRootNode().activeElement?.blur()
+}, true)"""
+"""At a click Safari gives a button the focus only where its tabindex is said, and takes it from where it was."""
+
+
+def test_the_keys_go_on_after_a_click_on_a_tool_in_safari(lab_with_run: Path, open_page):
+    page = open_page("Classify?threshold=0")
+    page.locator("input[type=file]").set_input_files([field(1)])
+    boxes = page.locator(".box")
+    expect(boxes).to_have_count(4)
+    page.evaluate(AS_SAFARI)
+    boxes.nth(0).click()
+    page.get_by_role("button", name="Not a cell").click()
+    expect(boxes.nth(0)).to_contain_text("Not a cell")
+    page.keyboard.press("u")
+    expect(boxes.nth(0)).not_to_contain_text("Not a cell")
+
+
 def in_workspace(monkeypatch, home: Path) -> list[slides.Slide]:
     monkeypatch.setenv("BLOODCELL_HOME", str(home))
     return slides.listed()[0]
