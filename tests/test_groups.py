@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -432,7 +433,31 @@ def test_the_card_of_a_finished_group(crossed: Group) -> None:
         assert part in said
     (table,) = app.dataframe
     assert table.value["Fold"].tolist() == [1, 2, 3]
+    assert "Photos" in table.value
     assert not buttons(app)
+
+
+def test_folds_by_groups_that_a_table_told_are_of_groups(crossed: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in crossed.runs.values():
+        file = run.folder / "predictions.parquet"
+        pd.read_parquet(file).assign(copies=False).to_parquet(file)
+    workspace.group_file(crossed.name).unlink(missing_ok=True)
+    app = draw(card)
+    assert "Groups" in app.dataframe[0].value
+    assert "which groups are trained on" in words(app)
+    _, told, _ = run_cli(capsys, "runs", "group", crossed.name)
+    assert re.search(r"\d pictures of \d+ groups,", told)
+    assert "photo" not in told
+
+
+def test_a_cross_validation_of_an_older_version_that_told_no_unit_is_of_photos(crossed: Group) -> None:
+    kept = groups.pooled_scores(crossed)
+    assert kept is not None
+    del kept["unit"]
+    disk.write_json(workspace.group_file(crossed.name), kept)
+    app = draw(card)
+    assert "48 pictures, 27 photos" in words(app)
+    assert "Photos" in app.dataframe[0].value
 
 
 def test_the_card_of_an_unfinished_group_goes_on(crossed: Group, started: list[str]) -> None:

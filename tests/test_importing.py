@@ -437,13 +437,22 @@ def test_where_no_test_split_is_told_a_fifth_of_each_class_is_cut_off(tmp_path):
     told = describe(dataset)
     assert told["splits"]["test"]["by_class"] == {"a": 4, "b": 4, "c": 2}
     assert told["splits"]["train"]["by_class"] == {"a": 16, "b": 16, "c": 8}
-    assert told["split_origin"] == "20% of each class's photos cut off as test at import, seed 0"
+    assert told["split_origin"] == "20% of each class's pictures cut off as test at import, seed 0"
+
+
+def test_what_a_test_split_was_cut_off_from_is_called_what_it_is(tmp_path, demo_dataset):
+    """Drawn pictures are copies of photographs; what a table tells are groups, such as patients or slides."""
+    patients = {f"{label}{number}": f"{label}{number // 2}" for label in "ab" for number in range(6)}
+    told = import_dataset(write_table(tmp_path / "cells", patients), trace=False)
+    words = "20% of each class's {} cut off as test at import, seed 0"
+    assert demo_dataset.facts["split_origin"] == words.format("photos")
+    assert told.facts["split_origin"] == words.format("groups")
 
 
 def test_where_no_photo_can_be_spared_it_is_told_that_there_is_no_test_split(tmp_path):
     dataset = import_dataset(write_files(tmp_path / "cells", class_files(1, ("a", "b"))))
     assert set(dataset.pictures.split) == {"train"}
-    assert dataset.facts["split_origin"] == "no test split: none could be cut off, as no class has two photos"
+    assert dataset.facts["split_origin"] == "no test split: none could be cut off, as no class has two pictures"
 
 
 def test_the_cut_is_the_same_at_every_import(tmp_path):

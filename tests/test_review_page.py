@@ -527,6 +527,22 @@ def test_what_the_mistakes_teach_is_shown_each_way(wrong, by):
     assert f"{number} wrong pictures of" in words(app) if by == "words" else "wrong picture" in words(app)
 
 
+def test_groups_that_a_table_told_are_not_called_photos(wrong: Run) -> None:
+    table = wrong.folder / "predictions.parquet"
+    pd.read_parquet(table).assign(copies=False).to_parquet(table)
+    images = workspace.dataset_dir("demo") / "images.parquet"
+    patients = pd.read_parquet(images).assign(copies=False)
+    images.unlink()  # other tests' workspaces share the file
+    patients.to_parquet(images)
+    app = draw(REVIEW, part="teaches", by="facts")
+    assert {"Groups", "Pictures"} < set(app.dataframe[0].value.columns)
+    assert "Photos" not in app.dataframe[0].value
+    assert re.search(r"wrong pictures? of \d+ groups?", words(app))
+    assert "By group" in app.segmented_control(key="by").options
+    send(draw(REVIEW), verdict(draw(REVIEW), "ambiguous"))
+    assert "leave out 1 group (1 picture)" in words(draw(REVIEW, part="overlays"))
+
+
 def test_verdicts_become_an_overlay_that_training_takes(wrong, monkeypatch):
     from bloodcell_core.labels import overlays
     from bloodcell_core.training import jobs

@@ -13,7 +13,7 @@ from bloodcell_core.evaluation.figures import spread_words
 from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
-from bloodcell_core.words import groups_behind
+from bloodcell_core.words import groups_behind, unit_behind
 from ui import lab, naming, shell
 
 MOST_FOLDS = 20
@@ -92,12 +92,13 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         f"Out-of-fold accuracy{so_far} **" + shell.percent_markdown(scores["accuracy"]) + "** "
         + f":gray[:small[{interval} · {scores['pictures']:,} pictures, {groups_behind(scores)}]]"
     )  # fmt: skip
+    unit = unit_behind(scores)
     with st.expander("Folds"):
         spread = facts["accuracy_by_fold"]
         if spread["spread"] is not None:
             st.caption(
                 f"{shell.percent(spread['mean'])} on average, standard deviation "
-                f"{spread_words('accuracy', spread['spread'])}: how much it depends on which photos are trained "
+                f"{spread_words('accuracy', spread['spread'])}: how much it depends on which {unit}s are trained "
                 "on and tested."
             )
         rows = [
@@ -106,7 +107,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
                 "State": fold["state"],
                 "Accuracy": shell.percent(fold["accuracy"]),
                 "Pictures": f"{fold['pictures']:,}" if fold["pictures"] else "–",
-                "Photos": f"{fold['photos']:,}" if fold["photos"] else "–",
+                f"{unit.capitalize()}s": f"{fold['photos']:,}" if fold["photos"] else "–",
                 "Training": duration(fold["seconds"]) if fold["seconds"] is not None else "–",
             }
             for fold in facts["runs"]

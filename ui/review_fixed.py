@@ -61,7 +61,7 @@ def _change(before: Run, after: Run, labels: str) -> Change:
 
 def _pictures(review: Review, table: pd.DataFrame) -> None:
     there = each_photo_first(table[table.image_id.isin(review.data.pictures.image_id)])
-    photos = shell.counted(there.photo.nunique(), "photo")
+    photos = shell.counted(there.photo.nunique(), review.data.unit)
     said = f"From {photos}. Below each picture: the answer before → after; the border's colour is the label."
     st.caption(said if len(there) else "None.")
     words = there.before.map(pretty) + " → " + there.after.map(pretty)

@@ -37,7 +37,7 @@ def versions_of(data: Dataset) -> list[dict[str, Any]]:
 
 def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]]) -> None:
     changed, left_out = (
-        f"{shell.counted(part.photo.nunique(), 'photo')} ({shell.counted(len(part), 'picture')})"
+        f"{shell.counted(part.photo.nunique(), review.data.unit)} ({shell.counted(len(part), 'picture')})"
         for part in (changes[changes.label_to.notna()], changes[changes.label_to.isna()])
     )
     st.markdown("**Freeze the verdicts**")

@@ -78,5 +78,5 @@ def _keep(review: Review, images: list[str], token: str, verdict: str, label: st
         predicted={image: answers[image] for image in images}, token=token,
     )  # fmt: skip
     _begin(every=False)
-    st.toast(f"Kept for {shell.counted(len(images), 'photo')}")
+    st.toast(f"Kept for {shell.counted(len(images), 'photo' if review.data.copies_known else 'picture')}")
     shell.draw_again()

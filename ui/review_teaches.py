@@ -27,13 +27,14 @@ def teaches_part(review: Review) -> None:
     table, rates, by_photo, words = _lessons(source, review.data)
     figures, pictures = shell.sides([3, 2], "teaches")
     with figures:
-        by = shell.bound_segmented("Figures", list(BY), "by", default="words", format_func=BY.get,
+        titles = BY | {"photo": f"By {unit_of(table)}"}
+        by = shell.bound_segmented("Figures", list(titles), "by", default="words", format_func=titles.get,
                                    label_visibility="collapsed")  # fmt: skip
         if by == "words":
             st.markdown("\n".join(f"- {shell.plain(line)}" for line in words))
             wrong = table.image_id[table.label != table.predicted].tolist()
         else:
-            wrong = _facts(rates) if by == "facts" else _photos(table, by_photo)
+            wrong = _facts(rates, unit_of(table)) if by == "facts" else _photos(table, by_photo)
     with pictures:
         _pictures(review, table, wrong)
 
@@ -47,7 +48,7 @@ def _lessons(
     return table, teaches.error_rates(table, classes), teaches.by_photo(table), teaches.in_words(table, classes)
 
 
-def _facts(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _facts(rates: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:
     """Draws a row for each range of each statistic; returns the wrong pictures of the ticked one."""
     parts = [(fact, part) for fact, of_fact in rates.items() for part in of_fact]
     if not parts:
@@ -59,7 +60,7 @@ def _facts(rates: dict[str, list[dict[str, Any]]]) -> list[str]:
             "Part": part["part"] + ("" if part["low"] is None else f", {part['low']:.3g} to {part['high']:.3g}"),
             "Wrong": 100 * part["rate"],
             "95% interval": _interval(part["interval"]),
-            "Photos": part["photos"],
+            f"{unit.capitalize()}s": part["photos"],
             "Pictures": part["pictures"],
         }
         for fact, part in parts
@@ -95,7 +96,7 @@ def _interval(limits: Any) -> str:
 def _ticked(frame: pd.DataFrame, key: str) -> int:
     """Draws a table in which one row is ticked; returns that row's place."""
     share = st.column_config.NumberColumn(format="%.0f%%", width=65)
-    widths = {"By": 185, "Part": 165, "95% interval": 95, "Photos": 65, "Pictures": 75}
+    widths = {"By": 185, "Part": 165, "95% interval": 95, "Photos": 65, "Groups": 65, "Pictures": 75}
     columns = {name: st.column_config.Column(width=px) for name, px in widths.items()} | {"Wrong": share}
     return shell.ticked_row(
         frame, key, height=min(36 + 35 * len(frame), MOST_PX), column_config=columns,
@@ -106,7 +107,7 @@ def _ticked(frame: pd.DataFrame, key: str) -> int:
 def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
     """Draws a gallery of wrong pictures, one of each photo before a second of any."""
     own = each_photo_first(table[table.image_id.isin(set(wrong))].sort_values("photo", kind="stable"))
-    photos = shell.counted(own.photo.nunique(), "photo")
+    photos = shell.counted(own.photo.nunique(), unit_of(table))
     st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")
     answers = own.label.map(pretty) + " → " + own.predicted.map(pretty)
     lab.gallery_to_browse(review.data, own.image_id, answers, "lessons")

@@ -24,7 +24,7 @@ from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.notes import clean_tags
-from bloodcell_core.words import counted
+from bloodcell_core.words import counted, unit_behind
 
 
 def add(verbs: Any) -> None:
@@ -68,10 +68,11 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
         f"{facts['group']}: {facts['state']}, {facts['folds_done']} of {facts['folds']} folds",
         f"{facts['model']} on {facts['data']}{synthetic}, {facts['view']} view, folds over {over}",
     ]
+    unit = unit_behind(facts["pooled"] or {})
     for fold in facts["runs"]:
         figures = ""
         if fold["accuracy"] is not None:
-            photos = f" of {counted(fold['photos'], 'photo')}" if fold["photos"] is not None else ""
+            photos = f" of {counted(fold['photos'], unit)}" if fold["photos"] is not None else ""
             pictures = counted(fold["pictures"], "picture")
             figures = f"accuracy {fold['accuracy']:.4f}, {pictures}{photos}, {fold['seconds']:.0f} s"
         told = figures or fold["reason"]

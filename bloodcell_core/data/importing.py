@@ -36,6 +36,7 @@ from bloodcell_core.data.sources import as_text, open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, no_progress
+from bloodcell_core.words import GROUP, PHOTO
 
 DEMO_PER_CLASS = 150  # enough for a network to learn from, drawn in about ten seconds
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
@@ -183,8 +184,8 @@ def _write(
         beat = _beating(trace_progress, folder)
         told = {*images.source_photo.dropna()}.difference(copied)
         origin = find_source_photos(images, folder / "originals", listing.photographs, trace, beat)
-        split_origin = _settle_splits(images)
         images["copies"] = images.source_photo.notna() & ~images.source_photo.isin(told)
+        split_origin = _settle_splits(images)
         images.to_parquet(folder / "images.parquet", index=False)
         disk.write_json(
             folder / "dataset.json",
@@ -326,7 +327,7 @@ def mark_duplicates(images: pd.DataFrame) -> None:
 
 def _settle_splits(images: pd.DataFrame) -> str:
     """Gives each usable picture a split, setting aside a test split where the source has none; says which it was."""
-    usable = _usable(images, ["split", "label", "scene", "source_photo", "image_id"])
+    usable = _usable(images, ["split", "label", "scene", "source_photo", "image_id", "copies"])
     scene = usable.scene.fillna(usable.source_photo).fillna(usable.image_id)
     # A picture without a split goes where the source has others of its cell: to the last of SPLITS, if in several.
     of_scene = {name: split for split in SPLITS for name in scene[usable.split == split]}
@@ -337,8 +338,10 @@ def _settle_splits(images: pd.DataFrame) -> str:
         return "told by the source" + only
     # Not those of a scene in the source's validation split: it would choose the epoch that is then tested on it.
     candidates = usable[(split == "train") & ~scene.isin(scene[split == "val"])]
+    known = usable[usable.source_photo.notna()]
+    unit = "picture" if known.empty else PHOTO if known.copies.all() else GROUP
     in_test = cut_by_photo([*candidates.label], [*scene[candidates.index]], TEST_FRACTION, SPLIT_SEED)
     if not in_test.any():
-        return "no test split: none could be cut off, as no class has two photos"
+        return f"no test split: none could be cut off, as no class has two {unit}s"
     images.loc[candidates.index[in_test], "split"] = "test"
-    return f"{TEST_FRACTION:.0%} of each class's photos cut off as test at import, seed {SPLIT_SEED}"
+    return f"{TEST_FRACTION:.0%} of each class's {unit}s cut off as test at import, seed {SPLIT_SEED}"
