@@ -5,6 +5,8 @@
          /worker.log     what the worker wrote
          /stop           there once a person has asked it to end
 
+The status of a search or an adaptation also names the dataset that it works on, as `data`.
+
 A job that says it is at work while its lock is free was interrupted: no process number is trusted.
 """
 
@@ -35,7 +37,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
-TOLD: Kinds = {"reason": str, "phase": str, "done": int, "total": int, "seconds_left": NUMBER | None, "epoch": int}
+TOLD: Kinds = {"reason": str, "phase": str, "done": int, "total": int, "seconds_left": NUMBER | None, "epoch": int,
+               "data": str | None}
 """What a status.json may hold besides `state` and `updated`."""
 _workers: dict[Path, subprocess.Popen[bytes]] = {}
 """Workers that this process started, by the folder that they work in, kept to be reaped."""
@@ -251,6 +254,17 @@ class Job:
             return self._recorded()
 
 
+def at_work_on(data: str) -> str:
+    """The search or adaptation that hasn't ended and works on a dataset: "search 'tuned'"; "" where none does."""
+    for what, place in (("search", workspace.searches_dir()), ("adaptation", workspace.adaptations_dir())):
+        for name in filter(workspace.NAME_PATTERN.fullmatch, workspace.entries(place)):
+            with suppress(LabError):  # damaged, or dismissed meanwhile
+                status = Job(place / name, "").status()
+                if status.get("data") == data and status["state"] not in ENDED:
+                    return f"{what} {name!r}"
+    return ""
+
+
 class RequestedJob(Job):
     """A job that a page requests: each kind is a subclass, each job a folder `name` in the folder of its kind.
 
@@ -290,10 +304,11 @@ class RequestedJob(Job):
         `lay` puts the files that it needs beside its request. OSError where there is no room.
         """
         final = cls.place() / name
+        status = starting() | {"data": request.get("data")}
         with disk.new_folder(final) as folder:
             lay(folder)
             disk.write_json(folder / "request.json", request)
-            disk.write_json(folder / "status.json", starting())  # a page may look at once
+            disk.write_json(folder / "status.json", status)  # a page may look at once
         job = cls(name)
         job.start(cls.__module__)
         return job

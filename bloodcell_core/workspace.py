@@ -147,9 +147,14 @@ def adaptations_dir() -> Path:
     return home() / "adaptations"
 
 
+def searches_dir() -> Path:
+    """A folder for each search that was begun here."""
+    return home() / "searches"
+
+
 def search_dir(study: str) -> Path:
     """The status and log of a search's process; its trials lie in the database."""
-    return home() / "searches" / check_name(study, "study")
+    return searches_dir() / check_name(study, "study")
 
 
 def slides_dir() -> Path:

@@ -12,8 +12,9 @@ from bloodcell_core import background, runs
 from bloodcell_core.background import ENDED
 from bloodcell_core.cells import Box
 from bloodcell_core.data.combining import combine
-from bloodcell_core.data.dataset import Dataset, names, unused_name
+from bloodcell_core.data.dataset import Dataset, names, remove, unused_name
 from bloodcell_core.data.importing import make_demo
+from bloodcell_core.errors import LabError
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes, start, work
 from bloodcell_core.inference.answers import CellAnswer
@@ -112,6 +113,31 @@ def test_a_dataset_that_was_chosen_is_adapted_to_and_stays(done: Run, here: None
     removed = start(done, labelled_slide(done, pictures=1), "gone")
     work(removed)
     assert "there is no dataset 'gone'" in removed.status()["reason"]
+
+
+def test_a_dataset_stays_while_a_run_is_adapted_to_it(done: Run, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_demo("own", per_class=12, seed=21)
+    job = start(done, labelled_slide(done, pictures=1), "own")
+    refused = f"adaptation '{job.name}' is at work on dataset 'own': stop it first"
+    with pytest.raises(LabError, match=refused):  # it is about to start
+        remove("own")
+    tried: list[str] = []
+
+    def deleting(*_: Any) -> None:
+        for name in ("own", "my-slide-cells"):
+            try:
+                remove(name)
+            except LabError as error:
+                tried.append(str(error))
+        raise LabError("no luck")
+
+    monkeypatch.setattr(adaptation, "adapted", deleting)
+    work(job)
+    assert tried[0] == refused
+    remove("own")
+    work(start(done, labelled_slide(done)))
+    assert "is at work on dataset 'my-slide-cells': stop it first" in tried[-1]
+    assert names() == ["demo"], "the job itself deletes what it made of the cells in vain"
 
 
 def test_of_a_job_that_was_killed_the_dataset_goes_that_it_made_of_the_chosen_one(

@@ -22,7 +22,7 @@ from filelock import FileLock
 from bloodcell_core import background, config, runs, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data import views
-from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.data.dataset import Dataset, names, remove
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
 from bloodcell_core.training import jobs, loop, prepare, search, studies, worker
@@ -418,6 +418,15 @@ def test_a_study_whose_folder_cannot_have_its_name_leaves_nothing_in_the_databas
     assert studies.names() == []
     (lab / "searches" / "mine" / "something").unlink()
     assert made().name == "mine"
+
+
+def test_a_dataset_stays_while_a_search_is_at_work_on_it() -> None:
+    study = made()
+    with pytest.raises(LabError, match="search 'mine' is at work on dataset 'demo': stop it first"):
+        remove("demo")
+    study.job.tell(state="stopped")
+    remove("demo")
+    assert names() == []
 
 
 @pytest.mark.parametrize("killed_at", ["optuna.create_study", "optuna.study.Study.set_user_attr"])

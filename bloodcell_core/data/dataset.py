@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell_core import disk, notes, runs, workspace
+from bloodcell_core import background, disk, notes, runs, workspace
 from bloodcell_core.cells import Place
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError, all_readable, brief
@@ -279,7 +279,7 @@ def remove(name: str) -> None:
     """Deletes the dataset and its views. Runs trained on it keep their figures but can no longer show its pictures.
 
     A damaged one can be deleted like any other, to import it again under its name. LabError where there is none, or a
-    run that uses it hasn't ended.
+    run, search or adaptation that uses it hasn't ended.
     """
     if name not in names():
         Dataset(name)  # raises, with the names that there are
@@ -287,5 +287,7 @@ def remove(name: str) -> None:
     for run in runs.readable_runs()[0]:
         if run.config.data == name and run.status()["state"] not in runs.ENDED:
             raise LabError(f"run {run.name!r} is at work on dataset {name!r}: stop it first")
+    if other := background.at_work_on(name):
+        raise LabError(f"{other} is at work on dataset {name!r}: stop it first")
     disk.discard(folder)
     notes.forget("dataset", name)

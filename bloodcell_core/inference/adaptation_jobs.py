@@ -89,6 +89,7 @@ def _adapt(job: AdaptationJob, run: Run) -> dict[str, Any]:
         made = adapt(run, data, progress=job.phase("adapting"), tell_made=lambda name: job.tell(made=name))
     except BaseException:
         if not given:
+            job.tell(data=None)  # it is no longer at work on it
             datasets.remove(data.name)
         raise
     return {"run": made.name}
@@ -103,7 +104,8 @@ def _labelled(job: AdaptationJob, run: Run) -> Dataset:
     pictures = counted_pictures(slide, answers, 0.0, run.classes)
     name = datasets.unused_name(f"{slide.name}-cells")
     made = send_to_dataset(slide, of_classes(pictures, run.classes), name, progress=job.phase("cutting out the cells"))
-    job.tell(made=name)  # not before it is ours: another job may take the name meanwhile, and this one be killed
+    # Not before it is ours: another job may take the name meanwhile, and this one be killed.
+    job.tell(made=name, data=name)
     return made
 
 

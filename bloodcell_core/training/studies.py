@@ -209,7 +209,7 @@ def create(
             raise LabError(f"the database has a study {name!r} already: choose another name") from None
         undo.callback(optuna.delete_study, study_name=name, storage=storage)
         with disk.new_folder(folder) as aside:
-            background.Job(aside, "").tell(state="starting", reason="")
+            background.Job(aside, "").tell(state="starting", reason="", data=settings.data)
         undo.callback(disk.discard, folder)
         stored.set_user_attr(PLAN, plan)
         undo.pop_all()  # it has its plan, by which `names` knows it: the study is there
