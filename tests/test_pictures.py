@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 
 from bloodcell_core.data import pictures
@@ -96,6 +96,16 @@ def test_the_result_is_the_caller_s_own_to_write_on():
 
 
 # Transparency is laid over white
+
+
+def test_lab_colours_become_those_that_they_were_made_of() -> None:
+    colours = np.array([[[200, 100, 150], [90, 60, 140], [230, 190, 180], [128, 128, 128]]], np.uint8)
+    picture = colours.repeat(8, 0).repeat(8, 1)
+    space = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(Image.fromarray(picture), *space, outputMode="LAB")
+    for compression in ("raw", "tiff_lzw"):
+        np.testing.assert_allclose(decode_rgb(encoded(lab, "TIFF", compression=compression)), picture, atol=2)
+    assert refusal(encoded(lab, "TIFF", tiffinfo={284: 2})) == "has Lab colours in separate planes: save it as RGB"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])

@@ -33,6 +33,7 @@ LARGE_PIXELS = 16_000_000  # above this, memory is returned to the system at onc
 BAND_PIXELS = 2**20  # of a large picture, converted at a time
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits per sample that cameras use in a 16-bit file
 REDUCED = 1  # bit of a TIFF page's NewSubfileType: a smaller copy of another page
+SEPARATE = 2  # a TIFF's PlanarConfiguration: the samples of each channel together
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
     OSError,
     ValueError,
@@ -85,6 +86,7 @@ def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
+            _check_planes(image)
             if about_to:
                 about_to(image.width * image.height)
             with _decoding.take(image.width * image.height * _weight(image)):
@@ -177,6 +179,12 @@ def _check_size(image: ImageFile.ImageFile) -> None:
     if width * height > most:
         kind = " in a picture of this kind" if most < MAX_PIXELS else ""
         raise UnreadablePicture(f"too large: {width}×{height} pixels, at most {most // 1_000_000} million{kind}")
+
+
+def _check_planes(image: ImageFile.ImageFile) -> None:
+    """Pillow takes the signed values of a TIFF's separate Lab planes for shifted ones: each hue becomes another."""
+    if image.mode == "LAB" and image.getexif().get(ExifTags.Base.PlanarConfiguration) == SEPARATE:
+        raise UnreadablePicture("has Lab colours in separate planes: save it as RGB")
 
 
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
