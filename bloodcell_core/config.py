@@ -15,6 +15,7 @@ from typing import Any
 
 from bloodcell_core.crops import BORDERS, COLOURS, DEFAULT_CROP, VIEWS, Crop
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import listed
 
 
 def _field(
@@ -224,7 +225,8 @@ class TrainConfig:
     refuse: str = _field(
         "",
         help="Classes of the dataset that the run isn't to name, comma-separated, such as other kinds of cells: the "
-        "network learns them as one class, and what it takes for that class is called unlike. Left empty: none.",
+        "network learns them as one class, and what it takes for that class is called unlike. A name that has a comma "
+        "itself stands in quotation marks. Left empty: none.",
         group=RUN,
     )
     validation_fraction: float = _field(
@@ -290,7 +292,7 @@ class TrainConfig:
     @property
     def refused(self) -> list[str]:
         """The classes that the run isn't to name."""
-        return [name.strip() for name in self.refuse.split(",") if name.strip()]
+        return listed(self.refuse)
 
     @property
     def fold_words(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -53,6 +54,18 @@ def groups_behind(facts: Mapping[str, Any]) -> str:
 def unit_behind(facts: Mapping[str, Any]) -> str:
     """What `groups_behind` counts. Figures of older versions don't tell; most are of photos."""
     return str(facts.get("unit", PHOTO))
+
+
+def listed(text: str) -> list[str]:
+    """The names that a person separated by commas; one that has a comma itself stands in quotation marks, as in CSV."""
+    rows = csv.reader(text.splitlines(), skipinitialspace=True)
+    return [name.strip() for row in rows for name in row if name.strip()]
+
+
+def as_list(names: Iterable[str]) -> str:
+    """Names as `listed` reads them."""
+    quoted = ('"' + name.replace('"', '""') + '"' if "," in name or name.startswith('"') else name for name in names)
+    return ", ".join(quoted)
 
 
 def first_of(names: Sequence[str], most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from bloodcell_core.models.network import last_layer, load_network
 from bloodcell_core.training import jobs
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import first_state, load_pictures, split_rows
+from bloodcell_core.words import listed
 from tests.training_fixtures import tiny, train_here, trained
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -71,6 +73,16 @@ def test_what_can_t_be_refused_is_told_before_anything_is_made(lab: Path, refuse
     with pytest.raises(LabError, match=words):
         jobs.create_run(tiny(refuse=refuse))
     assert sorted((lab / "runs").iterdir()) == before
+
+
+def test_a_class_with_a_comma_in_its_name_is_refused_in_quotation_marks() -> None:
+    """As in a table, and as the message names it."""
+    classes = ["a", "b", "cell, other", 'the "blue" one']
+    dataset: Any = SimpleNamespace(name="cells", classes=classes)
+    assert run_classes(tiny(refuse='"cell, other", the "blue" one'), dataset) == ["a", "b"]
+    with pytest.raises(LabError, match="no class 'cell' to refuse: ") as told:
+        run_classes(tiny(refuse="cell, other"), dataset)
+    assert listed(str(told.value).partition("to refuse: ")[2]) == classes
 
 
 @pytest.mark.parametrize("model", [name for name, info in MODELS.items() if not info.pretrained] + ["resnet18"])

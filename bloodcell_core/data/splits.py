@@ -10,6 +10,7 @@ import pandas as pd
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import as_list
 
 
 def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, seed: int) -> np.ndarray:
@@ -96,7 +97,7 @@ def run_classes(config: TrainConfig, dataset: Dataset) -> list[str]:
     """The classes that a run of `config` names; LabError where it refuses one that isn't there, or leaves too few."""
     refused = config.refused
     if unknown := sorted(set(refused) - set(dataset.classes)):
-        raise LabError(f"dataset {dataset.name!r} has no class {unknown[0]!r} to refuse: {', '.join(dataset.classes)}")
+        raise LabError(f"dataset {dataset.name!r} has no class {unknown[0]!r} to refuse: {as_list(dataset.classes)}")
     named = [name for name in dataset.classes if name not in refused]
     if refused and len(named) < 2:
         raise LabError(f"at least two classes must be named: of {dataset.name!r} all but {len(named)} are refused")

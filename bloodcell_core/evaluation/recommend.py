@@ -14,7 +14,7 @@ from bloodcell_core.evaluation.figures import gain_words
 from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.runs import Run
-from bloodcell_core.words import pretty
+from bloodcell_core.words import listed, pretty
 
 OTHER = "{other}"
 """Stands in a sentence for the other run, which pages call by its title."""
@@ -47,7 +47,7 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
     data, accuracy = f"the dataset {best['data']}", f"{best['summary']['val_accuracy']:.1%}"
     if refused := best["config"].get("refuse"):
-        data += f" with {', '.join(map(pretty, refused.split(',')))} refused"
+        data += f" with {', '.join(map(pretty, listed(refused)))} refused"
     why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."
     if best["bundled"]:
         why = f"It comes with the program, trained on {data}; its validation accuracy is {accuracy}."
