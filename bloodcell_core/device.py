@@ -15,6 +15,10 @@ from bloodcell_core.errors import LabError, brief
 OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "DefaultCPUAllocator")
 """What PyTorch, cuBLAS, cuDNN 9, and the CPU say where memory has run out: not all raise OutOfMemoryError."""
 
+ELSEWHERE = "end what else uses the device"
+NO_SETTINGS = f"{ELSEWHERE}, or use --device cpu in a shell"
+"""What helps where memory has run out and nobody chose sizes: where a trained run is used or adapted."""
+
 
 class Device(NamedTuple):
     """Where to compute, in which precision, and why."""
@@ -76,17 +80,14 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """Raises LabError with what helps where the device's memory runs out within."""
+def memory_told(helps: str = f"take a smaller batch size, size or network, or {ELSEWHERE}") -> Iterator[None]:
+    """Raises LabError with what `helps` where the device's memory runs out within."""
     try:
         yield
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        raise LabError(
-            f"the device's memory is full ({brief(error)}): take a smaller batch size, size or network, or "
-            "end what else uses the device"
-        ) from None
+        raise LabError(f"the device's memory is full ({brief(error)}): {helps}") from None
 
 
 def compute_in_this_thread() -> None:

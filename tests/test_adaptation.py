@@ -33,7 +33,9 @@ from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, record
 from bloodcell_core.models.network import load_network
 from bloodcell_core.review import ranking
 from bloodcell_core.runs import Run
+from bloodcell_core.training import loop
 from bloodcell_core.training.ensembles import create_ensemble
+from bloodcell_core.training.gradients import Blend, Gradients
 from tests.training_fixtures import trained
 from ui import compare as compare_page
 
@@ -350,6 +352,34 @@ def test_what_stops_it_leaves_neither_a_run_nor_a_dataset_of_its_own(done: Run, 
     with pytest.raises(KeyboardInterrupt):
         adapt(done, theirs, device="cpu", progress=stop)
     assert (runs.names(), names()) == before
+
+
+def test_a_full_memory_is_told_with_what_helps_here(done: Run, own: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody chooses a batch size, and the network is the run's."""
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(loop, "_follow", fail)
+    with pytest.raises(LabError, match=r"memory is full \(.*\): end what else uses the device, or use --device cpu"):
+        adapt(done, own, device="cpu")
+
+
+def test_a_batch_that_does_not_fit_is_adapted_to_in_parts(
+    done: Run, own: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    in_parts = Gradients._in_parts
+
+    def narrow(gradients: Gradients, blended: Blend, weight: float) -> Any:
+        seen.append(len(blended.inputs) // gradients._parts)
+        if seen[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return in_parts(gradients, blended, weight)
+
+    monkeypatch.setattr(Gradients, "_in_parts", narrow)
+    assert adapt(done, own, device="cpu").status()["state"] == "done"
+    assert max(seen) == 16
 
 
 def test_a_class_without_cells_is_said_to_be_untested(done: Run) -> None:

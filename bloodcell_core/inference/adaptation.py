@@ -51,6 +51,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 30, "pictures_per_epoch": 0, "batch_size": 16, "learning_rate": None, "body_rate": None,
     "frozen_epochs": 0, "schedule": "one-cycle", "optimizer": "adam", "weight_decay": 0.0, "mixup": 0.0,
     "patience": 0, "averaging": 0.98, "compile": "no", "balance": "class",
+    "too_large": "split",
 }  # fmt: skip
 """How a network is trained further; augmentation stays as in the run's own training."""
 MOST_CELLS = 2000  # with more, a training from scratch is better, and adapting takes too long
@@ -136,7 +137,7 @@ def adapt(
     Raises:
         LabError: as `own_cells`, and where the run has no weights.
     """
-    from bloodcell_core.device import choose_device
+    from bloodcell_core.device import NO_SETTINGS, choose_device, memory_told
 
     if not run.is_ensemble:
         run.check_weights()
@@ -149,7 +150,8 @@ def adapt(
             run.config, **SETTINGS, data=own.dataset.name, labels="", refuse="", folds=0, fold=1, fold_over="all",
             device=device,
         )  # fmt: skip
-        return _adapted_run(run, own, config, chosen, progress)
+        with memory_told(NO_SETTINGS):
+            return _adapted_run(run, own, config, chosen, progress)
     except BaseException:
         if own.dataset.name != dataset.name:  # made for this run alone
             remove_dataset(own.dataset.name)

@@ -23,7 +23,7 @@ from bloodcell_core.data.looks import look_of
 from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import decode_rgb, first_of_several
 from bloodcell_core.data.views import make_view, view_name, view_of_square
-from bloodcell_core.device import choose_device, compute_in_this_thread, memory_told
+from bloodcell_core.device import NO_SETTINGS, choose_device, compute_in_this_thread, memory_told
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
@@ -44,7 +44,7 @@ NO_CELL = "no white cell was found"
 class _Member:
     """One network of the run, with what it needs to answer."""
 
-    @memory_told()
+    @memory_told(NO_SETTINGS)
     def __init__(self, run: Run, device: str):
         run.check_weights()
         self.device = choose_device(device)
@@ -267,7 +267,7 @@ class Predictor:
             reason = unsure_because(float(shares.max()), self.threshold)
         return CellAnswer(square, state, label, by_class, reason, nucleus, border, distance)
 
-    @memory_told()
+    @memory_told(NO_SETTINGS)
     def _judge(self, batch: list[_Seen]) -> tuple[np.ndarray, np.ndarray | None, dict[int, str]]:
         """For all cells of a batch: probabilities (N, C), distances from the training cells (N,) or None, and {index of
         an unlike cell: why}."""
