@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.audit import audit
@@ -25,7 +27,7 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from tests.conftest import write_files, write_zip
+from tests.conftest import encoded, write_files, write_zip
 
 WIDTH, HEIGHT = 400, 300
 LABELS = ("neutrophil", "lymphocyte")
@@ -208,6 +210,16 @@ def test_a_table_s_own_groups_are_kept(tmp_path):
     text = "path,label,patient,box\ntrain/one.png,a,p1,1 2 30 40\ntrain/one.png,b,p1,50 60 90 90\n"
     folder = write_files(tmp_path / "cells", pictures() | {"t.csv": text.encode()})
     assert {photo for _, _, _, photo in marks_of(folder)} == {"p1"}
+
+
+def test_cells_of_a_file_of_several_pictures_are_told_to_be_of_its_first(tmp_path):
+    first, cells = field(1)
+    page = Image.open(io.BytesIO(first))
+    files = {"train/stack.tif": encoded(page, "TIFF", save_all=True, append_images=[page]), "train/one.png": first}
+    told = {"train/stack.tif": cells, "train/one.png": cells[:1]}
+    made = import_dataset(write_files(tmp_path / "cells", files | as_coco(told)), "mine")
+    (finding,) = [each for each in audit(made).findings if each.name == "first_of_several"]
+    assert finding.words.startswith(f"{len(cells)} pictures taken as the first of several in a file")
 
 
 def test_what_can_t_be_cut_is_left_out_with_its_reason(tmp_path, monkeypatch):

@@ -283,7 +283,7 @@ def _take(originals: Path, entry: Entry, read: Read) -> _Row:
     except LabError as error:
         row.status, row.reason, row.split = "unreadable", str(error), None
         return row
-    if first_of_several(data):
+    if entry.of_several or first_of_several(data):
         row.reason = "the first of several pictures in the file"
     row.height, row.width = pixels.shape[:2]
     row.facts = facts_of(stored_mode(data), pixels, entry.box)

@@ -46,6 +46,8 @@ class Entry:
     """The white cell's bounding box, in pixels of the picture, or None where the source doesn't say."""
     scene: str | None = None
     """A name that photographs of the same cell share, where it is known already; by default the photograph's."""
+    of_several: bool = False
+    """Whether it was cut out of the first of several pictures in a file."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, Read, is_picture, split_of_folder
-from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.pictures import decode_rgb, first_of_several
 from bloodcell_core.data.sources import MAX_FILES, Source
 from bloodcell_core.errors import LabError
 
@@ -170,6 +170,7 @@ def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator
         except LabError as error:
             yield from (_left_out(mark, number, error) for number, mark in enumerate(marks, 1))
             continue
+        several = first_of_several(data)
         nuclei = [cell.box for cell in find_cells(picture)]
         height, width = picture.shape[:2]
         covered = 0
@@ -185,7 +186,7 @@ def _cells(source: Source, by_picture: Mapping[str, Sequence[Mark]]) -> Iterator
                 yield _left_out(mark, number, error)
                 continue
             x0, y0, x1, y1 = _nucleus(nuclei, box) or box
-            yield _entry(mark, number, photo, (x0 - x, y0 - y, x1 - x, y1 - y)), partial(bytes, cut)
+            yield _entry(mark, number, photo, (x0 - x, y0 - y, x1 - x, y1 - y), several), partial(bytes, cut)
 
 
 def _read(source: Source, marks: Sequence[Mark]) -> bytes:
@@ -212,8 +213,8 @@ def _left_out(mark: Mark, number: int, error: LabError) -> tuple[Entry, Read]:
     return _entry(mark, number, _photo(mark.file)), refuse
 
 
-def _entry(mark: Mark, number: int, photo: str, box: Box | None = None) -> Entry:
-    return Entry(f"{mark.file}/{number}.png", mark.label, mark.split, mark.group or photo, box)
+def _entry(mark: Mark, number: int, photo: str, box: Box | None = None, several: bool = False) -> Entry:
+    return Entry(f"{mark.file}/{number}.png", mark.label, mark.split, mark.group or photo, box, of_several=several)
 
 
 def _photo(file: str) -> str:
