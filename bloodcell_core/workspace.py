@@ -42,13 +42,24 @@ LONGEST_MIDDLE = 42  # letters of a `dated_name` between its time and its end: a
 
 
 def home() -> Path:
-    """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written."""
+    """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written.
+
+    LabError for a path that isn't valid UTF-8: neither tables, nor weights, nor the database can lie there.
+    """
     chosen = os.environ.get("BLOODCELL_HOME")
-    return (
+    path = (
         Path(os.path.realpath(Path(chosen).expanduser()))  # `resolve` raises for links in a ring
         if chosen
         else Path(__file__).resolve().parent.parent / "workspace"
     )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise LabError(
+            f"the workspace can't lie in {os.fsencode(path)!r}, which isn't valid UTF-8: rename that folder, or set "
+            "BLOODCELL_HOME to another"
+        ) from None
+    return path
 
 
 def check_name(name: str, what: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_an_empty_lab_leads_on(page, lab_home):
     app = draw(page)
     assert [button for button in app.button if button.label == "Make demo pictures"]
     assert not app.error
+
+
+@EVERY_PAGE
+def test_where_there_can_be_no_workspace_it_is_told_and_nothing_else_drawn(page, monkeypatch, tmp_path):
+    monkeypatch.setenv("BLOODCELL_HOME", f"{tmp_path}/" + os.fsdecode(b"caf\xe9"))
+    app = draw(page)
+    assert [shown.value for shown in app.error if "isn’t valid UTF" in shown.value or "isn't valid UTF" in shown.value]
+    assert not app.button
 
 
 @EVERY_PAGE

@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bloodcell_core import background, disk, workspace
+from bloodcell_core.cli import main
 from bloodcell_core.disk import new_folder, read_json, sweep_unfinished, write_atomic, write_json
 from bloodcell_core.errors import LabError
 from bloodcell_core.workspace import (
@@ -111,6 +112,14 @@ def test_the_person_s_own_folder_may_be_called_by_a_tilde(monkeypatch, tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BLOODCELL_HOME", "~/lab")
     assert workspace.home() == tmp_path / "lab"
+
+
+def test_a_path_that_is_no_utf_8_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("BLOODCELL_HOME", f"{tmp_path}/" + os.fsdecode(b"caf\xe9"))
+    assert main(["data", "demo"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("caf\\xe9', which isn't valid UTF-8: rename that folder, or set BLOODCELL_HOME to another")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_asking_where_things_lie_makes_nothing(lab_home):

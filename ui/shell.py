@@ -82,7 +82,12 @@ def page(title: str, purpose: str) -> None:
     with st.container(gap=None):
         st.title(title, anchor=False)
         st.caption(purpose)
-    for line in workspace.troubles():
+    try:
+        troubles = workspace.troubles()
+    except LabError as error:  # there can be no workspace
+        show_error(str(error))
+        st.stop()
+    for line in troubles:
         show_error(line)
 
 
