@@ -62,6 +62,15 @@ def test_a_dataset_with_a_run_at_work_is_refused_in_the_dialog(done: Run) -> Non
     assert "Drawn cells · demo" in words(draw("pages/1_Browse.py"))
 
 
+def test_a_dialog_that_was_left_by_the_browser_s_back_is_closed_on_return(done: Run) -> None:
+    app = opened("pages/1_Browse.py", "name_dataset")
+    assert "naming_delete" in [button.key for button in app.button]
+    for page in ("streamlit_app.py", "pages/1_Browse.py"):
+        app = app.switch_page(page).run()
+        assert not app.exception
+    assert "naming_delete" not in [button.key for button in app.button]
+
+
 @pytest.mark.parametrize("page", ["pages/1_Browse.py", "pages/2_Train.py", COMPARE])
 def test_no_dialog_opens_by_itself(page: str, done: Run) -> None:
     assert "naming_delete" not in [button.key for button in draw(page).button]

@@ -15,22 +15,22 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from ui import lab, shell
 
-ASKED = "naming_asked"  # in the session, until it is closed: for what the dialog is open, and on which page
+ASKED = "naming_asked"  # in the session, until it is closed: for what the dialog is open, and in which visit of a page
 
 
 def button(kind: str, names: Sequence[str], key: str) -> None:
     """The button that opens the dialog for one of these runs or datasets ("run", "dataset")."""
     if st.button("Name, tags, delete", icon=":material/edit:", key=key, type="tertiary") and names:
         # Not opened here: a panel that ticks is drawn anew each second, and would close it.
-        st.session_state[ASKED] = (kind, list(names), st.session_state.get("lab_page"))
+        st.session_state[ASKED] = (kind, list(names), shell.visit())
         st.rerun(scope="app")
 
 
 def dialog() -> None:
     """To be called once by each page that has the button, after `shell.page`: shows the dialog while it is open."""
-    kind, names, page = st.session_state.get(ASKED) or ("", [], None)
+    kind, names, visit = st.session_state.get(ASKED) or ("", [], None)
     there = [name for name in names if name in _known(kind)]  # another person may have deleted one
-    if there and page == st.session_state.get("lab_page"):
+    if there and visit == shell.visit():
         _dialog(kind, there)
     else:
         close()
