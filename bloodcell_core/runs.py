@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,11 +133,13 @@ class Run:
 
     def split_words(self, split: str, own: bool = True) -> str:
         """A split of its own dataset or of another, in words; what it was tested on is a fold's fold, and of an adapted
-        run all cells."""
+        run, or an ensemble of such, all cells."""
         if own and split == "test" and self.config.folds:
             return f"fold {self.config.fold_words}"
-        if own and split == "test" and self.adapted:
-            return "all cells (out of fold)"
+        if own and split == "test":
+            with suppress(LabError):  # of an ensemble whose members are gone
+                if self.out_of_fold:
+                    return "all cells (out of fold)"
         return "all splits" if split == "all" else f"{split} split"
 
     @property

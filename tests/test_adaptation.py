@@ -133,6 +133,9 @@ def test_adapted_members_are_put_together(done: Run, own: Dataset, called: dict[
     assert summary["val_accuracy"] is None
     assert (summary["temperature"], summary["temperature_reason"]) == (1.0, "there are no validation pictures")
     assert summary["test"]["pictures"] == 48
+    assert {each.split_words("test") for each in (*made, both)} == {"all cells (out of fold)"}
+    shutil.rmtree(made[0].folder)
+    assert runs.Run("both").split_words("test") == "test split"
 
 
 def test_every_cell_is_answered_by_a_network_that_was_not_adapted_to_its_photo(
