@@ -220,6 +220,14 @@ def test_another_person_s_verdicts_are_passed_over(wrong):
     assert desk_of(send(app, {"kind": "look", "id": second, "token": "l"}))["cards"][0]["id"] == third
 
 
+def test_who_is_called_with_blanks_finds_the_own_verdicts_again(wrong: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ui import reviewer
+
+    monkeypatch.setattr(reviewer, "_account", lambda: "Ana  Lee ")
+    app = draw(REVIEW)
+    assert desk_of(send(app, verdict(app)))["undoable"]
+
+
 def test_two_people_get_different_pictures(wrong, monkeypatch):
     from ui import reviewer
 

@@ -61,6 +61,12 @@ def test_a_verdict_tells_who_when_of_what_and_what_was_there_before(demo: Datase
     assert verdicts.events(demo) == [made]
 
 
+def test_blanks_make_nobody_another_person(demo: Dataset, ids: list[str]) -> None:
+    for name in ("Ana Lee", " Ana \t Lee\n", "Ana\u3000Lee"):
+        record(demo, ids[:1], AMBIGUOUS, by=name)
+    assert verdicts.reviewers() == ["Ana Lee"]
+
+
 def test_a_verdict_decides_the_copies_too_and_one_of_a_picture_alone_does_not(demo: Dataset) -> None:
     one, other, *_ = family(demo)
     [alone] = record(demo, [one], UNUSABLE, by="Ana", picture_only=True)

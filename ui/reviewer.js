@@ -9,15 +9,21 @@ export default function ({ data, parentElement, setStateValue }) {
     input.value = kept || data.fallback
     if (kept) setStateValue("name", kept)
   }
+  parentElement.querySelector("datalist").replaceChildren(...data.known.map((name) => new Option("", name)))
   input.onchange = () => {
-    const name = input.value.trim()
-    if (!name) input.value = data.fallback
+    const name = knownAs(input.value.trim().replace(/\s+/g, " "), data.known)
+    input.value = name || data.fallback
     write(name)
     setStateValue("name", name)
   }
   input.onkeydown = (event) => {
     if (event.key === "Enter" || event.key === "Escape") input.blur()
   }
+}
+
+function knownAs(name, known) {
+  if (known.includes(name)) return name
+  return known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name
 }
 
 function read() {

@@ -24,9 +24,9 @@ from bloodcell_core.labels.verdicts import (
     AMBIGUOUS,
     EXCLUDING,
     LABEL_WRONG,
-    LONGEST_NAME,
     LONGEST_NOTE,
     MODEL_WRONG,
+    checked_name,
     checked_text,
     verdict_code,
 )
@@ -193,6 +193,6 @@ def _said(line: dict[str, Any], own: dict[str, dict[str, str]], dataset: Dataset
         raise LabError(f"{line['at'][:40]!r} is no time, as 2026-01-31T12:00:00+00:00") from None
     return {
         "verdict": verdict, "label_to": label or None, "at": at,
-        "by": checked_text(line.get("by") or by, "name", LONGEST_NAME),
+        "by": checked_name(line.get("by") or by),
         "note": checked_text(line.get("note", ""), "note", LONGEST_NOTE, empty=True),
     }  # fmt: skip

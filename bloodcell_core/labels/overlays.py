@@ -19,7 +19,7 @@ from bloodcell_core import disk, workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.labels.verdicts import EXCLUDING, LABEL_WRONG, LONGEST_NAME, Standing, checked_text, current
+from bloodcell_core.labels.verdicts import EXCLUDING, LABEL_WRONG, Standing, checked_name, current
 from bloodcell_core.runs import Run
 
 COLUMNS = ("image_id", "photo", "label_from", "label_to", "verdict", "at", "by", "note")
@@ -158,7 +158,7 @@ def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from:
     from bloodcell_core.labels.database import overlay_rows, overlays, writing
 
     workspace.check_name(name, "overlay")
-    by = checked_text(by, "name", LONGEST_NAME)
+    by = checked_name(by)
     rows = _table(rows.to_dict("records"))
     for _ in range(_TRIES):
         try:

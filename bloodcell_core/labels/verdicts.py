@@ -140,7 +140,7 @@ def record(
     Raises:
         LabError: for an invalid picture, verdict, class, name or note; for a token that made another verdict.
     """
-    by, note = checked_text(by, "name", LONGEST_NAME), checked_text(note, "note", LONGEST_NOTE, empty=True)
+    by, note = checked_name(by), checked_text(note, "note", LONGEST_NOTE, empty=True)
     rows = _pictures(dataset, image_ids)
     _check(dataset, rows, verdict, label, picture_only)
     if not picture_only:
@@ -169,7 +169,7 @@ def undo(ids: Iterable[int], *, by: str, token: str | None = None) -> list[Event
     Anybody may take back anybody's; who did is recorded. To reverse an undo, give the verdict again. LabError for an
     event that doesn't exist, is itself an undo, or was taken back already (by a request with another token).
     """
-    by, token = checked_text(by, "name", LONGEST_NAME), _checked_token(token)
+    by, token = checked_name(by), _checked_token(token)
     wanted = []
     for of in _events_by_id(sorted(set(ids))):
         if of.undoes is not None:
@@ -204,6 +204,17 @@ def events(dataset: Dataset, known: Sequence[Event] = ()) -> list[Event]:
     taken_back = {row["undoes"] for row in rows}
     before = [replace(each, undone=True) if each.id in taken_back else each for each in known[:-1]]
     return before + [Event(**row, undone=row["id"] in taken_back) for row in rows]
+
+
+def reviewers() -> list[str]:
+    """Everybody who has given a verdict, on any dataset, by name."""
+    from sqlalchemy import select
+
+    from bloodcell_core.labels.database import reading, verdicts
+
+    with reading() as connection:
+        found = () if connection is None else connection.scalars(select(verdicts.c.by).distinct()).all()
+    return sorted(found)
 
 
 def current(dataset: Dataset) -> Standing:
@@ -273,6 +284,14 @@ def _steps(events: Sequence[Event]) -> list[list[Event]]:
         if each.counts:
             steps.setdefault(each.token, []).append(each)
     return list(reversed(steps.values()))
+
+
+def checked_name(name: str) -> str:
+    """A reviewer's name without blanks at its ends and with single ones inside, or "Ann" and "Ann " were two people.
+
+    LabError as `checked_text`.
+    """
+    return checked_text(" ".join(name.split()), "name", LONGEST_NAME)
 
 
 def checked_text(text: str, what: str, longest: int, empty: bool = False) -> str:

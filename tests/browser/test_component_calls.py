@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from ui import curves
+from ui import curves, reviewer
 from ui.files import together
 
 pytestmark = pytest.mark.browser
@@ -21,7 +21,7 @@ CARD = {
     "family": "", "said": "", "own": "a", "copies": False, "verdict": None, "to": None,
 }  # fmt: skip
 DESK = {"cards": [CARD], "classes": [], "total": 1, "decided": 0, "undoable": [], "last": "", "heat": False,
-        "waiting": False, "kept": [], "failures": []}  # fmt: skip
+        "waiting": False, "kept": [], "failures": [], "notes": {}}  # fmt: skip
 LINE = {"run": 0, "split": "validation", "x": [1, 2, 3], "y": [1, 0.5, 0.2]}
 CURVES = {
     "runs": [{"id": "r", "name": "Run"}], "words": "", "zoom": None,
@@ -74,3 +74,14 @@ def test_the_desk_hears_its_keys_until_its_last_call_ends(steps, page):
     page.evaluate("() => { window.told.length = 0; window.ends.at(-1)() }")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => window.told") == []
+
+
+def test_who_has_reviewed_is_offered_and_known_in_other_capitals(page):
+    data = {"fallback": "root", "known": ["Bea <b>", "Ann", "ann"]}
+    run(page, together("reviewer.js"), reviewer.HTML, "", data, ["begin", "begin"])
+    assert page.locator("datalist option").evaluate_all("all => all.map((each) => each.value)") == data["known"]
+    name = page.get_by_label("Reviewing as")
+    for typed, taken in ((" bea  <B>", "Bea <b>"), ("ann", "ann"), ("ANN", "Ann"), ("Cid  Lee ", "Cid Lee")):
+        name.fill(typed)
+        name.press("Enter")
+        assert (name.input_value(), page.evaluate("() => window.told.at(-1)")) == (taken, taken)
