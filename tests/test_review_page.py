@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -20,12 +22,13 @@ from bloodcell_core import disk, runs, workspace
 from bloodcell_core.crops import Crop
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, remove
+from bloodcell_core.labels import database
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_pages import PATIENCE, draw, words
 from tests.training_fixtures import run_cli, trained
-from ui import lab, review, review_cards, review_sources, shell
+from ui import lab, review, review_cards, review_desk, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -199,6 +202,24 @@ def test_what_can_t_be_kept_is_told_and_its_picture_stays(wrong):
     assert "already" in desk_of(app)["failures"][0], "what the browser asks by itself takes away what nobody read yet"
     send(app, verdict(app, token="t2"))
     assert desk_of(app)["failures"] == []
+
+
+def test_a_verdict_that_finds_the_disk_full_is_said_not_to_be_kept_and_its_note_stays(
+    wrong: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = draw(REVIEW)
+    first, second, _ = desk_of(app)["cards"]
+    with monkeypatch.context() as patch:
+        full = sqlite3.OperationalError("database or disk is full")
+        patch.setattr(review_desk, "record", Mock(side_effect=database.refused(full)))
+        send(app, verdict(app, token="a", note="folded"), verdict(app, token="b", id=second["id"]))
+    (told,) = desk_of(app)["failures"]
+    assert told.startswith("The verdict isn't kept: ")
+    assert told.endswith("database or disk is full: make room on it")
+    assert desk_of(app)["notes"] == {first["id"]: "folded"}
+    send(app, verdict(app, token="c", id=first["id"], note="folded"))
+    assert (desk_of(app)["failures"], desk_of(app)["notes"]) == ([], {})
+    assert [(each.image_id, each.note) for each in events(Dataset("demo"))] == [(first["id"], "folded")]
 
 
 def test_back_and_on_go_through_the_queue_without_a_verdict(wrong):

@@ -155,7 +155,7 @@ function show(desk) {
   if (card?.id !== desk.shown?.id) {
     desk.since = performance.now()
     zoom(desk, 0)
-    if (desk.shown) find(".note input").value = ""
+    if (desk.shown) find(".note input").value = data.notes[card?.id] ?? ""
   }
   desk.shown = card
   const waits = desk.outbox.some((event) => event.kind !== "look")

@@ -70,6 +70,8 @@ class Done:
     tokens: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     failures: list[str] = field(default_factory=list)
     """Why the last events couldn't be done, for the person."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """The notes of verdicts that couldn't be kept, by picture: they stand there again when it is shown."""
 
 
 def desk(
@@ -107,6 +109,7 @@ def desk(
         "waiting": waiting,
         "kept": list(done.tokens)[-60:],  # more than an outbox holds
         "failures": done.failures,
+        "notes": done.notes,
     }
 
     def heard() -> None:
@@ -124,9 +127,16 @@ def take(outbox: Any, act: Callable[[Mapping[str, Any]], None], done: Done) -> b
     if any(event["kind"] != "look" for event in events):  # the browser asks for more by itself: nobody has read on
         done.failures = []
     for event in events:
+        verdict = event["kind"] == "verdict"
+        if verdict:
+            done.notes.pop(event["id"], None)
         try:
             act(event)
         except LabError as error:
-            done.failures.append(str(error))
+            told = f"The verdict isn't kept: {error}" if verdict else str(error)
+            if told not in done.failures:
+                done.failures.append(told)
+            if verdict and event["note"]:
+                done.notes[event["id"]] = event["note"]
         done.tokens.append(event["token"])
     return bool(events)
