@@ -261,6 +261,21 @@ STORED = {  # EXIF orientation → how a camera held that way stores an upright 
 }
 
 
+def test_a_jpeg_of_many_scans_is_refused_as_each_goes_over_the_whole_picture():
+    data = encoded(blocks(), "JPEG", quality=100, subsampling=0, progressive=True)
+    start, scans = data.rindex(b"\xff\xda"), data.count(b"\xff\xda")
+    last, end = data[start : start + 10], data[-2:]  # only its head: it changes nothing, and takes as long
+    most = data[:-2] + last * (pictures.MAX_SCANS - scans)
+    assert_decodes_to(most + end, blocks(), within=3)
+    assert refusal(most + last + end).startswith("a JPEG of more than 100 scans")
+
+
+def test_a_film_behind_a_jpeg_as_phones_write_it_has_no_scans():
+    film = np.random.default_rng(0).integers(0, 256, 2**20, np.uint8).tobytes() * 10
+    assert film.count(b"\xff\xda") > pictures.MAX_SCANS
+    assert_decodes_to(encoded(blocks(), "JPEG", quality=100, subsampling=0) + film, blocks(), within=3)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_turned_photo_comes_out_upright(kind, orientation):

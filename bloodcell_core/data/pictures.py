@@ -8,12 +8,14 @@ from __future__ import annotations
 import ctypes
 import io
 import math
+import re
 import struct
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ MAX_PIXELS = 64_000_000  # a 20-megapixel camera picture with room to spare; of 
 LARGE_PIXELS = 16_000_000  # above this, memory is returned to the system at once
 BAND_PIXELS = 2**20  # of a large picture, converted at a time
 SAMPLE_DEPTHS = (8, 10, 12, 14, 16)  # bits per sample that cameras use in a 16-bit file
+SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # begins a JPEG's scan
+MAX_SCANS = 100  # progressive JPEGs have about ten; each goes over the whole picture again, and may be ten bytes long
 REDUCED = 1  # bit of a TIFF page's NewSubfileType: a smaller copy of another page
 SEPARATE = 2  # a TIFF's PlanarConfiguration: the samples of each channel together
 DAMAGED = (  # what Pillow's decoders raise on damaged bytes
@@ -87,6 +91,8 @@ def decode_rgb(data: bytes, about_to: Callable[[int], object] | None = None) -> 
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
             _check_planes(image)
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(data)
             if about_to:
                 about_to(image.width * image.height)
             with _decoding.take(image.width * image.height * _weight(image)):
@@ -185,6 +191,11 @@ def _check_planes(image: ImageFile.ImageFile) -> None:
     """Pillow takes the signed values of a TIFF's separate Lab planes for shifted ones: each hue becomes another."""
     if image.mode == "LAB" and image.getexif().get(ExifTags.Base.PlanarConfiguration) == SEPARATE:
         raise UnreadablePicture("has Lab colours in separate planes: save it as RGB")
+
+
+def _check_scans(data: bytes) -> None:
+    if sum(1 for _ in islice(SCAN.finditer(data), MAX_SCANS + 1)) > MAX_SCANS:
+        raise UnreadablePicture(f"a JPEG of more than {MAX_SCANS} scans, where about ten are usual: save it again")
 
 
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
