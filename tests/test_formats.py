@@ -12,6 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -748,6 +750,31 @@ def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     for module in (table, columns):
         monkeypatch.setattr(module, "MAX_FILES", 4)
     assert len(read(folder / "labels.csv")) == len(read(folder / "labels.parquet")) == 4
+
+
+def test_a_parquet_file_that_repeats_a_long_text_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    pd.DataFrame({"path": ["pics/0.png"] * 4000, "label": "x" * 1000}).to_parquet(folder / "t.parquet")
+    assert (folder / "t.parquet").stat().st_size < 10_000
+    monkeypatch.setattr(columns, "MAX_FILE_BYTES", 2**20)
+    assert refusal(folder / "t.parquet") == "t.parquet can't be read as a table: unpacks to more than 1 MiB"
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_parquet_column_of_long_values_of_one_length_is_refused(tmp_path, rows):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    labels = pa.array([b"x" * 99] * rows, pa.binary(99))
+    paths = pa.array(["pics/0.png"] * rows, pa.string())
+    pq.write_table(pa.table({"path": paths, "label": labels}), folder / "t.parquet")
+    assert refusal(folder / "t.parquet") == (
+        "t.parquet can't be read as a table: the column label holds fixed_size_binary[99] and not text or numbers"
+    )
+
+
+def test_an_empty_parquet_table_has_no_pictures(tmp_path):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    pd.DataFrame({"path": ["a"], "label": ["b"]}).iloc[:0].to_parquet(folder / "t.parquet")
+    assert read(folder / "t.parquet") == []
 
 
 @pytest.mark.parametrize("labels", [[1, 2, None, 4], [1.0, 2.0, float("nan"), 4.0], ["a", "b", None, "nan"]])

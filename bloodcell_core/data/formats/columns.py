@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bloodcell_core import sheets
+from bloodcell_core.data.pictures import MAX_FILE_BYTES
 from bloodcell_core.data.sources import MAX_FILES
 from bloodcell_core.errors import LabError, brief
 
@@ -66,16 +67,37 @@ def _open_csv(data: bytes) -> tuple[list[str], Load]:
 
 
 def _open_parquet(data: bytes) -> tuple[list[str], Load]:
-    table = pq.ParquetFile(io.BytesIO(data))
-    names = table.schema_arrow.names
+    schema = pq.ParquetFile(io.BytesIO(data)).schema_arrow
 
     def load_columns(places: Sequence[int]) -> pd.DataFrame:
+        fields = [schema.field(place) for place in places]
+        for field in fields:
+            if pa.types.is_nested(field.type) or pa.types.is_fixed_size_binary(field.type):
+                raise ValueError(f"the column {field.name} holds {field.type} and not text or numbers")
+        wanted = [field.name for field in fields]
+        table = pq.ParquetFile(io.BytesIO(data), read_dictionary=wanted)  # text stays as it is stored
         if table.metadata.num_rows > MAX_FILES:
             raise ValueError(f"more than {MAX_FILES:,} rows")
-        columns = table.read([names[place] for place in places]).columns
+        kept = pa.schema([table.schema_arrow.field(place) for place in places])
+        columns = pa.Table.from_batches(_of_bounded_size(table.iter_batches(columns=wanted)), kept).columns
         return pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
 
-    return names, load_columns
+    return schema.names, load_columns
+
+
+def _of_bounded_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; ValueError once they have more text than a file may have bytes.
+
+    A text that stands in many rows is stored once: a Parquet file of a few kilobytes may hold gigabytes.
+    """
+    size = 0
+    for batch in batches:
+        for column in batch.columns:
+            if pa.types.is_dictionary(column.type):
+                size += pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+        if size > MAX_FILE_BYTES:
+            raise ValueError(f"unpacks to more than {MAX_FILE_BYTES // 2**20} MiB")
+        yield batch
 
 
 def _as_text(column: pa.ChunkedArray) -> pd.Series:
