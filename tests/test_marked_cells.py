@@ -457,6 +457,21 @@ def test_the_classes_of_yolo_are_named_in_any_usual_way(tmp_path, names):
     assert [label for _, label, _, _ in marks_of(write_files(tmp_path / "cells", files))] == ["band", "blast"]
 
 
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [
+        ("[yes]", "yes"), ("[1_0]", "1_0"), ("[012]", "012"),
+        # Values that aren't what they say to be; a number of more digits than Python writes; `<<`, which would merge
+        # for ever mappings that hold each other many times
+        ("[a]\nx: !!bool q\ny: !!timestamp q\nz: !!int ''", "a"), (f"[0x{'f' * 5000}]", f"0x{'f' * 5000}"),
+        ("[a]\n<<: 3", "a"),
+    ],
+)  # fmt: skip
+def test_the_classes_of_yolo_are_called_as_they_are_written(tmp_path, names, label):
+    files = {"1.png": b"", "1.txt": b"0 .5 .5 .1 .1", "data.yaml": f"names: {names}".encode()}
+    assert [each for _, each, _, _ in marks_of(write_files(tmp_path / "cells", files))] == [label]
+
+
 @pytest.mark.parametrize("line", ["./images/{}.png", "C:\\\\me\\\\{}.png", "{}"])
 def test_the_lists_of_yolo_tell_the_splits(tmp_path, line):
     files = {f"labels/{number}.txt": b"0 .5 .5 .1 .1\n" for number in range(3)} | {"classes.txt": b"band"}
@@ -500,6 +515,7 @@ def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
         ),
         ("0 .5 .5 .1 .1", {"data.yaml": "names: [[b]]"}, "data.yaml: `names` must be a list of names"),
         ("0 .5 .5 .1 .1", {"data.yaml": "names: [b"}, "data.yaml can't be read as YAML: "),
+        ("0 .5 .5 .1 .1", {"data.yaml": "names:\n  0:\n  1: b"}, "data.yaml: `names` must be a list of names"),
     ],
 )
 def test_what_is_wrong_in_yolo_s_files_is_told(tmp_path, lines, names, words):

@@ -84,19 +84,20 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
     """The class names in a YAML file; empty where it has none, such as a file of settings."""
     text = text_of(source, file, MAX_YAML_BYTES)
     try:
-        told = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Every value as it is written: `safe_load` reads `yes` as True, takes for ever to merge mappings that hold each
+        # other many times, and fails in many ways at values of another type than they say.
+        told = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
         problem = getattr(error, "problem", None) or brief(error)  # the first line alone says where, and not what
         raise LabError(f"{file} can't be read as YAML: {problem}") from None
     names = told.get("names") if isinstance(told, dict) else None
     if isinstance(names, dict):  # number: name
-        by_number = {str(number): name for number, name in names.items()}
-        names = [by_number.get(str(number)) for number in range(len(names))]
+        names = [names.get(str(number)) for number in range(len(names))]
     if not isinstance(names, list):
         return []
-    if not all(isinstance(name, str | int) for name in names):
+    if not all(isinstance(name, str) and name for name in names):
         raise LabError(f"{file}: `names` must be a list of names, or a name for each number from 0")
-    return [str(name).strip() for name in names]
+    return [name.strip() for name in names]
 
 
 def _marks(source: Source, file: str, names: list[str], pictures: Pictures, listed: Mapping[str, str]) -> list[Mark]:
