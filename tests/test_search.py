@@ -563,7 +563,9 @@ def test_another_dataset_of_the_same_name_is_not_searched_on(monkeypatch: pytest
     [
         ("postgresql+psycopg2://me:secret@127.0.0.1:1/lab", "can't be used"),
         ("sqlite:////nowhere/at/all/lab.sqlite", "can't be used"),
-        ("no url at all", "that BLOODCELL_DB_URL names can't be used"),
+        ("postgresql+psycopg2://me@127.0.0.1:1/lab?password=secret", "can't be used"),
+        ("postgresql+psycopg2//me:secret@host/lab", "BLOODCELL_DB_URL is no address of a database"),
+        ("postgresql+psycopg2://me:pass@word:secret@host/lab", "BLOODCELL_DB_URL is no address of a database"),
         ("made_up://host/lab", "can't be used"),
     ],
 )

@@ -148,7 +148,9 @@ def test_a_database_of_another_version_is_refused_and_left_alone(
     ("url", "said"),
     [
         ("postgresql+psycopg://me:secret@127.0.0.1:1/lab", "the database postgresql"),
-        ("nonsense", "that BLOODCELL_DB_URL names can't be used"),
+        ("postgresql+psycopg://me@127.0.0.1:1/lab?password=secret", "the database postgresql"),
+        ("postgresql+psycopg//me:secret@host/lab", "BLOODCELL_DB_URL is no address of a database"),
+        ("postgresql+psycopg://me:pass@word:secret@host/lab", "BLOODCELL_DB_URL is no address of a database"),
         ("sqlite:////nowhere/at/all/lab.sqlite", "unable to open"),
     ],
 )

@@ -166,9 +166,9 @@ def _told() -> Iterator[None]:
 def refused(error: Exception) -> LabError:
     """The LabError for a database that can't be used: which, without its password, and why."""
     try:
-        place = make_url(workspace.database_url()).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        place = "that BLOODCELL_DB_URL names"
+        place = make_url(workspace.database_url()).set(query={}).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):  # whose own words may have the password in them
+        return LabError("BLOODCELL_DB_URL is no address of a database, as postgresql+psycopg://user@host/name is one")
     why = brief(getattr(error, "orig", None) or error, 200)
     return LabError(f"the database {place} can't be used: {why}{NO_ROOM.get(why, '')}")
 
@@ -210,7 +210,10 @@ def _file_of(engine: Engine) -> tuple[int, int] | None:
 def _cached_engine(url: str) -> Engine:
     """The engine of a database that has our tables. It keeps no connection: a page's thread may not come back for
     hours, and a process that was forked must not share one."""
-    engine = create_engine(url, poolclass=NullPool)
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except ValueError as error:  # the port is no number
+        raise refused(error) from None
     try:
         with FileLock(workspace.lock_file("database")):  # two that make tables at once are in each other's way
             if engine.dialect.name == "sqlite":

@@ -335,5 +335,5 @@ def _storage() -> Any:
         # back for hours.
         with FileLock(workspace.lock_file("database")):
             return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
-    except (SQLAlchemyError, ImportError, RuntimeError, OSError, optuna.exceptions.OptunaError) as error:
+    except (SQLAlchemyError, ImportError, RuntimeError, OSError, ValueError, optuna.exceptions.OptunaError) as error:
         raise refused(error) from None
