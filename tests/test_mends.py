@@ -17,6 +17,7 @@ from starlette.responses import FileResponse
 from streamlit import file_util
 from streamlit.web.server.starlette.starlette_server import _bind_socket
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
+from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowed
 
 from ui import mends
 
@@ -183,3 +184,26 @@ def test_the_app_s_pages_know_where_their_server_is() -> None:
     page = asked(create_streamlit_static_handler(str(PROGRAM), None), "/").body.decode()
     assert "(?:Browse|Train|Compare|Review|Classify)" in page
     assert "window.labHistory = true" in page
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "may"),
+    [
+        ("localhost:8501", "http://localhost:8501", True),
+        ("127.0.0.1:8501", "http://127.0.0.1:8501", True),
+        ("127.0.0.1:8501", "http://other.example", False),
+        ("other.example:8501", "http://other.example:8501", False),  # a name that its owner gave to this machine
+    ],
+)
+def test_no_page_of_another_site_opens_a_session_and_nobody_outside_is_asked(
+    host: str, origin: str, may: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the settings of this program, with which the server is started, and the mend of each page's frame."""
+    import requests
+
+    import ui.shell  # noqa: F401
+
+    asked: list[str] = []
+    monkeypatch.setattr(requests, "get", lambda address, **_: asked.append(address))
+    assert _is_origin_allowed(origin, host) is may
+    assert asked == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
-from streamlit import file_util
+from streamlit import file_util, net_util
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
@@ -73,6 +73,15 @@ def send_the_program_whole(head: str) -> None:
             await Response(file.read_bytes(), headers=self.headers)(scope, receive, send)
 
     FileResponse.__call__ = answer_whole  # type: ignore[method-assign]
+
+
+def ask_nobody_outside() -> None:
+    """From now on the server doesn't ask the internet for its own address.
+
+    Streamlit does each time a page of another site tries to open a session here, as it might be at that address, and
+    where there is no answer every page waits for two seconds.
+    """
+    net_util.get_external_ip = lambda: None
 
 
 def leave_pages_behind() -> None:
