@@ -463,6 +463,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["train", "--data", "demo", "--model", "basic_cnn", "--weights", "x.pth"], "no pretrained weights"),
         (["train", "--data", "demo", "--model", "resnet18", "--weights", "x.pth"], "there is no such file"),
         (["train", "--data", "demo", "--model", "basic_cnn", "--preset", "perfect"], "perfect"),
+        (["train", "--data", "demo", "--model", "basic_cnn", "--foreground", "--detach"], "--detach"),
         (["cross-validate"], "settings are missing: data, model"),
         (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "1"], "at least 2 folds, not 1"),
         (["cross-validate", "--data", "demo", "--model", "basic_cnn", "--folds", "some"], "some"),
@@ -728,7 +729,7 @@ def evaluated(cli: Callable[..., Outcome], run: Run) -> dict[str, Any]:
 
 
 def test_training_in_words_says_what_it_was_trained_on_and_from(cli: Callable[..., Outcome]) -> None:
-    outcome = cli("train", *TINY_FLAGS)
+    outcome = cli("train", *TINY_FLAGS, "--foreground")
     assert outcome.code == 0
     for said in ("done", "basic_cnn on demo (synthetic pictures)", "weights: none", "accuracy", "95%"):
         assert said in outcome.out

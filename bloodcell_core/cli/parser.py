@@ -69,7 +69,7 @@ LISTED = ("labels", "weights", "seed", "device")
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each of FLAGGED, and `--set`, `--preset` and `--detach`."""
+    """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train."""
     for name in FLAGGED:
         spec = config.fields()[name]
         told = f" Default: {spec.default}." if spec.default not in (None, "", dataclasses.MISSING) else ""
@@ -81,7 +81,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     add_set_flag(parser)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
-    add_detach_flag(parser)
+    add_place_flags(parser)
 
 
 def add_set_flag(parser: argparse.ArgumentParser) -> None:
@@ -92,9 +92,12 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_detach_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds `--detach`."""
-    parser.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--foreground`, for scripts that say so, and `--detach`."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--foreground", dest="detach", action="store_false", default=False,
+                       help="train in this process, as without it")  # fmt: skip
+    where.add_argument("--detach", action="store_true", help="train in a process of its own and return at once")
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bloodcell_core.cli.output import figure, say, show, show_list, show_removed, show_stopping
-from bloodcell_core.cli.parser import Parser, add_config_flags, add_detach_flag, add_set_flag, set_of, settings_of, verb
+from bloodcell_core.cli.parser import Parser, add_config_flags, add_place_flags, add_set_flag, set_of, settings_of, verb
 from bloodcell_core.cli.runs import stopped_by_ctrl_c, train_and_show
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
@@ -41,7 +41,7 @@ def add(verbs: Any) -> None:
         parser.add_argument("study", help="a study's name, or a unique beginning of it")
         if name == "train":
             add_set_flag(parser)
-            add_detach_flag(parser)
+            add_place_flags(parser)
 
 
 def _tune(args: argparse.Namespace) -> int:
