@@ -31,6 +31,18 @@ ASK_LATE = """() => {
     if (window.sent.length == 2) this.send(new Uint8Array(desk));
   };
 }"""  # keeps what the browser asks the server for, and asks the first of it again just after the second
+COMES_LATE = """(() => {
+  const add = WebSocket.prototype.addEventListener;
+  WebSocket.prototype.addEventListener = function (kind, heard) {
+    const late = (event) => setTimeout(() => heard.call(this, event), 700);
+    return add.call(this, kind, kind === "message" ? late : heard);
+  };
+})()"""  # as over a slow network, on which what the server says is heard 0.7 s later
+WATCH = """strong => {
+  window.places = [];
+  const look = () => window.places.push(parseInt(strong.textContent) || 0);
+  new MutationObserver(look).observe(strong, {childList: true, characterData: true, subtree: true});
+}"""  # 0 while the next picture hasn't come yet
 CLASSES = 13
 
 
@@ -199,6 +211,27 @@ def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Se
     assert [each.note for each in given if each.note] == ["mauau 123"]
     assert {each.run for each in given} == {wrong.name}
     assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)
+
+
+def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, open_page):
+    """The address of an earlier picture, which came with each verdict, was taken for the browser's Back button."""
+    page = open_page("Review")
+    page.add_init_script(COMES_LATE)
+    page.reload()
+    settled(page)
+    at(page, 1)
+    page.locator(".progress strong").evaluate(WATCH)
+    for _ in range(6):
+        page.wait_for_timeout(400)  # sooner than the server is heard
+        page.keyboard.press("m")
+    expect(page.locator(".state")).not_to_have_text("Saving …")
+    settled(page)
+    places = [place for place in page.evaluate("() => window.places") if place]
+    assert places == sorted(places)
+    assert places[-1] > 3
+
+    page.go_back()
+    at(page, places[-1] - 1)
 
 
 @pytest.fixture
