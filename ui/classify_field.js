@@ -261,6 +261,8 @@ function release(view, event) {
 }
 
 function add(view, box) {
+  clearTimeout(view.later) // else the cell before would be chosen after this one
+  view.later = null
   view.adding = false
   view.selected = null // what is pressed from now on is meant for the new cell, which the server has yet to name
   view.held = []
