@@ -25,7 +25,7 @@ from bloodcell_core.evaluation.external import external_pictures
 from bloodcell_core.inference import adaptation
 from bloodcell_core.inference.adaptation import adapted
 from bloodcell_core.models.forward import predict_logits
-from bloodcell_core.models.network import Network, load_network
+from bloodcell_core.models.network import Network, trained_network
 
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -87,12 +87,12 @@ def main() -> None:
     rows = pictures.index.to_numpy()
     labels = np.array([run.classes.index(label) for label in pictures.label])
     scenes = pictures.scene.to_numpy()
-    view = build_view(data, config.view, config.size, config.crop)
+    view = build_view(data, *config.sight)
     print(f"{run.name}: {config.model}, {config.view} view, {config.size} pixels; {data.name}: {len(rows):,} cells, "
           f"{len(set(scenes)):,} photos or scenes; {torch.get_num_threads()} thread(s)")  # fmt: skip
 
     def fresh() -> Network:
-        return load_network(config, len(run.classes), run.weights_file)
+        return trained_network(run)
 
     def answers(network: Network, places: np.ndarray) -> np.ndarray:
         return predict_logits(network, np.asarray(view[rows[places]]), device).argmax(1).numpy()

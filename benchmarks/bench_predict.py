@@ -38,7 +38,7 @@ from bloodcell_core.data.views import make_view
 from bloodcell_core.inference.exported import ExportedRun
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models.forward import predict_logits
-from bloodcell_core.models.network import load_network
+from bloodcell_core.models.network import trained_network
 
 ROUNDS = 200
 
@@ -120,13 +120,13 @@ def main() -> None:
     clock = time.process_time if chosen.cpu else time.perf_counter
     predictor = Predictor(run, "cpu")
     device = predictor.device
-    network = load_network(config, len(run.classes), run.weights_file)
+    network = trained_network(run)
     exported = ExportedRun(chosen.onnx) if chosen.onnx else None
     by_onnx = Predictor(exported, "cpu") if exported else None
 
     cell = one_cell()
     data = encode(cell, ".jpg")
-    view = make_view(cell, config.view, config.size, config.crop).pixels[None]
+    view = make_view(cell, *config.sight).pixels[None]
     def answer_cell() -> object:
         return list(predictor.classify([("cell.jpg", lambda: data)]))
 
@@ -175,7 +175,7 @@ def main() -> None:
     else:
         files = [encode(draw_picture(DEMO_CLASSES[number % 4], rng), ".jpg") for number in range(chosen.pictures)]
     pictures = [decode_rgb(file) for file in files]
-    views = np.stack([make_view(picture, config.view, config.size, config.crop).pixels for picture in pictures])
+    views = np.stack([make_view(picture, *config.sight).pixels for picture in pictures])
     handed = [(str(number), lambda file=file: file) for number, file in enumerate(files)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = {

@@ -67,14 +67,14 @@ def measure(name: str, data: str, other: str, fold: int, seed: int) -> dict[str,
     config = TrainConfig(**BASE | recipe.settings | {"data": data, "seed": seed, "fold": fold})
     dataset, device = Dataset(data), choose_device("auto")
     rows, labels = split_rows(config, dataset, []), dataset.class_indices()
-    view = build_view(dataset, config.view, config.size, config.crop)
+    view = build_view(dataset, *config.sight)
     pictures, wanted = view[rows["train"]], labels[rows["train"]]
     shares = np.full(len(wanted), 1 / len(wanted))
     there = Dataset(other)
     known = there.pictures.label.map(match_classes(there.classes, dataset.classes))
     own = np.flatnonzero(known.notna() & (there.pictures.split == "train"))
     theirs = np.array([dataset.classes.index(label) for label in known.iloc[own]])
-    their_view = build_view(there, config.view, config.size, config.crop)
+    their_view = build_view(there, *config.sight)
     if recipe.other_share:
         each = 1 / np.bincount(theirs)[theirs]
         pictures, wanted = np.concatenate([pictures, their_view[own]]), np.concatenate([wanted, theirs])

@@ -112,20 +112,14 @@ class Judge:
 
     def __init__(self, run: Run, device: str):
         from bloodcell_core.device import choose_device
-        from bloodcell_core.models.network import load_network
+        from bloodcell_core.models.network import trained_network
 
         self.run, self.device = run, choose_device(device)
-        self.networks = [
-            load_network(member.config, len(run.classes), member.weights_file).to(self.device.device)
-            for member in run.members
-        ]
+        self.networks = [trained_network(member).to(self.device.device) for member in run.members]
 
     def views(self, picture: np.ndarray) -> list[np.ndarray]:
         """What each member sees of a picture."""
-        return [
-            make_view(picture, member.config.view, member.config.size, member.config.crop).pixels
-            for member in self.run.members
-        ]
+        return [make_view(picture, *member.config.sight).pixels for member in self.run.members]
 
     def say(self, views: Sequence[list[np.ndarray]]) -> np.ndarray:
         """(N, C) probabilities of N pictures, from their `views`."""

@@ -124,7 +124,7 @@ class Clock(Reporter):
 def ours(config: TrainConfig) -> dict[str, Any]:
     dataset = datasets.Dataset(config.data)
     started = time.perf_counter()
-    view = build_view(dataset, config.view, config.size, config.crop)
+    view = build_view(dataset, *config.sight)
     building = time.perf_counter() - started
     rows = dataset.pictures.index[dataset.pictures.split == "test"].to_numpy()
     test = resident(view, rows, dataset.class_indices(), choose_device(config.device))

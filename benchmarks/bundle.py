@@ -90,7 +90,7 @@ def _unlike(run: Run, dataset: Dataset, folder: Path) -> dict[str, Any]:
     from bloodcell_core.models.network import load_network
 
     config, device = run.config, choose_device("cpu")
-    view = build_view(dataset, config.view, config.size, config.crop)
+    view = build_view(dataset, *config.sight)
     likeness = Likeness.load(folder / "likeness.safetensors")
     tapped, told = Tapped(load_network(config, len(run.classes), folder / "model.safetensors")), {}
     pictures = dataset.pictures.assign(kind=part_names(dataset)).query("split == 'test'")
@@ -125,7 +125,7 @@ def _halve(run: Run, dataset: Dataset, folder: Path) -> None:
     save_file(halved, file, metadata)
     kept, config, device = run.predictions(), run.config, choose_device("cpu")
     pictures = dataset.pictures.reset_index().set_index("image_id").loc[kept.image_id].reset_index()
-    view = build_view(dataset, config.view, config.size, config.crop)
+    view = build_view(dataset, *config.sight)
     network = load_network(config, len(run.classes), file)
     shares = predict_probabilities(network, view[pictures["index"].to_numpy()], device, temperature=run.temperature)
     table = predictions_table(pictures.assign(split=kept.split, label=kept.label), shares, run.classes)

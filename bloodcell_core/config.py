@@ -59,19 +59,13 @@ class TrainConfig:
     )
     size: int = _field(96, low=32, high=512, help="Side of the square that the network sees, in pixels.", group=SIGHT)
     crop_scale: float = _field(
-        DEFAULT_CROP.scale,
-        low=0.5,
-        high=10,
+        DEFAULT_CROP.scale, low=0.5, high=10, group=SIGHT,
         help="Cell view: side of the square, as a multiple of the nucleus's longer side.",
-        group=SIGHT,
-    )
+    )  # fmt: skip
     crop_margin: float = _field(
-        DEFAULT_CROP.margin,
-        low=0,
-        high=20,
+        DEFAULT_CROP.margin, low=0, high=20, group=SIGHT,
         help="Cell view: what is added to the side of the square, in radii of a red cell.",
-        group=SIGHT,
-    )
+    )  # fmt: skip
     crop_border: str = _field(
         DEFAULT_CROP.border,
         choices=BORDERS,
@@ -288,6 +282,11 @@ class TrainConfig:
     def crop(self) -> Crop:
         """How a view is cut out, and in which colours."""
         return Crop(self.crop_scale, self.crop_margin, self.crop_border, self.colours)
+
+    @property
+    def sight(self) -> tuple[str, int, Crop]:
+        """What the network sees, in the order in which `data.views` takes it: the view, its size and its crop."""
+        return self.view, self.size, self.crop
 
     @property
     def refused(self) -> list[str]:

@@ -65,5 +65,5 @@ def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
 def as_seen(picture: np.ndarray, box: Box, config: TrainConfig) -> np.ndarray:
     """The picture (uint8 H×W×3) at `box` as a network with these settings sees it, uint8 size×size×3."""
     if config.view == "frame":
-        return make_view(picture, config.view, config.size, config.crop).pixels
+        return make_view(picture, *config.sight).pixels
     return view_of_square(picture, box, config.size, config.crop)

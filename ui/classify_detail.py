@@ -135,7 +135,7 @@ def _seen_by_each(picture: np.ndarray, box: Box, run: Run) -> list[tuple[np.ndar
     """What each network of a run is shown for an answer at `box`, and which part of the picture that is."""
     configs = [member.config for member in run.members]
     if len({config.view for config in configs}) > 1:
-        return [make_view(picture, each.view, each.size, each.crop)[:2] for each in configs]
+        return [make_view(picture, *each.sight)[:2] for each in configs]
     if configs[0].view == "frame":
         return [(as_seen(picture, box, each), box) for each in configs]
     squares = [square_of_other(box, configs[0].crop, each.crop) for each in configs]

@@ -118,7 +118,7 @@ def _heat(review: Review, run: Run, picture: Any) -> dict[str, str]:
 def _heat_map(run: Run, data: Dataset, row: int, label: str) -> str:
     """A heat map to be laid over the view that the network saw: a data URI of a PNG with alpha."""
     original, config = data.read_original(row), run.config
-    seen = make_view(original, config.view, config.size, config.crop, data.places[row])
+    seen = make_view(original, *config.sight, data.places[row])
     heat = explainer(run).heat_map(seen.pixels, label)
     height, width = original.shape[:2] if config.view == "frame" else (CELL_PX, CELL_PX)
     scale = WHOLE_PX / 2 / max(height, width)

@@ -110,7 +110,7 @@ def likeness_of(run: Run, network: Callable[[], Network], device: Device) -> tup
         return None, f"the run has no record of it, and its dataset {config.data!r} isn't here as it was"
     with FileLock(workspace.lock_file(f"likeness-{run.name}")):
         if not _kept(kept):  # not fitted by another process meanwhile
-            view = build_view(dataset, config.view, config.size, config.crop)
+            view = build_view(dataset, *config.sight)
             try:
                 fit_run(run, dataset, view, network(), device).save(kept)
             except LabError as error:

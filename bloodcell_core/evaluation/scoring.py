@@ -247,11 +247,10 @@ def _member_answer(run: Run, dataset: Dataset, rows: np.ndarray, device: Device,
     """(N, C) probabilities of a trained run for some rows of a dataset's pictures, at its temperature."""
     from bloodcell_core.data.views import build_view
     from bloodcell_core.models.forward import predict_probabilities
-    from bloodcell_core.models.network import load_network
+    from bloodcell_core.models.network import trained_network
 
-    config = run.config
-    network = load_network(config, len(run.classes), run.weights_file).to(device.device)
-    view = build_view(dataset, config.view, config.size, config.crop)
+    network = trained_network(run).to(device.device)
+    view = build_view(dataset, *run.config.sight)
     answered = []
     for start in range(0, len(rows), TOLD_EVERY):
         some = rows[start : start + TOLD_EVERY]

@@ -160,14 +160,14 @@ def adapt(
 
 def _adapted_run(run: Run, own: OwnCells, config: TrainConfig, device: Device, progress: Progress) -> Run:
     from bloodcell_core.models.forward import predict_probabilities, softmax
-    from bloodcell_core.models.network import load_network
+    from bloodcell_core.models.network import trained_network
 
     started = time.monotonic()
-    pixels = np.asarray(build_view(own.dataset, config.view, config.size, config.crop)[own.rows])
+    pixels = np.asarray(build_view(own.dataset, *config.sight)[own.rows])
     pictures = own.dataset.pictures.loc[own.rows].assign(split="test")
 
     def fresh() -> Network:
-        return load_network(run.config, len(run.classes), run.weights_file).to(device.device)
+        return trained_network(run).to(device.device)
 
     epochs = SETTINGS["epochs"] * (own.folds + 1)
     trained = count(1)

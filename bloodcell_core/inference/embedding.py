@@ -48,13 +48,12 @@ class Embedder:
     def __init__(self, run: Run, device: str = "auto"):
         from bloodcell_core.device import choose_device
         from bloodcell_core.models.forward import Tapped
-        from bloodcell_core.models.network import load_network, quickest
+        from bloodcell_core.models.network import quickest, trained_network
 
         self._device = chosen = choose_device(device)
         self._members = []
         for member in run.members:
-            network = load_network(member.config, len(member.classes), member.weights_file)
-            tapped = Tapped(quickest(network, member.config.model).to(chosen.device))
+            tapped = Tapped(quickest(trained_network(member), member.config.model).to(chosen.device))
             self._members.append((member.config, tapped))
 
     def of_rows(self, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -63,7 +62,7 @@ class Embedder:
 
         return np.hstack(
             [
-                tapped.predict(build_view(dataset, config.view, config.size, config.crop), self._device, rows=rows)[1]
+                tapped.predict(build_view(dataset, *config.sight), self._device, rows=rows)[1]
                 for config, tapped in self._members
             ]
         )

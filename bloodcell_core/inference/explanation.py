@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from bloodcell_core.device import choose_device
 from bloodcell_core.errors import LabError
 from bloodcell_core.models.forward import to_input
-from bloodcell_core.models.network import load_network
+from bloodcell_core.models.network import trained_network
 from bloodcell_core.runs import Run
 
 LEAST_SIDE = 6  # of the feature map: at 96 pixels the last one is 3×3, too coarse to point at a cell
@@ -31,7 +31,7 @@ class Explainer:
             raise LabError(f"{run.name!r} is an ensemble: ask for the heat map of one of its members")
         self.run = run
         self.device = choose_device(device)
-        self._network = load_network(run.config, len(run.classes), run.weights_file).to(self.device.device)
+        self._network = trained_network(run).to(self.device.device)
         self._lock = Lock()
 
     def heat_map(self, pixels: np.ndarray, label: str | None = None) -> np.ndarray:

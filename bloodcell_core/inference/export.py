@@ -131,11 +131,11 @@ def open_session(file: Path) -> onnxruntime.InferenceSession:
 
 
 def _networks(run: Run) -> list[Network]:
-    from bloodcell_core.models.network import load_network
+    from bloodcell_core.models.network import trained_network
 
     for member in run.members:
         member.check_weights()
-    return [load_network(member.config, len(run.classes), member.weights_file) for member in run.members]
+    return [trained_network(member) for member in run.members]
 
 
 def _written(run: Run, networks: Sequence[nn.Module], inputs: dict[str, str]) -> bytes:
@@ -284,10 +284,7 @@ def _pictures_to_check(run: Run) -> tuple[dict[str, np.ndarray], np.ndarray, str
         pictures = run_pictures(run.config, dataset)
         rows = pictures.index[pictures.split == "test"].to_numpy()
         if len(rows):
-            views = {
-                view_of(member): build_view(dataset, member.config.view, member.config.size, member.config.crop)
-                for member in run.members
-            }
+            views = {view_of(member): build_view(dataset, *member.config.sight) for member in run.members}
             return views, rows, "test pictures"
     rng = np.random.default_rng(0)
     noise = {

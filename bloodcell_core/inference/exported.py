@@ -96,7 +96,7 @@ class ExportedMember:
         self.device = choose_device("cpu")
         self.config, self.temperature = config, float(facts["temperature"])
         self.whole = config.view == "frame"
-        self.view = view_name(config.view, config.size, config.crop)
+        self.view = view_name(*config.sight)
         self.likeness = Likeness.load(likeness) if likeness.exists() else None
         if self.likeness and self.likeness.facts != facts.get("likeness"):
             raise LabError(f"{likeness.name} belongs to another exported file: copy all of one, or export it again")

@@ -33,7 +33,7 @@ from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import FIRST_PAGE, UNREADABLE, Handed, why_unreadable
 from bloodcell_core.models.forward import Tapped, softmax
-from bloodcell_core.models.network import Network, load_network, quickest
+from bloodcell_core.models.network import Network, quickest, trained_network
 from bloodcell_core.runs import Run
 
 TOGETHER = 8  # pictures that one thread reads and answers as a batch
@@ -50,11 +50,10 @@ class _Member:
         self.device = choose_device(device)
         self.config, self.temperature = run.config, run.temperature
         self.whole = self.config.view == "frame"
-        self.view = view_name(self.config.view, self.config.size, self.config.crop)
+        self.view = view_name(*self.config.sight)
 
         def network() -> Network:
-            loaded = load_network(run.config, len(run.classes), run.weights_file)
-            return quickest(loaded, run.config.model).to(self.device.device)
+            return quickest(trained_network(run), run.config.model).to(self.device.device)
 
         self.tapped = Tapped(network())
         self.likeness, self.why_unknown = likeness_of(run, network, self.device)
@@ -217,10 +216,7 @@ class Predictor:
         seen.nuclei = [place.box for place in places]
         for member in self._members:
             if member.view not in seen.views:
-                config = member.config
-                views = [
-                    make_view(picture, config.view, config.size, config.crop, place, found.stain) for place in places
-                ]
+                views = [make_view(picture, *member.config.sight, place, found.stain) for place in places]
                 seen.squares = seen.squares or [view.box for view in views]
                 seen.views[member.view] = [view.pixels for view in views]
                 seen.looks[member.view] = [

@@ -62,7 +62,7 @@ def input_names(run: Run) -> dict[str, str]:
 
 def view_of(member: Run) -> str:
     """The name of a member's view (`views.view_name`)."""
-    return view_name(member.config.view, member.config.size, member.config.crop)
+    return view_name(*member.config.sight)
 
 
 def output_names(members: int) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from bloodcell_core import disk
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, model_info, network_settings
+from bloodcell_core.runs import Run
 
 
 class Network(nn.Module):
@@ -80,6 +81,11 @@ def load_network(config: TrainConfig, classes: int, file: Path) -> Network:
     except RuntimeError as error:
         raise LabError(f"{file} can't be used: {brief(error)}") from None
     return network.eval()
+
+
+def trained_network(run: Run) -> Network:
+    """The network of a trained run, ready to predict; LabError where its weights can't be used."""
+    return load_network(run.config, len(run.classes), run.weights_file)
 
 
 def save_weights(network: nn.Module, file: Path, metadata: dict[str, str]) -> None:

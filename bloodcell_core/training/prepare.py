@@ -92,7 +92,7 @@ def load_pictures(
     from bloodcell_core.training.loop import resident
     from bloodcell_core.training.sampling import balanced_shares
 
-    view = build_view(dataset, config.view, config.size, config.crop, progress)
+    view = build_view(dataset, *config.sight, progress)
     labels, _ = _labels(config, dataset, overlay)
     training = resident(view, rows["train"], labels, device)
     training.shares = balanced_shares(

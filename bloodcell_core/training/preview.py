@@ -40,7 +40,7 @@ def shown_in_training(config: TrainConfig, dataset: Dataset, times: int, most: i
     shown = []
     for place, label in enumerate([name for name in dataset.classes if (training.label == name).any()][:most]):
         row = int(draw.choice(training.index[training.label == label]))
-        view = make_view(dataset.read_original(row), config.view, config.size, config.crop, dataset.places[row]).pixels
+        view = make_view(dataset.read_original(row), *config.sight, dataset.places[row]).pixels
         same = np.repeat(view[None], times if augments(config) else 0, axis=0)
         inputs = to_input(torch.from_numpy(same), choose_device("cpu"))
         changed = augment(inputs, config, torch.Generator().manual_seed(seed_of(config.seed, 2, place)))

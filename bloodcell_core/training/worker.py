@@ -244,10 +244,9 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     from bloodcell_core.evaluation.scoring import score
     from bloodcell_core.models.forward import predict_logits, softmax
     from bloodcell_core.models.measured_cost import cost_of
-    from bloodcell_core.models.network import count_parameters, load_network
+    from bloodcell_core.models.network import count_parameters, trained_network
 
-    network = load_network(run.config, len(run.classes), run.weights_file)
-    network = network.to(device.device)
+    network = trained_network(run).to(device.device)
     pictures = run_pictures(run.config, dataset).loc[rows]
     # The run's own validation pictures stand in the train split there; here they are what they were used as.
     pictures = pictures.assign(split=pictures.split.replace("train", "val"))
