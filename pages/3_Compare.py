@@ -38,7 +38,7 @@ try:
             "classes.",
         )  # fmt: skip
         sides = compare.sides(picked, merge)
-        compare.report_button(sides, runs, titles, merge)
+        compare.report_button(sides, titles, merge)
         naming.button("run", [side.name for side in sides], "name_runs")
 except LabError as error:
     shell.show_error(str(error))
@@ -97,7 +97,7 @@ if pair:
 opened = next((side for side in sides if side.name == asked), pair[0] if pair and asked == DIFFERENCE else None)
 try:
     if pair and shell.address("who") in OUTCOMES:
-        compare.open_outcome(*pair, shell.address("who"), runs[pair[0].name])
+        compare.open_outcome(*pair, shell.address("who"))
     elif opened and cell and max(cell) < len(opened.classes):
         true, predicted = (opened.classes[place] for place in cell)
         shown = list(pair) if asked == DIFFERENCE else [opened]
@@ -107,12 +107,12 @@ try:
         st.header(f"{of}: truly {shell.plain(pretty(true))}, called {shell.plain(pretty(predicted))}", anchor=False)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(shell.plain(titles[side.name]) for side in shown), width="content")
-            lab.say_synthetic(runs[opened.name].synthetic)
-        compare.pictures_of(runs[opened.name], dict(zip(compare.GALLERIES, found, strict=False)))
+            lab.say_synthetic(opened.run.synthetic)
+        compare.pictures_of(opened.run, dict(zip(compare.GALLERIES, found, strict=False)))
     else:
         st.caption("Click a cell of a matrix to see its pictures.")
 except LabError as error:
     shell.show_error(str(error))
 
 st.header("Figures", anchor=False)
-compare_panels.panels(sides, [runs[side.name] for side in sides], choices)
+compare_panels.panels(sides, choices)

@@ -50,7 +50,7 @@ def made(name: str, skill: float = 1.2, seed: int = 0, photos_a_class: int = 10,
     shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     ids = [f"id{i:04d}" for i in range(len(labels))]
     pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
-    return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES), settings=name)
+    return Side(name, "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
 
 
 OTHER_SIGN = str.maketrans("+−", "−+")
@@ -422,10 +422,9 @@ def test_runs_are_compared_on_their_test_pictures_alone(done: Run) -> None:
     assert "differ by the chance of their trainings alone" in compare(done, seeded)["notes"][0]
 
 
-def test_what_a_cross_validation_s_auc_is_made_of_is_said() -> None:
-    one, other = made("one"), made("two", seed=3)
-    assert compare_sides(one, other)["notes"] == []
-    assert "several networks" in compare_sides(one, replace(other, settings=""))["notes"][0]
+def test_what_a_cross_validation_s_auc_is_made_of_is_said(done: Run) -> None:
+    [note] = compare_sides(side_of(done), replace(side_of(done), name="folds", run=None))["notes"]
+    assert "several networks" in note
 
 
 def test_a_run_that_was_not_tested_is_refused(done: Run, lab: Path) -> None:
@@ -561,7 +560,7 @@ def test_merged_sides_have_the_figures_calibration_and_seeds_of_what_they_were_m
 
 
 def test_a_cross_validations_side_has_neither_temperature_nor_cost() -> None:
-    told = side_by_side([replace(made("one"), settings=""), replace(made("two"), settings="")])
+    told = side_by_side([made("one"), made("two")])
     assert [(row["calibration"], row["cost"]) for row in told["runs"]] == [(None, None)] * 2
 
 

@@ -22,7 +22,7 @@ A, B, RATHER_B = (6, 3, 1), (1, 6, 3), (4, 5, 1)
 
 def side(name: str, answers: list[tuple[int, int, int]]) -> Side:
     rows = [(f"i{place}", f"p{place // 2}", "a" if place < 6 else "b", shares) for place, shares in enumerate(answers)]
-    return Side(name, "demo", "h", CLASSES, table(rows), "settings")
+    return Side(name, "demo", "h", CLASSES, table(rows))
 
 
 def test_what_went_away_what_came_and_what_stayed() -> None:

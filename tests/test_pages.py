@@ -490,13 +490,12 @@ def test_the_report_is_that_of_the_command_line(pair):
     from bloodcell_core.evaluation.together import side_by_side
     from ui import compare
 
-    runs = {run.name: run for run in pair}
-    alone = figures_of(compare.report(compare.sides(pair[:1], False), runs, False))
+    alone = figures_of(compare.report(compare.sides(pair[:1], False), False))
     assert alone == json.loads(json.dumps(evaluated(pair[0])[0]))
     for merge in (False, True):
         sides = compare.sides(pair, merge)
-        assert figures_of(compare.report(sides, runs, merge)) == json.loads(json.dumps(side_by_side(sides)))
-    one_merged = figures_of(compare.report(compare.sides(pair[:1], True), runs, True))
+        assert figures_of(compare.report(sides, merge)) == json.loads(json.dumps(side_by_side(sides)))
+    one_merged = figures_of(compare.report(compare.sides(pair[:1], True), True))
     assert list(one_merged["runs"][0]["per_class"]) == ["granulocyte", "other"]
 
 

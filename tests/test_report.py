@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,7 +165,7 @@ def test_of_another_dataset_that_has_the_name_now_the_report_tells_nothing(done:
     shutil.rmtree(workspace.dataset_dir("demo"))
     make_demo("demo", per_class=10, seed=99)
     told = side_by_side(sides)
-    for content in (run_report(scores, table, done), comparison_report(told, {}, sides)):
+    for content in (run_report(scores, table, done), comparison_report(told, sides)):
         text = " ".join(assert_stands_alone(content).texts)
         assert f"dataset 'demo' is no longer the one that '{done.name}' was made with" in text
         assert "Byte-identical, left out" not in text
@@ -202,9 +204,9 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
     notes.rename("run", "a", HOSTILE[0])
     sides = [hostile_side("a", 0), hostile_side("b", 1), hostile_side("c", 2)]
     told = side_by_side(sides)
-    read = assert_stands_alone(
-        comparison_report(told, {"a": {"seed": 1, "model": "m"}, "b": {"seed": 2, "model": "m"}}, sides)
-    )
+    settings = {"seed": 1, "model": "m"}, {"seed": 2, "model": "m"}
+    of_runs = [replace(side, run=SimpleNamespace(settings=each)) for side, each in zip(sides, settings, strict=False)]
+    read = assert_stands_alone(comparison_report(told, [*of_runs, sides[2]]))
     assert json.loads(read.json) == json.loads(json.dumps(told))
     text = " ".join(read.texts)
     assert not any(re.search(r"(^|\s)-\d", part) for part in read.texts)  # one kind of minus, as on the pages
@@ -238,7 +240,7 @@ def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> No
     shutil.copytree(done.folder, other)
     sides = [side_of(run) for run in (done, Run("other"))]
     told = side_by_side(sides)
-    read = assert_stands_alone(comparison_report(told, {}, sides))
+    read = assert_stands_alone(comparison_report(told, sides))
     assert "Reliability" in read.texts
     for row in told["runs"]:
         assert f"{row['calibration']['temperature']:.3f}" in read.texts

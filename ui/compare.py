@@ -18,6 +18,7 @@ from bloodcell_core.evaluation.comparison import (
     compare_sides,
     p_words,
     picture_outcomes,
+    settings_of,
     side_of,
 )
 from bloodcell_core.evaluation.figures import (
@@ -193,7 +194,7 @@ def kept(what: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
 
 def _content(side: Side) -> tuple[Any, ...]:
     rows = pd.util.hash_pandas_object(side.table, index=False)
-    return side.name, side.data_hash, side.classes, side.settings, int(rows.sum())
+    return side.name, side.data_hash, side.classes, settings_of(side.run), int(rows.sum())
 
 
 @kept(FOR_INTERVALS)
@@ -267,38 +268,37 @@ def seed_spread(groups: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) 
 # ---- The report ----------------------------------------------------------------------------------------
 
 
-def report_button(sides: Sequence[Side], runs: Mapping[str, Run], titles: Mapping[str, str], merge: bool) -> None:
+def report_button(sides: Sequence[Side], titles: Mapping[str, str], merge: bool) -> None:
     """Draws a button that downloads a report on the ticked runs; the report is made on click, which takes seconds."""
     why = ""
     try:
         for other in sides[1:]:
             check_comparable(sides[0], other, titles)
-        of_runs(runs[side.name] for side in sides)
+        of_runs(side.run for side in sides)
     except LabError as error:
         why = str(error)
     st.download_button(
-        "Report", lambda: report(sides, runs, merge), f"{'-against-'.join(side.name for side in sides[:2])}.html",
+        "Report", lambda: report(sides, merge), f"{'-against-'.join(side.name for side in sides[:2])}.html",
         "text/html", icon=":material/description:", on_click="ignore", disabled=bool(why),
         help=shell.plain(why) or "One HTML file with every figure, curve and limit. It opens without this lab.",
     )  # fmt: skip
 
 
-def report(sides: Sequence[Side], runs: Mapping[str, Run], merge: bool) -> str:
+def report(sides: Sequence[Side], merge: bool) -> str:
     """The HTML that `evaluate --report` writes of one run, or `compare --report` of several or of merged classes."""
     from bloodcell_core.evaluation.comparison_report import comparison_report
     from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated
     from bloodcell_core.evaluation.together import side_by_side
 
-    first = runs[sides[0].name]
-    if len(sides) == 1 and not merge:
-        return run_report(*evaluated(first), first)
-    shown = [runs[side.name] for side in sides]
+    runs = [side.run for side in sides]
+    if len(runs) == 1 and not merge:
+        return run_report(*evaluated(runs[0]), runs[0])
     reviewed = {
-        overlay.reference: [_merged(side_of(run).relabelled(overlay), merge) for run in shown]
-        for overlay in of_runs(shown)
+        overlay.reference: [_merged(side_of(run).relabelled(overlay), merge) for run in runs]
+        for overlay in of_runs(runs)
     }
-    return comparison_report(side_by_side(sides, reviewed), {run.name: run.settings for run in shown}, sides)
+    return comparison_report(side_by_side(sides, reviewed), sides)
 
 
 # ---- The pictures behind a figure ----------------------------------------------------------------------
@@ -330,7 +330,7 @@ def outcome_buttons(facts: Mapping[str, Any]) -> None:
                 st.rerun()
 
 
-def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
+def open_outcome(a: Side, b: Side, outcome: str) -> None:
     """Draws the pictures of one outcome, class by class, with their wrong answers."""
     who = picture_outcomes(a, b)
     table = a.table[a.table.image_id.isin(who.index[who == outcome])]
@@ -345,8 +345,8 @@ def open_outcome(a: Side, b: Side, outcome: str, run: Run) -> None:
     ]
     whose = f"{OUTCOMES[outcome][0].lower()}{OUTCOMES[outcome][1:]}"
     st.header(f"{shell.counted(len(table), 'picture')}: {whose}", anchor=False)
-    lab.say_synthetic(run.synthetic)
-    pictures_of(run, {GALLERIES[0]: table.assign(caption=called)})
+    lab.say_synthetic(a.run.synthetic)
+    pictures_of(a.run, {GALLERIES[0]: table.assign(caption=called)})
 
 
 def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:

@@ -16,7 +16,6 @@ from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.report_parts import CALIBRATION_WORDS, standing
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
-from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import compare, shell
 from ui import compare_figures as figures
@@ -51,7 +50,7 @@ COSTS = {
 _calibrated = compare.kept(compare.FOR_INTERVALS)(calibration_of)
 
 
-def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]) -> None:
+def panels(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     """Draws the panel in the address."""
     shown = shell.bound_segmented("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
                                   label_visibility="collapsed")  # fmt: skip
@@ -64,7 +63,7 @@ def panels(sides: Sequence[Side], runs: Sequence[Run], titles: Mapping[str, str]
     elif shown == "dial":
         _dial(sides, titles)
     else:
-        _cost(runs, titles)
+        _cost(sides, titles)
 
 
 def _shared_classes(sides: Sequence[Side]) -> dict[str, list[str]]:
@@ -176,19 +175,19 @@ def _dialled(side: Side) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return dial(side.table, side.classes), accuracy_coverage(side.table, side.classes)
 
 
-def _cost(runs: Sequence[Run], titles: Mapping[str, str]) -> None:
+def _cost(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     kind = shell.bound_selectbox("Cost", list(COSTS), "cost", default="milliseconds", format_func=str.capitalize,
                                  width=320)  # fmt: skip
     rows, left_out, places = [], [], {}
-    for run in runs:
-        summary = run.summary()
+    for side in sides:
+        summary = side.run.summary()
         costs, test = costs_of(summary), summary["test"]
         if costs[kind]:
-            told = {"name": titles[run.name], "cost": costs[kind], "accuracy": test["accuracy"]}
+            told = {"name": titles[side.name], "cost": costs[kind], "accuracy": test["accuracy"]}
             rows.append(told | {"interval": test["intervals"]["accuracy"]})
             places[device_words(costs["milliseconds_on"])] = None
         else:
-            left_out.append(titles[run.name])
+            left_out.append(titles[side.name])
     draw(figures.cost(rows, COSTS[kind], is_dark()), "cost_chart", f"Accuracy against {COSTS[kind]}")
     if kind == "milliseconds" and rows:
         apart = " Times on different devices can't be compared." if len(places) > 1 else ""

@@ -125,8 +125,7 @@ def _compare(args: argparse.Namespace) -> None:
         for facts in on_labels["comparisons"]:
             lines += _comparison_lines(facts)
     if args.report:
-        settings = {side.name: runs.Run(side.name).settings for side in sides if side.settings}
-        write_report(comparison_report(told, settings, sides), args.report)
+        write_report(comparison_report(told, sides), args.report)
     show(told, args.json, lines)
 
 

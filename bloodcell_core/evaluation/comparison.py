@@ -9,7 +9,7 @@ training of the same settings would: for that there are `together.seed_groups`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,10 @@ class Side:
     classes: list[str]
     table: pd.DataFrame
     """A row a picture, with the columns of predictions.parquet."""
-    settings: str = ""
-    """`settings_of` the run; empty for a cross-validation."""
+    run: Run | None = None
+    """The run that they were read from; None where they are of no single run, as a cross-validation's."""
     before: pd.DataFrame | None = None
     """The same predictions before the run's temperature; None where it has none, or several (a cross-validation)."""
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    """What the run kept of its temperature and its cost; empty for a cross-validation."""
 
     def merged(self, groups: Mapping[str, Sequence[str]]) -> Side:
         """The same predictions with classes merged, as `merged` does."""
@@ -83,7 +81,7 @@ def side_of(run: Run) -> Side:
     summary = run.summary()
     calibrated = summary and not summary["temperature_reason"]
     before = uncalibrated(table, run.classes, run.temperature) if calibrated else None
-    return Side(run.name, run.config.data, run.data_hash, run.classes, table, settings_of(run), before, summary)
+    return Side(run.name, run.config.data, run.data_hash, run.classes, table, run, before)
 
 
 def compare(run_a: Run, run_b: Run) -> dict[str, Any]:
@@ -199,10 +197,10 @@ def settings_of(run: Run) -> str:
 
 def _notes(a: Side, b: Side, known: bool) -> list[str]:
     notes = []
-    if a.settings and a.settings == b.settings:
-        notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
-    if not (a.settings and b.settings):
+    if not (a.run and b.run):
         notes.append("a cross-validation's AUC sets probabilities of several networks, not of one, against each other")
+    elif settings_of(a.run) == settings_of(b.run):
+        notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
     if not known:
         notes.append(PHOTOS_UNKNOWN)
     return notes

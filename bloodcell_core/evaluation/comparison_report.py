@@ -33,14 +33,11 @@ from bloodcell_core.evaluation.report_parts import (
 from bloodcell_core.words import capitalised, pretty
 
 
-def comparison_report(
-    compared: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], sides: Sequence[Side]
-) -> str:
+def comparison_report(compared: Mapping[str, Any], sides: Sequence[Side]) -> str:
     """The HTML of a comparison.
 
     Args:
         compared: of `together.side_by_side`.
-        settings: {run: its `Run.settings`}; those that differ are shown.
         sides: what was compared.
     """
     names = [row["run"] for row in compared["runs"]]
@@ -58,7 +55,7 @@ def comparison_report(
             section("Curves", several_runs_curves({shown[side.name]: side.table for side in sides}, sides[0].classes)),
             *_calibrations({shown[row["run"]]: row["calibration"] for row in compared["runs"] if row["calibration"]}),
             cost({row["run"]: row["cost"] for row in compared["runs"] if row["cost"]}),
-            *_settings(settings),
+            *_settings({side.name: side.run.settings for side in sides if side.run}),
             data(sides[0].data, sides[0].data_hash, sides[0].name),
         ],
         compared,

@@ -40,8 +40,8 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
             "data": side.data,
             **score(side.table, side.classes),
             "dial": dial(side.table, side.classes),
-            "calibration": calibration_of(side) if side.settings else None,
-            "cost": costs_of(side.summary) if side.settings else None,
+            "calibration": calibration_of(side),
+            "cost": costs_of(side.run.summary()) if side.run else None,
         }
         for side in sides
     ]
@@ -49,8 +49,8 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
         "runs": rows,
         "comparisons": comparisons,
         "seed_groups": seed_groups(
-            [Run(side.name) for side in sides if side.settings],
-            [row for side, row in zip(sides, rows, strict=True) if side.settings],
+            [side.run for side in sides if side.run],
+            [row for side, row in zip(sides, rows, strict=True) if side.run],
         ),
         "reviewed": {
             labels: {
@@ -72,9 +72,9 @@ def _with_the_first(sides: Sequence[Side]) -> list[dict[str, Any]]:
     return [facts | {"notes": [*facts["notes"], *several]} for facts in compared]
 
 
-def calibration_of(side: Side) -> dict[str, Any]:
-    """`calibration.calibration` of a run's side, its classes merged or not."""
-    return calibration(side.table, side.classes, side.summary, before=side.before)
+def calibration_of(side: Side) -> dict[str, Any] | None:
+    """`calibration.calibration` of a run's side, its classes merged or not; None where the side is of no run."""
+    return calibration(side.table, side.classes, side.run.summary(), before=side.before) if side.run else None
 
 
 def seed_groups(runs: Sequence[Run], figures: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
