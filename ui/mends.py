@@ -7,12 +7,15 @@ import socket
 from asyncio import base_events
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 from streamlit import file_util, net_util
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
 
 def _send_at_once(connection: socket.socket) -> None:
@@ -100,3 +103,28 @@ def leave_pages_behind() -> None:
             run(self, rerun_data)
 
     ScriptRunner._run_script = run_unless_left  # type: ignore[method-assign]
+
+
+def keep_the_newest_address() -> None:
+    """From now on what is done on a page doesn't take it back to an older address.
+
+    All that the browser sends carries the address that it has. Over a slow network the server may have set another one
+    since, and Streamlit would take the older one for it: the first of two quick choices was lost. Of the page's own
+    addresses only Back and Forward, of which Streamlit tells, lead to another one.
+    """
+    reset = inspect.unwrap(ScriptRunContext.reset)
+
+    @functools.wraps(reset)
+    def reset_to_the_newest(self: ScriptRunContext, query_string: str, page_script_hash: str, **more: Any) -> None:
+        by_an_event = more["context_info"] and not more["is_history_navigation"]  # a test without a browser has none
+        older = ""
+        if by_an_event and page_script_hash == self.page_script_hash:
+            with self.session_state.query_params() as params:
+                newest = urlencode(params._query_params, doseq=True)
+            if parse_qs(newest) != parse_qs(query_string):
+                older, query_string = query_string, newest
+        reset(self, query_string, page_script_hash, **more)
+        if older:
+            params._send_query_param_msg()  # the first may have been lost with the run that this one brought to an end
+
+    ScriptRunContext.reset = reset_to_the_newest  # type: ignore[method-assign]

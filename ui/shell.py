@@ -50,6 +50,7 @@ _HISTORY_JS = together("popovers.js", "history.js")
 mends.send_at_once()
 mends.send_the_program_whole(mends.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS))
 mends.leave_pages_behind()
+mends.keep_the_newest_address()
 mends.ask_nobody_outside()
 
 # In the page's head it is there before a page writes its address; the first visitor of a server has that from here.

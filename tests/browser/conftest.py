@@ -17,6 +17,13 @@ CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+COMES_LATE = """(() => {
+  const add = WebSocket.prototype.addEventListener;
+  WebSocket.prototype.addEventListener = function (kind, heard) {
+    const late = (event) => setTimeout(() => heard.call(this, event), 700);
+    return add.call(this, kind, kind === "message" ? late : heard);
+  };
+})()"""  # as over a slow network, on which what the server says is heard 0.7 s later
 PATIENCE = 90_000  # milliseconds; two slow cores train and draw at once
 
 expect.set_options(timeout=PATIENCE)
@@ -76,6 +83,20 @@ def open_page(browser: Browser, server: str) -> Iterator[Callable[[str], Page]]:
     yield open_path
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_slow_page(open_page: Callable[[str], Page]) -> Callable[[str], Page]:
+    """As `open_page`, over a slow network."""
+
+    def open_path(path: str) -> Page:
+        page = open_page(path)
+        page.add_init_script(COMES_LATE)
+        page.reload()
+        settled(page)
+        return page
+
+    return open_path
 
 
 def settled(page: Page) -> None:
