@@ -1,10 +1,14 @@
+// What is marked is known here: the server's word on it may be older than the last click.
+const marks = new WeakMap() // grid → ids
+
 // A grid of picture buttons. Nodes are kept from run to run, so that the keyboard focus stays where it is.
 export default function ({ data, parentElement, setTriggerValue, setStateValue }) {
   const grid = parentElement.querySelector(".grid")
   grid.style.setProperty("--tile", `${data.tile_px}px`)
   while (grid.children.length > data.tiles.length) grid.lastChild.remove()
   while (grid.children.length < data.tiles.length) grid.append(newTile())
-  const marked = new Set(data.marked ?? [])
+  if (!marks.has(grid)) marks.set(grid, new Set(data.marked ?? []))
+  const marked = marks.get(grid)
   data.tiles.forEach((tile, place) => fill(grid.children[place], tile, tile.id === data.selected || marked.has(tile.id)))
 
   const current = [...grid.children].find((tile) => tile.tabIndex === 0) ?? grid.firstChild
@@ -34,8 +38,9 @@ function mark(grid, tile, range, setStateValue) {
   const last = range ? Math.max(tiles.findIndex((each) => each.dataset.id === grid.dataset.last), 0) : here
   tiles.slice(Math.min(here, last), Math.max(here, last) + 1).forEach((each) => each.setAttribute("aria-pressed", on))
   grid.dataset.last = tile.dataset.id
-  const marked = tiles.filter((each) => each.getAttribute("aria-pressed") === "true")
-  setStateValue("marked", marked.map((each) => each.dataset.id))
+  const marked = tiles.filter((each) => each.getAttribute("aria-pressed") === "true").map((each) => each.dataset.id)
+  marks.set(grid, new Set(marked))
+  setStateValue("marked", marked)
 }
 
 function newTile() {

@@ -31,13 +31,6 @@ ASK_LATE = """() => {
     if (window.sent.length == 2) this.send(new Uint8Array(desk));
   };
 }"""  # keeps what the browser asks the server for, and asks the first of it again just after the second
-COMES_LATE = """(() => {
-  const add = WebSocket.prototype.addEventListener;
-  WebSocket.prototype.addEventListener = function (kind, heard) {
-    const late = (event) => setTimeout(() => heard.call(this, event), 700);
-    return add.call(this, kind, kind === "message" ? late : heard);
-  };
-})()"""  # as over a slow network, on which what the server says is heard 0.7 s later
 WATCH = """strong => {
   window.places = [];
   const look = () => window.places.push(parseInt(strong.textContent) || 0);
@@ -213,12 +206,9 @@ def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Se
     assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)
 
 
-def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, open_page):
+def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, open_slow_page):
     """The address of an earlier picture, which came with each verdict, was taken for the browser's Back button."""
-    page = open_page("Review")
-    page.add_init_script(COMES_LATE)
-    page.reload()
-    settled(page)
+    page = open_slow_page("Review")
     at(page, 1)
     page.locator(".progress strong").evaluate(WATCH)
     for _ in range(6):
@@ -232,6 +222,19 @@ def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, 
 
     page.go_back()
     at(page, places[-1] - 1)
+
+
+def test_over_a_slow_network_pictures_stay_marked(wrong: Run, open_slow_page):
+    page = open_slow_page("Review?part=selection")
+    tiles = page.locator("[class*=st-key-review_many] .grid button")
+    for number in range(4):
+        tiles.nth(number).click()
+        page.wait_for_timeout(400)  # sooner than the server is heard
+    settled(page)
+    expect(page.locator("[class*=st-key-review_many] .grid button[aria-pressed=true]")).to_have_count(4)
+    page.get_by_role("button", name="Mark all shown").click()  # what is marked begins anew
+    expect(page.get_by_role("button", name="Mark none")).to_be_visible()
+    expect(page.locator("[class*=st-key-review_many] .grid button[aria-pressed=false]")).to_have_count(0)
 
 
 @pytest.fixture
