@@ -123,3 +123,20 @@ def click_a_point(page: Page) -> None:
     )
     page.mouse.move(x, y)
     page.mouse.click(x, y)
+
+
+def test_over_a_slow_network_no_quick_choice_is_lost(with_demo: None, open_slow_page):
+    """The second choice came with the address from before the first, which the page then went back to."""
+    page = open_slow_page("Browse")
+    tiles = page.locator(".st-key-browse button")
+    every = tiles.count()
+    page.locator(".st-key-view").get_by_text("Cell", exact=True).click()
+    page.wait_for_timeout(200)  # sooner than the server is heard
+    page.locator(".st-key-split").get_by_text("Test", exact=True).click()
+    expect(page).to_have_url(re.compile("view=cell&split=test"))
+    page.go_back()
+    expect(tiles).to_have_count(every)
+    expect(page).to_have_url(re.compile("view=cell$"))
+    page.go_forward()
+    expect(tiles).not_to_have_count(every)
+    expect(page).to_have_url(re.compile("view=cell&split=test"))
