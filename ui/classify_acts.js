@@ -1,5 +1,6 @@
-// What both pictures of cells share: what a person does is sent until the server says that it has it. Two acts in quick
-// succession would otherwise be one: a newer message takes the place of one that no run has read yet.
+// What the pictures of cells share: what a person does is sent until the server says that it has it. Two acts in quick
+// succession would otherwise be one: a newer message takes the place of one that no run has read yet. Until then it is
+// done here, to what the server said last: the next act is meant for what came of it.
 const queues = new WeakMap()
 
 function queueOf(parent, data, setTriggerValue) {
@@ -10,11 +11,24 @@ function queueOf(parent, data, setTriggerValue) {
   if (data.acked?.nonce === queue.nonce) {
     queue.waiting = queue.waiting.filter((act) => act.seq > data.acked.seq)
   }
+  for (const act of queue.waiting) apply(data, act)
   queue.send = (act) => {
+    apply(data, act)
     queue.waiting.push({ ...act, seq: ++queue.last })
     setTriggerValue("acts", { nonce: queue.nonce, acts: queue.waiting })
   }
   return queue
+}
+
+function apply(data, act) {
+  if (!["select", "undo"].includes(act.do)) data.can_undo = true
+  const cell = (data.cells ?? data.rows).find((cell) => cell.id === act.cell)
+  if (!cell) return
+  if (act.do === "label") Object.assign(cell, { state: "confirmed", confirmed: act.label })
+  else if (act.do === "unlabel") Object.assign(cell, { state: "guess", confirmed: null })
+  else if (act.do === "remove") cell.state = "removed"
+  else if (act.do === "restore") cell.state = cell.confirmed ? "confirmed" : "guess"
+  else if (act.do === "move") cell.box = act.box
 }
 
 // What was pressed, whether or not Caps Lock is on: keys are shown as capitals.

@@ -20,7 +20,9 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
   }
   view.picture = data.picture
   image.alt = data.alt
-  if (view.shown !== data.selected) view.selected = view.shown = data.selected
+  // The server's word on what is chosen is old where something else was chosen since.
+  const choosing = view.later || view.queue.waiting.some((act) => ["select", "add"].includes(act.do))
+  if (!choosing && view.shown !== data.selected) view.selected = view.shown = data.selected
   drawTools(view)
   drawBoxes(view)
   fit(view)
@@ -160,6 +162,8 @@ function act(view, name, cls) {
   if (!cell) return
   if (name === "label" && cell.confirmed !== cls) view.queue.send({ do: "label", cell: cell.id, label: cls, box: cell.box })
   if (name === "remove") view.queue.send({ do: cell.state === "removed" ? "restore" : "remove", cell: cell.id })
+  drawBoxes(view)
+  drawTools(view)
 }
 
 function select(view, id) {
@@ -168,7 +172,10 @@ function select(view, id) {
   drawBoxes(view)
   drawTools(view)
   clearTimeout(view.later) // the arrow keys may run past many
-  view.later = setTimeout(() => view.queue.send({ do: "select", cell: id }), 120)
+  view.later = setTimeout(() => {
+    view.later = null
+    view.queue.send({ do: "select", cell: id })
+  }, 120)
 }
 
 function zoom(view, by) {
@@ -282,7 +289,6 @@ function replay(view) {
 function send(view, id, box) {
   const cell = cellOf(view, id)
   if (!cell || String(cell.box) === String(box)) return
-  cell.box = box // until the server's word comes
   view.queue.send({ do: "move", cell: id, box })
 }
 

@@ -6,10 +6,6 @@ const brushes = new WeakMap() // parent → the class that a click gives
 export default function ({ data, parentElement: parent, setTriggerValue }) {
   const part = (name) => parent.querySelector(`.${name}`)
   const view = { data, parent, tools: part("tools"), sheet: part("sheet"), queue: queueOf(parent, data, setTriggerValue) }
-  for (const act of view.queue.waiting) {
-    const cell = data.cells.find((cell) => cell.id === act.cell)
-    if (cell) apply(cell, act)
-  }
   drawTools(view)
   keep(view.sheet, data.cells, newTile).forEach((tile, place) => fill(view, tile, data.cells[place]))
   const current = [...view.sheet.children].find((tile) => tile.tabIndex === 0) ?? view.sheet.firstChild
@@ -112,29 +108,17 @@ function go(sheet, tile) {
 
 function label(view, tile, cell, cls) {
   if (!cls || (cell.state === "confirmed" && cell.confirmed === cls)) return
-  send(view, cell, { do: "label", cell: cell.id, label: cls, box: cell.box })
+  view.queue.send({ do: "label", cell: cell.id, label: cls, box: cell.box })
   fill(view, tile, cell)
 }
 
 // A second click takes back what the first one said.
 function takeBack(view, tile, cell) {
-  send(view, cell, { do: "unlabel", cell: cell.id })
+  view.queue.send({ do: "unlabel", cell: cell.id })
   fill(view, tile, cell)
 }
 
 function remove(view, tile, cell) {
-  send(view, cell, { do: cell.state === "removed" ? "restore" : "remove", cell: cell.id })
+  view.queue.send({ do: cell.state === "removed" ? "restore" : "remove", cell: cell.id })
   fill(view, tile, cell)
-}
-
-function send(view, cell, act) {
-  apply(cell, act)
-  view.queue.send(act)
-}
-
-function apply(cell, act) {
-  if (act.do === "label") Object.assign(cell, { state: "confirmed", confirmed: act.label })
-  else if (act.do === "unlabel") Object.assign(cell, { state: "guess", confirmed: null })
-  else if (act.do === "remove") cell.state = "removed"
-  else if (act.do === "restore") cell.state = cell.confirmed ? "confirmed" : "guess"
 }

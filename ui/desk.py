@@ -113,19 +113,12 @@ def desk(
     }
 
     def heard() -> None:
-        st.session_state[f"{key}_asks"] = True
         # Nothing is there where the page was drawn without the desk, as of a run that was deleted, before this came.
         take((st.session_state.get(key) or {}).get("outbox"), act, done)
 
     result = _DESK(key=key, data=data, on_outbox_change=heard)
     # After a restart of the server the outbox comes with a session's first run, when no callback is known yet.
     return take(result.outbox, act, done)
-
-
-def asks(key: str) -> bool:
-    """Whether this drawing was asked for by the desk. The page's address that came with it may then be older than the
-    one that was set since: over a slow network a person goes on before it has come."""
-    return bool(st.session_state.pop(f"{key}_asks", False))
 
 
 def take(outbox: Any, act: Callable[[Mapping[str, Any]], None], done: Done) -> bool:

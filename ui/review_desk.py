@@ -15,7 +15,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import Standing, record, undo
 from bloodcell_core.words import pretty
 from ui import shell
-from ui.desk import asks, desk
+from ui.desk import desk
 from ui.review import Review, leave_deleted_run, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
 from ui.review_more import more
@@ -47,8 +47,7 @@ def at_the_desk(review: Review) -> None:
         return
     review, standing = review.asked(everybody)
     decided = [standing.of(*each) is not None for each in review.ids]
-    if not asks("review_desk"):
-        _follow_address()
+    _follow_address()
     places = _take(review, decided)
     if not places:
         nothing_left(review, everybody)

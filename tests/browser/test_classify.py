@@ -55,6 +55,34 @@ def cells_of(page: Page, name: str) -> int:
     return int(line.locator("span").nth(1).inner_text())
 
 
+def test_over_a_slow_network_each_act_is_meant_for_what_came_of_the_last(
+    lab_with_run: Path, open_slow_page, monkeypatch: pytest.MonkeyPatch
+):
+    page = open_slow_page("Classify?threshold=0")
+    page.locator("input[type=file]").set_input_files([field(1)])
+    boxes = page.locator(".box")
+    expect(boxes).to_have_count(4)
+    settled(page)
+    boxes.nth(0).focus()
+    for _ in range(3):
+        page.wait_for_timeout(400)  # sooner than the server is heard
+        page.keyboard.press("ArrowRight")
+
+    def done() -> list[tuple[str, str]]:
+        (slide,) = in_workspace(monkeypatch, lab_with_run)
+        return [(one.do, one.label) for one in slide.corrections]
+
+    page.keyboard.press("3")
+    expect(boxes.nth(3)).to_contain_text("Monocyte ✓")
+    settled(page)
+    for pressed in ("4", "3", "Delete", "Delete"):
+        page.keyboard.press(pressed)
+    wait_for(lambda: len(done()) == 5, "all is kept")
+    assert done() == [
+        ("label", "monocyte"), ("label", "neutrophil"), ("label", "monocyte"), ("remove", ""), ("restore", ""),
+    ]  # fmt: skip
+
+
 def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_page, browser, monkeypatch):
     page = open_page("Classify?threshold=0")
     page.locator("input[type=file]").set_input_files([field(1), field(2)])
