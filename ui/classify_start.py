@@ -34,6 +34,7 @@ START = "classify_start"  # key of the container of everything here
 DROP = "classify_drop"  # session: how often the drop zone was emptied
 MADE = "classify_made"  # session: the slide that was stored last, until it is open
 REFUSED = "classify_refused"  # session: files that couldn't be stored, and why, so that no redraw tries them again
+OF_A_SLIDE = ("slide", "picture", "view", "show", "called", "page", "part")  # what the address says of an open slide
 
 
 def start_or(slide: Slide | None, run: str) -> bool:
@@ -53,7 +54,7 @@ def start_or(slide: Slide | None, run: str) -> bool:
 
 def way_back(help: str | None = None) -> None:
     """Draws the link to the list of slides; unlike a button it works while the network is busy."""
-    query = {"run": run} if (run := shell.address("run")) else {}
+    query = {param: st.query_params.get_all(param) for param in st.query_params if param not in OF_A_SLIDE}
     st.page_link(
         "pages/5_Classify.py", label="All slides", icon=":material/arrow_back:", query_params=query, help=help
     )
@@ -154,8 +155,8 @@ def opened() -> None:
 
 def open_slide(slide: Slide | None) -> None:
     """Goes to a slide, or with None to the list of slides."""
-    gone = dict.fromkeys(("picture", "view", "show", "called", "page", "part"))
-    shell.set_address(slide=slide.id if slide else None, run=slide.run if slide else shell.address("run"), **gone)
+    opened = {"slide": slide.id, "run": slide.run} if slide else {}
+    shell.set_address(**dict.fromkeys(OF_A_SLIDE) | opened)
     st.rerun()
 
 

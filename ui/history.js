@@ -11,8 +11,20 @@ export default function () {
     window.addEventListener(kind, () => opened(false), true)
   }
   window.addEventListener("popstate", () => opened(true), true)
+  window.addEventListener("click", ontoThisPage, true)
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
+  // A link to another address of the page itself is followed as Forward is: all else that is done on a page leaves the
+  // server with the newest address that it has set (ui/mends.py).
+  function ontoThisPage(event) {
+    const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
+    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file
+    if (!link || elsewhere || link.pathname !== location.pathname || link.search === location.search) return
+    event.preventDefault()
+    event.stopPropagation()
+    push({}, "", link.href)
+    dispatchEvent(new PopStateEvent("popstate"))
+  }
   history.pushState = (state, title, url) => {
     const { pathname, search } = new URL(url, location.href)
     const moves = pathname !== location.pathname
