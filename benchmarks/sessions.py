@@ -40,6 +40,9 @@ class Person:
         self._page_hash = ""
         self._session = ""
         self._http = requests.Session()
+        # A busy server may close a connection that was idle for 5 s just as something is sent over it. A browser then
+        # sends it again; here each request has a connection of its own.
+        self._http.headers["Connection"] = "close"
 
     async def __aenter__(self) -> Person:
         stream = self.address.replace("http", "ws") + "/_stcore/stream"
