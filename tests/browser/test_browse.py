@@ -129,6 +129,8 @@ def test_over_a_slow_network_no_quick_choice_is_lost(with_demo: None, open_slow_
     """The second choice came with the address from before the first, which the page then went back to."""
     page = open_slow_page("Browse")
     tiles = page.locator(".st-key-browse button")
+    expect(tiles.first).to_be_visible()
+    settled(page)
     every = tiles.count()
     page.locator(".st-key-view").get_by_text("Cell", exact=True).click()
     page.wait_for_timeout(200)  # sooner than the server is heard
