@@ -112,6 +112,14 @@ def test_in_a_narrow_window_the_map_s_buttons_leave_its_legend_free(with_demo, o
     assert buttons["y"] + buttons["height"] <= legend["y"]
 
 
+def test_the_words_above_a_row_of_choices_stand_in_one_line(with_demo, open_page):
+    page = open_page("Browse?dataset=demo")
+    settled(page)
+    for row in (("dataset", "view", "show"), ("label", "split", "finding")):
+        labels = [page.locator(f".st-key-{key}").get_by_test_id("stWidgetLabel") for key in row]
+        assert len({label.bounding_box()["y"] for label in labels}) == 1
+
+
 def click_a_point(page: Page) -> None:
     """Clicks where the chart has its first point."""
     x, y = page.evaluate(
