@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from bloodcell_core import runs
+from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
+    from bloodcell_core.data.formats.listing import Entry, Listing
     from bloodcell_core.inference.answers import Answer, Count
 
 LONG = (
@@ -122,6 +124,36 @@ def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def listed_in(path: Path, format: str = "auto", with_test_simple: bool = False) -> tuple[list[Entry], Listing]:
+    """The pictures in a source that is to be imported, and the listing that they are from."""
+    from bloodcell_core.data.formats import choose_format
+    from bloodcell_core.data.sources import open_source
+
+    source = open_source(path)
+    try:
+        found = choose_format(source, format).read(source, with_test_simple)
+        entries = [entry for entry, _ in found.pictures]
+        assert len(entries) == found.total
+        return entries, found
+    finally:
+        source.close()
+
+
+def entries_of(path: Path, format: str = "auto", with_test_simple: bool = False) -> list[Entry]:
+    """The pictures in a source that is to be imported."""
+    return listed_in(path, format, with_test_simple)[0]
+
+
+def refusal_of(path: Path, format: str = "auto") -> str:
+    """The words with which a source is refused: a single line, and no long one."""
+    with pytest.raises(LabError) as caught:
+        entries_of(path, format)
+    words = str(caught.value)
+    assert "\n" not in words
+    assert len(words) < 400
+    return words
 
 
 def write_class_folder(folder: Path, per_class: int = 6, size: tuple[int, int] = (24, 20)) -> Path:

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from bloodcell_core.data.formats import FORMATS, choose_format, columns, pcam, table
 from bloodcell_core.data.formats import listing as listings
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, is_picture
+from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, is_picture
 from bloodcell_core.data.formats.medmnist import BLOOD_CLASSES
 from bloodcell_core.data.pictures import SUFFIXES, decode_rgb
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from tests.conftest import write_files, write_zip
+from tests.conftest import entries_of, listed_in, refusal_of, write_files, write_zip
 
 ARCHIVE_CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 IMAGES = "dataset2-master/dataset2-master/images"
@@ -151,34 +151,6 @@ def write(kind: str, path: Path, files: dict[str, bytes]) -> Path:
     return write_zip(path.with_suffix(".zip"), files) if kind == "zip" else write_files(path, files)
 
 
-def entries_of(found: Listing) -> list[Entry]:
-    return [entry for entry, _ in found.pictures]
-
-
-def read(path: Path, format: str = "auto", with_test_simple: bool = False) -> list[Entry]:
-    return read_all(path, format, with_test_simple)[0]
-
-
-def read_all(path: Path, format: str = "auto", with_test_simple: bool = False) -> tuple[list[Entry], Listing]:
-    source = open_source(path)
-    try:
-        found = choose_format(source, format).read(source, with_test_simple)
-        entries = entries_of(found)
-        assert len(entries) == found.total
-        return entries, found
-    finally:
-        source.close()
-
-
-def refusal(path: Path, format: str = "auto") -> str:
-    with pytest.raises(LabError) as caught:
-        read(path, format)
-    words = str(caught.value)
-    assert "\n" not in words
-    assert len(words) < 400
-    return words
-
-
 def by_split_and_label(entries: Sequence[Entry]) -> Counter[tuple[str | None, str]]:
     return Counter((entry.split, entry.label) for entry in entries)
 
@@ -204,9 +176,9 @@ def test_a_format_s_own_layout_is_recognised_and_read(tmp_path, name, kind):
     assert choose_format(source).name == name
     assert choose_format(source, name) is FORMATS[name]
     if kind == "zip" and name in OF_ARRAYS:
-        assert refusal(path).startswith("cells is a zip around ")
+        assert refusal_of(path).startswith("cells is a zip around ")
         return
-    entries, found = read_all(path)
+    entries, found = listed_in(path)
     files = [entry.file for entry in entries]
     assert files
     assert len(set(files)) == len(files)
@@ -225,7 +197,7 @@ def test_a_reader_of_files_opens_no_picture(tmp_path, monkeypatch, name):
     source = open_source(write_files(tmp_path / "cells", SAMPLES[name]()))
     opened, read_file = [], source.read
     monkeypatch.setattr(source, "read", lambda file: (opened.append(file), read_file(file))[1])
-    assert entries_of(FORMATS[name].read(source, True))
+    assert list(FORMATS[name].read(source, True).pictures)
     assert not any(is_picture(file) for file in opened)
 
 
@@ -235,7 +207,7 @@ def test_each_format_named_for_what_it_is_not_says_so(tmp_path, name):
     for other in FORMATS:
         source = open_source(write_files(tmp_path / other, SAMPLES[other]()))
         with suppress(LabError):
-            entries_of(FORMATS[name].read(source, False))
+            list(FORMATS[name].read(source, False).pictures)
 
 
 def test_a_format_that_is_not_in_the_table_is_named_with_those_that_are(tmp_path):
@@ -248,13 +220,13 @@ def test_a_format_that_is_not_in_the_table_is_named_with_those_that_are(tmp_path
 @pytest.mark.parametrize("files", [{"a/1.txt": b"", "b/2.csv": b""}, {"readme.md": b""}])
 @pytest.mark.parametrize("format", ["auto", "class-folders"])
 def test_a_source_without_a_picture_says_what_counts_as_one(tmp_path, files, format):
-    words = refusal(write_files(tmp_path / "cells", files), format)
+    words = refusal_of(write_files(tmp_path / "cells", files), format)
     assert words == f"cells holds no picture ({', '.join(SUFFIXES)}): nothing to import"
 
 
 def test_an_empty_folder_says_the_same(tmp_path):
     (tmp_path / "cells").mkdir()
-    assert "holds no picture" in refusal(tmp_path / "cells")
+    assert "holds no picture" in refusal_of(tmp_path / "cells")
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".JPG", ".Jpeg", ".PNG", ".TIFF"])
@@ -276,7 +248,7 @@ def test_what_has_another_suffix_is_no_picture(file):
     [IMAGES, "dataset2-master/images", "images", "blood/cells/dataset2-master/dataset2-master/images"],
 )
 def test_the_public_archive_is_read_however_deep_it_lies(tmp_path, kind, images):
-    listing, found = read_all(write(kind, tmp_path / "archive", archive_files(images)))
+    listing, found = listed_in(write(kind, tmp_path / "archive", archive_files(images)))
     expected = {("train", label): 3 for label in ARCHIVE_CLASSES} | {("test", label): 2 for label in ARCHIVE_CLASSES}
     assert by_split_and_label(listing) == expected
     assert found.ignored == 4 + 4  # TEST_SIMPLE; labels, source photo, annotation
@@ -286,7 +258,7 @@ def test_the_public_archive_is_read_however_deep_it_lies(tmp_path, kind, images)
 
 
 def test_test_simple_is_taken_into_the_test_split_when_asked_for(tmp_path):
-    listing, found = read_all(write_zip(tmp_path / "archive.zip", archive_files()), with_test_simple=True)
+    listing, found = listed_in(write_zip(tmp_path / "archive.zip", archive_files()), with_test_simple=True)
     assert by_split_and_label(listing)["test", "MONOCYTE"] == 2 + 1
     assert by_split_and_label(listing)["train", "MONOCYTE"] == 3
     assert found.ignored == 4
@@ -296,7 +268,7 @@ def test_the_folder_of_its_splits_alone_is_the_public_archive_too(tmp_path):
     """Else TEST_SIMPLE, which stands beside TRAIN and TEST, would become a fifth class."""
     folder = write_files(tmp_path / "archive", archive_files()) / IMAGES
     assert choose_format(open_source(folder)).name == "blood-cell-images"
-    assert by_split_and_label(read(folder)) == by_split_and_label(read(tmp_path / "archive"))
+    assert by_split_and_label(entries_of(folder)) == by_split_and_label(entries_of(tmp_path / "archive"))
 
 
 @pytest.mark.parametrize("images", ["images/", "mine/images/", ""])
@@ -304,17 +276,17 @@ def test_a_person_s_own_train_and_test_folders_do_not_get_the_archive_s_name_and
     files = {f"{images}{split}/{label}/1.png": b"" for split in ("TRAIN", "TEST") for label in ("normal", "blast")}
     path = write_files(tmp_path / "cells", files)
     assert choose_format(open_source(path)).name == "class-folders"
-    assert by_split_and_label(read(path)) == {(s, c): 1 for s in ("train", "test") for c in ("normal", "blast")}
+    assert by_split_and_label(entries_of(path)) == {(s, c): 1 for s in ("train", "test") for c in ("normal", "blast")}
 
 
 def test_the_archive_asked_for_where_it_is_not_finds_nothing(tmp_path):
-    entries, found = read_all(write_files(tmp_path / "cells", class_folder_files()), "blood-cell-images")
+    entries, found = listed_in(write_files(tmp_path / "cells", class_folder_files()), "blood-cell-images")
     assert entries == []
     assert found.ignored == 4
 
 
 def test_the_archive_s_licence_and_citation_are_told(tmp_path):
-    _, found = read_all(write_files(tmp_path / "archive", archive_files()))
+    _, found = listed_in(write_files(tmp_path / "archive", archive_files()))
     assert "MIT" in found.licence
     assert "Mooney" in found.citation
 
@@ -331,7 +303,7 @@ def labels_of(entries: Sequence[Entry]) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 @pytest.mark.parametrize("wrapper", ["", "cells/", "a/b/c/d/", "train me/", "Pictures of 2024/blood cells/"])
 def test_class_folders_are_read_in_any_wrapping(tmp_path, kind, wrapper):
-    listing, found = read_all(write(kind, tmp_path / "cells", {wrapper + file: b"" for file, _ in PLAIN}))
+    listing, found = listed_in(write(kind, tmp_path / "cells", {wrapper + file: b"" for file, _ in PLAIN}))
     assert labels_of(listing) == PLAIN
     assert {entry.split for entry in listing} == {None}
     assert found.ignored == 0
@@ -342,7 +314,7 @@ def test_class_folders_are_read_in_any_wrapping(tmp_path, kind, wrapper):
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
 def test_a_split_folder_above_the_classes_is_told_by_its_name_in_any_case(tmp_path, wrapper, word, case):
     files = {f"{wrapper}{case(word)}/{file}": b"" for file, _ in PLAIN}
-    listing = read(write_files(tmp_path / "cells", files))
+    listing = entries_of(write_files(tmp_path / "cells", files))
     assert labels_of(listing) == PLAIN
     assert {entry.split for entry in listing} == {SPLIT_NAMES[word]}
 
@@ -351,7 +323,7 @@ def test_train_val_and_test_folders_side_by_side(tmp_path):
     files = {
         f"set/{split}/{label}/{n}.png": b"" for split in ("Train", "valid", "TEST") for label in "xy" for n in "12"
     }
-    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+    assert by_split_and_label(entries_of(write_files(tmp_path / "cells", files))) == {
         (split, label): 2 for split in ("train", "val", "test") for label in "xy"
     }
 
@@ -367,24 +339,25 @@ def test_train_val_and_test_folders_side_by_side(tmp_path):
 )
 def test_splits_that_are_called_as_public_sets_call_them_become_no_classes(tmp_path, folders, splits):
     files = {f"{folder}/{label}/{n}.png": b"" for folder in folders for label in ("blast", "band") for n in "12"}
-    counts = by_split_and_label(read(write_files(tmp_path / "cells", files)))
+    counts = by_split_and_label(entries_of(write_files(tmp_path / "cells", files)))
     assert counts == {(split, label): 2 * splits.count(split) for split in splits for label in ("blast", "band")}
 
 
 def test_a_folder_of_classes_beside_them_is_refused(tmp_path):
     files = {f"{folder}{label}/1.png": b"" for folder in ("", "evaluation/") for label in ("blast", "band", "x")}
-    assert refusal(write_files(tmp_path / "cells", files)) == (
+    assert refusal_of(write_files(tmp_path / "cells", files)) == (
         "cells: the folder evaluation holds folders that are classes beside it (band, blast, x): call it train, val "
         "or test, or take it out"
     )
     # A class may have a folder that is called as another class.
     files = {"blast/1.png": b"", "band/1.png": b"", "band/blast/1.png": b""}
-    assert by_split_and_label(read(write_files(tmp_path / "other", files))) == {(None, "blast"): 1, (None, "band"): 2}
+    counts = by_split_and_label(entries_of(write_files(tmp_path / "other", files)))
+    assert counts == {(None, "blast"): 1, (None, "band"): 2}
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_listed_and_not_passed_over(tmp_path):
     files = {"blast/1.png": b"", "band/1.jfif": b"", "band/2.GIF": b"", "mono/1.heic": b"", "mono/notes.txt": b""}
-    entries, found = read_all(write_files(tmp_path / "cells", files))
+    entries, found = listed_in(write_files(tmp_path / "cells", files))
     assert labels_of(entries) == {(file, file.split("/")[0]) for file in files if not file.endswith("txt")}
     assert found.ignored == 1
 
@@ -392,7 +365,7 @@ def test_pictures_of_a_kind_that_is_not_read_are_listed_and_not_passed_over(tmp_
 @pytest.mark.parametrize("told", ["annotations/all.json", "Annotations/1.xml", "labels.csv"])
 def test_where_a_file_seems_to_tell_the_labels_a_table_is_asked_for(tmp_path, told):
     files = {"images/1.png": b"", "images/2.png": b"", "README.txt": b"", told: b"x"}
-    words = refusal(write_files(tmp_path / "mine", files))
+    words = refusal_of(write_files(tmp_path / "mine", files))
     assert words == (
         "mine has only one class folder (images): put the pictures in at least two folders, one a class; if "
         f"{told!r} has their labels, write them as a CSV table of path and label"
@@ -401,13 +374,13 @@ def test_where_a_file_seems_to_tell_the_labels_a_table_is_asked_for(tmp_path, to
 
 def test_a_class_may_be_called_as_a_word_that_contains_a_split(tmp_path):
     files = {f"{label}/1.png": b"" for label in ("trained", "tests", "value", "x")}
-    listing = read(write_files(tmp_path / "cells", files))
+    listing = entries_of(write_files(tmp_path / "cells", files))
     assert by_split_and_label(listing) == {(None, label): 1 for label in ("trained", "tests", "value", "x")}
 
 
 def test_folders_inside_a_class_belong_to_it(tmp_path):
     files = {"blast/slide 1/1.png": b"", "blast/slide 2/x/1.png": b"", "band/1.png": b"", "test/band/slide/1.png": b""}
-    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+    assert by_split_and_label(entries_of(write_files(tmp_path / "cells", files))) == {
         (None, "blast"): 2,
         (None, "band"): 1,
         ("test", "band"): 1,
@@ -416,7 +389,7 @@ def test_folders_inside_a_class_belong_to_it(tmp_path):
 
 def test_the_label_is_the_folder_s_very_name(tmp_path):
     files = {f"{label}/1.png": b"" for label in ("Néutrophile géant", "B cell (α)", "0")}
-    assert {e.label for e in read(write_files(tmp_path / "cells", files))} == {
+    assert {e.label for e in entries_of(write_files(tmp_path / "cells", files))} == {
         "Néutrophile géant",
         "B cell (α)",
         "0",
@@ -433,7 +406,7 @@ def test_what_lies_outside_of_class_folders_is_passed_over_and_counted(tmp_path,
         outside + "cover.png": b"",
         f"{outside}{wrapper}train/blast/about.txt": b"",
     }
-    entries, found = read_all(write_files(tmp_path / "cells", files))
+    entries, found = listed_in(write_files(tmp_path / "cells", files))
     assert by_split_and_label(entries) == {("train", "blast"): 2, ("train", "band"): 2}
     assert found.ignored == len(files) - 4
 
@@ -446,7 +419,7 @@ def test_splits_may_lie_inside_the_classes(tmp_path, wrapper):
         for split in ("Train", "val", "test")
         for n in "12"
     } | {f"{wrapper}blast/train/slide 1/3.png": b"", f"{wrapper}blast/4.png": b"", f"{wrapper}test/blast/5.png": b""}
-    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+    assert by_split_and_label(entries_of(write_files(tmp_path / "cells", files))) == {
         (split, label): 2 + (label == "blast" and split in ("train", "test"))
         for split in ("train", "val", "test") for label in ("blast", "band")
     } | {(None, "blast"): 1}  # fmt: skip
@@ -457,7 +430,7 @@ def test_several_sites_may_each_have_their_splits(tmp_path):
         f"{site}/{split}/{label}/{n}.png": b""
         for site in ("Basel", "Genf") for split in ("train", "test") for label in ("blast", "band") for n in "12"
     } | {"Basel/train/cover.png": b""}  # fmt: skip
-    assert by_split_and_label(read(write_files(tmp_path / "cells", files))) == {
+    assert by_split_and_label(entries_of(write_files(tmp_path / "cells", files))) == {
         (split, label): 4 for split in ("train", "test") for label in ("blast", "band")
     }
 
@@ -480,7 +453,7 @@ trees = st.sets(st.tuples(names, st.integers(0, 3)), min_size=2, max_size=12).fi
 def test_any_tree_of_class_folders_is_read_as_it_was_laid_out(tmp_path_factory, tree, layout, split, kind):
     folders = {place: layout.format(label=place[0], split=split) for place in tree}
     files = {f"{folder}/{number}.png": b"" for (_, number), folder in folders.items()}
-    entries = read(write(kind, tmp_path_factory.mktemp("trees") / "cells", files))
+    entries = entries_of(write(kind, tmp_path_factory.mktemp("trees") / "cells", files))
     told = SPLIT_NAMES[split] if "{split}" in layout else None
     assert {(entry.file, entry.label, entry.split) for entry in entries} == {
         (f"{folder}/{number}.png", label, told) for (label, number), folder in folders.items()
@@ -501,7 +474,7 @@ def test_any_tree_of_class_folders_is_read_as_it_was_laid_out(tmp_path_factory, 
 )
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 def test_fewer_than_two_classes_are_refused_with_what_would_work(tmp_path, kind, files, found):
-    words = refusal(write(kind, tmp_path / "mine", files))
+    words = refusal_of(write(kind, tmp_path / "mine", files))
     assert words == f"mine has {found}: put the pictures in at least two folders, one a class"
 
 
@@ -517,10 +490,10 @@ def csv_files(text: str, name: str = "labels.csv", **more: bytes) -> dict[str, b
 def table_refusal(tmp_path: Path, text: str, name: str = "labels.csv") -> str:
     """In what words a table is refused when it is handed in; in the folder around it, it is refused too."""
     folder = write_files(tmp_path / "cells", csv_files(text, name))
-    words = refusal(folder / name)
+    words = refusal_of(folder / name)
     assert words.startswith(f"{name}")
     with pytest.raises(LabError):
-        read(folder, "table")
+        entries_of(folder, "table")
     return words
 
 
@@ -529,7 +502,7 @@ def table_refusal(tmp_path: Path, text: str, name: str = "labels.csv") -> str:
 def test_a_table_beside_its_pictures_is_read(tmp_path, kind, wrapper):
     text = "path,label,split,group,box\npics/0.png,blast,TRAIN,p1,1 2 3 4\npics/1.png,band,valid,,\n"
     files = {wrapper + name: data for name, data in csv_files(text).items()}
-    entries, found = read_all(write(kind, tmp_path / "cells", files))
+    entries, found = listed_in(write(kind, tmp_path / "cells", files))
     assert entries == [
         Entry(f"{wrapper}pics/0.png", "blast", "train", "p1", (1, 2, 3, 4)),
         Entry(f"{wrapper}pics/1.png", "band", "val", None, None),
@@ -540,7 +513,7 @@ def test_a_table_beside_its_pictures_is_read(tmp_path, kind, wrapper):
 def test_a_table_handed_in_by_itself_leads_to_its_pictures(tmp_path):
     elsewhere = write_files(tmp_path / "elsewhere", {"9.png": b""}) / "9.png"
     folder = write_files(tmp_path / "cells", csv_files(f"file;class\npics/0.png;blast\n{elsewhere};band\n"))
-    entries = read(folder / "labels.csv")
+    entries = entries_of(folder / "labels.csv")
     assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "blast"), (str(elsewhere), "band")]
     found = FORMATS["table"].read(open_source(folder / "labels.csv"), False)
     assert [data() for _, data in found.pictures] == [b"", b""]
@@ -553,7 +526,7 @@ def test_a_table_finds_files_whose_letters_are_stored_in_another_way(tmp_path, k
     files = {unicodedata.normalize(stored, f"größe/{name}.png"): b"" for name in "ab"}
     text = unicodedata.normalize(written, "path,label\ngröße/a.png,x\ngröße/b.png,y\n")
     path = write(kind, tmp_path / "cells", files | {"t.csv": text.encode()})
-    entries = read(path / "t.csv" if kind == "alone" else path)
+    entries = entries_of(path / "t.csv" if kind == "alone" else path)
     assert [entry.file for entry in entries] == [*files]
 
 
@@ -566,20 +539,20 @@ def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
             named = {written if column == holds else column: value for column, value in values.items()}
             text = "\t".join(named) + "\n" + "\t".join(named.values()) + "\n"
             folder = write_files(tmp_path / "cells", csv_files(text, "t.tsv"))
-            assert read(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
+            assert entries_of(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
 
 
 def test_rows_of_nothing_behind_the_last_are_none(tmp_path):
     text = "path,label,group\npics/0.png,x,\npics/1.png,y,\n,,\n , NA,\n,,\n"
-    entries = read(write_files(tmp_path / "cells", csv_files(text)))
+    entries = entries_of(write_files(tmp_path / "cells", csv_files(text)))
     assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "x"), ("pics/1.png", "y")]
-    words = refusal(write_files(tmp_path / "gap", csv_files("path,label\npics/0.png,x\n,\npics/1.png,y\n,\n")))
+    words = refusal_of(write_files(tmp_path / "gap", csv_files("path,label\npics/0.png,x\n,\npics/1.png,y\n,\n")))
     assert words == "labels.csv: 1 of 3 rows have no path (rows 3; the header is row 1)"
 
 
 def test_a_class_called_as_no_label_is_told_so(tmp_path):
     text = "path,label\npics/0.png,NA\npics/1.png,\npics/2.png,n/a\npics/3.png,x\n"
-    assert refusal(write_files(tmp_path / "cells", csv_files(text))).endswith(
+    assert refusal_of(write_files(tmp_path / "cells", csv_files(text))).endswith(
         "3 of 4 rows have no label: 'NA', 'n/a' stands for no label: give such a class another name "
         "(rows 2, 3, 4; the header is row 1)"
     )
@@ -650,12 +623,12 @@ def test_what_is_wrong_in_a_table_is_told_with_its_rows(tmp_path, text, words):
 
 def test_text_that_is_no_utf8_is_told(tmp_path):
     folder = write_files(tmp_path / "cells", PICTURES | {"t.csv": "path,label\npics/0.png,Zyt\xe9\n".encode("latin-1")})
-    assert refusal(folder / "t.csv") == "t.csv is not UTF-8 text: save it as CSV UTF-8"
+    assert refusal_of(folder / "t.csv") == "t.csv is not UTF-8 text: save it as CSV UTF-8"
 
 
 def test_excel_s_mark_of_utf8_is_no_part_of_the_first_column(tmp_path):
     folder = write_files(tmp_path / "cells", csv_files("\ufeffpath;label\r\npics/0.png;Néo\r\n\r\npics/1.png;x\r\n"))
-    assert [entry.label for entry in read(folder / "labels.csv")] == ["Néo", "x"]
+    assert [entry.label for entry in entries_of(folder / "labels.csv")] == ["Néo", "x"]
 
 
 @pytest.mark.parametrize(
@@ -672,7 +645,7 @@ def test_excel_s_mark_of_utf8_is_no_part_of_the_first_column(tmp_path):
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_stands_before_the_header_is_passed_over(tmp_path, text, alone):
     folder = write_files(tmp_path / "cells", csv_files(text))
-    assert read(folder / "labels.csv" if alone else folder) == [Entry("pics/0.png", "a,b,c")]
+    assert entries_of(folder / "labels.csv" if alone else folder) == [Entry("pics/0.png", "a,b,c")]
 
 
 def test_a_header_that_is_a_comment_is_refused_and_no_folder_becomes_a_class(tmp_path):
@@ -685,7 +658,7 @@ def test_a_header_that_is_a_comment_is_refused_and_no_folder_becomes_a_class(tmp
 def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp_path, kind):
     picture = write_files(tmp_path / "own", {"1.png": b""}) / "1.png"
     files = csv_files(f"path,label\npics/0.png,x\n{picture},y\n")
-    words = refusal(write(kind, tmp_path / "cells", files))
+    words = refusal_of(write(kind, tmp_path / "cells", files))
     assert words == (
         "labels.csv: 1 of 2 rows have a path that leaves the folder: write it relative to the table's folder (rows 3; "
         "the header is row 1)"
@@ -694,12 +667,12 @@ def test_an_absolute_path_is_followed_from_a_table_handed_in_by_itself_alone(tmp
 
 def test_a_time_in_a_path_is_no_drive(tmp_path):
     files = csv_files("path,label\n12:30.png,x\n12:31.png,y\n") | {"12:30.png": b"", "12:31.png": b""}
-    assert read(write("folder", tmp_path / "cells", files)) == [Entry("12:30.png", "x"), Entry("12:31.png", "y")]
+    assert entries_of(write("folder", tmp_path / "cells", files)) == [Entry("12:30.png", "x"), Entry("12:31.png", "y")]
 
 
 def test_a_path_too_long_for_the_system_names_no_file(tmp_path):
     folder = write("folder", tmp_path / "cells", csv_files(f"path,label\npics/1.png,x\n{'y' * 300}.png,y\n"))
-    assert "1 of 2 rows name a file that is not there, 'yyy" in refusal(folder / "labels.csv")
+    assert "1 of 2 rows name a file that is not there, 'yyy" in refusal_of(folder / "labels.csv")
 
 
 def test_a_link_that_leaves_the_table_s_folder_is_not_followed(tmp_path):
@@ -707,21 +680,22 @@ def test_a_link_that_leaves_the_table_s_folder_is_not_followed(tmp_path):
     folder = write_files(tmp_path / "cells", csv_files("path,label\npics/0.png,x\nout/1.png,y\nlink.png,y\n"))
     (folder / "out").symlink_to(secret)
     (folder / "link.png").symlink_to(secret / "1.png")
-    assert "2 of 3 rows name a file that is not there" in refusal(folder / "labels.csv")
+    assert "2 of 3 rows name a file that is not there" in refusal_of(folder / "labels.csv")
 
 
 def test_of_several_tables_none_is_guessed(tmp_path):
     text = b"path,label\npics/0.png,x\npics/1.png,y\n"
     folder = write_files(tmp_path / "cells", PICTURES | {"a.csv": text, "b.csv": text, "c.csv": b"id,age\n1,2\n"})
-    assert refusal(folder) == "cells holds several tables of pictures (a.csv, b.csv): import the one that you mean"
+    assert refusal_of(folder) == "cells holds several tables of pictures (a.csv, b.csv): import the one that you mean"
     (folder / "b.csv").unlink()
-    assert len(read(folder)) == 2
+    assert len(entries_of(folder)) == 2
 
 
 def test_a_table_without_its_columns_hides_no_class_folders(tmp_path):
     files = class_folder_files() | {"labels.csv": b"id,category\n1,x\n", "notes.tsv": b"\xff\xfe"}
     assert choose_format(open_source(write_files(tmp_path / "cells", files))).name == "class-folders"
-    assert refusal(tmp_path / "cells", "table").startswith("cells holds no table with a column path and a column label")
+    words = refusal_of(tmp_path / "cells", "table")
+    assert words.startswith("cells holds no table with a column path and a column label")
 
 
 @pytest.mark.parametrize(
@@ -737,7 +711,7 @@ def test_a_table_without_its_columns_hides_no_class_folders(tmp_path):
 def test_a_table_that_is_meant_and_can_t_be_used_is_told_and_not_passed_over(tmp_path, data, words):
     """Its folders, one a slide or patient, would be taken for the classes."""
     folder = write_files(tmp_path / "cells", class_folder_files() | {"t.csv": data})
-    assert refusal(folder) == words
+    assert refusal_of(folder) == words
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
@@ -745,11 +719,11 @@ def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     pd.read_csv(folder / "labels.csv").to_parquet(folder / "labels.parquet")
     for module in (table, columns):
         monkeypatch.setattr(module, "MAX_FILES", 3)
-    assert refusal(folder / "labels.csv") == "labels.csv has more than 3 rows: import a part of it"
-    assert refusal(folder / "labels.parquet") == "labels.parquet can't be read as a table: more than 3 rows"
+    assert refusal_of(folder / "labels.csv") == "labels.csv has more than 3 rows: import a part of it"
+    assert refusal_of(folder / "labels.parquet") == "labels.parquet can't be read as a table: more than 3 rows"
     for module in (table, columns):
         monkeypatch.setattr(module, "MAX_FILES", 4)
-    assert len(read(folder / "labels.csv")) == len(read(folder / "labels.parquet")) == 4
+    assert len(entries_of(folder / "labels.csv")) == len(entries_of(folder / "labels.parquet")) == 4
 
 
 def test_a_parquet_file_that_repeats_a_long_text_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
@@ -757,7 +731,7 @@ def test_a_parquet_file_that_repeats_a_long_text_is_refused_before_it_fills_the_
     pd.DataFrame({"path": ["pics/0.png"] * 4000, "label": "x" * 1000}).to_parquet(folder / "t.parquet")
     assert (folder / "t.parquet").stat().st_size < 10_000
     monkeypatch.setattr(columns, "MAX_FILE_BYTES", 2**20)
-    assert refusal(folder / "t.parquet") == "t.parquet can't be read as a table: unpacks to more than 1 MiB"
+    assert refusal_of(folder / "t.parquet") == "t.parquet can't be read as a table: unpacks to more than 1 MiB"
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -766,7 +740,7 @@ def test_a_parquet_column_of_long_values_of_one_length_is_refused(tmp_path, rows
     labels = pa.array([b"x" * 99] * rows, pa.binary(99))
     paths = pa.array(["pics/0.png"] * rows, pa.string())
     pq.write_table(pa.table({"path": paths, "label": labels}), folder / "t.parquet")
-    assert refusal(folder / "t.parquet") == (
+    assert refusal_of(folder / "t.parquet") == (
         "t.parquet can't be read as a table: the column label holds fixed_size_binary[99] and not text or numbers"
     )
 
@@ -774,7 +748,7 @@ def test_a_parquet_column_of_long_values_of_one_length_is_refused(tmp_path, rows
 def test_an_empty_parquet_table_has_no_pictures(tmp_path):
     folder = write_files(tmp_path / "cells", PICTURES)
     pd.DataFrame({"path": ["a"], "label": ["b"]}).iloc[:0].to_parquet(folder / "t.parquet")
-    assert read(folder / "t.parquet") == []
+    assert entries_of(folder / "t.parquet") == []
 
 
 @pytest.mark.parametrize("labels", [[1, 2, None, 4], [1.0, 2.0, float("nan"), 4.0], ["a", "b", None, "nan"]])
@@ -782,7 +756,7 @@ def test_missing_labels_of_any_type_are_found_in_parquet(tmp_path, labels):
     folder = write_files(tmp_path / "cells", PICTURES)
     pd.DataFrame({"path": sorted(PICTURES), "label": labels}).to_parquet(folder / "t.parquet")
     missing = sum(label is None or label != label or label == "nan" for label in labels)
-    told = refusal(folder / "t.parquet")
+    told = refusal_of(folder / "t.parquet")
     assert told.startswith(f"t.parquet: {missing} of 4 rows have no label")
     assert told.endswith("(rows 4; the header is row 1)" if missing == 1 else "(rows 4, 5; the header is row 1)")
 
@@ -794,13 +768,13 @@ def test_missing_labels_of_any_type_are_found_in_parquet(tmp_path, labels):
 def test_labels_of_parquet_need_be_no_text(tmp_path, labels, read_as):
     folder = write_files(tmp_path / "cells", PICTURES)
     pd.DataFrame({"path": ["pics/0.png", "pics/1.png"], "label": labels}).to_parquet(folder / "t.parquet")
-    assert [entry.label for entry in read(folder / "t.parquet")] == read_as
+    assert [entry.label for entry in entries_of(folder / "t.parquet")] == read_as
 
 
 def test_a_parquet_column_of_lists_is_refused(tmp_path):
     folder = write_files(tmp_path / "cells", PICTURES)
     pd.DataFrame({"path": ["pics/0.png"], "label": [[1, 2]]}).to_parquet(folder / "t.parquet")
-    assert refusal(folder / "t.parquet").startswith("t.parquet can't be read as a table: ")
+    assert refusal_of(folder / "t.parquet").startswith("t.parquet can't be read as a table: ")
 
 
 # No comma, quote or line end: what a table's cell may hold is pandas' own business; what counts is the columns.
@@ -833,14 +807,14 @@ def test_a_table_comes_back_as_it_was_written(tmp_path_factory, rows, kind, corn
         frame.to_parquet(target)
     else:
         frame.to_csv(target, sep="\t" if kind == "tsv" else ",", index=False)
-    assert read(target) == read(folder) == expected
+    assert entries_of(target) == entries_of(folder) == expected
 
 
 # MedMNIST
 
 
 def npz_refusal(tmp_path: Path, arrays: Mapping[str, np.ndarray], name: str = "cells.npz") -> str:
-    return refusal(write_files(tmp_path / "made", {name: npz(arrays)}) / name)
+    return refusal_of(write_files(tmp_path / "made", {name: npz(arrays)}) / name)
 
 
 def pixels_of(path: Path) -> dict[str, np.ndarray]:
@@ -871,7 +845,7 @@ def test_a_medmnist_file_of_any_shape_gives_its_pictures_in_order(
     if flat_labels:
         arrays = {name: array.ravel() if "labels" in name else array for name, array in arrays.items()}
     path = write_files(tmp_path_factory.mktemp("npz"), {"cells.npz": npz(arrays, save)}) / "cells.npz"
-    entries, found = read_all(path)
+    entries, found = listed_in(path)
     assert found.total == sum(counts)
     assert [(entry.split, entry.label) for entry in entries] == [
         (split, f"class-{row % 3}")
@@ -888,11 +862,11 @@ def test_a_medmnist_file_of_any_shape_gives_its_pictures_in_order(
 @pytest.mark.parametrize("name", ["bloodmnist.npz", "bloodmnist_64.npz", "BloodMNIST_224.npz"])
 def test_bloodmnist_is_known_by_its_name(tmp_path, name):
     arrays = {"train_images": np.zeros((8, 28, 28, 3), np.uint8), "train_labels": np.arange(8).reshape(-1, 1)}
-    entries, found = read_all(write_files(tmp_path, {name: npz(arrays)}) / name)
+    entries, found = listed_in(write_files(tmp_path, {name: npz(arrays)}) / name)
     assert tuple(entry.label for entry in entries) == BLOOD_CLASSES
     assert "Acevedo" in found.citation
     assert found.licence == "CC BY 4.0"
-    other, found = read_all(write_files(tmp_path, {"cells.npz": npz(arrays)}) / "cells.npz")
+    other, found = listed_in(write_files(tmp_path, {"cells.npz": npz(arrays)}) / "cells.npz")
     assert other[0].label == "class-0"
     assert (found.licence, found.citation) == ("", "")
     arrays["train_labels"][3] = 8
@@ -954,7 +928,7 @@ HEAD = "{'descr': '|u1', 'fortran_order': False, 'shape': "
 )  # fmt: skip
 def test_a_header_that_tells_lies_is_refused(tmp_path, header, data, words):
     path = write_zip(tmp_path / "cells.npz", {"train_images.npy": npy(header, data), "train_labels.npy": b""})
-    assert words in refusal(path)
+    assert words in refusal_of(path)
 
 
 def test_an_npz_bomb_is_refused(tmp_path):
@@ -966,12 +940,13 @@ def test_an_npz_bomb_is_refused(tmp_path):
             )
             for _ in range(3000):
                 member.write(bytes(160 * 160))
-    assert refusal(path) == "cells.npz: train_images.npy declares another size than it holds"
+    assert refusal_of(path) == "cells.npz: train_images.npy declares another size than it holds"
 
 
 def test_several_npz_files_are_not_guessed_among(tmp_path):
     files = {"bloodmnist.npz": npz(small_arrays()), "bloodmnist_64.npz": npz(small_arrays())}
-    assert refusal(write_files(tmp_path / "cells", files)) == "cells holds 2 .npz files: import the one that you mean"
+    words = refusal_of(write_files(tmp_path / "cells", files))
+    assert words == "cells holds 2 .npz files: import the one that you mean"
 
 
 # PatchCamelyon
@@ -979,7 +954,7 @@ def test_several_npz_files_are_not_guessed_among(tmp_path):
 
 def test_pcam_s_pairs_become_splits_with_their_slides(tmp_path):
     files = pcam_files()
-    entries, found = read_all(write_files(tmp_path / "pcam", files | {"readme.txt": b""}))
+    entries, found = listed_in(write_files(tmp_path / "pcam", files | {"readme.txt": b""}))
     assert by_split_and_label(entries) == {
         (split, label): count
         for split, count in (("train", 3), ("val", 1), ("test", 2)) for label in pcam.CLASSES
@@ -999,13 +974,13 @@ def test_pcam_is_read_some_pictures_at_a_time(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr(listings, "CHUNK_BYTES", at_once * 96 * 96 * 3)
     assert all(np.array_equal(pixels_of(folder)[file], pixels) for file, pixels in whole.items())
     assert len(whole) == 5
-    assert {entry.source_photo for entry in read(folder)} == {None}
+    assert {entry.source_photo for entry in entries_of(folder)} == {None}
 
 
 def test_one_of_a_pair_handed_in_finds_the_other(tmp_path):
     folder = write_files(tmp_path / "pcam", pcam_files())
-    assert {entry.split for entry in read(folder / f"{PCAM_NAME}_valid_x.h5")} == {"val"}
-    assert "holds no …_train_x.h5" in refusal(folder / f"{PCAM_NAME}_valid_y.h5")
+    assert {entry.split for entry in entries_of(folder / f"{PCAM_NAME}_valid_x.h5")} == {"val"}
+    assert "holds no …_train_x.h5" in refusal_of(folder / f"{PCAM_NAME}_valid_y.h5")
 
 
 X, Y, META = (f"{PCAM_NAME}_train_{part}" for part in ("x.h5", "y.h5", "meta.csv"))
@@ -1036,7 +1011,7 @@ PIXELS = np.zeros((6, 96, 96, 3), np.uint8)
 )
 def test_pcam_files_that_do_not_fit_are_told(tmp_path, files, words):
     made = {name: data for name, data in (pcam_files({"train": 6}) | files).items() if data is not None}
-    assert refusal(write_files(tmp_path / "pcam", made)).startswith(words)
+    assert refusal_of(write_files(tmp_path / "pcam", made)).startswith(words)
 
 
 def linked(path: Path, how: str) -> None:
@@ -1061,7 +1036,7 @@ def linked(path: Path, how: str) -> None:
 def test_pixels_of_another_file_are_not_read(tmp_path, how):
     folder = write_files(tmp_path / "pcam", pcam_files({"train": 6}))
     linked(folder / X, how)
-    assert refusal(folder / X) == f"{X} holds no array x"
+    assert refusal_of(folder / X) == f"{X} holds no array x"
 
 
 def test_a_piece_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
@@ -1069,7 +1044,7 @@ def test_a_piece_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch)
     made = pcam_files({"train": 6}) | {
         X: h5("x", np.zeros((100, 96, 96, 3), np.uint8), chunks=(100, 96, 96, 3), compression=9)
     }
-    assert "in pieces of more than 1 MiB" in refusal(write_files(tmp_path / "pcam", made) / X)
+    assert "in pieces of more than 1 MiB" in refusal_of(write_files(tmp_path / "pcam", made) / X)
 
 
 # Damage

@@ -27,7 +27,7 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from tests.conftest import encoded, write_files, write_zip
+from tests.conftest import encoded, entries_of, refusal_of, write_files, write_zip
 
 WIDTH, HEIGHT = 400, 300
 LABELS = ("neutrophil", "lymphocyte")
@@ -128,19 +128,8 @@ WRITERS: dict[str, Callable[[Fields], dict[str, bytes]]] = {
 }  # fmt: skip
 
 
-def refusal(folder: Path, format: str = "auto") -> str:
-    with pytest.raises(LabError) as caught:
-        marks_of(folder, format)
-    words = str(caught.value)
-    assert "\n" not in words
-    assert len(words) < 400
-    return words
-
-
 def marks_of(folder: Path, format: str = "auto") -> list[tuple[str, str, str | None, str | None]]:
-    source = open_source(folder)
-    listing = choose_format(source, format).read(source, False)
-    return [(entry.file, entry.label, entry.split, entry.source_photo) for entry, _ in listing.pictures]
+    return [(entry.file, entry.label, entry.split, entry.source_photo) for entry in entries_of(folder, format)]
 
 
 # What becomes of a marked cell
@@ -289,12 +278,12 @@ def test_no_marked_picture_at_all_is_told_of_the_whole(tmp_path, name):
         "yolo": "cells holds no .txt file with the name of one of its pictures",  # which might be anything
         "labelme": "cells holds none of the marked pictures: 'four.png' is one",
     }
-    assert refusal(write_files(tmp_path / "cells", files), name) == words[name]
+    assert refusal_of(write_files(tmp_path / "cells", files), name) == words[name]
 
 
 def test_too_many_cells_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(marked, "MAX_FILES", 5)
-    words = refusal(write_files(tmp_path / "cells", pictures() | as_coco(fields())))
+    words = refusal_of(write_files(tmp_path / "cells", pictures() | as_coco(fields())))
     assert words == "cells has 12 marked cells: at most 5 are taken"
 
 
@@ -355,7 +344,7 @@ def test_a_picture_that_may_be_either_is_not_guessed(tmp_path):
 def test_what_is_wrong_in_a_coco_file_is_told(tmp_path, change, words):
     told = json.loads(coco_of(["train/one.png"], [])) | change
     folder = write_files(tmp_path / "cells", pictures() | {"x.json": json.dumps(told).encode()})
-    assert refusal(folder).startswith(words)
+    assert refusal_of(folder).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +352,7 @@ def test_what_is_wrong_in_a_coco_file_is_told(tmp_path, change, words):
 )
 def test_a_coco_file_that_is_no_json_is_told(tmp_path, text):
     folder = write_files(tmp_path / "cells", pictures() | {"x.json": text.encode()})
-    assert refusal(folder).startswith("x.json can't be read as JSON: ")
+    assert refusal_of(folder).startswith("x.json can't be read as JSON: ")
 
 
 def test_a_box_around_many_cells_and_one_without_numbers_are_no_cells(tmp_path):
@@ -384,7 +373,7 @@ def test_a_box_around_many_cells_and_one_without_numbers_are_no_cells(tmp_path):
 def test_two_coco_files_about_one_picture_are_refused(tmp_path):
     row = {"image_id": "train/one.png", "category_id": 0, "bbox": [1, 2, 30, 40]}
     told = coco_of(["train/one.png"], [row])
-    words = refusal(write_files(tmp_path / "cells", pictures() | {"x.json": told, "y.json": told}))
+    words = refusal_of(write_files(tmp_path / "cells", pictures() | {"x.json": told, "y.json": told}))
     assert words == "x.json and y.json both have boxes on train/one.png: import one of them"
 
 
@@ -409,7 +398,7 @@ def test_the_lists_of_voc_tell_the_splits(tmp_path):
         ("JPEGImages/one.png", "train"), ("JPEGImages/two.png", "test"), ("JPEGImages/three.png", None)
     }  # fmt: skip
     twice = files | lists | {"ImageSets/Main/val.txt": b"two\n"}
-    assert "'two' is in the list of test too" in refusal(write_files(tmp_path / "twice", twice))
+    assert "'two' is in the list of test too" in refusal_of(write_files(tmp_path / "twice", twice))
 
 
 def test_a_voc_file_is_about_the_picture_that_it_names_or_else_is_called_as(tmp_path):
@@ -432,12 +421,12 @@ def test_a_voc_file_is_about_the_picture_that_it_names_or_else_is_called_as(tmp_
     ],
 )
 def test_what_is_wrong_in_a_voc_file_is_told(tmp_path, xml, words):
-    assert refusal(write_files(tmp_path / "cells", {"1.png": b"", "1.xml": xml.encode()})).startswith(words)
+    assert refusal_of(write_files(tmp_path / "cells", {"1.png": b"", "1.xml": xml.encode()})).startswith(words)
 
 
 def test_text_in_another_encoding_is_told(tmp_path):
     files = {"1.png": b"", "1.xml": "<annotation/>".encode("utf-16")}
-    assert refusal(write_files(tmp_path / "cells", files), "voc") == "1.xml is not UTF-8 text"
+    assert refusal_of(write_files(tmp_path / "cells", files), "voc") == "1.xml is not UTF-8 text"
 
 
 @pytest.mark.parametrize(
@@ -480,7 +469,7 @@ def test_the_lists_of_yolo_tell_the_splits(tmp_path, line):
     found = marks_of(write_files(tmp_path / "cells", files))
     assert [split for _, _, split, _ in found] == ["train", "test", None]
     write_files(tmp_path / "cells", {"val.txt": line.format(0).encode()})
-    assert refusal(tmp_path / "cells") == "val.txt: '0' is in the list of train too: keep it in one"
+    assert refusal_of(tmp_path / "cells") == "val.txt: '0' is in the list of train too: keep it in one"
 
 
 @pytest.mark.parametrize("outline", [".1 .2 .5 .1 .3 .9", ".1 .2 .5 .1 .3 .9 .2 .3"])
@@ -520,7 +509,7 @@ def test_an_outline_of_yolo_becomes_the_box_around_it(tmp_path, outline):
 )
 def test_what_is_wrong_in_yolo_s_files_is_told(tmp_path, lines, names, words):
     files = {"1.png": b"", "1.txt": lines.encode()} | {name: text.encode() for name, text in names.items()}
-    assert refusal(write_files(tmp_path / "cells", files)).startswith(words)
+    assert refusal_of(write_files(tmp_path / "cells", files)).startswith(words)
 
 
 def test_texts_beside_pictures_that_hold_no_boxes_leave_their_folders_the_classes(tmp_path):
@@ -555,7 +544,7 @@ def labelled(**change: object) -> dict[str, bytes]:
 
 
 def labelme_refusal(tmp_path: Path, files: dict[str, bytes]) -> str:
-    return refusal(write_files(tmp_path / "cells", files))
+    return refusal_of(write_files(tmp_path / "cells", files))
 
 
 @pytest.mark.parametrize(
@@ -687,7 +676,7 @@ def test_a_flag_of_a_picture_that_is_missing_is_told(tmp_path, kind):
     files = flagged({"blast": True}, {"band": True})
     del files["1.png"]
     path = write_zip(tmp_path / "cells.zip", files) if kind == "zip" else write_files(tmp_path / "cells", files)
-    assert refusal(path) == "1.json is about 'x', which is not there: take it out"
+    assert refusal_of(path) == "1.json is about 'x', which is not there: take it out"
 
 
 def test_a_file_of_labelme_or_two_among_class_folders_is_told(tmp_path):

@@ -7,31 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core.data.formats import choose_format
-from bloodcell_core.data.formats.listing import Entry
-from bloodcell_core.data.sources import open_source
 from bloodcell_core.errors import LabError
-from tests.conftest import write_files, write_zip
+from tests.conftest import entries_of, refusal_of, write_files, write_zip
 
 PICTURES = {f"pics/{number}.png": b"" for number in range(4)}
 ROBOFLOW = "filename, band, blast\n0.png, 1, 0\n1.png, 0, 1\n2.png, 1, 0\n3.png, 0, 1\n"
-
-
-def entries_of(path: Path, format: str = "auto") -> list[Entry]:
-    source = open_source(path)
-    try:
-        return [entry for entry, _ in choose_format(source, format).read(source, False).pictures]
-    finally:
-        source.close()
-
-
-def refusal(path: Path, format: str = "auto") -> str:
-    with pytest.raises(LabError) as caught:
-        entries_of(path, format)
-    words = str(caught.value)
-    assert "\n" not in words
-    assert len(words) < 400
-    return words
 
 
 def folder(tmp_path: Path, table: str | bytes) -> Path:
@@ -107,7 +87,7 @@ def test_its_splits_and_groups_are_those_of_any_table(tmp_path):
     table = of_columns("file,split,patient,band,blast", "{0}.png", "test", "P{1}", "{2}", "{1}")
     entries = entries_of(folder(tmp_path, table))
     assert [(entry.split, entry.source_photo) for entry in entries] == [("test", "P0"), ("test", "P1")] * 2
-    words = refusal(folder(tmp_path, of_columns("file,is_test,band,blast", "{0}.png", "{1}", "{2}", "{1}")))
+    words = refusal_of(folder(tmp_path, of_columns("file,is_test,band,blast", "{0}.png", "{1}", "{2}", "{1}")))
     assert words == "pics/t.csv tells a split by the column is_test: write train, val or test into a column split"
 
 
@@ -146,29 +126,29 @@ UNCLEAR = "1 of 4 rows have a 1 in none or several of the columns band, blast: g
     ],
 )
 def test_what_is_wrong_in_it_is_told_with_its_rows(tmp_path, old, new, words):
-    said = refusal(folder(tmp_path, ROBOFLOW.replace(old, new)))
+    said = refusal_of(folder(tmp_path, ROBOFLOW.replace(old, new)))
     assert said.removeprefix("pics/t.csv").lstrip(": ").startswith(words)
 
 
 def test_a_number_far_below_is_told(tmp_path):
     table = ROBOFLOW + "0.png, 1, 0\n" * 30 + "0.png, 3, 0\n"
     words = "pics/t.csv: 1 of 35 rows have neither 0 nor 1 in the column band (rows 36; the header is row 1)"
-    assert refusal(folder(tmp_path, table)) == words
+    assert refusal_of(folder(tmp_path, table)) == words
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_another_encoding_is_told_and_no_folder_becomes_a_class(tmp_path, encoding):
-    words = refusal(folder(tmp_path, ROBOFLOW.replace("band", "évidée").encode(encoding)))
+    words = refusal_of(folder(tmp_path, ROBOFLOW.replace("band", "évidée").encode(encoding)))
     assert words == "pics/t.csv is not UTF-8 text: save it as CSV UTF-8"
 
 
 def test_classes_that_are_numbers_are_not_taken_where_a_file_has_their_names(tmp_path):
     path = write_files(folder(tmp_path, ROBOFLOW.replace("band, blast", "0, 1")), {"classes.txt": b"band\nblast"})
-    assert "classes.txt seems to have their names" in refusal(path)
+    assert "classes.txt seems to have their names" in refusal_of(path)
 
 
 @pytest.mark.parametrize("table", ["", "filename, band, blast\n", of_columns("file,band", "{0}.png", "{1}")])
 def test_a_table_without_columns_of_classes_is_none(tmp_path, table):
-    assert refusal(folder(tmp_path, table), "one-hot") == (
+    assert refusal_of(folder(tmp_path, table), "one-hot") == (
         "cells holds no table with a column path and, for each class, one of 0 and 1 (.csv, .tsv)"
     )

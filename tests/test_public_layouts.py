@@ -12,26 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_core.data.formats import choose_format
 from bloodcell_core.data.formats.listing import Entry
-from bloodcell_core.data.sources import open_source
-from bloodcell_core.errors import LabError
-from tests.conftest import write_files
+from tests.conftest import entries_of, refusal_of, write_files
 
 
 def read(tmp_path: Path, files: dict[str, bytes]) -> list[Entry]:
-    source = open_source(write_files(tmp_path / "cells", files))
-    listing = choose_format(source).read(source, False)
-    return [entry for entry, _ in listing.pictures]
+    return entries_of(write_files(tmp_path / "cells", files))
 
 
 def refusal(tmp_path: Path, files: dict[str, bytes]) -> str:
-    with pytest.raises(LabError) as caught:
-        read(tmp_path, files)
-    words = str(caught.value)
-    assert "\n" not in words
-    assert len(words) < 400
-    return words
+    return refusal_of(write_files(tmp_path / "cells", files))
 
 
 def empty(*files: str) -> dict[str, bytes]:
