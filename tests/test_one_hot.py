@@ -58,6 +58,7 @@ def test_the_table_of_a_challenge_is_read(tmp_path):
         ROBOFLOW.replace("0.png", ".\\0.png"),
         ROBOFLOW + ",,\n , ,\n",
         ROBOFLOW.replace(" 0", ""),
+        ROBOFLOW.replace(", ", ";").replace(";0", ";0,0").replace(";1", ";1,0"),
         of_columns(",image,band,blast", "{0}", "{0}.png", "{2}.000", "{1}.000"),
         "file,band,blast\n" + "".join(f"{n}.png,{n % 2 == 0},{n % 2 == 1}\n" for n in range(4)),
     ],
@@ -81,6 +82,19 @@ def test_a_column_of_other_numbers_is_no_class(tmp_path, header, columns):
     assert [entry.label for entry in entries_of(path)] == ["band", "blast", "band", "blast"]
     with pytest.raises(LabError, match="only one class folder"):  # and alone they are no table of classes
         entries_of(folder(tmp_path, of_columns(header, "{0}.png", *columns)))
+
+
+def test_a_column_is_no_class_by_what_stands_further_down(tmp_path):
+    """A fold whose first rows are all 0, remarks on few pictures."""
+    rows = [f"{n % 4}.png,{n // 20},{'smudged' if n == 50 else ''},{1 - n % 2},{n % 2}\n" for n in range(100)]
+    table = "file,fold,remarks,band,blast\n" + "".join(rows)
+    assert {entry.label for entry in entries_of(folder(tmp_path, table))} == {"band", "blast"}
+
+
+def test_a_class_may_begin_far_below_where_zeros_are_left_out(tmp_path):
+    rows = [f"{n // 25}.png,{1 if n < 50 else ''},{1 if n >= 50 else ''}\n" for n in range(100)]
+    labels = Counter(entry.label for entry in entries_of(folder(tmp_path, "file,band,blast\n" + "".join(rows))))
+    assert labels == {"band": 50, "blast": 50}
 
 
 def test_its_splits_and_groups_are_those_of_any_table(tmp_path):
@@ -114,8 +128,8 @@ UNCLEAR = "1 of 4 rows have a 1 in none or several of the columns band, blast: g
         ("2.png, 1, 0", "2.png, 0, 0", UNCLEAR),
         ("2.png, 1, 0", "2.png, 1, 1", UNCLEAR),
         ("2.png, 1, 0", "2.png", UNCLEAR),
-        ("2.png, 1, 0", "2.png, 2, 0", "1 of 4 rows have neither 0 nor 1 in the column band (rows 4; the header is"),
-        ("2.png, 1, 0", "2.png, 1\0, 0", "1 of 4 rows have neither 0 nor 1 in the column band (rows 4; the header is"),
+        ("2.png, 1, 0", "2.png, 2, 0", "1 of 4 rows have neither 0 nor 1 in the column band: take it out if it is"),
+        ("2.png, 1, 0", "2.png, 1\0, 0", "1 of 4 rows have neither 0 nor 1 in the column band: take it out if it is"),
         ("2.png", "9.png", "1 of 4 rows name a file that is not there, '9.png' first (rows 4;"),
         ("2.png", "../../2.png", "1 of 4 rows have a path that leaves the folder"),
         ("2.png", "..\\..\\2.png", "1 of 4 rows have a path that leaves the folder"),
@@ -132,8 +146,10 @@ def test_what_is_wrong_in_it_is_told_with_its_rows(tmp_path, old, new, words):
 
 def test_a_number_far_below_is_told(tmp_path):
     table = ROBOFLOW + "0.png, 1, 0\n" * 30 + "0.png, 3, 0\n"
-    words = "pics/t.csv: 1 of 35 rows have neither 0 nor 1 in the column band (rows 36; the header is row 1)"
-    assert refusal_of(folder(tmp_path, table)) == words
+    assert refusal_of(folder(tmp_path, table)) == (
+        "pics/t.csv: 1 of 35 rows have neither 0 nor 1 in the column band: take it out if it is no class (rows 36; "
+        "the header is row 1)"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])

@@ -1,8 +1,8 @@
 """A table with a column for each class, 1 in that of the picture's class and 0 in the others.
 
 Roboflow writes one into each split's folder (`_classes.csv`), challenges such as ISIC's one a split. Read as any table
-is, with the name of the column that has the 1 as the label. A column is a class by what its first rows hold, so that a
-width or an age is none.
+is, with the name of the column that has the 1 as the label. A column is a class by what most of its cells hold, so that
+a width, an age or a note is none.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from bloodcell_core.errors import LabError
 
 SUFFIXES = (".csv", ".tsv")
 GLANCE_ROWS = 20
-_YES = re.compile(r"(?i)1(\.0*)?|true")
-_YES_OR_NO = re.compile(rf"{_YES.pattern}|0(\.0*)?|false|")
+_YES = re.compile(r"(?i)1([.,]0*)?|true")
+_YES_OR_NO = re.compile(rf"{_YES.pattern}|0([.,]0*)?|false|")
 _BLANK = re.compile("")
 _NO_CLASS = {""}.union(*COLUMNS.values(), *ALSO.values(), *OTHER_BOXES)
 """The names of columns that hold something else."""
@@ -68,10 +68,14 @@ def _places(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]
     return [
         place
         for place, name in enumerate(plain)
-        if name not in _NO_CLASS
-        and not FLAG.fullmatch(name)
-        and 2 * sum(_is(_YES_OR_NO, row[place]) for row in rows) > len(rows)
+        if name not in _NO_CLASS and not FLAG.fullmatch(name) and _are_yes_or_no([row[place] for row in rows])
     ]
+
+
+def _are_yes_or_no(cells: Sequence[object]) -> bool:
+    """Whether most cells that hold something are 0 or 1; true where all are blank, as one may leave out the 0."""
+    filled = [cell for cell in cells if not _is(_BLANK, cell)]
+    return not filled or 2 * sum(_is(_YES_OR_NO, cell) for cell in filled) > len(filled)
 
 
 def _is(what: re.Pattern[str], cell: object) -> bool:
@@ -93,10 +97,11 @@ def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
     with told(file):
         frame = load(range(len(names)))
     rows = frame.to_numpy().tolist()
-    classes = {place: str(names[place]).strip() for place in _places(names, rows[:GLANCE_ROWS])}
+    classes = {place: str(names[place]).strip() for place in _places(names, rows)}
     for place, name in classes.items():
         wrong = [at for at, row in enumerate(rows) if not _is(_YES_OR_NO, row[place])]
-        refuse_rows(file, len(rows), wrong, f"have neither 0 nor 1 in the column {name[:40]}")
+        what = f"have neither 0 nor 1 in the column {name[:40]}: take it out if it is no class"
+        refuse_rows(file, len(rows), wrong, what)
     found = [[name for place, name in classes.items() if _is(_YES, row[place])] for row in rows]
     wrong = [at for at, own in enumerate(found) if len(own) != 1 and not all(_is(_BLANK, cell) for cell in rows[at])]
     some = ", ".join(name[:20] for name in [*classes.values()][:5]) + (", …" if len(classes) > 5 else "")
