@@ -304,6 +304,10 @@ def test_too_many_cells_are_refused(tmp_path, monkeypatch):
         (["images/train/1.png", "images/val/1.png"], "1", "labels/val/1.txt", "images/val/1.png"),
         (["train/images/1.png", "valid/images/1.png"], "1", "valid/labels/1.txt", "valid/images/1.png"),
         (["images/train2017/1.png", "images/val2017/1.png"], "1.png", "instances_val2017.json", "images/val2017/1.png"),
+        (["1.png", "previews/1.png"], "1.png", "1.json", "1.png"),
+        (["a/1.png", "a/previews/1.png"], "1", "a/1.xml", "a/1.png"),
+        (["a/1.png", "b/1.png"], "..\\b\\1.png", "a/1.json", "b/1.png"),
+        (["1.png", "val/1.png"], "1.png", "instances_val.json", "val/1.png"),
     ],
 )
 def test_a_picture_is_found_by_name_and_by_its_folders(tmp_path, files, name, annotation, found):

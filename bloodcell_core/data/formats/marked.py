@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,15 +67,18 @@ class Pictures:
 
     def find(self, name: str, annotation: str, split: str | None = None) -> str | None:
         """The path of the picture `name`, which may have folders and a suffix or not. Of several it is the one that
-        shares most folder names with `name` and the annotation file; among equals, the one in that split.
+        shares most folder names with `name` and the annotation file; among equals, the one in that split, then the one
+        at that place from the annotation file's folder.
 
         None where there is none; LabError where two fit equally well.
         """
         path = PurePosixPath(name.replace("\\", "/"))
         folders = {*path.parts[:-1], *PurePosixPath(annotation).parts[:-1]}
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(annotation), path.parent))
 
-        def likeness(file: str) -> tuple[int, bool]:
-            return len(folders.intersection(PurePosixPath(file).parts[:-1])), split_of_path(file) == split
+        def likeness(file: str) -> tuple[int, bool, bool]:
+            parent = PurePosixPath(file).parent
+            return len(folders.intersection(parent.parts)), split_of_path(file) == split, str(parent) == there
 
         found = sorted(self.called(path.name), key=likeness, reverse=True)
         if len(found) > 1 and likeness(found[0]) == likeness(found[1]):
