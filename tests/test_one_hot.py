@@ -101,8 +101,9 @@ def test_its_splits_and_groups_are_those_of_any_table(tmp_path):
     table = of_columns("file,split,patient,band,blast", "{0}.png", "test", "P{1}", "{2}", "{1}")
     entries = entries_of(folder(tmp_path, table))
     assert [(entry.split, entry.source_photo) for entry in entries] == [("test", "P0"), ("test", "P1")] * 2
-    words = refusal_of(folder(tmp_path, of_columns("file,is_test,band,blast", "{0}.png", "{1}", "{2}", "{1}")))
-    assert words == "pics/t.csv tells a split by the column is_test: write train, val or test into a column split"
+    for flag in ("is_test", "test"):
+        words = refusal_of(folder(tmp_path, of_columns(f"file,{flag},band,blast", "{0}.png", "{1}", "{2}", "{1}")))
+        assert words == f"pics/t.csv tells a split by the column {flag}: write train, val or test into a column split"
 
 
 def test_some_columns_of_0_and_1_beside_class_folders_hinder_no_import(tmp_path):
@@ -110,6 +111,22 @@ def test_some_columns_of_0_and_1_beside_class_folders_hinder_no_import(tmp_path)
     table = "image,blurry,turned\nband/0.png,0,0\nband/1.png,1,0\nblast/0.png,0,0\nblast/1.png,1,1\n"
     entries = entries_of(write_files(tmp_path / "cells", files | {"notes.csv": table.encode()}))
     assert Counter(entry.label for entry in entries) == {"band": 2, "blast": 2}
+
+
+def test_folders_that_may_be_the_classes_are_not_passed_over(tmp_path):
+    """A table of another fact of each picture has a 1 in one column too."""
+    files = {f"{label}/{n}.png": b"" for label in ("band", "blast") for n in range(2)}
+    table = "image,{},{}\nband/0.png,0,1\nband/1.png,1,0\nblast/0.png,0,1\nblast/1.png,1,0\n"
+    path = write_files(tmp_path / "cells", files | {"t.csv": table.format("male", "female").encode()})
+    assert refusal_of(path) == (
+        "cells: the classes may be the columns of t.csv (male, female) or the folders (band, blast): import that "
+        "table by itself, or take it out"
+    )
+    assert {entry.label for entry in entries_of(path / "t.csv")} == {"male", "female"}
+    write_files(path, {"t.csv": table.format("Blast", "Band").encode()})
+    assert {entry.label for entry in entries_of(path)} == {"Blast", "Band"}
+    write_files(path, {"t.csv": table.format("train", "test").encode()})
+    assert {entry.label for entry in entries_of(path)} == {"blast", "band"}
 
 
 def test_a_label_in_words_is_taken_before_numbers(tmp_path):

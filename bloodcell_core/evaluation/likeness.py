@@ -40,7 +40,6 @@ WIDEST = 256  # features that a covariance is estimated of; more (basic_cnn has 
 VERSION = 4
 
 
-
 class OtherVersion(LabError):
     """The file was made by another version of this program."""
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from bloodcell_core import sheets
+from bloodcell_core.data.formats.class_folders import CLASS_FOLDERS
 from bloodcell_core.data.formats.columns import Load, head_of, open_table, refuse_rows, told
 from bloodcell_core.data.formats.listing import Format, Listing
 from bloodcell_core.data.formats.table import (
@@ -46,18 +47,22 @@ def _matches(source: Source) -> bool:
 
 
 def _has_classes(source: Source, file: str) -> bool:
-    """Whether a file is meant to be such a table: in most of its first rows one class has the 1."""
+    return bool(_classes_at_a_glance(source, file))
+
+
+def _classes_at_a_glance(source: Source, file: str) -> list[str]:
+    """The classes of a file that is meant to be such a table: in most of its first rows one of them has the 1."""
     if not file.lower().endswith(SUFFIXES):
-        return False
+        return []
     try:
         text, separator, _ = sheets.opened(head_of(source.read(file)))
         names, *rows = csv.reader(text.splitlines()[: GLANCE_ROWS + 1], delimiter=separator)
     except (LabError, csv.Error, ValueError):  # can't be read, or is empty
-        return False
+        return []
     rows = [row for row in rows if len(row) == len(names)]
     places = _places(names, rows)
     single = [row for row in rows if sum(_is(_YES, row[place]) for place in places) == 1]
-    return len(places) > 1 and 2 * len(single) > len(rows)
+    return [names[place].strip() for place in places] if len(places) > 1 and 2 * len(single) > len(rows) else []
 
 
 def _places(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[int]:
@@ -88,7 +93,26 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
             f"{source.name} holds no table with a column path and, for each class, one of 0 and 1 "
             f"({', '.join(SUFFIXES)})"
         )
+    _check_folders(source, tables)
     return read_tables(source, tables, _opened)
+
+
+def _check_folders(source: Source, tables: Sequence[str]) -> None:
+    """LabError where the folders may be the classes: then the columns may tell something else, as male and female."""
+    try:
+        folders = {entry.label for entry, _ in CLASS_FOLDERS.read(source, False).pictures}
+    except LabError:
+        return
+    columns = [name for file in tables for name in _classes_at_a_glance(source, file)]
+    if {name.lower() for name in folders}.isdisjoint(name.lower() for name in columns):
+        raise LabError(
+            f"{source.name}: the classes may be the columns of {tables[0]} ({_some(columns)}) or the folders "
+            f"({_some(sorted(folders))}): import that table by itself, or take it out"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(name[:20] for name in names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
@@ -104,8 +128,7 @@ def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
         refuse_rows(file, len(rows), wrong, what)
     found = [[name for place, name in classes.items() if _is(_YES, row[place])] for row in rows]
     wrong = [at for at, own in enumerate(found) if len(own) != 1 and not all(_is(_BLANK, cell) for cell in rows[at])]
-    some = ", ".join(name[:20] for name in [*classes.values()][:5]) + (", …" if len(classes) > 5 else "")
-    what = f"have a 1 in none or several of the columns {some}: give each picture one class"
+    what = f"have a 1 in none or several of the columns {_some([*classes.values()])}: give each picture one class"
     refuse_rows(file, len(rows), wrong, what)
     frame[len(names)] = [own[0] if own else "" for own in found]
     return [*names, "label"], lambda wanted: frame[list(wanted)]

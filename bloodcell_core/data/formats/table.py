@@ -54,7 +54,7 @@ ALSO = {
 }
 """Names that are taken where a table has none of those in COLUMNS, the first that is there; a split only if a value is
 the name of one."""
-FLAG = re.compile(r"is_?(train|val|test)\w*")
+FLAG = re.compile(rf"is_?(train|val|test)\w*|{'|'.join(SPLIT_NAMES)}")
 OTHER_BOXES = (
     {"bbox"},
     {"x", "y", "w", "h"},
