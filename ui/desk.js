@@ -7,6 +7,7 @@ const TOO_SOON = 250 // ms in which nobody can have looked at a picture: a doubl
 const SEND_AGAIN = 4000 // ms without an answer
 const ASK_AGAIN = 1500 // ms between two looks for what is still being worked out
 const ZOOMS = [1, 2, 4]
+const CLICK = 4 // pixels: what is dragged further looks at another part, and is no click
 const desks = new WeakMap()
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -51,8 +52,13 @@ function open(root) {
     if (event.key === "Enter" || event.key === "Escape") find(".desk").focus()
   }
   for (const glass of root.querySelectorAll(".glass")) {
-    glass.onclick = (event) => zoom(desk, desk.zoom ? 0 : 1, glass, event)
-    glass.onmousemove = (event) => point(glass, event)
+    let pressed
+    glass.onpointerdown = (event) => (pressed = event)
+    glass.onclick = (event) => {
+      const dragged = Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > CLICK
+      if (!dragged) zoom(desk, desk.zoom ? 0 : 1, glass, event)
+    }
+    glass.onpointermove = (event) => point(glass, event)
     glass.onwheel = (event) => {
       event.preventDefault()
       zoom(desk, desk.zoom + (event.deltaY < 0 ? 1 : -1), glass, event)

@@ -73,6 +73,25 @@ def test_on_a_phone_the_heat_map_s_button_is_read_in_full(wrong: Run, open_page)
     assert words.evaluate(shown) == {"lines": 1, "cut": False}
 
 
+def test_a_zoomed_picture_is_looked_at_by_dragging(wrong: Run, open_page):
+    page = open_page("Review")
+    glass = page.locator(".whole .glass")
+    expect(glass.locator("img[src]").first).to_be_visible()
+    glass.click()
+    expect(glass).to_have_class(re.compile("zoomed"))
+    box = glass.bounding_box()
+    at = [(box["x"] + share * box["width"], box["y"] + box["height"] / 2) for share in (0.2, 0.5, 0.8)]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for place in at:
+        page.mouse.move(*place, steps=5)
+    page.mouse.up()
+    assert float(glass.evaluate("glass => glass.style.getPropertyValue('--x')").rstrip("%")) == pytest.approx(80, abs=1)
+    expect(glass).to_have_class(re.compile("zoomed"))
+    glass.click()
+    expect(glass).not_to_have_class(re.compile("zoomed"))
+
+
 def place(page: Page) -> int:
     return int(re.match(r"(\d+) of", page.locator(".progress strong").inner_text()).group(1))
 
