@@ -52,7 +52,7 @@ function open(root) {
     if (event.key === "Enter" || event.key === "Escape") find(".desk").focus()
   }
   for (const glass of root.querySelectorAll(".glass")) {
-    let pressed
+    let pressed = {} // a screen reader clicks without
     glass.onpointerdown = (event) => (pressed = event)
     glass.onclick = (event) => {
       const dragged = Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > CLICK
