@@ -734,6 +734,21 @@ def test_a_parquet_file_that_repeats_a_long_text_is_refused_before_it_fills_the_
     assert refusal_of(folder / "t.parquet") == "t.parquet can't be read as a table: unpacks to more than 1 MiB"
 
 
+def test_a_parquet_file_of_one_huge_text_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "cells", PICTURES)
+    huge = pa.table({"path": ["pics/0.png"], "label": ["x" * 2**26], "kind": [["a", "b"]]})
+    pq.write_table(huge, folder / "t.parquet", use_dictionary=False, compression="zstd")
+    assert (folder / "t.parquet").stat().st_size < 10_000
+    monkeypatch.setattr(columns, "MAX_FILE_BYTES", 2**20)
+    before, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    try:
+        assert refusal_of(folder / "t.parquet") == "t.parquet can't be read as a table: unpacks to more than 1 MiB"
+    finally:
+        pa.set_memory_pool(before)
+    assert counted.max_memory() < 2**22
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_parquet_column_of_long_values_of_one_length_is_refused(tmp_path, rows):
     folder = write_files(tmp_path / "cells", PICTURES)

@@ -78,11 +78,20 @@ def _open_parquet(data: bytes) -> tuple[list[str], Load]:
         table = pq.ParquetFile(io.BytesIO(data), read_dictionary=wanted)  # text stays as it is stored
         if table.metadata.num_rows > MAX_FILES:
             raise ValueError(f"more than {MAX_FILES:,} rows")
+        _check_size(table.metadata, wanted)
         kept = pa.schema([table.schema_arrow.field(place) for place in places])
         columns = pa.Table.from_batches(_of_bounded_size(table.iter_batches(columns=wanted)), kept).columns
         return pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
 
     return schema.names, load_columns
+
+
+def _check_size(facts: pq.FileMetaData, wanted: Sequence[str]) -> None:
+    """ValueError where what is stored of these columns is too large before any text is repeated: it is unpacked whole,
+    a gigabyte at a time."""
+    groups = (facts.row_group(number).to_dict() for number in range(facts.num_row_groups))
+    columns = (column for group in groups for column in group["columns"] if column["path_in_schema"] in wanted)
+    _check_bytes(sum(column["total_uncompressed_size"] for column in columns))
 
 
 def _of_bounded_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -95,9 +104,13 @@ def _of_bounded_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBat
         for column in batch.columns:
             if pa.types.is_dictionary(column.type):
                 size += pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
-        if size > MAX_FILE_BYTES:
-            raise ValueError(f"unpacks to more than {MAX_FILE_BYTES // 2**20} MiB")
+        _check_bytes(size)
         yield batch
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"unpacks to more than {MAX_FILE_BYTES // 2**20} MiB")
 
 
 def _as_text(column: pa.ChunkedArray) -> pd.Series:
