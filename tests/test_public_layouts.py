@@ -317,6 +317,10 @@ def test_labels_in_a_json_file_beside_each_picture_are_told(tmp_path):
     assert len(read(tmp_path, files | dict.fromkeys(told, b'{"lens": 100}'))) == 2
 
 
+VIA_CSV = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+    + "".join(f'{label}/{n}.png,9,"{{}}",1,0,"{{}}","{{}}"\n' for label in ("Blast", "Band") for n in range(2))
+)
 VIA = {"a.png9": {"filename": "a.png", "size": 9, "regions": [{"shape_attributes": {}, "region_attributes": {}}]}}
 CREATE_ML = [{"image": "a.png", "annotations": [{"label": "band", "coordinates": {"x": 1, "y": 2}}]}]
 
@@ -338,7 +342,7 @@ CREATE_ML = [{"image": "a.png", "annotations": [{"label": "band", "coordinates":
         ),
         ("via_region_data.json", json.dumps(VIA), "the JSON of VIA", "COCO"),
         ("via_project.json", json.dumps({"_via_img_metadata": VIA}), "the JSON of VIA", "COCO"),
-        ("via.csv", "filename,region_shape_attributes,region_attributes\n", "the CSV of VIA", "COCO"),
+        ("via.csv", VIA_CSV, "the CSV of VIA", "COCO"),
         ("train/_annotations.createml.json", json.dumps(CREATE_ML), "the JSON of CreateML", "COCO, VOC or YOLO"),
         ("train/cells.tfrecord", "", "a file of TensorFlow", "COCO, VOC or YOLO"),
     ],

@@ -33,8 +33,8 @@ GLANCE_ROWS = 20
 _YES = re.compile(r"(?i)1([.,]0*)?|true")
 _YES_OR_NO = re.compile(rf"{_YES.pattern}|0([.,]0*)?|false|")
 _BLANK = re.compile("")
-_NO_CLASS = {""}.union(*COLUMNS.values(), *ALSO.values(), *OTHER_BOXES)
-"""The names of columns that hold something else."""
+_NO_CLASS = {"", "region_count", "region_id"}.union(*COLUMNS.values(), *ALSO.values(), *OTHER_BOXES)
+"""The names of columns that hold something else, two of them in VIA's tables."""
 
 
 def _tables(source: Source) -> list[str]:
