@@ -621,6 +621,14 @@ def test_pictures_of_one_name_in_several_splits_have_each_their_own_file_of_labe
     assert len(marks_of(tmp_path / "cells")) == 18
 
 
+def test_a_flag_that_marked_pictures_have_too_makes_none_without_cells_a_class(tmp_path):
+    """Whoever labels may flag each picture as checked, also one in which there is no cell."""
+    files = labelled(shapes=[], flags={"checked": True})
+    second = json.loads(files["two.json"]) | {"flags": {"checked": True}}
+    found = marks_of(write_files(tmp_path / "cells", files | {"two.json": json.dumps(second).encode()}))
+    assert {file.partition("/")[0] for file, *_ in found} == {"two.png"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -64,7 +64,8 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds no .json file of labelme, with {' and '.join(KEYS)}")
     _check_pictures(source, told)
     marked = [one for one in told if one.marks]
-    flagged = [one for one in told if one.flags and not one.marks]
+    of_marked = {flag for one in marked for flag in one.flags}  # such as "checked": no classes
+    flagged = [one for one in told if not one.marks and not of_marked.issuperset(one.flags)]
     if marked and flagged:
         raise LabError(
             f"{source.name}: {marked[0].file} has shapes, and {flagged[0].file} only flags: import pictures with "
