@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, urlencode
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 from streamlit import file_util, net_util
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
+from streamlit.runtime.state.session_state import SessionState
 
 
 def _send_at_once(connection: socket.socket) -> None:
@@ -128,3 +130,31 @@ def keep_the_newest_address() -> None:
             params._send_query_param_msg()  # the first may have been lost with the run that this one brought to an end
 
     ScriptRunContext.reset = reset_to_the_newest  # type: ignore[method-assign]
+
+
+TOLD, UNTOUCHED = "lab_told", "lab_untouched"
+"""In the session: the values of all widgets as the browser told them last, and the keys of those that are too old."""
+
+
+def tell_what_is_untouched() -> None:
+    """From now on the session has as `UNTOUCHED` the keys of widgets whose values are older than what a page has set.
+
+    The browser sends the values of all widgets with each event. Of one that the page has set, that is the old value
+    until the browser has heard of the new one, and Streamlit takes it for a choice: over a slow network the next click
+    took back what was just opened. It is none where the browser said the same before, and something else is new.
+    """
+    take = inspect.unwrap(SessionState.set_widgets_from_proto)
+
+    @functools.wraps(take)
+    def take_and_compare(self: SessionState, widget_states: WidgetStates) -> None:
+        take(self, widget_states)
+        told = {widget.id: widget for widget in widget_states.widgets}
+        before = self._old_state.get(TOLD, {})
+        chosen = {name for name in told if self._widget_changed(name)}
+        again = {name for name in chosen if before.get(name) == told[name]}
+        keys = self._key_id_mapper.id_key_mapping
+        self[UNTOUCHED] = {keys.get(name) for name in again} if chosen != again else set()
+        presses = {name for name, one in told.items() if str(one.WhichOneof("value")).endswith("trigger_value")}
+        self[TOLD] = before | {name: told[name] for name in told.keys() - presses}  # Back and Forward bring none
+
+    SessionState.set_widgets_from_proto = take_and_compare  # type: ignore[method-assign]

@@ -51,6 +51,7 @@ mends.send_at_once()
 mends.send_the_program_whole(mends.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS))
 mends.leave_pages_behind()
 mends.keep_the_newest_address()
+mends.tell_what_is_untouched()
 mends.ask_nobody_outside()
 
 # In the page's head it is there before a page writes its address; the first visitor of a server has that from here.
@@ -285,6 +286,8 @@ def bound_range(label: str, whole: tuple[int, int], param: str, **widget: Any) -
 
 
 def _write_range(param: str, whole: tuple[int, int]) -> None:
+    if param in st.session_state[mends.UNTOUCHED]:
+        return
     low, high = st.session_state[param]
     set_address(page=None, **{param: None if (low, high) == whole else f"{low}..{high}"})
 
@@ -305,6 +308,8 @@ def writing_back(param: str, default: Any = None, forget: Sequence[str] = ()) ->
 
 
 def _write_back(param: str, default: Any, forget: Sequence[str]) -> None:
+    if param in st.session_state[mends.UNTOUCHED]:
+        return
     value = _unless_default(st.session_state[param], default)
     set_address(**dict.fromkeys(("page", *forget)) | {param: value})
 

@@ -150,3 +150,21 @@ def test_over_a_slow_network_no_quick_choice_is_lost(with_demo: None, open_slow_
     page.go_forward()
     expect(tiles).not_to_have_count(every)
     expect(page).to_have_url(re.compile("view=cell&split=test"))
+
+
+def test_over_a_slow_network_a_quick_choice_takes_nothing_back(with_demo: None, open_slow_page):
+    """It came with the old values of the widgets that the page, or Back, had set since."""
+    page = open_slow_page("Browse?show=audit")
+    page.get_by_role("button", name="Show", exact=True).first.click()
+    page.wait_for_timeout(200)  # sooner than the server is heard
+    page.locator(".st-key-view").get_by_text("Cell", exact=True).click()
+    expect(page).to_have_url(re.compile("finding=[a-z_]+&view=cell$"))
+    expect(page.locator(".st-key-browse button").first).to_be_visible()
+    settled(page)
+    page.locator(".st-key-split").get_by_text("Test", exact=True).click()
+    expect(page).to_have_url(re.compile("view=cell&split=test$"))
+    settled(page)
+    page.go_back()
+    page.wait_for_timeout(200)
+    page.locator(".st-key-show").get_by_text("Counts", exact=True).click()
+    expect(page).to_have_url(re.compile("view=cell&show=counts$"))
