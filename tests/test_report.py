@@ -36,8 +36,8 @@ pytest_plugins = ["tests.training_fixtures"]
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\x00b\x1b[31m\u202egnp", "</td>&amp;'"]
 MAY_STAND = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "div", "table", "caption", "tr",
-    "th", "td", "small", "strong", "figure", "figcaption", "span", "svg", "polyline", "text", "script",
+    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "section", "div", "table", "caption",
+    "tr", "th", "td", "small", "strong", "figure", "figcaption", "span", "svg", "polyline", "text", "script",
 }  # fmt: skip
 
 

@@ -68,8 +68,8 @@ def document(title: str, lead: str, sections: Iterable[Html], facts: Mapping[str
         '<meta http-equiv="Content-Security-Policy" content="'
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{escaped(title)}</title><style>{style}</style></head>\n<body><h1>{escaped(title)}</h1>"
-        f'<p>{escaped(lead)}</p><p class="quiet">{escaped(made)}. {PURPOSE}</p>{body}\n'
+        f"<title>{escaped(title)}</title><style>{style}</style></head>\n<body><main><h1>{escaped(title)}</h1>"
+        f'<p>{escaped(lead)}</p><p class="quiet">{escaped(made)}. {PURPOSE}</p>{body}</main>\n'
         f'<script type="application/json" id="figures">{data}</script></body></html>\n'
     )
 
@@ -81,6 +81,15 @@ def section(title: str, *inside: Html) -> Html:
 
 def table_of(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
     """A table whose first cell of a row is its head."""
-    head = tag("tr", {}, *(tag("th", {}, text) for text in heads))
     body = [tag("tr", {}, tag("th", {}, row[0]), *(tag("td", {}, cell) for cell in row[1:])) for row in rows]
-    return tag("div", {"class": "scroll"}, tag("table", {}, head, *body))
+    return scrolled(tag("table", {}, heads_of(heads), *body))
+
+
+def heads_of(heads: Iterable[object]) -> Html:
+    """The first row of a table; where it has no words, as in a corner, stands no head."""
+    return tag("tr", {}, *(tag("th" if text else "td", {}, text) for text in heads))
+
+
+def scrolled(table: Html) -> Html:
+    """A table that is scrolled sideways where it is too wide; by key too, for which Safari needs the `tabindex`."""
+    return tag("div", {"class": "scroll", "tabindex": 0, "role": "group", "aria-label": "Table"}, table)

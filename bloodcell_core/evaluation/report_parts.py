@@ -8,7 +8,7 @@ from typing import Any
 from bloodcell_core import notes, workspace
 from bloodcell_core.data.dataset import describe, same_dataset
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.document import Html, section, table_of, tag
+from bloodcell_core.evaluation.document import Html, heads_of, scrolled, section, table_of, tag
 from bloodcell_core.evaluation.figures import (
     device_words,
     figure_words,
@@ -132,8 +132,8 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
 
 def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
     """A matrix of the classes, from its finished rows."""
-    head = tag("tr", {}, tag("th", {}, "True"), *(tag("th", {}, pretty(name)) for name in classes))
-    return tag("div", {"class": "scroll"}, tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
+    head = heads_of(["True", *map(pretty, classes)])
+    return scrolled(tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
 
 
 def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:

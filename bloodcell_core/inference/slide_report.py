@@ -18,7 +18,7 @@ from bloodcell_core.crops import cut_square
 from bloodcell_core.data.formats.listing import Read
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.document import Html, document, escaped, section, table_of, tag
+from bloodcell_core.evaluation.document import Html, document, escaped, heads_of, scrolled, section, table_of, tag
 from bloodcell_core.evaluation.figures import interval_words, threshold_words
 from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
@@ -177,7 +177,7 @@ def _count(count: Mapping[str, Any]) -> Html:
         reference = row["reference"]
         cells.append(_number(f"{reference[0]:g} to {reference[1]:g}%" if reference else "–"))
         rows.append(tag("tr", {}, *cells))
-    head = tag("tr", {}, *(tag("th", {}, text) for text in (*heads, "Adults")))
+    head = heads_of([*heads, "Adults"])
     correction = count["correction"] or {"warnings": []}
     notes = [
         *(why and why + "." for why in (without_cells(count), count["apart"], count["twice"], count["few"])),
@@ -189,7 +189,7 @@ def _count(count: Mapping[str, Any]) -> Html:
     return section(
         "Differential count",
         tag("p", {}, words),
-        tag("div", {"class": "scroll"}, tag("table", {}, head, *rows)),
+        scrolled(tag("table", {}, head, *rows)),
         *(tag("p", {"class": "quiet"}, capitalised(note)) for note in notes if note),
     )
 
@@ -277,7 +277,7 @@ def _listing(gathered: Gathered) -> list[Html]:
         )
         for name, kind, counts in gathered.rows
     ]  # fmt: skip
-    head = tag("tr", {}, *(tag("th", {}, text) for text in ("File", "Shows", "Cells")))
+    head = heads_of(["File", "Shows", "Cells"])
     parts = [tag("p", {"class": "quiet"}, f"In {folder}")] if folder else []
     parts.append(tag("table", {"class": "files"}, head, *rows))
     more = gathered.pictures - len(rows)

@@ -66,6 +66,16 @@ def fits(page: Page) -> bool:
     return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def by_ear_and_key(page: Page) -> bool:
+    """Whether all is within the page's main part, a head has words, and what is scrolled can be so by key."""
+    main = page.get_by_role("main")
+    expect(main.get_by_role("heading", level=1)).to_have_count(1)
+    assert main.locator("section").count() == page.locator("section").count() > 0
+    assert all(page.locator("th").all_inner_texts())
+    scrolled = page.locator(".scroll")
+    return scrolled.count() == page.locator(".scroll[tabindex='0'][role=group][aria-label]").count() > 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_opens_alone_and_offline(alone, done: Run, tmp_path: Path, scheme: str) -> None:
     scores, table = evaluated(done)
@@ -79,6 +89,7 @@ def test_the_report_opens_alone_and_offline(alone, done: Run, tmp_path: Path, sc
     lightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
     assert (lightness > 128) == (scheme == "light")
     assert fits(page), "the page scrolls sideways"
+    assert by_ear_and_key(page)
 
 
 def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Run, tmp_path: Path) -> None:
@@ -109,6 +120,7 @@ def test_reports_on_reviewed_labels_open_alone_with_both_figures(alone, done: Ru
     assert row.first.get_by_role("cell").first.inner_text().startswith(f"{100 * reviewed['reviewed']['accuracy']:.1f}%")
     expect(page.get_by_role("heading", name="Figures", exact=True)).to_be_visible()
     assert fits(page)
+    assert by_ear_and_key(page)
 
 
 def test_a_matrix_of_12_classes_is_printed_to_its_last_column(alone, tmp_path: Path) -> None:
@@ -163,5 +175,7 @@ def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path:
     )  # fmt: skip
     file = tmp_path / "slide.html"
     file.write_text(slide_report("Patient 31, smear of 26 November", gathered, told, run), encoding="utf-8")
-    printed = alone(file).pdf(format="A4")
+    page = alone(file)
+    assert by_ear_and_key(page)
+    printed = page.pdf(format="A4")
     assert (printed.count(b"/Type /Page\n") or printed.count(b"/Type /Page ")) == 2
