@@ -23,6 +23,37 @@ def hex_of(words: Locator, part: str = "color") -> str:
     return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", colour)[:3])
 
 
+def as_seen(words: Locator, ground: str) -> str:
+    """Their colour on that ground, as they and all that they are in let it through."""
+    through = """node => {
+      let share = 1
+      for (; node; node = node.parentElement ?? node.getRootNode().host) share *= getComputedStyle(node).opacity
+      return share
+    }"""
+    share = float(words.evaluate(through))
+    pairs = [(int(colour[at : at + 2], 16) for colour in (hex_of(words), ground)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * ink + (1 - share) * paper):02x}" for ink, paper in pairs)
+
+
+def test_what_was_taken_out_can_be_read(browser: Browser, server: str, with_demo: None) -> None:
+    context = browser.new_context(color_scheme="light", reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{server}/Classify")
+    settled(page)
+    page.get_by_role("button", name="Try two example cells").click()
+    row = page.locator(".row").first
+    row.focus()
+    page.keyboard.press("Delete")
+    expect(row).to_have_class("row removed")
+    assert contrast(as_seen(row.locator("b"), PAGE["light"]), PAGE["light"]) >= 4.5
+    page.get_by_role("radio", name="Your own microscope").click()
+    name = page.locator(".tile.removed .name")
+    expect(name).to_be_visible()
+    ground = hex_of(name.locator("xpath=.."), "background-color")
+    assert contrast(as_seen(name, ground), ground) >= 4.5
+    context.close()
+
+
 def test_on_dark_a_sliders_value_and_a_pressed_button_can_be_read(
     browser: Browser, server: str, with_demo: None
 ) -> None:
