@@ -412,7 +412,7 @@ def test_cells_hold_counts_with_the_share_of_the_true_class():
     assert column(cells, "big") == ["8", "2", "1", "3"]
     assert column(cells, "small") == ["80.0%", "20.0%", "25.0%", "75.0%"]
     assert column(cells, "kind") == ["right", "wrong", "wrong", "right"]
-    assert cells[1]["title"] == "True A, predicted B: 2 (20.0%) of those truly A"
+    assert cells[1]["title"] == "True A, predicted B: 2, 20.0% of those truly A"
 
 
 def test_cells_by_predicted_hold_shares_of_the_column():

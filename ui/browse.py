@@ -159,7 +159,7 @@ def counts(data: Dataset, audit: Audit) -> None:
             for name, count in values["by_class"].items()
         } | {"**All**": photo_words(f"{values['pictures']:,}", values["photos"], data.unit)}
         for part, values in splits.items()
-    })  # fmt: skip
+    }).rename_axis("Class")  # fmt: skip
     with st.container(key="lab_figures"):
         st.table(table)
     licence, citation = (shell.plain(facts[key] or "") for key in ("licence", "citation"))

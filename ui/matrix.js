@@ -50,7 +50,7 @@ function build(table, classes) {
 }
 
 function newCell() {
-  const button = node("button", node("span"), node("small"))
+  const button = node("button", node("span"), " ", node("small"))
   button.type = "button"
   button.tabIndex = -1
   return button

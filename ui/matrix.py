@@ -110,7 +110,7 @@ def _describe(number: float, share: float, mode: Mode, true: str, predicted: str
     big, small = (count, part) if mode == "counts" else (part, count)
     whole = f"called {predicted}" if mode == "by predicted" else f"truly {true}"
     kind = "none" if number == 0 else "right" if right else "wrong"
-    title = f"True {true}, predicted {predicted}: {big} ({small}) of those {whole}"
+    title = f"True {true}, predicted {predicted}: {big}, {small} of those {whole}"
     return {"big": big, "small": small if number else "", "kind": kind, "title": title}
 
 

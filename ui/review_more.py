@@ -53,7 +53,7 @@ def _runs(review: Review, picture: pd.Series) -> None:
 
 def _facts(review: Review, picture: pd.Series) -> None:
     facts = lab.facts_of(review.data, int(picture.row))
-    st.table(pd.Series({name: shell.plain(str(value)) for name, value in facts.items()}, name=""))
+    st.table(pd.Series({name: shell.plain(str(value)) for name, value in facts.items()}, name=""), hide_header=True)
 
 
 def _family(review: Review, picture: pd.Series) -> None:

@@ -84,6 +84,8 @@ def test_a_button_is_called_what_stands_on_it(with_run: None, open_page) -> None
     page.goto(page.url.split("Review")[0] + "Compare")
     settled(page)
     expect(page.locator("td button small").first).to_be_attached()
+    cell = page.locator("td button.right").first
+    assert f"{cell.text_content()} of" in str(cell.get_attribute("aria-label")).replace(",", "")  # words apart
     assert unlike_their_names(page) == []
 
     pixels = demo.draw_field(np.random.default_rng(1), ["neutrophil", "lymphocyte"]).pixels
@@ -185,6 +187,22 @@ def test_a_picture_s_class_is_written_below_it_where_several_are_shown(with_run:
     page.goto(f"{page.url}&label=monocyte")
     expect(page.locator(".grid button[title^=Lymphocyte]")).to_have_count(0)
     expect(tiles.first).to_have_text("")
+
+
+def test_a_head_has_words_and_a_small_button_can_be_hit(with_run: None, open_page) -> None:
+    page = open_page("Browse?show=counts")
+    heads = page.locator("[data-testid=stTable] th")
+    expect(heads).to_have_count(1 + 2 + len(demo.DEMO_CLASSES) + 1)
+    assert all(head.strip() for head in heads.all_inner_texts())
+    page.goto(page.url.split("Browse")[0] + "Review")
+    small = page.get_by_test_id("stMultiSelect").get_by_role("button", name=re.compile("^Clear all|^Remove|^Open"))
+    expect(small).to_have_count(3)
+    sides = [button.bounding_box() for button in small.all()]
+    assert min(min(side["width"], side["height"]) for side in sides) >= 24
+    page.get_by_text("More about this picture").click()
+    page.get_by_role("radio", name="Facts").click()
+    expect(heads.filter(has_text="Split")).to_be_visible()
+    assert all(head.strip() for head in heads.all_inner_texts())
 
 
 def test_at_four_hundred_per_cent_a_row_s_figures_stay_within_it(with_run: None, open_page) -> None:
