@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.device import choose_device
@@ -30,8 +29,9 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.models import IMAGENET_MEAN, IMAGENET_STD, MODELS, efficientnet_lite0, resnet18
 from bloodcell_core.models.costs import cost
 from bloodcell_core.models.forward import predict_logits, to_input
-from bloodcell_core.models.network import build_network, count_parameters, load_network, network_of
+from bloodcell_core.models.network import build_network, load_network, network_of
 from bloodcell_core.models.weights_file import read_weights
+from tests.training_fixtures import cost_by_pytorch
 
 CPU = choose_device("cpu")
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -76,26 +76,17 @@ def test_a_network_gives_a_logit_a_class_at_any_size(model: str, size: int, clas
 
 
 @every_model
-def test_the_table_tells_the_number_of_parameters(model: str) -> None:
-    assert count_parameters(build_network(model, 4, 96)) == MODELS[model].parameters
-
-
-@every_model
-def test_the_table_tells_the_flops_of_a_picture(model: str) -> None:
-    network = build_network(model, 4, 96).eval()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(torch.zeros(1, 3, 96, 96))
-    assert counter.get_total_flops() == MODELS[model].flops
+def test_the_table_tells_weights_and_flops(model: str) -> None:
+    row = MODELS[model]
+    assert (row.parameters, row.flops) == cost_by_pytorch(build_network(model, 4, 96), 96)
 
 
 @every_model
 @pytest.mark.parametrize(("size", "classes"), [(32, 4), (64, 2), (97, 7), (130, 4)])
 def test_what_a_network_costs_at_any_size_is_what_pytorch_counts(model: str, size: int, classes: int) -> None:
     for width in (0.5, 1.0, 1.3) if MODELS[model].widens else (1.0,):
-        network = build_network(model, classes, size, width=width).eval()
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            network(torch.zeros(1, 3, size, size))
-        assert cost(model, size, width, classes) == (count_parameters(network), counter.get_total_flops())
+        network = build_network(model, classes, size, width=width)
+        assert cost(model, size, width, classes) == cost_by_pytorch(network, size)
 
 
 def test_the_cost_of_no_network_is_refused() -> None:

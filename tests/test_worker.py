@@ -1295,3 +1295,15 @@ def test_waiting_in_the_queue_needs_no_torch() -> None:
     code = "import bloodcell_core.training.worker, bloodcell_core.training.jobs, sys; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert out.stdout == "False\n"
+
+
+def test_a_training_does_not_wait_for_the_compiler_to_load(done: Run) -> None:
+    code = """
+import sys
+from bloodcell_core import cli
+assert cli.main(sys.argv[1:]) == 0
+print("torch" in sys.modules, "torch._dynamo" in sys.modules)
+"""
+    words = ["train", "--data=demo", "--model=basic_cnn", "--size=32", "--epochs=1"]
+    ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert ended.stdout.endswith("True False\n"), ended.stderr

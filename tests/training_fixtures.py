@@ -12,13 +12,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from bloodcell_core import cli, disk, runs, workspace
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.runs import Run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 T = TypeVar("T")
 
@@ -67,6 +70,18 @@ def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     code = cli.main(arguments)
     told = capsys.readouterr()
     return code, told.out, told.err
+
+
+def cost_by_pytorch(network: nn.Module, size: int) -> tuple[int, int]:
+    """The weights of a network, and the flops of one picture, as PyTorch counts them."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Attention is computed in plain steps: of its fused form on a CPU the counter sees nothing.
+    with FlopCounterMode(display=False) as counter, torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        network.eval()(torch.zeros(1, 3, size, size))
+    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops()
 
 
 def losses(run: Run) -> list[dict[str, Any]]:

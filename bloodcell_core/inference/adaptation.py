@@ -288,7 +288,8 @@ def _keep(
     seconds: float,
 ) -> Run:
     """Writes the folder of the new run, which appears whole or not at all."""
-    from bloodcell_core.models.network import count_parameters, save_weights
+    from bloodcell_core.models.costs import cost
+    from bloodcell_core.models.network import save_weights
 
     name = workspace.dated_name(config.model)
     with disk.new_folder(workspace.run_dir(name)) as folder:
@@ -308,7 +309,7 @@ def _keep(
                 "training_seconds": round(seconds, 1),
                 "val_accuracy": None,
                 "val_loss": None,
-                "parameters": count_parameters(network),
+                **cost(config.model, config.size, config.width, len(run.classes))._asdict(),
                 "temperature": 1.0,
                 "temperature_fitted_on": {"pictures": 0, "photos": None},
                 "temperature_reason": "so few cells can't tell a temperature",

@@ -139,8 +139,3 @@ def head_of(network: nn.Module) -> nn.Module:
 def last_layer_of(network: nn.Module) -> nn.Module:
     """The last linear or convolution layer of the head: its inputs are the network's features."""
     return [layer for layer in head_of(network).modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-
-
-def count_parameters(network: nn.Module) -> int:
-    """The number of a network's weights."""
-    return sum(parameter.numel() for parameter in network.parameters())

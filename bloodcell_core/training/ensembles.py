@@ -163,7 +163,7 @@ def _summary(members: Sequence[Run], table: pd.DataFrame, temperature: dict[str,
 
 
 def _answering_cost(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The members' `measured_cost`, summed; None where one has none, or was measured on another device."""
+    """The members' flops and time, summed; None where one has none, or was measured on another device."""
     costs: dict[str, Any] = dict.fromkeys(("flops", "milliseconds", "milliseconds_on"))
     if all(summary.get("flops") for summary in summaries):
         costs["flops"] = sum(summary["flops"] for summary in summaries)

@@ -7,10 +7,11 @@ so a run that goes on from a checkpoint draws exactly what the unbroken run woul
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import psutil
@@ -29,6 +30,8 @@ from bloodcell_core.training.epochs import check_epoch
 from bloodcell_core.training.gradients import Gradients
 from bloodcell_core.training.sampling import epoch_batches, seed_of, steps_per_epoch
 from bloodcell_core.training.team import ALONE, Team
+
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 WARM_UP = 0.15  # of a one-cycle run's steps, in which the rate rises
 LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host wait for the device
@@ -107,7 +110,7 @@ def transfer(config: TrainConfig) -> tuple[int, float]:
 
 def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
     """Adam or AdamW with two groups: the body at its share of the rate, and the layer that decides."""
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    kind = without_compiler(torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)
     rate = config.learning_rate or model_info(config.model).learning_rate
     head = {id(parameter) for parameter in head_of(network).parameters()}
     groups = [
@@ -116,6 +119,16 @@ def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optim
     ]
     # Fused also on a CPU: one pass over the weights instead of a dozen, 8 ms instead of 25 for resnet18.
     return kind(groups, lr=rate, weight_decay=config.weight_decay, fused=True)
+
+
+def without_compiler(kind: type[Kind]) -> type[Kind]:
+    """The same optimizer, which doesn't load `torch._dynamo`: that takes about as long as loading torch.
+
+    PyTorch wraps these methods so that its compiler leaves them alone. Here none ever looks at an optimizer.
+    """
+    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(plain["step"])})
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int) -> float:

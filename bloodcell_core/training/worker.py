@@ -242,12 +242,13 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
     from bloodcell_core.evaluation.predictions import predictions_table
     from bloodcell_core.evaluation.run_likeness import fit_run
     from bloodcell_core.evaluation.scoring import score
+    from bloodcell_core.models.costs import cost
     from bloodcell_core.models.forward import predict_logits, softmax
-    from bloodcell_core.models.measured_cost import cost_of
-    from bloodcell_core.models.network import count_parameters, trained_network
+    from bloodcell_core.models.network import trained_network
+    from bloodcell_core.models.timing import time_of
 
-    network = trained_network(run).to(device.device)
-    pictures = run_pictures(run.config, dataset).loc[rows]
+    config, network = run.config, trained_network(run).to(device.device)
+    pictures = run_pictures(config, dataset).loc[rows]
     # The run's own validation pictures stand in the train split there; here they are what they were used as.
     pictures = pictures.assign(split=pictures.split.replace("train", "val"))
     logits = predict_logits(network, view, device, rows=rows)
@@ -268,8 +269,8 @@ def _score(run: Run, dataset: Dataset, view: np.ndarray, rows: np.ndarray, devic
             "training_seconds": round(sum(event["seconds"] for event in epochs), 1),
             "val_accuracy": best["val_accuracy"],
             "val_loss": best["val_loss"],
-            "parameters": count_parameters(network),
-            **cost_of(network, run.config.size, device),
+            **cost(config.model, config.size, config.width, len(run.classes))._asdict(),
+            **time_of(network, config.size, device),
             **fitted,
             "test": score(test, run.classes) if len(test) else None,
         },

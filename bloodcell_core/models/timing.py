@@ -1,14 +1,12 @@
-"""The cost of a network's answer, measured here: computations and time (`costs` calculates them without torch)."""
+"""How long a network takes to answer, measured here; `costs` calculates its weights and computations."""
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bloodcell_core.device import Device
 from bloodcell_core.models.forward import predict_logits
@@ -18,8 +16,8 @@ BATCH = 64
 PASSES = 5  # of a batch, after one to warm up; the fastest counts, as other work on the machine can only slow it
 
 
-def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
-    """The cost of a network, as a run's summary has it. JSON-ready.
+def time_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
+    """The time that a network needs, as a run's summary has it. JSON-ready.
 
     Args:
         network: on `device`.
@@ -27,11 +25,9 @@ def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
         device: where it is measured.
 
     Returns:
-        flops: multiplications and additions for one picture; milliseconds: per picture, in a batch of `BATCH`, from
-        uint8 pixels to logits; milliseconds_on: the device, in words.
+        milliseconds: per picture, in a batch of `BATCH`, from uint8 pixels to logits; milliseconds_on: the device, in
+        words.
     """
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        copy.deepcopy(network).to("meta").eval()(torch.zeros(1, 3, size, size))
     pictures = torch.zeros(BATCH, size, size, 3, dtype=torch.uint8)
     seconds = []
     for _ in range(1 + PASSES):
@@ -39,7 +35,6 @@ def cost_of(network: nn.Module, size: int, device: Device) -> dict[str, Any]:
         predict_logits(network, pictures, device, BATCH).cpu()  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     return {
-        "flops": counter.get_total_flops(),
         "milliseconds": 1000 * min(seconds[1:]) / BATCH,
         "milliseconds_on": _words(device),
     }
