@@ -151,6 +151,7 @@ def tests_of(path: str, most: int) -> list[str]:
     return [test.relative_to(ROOT).as_posix() for test in known[:most]]
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_bytes())):

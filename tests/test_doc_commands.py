@@ -163,11 +163,13 @@ def pictures_tested(run: runs.Run) -> list[str]:
     return [str(image_id) for image_id in table.image_id]
 
 
-def fill(folder: Path) -> None:
-    """Puts the files that the papers speak of into the reader's folder: drawn cells and fields."""
+@pytest.fixture(scope="module")
+def some_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the papers speak of, drawn cells and fields; only to be copied from."""
     from bloodcell_core.data import demo
     from bloodcell_core.data.pictures import encode
 
+    folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(4)
     cells = {f"{name}/{n}.png": encode(demo.draw_picture(name, rng)) for name in demo.DEMO_CLASSES for n in range(12)}
     field = encode(demo.draw_field(rng, demo.DEMO_CLASSES, (640, 480)).pixels)
@@ -181,17 +183,17 @@ def fill(folder: Path) -> None:
     for name, data in cells.items():
         (folder / "my-cells" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "my-cells" / name).write_bytes(data)
+    return folder
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=named)
 def test_the_commands_of_a_paper_do_what_it_says(
-    path: Path, a_lab: Path, lab_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    path: Path, a_lab: Path, some_files: Path, lab_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     shutil.copytree(a_lab, lab_home)
     folder = tmp_path / "reader"
-    folder.mkdir()
-    fill(folder)
+    shutil.copytree(some_files, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for workers: a reader sits in the project's own folder

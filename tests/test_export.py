@@ -82,6 +82,13 @@ def exported(exported_once: Path, tmp_path: Path) -> Path:
     return tmp_path / "it.onnx"
 
 
+@pytest.fixture
+def written_once(exported_once: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write `done` as ONNX takes seconds: here it is what was written for `exported_once`, checked anew."""
+    written = (exported_once / "it.onnx").read_bytes()
+    monkeypatch.setattr(export, "_written", lambda *_: written)
+
+
 def pixels_of(run: Run) -> np.ndarray:
     return np.asarray(build_view(Dataset("demo"), run.config.view, run.config.size, run.config.crop)[:9])
 
@@ -155,6 +162,7 @@ def test_an_ensemble_is_one_file_with_an_input_for_each_view(done: Run, tmp_path
     np.testing.assert_allclose(shares[rows], wanted, atol=TOLERANCE)
 
 
+@pytest.mark.usefixtures("written_once")
 def test_without_its_dataset_a_run_is_checked_on_random_pictures_and_says_so(done: Run, tmp_path: Path) -> None:
     remove("demo")
     facts = export_onnx(done, tmp_path / "it.onnx").facts
@@ -163,6 +171,7 @@ def test_without_its_dataset_a_run_is_checked_on_random_pictures_and_says_so(don
     assert facts["data"]["licence"] is None
 
 
+@pytest.mark.usefixtures("written_once")
 def test_a_run_whose_dataset_has_no_test_picture_for_it_is_checked_on_random_ones(done: Run, tmp_path: Path) -> None:
     table = Dataset("demo").images.assign(split="train")
     file = workspace.dataset_dir("demo") / "images.parquet"
@@ -172,6 +181,7 @@ def test_a_run_whose_dataset_has_no_test_picture_for_it_is_checked_on_random_one
     assert checked["what"] == "random pictures (the run's own dataset has no test picture of its classes)"
 
 
+@pytest.mark.usefixtures("written_once")
 def test_a_file_that_answers_otherwise_is_not_kept(done: Run, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "it.onnx").write_bytes(b"what was there")
     opened = open_session
@@ -218,6 +228,7 @@ def test_a_network_that_can_not_be_written_says_so(done: Run, tmp_path: Path, mo
     assert not list(tmp_path.glob("*.onnx"))
 
 
+@pytest.mark.usefixtures("written_once")
 @pytest.mark.parametrize("content", ['{"epochs": 3}', "no JSON", "[]"])
 def test_a_file_of_something_else_is_not_replaced_by_the_sidecar(done: Run, tmp_path: Path, content: str) -> None:
     other = tmp_path / "out" / "results.json"

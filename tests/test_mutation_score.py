@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,19 +65,24 @@ def test_the_tests_of_a_module_s_own_name_come_first() -> None:
     assert all((ROOT / name).is_file() for name in found)
 
 
-def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(tmp_path: Path) -> None:
-    runner = Runner()
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    """A runner that has imported what these tests need, which is little."""
+    monkeypatch.setattr(mutation_score, "LIBRARIES", ("hypothesis", "pytest"))
+    made = Runner()
+    yield made
+    made.close()
+
+
+def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(runner: Runner, tmp_path: Path) -> None:
     for body, state in (("assert True", "green"), ("assert False", "red"), ("while True: pass", "late"),
                         ("pass", "green")):  # fmt: skip
         (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n", encoding="utf-8")
         assert runner.run(tmp_path, ["test_it.py"], 60 if state != "late" else 5) == state, body
-    runner.close()
 
 
-def test_a_file_is_taken_as_it_is_when_it_is_asked(tmp_path: Path) -> None:
+def test_a_file_is_taken_as_it_is_when_it_is_asked(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import judged\ndef test_it():\n    assert judged.WHAT\n", encoding="utf-8")
-    runner = Runner()
     for what, state in (("1", "green"), ("0", "red"), ("2", "green")):
         (tmp_path / "judged.py").write_text(f"WHAT = {what}\n", encoding="utf-8")
         assert runner.run(tmp_path, ["test_it.py"], 60) == state
-    runner.close()

@@ -47,7 +47,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 120.0) -> T
     while not (answer := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(0.005)
+        time.sleep(0.02)
     return answer
 
 

@@ -181,19 +181,22 @@ def _engine() -> Engine:
     url = workspace.database_url()
     with _making:  # a cache by itself lets two threads make one each
         engine = _cached_engine(url)
-        if engine.dialect.name == "sqlite" and not _has_tables(engine):
+        if not still_has(engine, schema.name):
             _cached_engine.cache_clear()
             engine = _cached_engine(url)
         return engine
 
 
-def _has_tables(engine: Engine) -> bool:
-    """Whether SQLite's file has our tables: it may have been deleted, or replaced by another, since it was opened."""
+def still_has(engine: Engine, table: str) -> bool:
+    """Whether a table that was made is still there: SQLite's file may have been deleted, or replaced by another, since
+    it was opened."""
+    if engine.dialect.name != "sqlite":
+        return True
     if _file_of(engine) is None:
         return False
     with closing(sqlite3.connect(str(engine.url.database))) as connection:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (schema.name,))
+        found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
         return found.fetchone() is not None
 
 

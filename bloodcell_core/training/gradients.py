@@ -68,8 +68,10 @@ class Gradients:
         `share` is how much of the team's batch this is; `draw` numbers the step's random draws.
         """
         blended = blend(self._config, inputs, labels, draw)
+        # For dropout. Where no GPU is in use, torch.manual_seed would each time note from where it was called.
+        sow = torch.manual_seed if self._device.is_cuda else torch.default_generator.manual_seed
         while True:
-            torch.manual_seed(seed_of(self._config.seed, 1, draw))  # for dropout
+            sow(seed_of(self._config.seed, 1, draw))
             try:
                 return self._in_parts(blended, share * self._team.size)
             except RuntimeError as error:

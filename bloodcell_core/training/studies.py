@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from filelock import FileLock
@@ -320,8 +322,25 @@ def _load(name: str) -> Any:
         raise missing from None
 
 
+_opening = threading.Lock()
+
+
 def _storage() -> Any:
     """The database as Optuna sees it; LabError names it where it can't be used."""
+    from bloodcell_core.labels.database import still_has
+
+    url = workspace.database_url()
+    with _opening:
+        storage = _opened(url)
+        if not still_has(storage.engine, "studies"):
+            _opened.cache_clear()
+            storage = _opened(url)
+        return storage
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str) -> Any:
+    """Kept: to open a database Optuna looks through all its tables, and a page asks for its studies again and again."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
@@ -329,7 +348,7 @@ def _storage() -> Any:
     from bloodcell_core.labels.database import refused
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = workspace.database_url().replace("{", "{{").replace("}", "}}")  # Optuna fills in what stands in single ones
+    url = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in what stands in single ones
     try:
         # Two that make its tables at once are in each other's way. No connection is kept: a page's thread may not come
         # back for hours.
