@@ -124,6 +124,13 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 # Seeds
 
 
+def test_a_step_without_a_gpu_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch would note down where it was called from, which takes longer than the rest of a small step."""
+    state = start(config(epochs=1))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", None)
+    assert train(config(epochs=1), state, TRAINING, VALIDATION, CPU, Hooks())
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(model: str) -> None:
     settings = config(model=model, epochs=1, pictures_per_epoch=16, learning_rate=1e-3)

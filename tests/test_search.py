@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import weakref
@@ -435,6 +436,7 @@ def test_the_name_of_a_study_whose_maker_was_killed_is_free_again(killed_at: str
     """And what was killed once it was whole is there."""
     script = f"""
 import os
+import shutil
 from unittest.mock import patch
 import optuna
 from bloodcell_core.training import studies
@@ -493,6 +495,29 @@ def test_searches_are_kept_in_a_workspace_with_braces_in_its_name(
     (tmp_path / "{lab}").mkdir()
     assert studies._storage().get_all_studies() == []
     assert (tmp_path / "{lab}" / "lab.sqlite").exists()
+
+
+def test_the_database_is_opened_once_and_anew_where_another_file_lies_in_its_place(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    opened: list[str] = []
+    storage = optuna.storages.RDBStorage
+    begin = storage.__init__
+    monkeypatch.setattr(storage, "__init__", lambda it, url, **more: (opened.append(url), begin(it, url, **more))[1])
+    made()
+    assert [study.name for study in studies.readable()[0]] == studies.names() == ["mine"]
+    assert len(opened) == 1
+    for file in lab.glob("lab.sqlite*"):
+        file.unlink()
+    assert studies.names() == []
+    shutil.rmtree(lab / "searches")
+    assert made().trials() == []
+    assert len(opened) == 2
+    (lab / "lab.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(LabError, match="can't be used: file is not a database"):
+        studies.names()
 
 
 def test_a_study_whose_removing_was_killed_halfway_is_removed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -327,32 +328,33 @@ _opening = threading.Lock()
 
 def _storage() -> Any:
     """The database as Optuna sees it; LabError names it where it can't be used."""
-    from bloodcell_core.labels.database import still_has
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from bloodcell_core.labels.database import refused, still_has
 
     url = workspace.database_url()
-    with _opening:
-        storage = _opened(url)
-        if not still_has(storage.engine, "studies"):
-            _opened.cache_clear()
+    try:
+        with _opening:
             storage = _opened(url)
-        return storage
+            if not still_has(storage.engine, "studies"):
+                _opened.cache_clear()
+                storage = _opened(url)
+            return storage
+    except (SQLAlchemyError, sqlite3.Error, ImportError, RuntimeError, OSError, ValueError,
+            optuna.exceptions.OptunaError) as error:  # fmt: skip
+        raise refused(error) from None
 
 
 @lru_cache(maxsize=8)
 def _opened(url: str) -> Any:
     """Kept: to open a database Optuna looks through all its tables, and a page asks for its studies again and again."""
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    from bloodcell_core.labels.database import refused
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in what stands in single ones
-    try:
-        # Two that make its tables at once are in each other's way. No connection is kept: a page's thread may not come
-        # back for hours.
-        with FileLock(workspace.lock_file("database")):
-            return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
-    except (SQLAlchemyError, ImportError, RuntimeError, OSError, ValueError, optuna.exceptions.OptunaError) as error:
-        raise refused(error) from None
+    # Two that make its tables at once are in each other's way. No connection is kept: a page's thread may not come back
+    # for hours.
+    with FileLock(workspace.lock_file("database")):
+        url = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in what stands in single ones
+        return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})

@@ -17,7 +17,7 @@ from tests.training_fixtures import wait_for
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.browser
 
-EPOCHS = 12
+EPOCHS = 6
 
 
 def no_error(page: Page) -> None:
