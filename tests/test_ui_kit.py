@@ -441,6 +441,7 @@ def test_a_difference_says_what_became_better_and_worse():
     assert column(cells, "big") == ["+10.0", "−10.0", "+25.0", "−25.0"]
     assert column(cells, "small") == ["+1", "−1", "+1", "−1"]
     assert column(cells, "kind") == ["right", "right", "wrong", "wrong"]
+    assert cells[1]["title"] == "True A, predicted B: −10.0, −1: in percentage points and in pictures"
     same = matrix.cells(COUNTS, ["a", "b"], "counts", COUNTS, None)
     assert column(same, "big") == ["0"] * 4
     assert column(same, "shade") == [0] * 4

@@ -122,7 +122,11 @@ def _describe_change(
     big, small = (count, "") if mode == "counts" else (points, count)
     value = number if mode == "counts" else share
     kind = "none" if not value or np.isnan(value) else "right" if (value > 0) == right else "wrong"
-    title = f"True {true}, predicted {predicted}: {count} pictures, {points} percentage points"
+    if mode == "counts":
+        told = f"{count} pictures, {points} percentage points"
+    else:  # as the two stand on the cell, for who speaks to the computer
+        told = f"{points}, {count}: in percentage points and in pictures"
+    title = f"True {true}, predicted {predicted}: {told}"
     return {"big": big, "small": small if number else "", "kind": kind, "title": title}
 
 
