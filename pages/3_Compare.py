@@ -1,5 +1,7 @@
 """Compare: runs side by side, what each gets right, and the pictures behind every figure."""
 
+from functools import partial
+
 import streamlit as st
 
 from bloodcell_core.errors import LabError
@@ -83,14 +85,11 @@ if with_difference:
 width = matrix.narrowest(*(classes for _, classes, *_ in drawn))
 with st.grid(2, min_column_width=width) if len(drawn) > 1 else st.container():
     for name, classes, after, before, title in drawn:
-        clicked = matrix.confusion_matrix(
+        matrix.confusion_matrix(
             after, classes, key=f"matrix-{name}" if before is None else "changes", title=title, mode=mode,
-            baseline=before, scale_max=scale if before is None else None,
+            on_click=partial(compare.open_cell, name), baseline=before, scale_max=scale if before is None else None,
             selected=cell if cell and name == asked and max(cell) < len(classes) else None,
         )  # fmt: skip
-        if clicked:
-            shell.set_address(matrix=name, cell="{}-{}".format(*clicked), who=None, page=None)
-            st.rerun()
 
 if pair:
     compare.outcome_buttons(compare.compared(*pair))

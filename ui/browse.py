@@ -108,14 +108,12 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         shown = chosen.label[start:stop]
         named = shown.map(pretty) if label == EVERY else None  # not everybody can tell classes apart by colour
         tiles = lab.tiles(data, shown.index.tolist(), view, named)
-        open_picture(gallery.gallery(tiles, "browse", selected=shell.address("picture")))
+        gallery.gallery(tiles, "browse", open_picture, selected=shell.address("picture"))
 
 
-def open_picture(clicked: str | None) -> None:
-    """Opens the picture that was clicked, if any."""
-    if clicked:
-        shell.set_address(picture=clicked)
-        st.rerun()
+def open_picture(image_id: str) -> None:
+    """Opens a picture."""
+    shell.set_address(picture=image_id)
 
 
 def stands_out(data: Dataset, audit: Audit) -> None:
@@ -207,7 +205,10 @@ def picture_map(data: Dataset) -> None:
     hints = (part.label.map(pretty) + ", " + part.split + ", " + part.photo).tolist()
     of_all = f", drawn out of all {len(data.pictures):,}" if len(rows) < len(data.pictures) else ""
     st.caption(f"{_words(data, part)}{of_all}.")
-    open_picture(charts.map_of_pictures(
+    clicked = charts.map_of_pictures(
         places, part.label.tolist(), part.image_id.tolist(), hints,
         classes=data.classes, selected=shell.address("picture"), key="map",
-    ))  # fmt: skip
+    )  # fmt: skip
+    if clicked:
+        open_picture(clicked)
+        st.rerun()

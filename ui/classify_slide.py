@@ -214,19 +214,16 @@ def _film(slide: Slide, pictures: Sequence[CountedPicture], place: int) -> None:
         for at, counted in enumerate(pictures[start : start + FIELDS])
     ]
     with st.container(key="classify_film"):
-        clicked = gallery.gallery(tiles, "film", tile_px=FILM_PX, selected=str(pictures[place].picture.number))
+        gallery.gallery(tiles, "film", _go, tile_px=FILM_PX, selected=str(pictures[place].picture.number))
         if len(pictures) > FIELDS:
             with st.container(horizontal=True):
                 if start:
                     st.button("Earlier fields", on_click=_go, args=(pictures[start - 1].picture.number,))
                 if start + FIELDS < len(pictures):
                     st.button("Further fields", on_click=_go, args=(pictures[start + FIELDS].picture.number,))
-    if clicked:
-        _go(int(clicked))
-        st.rerun()
 
 
-def _go(number: int) -> None:
+def _go(number: int | str) -> None:
     shell.set_address(picture=number)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -318,6 +319,11 @@ def cell_of(asked: str | None) -> tuple[int, int] | None:
     return (int(parts[0]), int(parts[1])) if whole else None
 
 
+def open_cell(of: str, true: int, predicted: int) -> None:
+    """Opens a cell of a matrix: `of` is the run's name, or what the matrix of differences is called."""
+    shell.set_address(matrix=of, cell=f"{true}-{predicted}", who=None, page=None)
+
+
 def outcome_buttons(facts: Mapping[str, Any]) -> None:
     """Draws a button for each outcome, with its number of pictures."""
     with st.container(horizontal=True):
@@ -367,5 +373,8 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
             if len(parts) > 1:
                 st.caption(f"{letter}: {len(found):,} pictures")
             tiles = lab.tiles(data, part.row.astype(int).tolist(), view, part.caption)
-            if clicked := gallery.gallery(tiles, key):
-                st.switch_page("pages/1_Browse.py", query_params={"dataset": data.name, "picture": clicked})
+            gallery.gallery(tiles, key, partial(_open_in_browse, data.name))
+
+
+def _open_in_browse(dataset: str, image_id: str) -> None:
+    st.switch_page("pages/1_Browse.py", query_params={"dataset": dataset, "picture": image_id})

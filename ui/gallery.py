@@ -1,7 +1,7 @@
 """A grid of pictures that are buttons, its thumbnails, and its pages."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -33,16 +33,21 @@ class Tile:
     badge: str = ""
 
 
-def gallery(items: Sequence[Tile], key: str, *, tile_px: int = 96, selected: str | None = None) -> str | None:
-    """Draw a grid of tiles at least `tile_px` wide; return the id of the one just clicked, else None.
+def gallery(
+    items: Sequence[Tile],
+    key: str,
+    on_click: Callable[[str], None],
+    *,
+    tile_px: int = 96,
+    selected: str | None = None,
+) -> None:
+    """Draw a grid of tiles at least `tile_px` wide; `on_click` is given the id of the one that is clicked.
 
-    The id is returned in the one run that the click causes. What is to stay open belongs in the address
+    It is called before the page is drawn anew. What is to stay open belongs in the address
     (`set_address(picture=clicked)`) and comes back as `selected`, which rings that tile.
     """
     data = {"tiles": [vars(tile) for tile in items], "tile_px": tile_px, "selected": selected}
-    # The callback does nothing: Streamlit gives the result an `opened` only where there is one.
-    opened: str | None = _GRID(key=key, data=data, on_opened_change=lambda: None).opened
-    return opened
+    _GRID(key=key, data=data, on_opened_change=lambda: on_click(st.session_state[key]["opened"]))
 
 
 def marking_gallery(items: Sequence[Tile], key: str, *, marked: Sequence[str], tile_px: int) -> list[str]:

@@ -1,6 +1,6 @@
 """A confusion matrix whose cells are buttons: rows are true classes, columns predicted ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -32,12 +32,15 @@ def confusion_matrix(
     *,
     key: str,
     title: str,
+    on_click: Callable[[int, int], None],
     mode: Mode = "counts",
     baseline: Counts | None = None,
     scale_max: float | None = None,
     selected: tuple[int, int] | None = None,
-) -> tuple[int, int] | None:
-    """Draw the matrix; return the (true, predicted) indices of the cell just clicked, else None.
+) -> None:
+    """Draw the matrix; `on_click` is given the true and the predicted index of a cell that is clicked.
+
+    It is called before the page is drawn anew.
 
     `counts[i][j]` is how many pictures of class i were called class j. With a `baseline`, the change from
     it is drawn: what became better in the accent colour, what became worse in orange.
@@ -46,7 +49,7 @@ def confusion_matrix(
 
     Two of them go into `st.grid(2, min_column_width=narrowest(…))`, which puts one under the other where it is narrow.
     """
-    result = _TABLE(
+    _TABLE(
         key=key,
         data={
             "title": title,
@@ -56,10 +59,8 @@ def confusion_matrix(
             "selected": None if selected is None else selected[0] * len(classes) + selected[1],
             "key": ["right", "mistake"] if baseline is None else ["better", "worse"],
         },
-        # The callback does nothing: Streamlit gives the result an `opened` only where there is one.
-        on_opened_change=lambda: None,
+        on_opened_change=lambda: on_click(*divmod(int(st.session_state[key]["opened"]), len(classes))),
     )
-    return None if result.opened is None else divmod(int(result.opened), len(classes))
 
 
 def narrowest(*classes: Sequence[str]) -> int:
