@@ -44,6 +44,14 @@ def test_each_cell_of_the_matrix_opens_exactly_its_pictures(open_page, run: runs
             expect(tiles).to_have_count(len(found))
             opened += len(found)
     assert opened == len(table)
+    address, one = page.url, tiles.first.get_attribute("data-id")
+    tiles.first.click()
+    expect(page.get_by_role("heading", name="Browse", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(f"picture={one}"))
+    expect(page.get_by_alt_text("whole picture")).to_be_visible()
+    page.go_back()
+    expect(page.locator(f".st-key-cell button[data-id='{one}']")).to_have_count(1)
+    expect(page).to_have_url(address)
 
 
 def test_the_report_is_downloaded_and_opens_alone(open_page, run: runs.Run, browser: Browser, tmp_path: Path):
