@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -373,8 +372,4 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
             if len(parts) > 1:
                 st.caption(f"{letter}: {len(found):,} pictures")
             tiles = lab.tiles(data, part.row.astype(int).tolist(), view, part.caption)
-            gallery.gallery(tiles, key, partial(_open_in_browse, data.name))
-
-
-def _open_in_browse(dataset: str, image_id: str) -> None:
-    st.switch_page("pages/1_Browse.py", query_params={"dataset": dataset, "picture": image_id})
+            gallery.gallery(tiles, key, lab.opener(data))

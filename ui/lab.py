@@ -284,9 +284,13 @@ def gallery_to_browse(data: Dataset, image_ids: pd.Series, captions: pd.Series, 
         start, stop = pager(int(there.sum()), PER_PAGE)
     rows = [row for row in rows_of(data, image_ids[there][start:stop]) if row is not None]
     with above:
-        clicked = gallery(tiles(data, rows, "cell", captions[there][start:stop]), key, tile_px=136)
-    if clicked:
-        st.switch_page("pages/1_Browse.py", query_params={"dataset": data.name, "picture": clicked})
+        gallery(tiles(data, rows, "cell", captions[there][start:stop]), key, opener(data), tile_px=136)
+
+
+def opener(data: Dataset) -> Callable[[str], None]:
+    """The `on_click` of a gallery whose pictures are opened on the Browse page."""
+    name = data.name  # what is drawn holds on to no dataset
+    return lambda image_id: st.switch_page("pages/1_Browse.py", query_params={"dataset": name, "picture": image_id})
 
 
 def facts_of(data: Dataset, row: int) -> dict[str, str]:

@@ -67,7 +67,7 @@ def _family(review: Review, picture: pd.Series) -> None:
     shown = rows[:MOST_OF_A_FAMILY]
     words = [pretty(answers[image]) if image in answers else pictures.split[row] for row, image in
              zip(shown, pictures.image_id[shown], strict=True)]  # fmt: skip
-    gallery.gallery(lab.tiles(review.data, shown, "cell", words), "review_family", tile_px=72)
+    gallery.gallery(lab.tiles(review.data, shown, "cell", words), "review_family", lab.opener(review.data), tile_px=72)
 
 
 def _history(review: Review, picture: pd.Series) -> None:
