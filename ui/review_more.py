@@ -63,7 +63,7 @@ def _family(review: Review, picture: pd.Series) -> None:
     pictures = review.data.pictures
     rows = pictures.index[pictures.family == picture.photo].tolist()
     wrong = int(own.mistake.sum())
-    st.caption(f"{len(rows):,} pictures of this photo, {len(own):,} of them tested, {wrong:,} wrong.")
+    st.caption(f"{shell.counted(len(rows), 'picture')} of this photo, {len(own):,} tested, {wrong:,} wrong.")
     shown = rows[:MOST_OF_A_FAMILY]
     words = [pretty(answers[image]) if image in answers else pictures.split[row] for row, image in
              zip(shown, pictures.image_id[shown], strict=True)]  # fmt: skip
