@@ -122,7 +122,7 @@ def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optim
 
 
 def without_compiler(kind: type[Kind]) -> type[Kind]:
-    """The same optimizer, which doesn't load `torch._dynamo`: that takes about as long as loading torch.
+    """The same optimizer, which doesn't load `torch._dynamo`: a training would wait for it before its first step.
 
     PyTorch wraps these methods so that its compiler leaves them alone. Here none ever looks at an optimizer.
     """
