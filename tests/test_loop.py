@@ -125,7 +125,7 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 
 def test_a_step_without_a_gpu_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch would note down where it was called from, which takes longer than the rest of a small step."""
+    """PyTorch would note down each time where it was called from."""
     state = start(config(epochs=1))
     monkeypatch.setattr(torch.cuda, "manual_seed_all", None)
     assert train(config(epochs=1), state, TRAINING, VALIDATION, CPU, Hooks())

@@ -436,7 +436,6 @@ def test_the_name_of_a_study_whose_maker_was_killed_is_free_again(killed_at: str
     """And what was killed once it was whole is there."""
     script = f"""
 import os
-import shutil
 from unittest.mock import patch
 import optuna
 from bloodcell_core.training import studies
