@@ -112,6 +112,31 @@ def test_a_matrix_that_is_hardly_known_is_told_and_one_that_lacks_a_class_correc
     assert any("so alike that" in line for line in warnings)
 
 
+@pytest.mark.parametrize("lymphocytes", [0, 40])
+def test_an_answer_that_no_photo_got_is_not_corrected_and_says_so(lymphocytes: int):
+    """As at a threshold that none of the photos' answers reached: it was left out, and of 40 neutrophils remained 0."""
+    unsure = known([[0.9, 0.05, 0, 0.05], [0, 0.9, 0, 0.1], [0, 0, 0, 1]])
+    told = differential(counted(0, lymphocytes, 40), CLASSES, unsure)
+    assert {row["corrected"] for row in told["classes"].values()} == {None}
+    [warning] = told["correction"]["warnings"]
+    assert warning.startswith("no correction: no validation or test photo got the answer Neutrophil, ")
+    assert differential(counted(0, 40, 0), CLASSES, unsure)["classes"]["lymphocyte"]["corrected"] is not None
+    assert differential(counted(0, 40, 9, unsure=9), CLASSES, SURE)["classes"]["lymphocyte"]["corrected"] is not None
+
+
+@pytest.mark.parametrize(("others", "left"), [(3000, 0), (500, 8)])
+def test_white_cells_that_other_cells_may_be_taken_for_are_not_corrected(others: int, left: int):
+    """A smear of platelets, 4% of which the network takes for white cells: a division by nothing ended the page."""
+    classes = ["lymphocyte", "neutrophil", "platelet"]
+    matrix = known([[0.95, 0.05, 0, 0], [0.05, 0.95, 0, 0], [0.02, 0.02, 0.96, 0]])
+    seen = Count(dict(zip(classes, (15, 14, others), strict=True)), 0, 0, 0, 1, 0, 0)
+    told = differential(seen, classes, matrix)
+    assert told["cells"] == 29
+    assert {row["corrected"] for row in told["classes"].values()} == {None}
+    assert told["correction"]["warnings"][-1].endswith(f"{left} are left, and at least 20 are needed")
+    assert "not corrected" not in told["few"]
+
+
 def test_without_a_correction_nothing_is_said_of_its_limits():
     """As of an exported file, which brings no predictions: nothing is known of photos, nor of any class."""
     nothing = Confusion(np.zeros((3, 4)), False)

@@ -67,12 +67,12 @@ def read(content: str) -> Page:
 def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: bytes, tmp_path: Path):
     (tmp_path / "a.png").write_bytes(field)
     answers = [
-        answer(str(tmp_path / "a.png"), ["neutrophil", "neutrophil", "monocyte", None], done.classes),
-        answer(str(tmp_path / "gone.png"), ["lymphocyte"] * 20, done.classes),
+        answer(str(tmp_path / "a.png"), ["eosinophil", "eosinophil", "monocyte", None], done.classes),
+        answer(str(tmp_path / "gone.png"), ["monocyte"] * 20, done.classes),
         Answer("text.png", "refused", "not a picture"),
     ]
-    told = differential_of(done, count_of(answers, done.classes), 0.5)
-    turned = differential_of(done, count_of(answers, done.classes), 0.5, average_turns=True)
+    told = differential_of(done, count_of(answers, done.classes), 0.25)  # so unsure is what was trained for a second
+    turned = differential_of(done, count_of(answers, done.classes), 0.25, average_turns=True)
     assert turned["classes"] == told["classes"]
     [added] = turned["correction"]["warnings"][len(told["correction"]["warnings"]) :]
     assert "averaged over turns" in added, "the matrix is of answers that aren't"
@@ -89,7 +89,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
     assert "Photos behind the correction" in text
     assert {f"larger crop · {done.name[-4:]}", done.name} <= {*page.texts}  # as pages call it, and to find it by
     assert "23 cells counted" in text
-    assert "50%: what is less sure is unsure" in text
+    assert "25%: what is less sure is unsure" in text
     assert told["few"][1:] in text
     assert report.accuracy_words(done.summary()["test"]) in text
     assert "For research and teaching, not for diagnosis." in text

@@ -241,16 +241,26 @@ def _corrected(
         )
     if (_padded(answered[:-1], len(hand)) + by_hand)[white].sum() < LEAST_CORRECTED:
         return None, None, facts | {"warnings": []}
+    untold = [
+        name for name, n, told in zip(classes, answered[:-1], confusion.counts.T[:-1], strict=True)
+        if n and not told.any()
+    ]  # fmt: skip
+    if untold:  # under no shares is such a count possible
+        why = f"no validation or test photo got the answer {', '.join(map(pretty, untold))}"
+        return None, None, facts | {"warnings": [f"no correction: {why}, and nothing tells how often that is right"]}
     weight = answered.sum() / (answered.sum() + by_hand.sum())
     own = by_hand / max(by_hand.sum(), 1)
     of_all = weight * _padded(true_shares(answered[None], matrix)[0], len(hand)) + (1 - weight) * own
     point = _among(white, of_all)
+    total = round((answered.sum() + by_hand.sum()) * of_all[white].sum())
+    if total < LEAST_CORRECTED:
+        why = f"by the network's mistakes on its own photos so many of the white cells are others that {total} are left"
+        return None, None, facts | {"warnings": [f"no correction: {why}, and at least {LEAST_CORRECTED} are needed"]}
 
     rng = np.random.default_rng(seed)
     answers = len(answered)
     seen = rng.dirichlet(answered + 1 / answers, DRAWS)
     rows = np.stack([rng.dirichlet(row + 1 / answers, DRAWS) for row in confusion.counts], axis=1)
-    total = round((answered.sum() + by_hand.sum()) * of_all[white].sum())
     drawn = weight * _padded(true_shares(seen, rows), len(hand))
     if by_hand.sum():
         drawn += (1 - weight) * rng.dirichlet(by_hand + 1 / len(hand), DRAWS)
