@@ -316,6 +316,7 @@ def test_a_class_that_is_told_to_be_another_of_the_run_s_is_that_in_every_figure
     assert summary["test"]["per_class"]["lymphocyte"]["support"] == 24
 
 
+@pytest.mark.slow
 def test_what_it_was_adapted_to_and_trained_on_before_is_told_where_it_is_tested_elsewhere(
     done: Run, own: Dataset
 ) -> None:

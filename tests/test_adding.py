@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.test_architecture import ROOT
 
 PLACE = r"in (?P<old>\S+), (?P<how>before|after|instead of): (?P<line>[^\n]+)"
@@ -32,6 +34,7 @@ def followed(paper: str, copy: Path) -> None:
         file.write_text("".join(lines), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_the_page_adds_passes_the_tests_of_the_tables(tmp_path: Path) -> None:
     copy = tmp_path / "program"
     for part in ("bloodcell_core", "pages", "ui", "tests", "docs", ".streamlit"):

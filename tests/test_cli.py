@@ -1259,6 +1259,7 @@ def test_a_detached_search_returns_at_once(cli: Callable[..., Outcome], monkeypa
     assert (outcome.code, outcome.err, outcome.value["state"], started) == (0, "", "starting", ["mine"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_search_and_keeps_what_it_has(lab: Path) -> None:
     process = shell("tune", *TINY_FLAGS, "--trials=1000", "--study=mine", "--json")
     wait_for(lambda: "mine" in studies.names() and studies.Study("mine").finished(), "a trial is finished")

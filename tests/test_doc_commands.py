@@ -186,7 +186,10 @@ def some_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("path", SHOWN, ids=named)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=named(path), marks=[] if path.name == "README.md" else pytest.mark.slow) for path in SHOWN],
+)
 def test_the_commands_of_a_paper_do_what_it_says(
     path: Path, a_lab: Path, some_files: Path, lab_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -56,6 +56,7 @@ def test_messages_and_tuning_constants_are_left_alone(changed: list[str]) -> Non
         assert 'raise ValueError("1 < 2" + str(count))' in text
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_module_s_own_name_come_first() -> None:
     assert mutation_score.tests_of("bloodcell_core/review/queue.py", 3)[0] == "tests/test_queue.py"
     found = mutation_score.tests_of("bloodcell_core/evaluation/metrics.py", 2)
@@ -74,6 +75,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(runner: Runner, tmp_path: Path) -> None:
     for body, state in (("assert True", "green"), ("assert False", "red"), ("while True: pass", "late"),
                         ("pass", "green")):  # fmt: skip
@@ -81,6 +83,7 @@ def test_a_red_test_and_an_endless_one_are_told_from_a_green_one(runner: Runner,
         assert runner.run(tmp_path, ["test_it.py"], 60 if state != "late" else 5) == state, body
 
 
+@pytest.mark.slow
 def test_a_file_is_taken_as_it_is_when_it_is_asked(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import judged\ndef test_it():\n    assert judged.WHAT\n", encoding="utf-8")
     for what, state in (("1", "green"), ("0", "red"), ("2", "green")):

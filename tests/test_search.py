@@ -109,6 +109,7 @@ def test_its_first_trial_is_a_run_of_the_same_settings() -> None:
     assert (trial["val_loss"], trial["val_accuracy"]) == (summary["val_loss"], summary["val_accuracy"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same_and_another_seed_something_else() -> None:
     one, other = searched(6, "one"), searched(6, "other")
     assert tried(one) == tried(other)

@@ -89,11 +89,13 @@ def test_two_processes_end_with_the_weights_of_one() -> None:
     assert len(runs.names()) == 3  # the fixture's, and one each: only one process made a run
 
 
+@pytest.mark.slow
 def test_shares_that_are_not_equal_count_by_their_pictures() -> None:
     together, alone = train_together(pictures_per_epoch=23), train_here(**EVEN | {"pictures_per_epoch": 23})
     assert_same_course(together, alone)
 
 
+@pytest.mark.slow
 def test_a_team_stops_on_request_with_all_its_steps_told() -> None:
     settings = EVEN | {"epochs": 400}
     process = torchrun("train", "--json", *flags(settings))
@@ -107,6 +109,7 @@ def test_a_team_stops_on_request_with_all_its_steps_told() -> None:
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [False, True])
 def test_a_team_that_cannot_begin_ends(stop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the leader fails, or is stopped while it waits, the others don't wait for ever."""
@@ -280,6 +283,7 @@ def test_a_last_batch_smaller_than_the_team_is_trained_on(lab: Path) -> None:
     assert state.step == 2
 
 
+@pytest.mark.slow
 def test_a_batch_smaller_than_the_team_is_refused() -> None:
     process = torchrun("train", *flags(EVEN | {"batch_size": 1}))
     _, errors = finish(process)
@@ -311,6 +315,7 @@ def test_a_study_s_best_settings_are_trained_by_a_team_as_one_run(monkeypatch: p
     assert runs.names() == before
 
 
+@pytest.mark.slow
 def test_the_validation_figures_of_a_team_are_those_of_the_weights_that_are_kept() -> None:
     """On CPUs each process has statistics of its own: the leader's are kept, and by these all have to measure."""
     run = train_together(model="resnet18", weights="none", epochs=1)

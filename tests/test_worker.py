@@ -394,7 +394,7 @@ def killed_often(kills: int, epochs: int, seed: int, monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_killed_at_random_moments_ends_as_an_unbroken_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_often(kills=5, epochs=20, seed=4, monkeypatch=monkeypatch)
+    killed_often(kills=3, epochs=20, seed=4, monkeypatch=monkeypatch)
 
 
 @pytest.mark.slow
@@ -573,6 +573,7 @@ def test_a_clock_that_was_set_back_lets_no_dead_run_wait_for_ever() -> None:
 # The queue
 
 
+@pytest.mark.slow
 def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopped(done: Run) -> None:
     first = jobs.train_detached(tiny(epochs=1000))
     wait_for(first.weights_file.exists, "the first run has ended an epoch")
@@ -614,6 +615,7 @@ def test_one_run_trains_at_a_time_the_others_wait_in_order_and_each_can_be_stopp
         jobs.request_stop(first)
 
 
+@pytest.mark.slow
 def test_the_queue_goes_on_when_the_server_that_filled_it_is_killed() -> None:
     """With all that is in its process group, as a terminal that is closed or a service that is stopped does."""
     script = """
@@ -717,6 +719,7 @@ def test_only_a_waiting_run_can_be_moved_or_taken_out(done: Run) -> None:
             action()
 
 
+@pytest.mark.slow
 def test_a_run_taken_out_of_the_queue_is_gone_and_the_next_one_trains(done: Run) -> None:
     with FileLock(workspace.lock_file("device-cpu")):
         unwanted, next_one = (jobs.train_detached(tiny(epochs=1, seed=seed)) for seed in range(2))

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest_plugins = ["tests.training_fixtures"]
 
 SYSTEM_COLOUR = """name => {

@@ -13,6 +13,7 @@ from benchmarks.server import Server
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("below", ["", "/lab"])
 def test_it_asks_the_server_where_that_is(
     below: str, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from conftest import settled
 from playwright.sync_api import Page, expect
 
@@ -10,6 +11,7 @@ from bloodcell_core.data.demo import draw_pictures
 from bloodcell_core.data.pictures import encode
 from tests.conftest import write_files
 
+pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.training_fixtures"]
 
 
@@ -91,6 +93,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
     no_error(page)
 
 
+@pytest.mark.slow
 def test_figures_of_a_table_are_on_the_right_and_long_names_break_into_lines(with_demo, open_page):
     page = open_page("Browse?dataset=demo&show=counts")
     expect(page.get_by_role("cell", name=re.compile("photo")).first).to_have_css("text-align", "right")
@@ -103,6 +106,7 @@ def test_figures_of_a_table_are_on_the_right_and_long_names_break_into_lines(wit
     assert table.locator("table").evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
 
 
+@pytest.mark.slow
 def test_in_a_narrow_window_the_map_s_buttons_leave_its_legend_free(with_demo, open_page):
     page = open_page("Browse?dataset=demo&show=map")
     page.set_viewport_size({"width": 390, "height": 900})
@@ -112,6 +116,7 @@ def test_in_a_narrow_window_the_map_s_buttons_leave_its_legend_free(with_demo, o
     assert buttons["y"] + buttons["height"] <= legend["y"]
 
 
+@pytest.mark.slow
 def test_the_words_above_a_row_of_choices_stand_in_one_line(with_demo, open_page):
     page = open_page("Browse?dataset=demo")
     settled(page)
@@ -133,6 +138,7 @@ def click_a_point(page: Page) -> None:
     page.mouse.click(x, y)
 
 
+@pytest.mark.slow
 def test_over_a_slow_network_no_quick_choice_is_lost(with_demo: None, open_slow_page):
     """The second choice came with the address from before the first, which the page then went back to."""
     page = open_slow_page("Browse")
@@ -152,6 +158,7 @@ def test_over_a_slow_network_no_quick_choice_is_lost(with_demo: None, open_slow_
     expect(page).to_have_url(re.compile("view=cell&split=test"))
 
 
+@pytest.mark.slow
 def test_over_a_slow_network_a_quick_choice_takes_nothing_back(with_demo: None, open_slow_page):
     """It came with the old values of the widgets that the page, or Back, had set since."""
     page = open_slow_page("Browse?show=audit")

@@ -55,6 +55,7 @@ def cells_of(page: Page, name: str) -> int:
     return int(line.locator("span").nth(1).inner_text())
 
 
+@pytest.mark.slow
 def test_over_a_slow_network_each_act_is_meant_for_what_came_of_the_last(
     lab_with_run: Path, open_slow_page, monkeypatch: pytest.MonkeyPatch
 ):
@@ -166,6 +167,7 @@ def test_fields_are_corrected_counted_and_taken_away(lab_with_run: Path, open_pa
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
 
 
+@pytest.mark.slow
 def test_what_is_pressed_after_a_cell_was_added_is_done_to_that_cell(lab_with_run: Path, open_page):
     page = open_page("Classify?threshold=0")
     page.locator("input[type=file]").set_input_files([field(1)])
@@ -200,6 +202,7 @@ AS_SAFARI = """addEventListener("mousedown", (event) => {
 """At a click Safari gives a button the focus only where its tabindex is said, and takes it from where it was."""
 
 
+@pytest.mark.slow
 def test_the_keys_go_on_after_a_click_on_a_tool_in_safari(lab_with_run: Path, open_page):
     page = open_page("Classify?threshold=0")
     page.locator("input[type=file]").set_input_files([field(1)])
@@ -240,6 +243,7 @@ def check_report(browser, path: Path, named: list[str]) -> None:
     context.close()
 
 
+@pytest.mark.slow
 def test_two_windows_on_one_cell(lab_with_run: Path, open_page):
     """The second to change a cell is told what the first did, and nothing is lost."""
     mine = open_page("Classify?threshold=0")
@@ -262,6 +266,7 @@ def test_two_windows_on_one_cell(lab_with_run: Path, open_page):
     expect(theirs.locator(".box").nth(0)).to_contain_text("Lymphocyte ✓")
 
 
+@pytest.mark.slow
 def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_run: Path, open_page, monkeypatch):
     """About a minute of a person's work: labelled by click, key and together; adapted; seen; used."""
     page = open_page("Classify")
@@ -314,6 +319,7 @@ def test_a_network_is_adapted_to_cells_that_are_labelled_on_the_page(lab_with_ru
     assert again.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
 
 
+@pytest.mark.slow
 def test_progress_is_shown_to_who_comes_while_another_session_is_at_work(lab_with_run: Path, open_page, monkeypatch):
     """This test stands for that session: it holds the lock of who asks the network, and writes answers itself."""
     monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
@@ -349,6 +355,7 @@ def test_progress_is_shown_to_who_comes_while_another_session_is_at_work(lab_wit
     assert len(SlideAnswers(slide, run.name).file.read_text().splitlines()) == 40
 
 
+@pytest.mark.slow
 def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_page, monkeypatch):
     monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
     (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
@@ -373,6 +380,7 @@ def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_p
         assert place["y"] >= picture["y"] - 0.5, tag.inner_text()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_long_name_can_be_read_in_the_rows(lab_with_run: Path, open_page, monkeypatch):
     monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
     (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from tests.test_ui_kit import contrast
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest_plugins = ["tests.training_fixtures"]
 
 PAGE = {"light": "#FCFCFD", "dark": "#131219"}

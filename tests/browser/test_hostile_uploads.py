@@ -60,6 +60,7 @@ def assert_alike(one: Any, other: Any) -> None:
         assert one == (pytest.approx(other, abs=1e-5) if isinstance(other, float) else other)
 
 
+@pytest.mark.slow
 def test_the_server_is_well_after_the_whole_corpus(around: Path, app_server, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot(around)
     corpus, good = handed_in(), encoded(cell(240))

@@ -27,6 +27,7 @@ def marks(page: Page, plot: int = 0) -> list[str]:
     return page.locator(".st-key-curves svg").nth(plot).locator(".across text").all_text_contents()
 
 
+@pytest.mark.slow
 def test_the_curves_keep_their_zoom_and_their_nodes_while_a_run_goes_on(with_demo, open_page):
     page = open_page("Train")
     page.get_by_text("Advanced settings").click()

@@ -60,6 +60,7 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_heat_map_s_button_is_read_in_full(wrong: Run, open_page):
     page = open_page("Review")
     page.set_viewport_size({"width": 390, "height": 844})
@@ -73,6 +74,7 @@ def test_on_a_phone_the_heat_map_s_button_is_read_in_full(wrong: Run, open_page)
     assert words.evaluate(shown) == {"lines": 1, "cut": False}
 
 
+@pytest.mark.slow
 def test_a_zoomed_picture_is_looked_at_by_dragging(wrong: Run, open_page):
     page = open_page("Review")
     glass = page.locator(".whole .glass")
@@ -127,6 +129,7 @@ def class_key(page: Page) -> str:
     return page.locator(".classes button:enabled").first.get_attribute("data-key")
 
 
+@pytest.mark.slow
 def test_what_the_desk_asks_as_its_page_is_left_takes_nothing_away(wrong: Run, open_page):
     """Streamlit went back to the desk for it once the next page was drawn, and the window stayed white."""
     page = open_page("Review")
@@ -225,6 +228,7 @@ def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Se
     assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)
 
 
+@pytest.mark.slow
 def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, open_slow_page):
     """The address of an earlier picture, which came with each verdict, was taken for the browser's Back button."""
     page = open_slow_page("Review")
@@ -243,6 +247,7 @@ def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, 
     at(page, places[-1] - 1)
 
 
+@pytest.mark.slow
 def test_over_a_slow_network_pictures_stay_marked(wrong: Run, open_slow_page):
     page = open_slow_page("Review?part=selection")
     tiles = page.locator("[class*=st-key-review_many] .grid button")
@@ -282,6 +287,7 @@ def of_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_ranges_and_the_keys_of_more_classes_than_digits(of_many_classes: Run, open_page) -> None:
     table, classes = of_many_classes.predictions(), of_many_classes.classes
     sure = 100 * table[[f"p_{name}" for name in classes]].max(axis=1)

@@ -146,6 +146,7 @@ def test_stop_and_queue(with_demo, open_page):
     no_error(page)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_start_says_why(with_demo, open_page):
     """Pretrained weights that can't be had: one line with the remedies, and nothing is made."""
     page = open_page("Train?model=resnet18")

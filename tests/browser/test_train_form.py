@@ -3,6 +3,9 @@
 import pytest
 from conftest import settled
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytest_plugins = ["tests.training_fixtures"]
+
 
 @pytest.mark.parametrize("width", [1440, 1280, 390])
 def test_no_choice_of_the_advanced_settings_is_cut(with_demo, open_page, width: int):

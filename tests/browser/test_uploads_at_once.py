@@ -41,6 +41,7 @@ async def one_of_many(address: str, name: str, data: bytes, ready: asyncio.Barri
         return json.loads(field.json)
 
 
+@pytest.mark.slow
 def test_twenty_uploads_at_once(app_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = [picture(person) for person in range(PEOPLE)]
 
