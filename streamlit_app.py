@@ -57,6 +57,8 @@ def _next_step() -> tuple[str, str, str]:
     """What to do next: a sentence, the button's words, and the page it leads to."""
     if not datasets:
         return "Begin with pictures: draw some within half a minute, or import your own.", "Make demo pictures", ""
+    if not trained and working:
+        return "The first network is learning: watch its loss fall.", "Watch it learn", "pages/2_Train.py"
     if not trained:
         return (
             "Train the first network and watch its loss fall.",

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -320,6 +321,16 @@ def test_scratch_is_said_where_a_pretrained_network_could_have_been(lab):
 
 def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label and not button.disabled).click().run()
+
+
+def test_the_home_page_leads_to_the_first_training_while_it_is_at_work(lab):
+    from bloodcell_core.training import jobs
+    shutil.rmtree(runs.find("latest").folder)
+    assert "**Next step.** Train the first network" in words(draw("streamlit_app.py"))
+    run = jobs.create_run(tiny())
+    assert "**Next step.** The first network is learning" in words(draw("streamlit_app.py"))
+    jobs.write_status(run.folder, state="failed", reason="no room")
+    assert "**Next step.** Train the first network" in words(draw("streamlit_app.py"))
 
 
 def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
