@@ -366,8 +366,7 @@ def test_all_named_cells_of_a_field_are_confirmed_and_go_to_a_dataset(slide):
 def test_renamed_and_deleted_when_asked_twice(slide):
     app = draw(slide=slide.id)
     next(one for one in app.text_input if one.label == "Name").set_value("<b>Other</b>")
-    ran(app)
-    app = press(app, "Save")
+    app = press(app, "Save")  # at once: the click that saves is the one that ends the typing
     assert slides.read_slide(slide.id).name == "<b>Other</b>"
     assert "\\<b>Other\\</b>" in words(draw(slide=slide.id))
     app = draw(slide=slide.id)

@@ -145,6 +145,21 @@ def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
     assert ImportJob.readable() == ([], [])
 
 
+def test_a_path_is_imported_by_the_click_that_ends_its_typing(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """A button that is off until the page has heard of the path takes no click before: the first one was lost."""
+    started = []
+    monkeypatch.setattr(import_jobs, "start", lambda kind, **options: started.append(options["source"]))
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    button = app.button(key="import_path")
+    assert not button.disabled
+    button.click().run()
+    assert [error.value for error in app.error] == ["Give the path of a zip, a folder or a table of pictures."]
+    next(each for each in app.text_input if each.label == "Path").set_value('"/cells" ')
+    app.button(key="import_path").click().run()
+    assert started == ["/cells"]
+
+
 @pytest.mark.parametrize(
     "told",
     [{"state": "done"}, {"state": "done", "dataset": 7}, {"state": "paused"}, {"total": "many"}, {"phase": None},

@@ -33,6 +33,7 @@ STRANGE = {  # key: whether the slide is synthetic, while the run's training pic
     True: "A program drew these cells, and this network learned from photographs: its answers on them say little.",
     False: "This network learned from cells that a program drew: on photographs its answers say little.",
 }
+RENAMING = "classify_renaming"  # session: whether the form for another name is open
 CHOSEN = "classify_cell"  # session: picture number → the cell that is selected on it
 _drawing = threading.BoundedSemaphore(2)  # limits how many pictures are in memory at full size, to be drawn
 
@@ -75,7 +76,7 @@ def head(slide: Slide, run: Run) -> None:
         with row():
             with st.popover("Add pictures", icon=":material/add_photo_alternate:"):
                 classify_start.take_more(slide)
-            with st.popover("Rename", icon=":material/edit:"):
+            with st.popover("Rename", icon=":material/edit:", key=RENAMING, on_change="rerun"):  # to be closed by Save
                 _rename(slide)
             with st.popover("Delete", icon=":material/delete:"):
                 _delete(slide)
@@ -84,14 +85,17 @@ def head(slide: Slide, run: Run) -> None:
 
 
 def _rename(slide: Slide) -> None:
-    name = st.text_input("Name", value=slide.name, max_chars=slides.MAX_NAME, key=f"classify_name_{slide.version}")
-    st.button("Save", type="primary", disabled=name == slide.name, on_click=_keep_name, args=(slide, name))
+    key = f"classify_name_{slide.version}"
+    st.text_input("Name", value=slide.name, max_chars=slides.MAX_NAME, key=key)
+    # Never off, and with the field's key: the click that ends the typing comes before this is drawn with the new name.
+    st.button("Save", type="primary", on_click=_keep_name, args=(slide, key))
 
 
-def _keep_name(slide: Slide, name: str) -> None:
+def _keep_name(slide: Slide, key: str) -> None:
     st.session_state.pop(TOLD, None)
     try:
-        slides.rename(slide, name)
+        slides.rename(slide, st.session_state[key])
+        st.session_state[RENAMING] = False
     except LabError as error:
         st.session_state[TOLD] = slide.id, str(error)
 

@@ -9,7 +9,7 @@ from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
 from ui import job_cards, naming
-from ui.shell import plain, shows_errors, visit, whole_number
+from ui.shell import plain, show_error, shows_errors, visit, whole_number
 
 OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
 
@@ -52,9 +52,14 @@ def _dialog() -> None:
                 "intervals are by picture and far too narrow.",
             )
             simple = st.toggle("Take TEST_SIMPLE too", help="71 more pictures of the public archive.")
-        if st.button("Import", type="primary", disabled=not path, key="import_path"):
+        # Never off: the click that takes the cursor out of the field comes before the page has heard of the path.
+        if st.button("Import", type="primary", key="import_path"):
             # File managers may copy a path in quotation marks, or with a space after it.
-            _start("import", source=path.strip().strip("\"'"), name=name or None, trace=trace, with_test_simple=simple)
+            source = path.strip().strip("\"'")
+            if source:
+                _start("import", source=source, name=name or None, trace=trace, with_test_simple=simple)
+            else:
+                show_error("Give the path of a zip, a folder or a table of pictures.")
     with tab_upload:
         upload = st.file_uploader("A zip, a table with its pictures zipped, or an .npz", type=["zip", "npz"])
         name = st.text_input("Name", placeholder="made from the file's name where left empty", key="upload_name")
