@@ -36,9 +36,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "View", VIEWS, "view", default="frame", format_func=str.capitalize,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
     )  # fmt: skip
-    section = shell.bound_segmented(
-        "Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get, wrap=True
-    )  # fmt: skip
+    section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
     import_button()
 naming.dialog()
 try:

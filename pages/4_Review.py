@@ -27,7 +27,7 @@ shell.page("Review", "Say whose mistake each is, the network's or the label's, a
 known = sources()
 with st.container(horizontal=True, vertical_alignment="center"):
     part = shell.bound_segmented(
-        "Part", list(PARTS), "part", default="desk", label_visibility="collapsed", wrap=True,
+        "Part", list(PARTS), "part", default="desk", label_visibility="collapsed",
         format_func=lambda part: PARTS[part][0],
     )  # fmt: skip
     badge = st.container(width="content")

@@ -301,6 +301,11 @@ def test_without_an_address_defaults_are_shown_and_only_what_may_change_is_writt
     assert app.segmented_control(key="view").value == "cell"
 
 
+def test_options_of_which_not_all_fit_on_a_line_wrap():
+    """Streamlit scrolls them in a column or a row: on a phone the classes at the end were out of sight."""
+    assert run(CHOICES).segmented_control(key="view").proto.wrap
+
+
 def test_widgets_show_what_the_address_says():
     app = run(CHOICES, run="old", view="frame", log="True", page="3", **{"class": ["1", "3"]})
     assert app.selectbox(key="run").value == "old"

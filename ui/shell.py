@@ -235,9 +235,13 @@ def bound_selectbox(
 
 
 def bound_segmented(label: str, options: Sequence[Any], param: str, *, default: Any = None, **widget: Any) -> Any:
-    """`st.segmented_control` bound as `bound_selectbox` is; one option is always on."""
+    """`st.segmented_control` bound as `bound_selectbox` is; one option is always on.
+
+    Its options wrap. By itself Streamlit has them on one line in a column or row, and those at its end out of sight.
+    """
     value = follow_address(param, options, default)
-    return st.segmented_control(label, options, default=value, required=True, **writing_back(param, default), **widget)
+    how = writing_back(param, default) | widget
+    return st.segmented_control(label, options, default=value, required=True, wrap=True, **how)
 
 
 def whole_number(
