@@ -473,6 +473,15 @@ def test_one_verdict_for_many(wrong):
     assert "are reviewed" in words(app)
 
 
+def test_how_pictures_are_marked_is_told_above_them(wrong):
+    """Below, of 120 pictures, it was out of sight, and the buttons above were off without a word."""
+    shown = list(draw(REVIEW, part="selection").main)
+    (told,) = [place for place, each in enumerate(shown) if each.type == "caption" and "Click pictures" in each.value]
+    (pictures,) = [place for place, each in enumerate(shown) if each.type == "bidi_component"
+                   and each.proto.component_name == "lab_gallery"]  # fmt: skip
+    assert told < pictures
+
+
 def test_the_most_doubtful_labels_come_first_also_where_the_network_agrees(done):
     table = done.predictions()
     app = draw(REVIEW, order="issue")
@@ -591,6 +600,12 @@ def test_verdicts_become_an_overlay_that_training_takes(wrong, monkeypatch):
     assert "With the reviewed labels reviewed@1" in words(train)
     next(button for button in train.button if button.label == "Train").click().run()
     assert [config.labels for config in started] == ["reviewed@1"]
+
+
+def test_labels_are_not_imported_without_a_file_and_without_a_word(wrong):
+    app = draw(REVIEW, part="overlays")
+    next(button for button in app.button if button.label == "Import").click().run()
+    assert [toast.value for toast in app.toast] == ["Choose a CSV file first"]
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,10 @@ def _bring(review: Review) -> None:
     ):
         file = st.file_uploader("CSV of labels", type="csv", label_visibility="collapsed", max_upload_size=50)
         name = st.text_input("As overlay", "imported", max_chars=64)
-        if st.form_submit_button("Import") and file is not None:
+        clicked = st.form_submit_button("Import")
+        if clicked and file is None:
+            st.toast("Choose a CSV file first", icon=":material/upload:")
+        elif clicked and file is not None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "labels.csv")
                 path.write_bytes(file.getvalue())

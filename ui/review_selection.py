@@ -35,6 +35,7 @@ def selection(review: Review) -> None:
     token, every = st.session_state[NOW]
     shown = review.rows.iloc[left[:AT_ONCE]]
     bar = st.container(horizontal=True, vertical_alignment="bottom")
+    told = st.empty()  # above the gallery, which is longer than the screen
     words = [f"{pretty(row.label)} → {pretty(row.answer)}" for row in shown.itertuples()]
     marked = gallery.marking_gallery(
         lab.tiles(review.data, shown.row.astype(int).tolist(), "cell", words), f"review_many_{token}",
@@ -50,7 +51,7 @@ def selection(review: Review) -> None:
     what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided."
     if not images:
         what = "Click pictures to mark them, with Shift a whole range; one verdict is then given for all."
-    st.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")
+    told.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")
 
 
 def _begin(every: bool) -> None:
