@@ -279,14 +279,41 @@ def test_the_intervals_are_by_photo_and_hold_the_means() -> None:
     assert np.ptp(before["intervals"]["brier"]) > 1.4 * np.ptp(alone["before"]["intervals"]["brier"])
 
 
-def test_on_few_photos_good_calibration_is_told_from_its_chance_error() -> None:
-    told = measured(raw_table(temperature=1.0))["before"]
-    assert told["ece"] > 0.03, "the case has an error that is chance alone"
-    assert told["ece_by_chance"] == pytest.approx(told["ece"], rel=0.5)
-    assert told["intervals"]["ece"][0] < 0.01
-    wrong = measured(raw_table(temperature=4.0))["before"]
-    assert wrong["intervals"]["ece"][0] > wrong["ece_by_chance"] / 2
-    assert wrong["intervals"]["ece"][0] <= wrong["ece"] <= wrong["intervals"]["ece"][1]
+def honest_table(photos: int, seed: int, copies: int = 3, temperature: float = 1.0) -> pd.DataFrame:
+    labels, shares, numbers = honest(copies * photos, seed, photos, temperature)
+    pictures = pd.DataFrame({"image_id": np.arange(len(labels)).astype(str), "split": "test", "source_photo": numbers})
+    return predictions_table(pictures.assign(label=np.array(CLASSES)[labels]), shares, CLASSES)
+
+
+@pytest.mark.parametrize("photos", [20, 200])
+def test_what_chance_alone_gives_is_the_error_of_those_who_are_right_as_often_as_they_say(photos: int) -> None:
+    """On 20 photos it was a quarter too low, and none of ten intervals held that there is no error but by chance."""
+    told = [calibration(honest_table(photos, seed), CLASSES, {})["before"] for seed in range(20)]
+    errors, by_chance = ([each[name] for each in told] for name in ("ece", "ece_by_chance"))
+    assert np.mean(errors) > 0.09, "it is chance alone"
+    assert np.mean(by_chance) == pytest.approx(np.mean(errors), rel=0.1)
+    assert sum(each["intervals"]["ece"][0] < 0.004 for each in told) >= 19
+
+
+def test_who_is_far_too_sure_is_told_from_chance() -> None:
+    wrong = calibration(honest_table(600, 0, temperature=4.0), CLASSES, {})["before"]
+    low, high = wrong["intervals"]["ece"]
+    assert wrong["ece_by_chance"] < low < wrong["ece"] < high
+
+
+@pytest.mark.parametrize("right", [("a", "b"), ("a",), ()])
+def test_photos_that_are_all_right_or_all_wrong_tell_nothing_of_how_far_others_are_off(right: tuple[str, ...]) -> None:
+    """Ten sure answers, all right: the error was said to be 0 to 0, and 0 by chance alone."""
+    labels = np.repeat(["a", "b"], [12, 18])
+    as_said = np.isin(labels, right) == (labels == "a")  # those that are called a
+    sure = np.where(np.arange(30) % 2, 0.98, 0.9)
+    shares = np.where(as_said[:, None], np.column_stack([sure, 1 - sure]), np.column_stack([1 - sure, sure]))
+    pictures = pd.DataFrame({"label": labels, "source_photo": np.arange(30) // 2, "split": "test"})
+    table = predictions_table(pictures.assign(image_id=np.arange(30).astype(str)), shares, ["a", "b"])
+    told = calibration(table, ["a", "b"], {})
+    assert told["accuracy"] == pytest.approx(np.isin(labels, right).mean())
+    assert [name for name, limits in told["before"]["intervals"].items() if limits] == ["confidence"]
+    assert told["before"]["ece_by_chance"] is None
 
 
 @pytest.mark.parametrize("why", ["there are no validation pictures", "no validation picture is wrong"])

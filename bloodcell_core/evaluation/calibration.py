@@ -153,7 +153,8 @@ def calibration(
           what a perfectly calibrated network would show on average on as many such photos; `intervals` {ece, brier,
           log_loss, confidence: [low, high] or None} at 95%, by source photo; `bins` [{pictures, confidence, accuracy,
           interval}] from the least sure to the surest, the interval being that of the accuracy. `ece` is too high
-          on few photos, and its interval allows for that.
+          on few photos, and its interval allows for that. Where all photos of each class happen to be right, or all
+          wrong, only `confidence` has an interval, and there is no `ece_by_chance`.
         - warnings: in words.
 
     Raises:
@@ -215,10 +216,15 @@ def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: D
         per_photo = np.zeros((drawn.multiplicities.shape[1], columns.shape[1]))
         np.add.at(per_photo, drawn.photo_numbers, columns)
         drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities))
-        by_chance = float(np.abs(drawn_gaps - gaps).sum(axis=1).mean())
-        intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), drawn)
         for place, name in enumerate(means):
             intervals[name] = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
+        numbers = drawn.photo_numbers
+        if drawn.alike(np.bincount(numbers, right), np.bincount(numbers)):  # nothing moves what is right and wrong
+            intervals |= dict.fromkeys(("brier", "log_loss"))
+        else:
+            moved = np.abs((drawn_gaps - gaps) * _for_few_photos(per_photo[:, :BINS])).sum(axis=1)
+            by_chance = float(moved.mean())
+            intervals["ece"] = _cautious(float(np.abs(gaps).sum()), np.abs(drawn_gaps).sum(axis=1), moved, drawn)
         for place in range(BINS):
             rate_intervals[place] = drawn.share_interval(predicted == labels, of_bin == place, drawn_rates[:, place])
     return {
@@ -249,15 +255,29 @@ def _from_sums(sums: Floats) -> tuple[Floats, Floats, Floats]:
     return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
 
 
-def _cautious(error: float, resampled: Floats, drawn: Drawn) -> Interval:
-    """The interval of an error that is too high on few photos, from (R,) resampled ones: each end the cautious one.
+def _for_few_photos(in_bin: Floats) -> Floats:
+    """(BINS,) how many times as far as in a resample other photos would move each bin's gap, from the pictures of each
+    photo in each bin (P, BINS).
 
-    A resampled error is too high once more. Below, the upper percentile is therefore reflected at the error (the basic
-    bootstrap; Davison & Hinkley, 1997, 5.2); above, reflecting the lower one would fall short, and the upper percentile
-    stands itself.
+    Of n photos √(n / (n - 1)), n being how many of equal weight would tell as much as those of the bin (Kish, Survey
+    Sampling, 1965). Few photos mostly lack the rare one that is wrong though sure, and then move next to nothing.
     """
-    limits = expanded_interval(resampled, drawn.sizes, drawn.pictures)
-    return [max(0.0, 2 * error - limits[1]), limits[1]] if limits else None
+    photos = in_bin.sum(axis=0) ** 2 / np.maximum((in_bin**2).sum(axis=0), 1)
+    times: Floats = np.sqrt(photos / np.maximum(photos - 1, 0.5))  # of one photo nothing can be told
+    return times
+
+
+def _cautious(error: float, resampled: Floats, moved: Floats, drawn: Drawn) -> Interval:
+    """The interval of an error that is too high on few photos, from (R,) resampled ones and how far the gaps `moved`
+    in those: each end the cautious one.
+
+    The sum of the sizes of the true gaps is no less than that of those seen, less the sum of what chance has moved
+    them. So the lower end holds of a network that is right as often as it says, too, whose error is all chance. For the
+    upper end it would be far too cautious: there the percentile of the resampled errors stands, each of which is too
+    high once more.
+    """
+    of_errors, of_moves = (expanded_interval(each, drawn.sizes, drawn.pictures) for each in (resampled, moved))
+    return [max(0.0, error - of_moves[1]), of_errors[1]] if of_errors and of_moves else None
 
 
 def _surprises(labels: Labels, probabilities: Floats) -> Floats:
