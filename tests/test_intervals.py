@@ -337,6 +337,17 @@ def test_uneven_copies_make_no_figure_certain_where_photos_happen_to_do_alike() 
     assert by_class[0]["recall"] == pytest.approx(exact_binomial(12, 12))
 
 
+def test_where_all_is_wrong_only_what_is_at_its_end_and_what_goes_by_rank_has_an_interval() -> None:
+    """By where the mistakes went alone, kappa was known to within a twentieth, and specificity likewise."""
+    labels, photos = np.repeat([0, 1, 2], 12), np.arange(36)
+    answers = (labels + 1 + photos % 2) % 3
+    probabilities = np.eye(3)[answers] * 0.6 + np.random.default_rng(0).dirichlet(np.ones(3), 36) * 0.4
+    intervals, by_class = cluster_bootstrap(labels, probabilities, photos, resamples=200)
+    assert intervals["accuracy"] == pytest.approx(exact_binomial(0, 36))
+    assert {metric for metric, limits in intervals.items() if not limits} == {"kappa", "specificity_macro"}
+    assert {metric for metric, limits in by_class[0].items() if not limits} == {"specificity"}
+
+
 def test_a_class_of_two_photos_that_has_all_the_weight_decides_alone() -> None:
     resampled = np.linspace(0.3, 0.7, 9)
     alone = share_interval(0.5, resampled, np.array([2]))

@@ -130,9 +130,12 @@ def cluster_bootstrap(
     if own["kappa"][0] == 1 and intervals["accuracy"]:  # as many mistakes as accuracy may hide, beside those of chance
         by_chance = float(((np.bincount(labels) / len(labels)) ** 2).sum())
         intervals["kappa"] = [max(-1.0, 1 - (1 - intervals["accuracy"][0]) / (1 - by_chance)), 1.0]
-    alike = intervals["balanced_accuracy"] is None  # the mean of recalls: nothing else tells whether any of them moves
+    # The mean of recalls: nothing else tells whether any of them moves. At 0 none does, as all photos are wrong.
+    alike = intervals["balanced_accuracy"] is None or own["balanced_accuracy"][0] == 0
     if alike:
-        intervals |= dict.fromkeys(metric for metric in METRICS if metric not in OF_RANKS)
+        intervals |= dict.fromkeys(
+            metric for metric in METRICS if metric not in OF_RANKS and LOWEST.get(metric, 0.0) < own[metric][0] < 1
+        )
     intervals |= dict.fromkeys(
         metric for metric in METRICS
         if LOWEST.get(metric, 0.0) < own[metric][0] < 1 and hangs_on_one(drawn.sizes, drawn.weights_in(metric))
