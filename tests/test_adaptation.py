@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from bloodcell_core import runs, workspace
 from bloodcell_core.cli import main
+from bloodcell_core.cli.adapting import adaptation_lines
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import make_demo
@@ -289,6 +290,16 @@ def test_a_few_photos_with_another_class_most_frequent_in_each_are_adapted_to(
     assert made.status()["state"] == "done"
     assert made.summary()["adaptation"]["folds"] == 4
     assert len(made.validation_photos) == 1
+
+
+def test_the_gain_is_told_to_be_of_as_many_photos_as_its_intervals_are_drawn_from(done: Run, own: Dataset) -> None:
+    """Photographs of one cell are one scene, which is in one fold; they were told as one photo."""
+    own.pictures["scene"] = (np.arange(48) // 4).astype(str)
+    facts = adapt(done, own, device="cpu").summary()["adaptation"]
+    photos = own.pictures.source_photo.nunique()
+    assert photos > 12
+    assert facts["photos"] == facts["before"]["photos"] == facts["after"]["photos"] == photos
+    assert f"  48 cells, {photos} photos (" in adaptation_lines(facts)[0]
 
 
 def test_other_names_and_other_classes_make_a_dataset_that_has_them_as_the_run_does(done: Run, own: Dataset) -> None:

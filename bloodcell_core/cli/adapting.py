@@ -8,6 +8,7 @@ from typing import Any
 from bloodcell_core import runs
 from bloodcell_core.cli.output import METRIC_WORDS, progress, show
 from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb
+from bloodcell_core.words import groups_behind
 
 
 def add(verbs: Any) -> None:
@@ -32,11 +33,10 @@ def _adapt(args: argparse.Namespace) -> None:
 
 def adaptation_lines(facts: dict[str, Any]) -> list[str]:
     """What adapting has brought, for a person."""
-    photos = f" of {facts['photos']:,} photos" if facts["photos"] is not None else ", photos not known"
     by_class = ", ".join(f"{name} {count}" for name, count in facts["by_class"].items())
     lines = [
-        f"  {facts['cells']} cells{photos} ({by_class}); each answered by a network that was adapted without its fold, "
-        f"{facts['folds']} folds"
+        f"  {facts['cells']:,} cells, {groups_behind(facts['before'])} ({by_class}); each answered by a network that "
+        f"was adapted without its fold, {facts['folds']} folds"
     ]
     for metric in ("accuracy", "balanced_accuracy"):
         words = [

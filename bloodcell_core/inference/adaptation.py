@@ -249,14 +249,14 @@ def _facts(run: Run, own: OwnCells, before: pd.DataFrame, after: pd.DataFrame) -
         Side(name, own.dataset.name, own.dataset.content_hash, run.classes, table)
         for name, table in (("as it was", before), ("adapted", after))
     )
+    scores = {"before": score(before, run.classes), "after": score(after, run.classes)}
     return {
         "from": run.name,
         "cells": len(own.rows),
-        "photos": len(set(own.groups)) if own.dataset.photos_known else None,
+        "photos": scores["before"]["photos"],
         "by_class": {name: int((own.labels == place).sum()) for place, name in enumerate(run.classes)},
         "folds": own.folds,
-        "before": score(before, run.classes),
-        "after": score(after, run.classes),
+        **scores,
         "compared": compare_sides(as_it_was, adapted_one, pictures="cells"),
         "warnings": own.warnings,
         "cells_used": own.dataset.pictures.image_id[own.rows].tolist(),
