@@ -8,13 +8,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from bloodcell_core import cli
 from bloodcell_core.cli import output
 from bloodcell_core.cli.scoring import _comparison_lines
+from bloodcell_core.cli.tune import _show_study
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation import report_parts
+from bloodcell_core.evaluation.predictions import predictions_table
+from bloodcell_core.evaluation.scoring import score
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +49,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
     monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
     return now
+
+
+@pytest.mark.parametrize(("pictures", "told"), [(1, "1 picture"), (2, "2 pictures")])
+def test_one_picture_is_told_as_one_and_what_is_not_known_is_not_counted(pictures: int, told: str) -> None:
+    table = pd.DataFrame({"image_id": [*"ab"], "split": "test", "label": "a", "source_photo": "one"})[:pictures]
+    table = predictions_table(table, np.array([[0.9, 0.1]] * pictures), ["a", "b"])
+    scores = score(table, ["a", "b"])
+    assert output.score_lines(scores, "test split")[0] == f"test split: {told}, 1 photo"
+    assert report_parts.counts(scores).startswith(f"{told} from 1 photo; ")
+    unknown = report_parts.counts(score(table.assign(source_photo=None), ["a", "b"]))
+    assert unknown.startswith(f"{told}, source photos not known; intervals")
+
+
+def test_a_search_on_one_validation_picture_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {
+        "study": "s", "state": "done", "reason": "", "model": "m", "data": "d", "synthetic": False, "best": None,
+        "config": {"view": "cell", "epochs": 1}, "trials": [], "trials_wanted": 2, "importance": {},
+        "validation": {"pictures": 1, "photos": 1},
+    }  # fmt: skip
+    _show_study(SimpleNamespace(describe=lambda: facts), as_json=False)
+    assert "compared on 1 validation picture of 1 source photo; the test split is unread" in capsys.readouterr().out
 
 
 def test_on_a_terminal_the_count_leaves_nothing_of_a_longer_one(

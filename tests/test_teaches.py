@@ -117,6 +117,11 @@ def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     assert any(line.startswith("Half of the 12 mistakes are of 2 groups; 4 groups have any.") for line in patients)
     assert "of its 40 groups " in patients[0]
     assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
+    one = predicted(2, {1})
+    alone = in_words(one, CLASSES)
+    assert " of 1 of its 1 photo (" in alone[0]
+    assert alone[1] == "Half of the 3 mistakes are copies of 1 photo; 1 photo has any."
+    assert in_words(one.drop(index=one.index[-2:]), CLASSES)[1] == "There is one mistake."
 
 
 def test_the_worst_part_is_told_though_its_photos_happen_to_do_alike() -> None:

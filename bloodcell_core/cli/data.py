@@ -159,7 +159,7 @@ def _count_lines(facts: dict[str, Any]) -> list[str]:
     why = "; ".join(filter(None, (facts["photos_origin"], facts["photos_unknown_because"])))
     synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
     lines = [
-        f"{facts['name']}{synthetic}: {facts['pictures']:,} pictures, {groups_behind(facts)} ({why})",
+        f"{facts['name']}{synthetic}: {counted(facts['pictures'], 'picture')}, {groups_behind(facts)} ({why})",
         f"split: {facts['split_origin']}",
     ]
     for split, part in facts["splits"].items():

@@ -13,7 +13,7 @@ from typing import Any
 from bloodcell_core import notes
 from bloodcell_core.evaluation.figures import device_words
 from bloodcell_core.progress import Progress, duration
-from bloodcell_core.words import groups_behind
+from bloodcell_core.words import counted, groups_behind
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
@@ -127,7 +127,7 @@ METRIC_WORDS = {
 
 def score_lines(scores: dict[str, Any], title: str) -> list[str]:
     """The figures of a `score` with their intervals, a line each."""
-    lines = [f"{title}: {scores['pictures']:,} pictures, {groups_behind(scores)}"]
+    lines = [f"{title}: {counted(scores['pictures'], 'picture')}, {groups_behind(scores)}"]
     for key, words in METRIC_WORDS.items():
         if scores.get(key) is not None:  # an AUC or kappa can be undefined
             lines.append(f"  {words:18} {scores[key]:.4f}{_interval(scores['intervals'][key])}")

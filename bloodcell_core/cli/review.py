@@ -269,7 +269,7 @@ def _import(args: argparse.Namespace) -> None:
     told = overlay.describe() | {"made": made, "unchanged_lines": unchanged}
     lines = [_overlay_line(told)]
     lines += [] if made else ["it says the same as the last version: no version was made"]
-    lines += [f"{unchanged:,} lines change nothing"] if unchanged else []
+    lines += [f"lines that change nothing: {unchanged:,}"] if unchanged else []
     show(told, args.json, lines)
 
 

@@ -18,6 +18,7 @@ from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import four_digits
 from bloodcell_core.labels.overlays import load, of_runs
+from bloodcell_core.words import counted
 
 if TYPE_CHECKING:
     from bloodcell_core.evaluation.comparison import Side
@@ -171,7 +172,7 @@ def match_lines(scores: Mapping[str, Any]) -> list[str]:
     lines = ["  classes there, and the run's classes that they count as:"]
     for own in scores["classes"]:
         theirs = ", ".join(name for name, taken in scores["class_map"].items() if taken == own)
-        lines.append(f"    {theirs or 'none':32} {own}, {scores['per_class'][own]['support']:,} pictures")
+        lines.append(f"    {theirs or 'none':32} {own}, {counted(scores['per_class'][own]['support'], 'picture')}")
     return lines
 
 

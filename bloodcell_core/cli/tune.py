@@ -79,15 +79,15 @@ def _show_study(study: Any, as_json: bool, failure: int = 0) -> int:
     facts = study.describe()
     trials, best = facts["trials"], facts["best"]
     counts = Counter(trial["state"] for trial in trials)
-    photos = facts["validation"]["photos"]
-    of_photos = f" of {photos:,} source photos" if photos is not None else ", source photos not known"
+    photos, pictures = facts["validation"]["photos"], counted(facts["validation"]["pictures"], "validation picture")
+    of_photos = f" of {counted(photos, 'source photo')}" if photos is not None else ", source photos not known"
     synthetic = " (synthetic pictures)" if facts["synthetic"] else ""
     lines = [
         f"{facts['study']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""),
         f"{facts['model']} on {facts['data']}{synthetic}, {facts['config']['view']} view, "
         f"{counted(facts['config']['epochs'], 'epoch')} a trial; {counts['done'] + counts['pruned']} of "
         f"{facts['trials_wanted']} trials, {counts['pruned']} of them broken off",
-        f"compared on {facts['validation']['pictures']:,} validation pictures{of_photos}; the test split is unread",
+        f"compared on {pictures}{of_photos}; the test split is unread",
     ]
     for trial in trials:
         state = "broken off" if trial["state"] == "pruned" else trial["state"]  # Optuna's word

@@ -294,7 +294,7 @@ def own_pictures(run: Run, dataset: Dataset, split: str) -> pd.DataFrame:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({count:,} pictures)" for name, count in counts.items())
+    return ", ".join(f"{name} ({counted(count, 'picture')})" for name, count in counts.items())
 
 
 def distance(training: pd.DataFrame, here: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -52,10 +52,9 @@ def setting_words(value: object) -> str:
 
 def counts(scores: Mapping[str, Any]) -> str:
     """How many pictures and photos stand behind figures, and what their intervals are by."""
-    unit = "picture" if scores["photos"] is None else scores["unit"]
-    return (
-        f"{scores['pictures']:,} pictures from {groups_behind(scores)}; intervals hold 95% and are resampled by {unit}."
-    )
+    unit, link = ("picture", ", ") if scores["photos"] is None else (scores["unit"], " from ")
+    pictures = counted(scores["pictures"], "picture")
+    return f"{pictures}{link}{groups_behind(scores)}; intervals hold 95% and are resampled by {unit}."
 
 
 def right_and_limits(scores: Mapping[str, Any]) -> tuple[str, str]:

@@ -313,7 +313,7 @@ def differential_lines(count: Mapping[str, Any]) -> list[str]:
     aside = count["set_aside"]
     read = count["pictures"] - count["refused"]
     lines = [
-        f"differential count: {count['cells']:,} cells in {counted(read, 'picture')}; set aside: "
+        f"differential count: {counted(count['cells'], 'cell')} in {counted(read, 'picture')}; set aside: "
         f"{aside['unsure']:,} unsure, {aside['unlike']:,} unlike the training cells; {count['at_border']:,} at a border"
     ]
     width = max(map(len, count["classes"]))

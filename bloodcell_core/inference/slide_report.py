@@ -251,7 +251,7 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
         return "not known: the run has not been scored"
     limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
     interval = f"95% interval {interval_words('accuracy', limits)}" if limits else "interval not known"
-    return f"{test['accuracy']:.1%} ({interval}) of {test['pictures']:,} pictures, {groups_behind(test)}"
+    return f"{test['accuracy']:.1%} ({interval}) of {counted(test['pictures'], 'picture')}, {groups_behind(test)}"
 
 
 # Pictures and cells

@@ -162,16 +162,17 @@ def in_words(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
-    counted = wrong.groupby(["label", "predicted"]).agg(pictures=("image_id", "size"), photos=("photo", "nunique"))
-    counted = counted.reset_index().sort_values(
+    pairs = wrong.groupby(["label", "predicted"]).agg(pictures=("image_id", "size"), photos=("photo", "nunique"))
+    pairs = pairs.reset_index().sort_values(
         ["photos", "pictures", "label", "predicted"], ascending=[False, False, True, True]
     )
-    lines, units = [], f"{unit_of(table)}s"
-    for label, predicted, pictures, photos in counted.head(MOST_CONFUSIONS).itertuples(index=False):
+    lines = []
+    for label, predicted, pictures, photos in pairs.head(MOST_CONFUSIONS).itertuples(index=False):
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
         lines.append(
-            f"{pretty(label)} is called {pretty(predicted)} in one picture or more of {photos:,} of its {of:,} {units} "
+            f"{pretty(label)} is called {pretty(predicted)} in one picture or more of {photos:,} of its "
+            f"{counted(of, unit_of(table))} "
             f"({low:.0%} to {high:.0%} at 95%), {pictures / len(wrong):.0%} of all mistakes."
         )
     return lines
@@ -180,10 +181,16 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
 def _gathering(wrong: pd.DataFrame) -> str:
     of_photo = wrong.photo.value_counts()
     few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
+    if len(wrong) == 1:
+        return "There is one mistake."
     half = f"Half of the {len(wrong):,} mistakes are"
     if not copies_of(wrong).all():  # of patients, slides or pictures that cells were cut from
-        return f"{half} of {counted(few, 'group')}; {len(of_photo):,} groups have any."
-    return f"{half} copies of {counted(few, 'photo')}; {len(of_photo):,} photos have any."
+        return f"{half} of {counted(few, 'group')}; {_have_any(len(of_photo), 'group')}."
+    return f"{half} copies of {counted(few, 'photo')}; {_have_any(len(of_photo), 'photo')}."
+
+
+def _have_any(number: int, unit: str) -> str:
+    return f"{counted(number, unit)} {'has' if number == 1 else 'have'} any"
 
 
 def _differences(rates: dict[str, list[dict[str, Any]]], chances: Mapping[str, float]) -> list[str]:
