@@ -24,13 +24,12 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.arrays import Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
 from bloodcell_core.evaluation.limits import Interval, expanded_interval
-from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances
+from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances, surprises
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)  # what is searched; a network outside is broken, not badly calibrated
-_LEAST = float(np.finfo(np.float64).eps)  # where scikit-learn's log loss clips, too: a 0 has no logarithm
 _SMALLEST = float(np.finfo(np.float64).tiny)  # as small as it may be: a temperature must be taken back exactly
 
 
@@ -68,7 +67,7 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
     labels, probabilities = checked_predictions(labels, probabilities)
 
     def loss(logarithm: float) -> float:
-        return float(_surprises(labels, with_temperature(probabilities, np.exp(logarithm))).mean())
+        return float(surprises(labels, with_temperature(probabilities, np.exp(logarithm))).mean())
 
     # convex in 1 / temperature, so that there is one valley in its logarithm
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
@@ -201,7 +200,7 @@ def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: D
     of_bin = equal_count_bins(confidence)
     means = {
         "brier": squared_distances(labels, probabilities),
-        "log_loss": _surprises(labels, probabilities),
+        "log_loss": surprises(labels, probabilities),
         "confidence": confidence,
     }
     in_bin = np.eye(BINS)[of_bin]
@@ -278,10 +277,3 @@ def _cautious(error: float, resampled: Floats, moved: Floats, drawn: Drawn) -> I
     """
     of_errors, of_moves = (expanded_interval(each, drawn.sizes, drawn.pictures) for each in (resampled, moved))
     return [max(0.0, error - of_moves[1]), of_errors[1]] if of_errors and of_moves else None
-
-
-def _surprises(labels: Labels, probabilities: Floats) -> Floats:
-    """(N,) -ln of the probability of the true class, clipped as scikit-learn's log loss does."""
-    given = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
-    surprises: Floats = -np.log(np.clip(given, _LEAST, None))
-    return surprises

@@ -79,13 +79,11 @@ def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, cl
         | {metric: _or_none(by_class[metric][0, index]) for metric in CLASS_METRICS}
         for index, name in enumerate(classes)
     }
-    of_truth = probabilities[np.arange(pictures), labels] / probabilities.sum(axis=1)
-    certain = 1 - _LEAST_PROBABILITY
     return {
         "pictures": pictures,
         **{metric: _or_none(overall[metric][0]) for metric in METRICS},
         "brier": float(squared_distances(labels, probabilities).mean()),
-        "log_loss": float(-np.log(of_truth.clip(_LEAST_PROBABILITY, certain)).mean()),
+        "log_loss": float(surprises(labels, probabilities).mean()),
         "confusion": confusion.tolist(),
         "per_class": per_class,
         "notes": _notes(confusion, classes),
@@ -175,6 +173,13 @@ def squared_distances(labels: Labels, probabilities: Floats) -> Floats:
     truth = np.eye(probabilities.shape[1])[labels]
     distances: Floats = ((probabilities - truth) ** 2).sum(axis=1)
     return distances
+
+
+def surprises(labels: Labels, probabilities: Floats) -> Floats:
+    """(N,) -ln of the probability that each row of (N, C) gives to its label, 0…36: the log loss is their mean."""
+    given = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
+    nats: Floats = -np.log(np.clip(given, _LEAST_PROBABILITY, None))
+    return nats
 
 
 def _check_class_names(classes: Sequence[str], columns: int) -> None:
