@@ -43,11 +43,16 @@ def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats
     """
     if not temperature > 0:
         raise ValueError(f"a temperature is above 0, not {temperature}")
-    # the logits but for a constant a row, which softmax takes out
-    scaled = np.log(np.clip(np.asarray(probabilities, np.float64), _SMALLEST, None)) / temperature
+    scaled = _logits(probabilities) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     shares: Floats = powers / powers.sum(axis=1, keepdims=True)
     return shares
+
+
+def _logits(probabilities: npt.ArrayLike) -> Floats:
+    """(N, C) what softmax made probabilities of, but for a constant in each row, which it takes out."""
+    logits: Floats = np.log(np.clip(np.asarray(probabilities, np.float64), _SMALLEST, None))
+    return logits
 
 
 def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
@@ -63,13 +68,16 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
         ValueError: in one line, for input that `checked_predictions` refuses.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     labels, probabilities = checked_predictions(labels, probabilities)
+    logits, pictures = _logits(probabilities), np.arange(len(labels))
 
     def loss(logarithm: float) -> float:
-        return float(surprises(labels, with_temperature(probabilities, np.exp(logarithm))).mean())
+        return -float(log_softmax(logits / np.exp(logarithm), axis=1)[pictures, labels].mean())
 
-    # convex in 1 / temperature, so that there is one valley in its logarithm
+    # Convex in 1 / temperature, so that there is one valley in its logarithm: clipped, as `surprises` is, there may be
+    # more.
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
