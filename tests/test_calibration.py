@@ -299,6 +299,23 @@ def test_what_chance_alone_gives_is_the_error_of_those_who_are_right_as_often_as
     assert sum(each["intervals"]["ece"][0] < 0.004 for each in told) >= 19
 
 
+def test_the_losses_of_a_network_that_is_seldom_wrong_are_not_told_too_low() -> None:
+    """Right on 95 of 100; in 7 trials of 100 the truth lay above the percentiles, and it should in 2 or 3."""
+    random, labels, above = np.random.default_rng(0), np.repeat([0, 1], 30), np.zeros(2)
+    truth = [np.mean([0.95 * 2 * (1 - sure) ** 2 + 0.05 * 2 * sure**2 for sure in (0.9, 0.99)]),
+             np.mean([-0.95 * np.log(sure) - 0.05 * np.log(1 - sure) for sure in (0.9, 0.99)])]  # fmt: skip
+    pictures = pd.DataFrame({"label": np.array(["a", "b"])[labels], "source_photo": np.arange(60), "split": "test"})
+    pictures["image_id"] = pictures.index.astype(str)
+    for _ in range(100):
+        answers = np.where(random.random(60) < 0.95, labels, 1 - labels)
+        sure = random.choice([0.9, 0.99], 60)[:, None]
+        shares = np.where(np.eye(2)[answers] == 1, sure, 1 - sure)
+        told = calibration(predictions_table(pictures, shares, ["a", "b"]), ["a", "b"], {})["before"]["intervals"]
+        if told["brier"]:  # none is wrong in three
+            above += [told[name][1] < figure for name, figure in zip(("brier", "log_loss"), truth, strict=True)]
+    assert (above <= 3).all()
+
+
 def test_who_is_far_too_sure_is_told_from_chance() -> None:
     wrong = calibration(honest_table(600, 0, temperature=4.0), CLASSES, {})["before"]
     low, high = wrong["intervals"]["ece"]
@@ -310,7 +327,7 @@ def test_photos_that_are_all_right_or_all_wrong_tell_nothing_of_how_far_others_a
     """Ten sure answers, all right: the error was said to be 0 to 0, and 0 by chance alone."""
     labels = np.repeat(["a", "b"], [12, 18])
     as_said = np.isin(labels, right) == (labels == "a")  # those that are called a
-    sure = np.where(np.arange(30) % 2, 0.98, 0.9)
+    sure = np.where(np.arange(30) // 2 % 2, 0.98, 0.9)
     shares = np.where(as_said[:, None], np.column_stack([sure, 1 - sure]), np.column_stack([1 - sure, sure]))
     pictures = pd.DataFrame({"label": labels, "source_photo": np.arange(30) // 2, "split": "test"})
     table = predictions_table(pictures.assign(image_id=np.arange(30).astype(str)), shares, ["a", "b"])

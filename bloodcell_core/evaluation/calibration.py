@@ -23,7 +23,7 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.arrays import Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
-from bloodcell_core.evaluation.limits import Interval, expanded_interval
+from bloodcell_core.evaluation.limits import Interval, expanded_interval, hangs_on_one, share_interval
 from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances, surprises
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
@@ -224,7 +224,7 @@ def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: D
         np.add.at(per_photo, drawn.photo_numbers, columns)
         drawn_gaps, drawn_rates, drawn_averages = _from_sums(resampled_sums(per_photo, drawn.multiplicities))
         for place, name in enumerate(means):
-            intervals[name] = expanded_interval(drawn_averages[:, place], drawn.sizes, drawn.pictures)
+            intervals[name] = _of_mean(name, averages[0, place], drawn_averages[:, place], drawn)
         numbers = drawn.photo_numbers
         if drawn.alike(np.bincount(numbers, right), np.bincount(numbers)):  # nothing moves what is right and wrong
             intervals |= dict.fromkeys(("brier", "log_loss"))
@@ -260,6 +260,23 @@ def _from_sums(sums: Floats) -> tuple[Floats, Floats, Floats]:
     counts, confident, right, others = np.split(sums, [BINS, 2 * BINS, 3 * BINS], axis=1)
     pictures = counts.sum(axis=1, keepdims=True)
     return (right - confident) / pictures, ratio_or_nan(right, counts), others / pictures
+
+
+def _of_mean(name: str, mean: float, resampled: Floats, drawn: Drawn) -> Interval:
+    """The interval of a mean over pictures, from (R,) resampled ones: a share's, on the scale of log odds. A Brier
+    score is so much of the most that it can be, 2; of a log loss, which has no end, log odds are its logarithm.
+
+    Few photos are wrong and sure, and make up most of such a mean: percentiles were too low where a network is good.
+    """
+    if hangs_on_one(drawn.sizes, drawn.pictures):
+        return None
+    most = 2 if name == "brier" else 1
+
+    def share(figures: Any) -> Any:
+        return figures / (1 + figures) if name == "log_loss" else figures / most
+
+    limits = share_interval(share(mean), share(resampled), drawn.sizes, weights=drawn.pictures)
+    return limits and [end / (1 - end) if name == "log_loss" else most * end for end in limits]
 
 
 def _for_few_photos(in_bin: Floats) -> Floats:
