@@ -12,7 +12,9 @@ import pytest
 
 from bloodcell_core import cli, workspace
 from bloodcell_core.data.dataset import Dataset
+from bloodcell_core.review import queue
 from bloodcell_core.runs import Run
+from bloodcell_core.words import counted
 from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -169,6 +171,17 @@ def test_an_overlay_that_is_printed_into_a_file_comes_back_whatever_the_terminal
     file.write_bytes(printed.buffer.getvalue())  # type: ignore[attr-defined]
     say("import", str(file), "--overlay", "back")
     assert say("export", "back")["labels"] == labels
+
+
+def test_pictures_that_are_judged_one_by_one_are_not_called_photos(
+    done: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, pictures = queue.of_runs([done])
+    alone = pictures.assign(photo=pictures.image_id)
+    monkeypatch.setattr(queue, "of_runs", lambda *_: (dataset, alone))
+    assert cli.main(["review", "list", "latest"]) == 0
+    wrong = int(pictures.mistake.sum())
+    assert f"0 of {counted(wrong, 'picture')} with mistakes are decided; {wrong} here" in capsys.readouterr().out
 
 
 def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,9 @@ def _list(args: argparse.Namespace) -> None:
     keys = ["image_id", "photo", "label", "answer", "confidence", "margin", "loss", "disagreement", "pictures",
             "wrong_pictures", "verdict", "by", "disputed", "answers"]  # fmt: skip
     rows = found[keys].head(args.limit or len(found)).to_dict("records")
-    lines = [f"{progress['decided']:,} of {progress['total']:,} photos with mistakes are decided; {len(found):,} here"]
+    unit = "picture" if (pictures.photo == pictures.image_id).all() else "photo"  # or cells of a patient, one by one
+    total = counted(progress["total"], unit)
+    lines = [f"{progress['decided']:,} of {total} with mistakes are decided; {len(found):,} here"]
     lines += [
         f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {row['confidence']:.0%} sure; decides "
         + counted(row["pictures"], "picture")

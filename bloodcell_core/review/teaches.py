@@ -18,8 +18,14 @@ import pandas as pd
 
 from bloodcell_core.evaluation.intervals import draw_photos, photo_accuracy
 from bloodcell_core.evaluation.limits import exact_binomial
-from bloodcell_core.evaluation.predictions import arrays_of, copies_of, one_answer_a_photo, unit_of
-from bloodcell_core.words import counted, pretty
+from bloodcell_core.evaluation.predictions import (
+    PHOTOS_UNKNOWN,
+    arrays_of,
+    copies_of,
+    one_answer_a_photo,
+    unit_of,
+)
+from bloodcell_core.words import capitalised, counted, pretty
 
 MOST_CONFUSIONS = 3  # that are put into words
 PARTS = 4  # quantile bins of a measured fact
@@ -170,9 +176,11 @@ def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
     for label, predicted, pictures, photos in pairs.head(MOST_CONFUSIONS).itertuples(index=False):
         of = table[table.label == label].photo.nunique()
         low, high = exact_binomial(photos, of)
+        behind = f"one picture or more of {photos:,} of its {counted(of, unit_of(table))}"
+        if table.source_photo.isna().all():
+            behind = f"{photos:,} of its {counted(of, 'picture')}"
         lines.append(
-            f"{pretty(label)} is called {pretty(predicted)} in one picture or more of {photos:,} of its "
-            f"{counted(of, unit_of(table))} "
+            f"{pretty(label)} is called {pretty(predicted)} in {behind} "
             f"({low:.0%} to {high:.0%} at 95%), {pictures / len(wrong):.0%} of all mistakes."
         )
     return lines
@@ -183,6 +191,8 @@ def _gathering(wrong: pd.DataFrame) -> str:
     few = int((of_photo.cumsum() < len(wrong) / 2).sum()) + 1
     if len(wrong) == 1:
         return "There is one mistake."
+    if wrong.source_photo.isna().all():
+        return f"{capitalised(PHOTOS_UNKNOWN)}."
     half = f"Half of the {len(wrong):,} mistakes are"
     if not copies_of(wrong).all():  # of patients, slides or pictures that cells were cut from
         return f"{half} of {counted(few, 'group')}; {_have_any(len(of_photo), 'group')}."
