@@ -120,7 +120,7 @@ def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
     unknown = predicted(80, {3, 30, 50, 70})
     unknown = in_words(unknown.assign(photo=unknown.image_id, source_photo=None), CLASSES)
     assert " in 9 of its 120 pictures (" in unknown[0]
-    assert unknown[1].startswith("Source photos aren't known here: ")
+    assert unknown[2].startswith("Source photos aren't known here: ")
     one = predicted(2, {1})
     alone = in_words(one, CLASSES)
     assert " of 1 of its 1 photo (" in alone[0]
