@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import background, runs, workspace
+from bloodcell_core import background, disk, runs, workspace
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob
 from bloodcell_core.inference.slide_answers import SlideAnswers
@@ -237,14 +237,29 @@ def test_a_network_is_adapted_while_the_page_is_left_and_used_at_once(run: Run, 
     for app in (draw(), draw(slide=slide.id)):  # found again from wherever one comes
         assert ":material/check_circle: **Adapted to My slide**" in words(app)
         assert "On 48 cells (12 pictures), each answered by a network that was adapted without it" in words(app)
-        assert "before" in html(app)
-        assert "after" in html(app)
+        assert "Before" in html(app)
+        assert "After" in html(app)
     button(app, f"open_{job.name}").click()
     ran(app)
     assert app.query_params["run"] in (made.name, [made.name])
     assert AdaptationJob.readable() == ([], [])
     assert as_now(slide).run == made.name
     assert "What adapting brought this network" in words(own(slide, run=made.name))
+
+
+@pytest.mark.parametrize("better", ["a", "b", None])
+def test_a_network_that_adapting_made_worse_is_not_what_the_page_leads_to(better: str | None, run: Run, here: None):
+    told = run.summary()
+    compared = {"verdict": "A is right on 14 more of 48 cells: A is better.", "better": better}
+    facts = {"before": told["test"], "after": told["test"], "cells": 48, "photos": 12, "warnings": []}
+    disk.write_json(run.folder / "summary.json", told | {"adaptation": facts | {"compared": compared}})
+    job = adaptation_jobs.start(run, labelled_slide(run), None)
+    job.tell(state="done", run=run.name)
+    app = draw()
+    assert button(app, f"open_{job.name}").proto.type == ("secondary" if better == "a" else "primary")
+    assert ("As it was, the network is better on these cells" in words(app)) is (better == "a")
+    for when in ("Before", "After"):  # first: on a phone the end of a long name is cut off
+        assert f">{when}: right, every class" in html(app)
 
 
 def html(app: AppTest) -> str:

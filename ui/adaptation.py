@@ -21,7 +21,8 @@ from ui.theme import css_colours
 
 QUIET, ACCENT = "color-mix(in srgb, currentColor 40%, transparent)", "light-dark(#5B3FA6, #9F8CF0)"
 SHOWN = "adapting_shown"  # session: whether the page shows an adaptation at work
-MEASURES = {"accuracy": "Right", "balanced_accuracy": "Right, every class counting alike"}
+MEASURES = {"accuracy": "right", "balanced_accuracy": "right, every class counting alike"}
+WORSE = "as it was, the network is better on these cells: go on with that one, or label more cells and adapt it again"
 
 
 @shell.shows_errors
@@ -128,7 +129,8 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
         return
     st.markdown(f":material/check_circle: **Adapted to {shell.plain(cells)}**")
     result(facts)
-    job_cards.close_and_go(job, "Use the adapted network", run=status["run"], threshold=None)
+    kind = "secondary" if _is_worse(facts) else "primary"
+    job_cards.close_and_go(job, "Use the adapted network", kind, run=status["run"], threshold=None)
 
 
 def result(facts: Mapping[str, Any]) -> None:
@@ -136,7 +138,7 @@ def result(facts: Mapping[str, Any]) -> None:
     photos = f"{facts['photos']:,} pictures" if facts["photos"] is not None else "their pictures not known"
     rows = [
         classify_count.bar_row(
-            (f"{title}, {when}", "", shell.percent(facts[when][metric], facts[when]["intervals"][metric])),
+            (f"{when.capitalize()}: {title}", "", shell.percent(facts[when][metric], facts[when]["intervals"][metric])),
             classify_count.share_bar(*_in_percent(facts[when], metric), QUIET if when == "before" else ACCENT),
             "",
         )
@@ -148,8 +150,12 @@ def result(facts: Mapping[str, Any]) -> None:
         f"On {facts['cells']:,} cells ({photos}), each answered by a network that was adapted without it and its "
         f"picture. {shell.plain(facts['compared']['verdict'])} (A: as it was, B: adapted.)"
     )
-    for warning in facts["warnings"]:
+    for warning in [WORSE] * _is_worse(facts) + facts["warnings"]:
         shell.remark(warning, "warning")
+
+
+def _is_worse(facts: Mapping[str, Any]) -> bool:
+    return bool(facts["compared"]["better"] == "a")
 
 
 def _in_percent(told: Mapping[str, Any], metric: str) -> tuple[float, list[float] | None]:

@@ -6,7 +6,7 @@ A job may be closed in another window between any two looks at it: then its card
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
@@ -93,8 +93,10 @@ def close(job: RequestedJob) -> None:
         shell.attempt(lambda ended: ended.dismiss(), job)
 
 
-def close_and_go(job: RequestedJob, label: str, **address: Any) -> None:
-    """Draws the button that forgets a job and goes to what it made."""
-    if st.button(label, type="primary", icon=":material/check:", key=f"open_{job.name}"):
+def close_and_go(
+    job: RequestedJob, label: str, kind: Literal["primary", "secondary"] = "primary", **address: Any
+) -> None:
+    """Draws the button that forgets a job and goes to what it made; `kind` is the button's."""
+    if st.button(label, type=kind, icon=":material/check:", key=f"open_{job.name}"):
         shell.set_address(**address)
         shell.attempt(lambda ended: ended.dismiss(), job)
