@@ -35,6 +35,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     view = shell.bound_segmented(
         "View", VIEWS, "view", default="frame", format_func=str.capitalize,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
+        disabled=shell.follow_address("show", SECTIONS, "pictures") != "pictures",  # of the gallery alone
     )  # fmt: skip
     section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
     import_button()

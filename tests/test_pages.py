@@ -77,6 +77,12 @@ def test_a_dataset_that_was_made_of_others_is_not_called_drawn(lab_home, tmp_pat
     assert "Format: combined, cells." in words(draw("pages/1_Browse.py", dataset="both", show="counts"))
 
 
+@pytest.mark.parametrize("show", ["pictures", "audit", "counts", "looks", "map"])
+def test_frame_or_cell_can_be_chosen_where_it_changes_something(show, done):
+    app = draw("pages/1_Browse.py", show=show)
+    assert app.segmented_control(key="view").proto.disabled is (show != "pictures")
+
+
 def test_an_address_opens_the_same_picture_after_an_import_in_another_order(lab_home, tmp_path):
     files, rows = class_files(), []
     for order in (list(files), list(reversed(files))):
