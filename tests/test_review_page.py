@@ -473,6 +473,17 @@ def test_one_verdict_for_many(wrong):
     assert "are reviewed" in words(app)
 
 
+def test_of_runs_whose_dataset_was_deleted_none_is_reviewed_unasked(wrong):
+    newer = trained(seed=5)
+    recorded = disk.read_json(newer.folder / "config.json")
+    disk.write_json(newer.folder / "config.json", recorded | {"config": recorded["config"] | {"data": "gone"}})
+    app = draw(REVIEW)
+    assert app.multiselect(key="run").value == [wrong.name]
+    assert not app.error
+    remove("demo")
+    assert "there is no dataset" in draw(REVIEW).error[0].value
+
+
 def test_how_pictures_are_marked_is_told_above_them(wrong):
     """Below, of 120 pictures, it was out of sight, and the buttons above were off without a word."""
     shown = list(draw(REVIEW, part="selection").main)

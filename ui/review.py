@@ -121,8 +121,10 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     Without `of_a_queue` only the runs can be chosen, and all their mistakes are selected. LabError where the runs can't
     be reviewed together.
     """
+    there = lab.dataset_names()
+    newest = next((name for name, source in known.items() if source.first.config.data in there), next(iter(known)))
     names = shell.bound_multiselect(
-        "Runs", list(known), "run", default=[next(iter(known))], format_func=lambda name: known[name].title, width=330
+        "Runs", list(known), "run", default=[newest], format_func=lambda name: known[name].title, width=330
     )
     shell.set_address(run=names)  # the default, too: a copied address must keep it
     picked = [known[name] for name in names]
