@@ -32,5 +32,11 @@ export default function () {
     else push(state, title, url)
     if (moves) opened(true)
     else early = search
+    if (moves) uncover()
+  }
+  // On a phone the sidebar lies over the page. Streamlit closes it behind a link of its own list, but not of ours.
+  function uncover() {
+    const close = "[data-testid=stSidebar][data-collapsed=false] [data-testid=stSidebarCollapseButton] button"
+    if (innerWidth <= 768) document.querySelector(close)?.click()
   }
 }

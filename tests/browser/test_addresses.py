@@ -1,4 +1,4 @@
-"""A page that is asked for by its own address."""
+"""A page that is asked for by its own address, and one that is chosen in the sidebar."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ def test_it_asks_the_server_where_that_is(
     finally:
         context.close()
         server.stop()
+
+
+def test_on_a_phone_the_sidebar_closes_behind_the_page_that_was_chosen_in_it(open_page) -> None:
+    page = open_page("")
+    page.set_viewport_size({"width": 390, "height": 844})
+    sidebar = page.get_by_test_id("stSidebar")
+    page.reload()
+    settled(page)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    expect(sidebar).to_have_attribute("data-collapsed", "false")
+    sidebar.get_by_role("link", name="Browse").click()
+    expect(page.get_by_role("heading", name="Browse")).to_be_visible()
+    expect(sidebar).to_have_attribute("data-collapsed", "true")
+    # Where it is closed already, another page doesn't open it.
+    page.go_back()
+    page.get_by_role("link", name="Classify with the network").click()
+    expect(page.get_by_role("heading", name="Classify")).to_be_visible()
+    expect(sidebar).to_have_attribute("data-collapsed", "true")
