@@ -15,6 +15,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 from streamlit import file_util
+from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_server import _bind_socket
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
 from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowed
@@ -207,3 +208,26 @@ def test_no_page_of_another_site_opens_a_session_and_nobody_outside_is_asked(
     monkeypatch.setattr(requests, "get", lambda address, **_: asked.append(address))
     assert _is_origin_allowed(origin, host) is may
     assert asked == []
+
+
+def test_what_a_choice_brings_about_is_done_to_its_end_though_the_next_event_has_come() -> None:
+    def page() -> None:
+        import streamlit as st
+        from streamlit.runtime.scriptrunner import get_script_run_ctx
+        from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
+
+        from ui import mends
+
+        mends.finish_callbacks()
+
+        def chosen() -> None:
+            get_script_run_ctx().script_requests.request_rerun(RerunData())  # type: ignore[union-attr]
+            st.session_state["kept"] = st.session_state["number"]
+
+        st.slider("Number", 0, 9, key="number", on_change=chosen)
+        st.text(f"kept: {st.session_state.get('kept')}")
+
+    app = AppTest.from_function(page).run(timeout=30)
+    app.slider(key="number").set_value(5).run(timeout=30)
+    assert not app.exception
+    assert app.text[0].value == "kept: 5"

@@ -4,6 +4,7 @@ Streamlit does it itself."""
 import functools
 import inspect
 import socket
+import threading
 from asyncio import base_events
 from collections.abc import Iterable
 from pathlib import Path
@@ -130,6 +131,34 @@ def keep_the_newest_address() -> None:
             params._send_query_param_msg()  # the first may have been lost with the run that this one brought to an end
 
     ScriptRunContext.reset = reset_to_the_newest  # type: ignore[method-assign]
+
+
+def finish_callbacks() -> None:
+    """From now on what a page does about a click or a choice is done to its end before the next one's turn.
+
+    Streamlit looks for what the browser has sent since at each use of the session's state. What it finds in a callback
+    breaks that off, passes for its own wish to draw the page anew, and is put behind all that came later: on a busy
+    server the last of some quick presses on a slider was lost, and so was what the callback was to write.
+    """
+    call = inspect.unwrap(SessionState._call_callbacks)
+    look = inspect.unwrap(ScriptRunner._maybe_handle_execution_control_request)
+    at_work = threading.local()
+
+    @functools.wraps(call)
+    def call_to_the_end(self: SessionState, **more: Any) -> None:
+        at_work.calling = True
+        try:
+            call(self, **more)
+        finally:
+            at_work.calling = False
+
+    @functools.wraps(look)
+    def look_between_callbacks(self: ScriptRunner) -> None:
+        if not getattr(at_work, "calling", False):
+            look(self)
+
+    SessionState._call_callbacks = call_to_the_end  # type: ignore[method-assign]
+    ScriptRunner._maybe_handle_execution_control_request = look_between_callbacks  # type: ignore[method-assign]
 
 
 TOLD, UNTOUCHED = "lab_told", "lab_untouched"

@@ -52,6 +52,7 @@ mends.send_the_program_whole(mends.head_of_the_page((name for name in PAGES if n
 mends.leave_pages_behind()
 mends.keep_the_newest_address()
 mends.tell_what_is_untouched()
+mends.finish_callbacks()
 mends.ask_nobody_outside()
 
 # In the page's head it is there before a page writes its address; the first visitor of a server has that from here.
