@@ -360,6 +360,20 @@ def test_no_options_is_no_error():
     assert run("from ui import shell\nshell.bound_selectbox('Run', [], 'run')").selectbox[0].value is None
 
 
+def test_a_tick_stays_on_the_table_that_it_was_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticked: dict[str, int] = {}  # by key, as the browser keeps it
+
+    def drawn(rows: pd.DataFrame, key: str, **how: object) -> dict:
+        return {"selection": {"rows": [ticked.setdefault(key, 0)]}}
+
+    monkeypatch.setattr(shell, "table", drawn)
+    many, few = pd.DataFrame({"photo": [*"abcdefghi"]}), pd.DataFrame({"photo": [*"xyz"]})
+    assert shell.ticked_row(many, "photos") == 0
+    ticked[next(iter(ticked))] = 8
+    assert shell.ticked_row(few, "photos") == 0, "another run has no ninth photo"
+    assert shell.ticked_row(many.copy(), "photos") == 8
+
+
 def test_one_page_needs_no_pager():
     app = run("from ui import gallery; import streamlit as st\nst.text(gallery.pager(0, 100))")
     assert app.text[0].value == "(0, 0)"

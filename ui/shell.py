@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial, wraps
 from typing import Any, Literal, NoReturn, TypeVar
 
+import pandas as pd
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
@@ -168,11 +169,13 @@ def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
 table = partial(st.dataframe, hide_index=True, placeholder="–")  # for what is not known Streamlit writes None
 
 
-def ticked_row(rows: Any, key: str, **how: Any) -> int:
+def ticked_row(rows: pd.DataFrame, key: str, **how: Any) -> int:
     """Draw a table in which one row is ticked, the first to begin with; return its place. `how` goes to
     `table`."""
     event = table(
-        rows, key=key, on_select="rerun", selection_mode="single-row-required",
+        # A tick is on a row of this very table: another one under the same key may not have so many.
+        rows, key=f"{key}_{pd.util.hash_pandas_object(rows).sum()}", on_select="rerun",
+        selection_mode="single-row-required",
         selection_default={"selection": {"rows": [0]}}, **how,
     )  # fmt: skip
     return next(iter(event["selection"]["rows"]), 0)
