@@ -471,6 +471,13 @@ def test_the_card_of_an_unfinished_group_goes_on(crossed: Group, started: list[s
     assert started == [groups.find(crossed.name).runs[3].name]
 
 
+def test_the_card_of_a_group_with_a_damaged_fold_tells_of_it_and_lets_it_be_deleted(crossed: Group) -> None:
+    (crossed.runs[2].folder / "predictions.parquet").write_text("{")
+    app = draw(card)
+    assert "predictions.parquet can't be read" in words(app)
+    assert "Name, tags, delete" in [button.label for button in app.button]
+
+
 def test_the_card_tells_why_a_fold_failed_and_stops_the_others(crossed: Group) -> None:
     jobs.write_status(crossed.runs[1].folder, state="failed", reason="the disk is full")
     jobs.write_status(crossed.runs[2].folder, state="queued")

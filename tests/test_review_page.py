@@ -22,7 +22,7 @@ from bloodcell_core import disk, runs, workspace
 from bloodcell_core.crops import Crop
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, remove
-from bloodcell_core.labels import database
+from bloodcell_core.labels import database, exchange, overlays
 from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
@@ -593,7 +593,6 @@ def test_groups_that_a_table_told_are_not_called_photos(wrong: Run) -> None:
 
 
 def test_verdicts_become_an_overlay_that_training_takes(wrong, monkeypatch):
-    from bloodcell_core.labels import overlays
     from bloodcell_core.training import jobs
 
     app = draw(REVIEW)
@@ -611,6 +610,18 @@ def test_verdicts_become_an_overlay_that_training_takes(wrong, monkeypatch):
     assert "With the reviewed labels reviewed@1" in words(train)
     next(button for button in train.button if button.label == "Train").click().run()
     assert [config.labels for config in started] == ["reviewed@1"]
+
+
+def test_what_was_brought_from_elsewhere_is_not_replaced_by_the_verdicts_unasked(wrong, tmp_path):
+    data = Dataset("demo")
+    record(data, [data.pictures.image_id[0]], "ambiguous", by="Ann")
+    overlays.freeze("mine", data, by="Ann")
+    brought = tmp_path / "labels.csv"
+    brought.write_text(f"image_id,label\n{data.pictures.image_id[1]},{data.classes[-1]}\n")
+    overlay, _, _ = exchange.import_csv(brought, "elsewhere", by="Bea")
+    app = draw(REVIEW, part="overlays")
+    assert next(box for box in app.text_input if box.label == "Overlay").value == "mine"
+    assert f"Train with {overlay.reference}" in [button.label for button in app.button], "the newest is ticked"
 
 
 def test_labels_are_not_imported_without_a_file_and_without_a_word(wrong):

@@ -80,6 +80,7 @@ def group_card(group: Group) -> None:
         _buttons(group, facts)
 
 
+@shell.shows_errors
 def _pooled(group: Group, facts: dict[str, Any]) -> None:
     done = tuple(fold["run"] for fold in facts["runs"] if fold["state"] == "done")
     scores = _scores(str(workspace.home()), group.name, done, group)

@@ -31,8 +31,9 @@ def overlays_part(review: Review) -> None:
 
 
 def versions_of(data: Dataset) -> list[dict[str, Any]]:
-    """The versions of all overlays of a dataset (`Overlay.describe`)."""
-    return [each for each in overlays.versions() if each["data_hash"] == data.content_hash]
+    """The versions of all overlays of a dataset (`Overlay.describe`), the newest first."""
+    own = [each for each in overlays.versions() if each["data_hash"] == data.content_hash]
+    return sorted(own, key=lambda each: str(each["at"]), reverse=True)
 
 
 def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]]) -> None:
@@ -46,7 +47,8 @@ def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]])
         told = "None changes a label so far: *Label wrong* does, *Ambiguous* and *Unusable* leave a picture out."
     st.caption(f"{told} The dataset itself stays as it is.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Overlay", versions[0]["overlay"] if versions else NAME, max_chars=64)
+        frozen = (each["overlay"] for each in versions if each["made_from"] == overlays.FROM_VERDICTS)
+        name = st.text_input("Overlay", next(frozen, NAME), max_chars=64)
         if st.button("Make a version", type="primary", disabled=changes.empty and not versions):
             made, new = overlays.freeze(name.strip(), review.data, by=review.by)
             st.toast(f"{made.reference} {'is made' if new else 'says the same already'}")
