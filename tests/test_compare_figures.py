@@ -5,12 +5,16 @@ import numpy as np
 from ui import compare_figures as figures
 
 
-def of_class(value, limits, photos=3):
-    return {"support": 9, "recall": value, "intervals": {"recall": limits}, "photos": photos}
+def of_class(value, limits, photos=3, support=9):
+    return {"support": support, "recall": value, "intervals": {"recall": limits}, "photos": photos}
+
+
+def scored(unit="photo", **per_class):
+    return {"per_class": per_class, "unit": unit}
 
 
 def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
-    scores = {"<b>one</b>": {"per_class": {"a": of_class(0.8, [0.5, 0.9]), "b": of_class(None, None, None)}}}
+    scores = {"<b>one</b>": scored(a=of_class(0.8, [0.5, 0.9]), b=of_class(None, None, None))}
     bar = figures.by_class(scores, ["a", "b"], "recall", "Found", dark=False).data[0]
     assert bar.y == (0.8, None)
     np.testing.assert_allclose(bar.error_y.array, [0.1, 0])
@@ -20,15 +24,21 @@ def test_bars_have_their_own_limits_and_an_undefined_one_has_none():
     assert bar.name == "&lt;b&gt;one&lt;/b&gt;", "a run's title is text"
 
 
+def test_a_bar_tells_what_its_pictures_are_of_and_one_as_one():
+    scores = {"one": scored("group", a=of_class(0.8, None, photos=1, support=1))}
+    (bar,) = figures.by_class(scores, ["a"], "recall", "Found", dark=False).data
+    assert bar.customdata[0][1] == "1 picture of 1 group"
+
+
 def test_only_shares_are_drawn_in_percent():
     told = {"support": 9, "auc": 0.8, "intervals": {"auc": [0.5, 0.9]}, "photos": None}
-    figure = figures.by_class({"one": {"per_class": {"a": told}}}, ["a"], "auc", "AUC", dark=False)
+    figure = figures.by_class({"one": scored(a=told)}, ["a"], "auc", "AUC", dark=False)
     assert figure.data[0].customdata[0][0] == "0.800 (0.500 to 0.900)"
     assert "%" not in figure.layout.yaxis.tickformat
 
 
 def test_more_runs_than_colours_are_still_told_apart():
-    scores = {str(place): {"per_class": {"a": of_class(0.8, None)}} for place in range(20)}
+    scores = {str(place): scored(a=of_class(0.8, None)) for place in range(20)}
     bars = figures.by_class(scores, ["a"], "recall", "Found", dark=True).data
     assert len({(bar.marker.color, bar.marker.pattern.shape) for bar in bars}) == 20
 
@@ -39,7 +49,7 @@ def test_empty_bins_are_left_out_of_the_reliability():
         {"pictures": 4, "confidence": 0.7, "accuracy": 0.5, "interval": [0.2, 0.8]},
     ]
     line = figures.reliability({"one": {"ece": 0.2, "bins": bins}}, dark=False).data[0]
-    assert (line.x, line.y, line.customdata) == ((0.7,), (0.5,), (4,))
+    assert (line.x, line.y, line.customdata) == ((0.7,), (0.5,), ("4 pictures",))
     assert "ECE 0.200" in line.name
 
 

@@ -522,6 +522,7 @@ def test_groups_are_told_in_words() -> None:
         "granulocyte": ["Basophil", "Eosinophil"], "other": ["x"]
     }  # fmt: skip
     assert groups_from_words(["ab=a, b", "d=c"], CLASSES) == {"ab": ["a", "b"], "d": ["c"]}
+    assert groups_from_words(['ab="a, large",b'], CLASSES) == {"ab": ["a, large", "b"]}, "as in --refuse"
 
 
 @pytest.mark.parametrize(

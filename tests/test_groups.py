@@ -352,6 +352,7 @@ def test_stopping_asks_every_run_that_has_not_ended(crossed: Group, started: lis
         ({"fold_over": "train"}, 3, "cuts its folds by itself"),
         ({"data": "nothing"}, 3, "there is no dataset"),
         ({"model": "vgg"}, 3, "no network is called"),
+        ({"refuse": "monocyte, neutrophil"}, 20, "fold 14 of 20 has no picture of the classes that are named"),
     ],
 )
 def test_what_cannot_be_cross_validated_makes_no_run(settings: dict[str, Any], folds: int, said: str) -> None:

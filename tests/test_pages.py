@@ -585,6 +585,15 @@ def test_a_panel_draws_the_curve_that_it_is_called_by(panel, ends, pair):
         assert up is None or y[place] == up
 
 
+def test_bars_of_groups_that_a_table_told_are_not_of_photos(done):
+    table = done.predictions().assign(copies=False)
+    table.to_parquet(done.folder / "predictions.parquet")
+    (chart,) = draw(COMPARE, panel="class").get("plotly_chart")
+    (bars,) = json.loads(chart.proto.spec)["data"]
+    told = [words for _, words in bars["customdata"]]
+    assert all(re.fullmatch(r"\d+ pictures? of \d+ groups?", words) for words in told), told
+
+
 def decoded(values):
     """An array as Plotly writes it."""
     return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])

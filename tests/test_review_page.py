@@ -563,7 +563,12 @@ def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
     assert "There is only one run" in words(draw(REVIEW, part="fixed"))
     other = train_here(epochs=1)
     spoil(other, by=0)
+    for run, answer in ((wrong, 0), (other, 1)):  # the first picture is the one that it is the other way round for
+        table = run.predictions()
+        table.loc[0, "predicted"] = run.classes[(run.classes.index(table.label[0]) + answer) % len(run.classes)]
+        table.to_parquet(run.folder / "predictions.parquet")
     app = draw(REVIEW, part="fixed", before=wrong.name, after=other.name)
+    assert "Broken: 1 picture" in app.segmented_control(key="who").options
     assert shell.plain(fixed_and_broken(side_of(wrong), side_of(other)).in_words()) in words(app)
     assert not app.error
 

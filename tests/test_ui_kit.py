@@ -468,6 +468,11 @@ def test_a_difference_says_what_became_better_and_worse():
 
 # ---- Charts --------------------------------------------------------------------------------------------
 
+def test_one_picture_more_is_one():
+    title = matrix.cells([[9, 1], [2, 2]], ["a", "b"], "counts", [[8, 2], [2, 2]], None)[0]["title"]
+    assert title.endswith(": +1 picture, +10.0 percentage points")
+
+
 def test_class_bars_stack_nothing_and_miss_nothing():
     figure = charts.class_bars_figure({"train": {"b": 3, "a": 1}, "test": {"b": 2}}, dark=False)
     drawn = {bar.legendgroup: dict(zip(bar.x, bar.y, strict=True)) for bar in figure.data if not bar.name}

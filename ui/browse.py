@@ -44,7 +44,7 @@ def head(data: Dataset, audit: Audit) -> None:
         if facts["photos"] is not None:
             origin = (facts["photos_origin"] or "told by the source").capitalize()
             own = (
-                f" {facts['untraced']:,} pictures without one count as {data.unit}s of their own."
+                f" {shell.counted(facts['untraced'], 'picture')} without one: each counts as a {data.unit} of its own."
                 if facts["untraced"]
                 else ""
             )
@@ -165,9 +165,9 @@ def counts(data: Dataset, audit: Audit) -> None:
     format_title = FORMATS[facts["format"]].title if facts["format"] in FORMATS else made_here
     st.caption(
         f"Split: {shell.plain(facts['split_origin'])}. Where the dataset has no validation split, each run holds back "
-        f"some training {data.unit}s. {facts['missing']['label']:,} pictures have no label; {facts['duplicates']:,} "
-        f"byte-identical files were left out; {facts['ignored_files']:,} files that aren't labelled pictures were "
-        "passed over. "
+        f"some training {data.unit}s. Without a label: {shell.counted(facts['missing']['label'], 'picture')}; left out "
+        f"as byte-identical: {shell.counted(facts['duplicates'], 'file')}; passed over as no labelled picture: "
+        f"{shell.counted(facts['ignored_files'], 'file')}. "
         f"Format: {format_title}. "
         + (f"Licence: {licence}. " if licence else "")
         + (f"Source: {citation}." if citation else "")

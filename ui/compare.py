@@ -370,6 +370,6 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
         part = found.assign(row=lab.rows_of(data, found.image_id)).dropna(subset="row")[start:stop]
         with place:
             if len(parts) > 1:
-                st.caption(f"{letter}: {len(found):,} pictures")
+                st.caption(f"{letter}: {shell.counted(len(found), 'picture')}")
             tiles = lab.tiles(data, part.row.astype(int).tolist(), view, part.caption)
             gallery.gallery(tiles, key, lab.opener(data))

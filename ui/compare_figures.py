@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from bloodcell_core.evaluation.figures import SHARES, interval_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import Curve
-from bloodcell_core.words import PHOTO, counted, titles
+from bloodcell_core.words import counted, titles
 from ui.theme import chart_text, class_ticks, style
 
 # Of runs, (on light, on dark); none is a class's colour on the same page. Runs also differ by dash or pattern.
@@ -42,9 +42,9 @@ def by_class(
         rows = [told["per_class"][each] for each in classes]
         values = [row[metric] for row in rows]
         limits = [row["intervals"][metric] or (value, value) for row, value in zip(rows, values, strict=True)]
-        unit = told.get("unit", PHOTO)
         words = [
-            f"{row['support']:,} pictures" + ("" if row["photos"] is None else f" of {counted(row['photos'], unit)}")
+            counted(row["support"], "picture")
+            + ("" if row["photos"] is None else f" of {counted(row['photos'], told['unit'])}")
             for row in rows
         ]
         figure.add_bar(
@@ -146,9 +146,10 @@ def reliability(told: Mapping[str, Mapping[str, Any]], dark: bool) -> go.Figure:
         limits = [each["interval"] or (rate, rate) for each, rate in zip(bins, rates, strict=True)]
         figure.add_scatter(
             x=[each["confidence"] for each in bins], y=rates, mode="lines+markers", error_y=_error_bars(rates, limits),
-            name=f"{chart_text(name)} · ECE {facts['ece']:.3f}", customdata=[each["pictures"] for each in bins],
+            name=f"{chart_text(name)} · ECE {facts['ece']:.3f}",
+            customdata=[counted(each["pictures"], "picture") for each in bins],
             line={"color": _colour(place, dark), "dash": DASHES[place % 5], "width": 2},
-            hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata:,} pictures<extra></extra>",
+            hovertemplate="said %{x:.1%}, right %{y:.1%} of %{customdata}<extra></extra>",
         )  # fmt: skip
     _add_diagonal(figure)
     figure.update_layout(xaxis_title="how sure the network says it is", yaxis_title="how often it is right")

@@ -83,8 +83,9 @@ def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         return
     scores = {}
     for place, side in enumerate(sides):
-        own = compare.scores(side)["per_class"]
-        scores[titles[side.name]] = {"per_class": {name: own[called[place]] for name, called in shared.items()}}
+        told = compare.scores(side)
+        per_class = {name: told["per_class"][called[place]] for name, called in shared.items()}
+        scores[titles[side.name]] = told | {"per_class": per_class}
     title = BY_CLASS[metric]
     draw(figures.by_class(scores, [*shared], metric, title, is_dark()), "by_class", f"{title}, by class and run")
     st.caption(

@@ -91,7 +91,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
     so_far = "" if facts["complete"] else f" of {facts['folds_done']} of {facts['folds']} folds"
     st.markdown(
         f"Out-of-fold accuracy{so_far} **" + shell.percent_markdown(scores["accuracy"]) + "** "
-        + f":gray[:small[{interval} · {scores['pictures']:,} pictures, {groups_behind(scores)}]]"
+        + f":gray[:small[{interval} · {shell.counted(scores['pictures'], 'picture')}, {groups_behind(scores)}]]"
     )  # fmt: skip
     unit = unit_behind(scores)
     with st.expander("Folds"):

@@ -124,7 +124,7 @@ def _describe_change(
     value = number if mode == "counts" else share
     kind = "none" if not value or np.isnan(value) else "right" if (value > 0) == right else "wrong"
     if mode == "counts":
-        told = f"{count} pictures, {points} percentage points"
+        told = f"{count} picture{'' if abs(number) == 1 else 's'}, {points} percentage points"
     else:  # as the two stand on the cell, for who speaks to the computer
         told = f"{points}, {count}: in percentage points and in pictures"
     title = f"True {true}, predicted {predicted}: {told}"

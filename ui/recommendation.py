@@ -64,7 +64,7 @@ def _card(found: recommend.Recommendation, runs: Sequence[Run]) -> Pending:
                 + shell.percent_markdown(test["accuracy"], test["intervals"]["accuracy"])
             )
             lab.say_synthetic(best.synthetic)
-        measured = f"Measured on {test['pictures']:,} test pictures, {groups_behind(test)}."
+        measured = f"Measured on {shell.counted(test['pictures'], 'test picture')}, {groups_behind(test)}."
         st.caption(f"{shell.plain(found.why)} {measured}")
         lab.say_no_better(test)
         done = [run for run in runs if run.status()["state"] == "done"]

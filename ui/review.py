@@ -136,10 +136,8 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     pictures = pictures_of(picked, data, training)
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
-        st.warning(
-            f"{len(pictures) - len(shown):,} pictures can't be shown: {shell.plain(data.name)} no longer has them.",
-            icon=":material/warning:",
-        )
+        gone = shell.counted(len(pictures) - len(shown), "picture")
+        st.warning(f"Not in {shell.plain(data.name)} any more, and not shown: {gone}.", icon=":material/warning:")
     wanted, which = _filters(shown, picked, data, training) if of_a_queue else (Wanted(), ALL)
     return Review(
         sources=picked, data=data, pictures=shown, which=which, by="",

@@ -182,7 +182,9 @@ def nothing_left(review: Review, standing: Standing) -> None:
     with st.container(border=True, horizontal_alignment="center"):
         st.space("xsmall")
         if review.ids:
-            st.markdown(f"**All {len(review.ids):,} are reviewed.**", text_alignment="center")
+            number = len(review.ids)
+            all_of_it = f"All {number:,} are reviewed" if number > 1 else "The only one is reviewed"
+            st.markdown(f"**{all_of_it}.**", text_alignment="center")
             words = "No verdict says that a label is wrong, so there are no new labels to train with."
             words = "Make an overlay of the verdicts and train with it, or look at them again." if changes else words
             st.caption(words, width="content")

@@ -49,7 +49,7 @@ def fixed_part(review: Review) -> None:
     tables = {"fixed": change.fixed, "broken": change.broken, "still": change.still}
     part = shell.bound_segmented(
         "Pictures", list(PARTS), "who", default="fixed", label_visibility="collapsed",
-        format_func=lambda part: f"{PARTS[part]}: {len(tables[part]):,} pictures",
+        format_func=lambda part: f"{PARTS[part]}: {shell.counted(len(tables[part]), 'picture')}",
     )  # fmt: skip
     _pictures(review, tables[part])
 

@@ -71,7 +71,7 @@ def _bring(review: Review) -> None:
                 path = Path(folder, "labels.csv")
                 path.write_bytes(file.getvalue())
                 kept, new, same = exchange.import_csv(path, name.strip(), by=review.by, data=review.data.name)
-            unchanged = f"; {same:,} lines change nothing" if same else ""
+            unchanged = f"; nothing is changed by {shell.counted(same, 'line')}" if same else ""
             st.toast(f"{kept.reference} {'is made' if new else 'says the same already'}{unchanged}")
             st.rerun()
 

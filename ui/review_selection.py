@@ -48,7 +48,7 @@ def selection(review: Review) -> None:
         if st.button("Mark none" if every else "Mark all shown", icon=":material/select_all:"):
             _begin(not every)
             shell.draw_again()
-    what = f"{len(images):,} marked; with their copies {copies:,} pictures are decided."
+    what = f"{len(images):,} marked; copies included, that decides {shell.counted(copies, 'picture')}."
     if not images:
         what = "Click pictures to mark them, with Shift a whole range; one verdict is then given for all."
     told.caption(f"{what} {len(shown):,} of {len(left):,} are shown.")

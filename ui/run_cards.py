@@ -68,8 +68,8 @@ def _result(run: Run) -> None:
     interval = shell.percent_interval(limits) if limits else "not known"
     st.markdown(
         "Test accuracy **" + shell.percent_markdown(test["accuracy"]) + "** "
-        + f":gray[:small[95% interval {interval} · {test['pictures']:,} pictures, {groups_behind(test)} · "
-        f"{best}{duration(summary['training_seconds'])} of training]]"
+        + f":gray[:small[95% interval {interval} · {shell.counted(test['pictures'], 'picture')}, "
+        f"{groups_behind(test)} · {best}{duration(summary['training_seconds'])} of training]]"
     )  # fmt: skip
     lab.say_no_better(test)
 

@@ -144,11 +144,11 @@ def _head(study: Study, status: dict[str, Any]) -> None:
         st.progress(min(finished / study.trials_wanted, 1.0), words)
     elif status["reason"]:
         st.caption(shell.plain(status["reason"]))
-    photos, epochs = study.validation["photos"], study.config.epochs
+    pictures, photos = study.validation["pictures"], study.validation["photos"]
     st.caption(
-        f"{finished} of {study.trials_wanted} trials of {shell.counted(epochs, 'epoch')}, compared on "
-        f"{study.validation['pictures']:,} validation pictures"
-        + (f" from {photos:,} source photos." if photos is not None else "; source photos are not known.")
+        f"{finished} of {study.trials_wanted} trials of {shell.counted(study.config.epochs, 'epoch')}, compared on "
+        + shell.counted(pictures, "validation picture")
+        + (f" from {shell.counted(photos, 'source photo')}." if photos else "; source photos are not known.")
     )
 
 

@@ -117,7 +117,10 @@ def run_pictures(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:
         return pictures
     named = pictures.label.isin(run_classes(config, dataset))
     apart = pictures.split.eq("train").map({True: REFUSED, False: None})
-    return pictures.assign(split=pictures.split.astype(object).where(named, apart))
+    split = pictures.split.astype(object).where(named, apart)
+    if config.folds and not (split == "test").any():
+        raise LabError(f"fold {config.fold_words} has no picture of the classes that are named: take fewer folds")
+    return pictures.assign(split=split)
 
 
 def _in_folds(config: TrainConfig, dataset: Dataset) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import is_kind_of
 from bloodcell_core.evaluation.predictions import probabilities_of
+from bloodcell_core.words import listed
 
 GRANULOCYTES = ("basophil", "eosinophil", "neutrophil", "immature granulocyte")
 
@@ -79,7 +80,7 @@ def groups_from_words(words: Sequence[str], classes: Sequence[str]) -> dict[str,
     groups: dict[str, list[str]] = {}
     for word in words:
         name, _, members = word.partition("=")
-        named = [member.strip() for member in members.split(",") if member.strip()]
+        named = listed(members)
         if not name.strip() or not named or name.strip() in groups:
             raise LabError(f"classes are merged by `granulocytes`, or by NAME=CLASS,CLASS once a name, not by {word!r}")
         groups[name.strip()] = named

@@ -79,7 +79,7 @@ def test_import_look_and_find(open_page, tmp_path: Path):
 
     # The other parts are drawn; a point of the map opens its picture.
     page.get_by_role("radio", name="Counts").click()
-    expect(page.get_by_text("byte-identical files were left out")).to_be_visible()
+    expect(page.get_by_text("left out as byte-identical")).to_be_visible()
     page.get_by_role("radio", name="Sizes, colours").click()
     expect(page.locator(".js-plotly-plot")).to_have_count(6)
     page.get_by_role("radio", name="Map").click()
