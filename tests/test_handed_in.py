@@ -94,3 +94,11 @@ def test_a_name_that_is_no_text_is_told_as_text_by_every_verb(
         for key in where:
             value = value[key]
         assert value.encode().startswith(os.fsencode(tmp_path) + rb"/x\udcff")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="its file names are text")
+def test_a_zip_that_is_none_and_whose_name_is_no_text_has_its_row_in_the_table(done: Run, tmp_path: Path) -> None:
+    odd, table = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.zip")), tmp_path / "answers.csv"
+    odd.write_bytes(b"no zip")
+    assert main(["predict", "latest", str(odd), "--csv", str(table)]) == 2
+    assert r"x\udcff.zip is not a zip file" in table.read_text()

@@ -22,8 +22,8 @@ UNREADABLE = (OSError, LabError, MemoryError)
 def why_unreadable(error: BaseException) -> str:
     """Why a picture that raised one of UNREADABLE is refused, in words."""
     if isinstance(error, OSError):
-        return f"can't be read: {error.strerror or error}"
-    return str(error) or type(error).__name__
+        return as_text(f"can't be read: {error.strerror or error}")
+    return as_text(error) or type(error).__name__  # it may name a file whose name is no text
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
