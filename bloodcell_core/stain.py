@@ -52,7 +52,8 @@ def stain_of(picture: np.ndarray) -> Stain:
 
 def measured_stain(picture: np.ndarray) -> Stain:
     """The stain of a picture (uint8 H×W×3 RGB) of any size, shrunk to at most MEASURING_SIDE first."""
-    by = MEASURING_SIDE / max(picture.shape[:2])
+    height, width = picture.shape[:2]
+    by = max(MEASURING_SIDE / max(height, width), 1 / min(height, width))  # of a strip a row of pixels is left
     return stain_of(cv2.resize(picture, None, fx=by, fy=by, interpolation=cv2.INTER_AREA) if by < 1 else picture)
 
 

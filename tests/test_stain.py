@@ -84,6 +84,10 @@ def test_where_a_side_would_be_cut_to_whole_pixels_it_is_worked_out_anew(width, 
     assert search(resized(width, height)).stain is None
 
 
+def test_a_strip_is_measured_too():
+    assert measured_stain(np.full((16, 20_000, 3), 200, np.uint8)).nuclei.sum() == 0
+
+
 @pytest.mark.parametrize("view", ["cell", "frame"])
 @pytest.mark.parametrize("width", [96, 160, 320, 347])
 def test_a_view_is_the_same_with_what_the_finder_saw_and_without(width, view):
