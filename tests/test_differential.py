@@ -207,6 +207,7 @@ def test_white_cells_that_the_run_does_not_know_are_a_part_of_the_count_by_a_per
 )
 def test_a_person_may_give_the_classes_that_a_run_lacks(classes: list[str], more: list[str]):
     assert classes_by_hand(classes) == [*classes, *more, "other white cell"]
+    assert classes_by_hand(["Other_white_cells", *classes]) == ["Other_white_cells", *classes, *more]
 
 
 def test_who_mends_mistakes_by_hand_is_told_that_the_other_cells_are_corrected_all_the_same():

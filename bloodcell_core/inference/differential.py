@@ -54,9 +54,9 @@ REFERENCE_SOURCE = (
 
 
 def classes_by_hand(classes: Sequence[str]) -> list[str]:
-    """The classes that a person may give a cell: the run's, those of REFERENCE that it lacks, and OTHER_WHITE_CELL."""
-    known = match_classes(list(REFERENCE), classes)
-    return [*classes, *(name for name, own in known.items() if own is None), OTHER_WHITE_CELL]
+    """The classes that a person may give a cell: the run's, and of REFERENCE and OTHER_WHITE_CELL those it lacks."""
+    known = match_classes([*REFERENCE, OTHER_WHITE_CELL], classes)
+    return [*classes, *(name for name, own in known.items() if own is None)]
 
 
 class Confusion(NamedTuple):
