@@ -154,6 +154,16 @@ def test_a_zip_is_unpacked_in_memory_and_its_parts_have_rows(run, lab_home):
     assert {path.name for path in (lab_home / "slides").iterdir()} == {slide.id}, "the zip itself is not kept"
 
 
+def test_what_a_system_left_in_a_folder_is_none_of_a_slide_s_pictures(run):
+    app = draw()
+    app.segmented_control(key="classify_drop_what").set_value("A folder")
+    ran(app)
+    left = [(f"smear/{name}", b"x", "") for name in (".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir/a.png")]
+    app.file_uploader[0].set_value([("smear/a.png", cell(), "image/png"), *left])
+    ran(app)
+    assert [picture.file for picture in only_slide().pictures] == ["smear/a.png"]
+
+
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut off", b"PK\x05\x06" + bytes(18)], ids=["broken", "empty"])
 def test_a_zip_that_cannot_be_read_is_told_of_by_its_own_name(run, content):
     app = draw()
@@ -221,6 +231,17 @@ def test_the_list_of_slides_tells_the_corrections_that_were_not_undone(slide):
     (listed,) = (table.value for table in draw().dataframe)
     assert listed["Corrections"].tolist() == [2]
     assert "3 pictures and 2 corrections" in words(draw(slide=slide.id))
+
+
+def test_the_slide_is_opened_that_was_picked_and_not_one_that_came_into_its_row_since(slide, monkeypatch):
+    drawn, address = {}, {}
+    monkeypatch.setattr(shell, "table", lambda table, **how: drawn.update(how))
+    draw()
+    slides.create("Newer", slide.run, [("cell.png", cell)])
+    monkeypatch.setattr(shell, "set_address", lambda **values: address.update(values))
+    monkeypatch.setitem(st.session_state, "classify_slides", SimpleNamespace(selection=SimpleNamespace(rows=[0])))
+    drawn["on_select"]()
+    assert address["slide"] == slide.id
 
 
 def test_a_run_that_was_stopped_answers_only_where_it_is_chosen(run):
@@ -489,6 +510,14 @@ def test_a_picture_taken_away_by_hand_costs_its_own_place(slide):
 @pytest.mark.parametrize("picture", ["²", "x", "9" * 5000, "-1"])
 def test_an_address_of_no_picture_opens_the_first(picture, slide):
     assert "Field 1 of 2" in words(draw(slide=slide.id, picture=picture))
+
+
+def test_a_class_is_called_in_the_filter_as_everywhere(slide, monkeypatch):
+    monkeypatch.setattr(classify_pictures, "classes_by_hand", lambda classes: [*classes, "NRBC"])
+    draw(slide=slide.id)
+    counted = counted_pictures(slide, SlideAnswers(slide, slide.run), 0.0)[1]
+    slides.correct(slide, [Correction(2, "label", counted.cells[0].id, "NRBC", counted.cells[0].box)])
+    assert "NRBC (1)" in draw(slide=slide.id, view="cells").selectbox(key="show").options
 
 
 def test_a_class_of_another_run_can_be_seen_and_taken_back(slide):

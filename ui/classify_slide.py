@@ -20,6 +20,7 @@ from bloodcell_core.inference.fields import square_around
 from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.words import pretty
 from ui import cached, classify, classify_pictures, classify_start, gallery, lab, shell
 from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
@@ -265,7 +266,7 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
     with head:
         show = shell.bound_selectbox(
             "Show", offered, "show", default="all", width=260,
-            format_func=lambda key: f"{kinds[key].capitalize()} ({len(members[key]):,})",
+            format_func=lambda key: f"{pretty(kinds[key])} ({len(members[key]):,})",
         )  # fmt: skip
     wanted = members[show]
     above, below = st.container(), st.container()

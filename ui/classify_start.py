@@ -19,6 +19,7 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import SUFFIXES, UnreadablePicture, encode
+from bloodcell_core.data.sources import left_by_a_system
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
@@ -155,9 +156,13 @@ def opened() -> None:
 
 def open_slide(slide: Slide | None) -> None:
     """Goes to a slide, or with None to the list of slides."""
+    _address(slide)
+    st.rerun()
+
+
+def _address(slide: Slide | None) -> None:
     opened = {"slide": slide.id, "run": slide.run} if slide else {}
     shell.set_address(**dict.fromkeys(OF_A_SLIDE) | opened)
-    st.rerun()
 
 
 @contextmanager
@@ -169,8 +174,8 @@ def _opened(uploads: Sequence[Any]) -> Iterator[Iterator[Handed]]:
 
 def _files(uploads: Sequence[Any], until_stored: ExitStack) -> Iterator[Handed]:
     for upload in uploads:
-        if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(upload.name).parts):
-            continue  # files of the operating system
+        if any(map(left_by_a_system, PurePosixPath(upload.name).parts)):
+            continue
         if not upload.name.lower().endswith(".zip"):
             yield upload.name, upload.getvalue
             continue
@@ -258,10 +263,14 @@ def _earlier() -> None:
         }
         for slide in found
     )
-    picked = shell.table(
-        table, on_select="rerun", selection_mode="single-row", key="classify_slides",
+
+    def pick() -> None:
+        """Of the slides as they are drawn here: the next time there may be others."""
+        if rows := st.session_state["classify_slides"].selection.rows:
+            _address(found[rows[0]])
+
+    shell.table(
+        table, on_select=pick, selection_mode="single-row", key="classify_slides",
         column_config={"Made": st.column_config.DatetimeColumn(format="distance")},
     )  # fmt: skip
     st.caption("Pick a slide to open it.", help="By key: the arrows, then Shift and the space bar.")
-    if rows := picked.selection.rows:
-        open_slide(found[rows[0]])
