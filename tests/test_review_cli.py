@@ -184,6 +184,17 @@ def test_pictures_that_are_judged_one_by_one_are_not_called_photos(
     assert f"0 of {counted(wrong, 'picture')} with mistakes are decided; {wrong} here" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("pictures", "photos", "told"), [(3, 3, "3 pictures"), (3, 1, "3 pictures of 1 photo"), (1, 1, "1 picture")]
+)
+def test_photos_of_an_overlay_are_told_where_they_are_not_the_pictures_themselves(pictures, photos, told) -> None:
+    """Where photos aren't known, each picture counts as one."""
+    part = {"pictures": pictures, "photos": photos}
+    facts = {"overlay": "a", "version": 1, "dataset": "d", "by": "Ana", "at": "2026-01-31T12:00", "made_from": "csv"}
+    line = cli.review._overlay_line(facts | {"changed": part, "excluded": part})
+    assert f" d: {told} relabelled, {told} left out; by Ana" in line
+
+
 def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixture[str]) -> None:
     image_id = wrong.image_id.iloc[0]
     for words, said in (
@@ -192,7 +203,7 @@ def test_the_lines_for_people(done: Run, wrong: Any, capsys: pytest.CaptureFixtu
         (["set", "latest", image_id, "model-wrong", "--by", "Ben"], "decides"),
         (["history", "latest"], "people differ on 1 photo: "),
         (["undo", "2", "--by", "Ben"], "takes back 2 (model-wrong)"),
-        (["overlay", "day-one"], "0 pictures of 0 photos relabelled"),
+        (["overlay", "day-one"], ": 0 pictures relabelled, "),
         (["overlays"], "day-one@1"),
         (["export", "day-one"], "image_id,file,photo,label_from,label,verdict,by,at,note"),
         (["teaches", "latest"], "Half of the"),

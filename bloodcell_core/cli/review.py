@@ -220,13 +220,17 @@ def _dataset_with_verdicts(name: str | None) -> Dataset:
 
 
 def _overlay_line(facts: dict[str, Any]) -> str:
-    changed, excluded = facts["changed"], facts["excluded"]
     at = facts["at"][:16].replace("T", " ")
     return (
-        f"{facts['overlay']}@{facts['version']}  {facts['dataset']}: {counted(changed['pictures'], 'picture')} of "
-        f"{counted(changed['photos'], 'photo')} relabelled, {excluded['pictures']:,} of "
-        f"{excluded['photos']:,} left out; by {facts['by']}, {at}, from {facts['made_from']}"
+        f"{facts['overlay']}@{facts['version']}  {facts['dataset']}: {_pictures(facts['changed'])} relabelled, "
+        f"{_pictures(facts['excluded'])} left out; by {facts['by']}, {at}, from {facts['made_from']}"
     )
+
+
+def _pictures(part: dict[str, int]) -> str:
+    """A part of an overlay: its pictures, and their photos where these are fewer. Photos that aren't known are not."""
+    pictures = counted(part["pictures"], "picture")
+    return pictures + (f" of {counted(part['photos'], 'photo')}" if part["photos"] < part["pictures"] else "")
 
 
 def _overlay(args: argparse.Namespace) -> None:
