@@ -9,7 +9,7 @@
     imports/<import>/request.json, status.json, worker.log, and what was uploaded
     adaptations/<adaptation>/request.json, status.json, worker.log
     searches/<study>/status.json, worker.log
-    slides/<slide>/slide.json, found.jsonl, pictures/, answers/<run and options>.jsonl
+    slides/<slide>/slide.json, pictures/, answers/<run and options>.jsonl
     downloads/<name>/
     locks/
     lab.sqlite
