@@ -239,6 +239,7 @@ def test_doubtful_labels_are_ranked_by_the_answers_that_are_out_of_fold(done: Ru
         ({"a": 20, "b": 20}, ""),
         ({"a": 35, "b": LEAST_OF_CLASS}, ""),
         ({}, "0 labelled cells are too few"),
+        ({"a": 1}, "1 labelled cell is too few"),
     ],
 )
 def test_too_few_cells_are_refused_with_what_would_do(counts: dict[str, int], words: str) -> None:

@@ -62,6 +62,15 @@ def test_one_picture_is_told_as_one_and_what_is_not_known_is_not_counted(picture
     assert unknown.startswith(f"{told}, source photos not known; intervals")
 
 
+def test_a_split_of_one_picture_says_so() -> None:
+    split = {"pictures": 1, "photos": 1, "by_class": {"a": 1}, "photos_by_class": {"a": 1}}
+    facts = {
+        "name": "d", "synthetic": False, "pictures": 2, "photos": 2, "unit": "photo", "photos_origin": "told",
+        "photos_unknown_because": None, "split_origin": "told", "splits": {"test": split},
+    }  # fmt: skip
+    assert cli.data._count_lines(facts)[-1].endswith(" 1 picture from 1 photo: a 1 from 1")
+
+
 def test_a_search_on_one_validation_picture_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {
         "study": "s", "state": "done", "reason": "", "model": "m", "data": "d", "synthetic": False, "best": None,

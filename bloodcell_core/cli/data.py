@@ -169,7 +169,7 @@ def _count_lines(facts: dict[str, Any]) -> list[str]:
             f"{name} {count:,}" + (f" from {part['photos_by_class'][name]:,}" if known else "")
             for name, count in part["by_class"].items()
         )
-        lines.append(f"  {split:5} {part['pictures']:>7,} pictures{of_photos}: {counts}")
+        lines.append(f"  {split:5} {counted(part['pictures'], 'picture'):>16}{of_photos}: {counts}")
     return lines
 
 
@@ -199,7 +199,7 @@ def _data_audit(args: argparse.Namespace) -> None:
     lines += ["", *_count_lines(seen.facts)]
     for photo in seen.facts["largest_families"]:
         where = f"{', '.join(photo['labels'])} in {', '.join(photo['splits'])}"
-        lines.append(f"  {photo['pictures']:,} pictures from photo {photo['photo']}: {where}")
+        lines.append(f"  {counted(photo['pictures'], 'picture')} from photo {photo['photo']}: {where}")
     for what in ("sizes", "modes"):
         lines.append(f"{what}: {', '.join(f'{value} {count:,}' for value, count in seen.facts[what].items())}")
     show(seen.facts | {"findings": findings}, args.json, lines)

@@ -14,7 +14,8 @@ def too_few(counts: Mapping[str, int]) -> str:
     counts = {name: count for name, count in counts.items() if count}
     total, few = sum(counts.values()), {name: count for name, count in counts.items() if count < LEAST_OF_CLASS}
     if total < LEAST_CELLS:
-        return f"{total} labelled cells are too few to adapt a network: at least {LEAST_CELLS} are needed"
+        cells = "1 labelled cell is" if total == 1 else f"{total} labelled cells are"
+        return f"{cells} too few to adapt a network: at least {LEAST_CELLS} are needed"
     if len(counts) < 2:
         return "cells of one class alone can't tell classes apart"
     if few:
