@@ -40,7 +40,8 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         help="Cells that are sorted into folders, one per class, needn't be labelled here: import them on the Browse "
         "page.",
     )  # fmt: skip
-    reason = "" if data else _too_few(counts, len({one.picture.number for one, _ in labelled}))
+    pictures_labelled = {one.picture.number for one, _ in labelled}
+    reason = "" if data else too_few(counts) or (ONE_PICTURE if len(pictures_labelled) < 2 else "")
     busy = job_cards.at_work(_jobs_of(slide.id)[0])
     if busy and not st.session_state[SHOWN]:
         st.rerun(scope="app")  # started in another window: without its card nothing says why the button is disabled
@@ -54,8 +55,8 @@ def panel(slide: Slide, pictures: Sequence[CountedPicture], run: Run) -> None:
         shell.remark(f"Not yet: {reason}")
     with st.expander("How it is tested"):
         st.caption(
-            "By cross-validation: the cells are divided into five folds, all of one picture together. Each fold is "
-            "answered by a network that was adapted to the other four, so no network is tested on cells that it has "
+            "By cross-validation: the cells are divided into up to five folds, all of one picture together. Each fold "
+            "is answered by a network that was adapted to the others, so no network is tested on cells that it has "
             "seen. The accuracy before and after, with its 95% interval, is of these answers. At least "
             f"{LEAST_CELLS} cells are needed, and {LEAST_OF_CLASS} of each class. These cells can't show how the "
             "network does on slides that are stained or lit differently."
@@ -86,11 +87,6 @@ def _progress(counts: Mapping[str, int]) -> None:
         for name, count in counts.items()
     ]
     classify_count.draw_bars(rows)
-
-
-def _too_few(counts: Mapping[str, int], pictures: int) -> str:
-    """Why adapting can't start yet; "" where it can."""
-    return too_few(counts) or (ONE_PICTURE if pictures < 2 else "")
 
 
 # Adaptations at work, and their results
