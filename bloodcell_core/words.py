@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bloodcell_core.errors import LabError
+
 PHOTO, GROUP = "photo", "group"  # copies of one photograph; a patient, slide or field, whose cells have own answers
 LONGEST_SHORT_FORM = 4  # capitals, as in NRBC: longer ones are a word that somebody wrote in capitals
 SHORT_FORMS = {"ig", "nrbc", "rbc", "wbc"}  # of cells, however they are written: Ig would be an immunoglobulin
@@ -57,9 +59,15 @@ def unit_behind(facts: Mapping[str, Any]) -> str:
 
 
 def listed(text: str) -> list[str]:
-    """The names that a person separated by commas; one that has a comma itself stands in quotation marks, as in CSV."""
+    """The names that a person separated by commas; one that has a comma itself stands in quotation marks, as in CSV.
+
+    LabError where one is longer than Python's reader of CSV takes.
+    """
     rows = csv.reader(text.splitlines(), skipinitialspace=True)
-    return [name.strip() for row in rows for name in row if name.strip()]
+    try:
+        return [name.strip() for row in rows for name in row if name.strip()]
+    except csv.Error as error:
+        raise LabError(f"these names can't be read, {text[:40]!r}…: {error}") from None
 
 
 def as_list(names: Iterable[str]) -> str:

@@ -66,7 +66,12 @@ def test_all_that_is_refused_is_one_kind(lab: Path):
 
 @pytest.mark.parametrize(
     ("refuse", "words"),
-    [("basophil", "no class 'basophil' to refuse"), ("eosinophil,lymphocyte,monocyte", "all but 1 are refused")],
+    [
+        ("basophil", "no class 'basophil' to refuse"),
+        ("eosinophil,lymphocyte,monocyte", "all but 1 are refused"),
+        (140_000 * "x", "these names can't be read, 'xxx.*: field larger than"),
+    ],
+    ids=["unknown", "too many", "too long"],
 )
 def test_what_can_t_be_refused_is_told_before_anything_is_made(lab: Path, refuse: str, words: str):
     before = sorted((lab / "runs").iterdir())
