@@ -655,8 +655,10 @@ def test_what_is_wrong_in_a_file_of_labelme_is_told(tmp_path, change, words):
         (b'[{"shapes": [], "imagePath": "one.png"}]', "one.json has no list shapes"),
         (b'{"imagePath": "one.png", "shapes": ' + b"[" * 100_000, "one.json can't be read as JSON: "),
         ('{"imagePath": "\xe9.png", "shapes": []}'.encode("latin-1"), "one.json is not UTF-8 text"),
+        ('{"imagePath": "one.png", "shapes": []}'.encode("utf-16"), "one.json is not UTF-8 text"),
+        ('{"imagePath": "one.png", "shapes": []}'.encode("utf-16-be"), "one.json can't be read as JSON: "),
     ],
-    ids=["broken", "a list", "deep", "latin-1"],
+    ids=["broken", "a list", "deep", "latin-1", "utf-16", "utf-16 without a mark"],
 )
 def test_a_file_of_labelme_that_can_t_be_read_is_told_and_not_passed_over(tmp_path, data, words):
     assert labelme_refusal(tmp_path, labelled() | {"one.json": data}).startswith(words)

@@ -51,7 +51,8 @@ def _matches(source: Source) -> bool:
 
 def _is_labelme(source: Source, file: str) -> bool:
     try:
-        data = source.read(file)  # not as text: a file in another encoding is to be told, not to be passed over
+        # Not as text, and without the zeros of UTF-16: a file in another encoding is to be told, not to be passed over.
+        data = source.read(file).replace(b"\0", b"")
     except LabError:
         return False
     return all(f'"{key}"'.encode() in data for key in KEYS)
