@@ -98,7 +98,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         spread = facts["accuracy_by_fold"]
         if spread["spread"] is not None:
             st.caption(
-                f"{shell.percent(spread['mean'])} on average, standard deviation "
+                f"On average {shell.percent(spread['mean'])}, standard deviation "
                 f"{spread_words('accuracy', spread['spread'])}: how much it depends on which {unit}s are trained "
                 "on and tested."
             )

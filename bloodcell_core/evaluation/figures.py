@@ -24,10 +24,13 @@ def percent(value: float | None, interval: Sequence[float] | None = None) -> str
 
 
 def figure_words(metric: str, value: float | None) -> str:
-    """A figure: "81.2%" or "0.912"; "–" for none."""
+    """A figure: "81.2%" or "0.912"; "–" for none. 100% is all and 0% none: what would be rounded to it is ">99.9%"."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{_number(metric, value)}%" if metric in SHARES else _number(metric, value)
+    told = _number(metric, value)
+    if metric not in SHARES:
+        return told
+    return {"100.0": ">99.9%", "0.0": "<0.1%"}.get(told, f"{told}%") if 0 < value < 1 else f"{told}%"
 
 
 def interval_words(metric: str, limits: Sequence[float] | None) -> str:
