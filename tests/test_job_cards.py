@@ -16,6 +16,7 @@ from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.inference import adaptation_jobs
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob
 from bloodcell_core.runs import Run
+from tests.conftest import class_files, write_zip
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import draw, words
 from tests.test_pages import draw as draw_page
@@ -145,7 +146,18 @@ def test_a_name_that_is_taken_is_told_before_the_import_begins(done: Run):
     assert ImportJob.readable() == ([], [])
 
 
-def test_a_path_is_imported_by_the_click_that_ends_its_typing(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_upload_whose_name_is_taken_is_told_in_the_dialog(done: Run, tmp_path: Path):
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    app.file_uploader[0].upload("Demo.zip", write_zip(tmp_path / "any.zip", class_files()).read_bytes()).run()
+    app.button(key="import_upload").click().run()
+    assert "a dataset 'demo' exists already" in app.error[0].value.replace("\\", "")
+    assert ImportJob.readable() == ([], [])
+
+
+def test_a_path_is_imported_by_the_click_that_ends_its_typing(
+    lab_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """A button that is off until the page has heard of the path takes no click before: the first one was lost."""
     started = []
     monkeypatch.setattr(import_jobs, "start", lambda kind, **options: started.append(options["source"]))
@@ -155,9 +167,19 @@ def test_a_path_is_imported_by_the_click_that_ends_its_typing(lab_home: Path, mo
     assert not button.disabled
     button.click().run()
     assert [error.value for error in app.error] == ["Give the path of a zip, a folder or a table of pictures."]
-    next(each for each in app.text_input if each.label == "Path").set_value('"/cells" ')
-    app.button(key="import_path").click().run()
-    assert started == ["/cells"]
+
+    def give(path: str) -> None:
+        next(each for each in app.text_input if each.label == "Path").set_value(path)
+        app.button(key="import_path").click().run()
+
+    give(f"{tmp_path}/cels")
+    assert f"{tmp_path}/cels doesn't exist" in app.error[0].value.replace("\\", ""), "told where it can be corrected"
+    (tmp_path / "cells").mkdir()
+    give(f'"{tmp_path}/cells" ')
+    dialog_of(app)
+    monkeypatch.chdir(tmp_path)
+    give("cells")
+    assert started == [f"{tmp_path}/cells"] * 2, "the job works in another folder than the server"
 
 
 @pytest.mark.parametrize(

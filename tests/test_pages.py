@@ -445,7 +445,9 @@ def test_the_address_says_which_runs_are_compared_and_which_is_a(pair):
     from ui.lab import run_title
 
     newer, older = pair
-    assert f"A: {run_title(newer)}  \nB: {run_title(older)}" in words(draw(COMPARE))
+    unasked = draw(COMPARE)
+    assert f"A: {run_title(newer)}  \nB: {run_title(older)}" in words(unasked)
+    assert unasked.query_params["runs"] == [newer.name, older.name], "a colleague sees these, whatever is newest then"
     turned = draw(COMPARE, runs=[older.name, newer.name])
     assert f"A: {run_title(older)}  \nB: {run_title(newer)}" in words(turned)
     alone = draw(COMPARE, runs=[older.name])

@@ -69,6 +69,8 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
     """
     asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
     picked = asked or _newest_two(list(runs.values()))
+    if not shell.address("runs"):
+        shell.set_address(runs=picked)  # the default, too: a copied address must keep it
     if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
         # Changed from outside: a new table with these ticks is needed, since it remembers ticks by row.
         st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)

@@ -1,13 +1,17 @@
 """The dialog that starts an import, and the cards that show how far imports are."""
 
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
 import streamlit as st
 
+from bloodcell_core import workspace
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
+from bloodcell_core.data.sources import check_source
 from ui import job_cards, naming
 from ui.shell import plain, show_error, shows_errors, visit, whole_number
 
@@ -64,7 +68,7 @@ def _dialog() -> None:
         upload = st.file_uploader("A zip, a table with its pictures zipped, or an .npz", type=["zip", "npz"])
         name = st.text_input("Name", placeholder="made from the file's name where left empty", key="upload_name")
         if st.button("Import", type="primary", disabled=upload is None, key="import_upload") and upload:
-            _start("import", upload=(upload.name, upload), name=name or None)
+            _start("import", upload=(upload.name, upload), name=name or workspace.slug(PurePath(upload.name).stem))
     with tab_download:
         st.caption("Public data sets, fetched where this machine is online. Some are gigabytes.")
         wanted = st.selectbox("Data set", list(DOWNLOADS), format_func=lambda name: DOWNLOADS[name].title)
@@ -83,9 +87,14 @@ def _dialog() -> None:
 
 @shows_errors
 def _start(kind: str, **options: Any) -> None:
+    # Checked here, where others can be given: for another job all would have to be given, or uploaded, anew.
     if name := options.get("name"):
-        free_name(name)  # checked here, where another can be given: a failed job would need a new upload
+        free_name(name)
         import_jobs.check_not_being_made(name)
+    if source := options.get("source"):
+        path = Path(os.path.expanduser(source)).absolute()  # the job works in another folder than this server
+        check_source(path)
+        options["source"] = str(path)
     with st.spinner("Starting …"):
         import_jobs.start(kind, **options)
     _close()

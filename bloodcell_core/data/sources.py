@@ -60,17 +60,22 @@ class Source(Protocol):
 
 def open_source(path: Path) -> Source:
     """The folder, zip or single file at `path`; LabError where it can't be used."""
-    if os.path.isdir(path):  # not path.is_dir(): that raises OSError where the name is too long for the system
+    check_source(path)
+    if os.path.isdir(path):
         return FolderSource(path)
+    return FileSource(path) if path.suffix.lower() in SINGLE_FILES else ZipSource(path)
+
+
+def check_source(path: Path) -> None:
+    """LabError where there is no folder, zip or single file at `path`; what is in it isn't looked at."""
+    if os.path.isdir(path):  # not path.is_dir(): that raises OSError where the name is too long for the system
+        return
     if not os.path.exists(path):
         raise LabError(f"{path} doesn't exist: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
     if not os.path.isfile(path):  # a pipe may block for ever, a device may have no end
         raise LabError(f"{path} is no file: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
-    if path.suffix.lower() in SINGLE_FILES:
-        return FileSource(path)
-    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):  # such as one picture by itself
+    if path.suffix.lower() not in (".zip", *SINGLE_FILES) and not zipfile.is_zipfile(path):  # such as one picture
         raise LabError(f"{path.name} is no zip: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
-    return ZipSource(path)
 
 
 def read_file(path: Path) -> bytes:
