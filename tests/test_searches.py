@@ -110,7 +110,9 @@ def test_a_finished_study_shows_its_trials_and_trains_with_the_best(panel: AppTe
     losses = [trial["val_loss"] for trial in study.trials() if trial["state"] == "done"]
     assert table.value.val_loss.tolist() == sorted(losses)
     assert len(panel.get("vega_lite_chart") or panel.get("arrow_vega_lite_chart")) == 1 + bool(study.importance())
-    for said in ("Basic CNN on demo", "5 of 5 trials of 1 epoch,", "validation pictures", "synthetic"):
+    (chosen,) = panel.selectbox("study").options
+    assert chosen == "Basic CNN on demo, frame view · mine"
+    for said in ("Basic CNN on demo, frame view", "5 of 5 trials of 1 epoch,", "validation pictures", "synthetic"):
         assert said in words(panel)
     before = set(runs.names())
     panel.text_input("search_epochs").set_value("3")

@@ -1,7 +1,7 @@
 """The part of a page that starts searches for better settings and shows what their trials found."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core import workspace
 from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError
@@ -85,11 +86,14 @@ def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) 
 
 @shell.shows_errors
 def _searches() -> None:
-    names = studies.names()
-    if not names:
+    plans = studies.plans()
+    if not plans:
         st.info("No search yet. Choose a network and press **Search**: its trials appear here.")
         return
-    name = shell.bound_selectbox("Search", names, "study")
+    name = shell.bound_selectbox(
+        "Search", list(plans), "study",
+        format_func=lambda name: f"{_title(plans[name]['config'])} · {workspace.short_name(name)}",
+    )  # fmt: skip
     at_work = Study(name).status()["state"] not in (*ENDED, "elsewhere")
     st.fragment(_study, run_every=TICK if at_work else None)(name, at_work)
 
@@ -119,11 +123,16 @@ def _study(name: str, was_at_work: bool) -> None:
         _table(rows, list(study.ranges))
 
 
+def _title(settings: Mapping[str, Any]) -> str:
+    """What a search is of: the network, the dataset and the view."""
+    model, data, view = (str(settings.get(field)) for field in ("model", "data", "view"))
+    return f"{MODELS[model].title if model in MODELS else model} on {data}, {view} view"
+
+
 def _head(study: Study, status: dict[str, Any]) -> None:
     state, finished = status["state"], study.finished()
     with st.container(horizontal=True, vertical_alignment="center"):
-        model = MODELS[study.config.model].title if study.config.model in MODELS else study.config.model
-        st.markdown(f"**{shell.plain(model)} on {shell.plain(study.config.data)}**, {study.config.view} view")
+        st.markdown(f"**{shell.plain(_title(study.config.to_json()))}**")
         lab.say_synthetic(study.synthetic)
         lab.state_badge(state)
         if state in ("starting", "running"):

@@ -268,12 +268,18 @@ def request_stop(study: Study) -> None:
 
 def names() -> list[str]:
     """Our studies in the database, newest first."""
+    return list(plans())
+
+
+def plans() -> dict[str, dict[str, Any]]:
+    """The plan of each of our studies, as it is kept, newest first; one of another version may have other settings."""
     if not workspace.database_exists():
-        return []
+        return {}
     import optuna
 
-    found = [each for each in optuna.get_all_study_summaries(_storage()) if PLAN in each.user_attrs]
-    return [each.study_name for each in sorted(found, key=lambda each: each.user_attrs[PLAN]["created"], reverse=True)]
+    kept = {each.study_name: each.user_attrs for each in optuna.get_all_study_summaries(_storage())}
+    found = {name: attributes[PLAN] for name, attributes in kept.items() if PLAN in attributes}
+    return dict(sorted(found.items(), key=lambda each: each[1]["created"], reverse=True))
 
 
 def readable() -> tuple[list[Study], list[str]]:
