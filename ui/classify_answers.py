@@ -6,12 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import streamlit as st
 
-from bloodcell_core.cells import Box
-from bloodcell_core.config import TrainConfig
-from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
 from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
 from bloodcell_core.inference.slides import Slide
@@ -60,10 +56,3 @@ def _progress(slide: Slide, waiting: int) -> Iterator[Progress]:
 
     yield tell
     place.empty()
-
-
-def as_seen(picture: np.ndarray, box: Box, config: TrainConfig) -> np.ndarray:
-    """The picture (uint8 H×W×3) at `box` as a network with these settings sees it, uint8 size×size×3."""
-    if config.view == "frame":
-        return make_view(picture, *config.sight).pixels
-    return view_of_square(picture, box, config.size, config.crop)

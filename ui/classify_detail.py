@@ -11,14 +11,13 @@ import streamlit as st
 
 from bloodcell_core.cells import Box
 from bloodcell_core.crops import square_of_other
-from bloodcell_core.data.views import make_view
+from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.words import capitalised, pretty
 from ui import cached, charts, classify_pictures, classify_slide, lab, shell
-from ui.classify_answers import as_seen
 from ui.neighbours import finder
 from ui.review_cards import explainer
 
@@ -134,12 +133,13 @@ def _heat(run: Run, slide: Slide, picture: SlidePicture, box: Box, label: str) -
 def _seen_by_each(picture: np.ndarray, box: Box, run: Run) -> list[tuple[np.ndarray, Box]]:
     """What each network of a run is shown for an answer at `box`, and which part of the picture that is."""
     configs = [member.config for member in run.members]
-    if len({config.view for config in configs}) > 1:
+    if any(config.view == "frame" for config in configs):  # then there is one answer a picture
         return [make_view(picture, *each.sight)[:2] for each in configs]
-    if configs[0].view == "frame":
-        return [(as_seen(picture, box, each), box) for each in configs]
     squares = [square_of_other(box, configs[0].crop, each.crop) for each in configs]
-    return [(as_seen(picture, square, each), square) for square, each in zip(squares, configs, strict=True)]
+    return [
+        (view_of_square(picture, square, each.size, each.crop), square)
+        for square, each in zip(squares, configs, strict=True)
+    ]
 
 
 def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
