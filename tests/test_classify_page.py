@@ -512,6 +512,15 @@ def test_an_address_of_no_picture_opens_the_first(picture, slide):
     assert "Field 1 of 2" in words(draw(slide=slide.id, picture=picture))
 
 
+@pytest.mark.parametrize(("name", "stem"), [("Smear 7", "slide-smear-7"), ("血涂片", "slide")])
+def test_files_of_a_slide_are_called_after_it(slide, monkeypatch, name, stem):
+    slides.rename(slide, name)
+    files = []
+    monkeypatch.setattr(classify_count.st, "download_button", lambda label, data, file, *_, **how: files.append(file))
+    draw(slide=slide.id)
+    assert files == [f"{stem}.csv", f"{stem}.html"]
+
+
 def test_a_class_is_called_in_the_filter_as_everywhere(slide, monkeypatch):
     monkeypatch.setattr(classify_pictures, "classes_by_hand", lambda classes: [*classes, "NRBC"])
     draw(slide=slide.id)

@@ -113,7 +113,7 @@ def bar_row(words: tuple[str, str, str], bar: Sequence[Html], below: str) -> Htm
 def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str, Any], chosen: classify.Chosen) -> None:
     """Draws the buttons that export the table, the report, and the confirmed cells as a dataset."""
     run = chosen.run
-    stem = workspace.slug(slide.name) or "slide"
+    stem = workspace.slug(f"slide {slide.name}")  # of a name in Chinese nothing else is left
     with st.container(horizontal=True, key="classify_outputs"):
         st.download_button(  # with a byte order mark, without which Excel assumes another encoding
             "CSV", lambda: csv_of(slide, pictures, run.classes, run.name).encode("utf-8-sig"), f"{stem}.csv",
