@@ -143,6 +143,7 @@ def test_without_a_correction_nothing_is_said_of_its_limits():
     told = differential(counted(40, 40, 40), CLASSES, nothing)["correction"]
     assert len(told["warnings"]) == 1
     assert "no correction" in told["warnings"][0]
+    assert "corrected" not in differential(counted(0, 6, 0), CLASSES, nothing)["few"], "nor would more cells help"
 
 
 @pytest.mark.parametrize(("cells", "few"), [(0, "no white cell was counted"), (40, "40 cells are too few"), (100, "")])

@@ -153,7 +153,7 @@ def differential(
         "refused": count.refused,
         "empty": count.empty,
         "classes": by_class,
-        "few": _too_few(total, correction is not None),
+        "few": _too_few(total, correction is not None and not correction["warnings"]),
         "twice": _twice(count, sum(hand.values())) if corrected is not None else "",
         "apart": _apart({name: n for name, n in cells.items() if name in others}, total),
         "correction": correction,
