@@ -192,7 +192,7 @@ class Run:
         status: dict[str, Any] = disk.read_json(file)
         wrong = kinds.wrong(status, kinds.STATUS, kinds.PROGRESS)
         if wrong or status["state"] not in STATES:
-            raise LabError(f"{file} is damaged ({wrong or 'state'} isn't what it should be): delete the folder")
+            raise LabError(f"{file} is damaged ({wrong or 'state'} isn't what it should be): delete the run")
         return status
 
     def turn(self) -> tuple[float, str]:
@@ -213,7 +213,7 @@ class Run:
             return {}
         summary: dict[str, Any] = disk.read_json(file)
         if wrong := kinds.wrong_in_summary(summary):
-            raise LabError(f"{file} is damaged ({wrong} isn't what it should be): delete the folder")
+            raise LabError(f"{file} is damaged ({wrong} isn't what it should be): delete the run")
         return summary
 
     @property
@@ -349,7 +349,7 @@ def _whole(name: str) -> Run:
     run = Run(name)
     state = run.status()["state"]
     if state == "done" and not run.summary():
-        raise LabError(f"run {name!r} is done, but its summary.json is missing: delete the folder")
+        raise LabError(f"run {name!r} is done, but its summary.json is missing: delete it")
     if state == "queued":
         run.turn()
     return run
@@ -396,11 +396,24 @@ def remove(run: Run) -> None:
         raise LabError(f"run {run.name!r} comes with the program and can't be removed")
     if run.status()["state"] not in ENDED:
         raise LabError(f"run {run.name!r} is at work: stop it first")
-    needed_by = [other.name for other in readable_runs()[0] if run.name in other.settings.get("members", [])]
-    if needed_by:
-        raise LabError(f"run {run.name!r} is a member of {', '.join(needed_by)}: remove that first")
+    _discard(run.name)
     if run.group:
         workspace.group_file(run.group).unlink(missing_ok=True)  # its figures are of all its runs
-    workspace.likeness_file(run.name).unlink(missing_ok=True)
-    disk.discard(run.folder)
-    notes.forget("run", run.name)
+
+
+def remove_damaged(name: str) -> None:
+    """Deletes a run that can't be read; LabError where there is none, its worker holds it, or an ensemble needs it."""
+    if not os.path.isdir(workspace.run_dir(name)):
+        Run(name)  # raises
+    if background.is_held(FileLock(workspace.run_dir(name) / "worker.lock")):
+        raise LabError(f"run {name!r} is at work: wait for its end")
+    _discard(name)
+
+
+def _discard(name: str) -> None:
+    needed_by = [other.name for other in readable_runs()[0] if name in other.settings.get("members", [])]
+    if needed_by:
+        raise LabError(f"run {name!r} is a member of {', '.join(needed_by)}: remove that first")
+    workspace.likeness_file(name).unlink(missing_ok=True)
+    disk.discard(workspace.run_dir(name))
+    notes.forget("run", name)

@@ -124,9 +124,12 @@ def each_network(config: TrainConfig, name: str) -> TrainConfig:
 def live_panel() -> None:
     """Draws curves and cards of the newest runs and cross-validations; updated by a timer while any is at work."""
     runs, damaged = run_folders.readable_runs()
+    unread = sorted({*run_folders.names()} - {run.name for run in runs})
     runs = [run for run in runs if not run.bundled]
     for line in damaged:
         shell.show_error(line)
+    if damaged:  # they can be deleted here
+        naming.button("run", unread, "name_damaged")
     if not runs:
         st.info("No run yet. Choose a network and press **Train**: its curve appears here.")
         return

@@ -10,7 +10,7 @@ from bloodcell_core.data import dataset as datasets
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
 from tests.test_pages import COMPARE, draw, words
-from tests.training_fixtures import tiny, train_here
+from tests.training_fixtures import run_cli, tiny, train_here, trained
 from ui import lab, shell
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -47,6 +47,30 @@ def test_a_delete_is_asked_twice_and_says_what_goes(done: Run) -> None:
     app.button(key="naming_delete").click().run()
     assert not app.exception
     assert runs.names() == []
+
+
+@pytest.mark.parametrize("file", ["config.json", "status.json", "summary.json"])
+def test_a_damaged_run_is_deleted_on_the_train_page(done: Run, file: str) -> None:
+    other = trained(seed=3)
+    (other.folder / file).write_text("{")
+    app = opened("pages/2_Train.py", "name_damaged")
+    app.checkbox(key=f"sure_of_{other.name}").check().run()
+    app.button(key="naming_delete").click().run()
+    assert not app.exception
+    assert not app.error
+    assert runs.names() == [done.name]
+
+
+def test_a_damaged_run_is_removed_by_its_name_unless_its_worker_is_there(
+    done: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.folder / "config.json").write_text("{")
+    remove = ("runs", "remove", done.name)
+    with done.lock:
+        assert "is at work" in run_cli(capsys, *remove)[2]
+    assert run_cli(capsys, *remove)[0] == 0
+    assert runs.names() == []
+    assert "there is no run" in run_cli(capsys, *remove)[2]
 
 
 def test_a_dataset_with_a_run_at_work_is_refused_in_the_dialog(done: Run) -> None:

@@ -55,7 +55,7 @@ def _dialog(kind: str, names: list[str]) -> None:
     if not {*names} <= _known(kind):
         st.toast(f"A {kind} was deleted in another window.", icon=":material/delete:")
         st.rerun(scope="app")
-    titles = {name: lab.run_title(name) if kind == "run" else lab.dataset_title(name) for name in names}
+    titles = {name: _run_title(name) if kind == "run" else lab.dataset_title(name) for name in names}
     name = names[0]
     if len(names) > 1:
         name = st.selectbox(kind.capitalize(), names, format_func=titles.get, key="naming_of")
@@ -93,11 +93,22 @@ def _delete(kind: str, name: str) -> None:
     if kind == "dataset":
         datasets.remove(name)
     else:
-        jobs.remove(Run(name))
+        jobs.remove(name)
+
+
+def _run_title(name: str) -> str:
+    """A run's title; the name of one that can't be read."""
+    try:
+        return lab.run_title(name)
+    except LabError:
+        return name
 
 
 def _run_goes(name: str) -> str:
-    run = Run(name)
+    try:
+        run = Run(name)
+    except LabError as error:
+        return f"{shell.plain(str(error))}. All that is left of it goes."
     if run.bundled:
         return "This run comes with the program and can't be deleted."
     if run.is_ensemble:

@@ -174,9 +174,16 @@ def withdraw(run: Run) -> None:
     runs.remove(run)
 
 
-def remove(run: Run) -> None:
-    """Deletes a run; one that waits is taken out of its queue. LabError as `runs.remove` and `withdraw`."""
-    (withdraw if run.status()["state"] == "queued" else runs.remove)(run)
+def remove(name: str) -> None:
+    """Deletes a run, a damaged one too; one that waits is taken out of its queue. LabError as `runs.remove`,
+    `runs.remove_damaged` and `withdraw`."""
+    try:
+        run = Run(name)
+        waits = run.status()["state"] == "queued"
+    except LabError:
+        runs.remove_damaged(name)
+    else:
+        (withdraw if waits else runs.remove)(run)
 
 
 def requeue(run: Run) -> None:
