@@ -573,6 +573,18 @@ def test_what_was_fixed_and_broken_is_shown_with_its_interval(wrong, lab):
     assert not app.error
 
 
+def test_a_run_is_first_set_against_one_that_was_tested_on_the_same_pictures_of_the_same_classes(done: Run) -> None:
+    fewer, last = trained(refuse="monocyte"), trained(seed=3)
+    for day, run in enumerate((fewer, last), 1):
+        recorded = disk.read_json(run.folder / "config.json")
+        disk.write_json(run.folder / "config.json", recorded | {"created": f"2999-01-0{day}T00:00:00+00:00"})
+    app = draw(REVIEW, part="fixed")
+    assert not app.error
+    assert [app.selectbox(key=side).value for side in ("before", "after")] == [done.name, last.name]
+    runs.remove(last)
+    assert "their classes differ" in words(draw(REVIEW, part="fixed")), "there is no other pair"
+
+
 @pytest.mark.parametrize("by", ["words", "facts", "photo"])
 def test_what_the_mistakes_teach_is_shown_each_way(wrong, by):
     app = draw(REVIEW, part="teaches", by=by)

@@ -95,10 +95,10 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
 
 def _newest_two(runs: Sequence[Run]) -> list[str]:
     """The newest run, and the next one that was tested on the same pictures."""
-    return [run.name for run in runs if _tested_on(run) == _tested_on(runs[0])][:2]
+    return [run.name for run in runs if tested_on(run) == tested_on(runs[0])][:2]
 
 
-def _tested_on(run: Run) -> tuple[Any, ...]:
+def tested_on(run: Run) -> tuple[Any, ...]:
     """The same for runs that were tested on the same pictures of the same classes; an adapted one was on all."""
     return run.data_hash, run.classes, run.split_words("test")
 
@@ -157,7 +157,7 @@ def say_many_tested(picked: Sequence[Run], runs: Iterable[Run]) -> None:
     """Warns that the best of many is flattered, if many runs were tested on the pictures of the one ticked first."""
     if not picked:
         return
-    first, *others = map(_tested_on, (picked[0], *runs))
+    first, *others = map(tested_on, (picked[0], *runs))
     if others.count(first) >= MANY:
         st.caption(
             f":material/info: {others.count(first):,} runs were tested on these pictures, and the best of many looks "

@@ -11,7 +11,7 @@ from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import cached, lab, shell
-from ui.compare import FOR_BOTH
+from ui.compare import FOR_BOTH, tested_on
 from ui.review import Review, each_photo_first
 from ui.review_overlays import versions_of
 
@@ -30,12 +30,14 @@ def fixed_part(review: Review) -> None:
             dataset=review.data.name,
         )  # fmt: skip
         return
-    newest = next(iter(runs))
+    tested = {name: tested_on(run) for name, run in runs.items()}
+    newest = next((name for name in runs if list(tested.values()).count(tested[name]) > 1), next(iter(runs)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         after = shell.bound_selectbox("After", list(runs), "after", default=newest, width=330,
                                       format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         others = [name for name in runs if name != after]
-        before = shell.bound_selectbox("Before", others, "before", default=others[0], width=330,
+        fit = next((name for name in others if tested[name] == tested[after]), others[0])
+        before = shell.bound_selectbox("Before", others, "before", default=fit, width=330,
                                        format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions_of(review.data))]
         labels = shell.bound_selectbox(
