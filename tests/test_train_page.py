@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bloodcell_core import config, runs
+from bloodcell_core import config, disk, runs
 from bloodcell_core.config import PRESETS
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.runs import Run
@@ -106,6 +106,13 @@ def test_a_run_that_ended_early_is_resumed_by_a_click(lab: object, monkeypatch: 
     press(draw(TRAIN), "Resume")
     assert started == [run.name]
     assert run.status()["state"] == "queued"
+
+
+def test_a_run_that_was_tested_on_nothing_says_so_and_leads_to_no_page_of_figures(done: Run) -> None:
+    disk.write_json(done.folder / "summary.json", done.summary() | {"test": None})
+    app = draw(TRAIN)
+    assert "tested on no picture" in words(app)
+    assert not [link for link in app.get("page_link") if "runs=" in link.proto.query_string]
 
 
 def test_the_end_of_a_run_s_log_is_shown(done: Run) -> None:

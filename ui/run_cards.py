@@ -60,7 +60,10 @@ def _progress(run: Run, status: dict[str, Any]) -> tuple[float, str]:
 
 def _result(run: Run) -> None:
     summary = run.summary()
-    if not summary or not summary["test"]:
+    if not summary:
+        return
+    if not summary["test"]:
+        st.caption("It was tested on no picture: its dataset has no test picture of its classes.")
         return
     test = summary["test"]
     limits = test["intervals"]["accuracy"]
@@ -86,7 +89,7 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
                 shell.attempt(jobs.request_stop, run)
         if state in ("interrupted", "stopped", "failed") and st.button("Resume", key=f"resume-{run.name}"):
             shell.attempt(jobs.resume, run)
-        if run.summary():
+        if run.summary().get("test"):
             for page, label, icon, query in (
                 ("3_Compare", "Compare", "compare_arrows", {"runs": run.name}),
                 ("4_Review", "Review its mistakes", "rate_review", {"run": run.name}),
