@@ -134,6 +134,9 @@ def test_the_most_confident_mistake_comes_first_and_the_next_ones_with_it(wrong)
     assert len({card["id"] for card in shown["cards"]}) == 3
     assert shown["cards"][0]["id"] == table.image_id.iloc[-1]
     assert [bar["title"] for bar in shown["cards"][0]["bars"] if bar["answer"]] == [shown["cards"][0]["answer"]]
+    assert [shell.percent(bar["share"]) for bar in shown["cards"][0]["bars"]] == [
+        bar["words"] for bar in shown["cards"][0]["bars"]
+    ]
     assert [each["key"] for each in shown["classes"]] == ["1", "2", "3", "4"]
 
 

@@ -486,6 +486,7 @@ def test_probability_bars_escape_names_and_keep_within_their_track():
     assert "<img" not in drawn
     assert "width:100.0%" in drawn
     assert "33.3%" in drawn
+    assert ">&lt;0.1%</span>" in charts.probability_bars_html({"monocyte": 1e-6}, classes=["monocyte"])
     assert theme.css_colours(["monocyte"])["monocyte"] in drawn
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from bloodcell_core.evaluation.figures import percent
 from bloodcell_core.words import pretty, titles
 from ui.theme import chart_text, class_colours, class_ticks, css_colours, is_dark, short_title, style
 
@@ -107,7 +108,7 @@ def probability_bars_html(
             name=html.escape(pretty(name)),
             colour=colours[name],
             width=100 * min(max(share, 0), 1),
-            percent=100 * share,
+            figure=html.escape(percent(share)),
         )
         for name, share in probabilities.items()
     ]
@@ -120,7 +121,7 @@ grid-template-columns:minmax(0, 7.5rem) minmax(2rem, 1fr) 3.4rem; font-weight:{w
 <span style="height:.5rem; border-radius:99px; background:color-mix(in srgb, currentColor 10%, transparent)">
 <span style="display:block; height:100%; min-width:2px; border-radius:99px; width:{width:.1f}%;
 background:{colour}"></span></span>
-<span style="text-align:right; font-variant-numeric:tabular-nums">{percent:.1f}%</span></div>"""
+<span style="text-align:right; font-variant-numeric:tabular-nums">{figure}</span></div>"""
 
 
 # ---- What the pictures of a dataset are like -----------------------------------------------------------

@@ -57,7 +57,7 @@ def by_class(
                 "pattern": {"shape": PATTERNS[place % 5], "solidity": 0.25, "fillmode": "overlay"},
             },
             error_y=_error_bars(values, limits) | {"color": WHISKERS[dark]},
-            customdata=[[with_interval(metric, row[metric], row["intervals"][metric]), word]
+            customdata=[[chart_text(with_interval(metric, row[metric], row["intervals"][metric])), word]
                         for row, word in zip(rows, words, strict=True)],
             hovertemplate="%{x}: %{customdata[0]}, %{customdata[1]}<extra></extra>",
         )  # fmt: skip

@@ -233,13 +233,13 @@ function image(node, src, alt) {
   node.alt = src ? alt : ""
 }
 
-function bar({ title, colour, share, answer, own }) {
+function bar({ title, colour, share, words, answer, own }) {
   const fill = node("i")
   fill.style.cssText = `width:${100 * share}%`
   fill.style.background = colour
   const rail = node("span", fill)
   rail.className = "rail"
-  const figure = node("span", `${(100 * share).toFixed(1)}%`)
+  const figure = node("span", words)
   figure.className = "share"
   const row = node("div", node("b", title), rail, figure)
   row.className = `bar${answer ? " answer" : ""}${own ? " true" : ""}`

@@ -42,7 +42,7 @@ class Card:
     answer: str
     """Label and answer as people read them."""
     bars: Sequence[Mapping[str, Any]]
-    """For each class title, colour, share, and whether it is the `answer` or the `own` label."""
+    """For each class title, colour, share, its words, and whether it is the `answer` or the `own` label."""
     says_words: str
     cell: str
     cell_words: str

@@ -13,6 +13,7 @@ from bloodcell_core.crops import AS_THEY_ARE, Crop
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.views import make_view
 from bloodcell_core.errors import LabError, in_words
+from bloodcell_core.evaluation.figures import percent
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
@@ -46,9 +47,9 @@ def card_of(review: Review, place: int, standing: Standing, heat: bool) -> Card:
         id=picture.image_id, place=place + 1, own=picture.label, label=label, answer=answer,
         words=f"Label {label}, called {answer}" + (", synthetic" if review.data.synthetic else ""),
         bars=[
-            {"title": pretty(name), "colour": review.colours[name], "share": float(picture[f"p_{name}"]),
+            {"title": pretty(name), "colour": review.colours[name], "share": share, "words": percent(share),
              "answer": name == picture.answer, "own": name == picture.label}
-            for name in review.classes
+            for name, share in ((name, float(picture[f"p_{name}"])) for name in review.classes)
         ],
         says_words=wrong if picture.runs > 1 else "",
         cell=cell, cell_words=cell_words, whole=whole, like=like, like_words=like_words, copies=copies > 1,

@@ -388,12 +388,13 @@ def _events_by_id(ids: Sequence[int]) -> list[Event]:
 
     from bloodcell_core.labels.database import reading, verdicts
 
+    found: dict[int, Event] = {}
     with reading() as connection:
-        found: dict[int, Event] = {}
-        for start in range(0, len(ids) if connection is not None else 0, _FEW):
+        for start in range(0, len(ids), _FEW):
+            if connection is None:
+                break
             few = [each for each in ids[start : start + _FEW] if 0 < each < 2**31]  # what the column can hold
             query = select(verdicts).where(verdicts.c.id.in_(few))
-            assert connection is not None
             found.update({row["id"]: Event(**row, undone=False) for row in connection.execute(query).mappings()})
     for each in ids:
         if each not in found:
