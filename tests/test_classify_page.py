@@ -654,6 +654,7 @@ def test_the_dialog_of_a_dataset_stays_open_where_the_page_is_drawn_anew_behind_
     (drawn,) = components(draw(slide=slide.id), "lab_field")
     slides.correct(slides.read_slide(slide.id), [as_eosinophil(drawn["cells"][0])])
     app = press(draw(slide=slide.id), "To a dataset")
+    assert "**1 confirmed cell**: Eosinophil 1" in words(app)
     app.text_input[-1].set_value("half-typed")
     ran(app)
     app = ran(app)  # as an adapting does that has ended

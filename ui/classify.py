@@ -82,7 +82,7 @@ def _say_accuracy(run: Run) -> None:
         lab.say_synthetic(run.synthetic)
         st.caption(
             f"Right on {shell.percent(test['accuracy'], test['intervals']['accuracy'])} of "
-            f"{test['pictures']:,} test pictures ({groups_behind(test)}) of the dataset "
+            f"{shell.counted(test['pictures'], 'test picture')} ({groups_behind(test)}) of the dataset "
             f"{shell.plain(run.config.data)}, all classes named. For research and teaching, not for diagnosis.",
             help="In brackets the 95% interval, by source photo where photos are known.",
         )

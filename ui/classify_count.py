@@ -127,7 +127,7 @@ def outputs(slide: Slide, pictures: Sequence[CountedPicture], told: Mapping[str,
         confirmed = len(confirmed_cells(pictures))
         if st.button(
             "To a dataset", icon=":material/library_add:", disabled=not confirmed,
-            help=f"The {confirmed:,} cells with a class given or confirmed by hand, to train on."
+            help=f"The {shell.counted(confirmed, 'cell')} with a class given or confirmed by hand, to train on."
             if confirmed else "Confirm some cells first, or give them a class.",
         ):  # fmt: skip
             st.session_state[SENDING] = (slide.id, shell.visit())
@@ -155,7 +155,7 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
     cells = confirmed_cells(pictures)
     counts = {name: sum(cell.label == name for _, cell in cells) for name in sorted({str(c.label) for _, c in cells})}
     st.markdown(
-        f"**{len(cells):,} confirmed cells**: "
+        f"**{shell.counted(len(cells), 'confirmed cell')}**: "
         + ", ".join(f"{shell.plain(pretty(k))} {n:,}" for k, n in counts.items())
     )
     st.caption(
