@@ -18,7 +18,6 @@ from bloodcell_core.cli import main
 from bloodcell_core.cli.adapting import adaptation_lines
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names
-from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import compare
 from bloodcell_core.evaluation.report import run_report
@@ -37,7 +36,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training import loop
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.gradients import Blend, Gradients
-from tests.training_fixtures import trained
+from tests.training_fixtures import drawn, trained
 from ui import compare as compare_page
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -46,7 +45,7 @@ pytest_plugins = ["tests.training_fixtures"]
 @pytest.fixture(scope="module")
 def own_original(module_home: Path) -> Path:
     """Another microscope: 48 cells, drawn from another seed. Not to be written to."""
-    return make_demo("own", per_class=12, seed=21).folder
+    return drawn("own", per_class=12, seed=21).folder
 
 
 @pytest.fixture
@@ -209,7 +208,7 @@ def test_an_adapted_run_is_used_like_any_other(done: Run, own: Dataset, pictures
     told = capsys.readouterr().out
     assert "cell view" in told or "frame view" in told
     assert "epoch" not in told, "none of its own was counted"
-    again = adapt(made, make_demo("third", per_class=12, seed=33), device="cpu")  # from an adapted one
+    again = adapt(made, drawn("third", per_class=12, seed=33), device="cpu")  # from an adapted one
     assert again.adapted is not None
     assert again.adapted["from"] == made.name
     runs.remove(made)
@@ -249,7 +248,7 @@ def test_too_few_cells_are_refused_with_what_would_do(counts: dict[str, int], wo
 
 
 def test_nothing_is_made_of_too_few_cells(done: Run) -> None:
-    few = make_demo("few", per_class=10, seed=3)
+    few = drawn("few", per_class=10, seed=3)
     cells = combine("fewer", [(few, {"eosinophil": None})])
     assert len(cells.pictures) < LEAST_CELLS
     before = runs.names()
@@ -336,7 +335,7 @@ def test_what_it_was_adapted_to_and_trained_on_before_is_told_where_it_is_tested
     theirs = combine("theirs", [(own, {"eosinophil": "EOS"})])
     made = adapt(done, theirs, device="cpu")
     assert made.config.data != "theirs"
-    again = adapt(made, combine("more", [(own, {"eosinophil": "EO"}), (make_demo("big", per_class=15, seed=5), {})]))
+    again = adapt(made, combine("more", [(own, {"eosinophil": "EO"}), (drawn("big", per_class=15, seed=5), {})]))
     trained_on = combine("before", [(Dataset("demo"), {})])
     count = int((Dataset("demo").pictures.split == "train").sum()) - int(
         Dataset("demo").pictures.photo.isin(done.validation_photos).sum()
@@ -399,13 +398,13 @@ def test_a_batch_that_does_not_fit_is_adapted_to_in_parts(
 
 
 def test_a_class_without_cells_is_said_to_be_untested(done: Run) -> None:
-    cells = own_cells(done, combine("three", [(make_demo("big", per_class=15, seed=5), {"monocyte": None})]))
+    cells = own_cells(done, combine("three", [(drawn("big", per_class=15, seed=5), {"monocyte": None})]))
     assert set(cells.labels) == {done.classes.index(name) for name in done.classes if name != "monocyte"}
     assert [line for line in cells.warnings if line.startswith("monocyte: none of these cells")]
 
 
 def test_a_run_is_adapted_to_cells_that_lack_one_of_its_classes(done: Run) -> None:
-    three = combine("three", [(make_demo("big", per_class=15, seed=5), {"monocyte": None})])
+    three = combine("three", [(drawn("big", per_class=15, seed=5), {"monocyte": None})])
     made = adapt(done, three, device="cpu")
     assert made.classes == done.classes
     told = made.summary()["adaptation"]

@@ -13,7 +13,6 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.cells import Box
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names, remove, unused_name
-from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import adaptation, adaptation_jobs, slides
 from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes, start, work
@@ -24,7 +23,7 @@ from bloodcell_core.inference.slide_cells import counted_pictures
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from tests.conftest import encoded, random_picture
-from tests.training_fixtures import Killed, wait_for
+from tests.training_fixtures import Killed, drawn, wait_for
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -103,7 +102,7 @@ def test_too_few_cells_fail_with_the_reason_and_leave_nothing(done: Run, here: N
 
 
 def test_a_dataset_that_was_chosen_is_adapted_to_and_stays(done: Run, here: None):
-    make_demo("own", per_class=12, seed=21)
+    drawn("own", per_class=12, seed=21)
     job = start(done, labelled_slide(done, pictures=1), "own")
     work(job)
     assert job.status()["state"] == "done", job.status()
@@ -116,7 +115,7 @@ def test_a_dataset_that_was_chosen_is_adapted_to_and_stays(done: Run, here: None
 
 
 def test_a_dataset_stays_while_a_run_is_adapted_to_it(done: Run, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_demo("own", per_class=12, seed=21)
+    drawn("own", per_class=12, seed=21)
     job = start(done, labelled_slide(done, pictures=1), "own")
     refused = f"adaptation '{job.name}' is at work on dataset 'own': stop it first"
     with pytest.raises(LabError, match=refused):  # it is about to start
@@ -148,7 +147,7 @@ def test_of_a_job_that_was_killed_the_dataset_goes_that_it_made_of_the_chosen_on
     def killed(*_: Any) -> None:
         raise Killed
 
-    combine("theirs", [(make_demo("own", per_class=12, seed=21), {"neutrophil": "NEU"})])
+    combine("theirs", [(drawn("own", per_class=12, seed=21), {"neutrophil": "NEU"})])
     job = start(done, labelled_slide(done, pictures=1), "theirs")
     with monkeypatch.context() as patch:
         patch.setattr(adaptation, "_adapted_run", killed)
@@ -166,7 +165,7 @@ def test_a_worker_that_is_gone_and_files_that_are_damaged_are_told(done: Run, he
     job.tell(state="running")
     assert job.status()["state"] == "interrupted"
     assert "adapt once more" in job.status()["reason"]
-    make_demo("my-slide-cells", per_class=12, seed=21)  # as it had been made before the kill
+    drawn("my-slide-cells", per_class=12, seed=21)  # as it had been made before the kill
     job.tell(made="my-slide-cells")
     job.dismiss()
     assert "my-slide-cells" not in names()
@@ -185,7 +184,7 @@ def test_a_job_that_is_killed_before_its_dataset_is_made_claims_none(done: Run, 
     monkeypatch.setattr(adaptation_jobs, "send_to_dataset", killed)
     with pytest.raises(Killed):
         work(job)
-    make_demo("my-slide-cells", per_class=12, seed=21)  # somebody else's, of the same slide
+    drawn("my-slide-cells", per_class=12, seed=21)  # somebody else's, of the same slide
     job.dismiss()
     assert "my-slide-cells" in names()
 

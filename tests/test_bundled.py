@@ -68,30 +68,30 @@ def test_its_figures_are_those_of_its_kept_predictions(name, shipped):
 
 
 @EVERY_BUNDLE
+@pytest.mark.parametrize("one_in", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.skipif(not ARCHIVE, reason="BLOODCELL_ARCHIVE names no copy of the public archive")
-def test_its_answers_to_the_archive_s_test_pictures_are_what_it_tells(name, shipped):
-    """Every test picture of its predictions that the archive holds is read, cut out and classified anew."""
+def test_its_answers_to_the_archive_s_test_pictures_are_what_it_tells(name, one_in, shipped):
+    """Test pictures of its predictions that the archive holds are read, cut out and classified anew."""
     run, source = Run(name), open_source(Path(ARCHIVE).expanduser())
     kept = run.predictions().query("split == 'test'").set_index("image_id")
     found = {}
-    for file in source.files:
-        if "/images/TEST/" in file:
-            data = source.read(file)
-            found[hashlib.sha256(data).hexdigest()] = data
+    for file in [file for file in source.files if "/images/TEST/" in file][::one_in]:
+        data = source.read(file)
+        found[hashlib.sha256(data).hexdigest()] = data
     found = {image_id: data for image_id, data in found.items() if image_id in kept.index}
     assert found, "it was tested on no picture of the archive"
     answers = list(Predictor(run, "cpu").classify((key, lambda data=data: data) for key, data in found.items()))
     # Without a white cell no class is named; in the predictions such a picture's middle was classified.
     classified = [answer for answer in answers if answer.cells]
     assert {answer.state for answer in answers if not answer.cells} <= {"unlike"}
-    assert len(answers) - len(classified) < 0.01 * len(answers)
+    assert len(answers) - len(classified) < 0.02 * len(answers)
     anew = np.array([list(answer.cells[0].probabilities.values()) for answer in classified])
     rows = kept.loc[[answer.path for answer in classified]]
     # A box may lie a pixel elsewhere where a machine rounds otherwise: a few pictures in a thousand.
     same = np.abs(anew - probabilities_of(rows, run.classes)).max(axis=1) < READ_ANEW
     assert same.mean() > 0.99
     right = np.asarray(run.classes)[anew.argmax(1)] == rows.label.to_numpy()
-    assert right.mean() == pytest.approx((rows.predicted == rows.label).mean(), abs=0.002)
+    assert right.mean() == pytest.approx((rows.predicted == rows.label).mean(), abs=5 / len(right))
     print(f"{name}: right on {right.sum():,} of {len(right):,} test pictures of the archive, {right.mean():.4f}")
 
 

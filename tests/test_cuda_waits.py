@@ -24,6 +24,7 @@ from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import Network, network_of
 from bloodcell_core.training import augment
 from bloodcell_core.training.loop import LOG_EVERY, Hooks, LabelledPictures, TrainState, make_optimizer, train
+from tests.training_fixtures import EACH_NETWORK
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor"),
@@ -81,7 +82,7 @@ def waits_of_a_training(settings: TrainConfig) -> tuple[int, list[str]]:
     raise AssertionError("no step was logged")
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_a_training_step_waits_for_nothing_but_the_log(model: str) -> None:
     own = {"data": "d", "model": model, "size": 32, "batch_size": 8, "epochs": 1, "weights": "none"}
     steps, waited = waits_of_a_training(TrainConfig(**PLAIN | EVERYTHING | own))

@@ -71,6 +71,7 @@ def test_the_correction_undoes_what_the_network_does_on_average():
     assert told["classes"]["eosinophil"]["percent"] > 7  # uncorrected it is half as many again
 
 
+@pytest.mark.slow
 def test_the_corrected_limits_hold_the_truth_as_often_as_they_say():
     """Slides of 150 cells, a matrix known from 60 photos a class: both are drawn anew each time."""
     rng = np.random.default_rng(0)

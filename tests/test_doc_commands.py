@@ -27,7 +27,7 @@ from bloodcell_core.cli import main
 from tests.conftest import write_zip
 from tests.test_architecture import ROOT
 from tests.test_docs import PAPERS, named
-from tests.training_fixtures import TINY, wait_for
+from tests.training_fixtures import TINY, drawn, wait_for
 
 NOT_RUN = {
     "pip install": "it downloads; .ci/run does it in a new environment each time",
@@ -138,16 +138,14 @@ def a_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from bloodcell_core.config import TrainConfig
-    from bloodcell_core.data.importing import make_demo
     from bloodcell_core.training import groups, jobs, worker
-
     torch.set_num_threads(1)
     home = tmp_path_factory.mktemp("reader") / "workspace"
     settings = TINY | {"view": "cell", "epochs": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLOODCELL_HOME", str(home))
         for name, seed in (("demo", 8), ("archive", 8), ("other", 2), ("my-cells", 3)):
-            make_demo(name, per_class=12, seed=seed)
+            drawn(name, per_class=12, seed=seed)
         for seed in range(3):
             run = jobs.create_run(TrainConfig.from_json(settings | {"seed": seed}))
             worker.work(run, say=lambda line: None)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.importing import make_demo
 from bloodcell_core.data.splits import photos_first
 from bloodcell_core.data.views import build_view
 from bloodcell_core.device import choose_device
@@ -16,14 +15,14 @@ from bloodcell_core.inference.embedding import METHODS, Embedder, look_features,
 from bloodcell_core.models import MODELS
 from bloodcell_core.models.forward import predict_logits
 from bloodcell_core.models.network import load_network
-from tests.training_fixtures import train_here
+from tests.training_fixtures import drawn, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 
 
 @pytest.fixture
 def demo(lab_home: Path) -> Dataset:
-    return make_demo("demo", per_class=20, seed=1)
+    return drawn("demo", per_class=20, seed=1)
 
 
 def test_each_photo_is_on_the_map_before_a_second_copy_of_any(demo: Dataset):

@@ -13,7 +13,7 @@ from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.training import ensembles, groups, worker
 from tests.test_pages import draw, words
-from tests.training_fixtures import run_cli, tiny, train_here, trained
+from tests.training_fixtures import drawn, run_cli, tiny, train_here, trained
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -102,9 +102,7 @@ def test_its_training_pictures_are_those_of_any_member(ensemble, members):
 
 
 def test_what_can_t_be_put_together_is_refused(ensemble, members):
-    from bloodcell_core.data.importing import make_demo
-
-    make_demo("other", per_class=12, seed=9)
+    drawn("other", per_class=12, seed=9)
     elsewhere = train_here(data="other", epochs=1)
     fold = train_here(folds=3, fold=1, epochs=1)
     for refused, reason in (

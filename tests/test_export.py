@@ -27,12 +27,11 @@ from bloodcell_core.inference import export
 from bloodcell_core.inference.export import TOLERANCE, export_onnx, open_session
 from bloodcell_core.inference.exported import ExportedRun
 from bloodcell_core.inference.sidecar import check_free, likeness_files, read_sidecar, sidecar_of
-from bloodcell_core.models import MODELS
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.conftest import encoded, random_picture
-from tests.training_fixtures import trained
+from tests.training_fixtures import EACH_NETWORK, trained
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -93,7 +92,7 @@ def pixels_of(run: Run) -> np.ndarray:
     return np.asarray(build_view(Dataset("demo"), run.config.view, run.config.size, run.config.crop)[:9])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_every_network_answers_alike_in_onnx_runtime(model: str, done: Run, tmp_path: Path) -> None:
     run = like(done, model, view="cell", temperature=0.7)
     made = export_onnx(run, tmp_path / "it.onnx")

@@ -17,7 +17,7 @@ from bloodcell_core import workspace
 from bloodcell_core.cli.scoring import distance_lines, match_lines
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.external import (
     FACTS,
@@ -30,7 +30,7 @@ from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.labels.overlays import freeze
 from bloodcell_core.labels.verdicts import AMBIGUOUS, record
 from bloodcell_core.runs import Run
-from tests.training_fixtures import trained
+from tests.training_fixtures import drawn, trained
 
 pytest_plugins = ["tests.training_fixtures"]
 OURS = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
@@ -211,8 +211,8 @@ def renamed(lab: Path, tmp_path: Path) -> Callable[..., Dataset]:
     """Makes a dataset of other demo pictures, its class folders named as `names` says."""
 
     def make(names: dict[str, str], name: str = "other") -> Dataset:
-        drawn = make_demo("drawn", per_class=10, seed=3)
-        for row in drawn.pictures.itertuples():
+        theirs = drawn("drawn", per_class=10, seed=3)
+        for row in theirs.pictures.itertuples():
             target = tmp_path / "source" / names.get(row.label, row.label) / f"{row.Index}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((workspace.dataset_dir("drawn") / "originals" / row.stored).read_bytes())
@@ -302,7 +302,7 @@ def test_all_pictures_of_the_runs_own_data_are_refused(done: Run) -> None:
 def test_another_dataset_under_the_name_of_the_runs_own_is_another(done: Run) -> None:
     kept = evaluated(done)[0]
     workspace.dataset_dir("demo").rename(workspace.dataset_dir("was-demo"))
-    make_demo("demo", per_class=10, seed=3)
+    drawn("demo", per_class=10, seed=3)
     there, table = evaluated(done, "demo", "all", "cpu")
     assert set(table.image_id) == set(Dataset("demo").pictures.image_id)
     assert there["class_map"] == {name: name for name in done.classes}

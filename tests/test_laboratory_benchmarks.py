@@ -10,9 +10,8 @@ from benchmarks import bench_laboratories, bench_robustness
 from benchmarks.bench_robustness import MIDDLE, WAYS
 from bloodcell_core.data import demo
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.data.importing import make_demo
 from bloodcell_core.training.ensembles import create_ensemble
-from tests.training_fixtures import TINY, train_here
+from tests.training_fixtures import TINY, drawn, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -58,8 +57,9 @@ def test_a_few_copies_of_each_photo_are_taken(done):
     assert set(few.photo) == set(dataset.pictures.photo[dataset.pictures.split == "test"])
 
 
+@pytest.mark.slow
 def test_laboratories_are_judged_on_the_other_s_test_pictures(lab, tmp_path, monkeypatch, capsys):
-    make_demo("there", per_class=12, seed=31)
+    drawn("there", per_class=12, seed=31)
     settings = {key: value for key, value in TINY.items() if key not in ("data", "model")}
     arguments = [f"{key}={value}" for key, value in (settings | {"epochs": 1}).items()]
     log = tmp_path / "log.jsonl"

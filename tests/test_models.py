@@ -31,7 +31,7 @@ from bloodcell_core.models.costs import cost
 from bloodcell_core.models.forward import predict_logits, to_input
 from bloodcell_core.models.network import build_network, load_network, network_of
 from bloodcell_core.models.weights_file import read_weights
-from tests.training_fixtures import cost_by_pytorch
+from tests.training_fixtures import EACH_NETWORK, cost_by_pytorch
 
 CPU = choose_device("cpu")
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -133,7 +133,7 @@ def test_the_network_itself_sees_normalised_pixels(model: str) -> None:
     torch.testing.assert_close(seen[0], wanted)
 
 
-@every_model
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_a_network_can_learn_sixteen_pictures_by_heart(model: str) -> None:
     torch.manual_seed(0)
     network = build_network(model, 4, 32)

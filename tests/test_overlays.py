@@ -28,7 +28,7 @@ from bloodcell_core.training import jobs
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.training.prepare import split_rows
 from tests.conftest import encoded, random_picture, write_files
-from tests.training_fixtures import answering_otherwise, losses, tiny, train_here
+from tests.training_fixtures import answering_otherwise, drawn, losses, tiny, train_here
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -95,9 +95,7 @@ def test_a_verdict_on_a_cell_of_a_patient_is_of_that_cell(patients: Dataset, tmp
 
 
 def test_copies_are_decided_together_beside_the_cells_of_patients(patients: Dataset) -> None:
-    from bloodcell_core.data.importing import make_demo
-
-    demo = make_demo("demo", per_class=12, seed=8)
+    demo = drawn("demo", per_class=12, seed=8)
     both = combine("both", [(patients, {}), (demo, {})])
     pictures = both.pictures
     [copies] = pictures.groupby("family").image_id.apply(list).loc[lambda of: of.map(len) > 1].head(1)
@@ -164,9 +162,7 @@ def test_laid_over_its_dataset_it_changes_what_it_says_and_no_more(demo: Dataset
 
 
 def test_another_dataset_s_overlay_is_refused(demo: Dataset, day_one: Overlay) -> None:
-    from bloodcell_core.data.importing import make_demo
-
-    other = make_demo("other", per_class=12, seed=9)
+    other = drawn("other", per_class=12, seed=9)
     record(other, other.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana")
     with pytest.raises(LabError, match="is of another dataset"):
         freeze("day-one", other, by="Ana")
@@ -231,9 +227,7 @@ def test_any_note_comes_back_the_same_and_none_is_a_formula(
 
 @pytest.fixture(scope="module")
 def module_demo(module_home: Path) -> tuple[Path, Dataset]:
-    from bloodcell_core.data.importing import make_demo
-
-    made = make_demo("demo", per_class=12, seed=8)
+    made = drawn("demo", per_class=12, seed=8)
     made.pictures  # noqa: B018 (read while its workspace is the module's)
     return module_home, made
 
@@ -341,10 +335,8 @@ def test_lines_that_differ_on_one_photo_are_refused(demo: Dataset, tmp_path: Pat
 
 
 def test_of_two_datasets_with_the_same_pictures_one_has_to_be_named(demo: Dataset, tmp_path: Path) -> None:
-    from bloodcell_core.data.importing import make_demo
-
     file = written(tmp_path / "a.csv", [line(demo)])
-    make_demo("same", per_class=12, seed=8)
+    drawn("same", per_class=12, seed=8)
     assert import_csv(file, "one", by="Ana")[0].data_hash == demo.content_hash
     facts = disk.read_json(Dataset("same").folder / "dataset.json")
     disk.write_json(Dataset("same").folder / "dataset.json", facts | {"content_hash": "0" * 64})

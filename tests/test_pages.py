@@ -19,7 +19,7 @@ from bloodcell_core.evaluation.dial import accuracy_coverage, dial
 from bloodcell_core.evaluation.published import PUBLISHED_FORMAT
 from bloodcell_core.models import MODELS
 from tests.conftest import class_files, write_files
-from tests.training_fixtures import answering_otherwise, tiny, train_here
+from tests.training_fixtures import answering_otherwise, drawn, tiny, train_here
 from ui import lab, shell
 from ui.compare_about import on_public_archive
 from ui.shell import PAGES, counted
@@ -169,9 +169,7 @@ def test_a_picture_of_a_dataset_that_is_gone_opens_none_of_another(done):
 
 
 def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(lab):
-    from bloodcell_core.data.importing import make_demo
-
-    make_demo("zebra", per_class=10)
+    drawn("zebra", per_class=10)
     app = draw("pages/2_Train.py", dataset="zebra")
     remove("zebra")
     before = runs.names()
@@ -182,11 +180,9 @@ def test_a_click_that_was_meant_for_a_dataset_that_is_gone_trains_on_no_other(la
 
 
 def test_nor_does_it_search_on_another(lab, monkeypatch):
-    from bloodcell_core.data.importing import make_demo
     from bloodcell_core.training import studies
-
     monkeypatch.setattr(studies, "start", lambda study: None)
-    make_demo("zebra", per_class=10)
+    drawn("zebra", per_class=10)
     app = draw("pages/2_Train.py", part="search")
     next(box for box in app.selectbox if box.label == "Dataset").set_value("zebra").run()
     remove("zebra")
@@ -226,9 +222,7 @@ def test_a_damaged_run_is_told_and_the_others_are_shown(page, done):
 
 @EVERY_PAGE
 def test_a_deleted_dataset_costs_no_page(page, done):
-    from bloodcell_core.data.importing import make_demo
-
-    make_demo("other", per_class=10)
+    drawn("other", per_class=10)
     remove("demo")
     draw(page)
 

@@ -17,7 +17,6 @@ import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from bloodcell_core import disk, notes, workspace
-from bloodcell_core.data.importing import make_demo
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import charts
 from bloodcell_core.evaluation.comparison import Side, side_of
@@ -31,6 +30,7 @@ from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
 from bloodcell_core.words import counted, pretty
+from tests.training_fixtures import drawn
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -144,7 +144,7 @@ def assert_shows_the_dial(read: Read, told: dict[str, Any]) -> None:
 
 
 def test_the_report_of_other_data_tells_the_classes_and_the_distance(done: Run) -> None:
-    make_demo("other", per_class=10, seed=3)
+    drawn("other", per_class=10, seed=3)
     scores, table = evaluated(done, "other", "all", "cpu")
     text = " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
     assert "Data of another source" in text
@@ -163,7 +163,7 @@ def test_of_another_dataset_that_has_the_name_now_the_report_tells_nothing(done:
     scores, table = evaluated(done)
     sides = [side_of(done)]
     shutil.rmtree(workspace.dataset_dir("demo"))
-    make_demo("demo", per_class=10, seed=99)
+    drawn("demo", per_class=10, seed=99)
     told = side_by_side(sides)
     for content in (run_report(scores, table, done), comparison_report(told, sides)):
         text = " ".join(assert_stands_alone(content).texts)

@@ -48,6 +48,7 @@ def trainings():
     return {run.name for run in runs.readable_runs()[0]}
 
 
+@pytest.mark.slow
 def test_every_row_is_trained_once_and_told(work, rows):
     for row in rows.values():
         work.do(row)

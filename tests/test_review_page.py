@@ -27,7 +27,7 @@ from bloodcell_core.labels.verdicts import current, events, record
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_pages import PATIENCE, draw, words
-from tests.training_fixtures import run_cli, trained
+from tests.training_fixtures import drawn, run_cli, trained
 from ui import lab, review, review_cards, review_desk, review_sources, shell
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -357,19 +357,16 @@ def test_two_runs_are_reviewed_together(wrong, lab):
 
 
 def test_runs_on_other_pictures_are_refused_together(wrong, lab):
-    from bloodcell_core.data.importing import make_demo
-    from tests.training_fixtures import train_here
+    from tests.training_fixtures import drawn, train_here
 
-    make_demo("other", per_class=12, seed=9)
+    drawn("other", per_class=12, seed=9)
     app = draw(REVIEW, run=[wrong.name, train_here(data="other").name])
     assert "can't be reviewed together: they are of different data" in app.error[0].value
     assert desk_of(app) is None
 
 
 def test_a_deleted_dataset_is_told(wrong):
-    from bloodcell_core.data.importing import make_demo
-
-    make_demo("other", per_class=10)
+    drawn("other", per_class=10)
     remove("demo")
     app = draw(REVIEW)
     assert "there is no dataset" in app.error[0].value

@@ -21,7 +21,7 @@ from bloodcell_core.data.combining import combine, part_names
 from bloodcell_core.data.cut_cells import widened
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.demo import draw_field, draw_picture
-from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slide_answers, slides
@@ -41,6 +41,7 @@ from bloodcell_core.inference.slide_dataset import AROUND, send_to_dataset
 from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
 from tests.conftest import encoded, random_picture, write_files
+from tests.training_fixtures import drawn
 
 CLASSES = ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
 RUN = "some-run"
@@ -402,7 +403,7 @@ def test_cells_side_by_side_that_all_of_a_picture_is_cut_around_stay_two(slide):
 
 
 def test_confirmed_cells_join_a_dataset_under_a_new_name_and_leave_its_test_split_as_it_was(slide):
-    base = make_demo("base", per_class=10, seed=1)
+    base = drawn("base", per_class=10, seed=1)
     slide, pictures = confirmed(slide)
     made = send_to_dataset(slide, pictures, "both", base)
     old, new = base.pictures, made.pictures
@@ -428,7 +429,7 @@ def test_a_cell_that_joins_a_dataset_is_called_as_there(slide):
     third = ids(counted(slide)[0])[2]
     slide = slides.correct(slide, [Correction(1, "label", third, "NEUTROPHILS", SQUARES[2])])
     slide = slides.correct(slide, [Correction(2, "label", ids(counted(slide)[1])[0], "Blast", SQUARES[0])])
-    made = send_to_dataset(slide, counted(slide), "both", make_demo("base", per_class=10, seed=1))
+    made = send_to_dataset(slide, counted(slide), "both", drawn("base", per_class=10, seed=1))
     assert made.classes == ["Blast", *CLASSES]
     assert sorted(made.pictures.label[made.pictures.file.str.startswith(slide.id)]) == [
         "Blast", "monocyte", "neutrophil", "neutrophil"
@@ -462,7 +463,7 @@ def test_cells_that_came_through_a_combined_dataset_are_known_again(slide, times
     images.assign(split="test").to_parquet(Dataset("mine").folder / "images.parquet", index=False)
     base = Dataset("mine")
     for time in range(times):
-        base = combine(f"all-{time}", [(base, {}), (make_demo(f"base-{time}", per_class=10, seed=time), {})])
+        base = combine(f"all-{time}", [(base, {}), (drawn(f"base-{time}", per_class=10, seed=time), {})])
     slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[1], "eosinophil", SQUARES[1])])
     slide = slides.correct(slide, [Correction(1, "label", ids(pictures[0])[2], "lymphocyte", SQUARES[2])])
     made = send_to_dataset(slide, counted(slide), "more", base)
@@ -494,7 +495,7 @@ def test_a_picture_of_another_slide_too_is_one_picture(slide):
 
 def test_cells_of_a_picture_that_a_dataset_tests_on_are_not_trained_on(lab_home):
     """A dataset's own pictures are handed in as a slide, their cells confirmed and sent back to it."""
-    base = make_demo("base", per_class=10, seed=1)
+    base = drawn("base", per_class=10, seed=1)
     tested = base.pictures[base.pictures.split == "test"].iloc[0]
     data = (base.folder / "originals" / tested.stored).read_bytes()
     slide = slides.create("S", RUN, [("cell.png", lambda: data)])
@@ -509,7 +510,7 @@ def test_cells_of_a_picture_that_a_dataset_tests_on_are_not_trained_on(lab_home)
 
 def test_a_slides_cells_are_of_one_more_laboratory_beside_those_of_a_combined_dataset(slide):
     slide, pictures = confirmed(slide)
-    parts = [make_demo(name, per_class=10, seed=seed) for seed, name in enumerate(("here", "there"), 1)]
+    parts = [drawn(name, per_class=10, seed=seed) for seed, name in enumerate(("here", "there"), 1)]
     wanted = {part.name: len(part.pictures) for part in parts}
     made = combine("both", [(part, {}) for part in parts])
     for name, cells in (("more", 2), ("again", 3)):

@@ -141,6 +141,7 @@ raise SystemExit(f"left: {left}" if left else 0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists a process's threads in files")
 def test_a_team_that_parts_leaves_no_thread_behind(tmp_path: Path) -> None:
     """One that frees its last tensor while the interpreter ends takes the process down with SIGABRT."""

@@ -17,13 +17,12 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels import verdicts
 from bloodcell_core.labels.database import writing
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, Event, current, record, undo
+from tests.training_fixtures import drawn
 
 
 @pytest.fixture(scope="module")
 def demo(module_home: Path) -> Dataset:
-    from bloodcell_core.data.importing import make_demo
-
-    made = make_demo("demo", per_class=12, seed=8)
+    made = drawn("demo", per_class=12, seed=8)
     made.pictures  # noqa: B018 (read while its workspace is the module's)
     return made
 
@@ -187,10 +186,8 @@ def test_progress_counts_photos(demo: Dataset, ids: list[str]) -> None:
 
 
 def test_verdicts_go_by_content_and_reading_makes_no_database(demo: Dataset, lab_home: Path) -> None:
-    from bloodcell_core.data.importing import make_demo
-
-    make_demo("again", per_class=12, seed=8)
-    make_demo("other", per_class=12, seed=9)
+    drawn("again", per_class=12, seed=8)
+    drawn("other", per_class=12, seed=9)
     assert current(Dataset("again")).by_photo == {}
     assert not (lab_home / "lab.sqlite").exists()
     [made] = record(Dataset("again"), demo.pictures.image_id[:1].tolist(), AMBIGUOUS, by="Ana")

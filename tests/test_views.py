@@ -13,11 +13,12 @@ from bloodcell_core.crops import BORDERS, VIEWS, Crop
 from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
 from bloodcell_core.data.demo import DEMO_CLASSES, PICTURE_SIZE, draw_field
-from bloodcell_core.data.importing import import_dataset, make_demo
+from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.parallel import picture_threads, usable_cores
 from bloodcell_core.data.views import build_view, make_view, view_name
 from bloodcell_core.errors import LabError
 from tests.conftest import class_files, random_picture, tree, write_class_folder, write_files
+from tests.training_fixtures import drawn
 
 SIZE = 32
 
@@ -121,7 +122,7 @@ def test_a_view_that_is_not_there_is_named():
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_dataset_s_view_is_the_view_of_each_picture_in_its_order(view):
-    dataset = make_demo("demo", per_class=10, seed=2)
+    dataset = drawn("demo", per_class=10, seed=2)
     built = build_view(dataset, view, SIZE)
     assert built.shape == (40, SIZE, SIZE, 3)
     assert built.dtype == np.uint8
@@ -263,7 +264,7 @@ def test_a_damaged_view_is_named_with_the_remedy_which_works(cells, tmp_path, da
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_a_crop_s_parameters_make_views_of_their_own(border):
-    dataset = make_demo("demo", per_class=10, seed=2)
+    dataset = drawn("demo", per_class=10, seed=2)
     crop = Crop(1.5, 1.0, border)
     built = build_view(dataset, "cell", SIZE, crop)
     for row in range(len(dataset.pictures)):

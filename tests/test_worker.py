@@ -39,7 +39,7 @@ from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs, loop, reporter, search, worker
 from bloodcell_core.training.prepare import split_rows
 from tests.test_import_jobs import Child
-from tests.training_fixtures import Killed, losses, quiet, tiny, train_here, wait_for
+from tests.training_fixtures import Killed, drawn, losses, quiet, tiny, train_here, wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -393,6 +393,7 @@ def killed_often(kills: int, epochs: int, seed: int, monkeypatch: pytest.MonkeyP
     assert not list(run.folder.glob(".*")), "what the killed workers had half written is still there"
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_an_unbroken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     killed_often(kills=3, epochs=20, seed=4, monkeypatch=monkeypatch)
 
@@ -938,11 +939,9 @@ def test_a_dataset_that_goes_in_mid_run_is_no_longer_needed(done: Run) -> None:
 
 
 def test_a_dataset_of_the_same_name_is_not_taken_for_the_one_that_the_run_was_made_for() -> None:
-    from bloodcell_core.data.importing import make_demo
-
     run = jobs.create_run(tiny())
     shutil.rmtree(workspace.dataset_dir("demo"))  # `remove` refuses while a run is at work
-    make_demo("demo", per_class=10, seed=8)
+    drawn("demo", per_class=10, seed=8)
     assert worker.work(run, quiet) == "failed"
     assert "is no longer the one" in raw_status(run)["reason"]
     with pytest.raises(LabError, match="is no longer the one"):

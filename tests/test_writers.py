@@ -17,6 +17,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import database, overlays, verdicts
 from bloodcell_core.labels.verdicts import AMBIGUOUS, MODEL_WRONG, UNUSABLE, record, undo
+from tests.training_fixtures import drawn
 
 pytest_plugins = ["tests.postgres"]
 WRITERS, EACH = 8, 125
@@ -24,9 +25,7 @@ WRITERS, EACH = 8, 125
 
 @pytest.fixture(scope="module")
 def made(module_home: Path) -> Dataset:
-    from bloodcell_core.data.importing import make_demo
-
-    return make_demo("demo", per_class=12, seed=8)
+    return drawn("demo", per_class=12, seed=8)
 
 
 @pytest.fixture
@@ -69,6 +68,7 @@ def at_once(do: Callable[[int], Any], writers: int = WRITERS) -> list[Any]:
     return [found[number] for number in range(writers)]
 
 
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_thousand_verdicts_by_eight_writers(demo: Dataset, backend: str) -> None:
     ids = demo.pictures.image_id.tolist()
 

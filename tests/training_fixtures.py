@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,15 +19,25 @@ import pytest
 
 from bloodcell_core import cli, disk, runs, workspace
 from bloodcell_core.config import PLAIN, TrainConfig
+from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
+from tests.conftest import write_files
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from bloodcell_core.data.dataset import Dataset
 
 T = TypeVar("T")
 
 TINY: dict[str, Any] = PLAIN | {"data": "demo", "model": "basic_cnn", "size": 32, "batch_size": 4, "epochs": 3}
 """Settings of a training that takes a tenth of a second: 32 training pictures, 8 steps an epoch."""
+
+
+EACH_NETWORK = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_lite0" else name for name in MODELS
+]
+"""For tests of a training or an export, which take ten times as long with that network's many layers."""
 
 
 def quiet(line: str) -> None:
@@ -98,6 +109,28 @@ def train_here(**changes: Any) -> Run:
     return run
 
 
+_DRAWN: dict[tuple[int, int], dict[str, bytes]] = {}
+"""Path → content of each dataset that `drawn` has drawn in this process, by its pictures a class and its seed."""
+
+
+def drawn(name: str = "demo", *, per_class: int, seed: int = 0) -> Dataset:
+    """`make_demo` for tests of something else: the second time, the first one's files under this name."""
+    from bloodcell_core.data.dataset import Dataset
+    from bloodcell_core.data.importing import free_name, make_demo
+
+    folder = workspace.dataset_dir(free_name(name))
+    if (per_class, seed) not in _DRAWN:
+        make_demo(name, per_class, seed)
+        files = (file for file in folder.rglob("*") if file.is_file())
+        _DRAWN[per_class, seed] = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    else:
+        write_files(folder, _DRAWN[per_class, seed])
+        told = disk.read_json(folder / "dataset.json")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        disk.write_json(folder / "dataset.json", told | {"name": name, "imported": now})
+    return Dataset(name)
+
+
 _TRAINED: dict[str, dict[str, bytes]] = {}
 """File name → content of each run that `trained` has trained in this process, by its settings and its pictures."""
 
@@ -131,13 +164,11 @@ def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the dataset `demo` (48 pictures, 12 a class) and one finished run; not to be written to."""
     import torch
 
-    from bloodcell_core.data.importing import make_demo
-
     torch.set_num_threads(1)  # threads gain nothing here, and fight where the machine is busy
     home = tmp_path_factory.mktemp("lab") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BLOODCELL_HOME", str(home))
-        make_demo("demo", per_class=12, seed=8)  # a seed that gives several test photos of a class
+        drawn("demo", per_class=12, seed=8)  # a seed that gives several test photos of a class
         train_here()
     return home
 

@@ -10,10 +10,9 @@ from playwright.sync_api import Browser, expect
 
 from benchmarks.server import Server
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("below", ["", "/lab"])
 def test_it_asks_the_server_where_that_is(
     below: str, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

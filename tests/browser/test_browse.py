@@ -39,6 +39,7 @@ def start_import(page: Page, path: str, name: str) -> None:
     page.get_by_role("button", name="Import", exact=True).first.click()
 
 
+@pytest.mark.slow
 def test_by_the_keyboard_a_link_is_seen_to_have_the_focus(open_page):
     page = open_page("Browse")
     link = page.get_by_role("link", name="Train")

@@ -403,6 +403,7 @@ def test_the_end_of_a_long_name_can_be_read_in_the_rows(lab_with_run: Path, open
         assert (start < -0.5) == (name == names[0]), "what fits begins at the left"
 
 
+@pytest.mark.slow
 def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
     page = open_page("Classify")
     page.get_by_role("button", name="Try an example smear field").dblclick()

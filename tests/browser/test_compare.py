@@ -54,6 +54,7 @@ def test_each_cell_of_the_matrix_opens_exactly_its_pictures(open_page, run: runs
     expect(page).to_have_url(address)
 
 
+@pytest.mark.slow
 def test_the_report_is_downloaded_and_opens_alone(open_page, run: runs.Run, browser: Browser, tmp_path: Path):
     scores = evaluated(run)[0]
     page = open_page("Compare")

@@ -44,12 +44,11 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run in the server's workspace that is wrong about every picture, of more photos than there are verdicts."""
     import torch
 
-    from bloodcell_core.data.importing import make_demo
-    from tests.training_fixtures import train_here
+    from tests.training_fixtures import drawn, train_here
 
     monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "workspace"))
     torch.set_num_threads(1)
-    data = make_demo("demo", per_class=40, seed=8)
+    data = drawn("demo", per_class=40, seed=8)
     run = train_here(epochs=1)
     table = run.predictions()
     others = data.pictures[~data.pictures.image_id.isin(table.image_id)]

@@ -129,6 +129,7 @@ def test_the_whole_tour(open_page, tmp_path: Path):
     no_error(page)
 
 
+@pytest.mark.slow
 def test_stop_and_queue(with_demo, open_page):
     """Two runs on one device: the second waits; stopping the first lets it begin; both end."""
     page = open_page("Train")

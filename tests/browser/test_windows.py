@@ -12,7 +12,7 @@ from playwright.sync_api import Route, expect
 from bloodcell_core import runs
 from bloodcell_core.runs import Run, readable_runs
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest_plugins = ["tests.training_fixtures"]
 
 
@@ -41,7 +41,6 @@ def test_a_dialog_closes_when_its_run_is_deleted_in_another_window(two_runs: lis
     assert page.get_by_test_id("stException").count() == 0
 
 
-@pytest.mark.slow
 def test_a_choice_that_the_browser_draws_late_is_the_one_in_the_address(two_runs: list[Run], open_page):
     page = open_page()
     held: list[Route] = []
@@ -61,7 +60,6 @@ def test_a_choice_that_the_browser_draws_late_is_the_one_in_the_address(two_runs
     assert f"run={two_runs[1].name}" in page.url
 
 
-@pytest.mark.slow
 def test_back_leads_from_a_page_that_was_opened_first_to_the_slide_before_it(two_runs: list[Run], open_page):
     page = open_page("Classify")
     page.get_by_role("button", name="Try an example smear field").click()
@@ -90,7 +88,6 @@ def test_back_leads_in_one_step_from_an_address_that_was_typed(two_runs: list[Ru
     expect(page.get_by_role("heading", name="Classify")).to_be_visible()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("before_the_path", [True, False])
 def test_what_a_page_writes_as_it_opens_is_one_step_in_either_order(open_page, before_the_path: bool):
     """Which of path and query Streamlit changes first hangs on how quick the server is: here it is told."""
