@@ -101,8 +101,7 @@ if not datasets:
             of = f"{pretty(name)}, synthetic"
             st.image(drawn, width=150, caption=of, alt=of)
 
-for line in damaged:
-    shell.show_error(line)
+lab.tell_damaged(damaged)
 
 pending: recommendation.Pending = []
 if scored:

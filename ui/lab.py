@@ -106,9 +106,14 @@ def scored_runs() -> list[Run]:
     Folds of a cross-validation are left out: each is tested on other pictures, and their group stands for them.
     """
     good, damaged = run_folders.readable_runs()
-    for line in damaged:
-        show_error(line)
+    tell_damaged(damaged)
     return [run for run in good if not run.config.folds and run.summary().get("test")]
+
+
+def tell_damaged(lines: Sequence[str]) -> None:
+    """Shows the lines of runs that can't be read, and where that ends."""
+    for line in lines:
+        show_error(f"{line}. The run can be deleted on the Train page.")
 
 
 def run_title(run: Run | str) -> str:
