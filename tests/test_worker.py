@@ -720,6 +720,16 @@ def test_only_a_waiting_run_can_be_moved_or_taken_out(done: Run) -> None:
             action()
 
 
+def test_a_run_whose_worker_is_still_loading_is_not_said_to_be_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WITHDRAW_SECONDS", 0.0)
+    run = jobs.create_run(tiny(epochs=1))
+    with pytest.raises(LabError, match="still starting: it will stop by itself"):
+        jobs.withdraw(run)
+    assert worker.work(run, quiet) == "stopped"
+    jobs.remove(run.name)
+    assert not run.folder.exists()
+
+
 @pytest.mark.slow
 def test_a_run_taken_out_of_the_queue_is_gone_and_the_next_one_trains(done: Run) -> None:
     with FileLock(workspace.lock_file("device-cpu")):

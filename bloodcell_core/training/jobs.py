@@ -162,7 +162,7 @@ def move(run: Run, place: int) -> None:
 
 
 def withdraw(run: Run) -> None:
-    """Takes a waiting run out of its queue and deletes it; LabError where it has begun since."""
+    """Takes a waiting run out of its queue and deletes it; LabError where it has begun since, or its worker is slow."""
     if run.status()["state"] != "queued":
         raise LabError(f"run {run.name!r} doesn't wait for its turn: it is {run.status()['state']}")
     request_stop(run)
@@ -171,6 +171,8 @@ def withdraw(run: Run) -> None:
         time.sleep(0.05)
     if any(event["event"] == "step" for event in run.events()[0]):
         raise LabError(f"run {run.name!r} had begun meanwhile: it stops, and keeps what it has")
+    if run.status()["state"] == "queued":  # on a busy machine its worker takes longer to load what it needs
+        raise LabError(f"run {run.name!r} is still starting: it will stop by itself, and can be deleted then")
     runs.remove(run)
 
 
