@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bloodcell_core.cli import main
-from bloodcell_core.data.pictures import UnreadablePicture
+from bloodcell_core.errors import LabError
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
@@ -27,7 +27,7 @@ def answered(folder: Path) -> dict[str, str]:
         try:
             read()
             why = ""
-        except UnreadablePicture as error:
+        except LabError as error:
             why = str(error)
         found[os.path.relpath(path, folder)] = why
     return found
@@ -54,6 +54,21 @@ def test_a_folder_that_can_not_be_looked_into_is_a_row_and_not_nothing(
         ("z/3.png", ""),
         ("z/deep/4.png", ""),
     ]
+
+
+def test_a_file_of_which_only_the_name_may_be_read_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    really = os.stat
+
+    def shut(path: Any, **how: Any) -> os.stat_result:  # as of a folder that may not be gone into
+        if Path(path).name == "2.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, **how)
+
+    monkeypatch.setattr(os, "stat", shut)
+    assert answered(tmp_path) == {"1.png": "", "2.png": "can't be read: Permission denied", "3.png": ""}
 
 
 def test_what_a_system_left_in_a_folder_is_none_of_its_pictures(tmp_path: Path) -> None:

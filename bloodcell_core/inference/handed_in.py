@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,17 @@ def _walk(top: Path) -> dict[Path, str]:
     for folder, subfolders, names in os.walk(top, onerror=keep):
         subfolders[:] = [name for name in subfolders if not left_by_a_system(name)]
         files += [Path(folder, name) for name in names if not left_by_a_system(name)]
-    return {file: "" for file in files if file.is_file()} | closed
+    return {file: "" for file in files if _may_be_file(file)} | closed
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether it is a file; True too where that can't be told, as in a folder whose names alone may be read."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:  # a link that leads nowhere
+        return False
+    except OSError:
+        return True
 
 
 def _of_file(file: Path) -> Iterator[Handed]:
