@@ -131,7 +131,7 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
 
 def result(facts: Mapping[str, Any]) -> None:
     """Draws the gain of adapting, from a run's summary: before and after on held-back cells, with intervals."""
-    photos = f"{facts['photos']:,} pictures" if facts["photos"] is not None else "their pictures not known"
+    photos = f"{facts['photos']:,} pictures" if facts["photos"] is not None else "source photos not known"
     rows = [
         classify_count.bar_row(
             (f"{when.capitalize()}: {title}", "", shell.percent(facts[when][metric], facts[when]["intervals"][metric])),
