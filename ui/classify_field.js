@@ -236,7 +236,7 @@ function dragged(view, { what, box, x: fromX, y: fromY }, x, y) {
   }
   if (what === "resize") {
     const side = Math.max(MIN_SIDE, Math.round(Math.max(x - box[0], y - box[1])))
-    return [box[0], box[1], box[0] + side, box[1] + side]
+    return inside(view, [box[0], box[1], box[0] + side, box[1] + side])
   }
   return square((fromX + x) / 2, (fromY + y) / 2, Math.max(Math.abs(x - fromX), Math.abs(y - fromY)))
 }

@@ -356,7 +356,7 @@ def test_progress_is_shown_to_who_comes_while_another_session_is_at_work(lab_wit
 
 
 @pytest.mark.slow
-def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_page, monkeypatch):
+def test_cells_at_the_border_have_names_to_be_read_and_stay_on_the_picture(lab_with_run: Path, open_page, monkeypatch):
     monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
     (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
     slide = slides.create("Borders", run.name, [("a.png", field(1)["buffer"].__bytes__)])
@@ -378,6 +378,19 @@ def test_the_names_of_cells_at_the_border_can_be_read(lab_with_run: Path, open_p
         assert place["x"] >= picture["x"] - 2.5, tag.inner_text()
         assert place["x"] + place["width"] <= picture["x"] + picture["width"] + 2.5, tag.inner_text()
         assert place["y"] >= picture["y"] - 0.5, tag.inner_text()
+
+    # The box in the corner is made small, by its handle: it doesn't leave the picture.
+    boxes = page.locator(".box")
+    boxes.nth(2).focus()
+    handle = boxes.nth(2).locator(".handle").bounding_box()
+    page.mouse.move(handle["x"] + 7, handle["y"] + 7)
+    page.mouse.down()
+    page.mouse.move(picture["x"] - 15, picture["y"] - 15, steps=3)
+    page.mouse.up()
+    wait_for(lambda: slides.read_slide(slide.id).corrections, "the box is kept")
+    (made,) = slides.read_slide(slide.id).corrections
+    assert made.do == "move"
+    assert min(made.box[2:]) > 0
 
 
 @pytest.mark.slow
