@@ -532,3 +532,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(LabError, match="holds no EfficientNet-Lite0"):
         build_network("efficientnet_lite0", 4, 32, str(tmp_path / "other.safetensors"))
+
+
+def test_a_weights_file_is_known_by_its_ending_in_capitals_too(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "W.SAFETENSORS")
+    assert read_weights(tmp_path / "W.SAFETENSORS")["a"].tolist() == [1, 1]

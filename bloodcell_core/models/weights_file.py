@@ -22,7 +22,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights={os.fspath(path)}: there is no such file; give a .safetensors or .pth file, default or none"
         )
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
