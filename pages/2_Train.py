@@ -1,6 +1,5 @@
 """Train: starting, watching, stopping and resuming runs; searching for better settings."""
 
-import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,13 +17,13 @@ from ui import config_form, curves, lab, naming, shell
 from ui.estimates import time_estimate
 from ui.groups import cross_validation_button, group_card
 from ui.networks import WEIGHTS_WORDS, about, ask_network, ask_weights
+from ui.once import once
 from ui.previews import preview_button
 from ui.run_cards import LIKE, run_card
 from ui.searches import search_panel
 
 TICK = 1.5  # seconds between two updates from the run folders
 SHOWN_RUNS = 8
-DOUBLE_CLICK = 2.0  # seconds in which the same settings are not started again
 
 shell.page("Train", "Start a network and watch it learn. A run goes on when you close this page.")
 names = lab.need_dataset()
@@ -33,21 +32,22 @@ naming.dialog()
 
 def start(configs: list[TrainConfig]) -> None:
     """Queues a run of each; those that can't start are reported, the others go on. A double click counts once."""
-    last = st.session_state.setdefault("last_start", {"what": None, "at": 0.0})
-    started, refused = [], []
-    with st.spinner("Starting …"):
+
+    def begin() -> list[str]:
         # No call of Streamlit in here: after a click it would end the script, with only some of the runs made.
-        again = last["what"] == configs and time.monotonic() - last["at"] < DOUBLE_CLICK
-        for config in [] if again else configs:
+        refused = []
+        for config in configs:
             try:
-                started.append(jobs.train_detached(config))
+                jobs.train_detached(config)
             except (LabError, OSError) as error:
                 refused.append(f"{model_info(config.model).title}: {in_words(error)}")
-            last |= {"what": configs, "at": time.monotonic()}
+        return refused
+
+    refused = once(tuple(configs), begin)
     for line in refused:
         shell.show_error(line)
-    if started:
-        st.toast(f"{shell.counted(len(started), 'run')} started")
+    if started := len(configs) - len(refused):
+        st.toast(f"{shell.counted(started, 'run')} started")
 
 
 def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:

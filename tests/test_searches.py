@@ -10,7 +10,7 @@ from bloodcell_core import runs
 from bloodcell_core.training import jobs, search, studies
 from bloodcell_core.training.studies import Study
 from tests.training_fixtures import tiny
-from ui import searches
+from ui import once
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -51,7 +51,7 @@ def test_without_a_search_it_says_how_to_begin_one(panel: AppTest) -> None:
 
 
 def test_search_starts_a_study_with_the_forms_settings(panel: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "DOUBLE_CLICK", 1e6)
+    monkeypatch.setattr(once, "DOUBLE_CLICK", 1e6)
     panel.run()
     panel.selectbox("search_model").set_value("deep_cnn").run()
     fields = panel.button_group("search_fields_deep_cnn")

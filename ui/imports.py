@@ -13,6 +13,7 @@ from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
 from bloodcell_core.data.sources import check_source
 from ui import job_cards, naming
+from ui.once import once
 from ui.shell import plain, show_error, shows_errors, visit, whole_number
 
 OPEN = "import_open"  # in the session the visit of the page, until the dialog is closed
@@ -87,16 +88,18 @@ def _dialog() -> None:
 
 @shows_errors
 def _start(kind: str, **options: Any) -> None:
-    # Checked here, where others can be given: for another job all would have to be given, or uploaded, anew.
-    if name := options.get("name"):
-        free_name(name)
-        import_jobs.check_not_being_made(name)
-    if source := options.get("source"):
-        path = Path(os.path.expanduser(source)).absolute()  # the job works in another folder than this server
-        check_source(path)
-        options["source"] = str(path)
-    with st.spinner("Starting …"):
+    def begin() -> None:
+        # Checked here, where others can be given: for another job all would have to be given, or uploaded, anew.
+        if name := options.get("name"):
+            free_name(name)
+            import_jobs.check_not_being_made(name)
+        if source := options.get("source"):
+            path = Path(os.path.expanduser(source)).absolute()  # the job works in another folder than this server
+            check_source(path)
+            options["source"] = str(path)
         import_jobs.start(kind, **options)
+
+    once((kind, str(options)), begin)
     _close()
     st.rerun()
 

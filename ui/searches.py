@@ -1,6 +1,5 @@
 """The part of a page that starts searches for better settings and shows what their trials found."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,11 +20,11 @@ from bloodcell_core.training.studies import Study
 from bloodcell_core.words import pretty
 from ui import lab, shell
 from ui.networks import about, ask_network, ask_weights
+from ui.once import once
 
 TICK = 2.0  # seconds between two looks at a search that is at work
 EPOCHS, PICTURES = 5, 2000  # of a trial, where nothing else is asked for
 SHOWN_TRIALS = 10
-DOUBLE_CLICK = 2.0  # seconds in which a second click starts nothing
 
 
 def search_panel(dataset_names: Sequence[str]) -> None:
@@ -74,13 +73,12 @@ def _form(names: Sequence[str]) -> None:
 
 @shell.shows_errors
 def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) -> None:
-    if time.monotonic() - st.session_state.get("search_started", -DOUBLE_CLICK) < DOUBLE_CLICK:
-        return
-    with st.spinner("Starting …"):
+    def begin() -> str:
         study = studies.create(settings, fields, trials, minutes)
         studies.start(study)
-    st.session_state["search_started"] = time.monotonic()
-    shell.set_address(study=study.name)
+        return study.name
+
+    shell.set_address(study=once((settings, *fields, trials, minutes), begin))
     st.rerun()
 
 
@@ -201,5 +199,5 @@ def _train_button(study: Study) -> None:
     if not clicked:
         return
     settings = replace(study.best_config(), epochs=epochs)
-    run = jobs.train_detached(replace(settings, pictures_per_epoch=0) if everything else settings)
-    st.toast(f"Run {run.name} started")
+    settings = replace(settings, pictures_per_epoch=0) if everything else settings
+    st.toast(f"Run {once(settings, lambda: jobs.train_detached(settings).name)} started")
