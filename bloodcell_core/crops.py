@@ -14,6 +14,7 @@ VIEWS = ("frame", "cell")
 """What a network sees: the whole picture, or a square around its white cell."""
 BORDERS = ("edge", "reflect", "background", "black")
 """The picture's edge repeated, the picture mirrored, its background's colour, or black."""
+REPEATED = {"edge": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
 AS_THEY_ARE, BALANCED = COLOURS = ("as they are", "balanced")
 """As photographed, or as `bloodcell_core.data.colours.balance` makes them."""
 
@@ -73,16 +74,19 @@ def middle_square(width: int, height: int, red_radius: float | None, crop: Crop 
 
 
 def cut_square(picture: np.ndarray, square: Box, border: str = DEFAULT_CROP.border) -> np.ndarray:
-    """The pixels of a square (uint8 side×side×3 RGB), padded by `border`, one of BORDERS, outside the picture."""
+    """The pixels of a square (uint8 side×side×3 RGB), padded by `border`, one of BORDERS, outside the picture.
+
+    A square that lies beside the picture is all background, black or the picture's.
+    """
     x0, y0, x1, y1 = square
     height, width = picture.shape[:2]
-    top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
-    inside = picture[max(0, y0) : min(y1, height), max(0, x0) : min(x1, width)]
-    if border == "edge":
-        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    if border == "reflect":
-        return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REFLECT_101)
-    colour = _background(picture) if border == "background" and any((top, bottom, left, right)) else (0, 0, 0)
+    pads = top, bottom, left, right = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
+    inside = picture[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
+    if border in REPEATED and inside.size:
+        return cv2.copyMakeBorder(inside, top, bottom, left, right, REPEATED[border])
+    colour = _background(picture) if border == "background" and any(pads) else (0, 0, 0)
+    if not inside.size:
+        return np.full((y1 - y0, x1 - x0, 3), np.rint(colour), np.uint8)
     return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
 
 

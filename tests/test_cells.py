@@ -327,6 +327,16 @@ def test_what_lies_outside_is_filled_as_asked():
     assert np.array_equal(filled["reflect"][:, :40], picture[80:180, 40:0:-1])
 
 
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize(("x", "y"), [(-50, 10), (80, 10), (10, -50), (10, 70), (60, 40), (-20, -20)])
+def test_a_square_beside_the_picture_shows_nothing_of_it(border, x, y):
+    picture = np.full((40, 60, 3), BACKGROUND, np.uint8)
+    picture[1::2] = 90
+    cut = cut_square(picture, (x, y, x + 20, y + 20), border)
+    assert cut.shape == (20, 20, 3)
+    assert (cut == (BACKGROUND if border == "background" else 0)).all()
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_the_background_is_the_median_of_the_brightest_quarter(seed: int):
