@@ -49,7 +49,7 @@ class Run:
             raise LabError(f"there is no run {name!r}: `runs list` shows what there is")
         recorded = disk.read_json(self.folder / "config.json")
         if not isinstance(recorded, dict) or recorded.get("schema_version") != workspace.SCHEMA_VERSION:
-            raise LabError(f"run {name!r} was made by another version of this program and can't be read")
+            raise LabError(f"run {name!r} was made by another version of this program and can't be read: use that one")
         check_version(recorded.get("config"), f"run {name!r}")
         try:
             self._take(recorded)
@@ -374,7 +374,12 @@ def waiting(queue: str) -> list[Run]:
 
 
 def find(reference: str) -> Run:
-    """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one.
+    """The run of that name, of which it is a unique beginning, or for `latest` the newest finished one."""
+    return Run(find_name(reference))
+
+
+def find_name(reference: str) -> str:
+    """The name of the run that `find` gives, also of one that can't be read.
 
     `latest` is neither a fold of a cross-validation, which would pass for a run on the whole data, nor a bundled run,
     which would pass for one that was trained here.
@@ -386,8 +391,8 @@ def find(reference: str) -> Run:
         if run is None:
             bundled = "".join(f"; {name} comes with the program" for name in bundled_names())
             raise LabError(f"no run has finished yet: `train` makes one{bundled}")
-        return run
-    return Run(workspace.find_name(reference, names(), ("run", "runs"), "`runs list` shows what there is"))
+        return run.name
+    return workspace.find_name(reference, names(), ("run", "runs"), "`runs list` shows what there is")
 
 
 def remove(run: Run) -> None:

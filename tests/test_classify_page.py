@@ -43,6 +43,7 @@ from ui import (
     classify_start,
     desk,
     lab,
+    once,
     shell,
 )
 
@@ -676,7 +677,7 @@ def test_cells_do_not_go_to_another_dataset_than_was_chosen_where_that_is_delete
     assert lab.dataset_names() == [name for name in before if name != "demo"]
 
 
-def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run):
+def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run, monkeypatch):
     again = encoded(decode_rgb(field()), "PNG", compress_level=1)  # the same pixels in another file
     slide = slides.create("twice", run.name, [("a.png", field), ("b.png", lambda: again)])
     (drawn,) = components(draw(slide=slide.id), "lab_field")
@@ -688,6 +689,9 @@ def test_cells_that_are_the_very_same_picture_are_told_where_one_is_left_out(run
     )
     app = press(press(draw(slide=slide.id), "To a dataset"), "Create the dataset")
     assert "holds 2 pictures. Left out, because it is the same picture as another: 1." in app.success[0].value
+    monkeypatch.setattr(once, "DOUBLE_CLICK", 1e6)
+    app = press(app, "Create the dataset")
+    assert "holds 2 pictures" in app.success[0].value, "of a double click the second says what the first does"
 
 
 def test_a_slide_that_the_system_refuses_to_read_is_told_in_words(slide, monkeypatch):

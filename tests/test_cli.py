@@ -187,7 +187,7 @@ def test_data_show_tells_of_groups_in_several_splits_and_of_files_passed_over(
     table = {"table.csv": f"path,label,split,group\n{rows}".encode(), "notes.txt": b""}
     cli("data", "import", write_files(tmp_path / "mine", pictures | table))
     lines = cli("data", "show", "mine").out.splitlines()
-    assert "warning: 2 photos in several splits: 3 test pictures of what training sees too" in lines
+    assert "warning: 2 groups in several splits: 3 test pictures of what training sees too" in lines
     assert "0 unreadable, 0 byte-identical duplicates left out, 2 other files passed over" in lines
 
 

@@ -231,6 +231,7 @@ def test_adult_ranges_stand_beside_with_their_source():
     lines = differential_lines(told)
     assert "6 cells in 10 pictures" in lines[0]
     assert any("adults 40 to 60%" in line for line in lines)
+    assert any("<0.1%" in line for line in differential_lines(differential(counted(9_999, 1, 0), CLASSES, None)))
     assert ": 1 cell in 10 pictures" in differential_lines(differential(counted(1, 0, 0), CLASSES, None))[0]
 
 

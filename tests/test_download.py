@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -133,6 +134,14 @@ def test_the_archive_is_fetched_by_its_handle_and_imported(monkeypatch, tmp_path
     assert json.loads(told.out)["format"] == "blood-cell-images"
     assert "outdated" in told.err
     assert names() == ["blood-cell-images"]
+
+
+def test_the_command_for_what_was_fetched_by_hand_can_be_pasted(monkeypatch, tmp_path):
+    monkeypatch.setenv("BLOODCELL_HOME", str(tmp_path / "My Lab"))
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    command = shlex.split(refusal("blood-cell-images").split("then: ")[1])
+    folder = tmp_path / "My Lab" / "downloads" / "blood-cell-images"
+    assert Path(command[command.index("import") + 1]).parent == folder
 
 
 def test_where_the_archive_can_not_be_fetched_the_way_by_hand_is_told(monkeypatch, lab_home):

@@ -31,6 +31,7 @@ from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.prepare import cut_validation, split_rows
 from tests.training_fixtures import Killed, losses, quiet, run_cli, tiny, train_here
+from ui import once
 
 pytest_plugins = ["tests.training_fixtures"]
 pytestmark = pytest.mark.usefixtures("lab")
@@ -497,7 +498,10 @@ def start_page(settings):  # type: ignore[no-untyped-def]  # its source is run e
     cross_validation_button(TrainConfig(**settings) if settings else None)
 
 
-def test_the_button_starts_a_cross_validation_of_the_pages_settings(started: list[str]) -> None:
+def test_the_button_starts_a_cross_validation_of_the_pages_settings(
+    started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "DOUBLE_CLICK", 1e6)
     app = draw(start_page, settings=tiny().to_json())
     assert not groups.groups()
     app.text_input("cross_validation_folds").set_value("21").run()
@@ -507,8 +511,16 @@ def test_the_button_starts_a_cross_validation_of_the_pages_settings(started: lis
     (group,) = groups.groups()
     assert [len(started), group.config.folds, group.config.fold_over] == [4, 4, "all"]
     assert TrainConfig(**group.config.to_json() | {"folds": 0, "fold": 1}) == tiny()
-    app.run()
+    next(button for button in app.button if button.label == "Start").click().run()
     assert len(groups.groups()) == 1
+
+
+def test_a_fold_that_is_made_anew_ends_the_figures_of_all(crossed: Group) -> None:
+    kept = workspace.group_file(crossed.name)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("{}")
+    jobs.create_run(crossed.first.config, group=crossed.name)
+    assert not kept.exists()
 
 
 def test_the_button_s_popover_is_closed_by_a_start(started: list[str]) -> None:

@@ -69,6 +69,8 @@ def test_a_file_of_which_only_the_name_may_be_read_is_a_row(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "stat", shut)
     assert answered(tmp_path) == {"1.png": "", "2.png": "can't be read: Permission denied", "3.png": ""}
+    named = [tmp_path / "2.png", tmp_path / "3.png"]
+    assert [path for path, _ in files_of(named)] == list(map(str, named))
 
 
 def test_what_a_system_left_in_a_folder_is_none_of_its_pictures(tmp_path: Path) -> None:

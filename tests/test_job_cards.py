@@ -20,6 +20,7 @@ from tests.conftest import class_files, write_zip
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import draw, words
 from tests.test_pages import draw as draw_page
+from tests.training_fixtures import drawn as drawn_dataset
 from ui import imports, shell
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -152,6 +153,15 @@ def test_an_upload_whose_name_is_taken_is_told_in_the_dialog(done: Run, tmp_path
     app.file_uploader[0].upload("Demo.zip", write_zip(tmp_path / "any.zip", class_files()).read_bytes()).run()
     app.button(key="import_upload").click().run()
     assert "a dataset 'demo' exists already" in app.error[0].value.replace("\\", "")
+    assert ImportJob.readable() == ([], [])
+
+
+def test_a_download_whose_name_is_taken_is_told_before_it_begins(lab_home: Path):
+    drawn_dataset("blood-cell-images", per_class=10)
+    app = draw_page("pages/1_Browse.py")
+    dialog_of(app)
+    next(each for each in app.button if each.label == "Download and import").click().run()
+    assert "a dataset 'blood-cell-images' exists already" in app.error[0].value.replace("\\", "")
     assert ImportJob.readable() == ([], [])
 
 

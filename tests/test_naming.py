@@ -68,7 +68,7 @@ def test_a_damaged_run_is_removed_by_its_name_unless_its_worker_is_there(
     remove = ("runs", "remove", done.name)
     with done.lock:
         assert "is at work" in run_cli(capsys, *remove)[2]
-    assert run_cli(capsys, *remove)[0] == 0
+    assert run_cli(capsys, "runs", "remove", done.name[:-1])[0] == 0
     assert runs.names() == []
     assert "there is no run" in run_cli(capsys, *remove)[2]
 

@@ -639,6 +639,11 @@ def test_what_was_brought_from_elsewhere_is_not_replaced_by_the_verdicts_unasked
     app = draw(REVIEW, part="overlays")
     assert next(box for box in app.text_input if box.label == "Overlay").value == "mine"
     assert f"Train with {overlay.reference}" in [button.label for button in app.button], "the newest is ticked"
+    exchange.import_csv(brought, "mine", by="Bea")  # over what was made of verdicts
+    for name in ("reviewed", "reviewed-demo"):
+        app = draw(REVIEW, part="overlays")
+        assert next(box for box in app.text_input if box.label == "Overlay").value == name
+        exchange.import_csv(brought, name, by="Bea")
 
 
 def test_labels_are_not_imported_without_a_file_and_without_a_word(wrong):

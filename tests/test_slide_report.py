@@ -85,6 +85,7 @@ def test_the_report_has_the_count_s_figures_and_stands_alone(done: Run, field: b
         assert pretty(name) in text
         assert report.percent(row["percent"], row["interval"]) in text
         assert report.percent(row["corrected"], row["corrected_interval"]) in text
+    assert report.percent(0.04, [0.0, 0.2]) == "<0.1% (0.0 to 0.2)"
     assert ("td", {"colspan": "2"}) in page.elements, "why a picture has no cells has their place, too"
     assert "Photos behind the correction" in text
     assert {f"larger crop · {done.name[-4:]}", done.name} <= {*page.texts}  # as pages call it, and to find it by

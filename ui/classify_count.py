@@ -22,6 +22,7 @@ from bloodcell_core.words import pretty
 from ui import cached, classify, lab, shell
 from ui.classify_pictures import QUIET
 from ui.files import together
+from ui.once import once
 
 SENDING = "classify_sending"  # session: on which slide, and in which visit of the page, the dialog is open
 STYLE = f"<style>\n{together('classify_count.css')}</style>"
@@ -169,10 +170,10 @@ def _send_dialog(slide: Slide, pictures: Sequence[CountedPicture]) -> None:
         return
     bar = st.progress(0.0, "Cutting out …")
     try:
-        made = send_to_dataset(
+        made = once((slide.id, base, name), lambda: send_to_dataset(
             slide, pictures, name, lab.dataset(base) if base else None,
             lambda done, total: bar.progress(done / total, f"{done:,} of {total:,} pictures"),
-        )  # fmt: skip
+        ), "Making the dataset …")  # fmt: skip
     except (LabError, OSError) as error:
         bar.empty()
         shell.show_error(in_words(error))

@@ -15,6 +15,7 @@ from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
 from bloodcell_core.words import groups_behind, unit_behind
 from ui import lab, naming, shell
+from ui.once import once
 
 MOST_FOLDS = 20
 POPOVER = "cross_validation"  # the key of the form that starts one
@@ -44,8 +45,7 @@ def cross_validation_button(config: TrainConfig | None) -> None:
                             disabled=folds is None)  # fmt: skip
     if not clicked or config is None or folds is None:
         return
-    with st.spinner("Starting …"):
-        groups.go_on(groups.create_group(config, folds, over))
+    once((config, folds, over), lambda: groups.go_on(groups.create_group(config, folds, over)))
     st.toast(f"{folds} runs started, one a fold")
 
 

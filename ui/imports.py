@@ -75,7 +75,7 @@ def _dialog() -> None:
         wanted = st.selectbox("Data set", list(DOWNLOADS), format_func=lambda name: DOWNLOADS[name].title)
         name = st.text_input("Name", placeholder=wanted, key="download_name")
         if st.button("Download and import", type="primary"):
-            _start("download", download=wanted, name=name or None)
+            _start("download", download=wanted, name=name or wanted)
     with tab_demo:
         st.caption("Synthetic pictures, drawn by a program: good for trying things out, not for any claim.")
         with st.container(horizontal=True):

@@ -113,7 +113,7 @@ def scored_runs() -> list[Run]:
 def tell_damaged(lines: Sequence[str]) -> None:
     """Shows the lines of runs that can't be read, and where that ends."""
     for line in lines:
-        show_error(f"{line}. The run can be deleted on the Train page.")
+        show_error(f"{line}. A run that nobody wants any more can be deleted on the Train page or by `runs remove`.")
 
 
 def run_title(run: Run | str) -> str:

@@ -15,14 +15,14 @@ T = TypeVar("T")
 DOUBLE_CLICK = 5.0  # seconds in which the same isn't begun again; on a busy server a second click's turn comes late
 
 
-def once(asked: Hashable, begin: Callable[[], T]) -> T:
+def once(asked: Hashable, begin: Callable[[], T], words: str = "Starting …") -> T:
     """What `begin` gives; where the same was `asked` for just now, as by a double click, what that gave."""
     lock, known = st.session_state.setdefault("lab_begun", (threading.Lock(), {}))
     with lock:
         begun: dict[Hashable, tuple[Any, float]] = known
         given, at = begun.get(asked, (None, -DOUBLE_CLICK))
         if time.monotonic() - at >= DOUBLE_CLICK:
-            with st.spinner("Starting …"):
+            with st.spinner(words):
                 given = begin()
                 begun[asked] = given, time.monotonic()  # before the spinner's end, which may be this thread's, too
         result: T = given

@@ -47,12 +47,20 @@ def _make(review: Review, changes: pd.DataFrame, versions: list[dict[str, Any]])
         told = "None changes a label so far: *Label wrong* does, *Ambiguous* and *Unusable* leave a picture out."
     st.caption(f"{told} The dataset itself stays as it is.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        frozen = (each["overlay"] for each in versions if each["made_from"] == overlays.FROM_VERDICTS)
-        name = st.text_input("Overlay", next(frozen, NAME), max_chars=64)
+        name = st.text_input("Overlay", _name_for(review.data, versions), max_chars=64)
         if st.button("Make a version", type="primary", disabled=changes.empty and not versions):
             made, new = overlays.freeze(name.strip(), review.data, by=review.by)
             st.toast(f"{made.reference} {'is made' if new else 'says the same already'}")
             st.rerun()
+
+
+def _name_for(data: Dataset, versions: list[dict[str, Any]]) -> str:
+    """The overlay whose newest version was made of verdicts; a new version of one brought as CSV would lack its labels.
+    Else a name that none has; "" where both are taken."""
+    newest = {each["overlay"]: each for each in reversed(versions)}
+    made = [each["overlay"] for each in versions if newest[each["overlay"]]["made_from"] == overlays.FROM_VERDICTS]
+    taken = {each["overlay"] for each in overlays.versions()}
+    return next((name for name in (*made, NAME, f"{NAME}-{data.name}"[:64]) if name in made or name not in taken), "")
 
 
 def _bring(review: Review) -> None:

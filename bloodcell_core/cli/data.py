@@ -141,7 +141,7 @@ def _show_dataset(dataset: Any, as_json: bool) -> None:
     lines = _count_lines(facts)
     if facts["scenes_in_several_splits"]:
         photos, cells = facts["photos_in_several_splits"], facts["scenes_in_several_splits"]
-        what = counted(photos, "photo") if photos else f"photos of {counted(cells, 'cell')}"
+        what = counted(photos, facts["unit"]) if photos else f"photos of {counted(cells, 'cell')}"
         shared = counted(facts["test_pictures_of_shared_scenes"], "test picture")
         lines.append(f"warning: {what} in several splits: {shared} of what training sees too")
     lines.append(
@@ -199,7 +199,7 @@ def _data_audit(args: argparse.Namespace) -> None:
     lines += ["", *_count_lines(seen.facts)]
     for photo in seen.facts["largest_families"]:
         where = f"{', '.join(photo['labels'])} in {', '.join(photo['splits'])}"
-        lines.append(f"  {counted(photo['pictures'], 'picture')} from photo {photo['photo']}: {where}")
+        lines.append(f"  {counted(photo['pictures'], 'picture')} from {seen.facts['unit']} {photo['photo']}: {where}")
     for what in ("sizes", "modes"):
         lines.append(f"{what}: {', '.join(f'{value} {count:,}' for value, count in seen.facts[what].items())}")
     show(seen.facts | {"findings": findings}, args.json, lines)

@@ -127,7 +127,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _check_there(paths: Iterable[Path]) -> None:
     """LabError where a path is missing: better than after the work on those before it."""
-    missing = next((path for path in paths if not path.exists()), None)
+    missing = next((path for path in paths if not disk.may_be_there(path)), None)
     if missing is not None:
         raise LabError(f"{missing} doesn't exist")
 

@@ -13,6 +13,7 @@ from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, ve
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
+from bloodcell_core.evaluation.figures import percent
 from bloodcell_core.labels import exchange, overlays, verdicts
 from bloodcell_core.labels.verdicts import VERDICTS, Event
 from bloodcell_core.words import counted
@@ -142,7 +143,7 @@ def _list(args: argparse.Namespace) -> None:
     total = counted(progress["total"], unit)
     lines = [f"{progress['decided']:,} of {total} with mistakes are decided; {len(found):,} here"]
     lines += [
-        f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {row['confidence']:.0%} sure; decides "
+        f"  {row['image_id'][:12]}  {row['label']} called {row['answer']}, {percent(row['confidence'])} sure; decides "
         + counted(row["pictures"], "picture")
         + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
         for row in rows

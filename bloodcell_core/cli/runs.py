@@ -210,6 +210,6 @@ def _runs_move(args: argparse.Namespace) -> None:
 def _runs_remove(args: argparse.Namespace) -> None:
     from bloodcell_core.training import jobs
 
-    name = args.run if args.run in runs.names() else runs.find(args.run).name  # a damaged one can't be read
+    name = runs.find_name(args.run)  # not the run: a damaged one can't be read
     jobs.remove(name)
     show_removed("run", name, args.json)

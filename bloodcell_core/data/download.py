@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def _by_hand(name: str) -> str:
     missing = DOWNLOADS[name].missing(folder)
     return (
         f"fetch {missing.files} by hand from {missing.address}, put it into {folder}{missing.first}, then: "
-        f"python -m bloodcell_core data import {folder / missing.source} --name {name}"
+        f"python -m bloodcell_core data import {shlex.quote(str(folder / missing.source))} --name {name}"
     )
 
 

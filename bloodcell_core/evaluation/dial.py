@@ -18,6 +18,7 @@ import pandas as pd
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.arrays import Flags, Floats, Labels, Numbers
+from bloodcell_core.evaluation.figures import percent
 from bloodcell_core.evaluation.intervals import draw_photos
 from bloodcell_core.evaluation.limits import Interval
 from bloodcell_core.evaluation.predictions import arrays_of, unit_of
@@ -105,7 +106,7 @@ def review_threshold(table: pd.DataFrame, classes: Sequence[str]) -> tuple[float
     place = int(np.flatnonzero(enough)[0]) if enough.any() else max(0, int(within.sum()) - 1)
     words = f"{stand[place]:,} of {len(right):,} validation pictures stand at it"
     if stand[place]:
-        words += f", and {well[place] / stand[place]:.1%} of these are right"
+        words += f", and {percent(well[place] / stand[place])} of these are right"
     if not enough.any() and THRESHOLDS[place] < THRESHOLDS[-1]:
         words += f"; a higher one would set more than {MOST_SET_ASIDE:.0%} of them aside"
     return THRESHOLDS[place], words

@@ -1,6 +1,6 @@
 """Figures as people read them, on pages and in reports: shares are percents, all others have three decimals.
 
-The command line and the JSON write every figure as it is, from 0 to 1.
+The command line and the JSON write every figure as it is, from 0 to 1; a differential count in percent.
 """
 
 from __future__ import annotations

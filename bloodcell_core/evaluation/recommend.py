@@ -10,7 +10,7 @@ import numpy as np
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.calibration import expected_calibration_error
 from bloodcell_core.evaluation.comparison import compare, why_not
-from bloodcell_core.evaluation.figures import gain_words
+from bloodcell_core.evaluation.figures import gain_words, percent
 from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.runs import Run
@@ -45,7 +45,7 @@ def recommend(runs: Sequence[dict[str, Any]]) -> Recommendation | None:
     if not finished:
         return None
     best = max(finished, key=lambda run: (run["summary"]["val_accuracy"], -run["summary"]["parameters"]))
-    data, accuracy = f"the dataset {best['data']}", f"{best['summary']['val_accuracy']:.1%}"
+    data, accuracy = f"the dataset {best['data']}", percent(best['summary']['val_accuracy'])
     if refused := best["config"].get("refuse"):
         data += f" with {', '.join(map(pretty, listed(refused)))} refused"
     why = f"It is the only finished run on {data}; its validation accuracy is {accuracy}."

@@ -27,6 +27,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.arrays import Flags, Floats
 from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.evaluation.figures import figure_words
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of
 from bloodcell_core.inference.answers import Count
@@ -320,9 +321,9 @@ def differential_lines(count: Mapping[str, Any]) -> list[str]:
     for name, row in count["classes"].items():
         line = f"  {name:{width}} {row['cells']:6,}"
         if row["percent"] is not None:
-            line += f"  {row['percent']:5.1f}% ({_limits(row['interval'])})"
+            line += f"  {_share(row['percent']):>6} ({_limits(row['interval'])})"
         if row["corrected"] is not None:
-            line += f"  corrected {row['corrected']:5.1f}% ({_limits(row['corrected_interval'])})"
+            line += f"  corrected {_share(row['corrected']):>6} ({_limits(row['corrected_interval'])})"
         if row["reference"]:
             line += f"  adults {row['reference'][0]:g} to {row['reference'][1]:g}%"
         lines.append(line)
@@ -330,6 +331,10 @@ def differential_lines(count: Mapping[str, Any]) -> list[str]:
     words = (without_cells(count), count["apart"], count["twice"], count["few"])
     notes = [*words, *warnings, count["reference_source"]]
     return lines + [f"  note: {note}" for note in notes if note]
+
+
+def _share(percent: float) -> str:
+    return figure_words("accuracy", percent / 100)
 
 
 def _limits(ends: Sequence[float]) -> str:

@@ -35,13 +35,13 @@ def files_of(paths: Iterable[Path]) -> Iterator[Handed]:
     unreadable file. Raises LabError where a path doesn't exist.
     """
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # not path.is_dir(): that raises PermissionError in a folder that is closed to us
             for place, closed in sorted(_walk(path).items()):
                 if closed:
                     yield as_text(place), _refusal(f"this folder can't be read: {closed}")
                 else:
                     yield from _of_file(place)
-        elif path.is_file():
+        elif _may_be_file(path):
             yield from _of_file(path)
         elif path.exists():  # a pipe may block for ever, a device may have no end
             yield str(path), _refusal("no file: a pipe, a device or the like")
@@ -68,7 +68,7 @@ def _may_be_file(path: Path) -> bool:
     """Whether it is a file; True too where that can't be told, as in a folder whose names alone may be read."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:  # a link that leads nowhere
+    except (FileNotFoundError, NotADirectoryError):  # the first also of a link that leads nowhere
         return False
     except OSError:
         return True

@@ -19,7 +19,7 @@ from bloodcell_core.data.formats.listing import Read
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, heads_of, scrolled, section, table_of, tag
-from bloodcell_core.evaluation.figures import interval_words, threshold_words
+from bloodcell_core.evaluation.figures import figure_words, interval_words, threshold_words, with_interval
 from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
 from bloodcell_core.inference.differential import without_cells
@@ -196,9 +196,8 @@ def _count(count: Mapping[str, Any]) -> Html:
 
 def percent(share: float | None, limits: Sequence[float] | None) -> str:
     """A share in percent with its limits: "12.0% (5.3 to 22.1)"; "–" for none."""
-    if share is None:
-        return "–"
-    return f"{share:.1f}%" + (f" ({limits[0]:.1f} to {limits[1]:.1f})" if limits else "")
+    ends = [end / 100 for end in limits] if limits else None
+    return with_interval("accuracy", None if share is None else share / 100, ends)
 
 
 def _number(text: str) -> Html:
@@ -251,7 +250,8 @@ def accuracy_words(test: Mapping[str, Any] | None) -> str:
         return "not known: the run has not been scored"
     limits = test["intervals"]["accuracy"]  # None of so few photos that none can be told
     interval = f"95% interval {interval_words('accuracy', limits)}" if limits else "interval not known"
-    return f"{test['accuracy']:.1%} ({interval}) of {counted(test['pictures'], 'picture')}, {groups_behind(test)}"
+    right = figure_words("accuracy", test["accuracy"])
+    return f"{right} ({interval}) of {counted(test['pictures'], 'picture')}, {groups_behind(test)}"
 
 
 # Pictures and cells

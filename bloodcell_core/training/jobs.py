@@ -48,6 +48,8 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
         if overlay:
             disk.write_json(folder / LABELS_FILE, overlay.to_json())
         write_status(folder, state="queued", queued=time.time(), queue=device_queue(config.device))
+    if group:
+        workspace.group_file(group).unlink(missing_ok=True)  # its figures are of all its runs
     return Run(name)
 
 
