@@ -245,6 +245,21 @@ def test_the_slide_is_opened_that_was_picked_and_not_one_that_came_into_its_row_
     assert address["slide"] == slide.id
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_slide_keeps_the_threshold_that_was_set_for_its_own_network_alone(slide, same: bool):
+    def opened(slide_id: str) -> None:
+        from bloodcell_core.inference import slides
+        from ui import classify_start
+
+        classify_start._address(slides.read_slide(slide_id))
+
+    app = AppTest.from_function(opened, args=(slide.id,), default_timeout=PATIENCE)
+    app.query_params.update(run=slide.run if same else "another", threshold="95")
+    ran(app)
+    assert (app.query_params["slide"], app.query_params["run"]) == (slide.id, slide.run)
+    assert app.query_params.get("threshold") == ("95" if same else None)
+
+
 def test_a_run_that_was_stopped_answers_only_where_it_is_chosen(run):
     stopped, done, *_ = lab.scored_runs()  # the newest first
     jobs.write_status(stopped.folder, state="stopped", reason="stopped on request")

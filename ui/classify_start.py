@@ -162,7 +162,8 @@ def open_slide(slide: Slide | None) -> None:
 
 def _address(slide: Slide | None) -> None:
     opened = {"slide": slide.id, "run": slide.run} if slide else {}
-    shell.set_address(**dict.fromkeys(OF_A_SLIDE) | opened)
+    other = {"threshold": None} if slide and slide.run != shell.address("run") else {}  # it was set for one network
+    shell.set_address(**dict.fromkeys(OF_A_SLIDE) | opened | other)
 
 
 @contextmanager
