@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core.words import pretty, titles
@@ -372,6 +373,20 @@ def test_a_tick_stays_on_the_table_that_it_was_on(monkeypatch: pytest.MonkeyPatc
     ticked[next(iter(ticked))] = 8
     assert shell.ticked_row(few, "photos") == 0, "another run has no ninth photo"
     assert shell.ticked_row(many.copy(), "photos") == 8
+
+
+def test_another_tick_turns_back_to_the_first_page() -> None:
+    app = run(
+        "import pandas as pd, streamlit as st; from ui import shell, gallery\n"
+        "ticked = shell.ticked_row(pd.DataFrame({'photo': ['a', 'b']}), 'photos')\n"
+        "st.text((ticked, *gallery.pager(250, 100)))",
+        page="2",
+    )
+    assert app.text[0].value == "(0, 100, 200)"
+    table = app.dataframe[0].proto.id  # AppTest ticks no rows: this is what the browser sends
+    app._run(WidgetStates(widgets=[WidgetState(id=table, string_value='{"selection": {"rows": [1]}}')]))
+    assert app.text[0].value == "(1, 0, 100)"
+    assert "page" not in app.query_params
 
 
 def test_one_page_needs_no_pager():

@@ -170,12 +170,12 @@ table = partial(st.dataframe, hide_index=True, placeholder="–")  # for what is
 
 
 def ticked_row(rows: pd.DataFrame, key: str, **how: Any) -> int:
-    """Draw a table in which one row is ticked, the first to begin with; return its place. `how` goes to
-    `table`."""
+    """Draw a table in which one row is ticked, the first to begin with; return its place. Another tick turns a
+    `gallery.pager` back to its first page. `how` goes to `table`."""
     event = table(
         # A tick is on a row of this very table: another one under the same key may not have so many.
-        rows, key=f"{key}_{pd.util.hash_pandas_object(rows).sum()}", on_select="rerun",
-        selection_mode="single-row-required",
+        rows, key=f"{key}_{pd.util.hash_pandas_object(rows).sum()}",
+        on_select=lambda: set_address(page=None), selection_mode="single-row-required",
         selection_default={"selection": {"rows": [0]}}, **how,
     )  # fmt: skip
     return next(iter(event["selection"]["rows"]), 0)
