@@ -790,6 +790,32 @@ def test_what_comes_from_a_part_of_the_page_that_is_drawn_no_more_is_passed_over
     assert done == []
 
 
+def act_on(slide: Slide, drawn_by: str, act: dict, monkeypatch: pytest.MonkeyPatch, **query: str) -> list[Correction]:
+    """The slide's corrections after an act on what that function of `classify_pictures` has drawn last."""
+    drawn = []
+    monkeypatch.setattr(classify_pictures, drawn_by, lambda *_, apply, **how: drawn.append(apply))
+    draw(slide=slide.id, **query)
+    st.session_state[classify_slide.SEEN] = slides.read_slide(slide.id)
+    try:
+        drawn[-1](act)
+    finally:
+        del st.session_state[classify_slide.SEEN]
+    return list(slides.read_slide(slide.id).corrections)
+
+
+def test_an_act_is_of_the_field_on_which_it_was_done_though_another_is_shown_since(slide, monkeypatch):
+    draw(slide=slide.id)
+    before = counted_pictures(slide, SlideAnswers(slide, slide.run), 0.0)
+    cell = before[0].cells[0]
+    act = {"do": "label", "cell": cell.id, "label": "eosinophil", "box": list(cell.box), "picture": 1}
+    (made,) = act_on(slide, "field_editor", act, monkeypatch, picture="3")
+    assert (made.picture, made.label) == (1, "eosinophil")
+    now = slides.read_slide(slide.id)
+    after = counted_pictures(now, SlideAnswers(now, slide.run), 0.0)
+    assert [len(one.cells) for one in after] == [len(one.cells) for one in before]
+    assert len(act_on(slide, "field_editor", act | {"picture": 99}, monkeypatch, picture="3")) == 1
+
+
 def test_a_double_click_is_one_change_and_one_undoing_takes_it_back(run: Run):
     handed = [("one.png", lambda: cell())]
     slide = slides.create("One", run.name, handed)

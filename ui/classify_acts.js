@@ -11,10 +11,11 @@ function queueOf(parent, data, setTriggerValue) {
   if (data.acked?.nonce === queue.nonce) {
     queue.waiting = queue.waiting.filter((act) => act.seq > data.acked.seq)
   }
-  for (const act of queue.waiting) apply(data, act)
+  for (const act of queue.waiting) if (act.picture === data.picture) apply(data, act)
   queue.send = (act) => {
     apply(data, act)
-    queue.waiting.push({ ...act, seq: ++queue.last })
+    // With its field: it may be heard only once another one is shown.
+    queue.waiting.push({ ...act, picture: data.picture, seq: ++queue.last })
     setTriggerValue("acts", { nonce: queue.nonce, acts: queue.waiting })
   }
   return queue

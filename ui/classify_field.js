@@ -16,7 +16,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
   const image = parent.querySelector("img")
   if (image.src !== data.image) {
     image.src = data.image
-    if (view.picture !== data.picture) Object.assign(view, { zoom: 0, adding: false, moving: false, drag: null })
+    if (view.picture !== data.picture) Object.assign(view, { zoom: 0, adding: false, moving: false, drag: null, held: null })
   }
   view.picture = data.picture
   image.alt = data.alt

@@ -21,13 +21,17 @@ MOST_BARS = 8  # per row
 FEW = 14  # boxes on a field; with more there is no room for their class names
 USUAL_SIDE = 0.15  # of a picture's shorter side: a new box, where there is no other cell to take its size from
 
+FIELD_SCRIPTS = ("classify_acts.js", "classify_field.js")
+FIELD_HTML = (
+    '<div class="editor"><div class="tools" role="toolbar" aria-label="Correct the cell"></div>'
+    '<div class="frame"><div class="stage"><img draggable="false"><div class="boxes"></div>'
+    '<div class="draft" hidden></div></div></div><p class="say" aria-live="polite"></p></div>'
+)
 _FIELD = st.components.v2.component(
     "lab_field",
-    html='<div class="editor"><div class="tools" role="toolbar" aria-label="Correct the cell"></div>'
-    '<div class="frame"><div class="stage"><img draggable="false"><div class="boxes"></div>'
-    '<div class="draft" hidden></div></div></div><p class="say" aria-live="polite"></p></div>',
+    html=FIELD_HTML,
     css=together("classify_tools.css", "classify_field.css", "forced.css"),
-    js=together("classify_acts.js", "classify_field.js"),
+    js=together(*FIELD_SCRIPTS),
 )
 _ROWS = st.components.v2.component(
     "lab_cell_rows",

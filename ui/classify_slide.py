@@ -184,7 +184,6 @@ def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[st
     counted = pictures[place]
     if len(pictures) > 1:
         _film(slide, pictures, place)
-    number = counted.picture.number
     words = shell.plain(counted.picture.file)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**Field {place + 1} of {len(pictures)}** :small[{words}]", width="stretch")
@@ -200,7 +199,7 @@ def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[st
         return counted
     classify_pictures.field_editor(
         counted, image, classes, key="classify_field", selected=chosen_cell(counted),
-        can_undo=slide.last_change is not None, apply=lambda act: change(act, number, classes),
+        can_undo=slide.last_change is not None, apply=lambda act: change(act, int(act["picture"]), classes),
     )  # fmt: skip
     return counted
 

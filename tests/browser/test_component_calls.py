@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from ui import curves, reviewer
+from ui import classify_pictures, curves, reviewer
 from ui.files import together
 
 pytestmark = pytest.mark.browser
@@ -15,6 +15,14 @@ ORDERS = {
 }
 """What is there afterwards is a component whose last call goes on."""
 
+CELL = {"id": "c", "box": [10, 10, 30, 30], "tag": "1", "title": "Cell 1", "state": "ok", "colour": "red",
+        "named": "a", "confirmed": None}  # fmt: skip
+FIELD = {
+    "picture": 1, "image": "data:,one", "alt": "", "width": 100, "height": 100, "selected": "c",
+    "cells": [CELL, CELL | {"id": "d"}],
+    "classes": [{"name": name, "title": name, "colour": "red"} for name in "ab"], "can_undo": False, "usual_side": 20,
+    "say": "", "acked": {},
+}  # fmt: skip
 CARD = {
     "id": "a", "place": 1, "words": "One", "cell": "", "whole": "", "heat": "", "heat_on": "cell", "heat_words": "",
     "cell_words": "", "label": "a", "answer": "b", "bars": [], "says_words": "", "like": [], "like_words": "",
@@ -33,11 +41,13 @@ BEGIN_AND_END = """async ({ script, html, css, data, steps }) => {
   const begin = (await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })))).default
   window.told = []
   window.ends = []
+  const tell = (name, value) => window.told.push(structuredClone(value))
+  window.call = (data) => window.ends.push(begin({ data: structuredClone(data),
+    parentElement: document.querySelector("#parent"), setStateValue: tell, setTriggerValue: tell }))
   for (const step of steps) {
     const [what, number] = step.split(" ")
     if (what === "end") window.ends[number]()
-    else window.ends.push(begin({ data: structuredClone(data), parentElement: document.querySelector("#parent"),
-                                  setStateValue: (name, value) => window.told.push(value) }))
+    else window.call(data)
   }
 }"""
 
@@ -74,6 +84,23 @@ def test_the_desk_hears_its_keys_until_its_last_call_ends(steps, page):
     page.evaluate("() => { window.told.length = 0; window.ends.at(-1)() }")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => window.told") == []
+
+
+def test_what_is_done_on_a_field_that_the_server_has_not_heard_stays_with_that_field(page):
+    run(page, together(*classify_pictures.FIELD_SCRIPTS), classify_pictures.FIELD_HTML, "", FIELD, ["begin"])
+    page.locator(".box").first.focus()
+    for pressed in ("1", "a", "2"):  # a cell is added, and is to be a "b" once it is there
+        page.keyboard.press(pressed)
+    (sent,) = page.evaluate("() => window.told.slice(-1)")
+    assert [(act["do"], act["picture"]) for act in sent["acts"]] == [("label", 1), ("add", 1)]
+    other = FIELD | {"picture": 2, "image": "data:,two", "selected": "d"}
+    page.evaluate("other => window.call(other)", other)
+    assert "confirmed" not in page.locator(".box").first.get_attribute("class")
+    page.evaluate("other => window.call(other)", other | {"acked": {"nonce": sent["nonce"], "seq": 2}})
+    assert page.evaluate("() => window.told.length") == 2
+    page.keyboard.press("2")
+    (act,) = page.evaluate("() => window.told.at(-1).acts")
+    assert (act["do"], act["label"], act["picture"]) == ("label", "b", 2)
 
 
 def test_who_has_reviewed_is_offered_and_known_in_other_capitals(page):
