@@ -980,7 +980,10 @@ def test_a_run_is_removed_and_a_working_one_is_not(cli: Callable[..., Outcome], 
     assert cli("runs", "remove", stopped.name, "--json").value == {"removed": stopped.name}
     assert not stopped.folder.exists()
     waiting = jobs.create_run(tiny())
-    cli("runs", "remove", waiting.name).assert_refused("is at work: stop it first")
+    cli("runs", "remove", waiting.name).assert_refused("is still starting: it will stop by itself")
+    with waiting.lock:  # as its worker would
+        jobs.write_status(waiting.folder, state="running")
+        cli("runs", "remove", waiting.name).assert_refused("is at work: stop it first")
     assert waiting.folder.exists()
 
 

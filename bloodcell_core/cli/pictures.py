@@ -127,9 +127,10 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _check_there(paths: Iterable[Path]) -> None:
     """LabError where a path is missing: better than after the work on those before it."""
-    missing = next((path for path in paths if not disk.may_be_there(path)), None)
-    if missing is not None:
-        raise LabError(f"{missing} doesn't exist")
+    for path in paths:
+        with suppress(PermissionError):  # of a file in a folder that is closed to us its own row tells
+            if not path.exists():
+                raise LabError(f"{path} doesn't exist")
 
 
 class _Read:
