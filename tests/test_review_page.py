@@ -9,6 +9,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, get_ident
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -261,6 +262,29 @@ def test_two_people_get_different_pictures(wrong, monkeypatch):
     theirs = desk_of(draw(REVIEW))["cards"]
     assert not mine & {card["id"] for card in theirs}
     assert theirs[0]["place"] == 4
+
+
+def test_who_takes_another_name_is_not_taken_for_two_people(wrong: Run) -> None:
+    """As at each visit: the page is drawn before the browser has told the name that it remembers."""
+    app = draw(REVIEW)
+    for name in ("Ann", "Bea"):
+        app.session_state["reviewer"] = {"name": name}
+        app.run()
+        assert [card["place"] for card in desk_of(app)["cards"]] == [1, 2, 3]
+
+
+def test_two_windows_of_one_person_are_not_taken_for_two_people(wrong: Run) -> None:
+    for _ in range(2):
+        assert [card["place"] for card in desk_of(draw(REVIEW))["cards"]] == [1, 2, 3]
+
+
+def test_who_is_gone_for_long_keeps_no_pictures(wrong: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ui import reviewer
+
+    draw(REVIEW)
+    monkeypatch.setattr(reviewer, "_account", lambda: "Bea")
+    monkeypatch.setattr(review_desk, "AT_WORK", 0.0)
+    assert [card["place"] for card in desk_of(draw(REVIEW))["cards"]] == [1, 2, 3]
 
 
 def test_what_is_reviewed_and_what_reviewers_differ_on_can_be_asked_for(wrong):
@@ -672,12 +696,16 @@ def test_two_who_go_on_at_the_same_moment_are_given_different_pictures(monkeypat
         time.sleep(0.05)  # the other one chooses meanwhile, if they may
         return chosen
 
+    both = Barrier(2)
+
     def chosen_by(person: str) -> set[int]:
+        both.wait()
         data = SimpleNamespace(content_hash="same")
         review: Any = SimpleNamespace(ids=ids, once=True, by=person, data=data)
         return {*review_desk._take(review, [False] * len(ids))[1 : 1 + review_desk.AHEAD]}
 
     monkeypatch.setattr(review_desk, "_coming", slowly)
+    monkeypatch.setattr(review_desk, "_me", get_ident)
     monkeypatch.setattr(review_desk, "_place", lambda review, decided: {"Ann": 0, "Bea": 1}[review.by])
     with ThreadPoolExecutor(2) as pool:
         ann, bea = pool.map(chosen_by, ("Ann", "Bea"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -144,12 +145,15 @@ def _take(review: Review, decided: list[bool]) -> list[int]:
     """The places of the picture to show and of all after it; empty if none is left. The first of them, those that the
     browser gets, are this person's from now on."""
     with _TAKING:
+        for session, (at, *_) in list(_at_work().items()):
+            if time.monotonic() - at >= AT_WORK:
+                del _at_work()[session]
         place = _place(review, decided)
         if place is None:
             return []
         places = [place, *_coming(review, place, decided)]
         on_screen = {review.ids[each][0] for each in places[: 1 + AHEAD]}
-        _at_work()[review.data.content_hash, review.by] = time.monotonic(), on_screen
+        _at_work()[_me()] = time.monotonic(), review.data.content_hash, review.by, on_screen
     return places
 
 
@@ -160,20 +164,28 @@ def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
     """
     round_trip = [*range(place + 1, len(decided)), *range(max(place, 0))]
     wanted = [each for each in round_trip if not (review.once and decided[each])]
-    now, of = time.monotonic(), (review.data.content_hash, review.by)
+    me = _me()
     taken = {
         image
-        for (content, by), (at, images) in list(_at_work().items())
-        if content == of[0] and by != of[1] and now - at < AT_WORK
+        for session, (_, content, by, images) in _at_work().items()
+        # Not by the name alone: until the browser has told it, this very session has another one.
+        if session != me and by != review.by and content == review.data.content_hash
         for image in images
     }
     return sorted(wanted, key=lambda each: review.ids[each][0] in taken) if taken else wanted
 
 
 @st.cache_resource(show_spinner=False)
-def _at_work() -> dict[tuple[str, str], tuple[float, set[str]]]:
-    """{(dataset, person): (time of the last step, pictures on their screen)}, shared by all users of this server."""
+def _at_work() -> dict[str, tuple[float, str, str, set[str]]]:
+    """{session: (time of its last step, dataset, person, pictures on the screen)}, shared by all users of this
+    server."""
     return {}
+
+
+def _me() -> str:
+    """What this session is called in `_at_work`."""
+    name: str = st.session_state.setdefault("review_me", secrets.token_hex(8))
+    return name
 
 
 def nothing_left(review: Review, standing: Standing) -> None:
