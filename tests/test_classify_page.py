@@ -816,6 +816,20 @@ def test_an_act_is_of_the_field_on_which_it_was_done_though_another_is_shown_sin
     assert len(act_on(slide, "field_editor", act | {"picture": 99}, monkeypatch, picture="3")) == 1
 
 
+def test_a_second_key_on_a_row_that_the_first_took_out_of_the_list_is_heard(run, monkeypatch):
+    slide = slides.create("Two", run.name, [("one.png", cell), ("two.png", lambda: cell(2))])
+    draw(slide=slide.id)
+    pictures = counted_pictures(slide, SlideAnswers(slide, slide.run), 0.0)
+    ids = [one.cells[0].id for one in pictures]
+    slide = slides.correct(slide, [
+        Correction(number, "label", ids[number - 1], to, pictures[number - 1].cells[0].box)
+        for number, to in ((1, run.classes[0]), (2, run.classes[1]))
+    ])  # fmt: skip
+    act = {"do": "label", "cell": "2", "label": run.classes[2], "box": list(pictures[1].cells[0].box)}
+    *_, last = act_on(slide, "cell_rows", act, monkeypatch, view="cells", show="c0")
+    assert (last.picture, last.cell, last.label) == (2, ids[1], run.classes[2])
+
+
 def test_a_double_click_is_one_change_and_one_undoing_takes_it_back(run: Run):
     handed = [("one.png", lambda: cell())]
     slide = slides.create("One", run.name, handed)

@@ -282,7 +282,8 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
         if act["do"] == "select":
             shell.set_address(picture=number)
             return
-        counted = next((one for one in part if one.picture.number == number), None)
+        # Among all: the key before may have taken its row out of the list that is shown.
+        counted = next((one for one in pictures if one.picture.number == number), None)
         if act["do"] == "undo" or (counted and counted.cells):
             change(act if act["do"] == "undo" else {**act, "cell": counted.cells[0].id}, number, classes)  # type: ignore[union-attr]
 
