@@ -15,7 +15,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
     const cls = classOfKey(event.key, data.classes)?.name ?? (keyOf(event) === "c" ? cell.named : null)
     if (next) focus(rows, next)
     else if (cls && cell.box) queue.send({ do: "label", cell: cell.id, label: cls, box: cell.box })
-    else if (keyOf(event) === "u" && data.can_undo) queue.send({ do: "undo" })
+    else if (keyOf(event) === "u" && data.can_undo) queue.send({ do: "undo", cell: cell.id })
     else if (["Delete", "Backspace"].includes(event.key) && cell.box) {
       queue.send({ do: cell.state === "removed" ? "restore" : "remove", cell: cell.id })
     } else return

@@ -278,7 +278,7 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
             picture_menu(chosen, field=False)
 
     def apply(act: Act) -> None:
-        number = int(act.get("cell") or chosen.picture.number)
+        number = int(act["cell"])
         if act["do"] == "select":
             shell.set_address(picture=number)
             return

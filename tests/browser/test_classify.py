@@ -417,6 +417,28 @@ def test_the_end_of_a_long_name_can_be_read_in_the_rows(lab_with_run: Path, open
 
 
 @pytest.mark.slow
+def test_an_undoing_on_the_row_where_one_is_says_nothing_of_another_picture(lab_with_run: Path, open_page, monkeypatch):
+    monkeypatch.setenv("BLOODCELL_HOME", str(lab_with_run))
+    (run,) = [run for run in readable_runs()[0] if run.config.view == "cell" and not run.bundled]
+    rng = np.random.default_rng(4)
+    handed = [(name, lambda: encode(demo.draw_picture("monocyte", rng))) for name in ("one.png", "two.png")]
+    page = open_page(f"Classify?slide={slides.create('Two', run.name, handed).id}&run={run.name}&threshold=0")
+    rows = page.locator(".row")
+    rows.first.focus()
+    for pressed in ("ArrowDown", "2"):
+        page.keyboard.press(pressed)
+    expect(rows.nth(1)).to_contain_text("Lymphocyte ✓")
+    page.keyboard.press("u")
+    expect(rows.nth(1)).not_to_contain_text("✓")
+    settled(page)
+    expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
+    rows.first.focus()
+    for pressed in ("ArrowDown", "2", "ArrowUp", "u"):
+        page.keyboard.press(pressed)
+    expect(page.get_by_text("What was undone is on another picture: two.png")).to_be_visible()
+
+
+@pytest.mark.slow
 def test_a_double_click_makes_one_slide(lab_with_run: Path, open_page, monkeypatch):
     page = open_page("Classify")
     page.get_by_role("button", name="Try an example smear field").dblclick()
