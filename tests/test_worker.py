@@ -948,6 +948,12 @@ def test_a_dataset_that_goes_in_mid_run_is_no_longer_needed(done: Run) -> None:
     pd.testing.assert_frame_equal(run.predictions(), done.predictions())
 
 
+def test_runs_that_are_made_within_a_second_never_have_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_names = iter(["a", "a", "b"])
+    monkeypatch.setattr(workspace, "dated_name", lambda what: next(drawn_names))
+    assert [jobs.create_run(tiny()).name for _ in range(2)] == ["a", "b"]
+
+
 def test_a_dataset_of_the_same_name_is_not_taken_for_the_one_that_the_run_was_made_for() -> None:
     run = jobs.create_run(tiny())
     shutil.rmtree(workspace.dataset_dir("demo"))  # `remove` refuses while a run is at work

@@ -36,7 +36,7 @@ from bloodcell_core.evaluation.predictions import predictions_table
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.inference.least_cells import ONE_PICTURE, too_few
 from bloodcell_core.progress import Progress, no_progress
-from bloodcell_core.runs import Run
+from bloodcell_core.runs import Run, new_name
 from bloodcell_core.training.jobs import write_config, write_finished
 from bloodcell_core.training.prepare import cut_validation
 
@@ -291,7 +291,7 @@ def _keep(
     from bloodcell_core.models.costs import cost
     from bloodcell_core.models.network import save_weights
 
-    name = workspace.dated_name(config.model)
+    name = new_name(config.model)
     with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run.classes, data_hash=own.dataset.content_hash,

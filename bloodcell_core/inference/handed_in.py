@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -67,9 +66,7 @@ def _walk(top: Path) -> dict[Path, str]:
 def _may_be_file(path: Path) -> bool:
     """Whether it is a file; True too where that can't be told, as in a folder whose names alone may be read."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):  # the first also of a link that leads nowhere
-        return False
+        return path.is_file()
     except OSError:
         return True
 

@@ -21,7 +21,7 @@ from bloodcell_core.evaluation.comparison import check_comparable, side_of
 from bloodcell_core.evaluation.predictions import predictions_table, probabilities_of
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_run
-from bloodcell_core.runs import ENSEMBLE, Run, bundled_names
+from bloodcell_core.runs import ENSEMBLE, Run, bundled_names, new_name
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.jobs import write_config, write_finished
 
@@ -75,7 +75,7 @@ def create_ensemble(members: Sequence[Run], name: str = "", group: str = "") -> 
     they are at least half of each member's: members of different seeds have next to none, and it stays 1.
     """
     check_members(members)
-    name = name or workspace.dated_name(ENSEMBLE)
+    name = name or new_name(ENSEMBLE)
     if workspace.check_name(name, "run") in (*RESERVED, *bundled_names()):
         raise LabError(f"an ensemble can't be called {name!r}: that name means another run")
     first = members[0]
@@ -106,7 +106,7 @@ def create_group_ensemble(groups: Sequence[Group]) -> Group:
     each = [[group.runs[fold] for group in groups] for fold in range(1, folds.pop() + 1)]
     for members in each:
         check_members(members)
-    name = workspace.dated_name(f"{ENSEMBLE}-cv{len(each)}")
+    name = new_name(f"{ENSEMBLE}-cv{len(each)}")
     return Group(name, {fold: create_ensemble(members, group=name) for fold, members in enumerate(each, 1)})
 
 

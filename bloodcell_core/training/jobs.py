@@ -38,7 +38,7 @@ def create_run(config: TrainConfig, group: str = "") -> Run:
     dataset = Dataset(config.data)
     config = checked(config, dataset)
     _, validation_photos, overlay = first_rows(config, dataset)
-    name = workspace.dated_name(config.model)
+    name = runs.new_name(config.model)
     with disk.new_folder(workspace.run_dir(name)) as folder:
         write_config(
             folder, config, classes=run_classes(config, dataset), data_hash=dataset.content_hash,
