@@ -235,7 +235,7 @@ def app(tmp_path: Path) -> AppTest:
         target.write_text(
             "from ui import shell\n"
             f"shell.page({title!r}, 'What it is for.')\n"
-            "shell.bound_selectbox('Dataset', ['demo', 'archive'], 'dataset')\n"
+            "shell.bound_selectbox('Dataset', ['demo', 'archive'], 'dataset', forget=('family',))\n"
             f"shell.bound_segmented('View', ['cell', 'frame'], 'view_{name}', default='cell')\n",
             encoding="utf-8",
         )
@@ -264,6 +264,29 @@ def test_links_carry_the_dataset_to_every_page_and_a_page_s_own_view_back_to_it(
     app.switch_page("pages/2_Train.py").run()
     assert links(app)["Train"] == "dataset=archive"
     assert links(app)["Browse"] == "dataset=archive&view_Browse=frame"
+
+
+def opened(app: AppTest, page: str, query: str) -> AppTest:
+    app.query_params.clear()
+    app.query_params.update(parse_qs(query))
+    return app.switch_page(shell.PAGES[page][0]).run()
+
+
+def test_a_link_with_another_dataset_leaves_out_what_was_of_the_one_before(app: AppTest):
+    opened(app, "Browse", "dataset=demo&family=7&page=2&view_Browse=frame")
+    opened(app, "Train", links(app)["Train"])
+    assert links(app)["Browse"] == "dataset=demo&family=7&page=2&view_Browse=frame"
+    app.selectbox(key="dataset").select("archive").run()
+    assert links(app)["Browse"] == "dataset=archive&view_Browse=frame"
+
+
+def test_a_link_leads_back_to_a_slide_with_its_own_network(app: AppTest):
+    opened(app, "Classify", "dataset=demo&run=a&slide=s")
+    opened(app, "Review", "dataset=demo&run=b")
+    assert links(app)["Classify"] == "dataset=demo&run=a&slide=s"
+    opened(app, "Classify", "dataset=demo&run=a")
+    opened(app, "Review", "dataset=demo&run=b")
+    assert links(app)["Classify"] == "dataset=demo&run=b"
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

@@ -129,12 +129,19 @@ def _sidebar() -> None:
         st.html(f'<div class="lab-wordmark"><img alt="" src="{ICON_URI}">{NAME}</div>')
         with st.container(gap="xsmall"):
             for name, (path, icon) in PAGES.items():
-                query = _addresses().get(name, {}) | shared
-                st.page_link(path, label=name, icon=icon, width="stretch", query_params=query)
+                st.page_link(path, label=name, icon=icon, width="stretch", query_params=_query_of(name, shared))
         with st.container(key="lab_foot"):
             sign_in.sign_out_button()
             _HISTORY(key="lab_history")
             st.caption("For research and teaching, not for diagnosis.")
+
+
+def _query_of(page: str, shared: dict[str, list[str]]) -> dict[str, list[str]]:
+    """A page's last address with what is shared, as if that were chosen there; but an open slide keeps its network."""
+    own, forgotten = _addresses().get(page, {}), st.session_state.get("lab_forgotten", {})
+    new = [param for param in shared if own.get(param) != shared[param] and not (param == "run" and "slide" in own)]
+    gone = {each for param in new for each in forgotten.get((page, param), ())}
+    return {param: own[param] for param in own if param not in gone} | {param: shared[param] for param in new}
 
 
 def empty_state(
@@ -312,6 +319,8 @@ def follow_address(param: str, options: Iterable[Any], default: Any = None) -> A
 
 def writing_back(param: str, default: Any = None, forget: Sequence[str] = ()) -> dict[str, Any]:
     """The arguments by which a widget with the key `param` writes what a person picks into the address."""
+    of_page = st.session_state.setdefault("lab_forgotten", {})  # (page, param) → what another choice makes meaningless
+    of_page[st.session_state.get("lab_page"), param] = ("page", *forget)
     return {"key": param, "on_change": _write_back, "args": (param, default, tuple(forget))}
 
 
