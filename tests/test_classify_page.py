@@ -784,10 +784,32 @@ def test_what_comes_from_a_part_of_the_page_that_is_drawn_no_more_is_passed_over
         for callback in heard:
             callback()
     finally:
-        for key in ("gone-acked", "gone_done"):
+        for key in ("gone-heard", "gone_done"):
             del st.session_state[key]
     assert len(heard) == 2
     assert done == []
+
+
+def test_an_act_that_is_told_to_another_session_again_is_done_once(monkeypatch: pytest.MonkeyPatch):
+    """As after a lost connection, when the answer to the first telling was lost with it."""
+    told = {"nonce": "told-again", "acts": [{"seq": 1, "do": "add"}, {"seq": 2, "do": "undo"}]}
+    done, drawn = [], []
+
+    def component(key, data, on_acts_change):
+        drawn.append(data["acked"])
+        monkeypatch.setitem(st.session_state, key, {"acts": told})
+        on_acts_change()
+
+    try:
+        for session in ("one", "other"):
+            classify_pictures.mounted(component, session, {}, done.append)
+            told["acts"].append({"seq": 3, "do": "label"})
+        classify_pictures.mounted(component, "other", {}, done.append)
+    finally:
+        for session in ("one", "other"):
+            del st.session_state[f"{session}-heard"]
+    assert [act["do"] for act in done] == ["add", "undo", "label"]
+    assert drawn == [{}, {}, {"nonce": "told-again", "seq": 3}]
 
 
 def act_on(slide: Slide, drawn_by: str, act: dict, monkeypatch: pytest.MonkeyPatch, **query: str) -> list[Correction]:

@@ -1,22 +1,37 @@
 // What the pictures of cells share: what a person does is sent until the server says that it has it. Two acts in quick
 // succession would otherwise be one: a newer message takes the place of one that no run has read yet. Until then it is
 // done here, to what the server said last: the next act is meant for what came of it.
+const TELL_AGAIN = 10_000 // ms without a word that it has been heard: the connection may have been away
 const queues = new WeakMap()
 
 function queueOf(parent, data, setTriggerValue) {
   if (!queues.has(parent)) {
-    queues.set(parent, { nonce: Math.random().toString(36).slice(2), last: 0, waiting: [] })
+    queues.set(parent, { nonce: Math.random().toString(36).slice(2), last: 0, waiting: [], calls: 0 })
   }
   const queue = queues.get(parent)
   if (data.acked?.nonce === queue.nonce) {
     queue.waiting = queue.waiting.filter((act) => act.seq > data.acked.seq)
   }
   for (const act of queue.waiting) if (act.picture === data.picture) apply(data, act)
+  const tellLater = () => {
+    clearTimeout(queue.again)
+    if (queue.waiting.length) queue.again = setTimeout(tell, TELL_AGAIN)
+  }
+  const tell = () => {
+    setTriggerValue("acts", { nonce: queue.nonce, acts: queue.waiting })
+    tellLater()
+  }
+  tellLater()
   queue.send = (act) => {
     apply(data, act)
     // With its field: it may be heard only once another one is shown.
     queue.waiting.push({ ...act, picture: data.picture, seq: ++queue.last })
-    setTriggerValue("acts", { nonce: queue.nonce, acts: queue.waiting })
+    tell()
+  }
+  const call = (queue.calls += 1)
+  queue.end = () => {
+    // On a slow machine Streamlit ends an earlier call after a later one: only the last one's end is the queue's.
+    if (queue.calls === call) clearTimeout(queue.again)
   }
   return queue
 }

@@ -28,6 +28,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
   fit(view)
   listen(view)
   replay(view)
+  return view.queue.end
 }
 
 // Drawing

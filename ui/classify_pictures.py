@@ -11,7 +11,7 @@ from bloodcell_core.inference.differential import classes_by_hand
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import shell
+from ui import cached, shell
 from ui.files import together
 from ui.theme import css_colours
 
@@ -33,11 +33,13 @@ _FIELD = st.components.v2.component(
     css=together("classify_tools.css", "classify_field.css", "forced.css"),
     js=together(*FIELD_SCRIPTS),
 )
+ROW_SCRIPTS = ("classify_acts.js", "classify_rows.js")
+ROWS_HTML = '<div class="rows" role="group" aria-label="Cells"></div>'
 _ROWS = st.components.v2.component(
     "lab_cell_rows",
-    html='<div class="rows" role="group" aria-label="Cells"></div>',
+    html=ROWS_HTML,
     css=together("classify_rows.css", "forced.css"),
-    js=together("classify_acts.js", "classify_rows.js"),
+    js=together(*ROW_SCRIPTS),
 )
 
 Act = Mapping[str, Any]
@@ -177,17 +179,25 @@ def colour_of(cell: CountedCell, colours: Mapping[str, str]) -> str:
 
 def mounted(component: Any, key: str, data: dict[str, Any], apply: Callable[[Act], None]) -> None:
     """Mounts a component with numbered acts: each is applied once, however often the browser sends it."""
-    acked = st.session_state.setdefault(f"{key}-acked", {})
+    state = f"{key}-heard"
+    st.session_state.setdefault(state, {})
 
     def take() -> None:
         # There is no state where the slide was deleted in another window, and its page redrawn, before the act arrived.
         sent = (st.session_state.get(key) or {}).get("acts")
         if not isinstance(sent, dict):
             return
-        last = acked.get("seq", 0) if acked.get("nonce") == sent.get("nonce") else 0
-        for act in sent.get("acts", ()):
-            if act["seq"] > last:
-                acked.update(nonce=sent["nonce"], seq=act["seq"])
+        heard = st.session_state[state] = _heard(sent["nonce"])
+        for act in sent["acts"]:
+            if act["seq"] > heard["seq"]:
+                heard["seq"] = act["seq"]
                 apply(act)
 
-    component(key=key, data=data | {"acked": dict(acked)}, on_acts_change=take)
+    component(key=key, data=data | {"acked": dict(st.session_state[state])}, on_acts_change=take)
+
+
+@cached.resource(max_entries=1000, show_spinner=False)
+def _heard(nonce: str) -> dict[str, Any]:
+    """The number of the last act of one mounting in a browser. All sessions share it: after a lost connection the
+    browser tells again, maybe to another session, what it has seen no answer to."""
+    return {"nonce": nonce, "seq": 0}

@@ -21,6 +21,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
     } else return
     event.preventDefault()
   }
+  return queue.end
 }
 
 function focus(rows, row) {

@@ -103,6 +103,33 @@ def test_what_is_done_on_a_field_that_the_server_has_not_heard_stays_with_that_f
     assert (act["do"], act["label"], act["picture"]) == ("label", "b", 2)
 
 
+ROW = {"id": "c", "src": "", "tag": "a", "file": "c.png", "note": "", "state": "ok", "colour": "red", "named": "a",
+       "box": [10, 10, 30, 30], "bars": []}  # fmt: skip
+MOUNTED = {
+    "field": (classify_pictures.FIELD_SCRIPTS, classify_pictures.FIELD_HTML, FIELD),
+    "rows": (classify_pictures.ROW_SCRIPTS, classify_pictures.ROWS_HTML,
+             {"rows": [ROW], "classes": [{"name": "a"}], "selected": "c", "can_undo": False, "acked": {}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize(("scripts", "html", "data"), MOUNTED.values(), ids=MOUNTED)
+def test_what_is_done_on_cells_is_told_again_until_it_is_heard_or_the_cells_are_gone(scripts, html, data, steps, page):
+    page.clock.install()
+    run(page, together(*scripts), html, "", data, steps)
+    page.locator(".box, .row").first.press("1")
+    (first,) = page.evaluate("() => window.told")
+    page.clock.run_for(25_000)
+    assert page.evaluate("() => window.told") == [first] * 3  # at once, after 10 seconds and after 20
+    page.evaluate("data => window.call(data)", data | {"acked": {"nonce": first["nonce"], "seq": 1}})
+    page.clock.run_for(25_000)
+    assert page.evaluate("() => window.told.length") == 3
+    page.locator(".box, .row").first.press("1")
+    page.evaluate("() => window.ends.at(-1)()")
+    page.clock.run_for(25_000)
+    assert page.evaluate("() => window.told.length") == 4
+
+
 def test_who_has_reviewed_is_offered_and_known_in_other_capitals(page):
     data = {"fallback": "root", "known": ["Bea <b>", "Ann", "ann"]}
     run(page, together("reviewer.js"), reviewer.HTML, "", data, ["begin", "begin"])
