@@ -4,7 +4,7 @@ import streamlit as st
 
 from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
-from ui import browse, lab, naming, shell
+from ui import address, browse, lab, naming, shell
 from ui.imports import import_button, import_cards
 
 SECTIONS = {
@@ -30,14 +30,14 @@ if not lab.dataset_names():
 
 lab.leave_deleted_dataset(lab.dataset_names(), OF_A_DATASET)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = shell.bound_selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET,
+    name = address.selectbox("Dataset", lab.dataset_names(), "dataset", width=210, forget=OF_A_DATASET,
                                 format_func=lab.dataset_title)  # fmt: skip
-    view = shell.bound_segmented(
+    view = address.segmented_control(
         "View", VIEWS, "view", default="frame", format_func=str.capitalize,
         help="Frame: the whole picture. Cell: a square cut around the white cell.",
-        disabled=shell.follow_address("show", SECTIONS, "pictures") != "pictures",  # of the gallery alone
+        disabled=address.follow("show", SECTIONS, "pictures") != "pictures",  # of the gallery alone
     )  # fmt: skip
-    section = shell.bound_segmented("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
+    section = address.segmented_control("Show", SECTIONS, "show", default="pictures", format_func=SECTIONS.get)
     import_button()
 naming.dialog()
 try:
@@ -48,7 +48,7 @@ except LabError as error:
     naming.button("dataset", [name], "name_dataset")  # it can be deleted here
     st.stop()
 browse.head(data, audit)
-(row,) = lab.rows_of(data, [shell.address("picture")])
+(row,) = lab.rows_of(data, [address.value_of("picture")])
 if section in ("pictures", "map"):
     middle, drawer = shell.sides([5, 2], "browse", "medium")
     with middle:

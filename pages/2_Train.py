@@ -13,7 +13,7 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.runs import ENDED
 from bloodcell_core.training import groups, jobs
-from ui import config_form, curves, lab, naming, shell
+from ui import address, config_form, curves, lab, naming, shell
 from ui.estimates import time_estimate
 from ui.groups import cross_validation_button, group_card
 from ui.networks import WEIGHTS_WORDS, about, ask_network, ask_weights
@@ -52,9 +52,9 @@ def start(configs: list[TrainConfig]) -> None:
 
 def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
     """The chosen preset's name and its settings for a dataset: one of PRESETS, or those of a run."""
-    like = shell.address("preset") or ""
+    like = address.value_of("preset") or ""
     of_run = like.startswith(LIKE) and like.removeprefix(LIKE) in run_folders.names()
-    preset = shell.bound_selectbox(
+    preset = address.selectbox(
         "Settings", [*PRESETS, *([like] if of_run else [])], "preset", default="quick look",
         format_func=lambda name: "As " + lab.run_title(name.removeprefix(LIKE)) if of_run and name == like
         else name.capitalize(),
@@ -66,17 +66,17 @@ def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
     )
     if values.get("data", dataset) != dataset:
         values = values | config_form.OF_A_DATASET
-    labels = shell.address("labels")  # from the Review page
+    labels = address.value_of("labels")  # from the Review page
     return preset, values | {"labels": labels} if labels else values
 
 
 def ask() -> None:
     """Draws the form, and the buttons that start runs with its settings."""
-    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
+    dataset = address.selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
     config, problem = None, ""
     try:
-        model = ask_network(partial(shell.bound_selectbox, param="model", default="basic_cnn"), "train",
-                            asked=shell.address("model") or "")  # fmt: skip
+        model = ask_network(partial(address.selectbox, param="model", default="basic_cnn"), "train",
+                            asked=address.value_of("model") or "")  # fmt: skip
         told = st.empty()
         preset, values = ask_preset(dataset)
         view = st.segmented_control(
@@ -151,7 +151,7 @@ def live_panel() -> None:
         st.rerun(scope="app")  # once, so that the panel stops its timer
 
 
-part = shell.bound_segmented("Part", ["runs", "search"], "part", default="runs", label_visibility="collapsed",
+part = address.segmented_control("Part", ["runs", "search"], "part", default="runs", label_visibility="collapsed",
                              format_func={"runs": "Runs", "search": "Search for settings"}.get)  # fmt: skip
 if part == "search":
     search_panel(names)

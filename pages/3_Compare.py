@@ -8,7 +8,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.comparison import OUTCOMES, check_comparable
 from bloodcell_core.evaluation.together import seed_groups
 from bloodcell_core.words import pretty
-from ui import compare, compare_panels, lab, matrix, naming, shell
+from ui import address, compare, compare_panels, lab, matrix, naming, shell
 from ui.compare_about import about_figures
 
 MODES = {"counts": "Counts", "by true": "By true class", "by predicted": "By predicted class"}
@@ -34,7 +34,7 @@ compare.seed_spread(seed_groups(picked), titles)
 
 try:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        merge = compare.can_merge(picked) and shell.bound_toggle(
+        merge = compare.can_merge(picked) and address.toggle(
             "Granulocytes against the rest", "merge", forget=("matrix", "cell"),
             help="The same predictions with classes taken together: probabilities are summed. The table keeps all "
             "classes.",
@@ -51,7 +51,7 @@ pair = None
 if len(sides) > 1:
     against = sides[1]
     if len(sides) > 2:
-        name = shell.bound_selectbox(
+        name = address.selectbox(
             "B, to compare with A, the first", [side.name for side in sides[1:]], "b",
             default=sides[1].name, format_func=choices.get, forget=("matrix", "cell", "who"),
         )  # fmt: skip
@@ -65,13 +65,13 @@ if len(sides) > 1:
 
 st.header("Confusion matrices", anchor=False)
 with st.container(horizontal=True, vertical_alignment="center"):
-    mode = shell.bound_segmented(
+    mode = address.segmented_control(
         "Figures", list(MODES), "mode", default="counts", format_func=MODES.get, label_visibility="collapsed"
     )
-    with_difference = pair is not None and shell.bound_toggle("What changes from A to B", "change")
+    with_difference = pair is not None and address.toggle("What changes from A to B", "change")
 counts = {side.name: compare.confusion(side) for side in sides}
 scale = matrix.common_scale(*counts.values()) if mode == "counts" else None
-asked, cell = shell.address("matrix"), compare.cell_of(shell.address("cell"))
+asked, cell = address.value_of("matrix"), compare.cell_of(address.value_of("cell"))
 letters = {side.name: f"{letter}: " for letter, side in zip("AB", pair or (), strict=False)}
 drawn = [
     (side.name, side.classes, counts[side.name], None, letters.get(side.name, "") + choices[side.name])
@@ -95,8 +95,8 @@ if pair:
     compare.outcome_buttons(compare.compared(*pair))
 opened = next((side for side in sides if side.name == asked), pair[0] if pair and asked == DIFFERENCE else None)
 try:
-    if pair and shell.address("who") in OUTCOMES:
-        compare.open_outcome(*pair, shell.address("who"))
+    if pair and address.value_of("who") in OUTCOMES:
+        compare.open_outcome(*pair, address.value_of("who"))
     elif opened and cell and max(cell) < len(opened.classes):
         true, predicted = (opened.classes[place] for place in cell)
         shown = list(pair) if asked == DIFFERENCE else [opened]

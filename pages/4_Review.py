@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from ui import lab, review, shell
+from ui import address, lab, review, shell
 from ui.review_desk import at_the_desk
 from ui.review_fixed import fixed_part
 from ui.review_overlays import overlays_part
@@ -26,7 +26,7 @@ PARTS = {
 shell.page("Review", "Say whose mistake each is, the network's or the label's, and train again with what you found.")
 known = sources()
 with st.container(horizontal=True, vertical_alignment="center"):
-    part = shell.bound_segmented(
+    part = address.segmented_control(
         "Part", list(PARTS), "part", default="desk", label_visibility="collapsed",
         format_func=lambda part: PARTS[part][0],
     )  # fmt: skip

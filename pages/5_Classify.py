@@ -8,6 +8,7 @@ from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.inference import slides
 from ui import (
     adaptation,
+    address,
     classify,
     classify_answers,
     classify_count,
@@ -26,7 +27,7 @@ shell.page("Classify", "Upload single cells or whole smear fields: get each cell
 runs = lab.need_networks()
 
 slide = None
-if opened := shell.address("slide"):
+if opened := address.value_of("slide"):
     try:
         slide = slides.read_slide(opened)
     except LabError as error:
@@ -71,7 +72,7 @@ def opened_slide(slide_id: str) -> None:
     with left:
         view = first = classify_slide.first_view(parts)
         if len(offered) > 1:
-            view = shell.bound_segmented(
+            view = address.segmented_control(
                 "Show", offered, "view", default=first, label_visibility="collapsed",
                 format_func=lambda view: "Your own microscope" if view == OWN
                 else f"{VIEWS[view]} ({len(parts[view]):,})",

@@ -34,6 +34,7 @@ from bloodcell_core.words import pretty
 from tests.conftest import encoded
 from tests.training_fixtures import tiny, trained
 from ui import (
+    address,
     classify,
     classify_answers,
     classify_count,
@@ -235,14 +236,14 @@ def test_the_list_of_slides_tells_the_corrections_that_were_not_undone(slide):
 
 
 def test_the_slide_is_opened_that_was_picked_and_not_one_that_came_into_its_row_since(slide, monkeypatch):
-    drawn, address = {}, {}
+    drawn, written = {}, {}
     monkeypatch.setattr(shell, "table", lambda table, **how: drawn.update(how))
     draw()
     slides.create("Newer", slide.run, [("cell.png", cell)])
-    monkeypatch.setattr(shell, "set_address", lambda **values: address.update(values))
+    monkeypatch.setattr(address, "write", lambda **values: written.update(values))
     monkeypatch.setitem(st.session_state, "classify_slides", SimpleNamespace(selection=SimpleNamespace(rows=[0])))
     drawn["on_select"]()
-    assert address["slide"] == slide.id
+    assert written["slide"] == slide.id
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -77,7 +77,7 @@ def test_runs_that_write_a_class_otherwise_have_it_in_common(told: list[str], mo
     monkeypatch.setattr(
         compare_panels.compare, "scores", lambda side: {"per_class": dict.fromkeys(side.classes, figures)}
     )
-    monkeypatch.setattr(compare_panels.shell, "bound_selectbox", lambda *args, default=None, **_: default or args[1][0])
+    monkeypatch.setattr(compare_panels.address, "selectbox", lambda *args, default=None, **_: default or args[1][0])
     monkeypatch.setattr(compare_panels, "draw", lambda figure, *_: drawn.append(figure))
     sides = [side("a", "EOSINOPHIL", "NEUTROPHIL"), side("b", "basophil", "eosinophil", "Neutrophils")]
     compare_panels._by_class(sides, {"a": "A", "b": "B"})

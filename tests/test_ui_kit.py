@@ -233,10 +233,10 @@ def app(tmp_path: Path) -> AppTest:
         target.parent.mkdir(exist_ok=True)
         title = shell.NAME if name == "Home" else name
         target.write_text(
-            "from ui import shell\n"
+            "from ui import address, shell\n"
             f"shell.page({title!r}, 'What it is for.')\n"
-            "shell.bound_selectbox('Dataset', ['demo', 'archive'], 'dataset', forget=('family',))\n"
-            f"shell.bound_segmented('View', ['cell', 'frame'], 'view_{name}', default='cell')\n",
+            "address.selectbox('Dataset', ['demo', 'archive'], 'dataset', forget=('family',))\n"
+            f"address.segmented_control('View', ['cell', 'frame'], 'view_{name}', default='cell')\n",
             encoding="utf-8",
         )
     return AppTest.from_file(str(tmp_path / "streamlit_app.py"), default_timeout=30).run()
@@ -309,11 +309,11 @@ shell.empty_state("Nothing", "Go", lambda: st.text("gone"))
 # ---- The address ---------------------------------------------------------------------------------------
 
 CHOICES = """
-from ui import shell, gallery
-shell.bound_selectbox("Run", ["new", "old"], "run", format_func=str.upper)
-shell.bound_segmented("View", ["cell", "frame"], "view", default="cell")
-shell.bound_multiselect("Class", [1, 2, 3], "class")
-shell.bound_toggle("Log", "log")
+from ui import address, gallery
+address.selectbox("Run", ["new", "old"], "run", format_func=str.upper)
+address.segmented_control("View", ["cell", "frame"], "view", default="cell")
+address.multiselect("Class", [1, 2, 3], "class")
+address.toggle("Log", "log")
 import streamlit as st
 st.text(gallery.pager(250, 100))
 """
@@ -367,9 +367,9 @@ def test_a_widget_follows_an_address_that_changes_without_it():
 def test_a_choice_whose_words_have_changed_is_shown_anew():
     """The browser holds the words: it shows the old ones until the choice is sent to it again."""
     app = run(
-        "import streamlit as st; from ui import shell\n"
+        "import streamlit as st; from ui import address\n"
         "count = st.session_state.setdefault('count', 37)\n"
-        "shell.bound_selectbox('Mistake', ['all', 'some'], 'pair', default='all', "
+        "address.selectbox('Mistake', ['all', 'some'], 'pair', default='all', "
         "format_func=lambda name: f'{name} ({count})')"
     )
     sent = []
@@ -381,7 +381,7 @@ def test_a_choice_whose_words_have_changed_is_shown_anew():
 
 
 def test_no_options_is_no_error():
-    assert run("from ui import shell\nshell.bound_selectbox('Run', [], 'run')").selectbox[0].value is None
+    assert run("from ui import address\naddress.selectbox('Run', [], 'run')").selectbox[0].value is None
 
 
 def test_a_tick_stays_on_the_table_that_it_was_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
 from bloodcell_core.words import groups_behind, pretty, titles
-from ui import charts, gallery, lab, naming, shell
+from ui import address, charts, gallery, lab, naming, shell
 
 PER_PAGE = 300
 EVERY = ""  # stands for all classes: no class has this name, but one may be called "all"
@@ -69,23 +69,23 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     """Draws filters, the gallery, and the page numbers below it."""
     found = {finding.name: finding for finding in audit.findings if lab.finding_rows(data, finding)}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        label = shell.bound_selectbox(
+        label = address.selectbox(
             "Class", [EVERY, *data.classes], "label", default=EVERY, width=180,
             format_func=lambda value: "All classes" if value == EVERY else pretty(value),
         )  # fmt: skip
         present = ["all", *(split for split in SPLITS if split in audit.facts["splits"])]
-        split = shell.bound_segmented(
+        split = address.segmented_control(
             "Split", present, "split", default="all", format_func=SPLIT_WORDS.get,
             help="Networks learn from train, and are judged on test, which they never see in training.",
         )  # fmt: skip
-        finding = shell.bound_selectbox(
+        finding = address.selectbox(
             "Finding", ["all", *found], "finding", default="all", width=260,
             format_func=lambda name: "All pictures" if name == "all" else found[name].title,
         )  # fmt: skip
-        family = shell.address("family")
+        family = address.value_of("family")
         shown = f"{data.unit.capitalize()} {shell.plain(family or '')}"
         if family and st.button(shown, icon=":material/close:", help=f"Show all {data.unit}s again"):
-            shell.set_address(family=None, page=None)
+            address.write(family=None, page=None)
             st.rerun()
     chosen = data.pictures
     if finding != "all":
@@ -108,12 +108,12 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
         shown = chosen.label[start:stop]
         named = shown.map(pretty) if label == EVERY else None  # not everybody can tell classes apart by colour
         tiles = lab.tiles(data, shown.index.tolist(), view, named)
-        gallery.gallery(tiles, "browse", open_picture, selected=shell.address("picture"))
+        gallery.gallery(tiles, "browse", open_picture, selected=address.value_of("picture"))
 
 
 def open_picture(image_id: str) -> None:
     """Opens a picture."""
-    shell.set_address(picture=image_id)
+    address.write(picture=image_id)
 
 
 def stands_out(data: Dataset, audit: Audit) -> None:
@@ -125,7 +125,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
             with st.container(width="stretch"):
                 st.markdown(f"{title}**{finding.title}** :gray[:small[{shell.plain(finding.words)}]]")
             if lab.finding_rows(data, finding) and st.button("Show", key=f"show_{finding.name}"):
-                shell.set_address(finding=finding.name, show=None, label=None, split=None, family=None, page=None)
+                address.write(finding=finding.name, show=None, label=None, split=None, family=None, page=None)
                 st.rerun()
     if not audit.findings:
         st.success("Nothing stands out.", icon=":material/check_circle:")
@@ -141,7 +141,7 @@ def stands_out(data: Dataset, audit: Audit) -> None:
         ticked = shell.table(table, on_select="rerun", selection_mode="single-row", key="families")
         if ticked["selection"]["rows"]:
             photo = families[ticked["selection"]["rows"][0]]["photo"]
-            shell.set_address(family=photo, show=None, finding=None, label=None, split=None, page=None)
+            address.write(family=photo, show=None, finding=None, label=None, split=None, page=None)
             st.rerun()
 
 
@@ -190,12 +190,12 @@ def picture_map(data: Dataset) -> None:
     """Draws the map of pictures, by a trained run's features or by colour and shape."""
     runs = {run.name: run for run in lab.scored_runs() if run.data_hash == data.content_hash}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by = shell.bound_selectbox(
+        by = address.selectbox(
             "Alike", [*runs, "looks"], "by", default=next(iter(runs), "looks"), width=380,
             format_func=lambda name: lab.run_choice(runs[name]) if name in runs else "By colour and shape",
             help="To a trained network: by its features, the inputs of its last layer.",
         )  # fmt: skip
-        method = shell.bound_segmented(
+        method = address.segmented_control(
             "Map", ["pca", "t-sne"], "method", default="pca", format_func={"pca": "PCA", "t-sne": "t-SNE"}.get,
             help="In PCA what is far apart is unlike, but neighbours may be unlike, too. t-SNE keeps neighbours "
             "together, its distances tell nothing, and it takes some seconds.",
@@ -207,7 +207,7 @@ def picture_map(data: Dataset) -> None:
     st.caption(f"{_words(data, part)}{of_all}.")
     clicked = charts.map_of_pictures(
         places, part.label.tolist(), part.image_id.tolist(), hints,
-        classes=data.classes, selected=shell.address("picture"), key="map",
+        classes=data.classes, selected=address.value_of("picture"), key="map",
     )  # fmt: skip
     if clicked:
         open_picture(clicked)

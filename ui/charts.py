@@ -185,7 +185,7 @@ def map_of_pictures(
 ) -> str | None:  # fmt: skip
     """Draw pictures as points of a map; return the id of the one just clicked, else None.
 
-    What is to stay open belongs in the address (`set_address(picture=clicked)`) and comes back as `selected`.
+    What is to stay open belongs in the address (`address.write(picture=clicked)`) and comes back as `selected`.
     """
     event = st.plotly_chart(
         map_figure(places, labels, ids, titles, classes, selected, is_dark()),

@@ -14,7 +14,7 @@ from bloodcell_core import workspace
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.runs import Run
 from bloodcell_core.words import groups_behind
-from ui import cached, lab, shell
+from ui import address, cached, lab, shell
 
 if TYPE_CHECKING:
     from bloodcell_core.cells import Box
@@ -43,25 +43,25 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
     """
     by_name = {run.name: run for run in runs}
     names = sorted(by_name, key=lambda name: name != first)
-    asked = shell.address("run") or first
+    asked = address.value_of("run") or first
     if asked and asked not in by_name:
         words = f"There is no run {shell.plain(asked[:80])}: another network answers."
         st.toast(words, icon=":material/delete:")
     with st.container(horizontal=True, vertical_alignment="bottom", key="classify_network"):
-        name = shell.bound_selectbox(
+        name = address.selectbox(
             "Network", names, "run", format_func=lambda name: lab.run_choice(by_name[name]), forget=("threshold",),
             width=420,
         )  # fmt: skip
         run = by_name[name]
         usual, told = usual_threshold(run)
         default = round(100 * usual)
-        shown = shell.follow_address("threshold", range(101), default)
+        shown = address.follow("threshold", range(101), default)
         percent = st.slider(
             "Review threshold", 0, 100, shown, format="%d%%", width=260,
             help=f"An answer that is less sure than this is *unsure*, and not counted. This run's own: {default}%; "
-            f"{shell.plain(told)}.", **shell.writing_back("threshold", default),
+            f"{shell.plain(told)}.", **address.writing_back("threshold", default),
         )  # fmt: skip
-        turns = shell.bound_toggle(
+        turns = address.toggle(
             "Average over turns", "turns",
             help="The probabilities are averaged over a cell's eight rotated and mirrored views: more stable, at eight "
             "times the work.",

@@ -21,7 +21,7 @@ from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import cached, classify, classify_pictures, classify_start, gallery, lab, shell
+from ui import address, cached, classify, classify_pictures, classify_start, gallery, lab, shell
 from ui.classify_pictures import Act
 from ui.gallery import Tile, thumbnail
 
@@ -179,7 +179,7 @@ def say_told(slide: Slide) -> None:
 def fields(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str, str]) -> CountedPicture:
     """Draws a strip of all fields, and the one in the address with the editor; returns that one."""
     numbers = [counted.picture.number for counted in pictures]
-    asked = shell.address("picture")
+    asked = address.value_of("picture")
     place = next((place for place, number in enumerate(numbers) if str(number) == asked), 0)
     counted = pictures[place]
     if len(pictures) > 1:
@@ -228,7 +228,7 @@ def _film(slide: Slide, pictures: Sequence[CountedPicture], place: int) -> None:
 
 
 def _go(number: int | str) -> None:
-    shell.set_address(picture=number)
+    address.write(picture=number)
 
 
 def chosen_cell(counted: CountedPicture) -> str | None:
@@ -263,7 +263,7 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
     offered = [key for key in kinds if members[key]]
     head = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
     with head:
-        show = shell.bound_selectbox(
+        show = address.selectbox(
             "Show", offered, "show", default="all", width=260,
             format_func=lambda key: f"{pretty(kinds[key])} ({len(members[key]):,})",
         )  # fmt: skip
@@ -272,7 +272,7 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
     with below:
         start, stop = gallery.pager(len(wanted), ROWS)
     part = wanted[start:stop]
-    chosen = next((one for one in part if str(one.picture.number) == shell.address("picture")), part[0])
+    chosen = next((one for one in part if str(one.picture.number) == address.value_of("picture")), part[0])
     if chosen.answer.state != "refused":
         with head:
             picture_menu(chosen, field=False)
@@ -280,7 +280,7 @@ def rows(slide: Slide, pictures: Sequence[CountedPicture], classes: Mapping[str,
     def apply(act: Act) -> None:
         number = int(act["cell"])
         if act["do"] == "select":
-            shell.set_address(picture=number)
+            address.write(picture=number)
             return
         # Among all: the key before may have taken its row out of the list that is shown.
         counted = next((one for one in pictures if one.picture.number == number), None)

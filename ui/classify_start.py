@@ -24,7 +24,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
 from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
-from ui import classify, lab, shell
+from ui import address, classify, lab, shell
 
 MANY = 16  # with more files, a bar shows the progress of storing them
 MAX_UPLOAD = 450  # MiB per file, probably a zip: pictures larger than `MAX_FILE_BYTES` are refused. Streamlit would
@@ -162,8 +162,8 @@ def open_slide(slide: Slide | None) -> None:
 
 def _address(slide: Slide | None) -> None:
     opened = {"slide": slide.id, "run": slide.run} if slide else {}
-    other = {"threshold": None} if slide and slide.run != shell.address("run") else {}  # it was set for one network
-    shell.set_address(**dict.fromkeys(OF_A_SLIDE) | opened | other)
+    other = {"threshold": None} if slide and slide.run != address.value_of("run") else {}  # it was set for one network
+    address.write(**dict.fromkeys(OF_A_SLIDE) | opened | other)
 
 
 @contextmanager

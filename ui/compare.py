@@ -35,7 +35,7 @@ from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import cached, gallery, lab, shell
+from ui import address, cached, gallery, lab, shell
 from ui.theme import is_dark
 
 T = TypeVar("T")
@@ -69,8 +69,8 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
     """
     asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
     picked = asked or _newest_two(list(runs.values()))
-    if not shell.address("runs"):
-        shell.set_address(runs=picked)  # the default, too: a copied address must keep it
+    if not address.value_of("runs"):
+        address.write(runs=picked)  # the default, too: a copied address must keep it
     if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
         # Changed from outside: a new table with these ticks is needed, since it remembers ticks by row.
         st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)
@@ -83,7 +83,7 @@ def pick(runs: Mapping[str, Run]) -> list[Run]:
         rows = [names[row] for row in st.session_state[key]["selection"]["rows"]]
         now = [name for name in picked if name in rows] + [name for name in rows if name not in picked]
         st.session_state["compare_ticked"] = now
-        shell.set_address(runs=now, matrix=None, cell=None, who=None, page=None)
+        address.write(runs=now, matrix=None, cell=None, who=None, page=None)
 
     shell.table(
         table([runs[name] for name in names]), key=key, on_select=ticked, selection_mode="multi-row",
@@ -322,7 +322,7 @@ def cell_of(asked: str | None) -> tuple[int, int] | None:
 
 def open_cell(of: str, true: int, predicted: int) -> None:
     """Opens a cell of a matrix: `of` is the run's name, or what the matrix of differences is called."""
-    shell.set_address(matrix=of, cell=f"{true}-{predicted}", who=None, page=None)
+    address.write(matrix=of, cell=f"{true}-{predicted}", who=None, page=None)
 
 
 def outcome_buttons(facts: Mapping[str, Any]) -> None:
@@ -330,10 +330,10 @@ def outcome_buttons(facts: Mapping[str, Any]) -> None:
     with st.container(horizontal=True):
         for key, title in OUTCOMES.items():
             count = facts["by_picture"][key]
-            kind = "primary" if shell.address("who") == key else "secondary"
+            kind = "primary" if address.value_of("who") == key else "secondary"
             label = f"{title}: {shell.counted(count, 'picture')}"
             if st.button(label, key=f"who_{key}", type=kind, disabled=not count):
-                shell.set_address(who=key, matrix=None, cell=None, page=None)
+                address.write(who=key, matrix=None, cell=None, page=None)
                 st.rerun()
 
 
@@ -362,7 +362,7 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
     They turn their pages together. LabError where the dataset is gone.
     """
     data = lab.dataset(run.config.data)
-    view = shell.bound_segmented("View", VIEWS, "view", default=run.config.view, format_func=str.capitalize)
+    view = address.segmented_control("View", VIEWS, "view", default=run.config.view, format_func=str.capitalize)
     above, below = st.container(), st.container()
     with below:
         start, stop = gallery.pager(max(map(len, parts.values())), PER_PAGE)

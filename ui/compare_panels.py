@@ -17,7 +17,7 @@ from bloodcell_core.evaluation.report_parts import CALIBRATION_WORDS, standing
 from bloodcell_core.evaluation.scoring import costs_of
 from bloodcell_core.evaluation.together import calibration_of
 from bloodcell_core.words import pretty
-from ui import compare, shell
+from ui import address, compare, shell
 from ui import compare_figures as figures
 from ui.charts import draw
 from ui.theme import is_dark
@@ -52,7 +52,7 @@ _calibrated = compare.kept(compare.FOR_INTERVALS)(calibration_of)
 
 def panels(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     """Draws the panel in the address."""
-    shown = shell.bound_segmented("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
+    shown = address.segmented_control("Panel", list(PANELS), "panel", default="class", format_func=PANELS.get,
                                   label_visibility="collapsed")  # fmt: skip
     if shown == "class":
         _by_class(sides, titles)
@@ -77,7 +77,7 @@ def _shared_classes(sides: Sequence[Side]) -> dict[str, list[str]]:
 
 
 def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
-    metric = shell.bound_selectbox("Figure", list(BY_CLASS), "figure", default="recall", format_func=BY_CLASS.get,
+    metric = address.selectbox("Figure", list(BY_CLASS), "figure", default="recall", format_func=BY_CLASS.get,
                                    width=320)  # fmt: skip
     if not (shared := _shared_classes(sides)):
         return
@@ -96,7 +96,7 @@ def _by_class(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
 def _curves(sides: Sequence[Side], titles: Mapping[str, str], kind: str) -> None:
     if not (shared := _shared_classes(sides)):
         return
-    name = shell.bound_selectbox("Class", [*shared], "class", format_func=pretty, width=320)
+    name = address.selectbox("Class", [*shared], "class", format_func=pretty, width=320)
     curves = {}
     for side, called in zip(sides, shared[name], strict=True):
         own, shares = (side.table.label == called).to_numpy(), side.table[f"p_{called}"].to_numpy()
@@ -115,7 +115,7 @@ def _calibration(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
         "Of the answers of which a network is 80% sure, 80% should be right. All probabilities are calibrated by a "
         "temperature, fitted on the run's validation split; it doesn't change which class is named."
     )
-    raw = shell.bound_toggle("Before calibration", "raw")
+    raw = address.toggle("Before calibration", "raw")
     told = {side.name: _calibrated(side) for side in sides}
     shown = {name: facts["before"] if raw or not facts["after"] else facts["after"] for name, facts in told.items()}
     drawn = {titles[name]: facts for name, facts in shown.items()}
@@ -144,9 +144,9 @@ def _dial(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
     if len(curves) <= figures.MOST_BANDS:
         st.caption("The areas are 95% intervals of the curves, by source photo where photos are known.")
     with st.container(horizontal=True):
-        name = shell.bound_selectbox("Run", list(told), "of", default=sides[0].name, format_func=titles.get, width=420)
+        name = address.selectbox("Run", list(told), "of", default=sides[0].name, format_func=titles.get, width=420)
         facts = told[name][0]
-        threshold = shell.bound_selectbox(
+        threshold = address.selectbox(
             "By class, at a threshold of", [row["threshold"] for row in facts["thresholds"]], "threshold",
             default=DIAL_AT, format_func=threshold_words, width=220,
         )  # fmt: skip
@@ -177,7 +177,7 @@ def _dialled(side: Side) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _cost(sides: Sequence[Side], titles: Mapping[str, str]) -> None:
-    kind = shell.bound_selectbox("Cost", list(COSTS), "cost", default="milliseconds", format_func=str.capitalize,
+    kind = address.selectbox("Cost", list(COSTS), "cost", default="milliseconds", format_func=str.capitalize,
                                  width=320)  # fmt: skip
     rows, left_out, places = [], [], {}
     for side in sides:

@@ -9,8 +9,8 @@ import numpy as np
 import streamlit as st
 
 from bloodcell_core.cells import shrink
+from ui import address
 from ui.files import together
-from ui.shell import follow_address, writing_back
 
 LONGEST_SIDE = 4096  # pixels of a thumbnail: JPEG has a limit, and a browser one of its own
 _GRID = st.components.v2.component(
@@ -44,7 +44,7 @@ def gallery(
     """Draw a grid of tiles at least `tile_px` wide; `on_click` is given the id of the one that is clicked.
 
     It is called before the page is drawn anew. What is to stay open belongs in the address
-    (`set_address(picture=clicked)`) and comes back as `selected`, which rings that tile.
+    (`address.write(picture=clicked)`) and comes back as `selected`, which rings that tile.
     """
     data = {"tiles": [vars(tile) for tile in items], "tile_px": tile_px, "selected": selected}
     _GRID(key=key, data=data, on_opened_change=lambda: on_click(st.session_state[key]["opened"]))
@@ -87,10 +87,10 @@ def pager(total: int, per_page: int) -> tuple[int, int]:
     that was made after the gallery's.
     """
     pages = max(1, -(-total // per_page))
-    page = follow_address("page", range(1, pages + 1), default=1)
+    page = address.follow("page", range(1, pages + 1), default=1)
     start, stop = (page - 1) * per_page, min(page * per_page, total)
     if pages > 1:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.pagination(pages, default=page, width="stretch", **writing_back("page", default=1))
+            st.pagination(pages, default=page, width="stretch", **address.writing_back("page", default=1))
             st.caption(f"{start + 1:,}–{stop:,} of {total:,}", width="content")
     return start, stop

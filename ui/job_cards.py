@@ -13,7 +13,7 @@ import streamlit as st
 from bloodcell_core.background import ENDED, RequestedJob
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import duration
-from ui import shell
+from ui import address, shell
 
 TICK = 1.0  # seconds between two looks at the jobs
 Status = dict[str, Any]
@@ -94,9 +94,9 @@ def close(job: RequestedJob) -> None:
 
 
 def close_and_go(
-    job: RequestedJob, label: str, kind: Literal["primary", "secondary"] = "primary", **address: Any
+    job: RequestedJob, label: str, kind: Literal["primary", "secondary"] = "primary", **then: Any
 ) -> None:
     """Draws the button that forgets a job and goes to what it made; `kind` is the button's."""
     if st.button(label, type=kind, icon=":material/check:", key=f"open_{job.name}"):
-        shell.set_address(**address)
+        address.write(**then)
         shell.attempt(lambda ended: ended.dismiss(), job)

@@ -25,9 +25,9 @@ from bloodcell_core.evaluation.figures import one_answer_words, signed
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import cached
+from ui import address, cached
 from ui.gallery import GONE, Tile, gallery, pager, thumbnail
-from ui.shell import address, empty_state, plain, remark, set_address, show_error, shows_errors, synthetic_badge
+from ui.shell import empty_state, plain, remark, show_error, shows_errors, synthetic_badge
 from ui.theme import css_colours
 
 TILE_PX, CELL_PX = 96, 320
@@ -197,10 +197,10 @@ def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> No
     Clicks made meanwhile were meant for the one that is gone and are dropped, and so are `of_it`, the parameters of the
     address that say what was looked at in it.
     """
-    asked = address("dataset")
+    asked = address.value_of("dataset")
     if asked is None or asked in found:
         return
-    set_address(dataset=found[0], **dict.fromkeys(of_it))
+    address.write(dataset=found[0], **dict.fromkeys(of_it))
     st.toast(f"There is no dataset {plain(asked[:80])}: another one is shown.", icon=":material/delete:")
     st.rerun()
 
@@ -355,7 +355,7 @@ def picture_drawer(data: Dataset, row: int) -> None:
     family = data.pictures.index[data.pictures.photo == picture.photo]
     what = "copies of this photo" if picture.family == picture.photo else "pictures of this group"
     if len(family) > 1 and st.button(f"Show all {len(family):,} {what}", key="family_of_picture"):
-        set_address(family=picture.photo, label=None, split=None, finding=None, page=None, show=None)
+        address.write(family=picture.photo, label=None, split=None, finding=None, page=None, show=None)
         st.rerun()
     st.table(pd.Series({name: plain(value) for name, value in facts_of(data, row).items()}, name=""), hide_header=True)
 

@@ -19,7 +19,7 @@ from bloodcell_core.inference.corrections import OUT, Correction
 from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.words import pretty
-from ui import cached, classify_pictures, classify_slide, gallery, shell
+from ui import address, cached, classify_pictures, classify_slide, gallery, shell
 from ui.classify_pictures import Act
 from ui.files import together
 from ui.theme import css_colours
@@ -84,7 +84,7 @@ def sheet(slide: Slide, pictures: Sequence[CountedPicture], classes: Sequence[st
     cells = called_cells(pictures)
     kinds = {ALL: "All"} | {f"c{place}": pretty(name) for place, name in enumerate(classes)}
     members = {key: [one for one in cells if key == ALL or classes[int(key[1:])] == one.guess] for key in kinds}
-    shown = shell.bound_segmented(
+    shown = address.segmented_control(
         "Called", [key for key in kinds if members[key]], "called", default=ALL, label_visibility="collapsed",
         format_func=lambda key: f"{shell.plain(kinds[key])} {_labelled(members[key]):,}/{len(members[key]):,}",
         help="Cells by the network's most probable class, whether or not it is sure: labelled, of all.",

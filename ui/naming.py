@@ -13,7 +13,7 @@ from bloodcell_core.data import dataset as datasets
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 from bloodcell_core.training import jobs
-from ui import lab, shell
+from ui import address, lab, shell
 
 ASKED = "naming_asked"  # in the session, until it is closed: for what the dialog is open, and in which visit of a page
 
@@ -145,5 +145,5 @@ def by_tag(runs: Mapping[str, Run]) -> dict[str, Run]:
     tags = sorted(set().union(*borne.values()))
     if not tags:
         return dict(runs)
-    wanted = {*shell.bound_multiselect("Tags", tags, "tag", placeholder="All runs", width=420)}
+    wanted = {*address.multiselect("Tags", tags, "tag", placeholder="All runs", width=420)}
     return {name: run for name, run in runs.items() if wanted <= borne[name]}

@@ -17,7 +17,7 @@ from bloodcell_core.labels.verdicts import Event, Standing, events
 from bloodcell_core.review.queue import Wanted
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import lab, shell
+from ui import address, lab, shell
 from ui.review_sources import NO_FOLDS, Source, check, pairs_of, pictures_of, queue_of
 from ui.theme import css_colours
 
@@ -123,16 +123,16 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     """
     there = lab.dataset_names()
     newest = next((name for name, source in known.items() if source.first.config.data in there), next(iter(known)))
-    names = shell.bound_multiselect(
+    names = address.multiselect(
         "Runs", list(known), "run", default=[newest], format_func=lambda name: known[name].title, width=330
     )
-    shell.set_address(run=names)  # the default, too: a copied address must keep it
+    address.write(run=names)  # the default, too: a copied address must keep it
     picked = [known[name] for name in names]
     data = lab.dataset(picked[0].first.config.data)
     for source in picked:
         check(source, picked[0], data)
     in_sample = not any(source.out_of_fold for source in picked)
-    training = in_sample and shell.follow_address("training", (False, True), False)
+    training = in_sample and address.follow("training", (False, True), False)
     pictures = pictures_of(picked, data, training)
     shown = pictures[pictures.row.notna()]
     if len(shown) < len(pictures):
@@ -156,39 +156,39 @@ def leave_deleted_run(review: Review) -> None:
 def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, training: bool) -> tuple[Wanted, str]:
     """Draws the choice of confusion and order, and a popover with the other filters."""
     kinds = _kinds(pictures, pairs_of(picked, data, training, pictures), picked[0].first.classes, data.copies_known)
-    kind = shell.bound_selectbox(
+    kind = address.selectbox(
         "Mistake", list(kinds), "pair", default=ALL, width=270, forget=("picture",),
         format_func=lambda kind: kinds[kind][0],
     )  # fmt: skip
     orders = [name for name in ORDERS if len(picked) > 1 or name != "disagreement"]
-    order = shell.bound_selectbox("Order", orders, "order", default=orders[0], format_func=ORDERS.get, width=200)
-    which = shell.follow_address("which", WHICH, "unreviewed")
+    order = address.selectbox("Order", orders, "order", default=orders[0], format_func=ORDERS.get, width=200)
+    which = address.follow("which", WHICH, "unreviewed")
     with st.popover("Filters", icon=":material/tune:"):
         st.segmented_control(
             "Show", list(WHICH), default=which, format_func=WHICH.get, required=True, wrap=True,
             help="Second opinion: what others decided and you didn't. Their verdict is hidden until you have given "
             "yours.",
-            **shell.writing_back("which", "unreviewed"),
+            **address.writing_back("which", "unreviewed"),
         )  # fmt: skip
-        near = shell.bound_toggle(
+        near = address.toggle(
             "Near-mistakes too", "near", help="Right, but by less than 20 points before the next class."
         )
-        training = not any(source.out_of_fold for source in picked) and shell.bound_toggle(
+        training = not any(source.out_of_fold for source in picked) and address.toggle(
             "Training pictures too", "training", help="The network's answers on the pictures that it was trained on."
         )
-        differ = len(picked) > 1 and shell.bound_toggle("Only what the runs disagree on", "differ")
-        sure = shell.bound_range(
+        differ = len(picked) > 1 and address.toggle("Only what the runs disagree on", "differ")
+        sure = address.slider(
             "Confidence, %", (0, 100), "sure", help="The probability of the answer, of several runs their mean."
         )
-        margin = shell.bound_range(
+        margin = address.slider(
             "Margin, points", (-100, 100), "margin",
             help="How far the label is ahead of the next class; below 0 it is behind.",
         )  # fmt: skip
-        loss = shell.bound_range(
+        loss = address.slider(
             "Loss", (0, HIGHEST_LOSS), "loss", help=f"The less probable the label, the higher; {HIGHEST_LOSS} is any."
         )
-    if any(shell.address(param) for param in FILTERS) and st.button("Clear filters", icon=":material/close:"):
-        shell.set_address(**dict.fromkeys(FILTERS))
+    if any(address.value_of(param) for param in FILTERS) and st.button("Clear filters", icon=":material/close:"):
+        address.write(**dict.fromkeys(FILTERS))
         st.rerun()
     if training:
         st.caption(f":material/warning: {NO_FOLDS}")

@@ -15,7 +15,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import Standing, record, undo
 from bloodcell_core.words import pretty
-from ui import shell
+from ui import address, shell
 from ui.desk import desk
 from ui.review import Review, leave_deleted_run, standing_in, told
 from ui.review_cards import LOOKING, ask_neighbours, card_of
@@ -55,7 +55,7 @@ def at_the_desk(review: Review) -> None:
         return
     place, shown = places[0], places[: 1 + AHEAD]
     st.session_state[SHOWN] = review.ids[place][0]
-    shell.set_address(picture=review.ids[place][0])
+    address.write(picture=review.ids[place][0])
     mine = [step[0] for step in standing.steps if step[0].by == review.by]
     ask_neighbours(review, places[: 1 + NEIGHBOURS_AHEAD], begin=False)
     heat = bool(st.session_state.get(HEAT))
@@ -121,7 +121,7 @@ def _undo(review: Review, event: Mapping[str, Any]) -> None:
 
 def _follow_address() -> None:
     """Goes to the picture in the address if that was changed from outside, such as by the browser's Back button."""
-    shown, asked = st.session_state.get(SHOWN), shell.address("picture")
+    shown, asked = st.session_state.get(SHOWN), address.value_of("picture")
     if shown is not None and asked != shown:
         st.session_state.pop(HERE, None)
         if asked is not None:
@@ -135,7 +135,7 @@ def _place(review: Review, decided: list[bool]) -> int | None:
         return review.place[here["at"]]
     if here.get("after") in review.place:
         return next(iter(_coming(review, review.place[here["after"]], decided)), None)
-    asked = review.place.get(shell.address("picture") or "")
+    asked = review.place.get(address.value_of("picture") or "")
     if asked is not None and not (review.once and decided[asked]):
         return asked
     return next(iter(_coming(review, -1 if asked is None else asked, decided)), None)
@@ -204,10 +204,10 @@ def nothing_left(review: Review, standing: Standing) -> None:
             st.markdown("No picture matches. Ask for less in *Filters*.", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             if changes and st.button("Make an overlay", type="primary"):
-                shell.set_address(part="overlays", picture=None)
+                address.write(part="overlays", picture=None)
                 st.rerun()
             if review.ids and st.button("Look at them again"):
-                shell.set_address(which="all", picture=None)
+                address.write(which="all", picture=None)
                 st.session_state.pop(HERE, None)
                 st.rerun()
             mine = next((step for step in standing.steps if step[0].by == review.by), None)

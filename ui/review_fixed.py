@@ -10,7 +10,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import cached, lab, shell
+from ui import address, cached, lab, shell
 from ui.compare import FOR_BOTH, tested_on
 from ui.review import Review, each_photo_first
 from ui.review_overlays import versions_of
@@ -33,14 +33,14 @@ def fixed_part(review: Review) -> None:
     tested = {name: tested_on(run) for name, run in runs.items()}
     newest = next((name for name in runs if list(tested.values()).count(tested[name]) > 1), next(iter(runs)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        after = shell.bound_selectbox("After", list(runs), "after", default=newest, width=330,
+        after = address.selectbox("After", list(runs), "after", default=newest, width=330,
                                       format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         others = [name for name in runs if name != after]
         fit = next((name for name in others if tested[name] == tested[after]), others[0])
-        before = shell.bound_selectbox("Before", others, "before", default=fit, width=330,
+        before = address.selectbox("Before", others, "before", default=fit, width=330,
                                        format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions_of(review.data))]
-        labels = shell.bound_selectbox(
+        labels = address.selectbox(
             "Judged by", references, "judge", default=OWN, width=220,
             format_func=lambda reference: "The dataset's labels" if reference == OWN else reference,
         )  # fmt: skip
@@ -49,7 +49,7 @@ def fixed_part(review: Review) -> None:
     for note in change.comparison["notes"]:
         shell.remark(note)
     tables = {"fixed": change.fixed, "broken": change.broken, "still": change.still}
-    part = shell.bound_segmented(
+    part = address.segmented_control(
         "Pictures", list(PARTS), "who", default="fixed", label_visibility="collapsed",
         format_func=lambda part: f"{PARTS[part]}: {shell.counted(len(tables[part]), 'picture')}",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.predictions import unit_of
 from bloodcell_core.review import teaches
 from bloodcell_core.words import PHOTO, pretty
-from ui import lab, shell
+from ui import address, lab, shell
 from ui.review import Review, each_photo_first
 from ui.review_sources import Source, resource
 
@@ -28,7 +28,7 @@ def teaches_part(review: Review) -> None:
     figures, pictures = shell.sides([3, 2], "teaches")
     with figures:
         titles = BY | {"photo": f"By {unit_of(table)}"}
-        by = shell.bound_segmented("Figures", list(titles), "by", default="words", format_func=titles.get,
+        by = address.segmented_control("Figures", list(titles), "by", default="words", format_func=titles.get,
                                    label_visibility="collapsed")  # fmt: skip
         if by == "words":
             st.markdown("\n".join(f"- {shell.plain(line)}" for line in words))

@@ -12,7 +12,7 @@ from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
 from bloodcell_core.words import groups_behind
-from ui import curves, lab, naming, shell
+from ui import address, curves, lab, naming, shell
 
 LIKE = "like "  # begins the name of a preset that is a run's settings
 
@@ -101,7 +101,7 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
             return
         if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",
                      help="Puts its settings into the form, to be changed and trained."):  # fmt: skip
-            shell.set_address(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)
+            address.write(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)
             # The form may be out of sight.
             st.toast("Its settings are in the form: change what you like and press Train")
             st.rerun(scope="app")

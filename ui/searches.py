@@ -18,7 +18,7 @@ from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.search_space import searchable, usual
 from bloodcell_core.training.studies import Study
 from bloodcell_core.words import pretty
-from ui import lab, shell
+from ui import address, lab, shell
 from ui.networks import about, ask_network, ask_weights
 from ui.once import once
 
@@ -37,7 +37,7 @@ def search_panel(dataset_names: Sequence[str]) -> None:
 
 
 def _form(names: Sequence[str]) -> None:
-    dataset = shell.bound_selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
+    dataset = address.selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
     model = ask_network(partial(st.selectbox, index=list(MODELS).index("cell_net"), key="search_model"), "search")
     told = st.empty()
     preset = st.selectbox(
@@ -78,7 +78,7 @@ def _start(settings: TrainConfig, fields: list[str], trials: int, minutes: int) 
         studies.start(study)
         return study.name
 
-    shell.set_address(study=once((settings, *fields, trials, minutes), begin))
+    address.write(study=once((settings, *fields, trials, minutes), begin))
     st.rerun()
 
 
@@ -88,7 +88,7 @@ def _searches() -> None:
     if not plans:
         st.info("No search yet. Choose a network and press **Search**: its trials appear here.")
         return
-    name = shell.bound_selectbox(
+    name = address.selectbox(
         "Search", list(plans), "study",
         format_func=lambda name: f"{_title(plans[name]['config'])} · {workspace.short_name(name)}",
     )  # fmt: skip
