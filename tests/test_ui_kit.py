@@ -398,6 +398,18 @@ def test_a_tick_stays_on_the_table_that_it_was_on(monkeypatch: pytest.MonkeyPatc
     assert shell.ticked_row(many.copy(), "photos") == 8
 
 
+def test_a_table_that_is_saved_as_csv_runs_no_formula() -> None:
+    app = run(
+        "import pandas as pd; from ui import shell\n"
+        "made = pd.Timestamp('2026-01-01')\n"
+        "shell.table(pd.DataFrame({'file': ['=HYPERLINK(1)', 'a.png'], 'of': [-1, 2], 'made': made}))"
+    )
+    shown = app.dataframe[0].value
+    assert shown.file.tolist() == ["'=HYPERLINK(1)", "a.png"]
+    assert shown.of.tolist() == [-1, 2]
+    assert shown.made.dtype.kind == "M"
+
+
 def test_another_tick_turns_back_to_the_first_page() -> None:
     app = run(
         "import pandas as pd, streamlit as st; from ui import shell, gallery\n"

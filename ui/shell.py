@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Literal, NoReturn, TypeVar
 
 import pandas as pd
@@ -16,6 +16,7 @@ from streamlit.errors import StreamlitAPIException
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.figures import interval_words, percent
+from bloodcell_core.sheets import harmless
 from bloodcell_core.words import capitalised
 from bloodcell_core.words import counted as counted
 from ui import address, mends, sign_in
@@ -160,7 +161,15 @@ def sides(widths: Sequence[int], key: str, gap: Any = "large") -> list[Any]:
         return list(st.columns(widths, gap=gap))
 
 
-table = partial(st.dataframe, hide_index=True, placeholder="–")  # for what is not known Streamlit writes None
+def table(rows: Any, **how: Any) -> Any:
+    """`st.dataframe` of a DataFrame, or of its Styler, without the index. `how` goes to `st.dataframe`.
+
+    It has a button that saves the rows as CSV: text that a spreadsheet would take for a formula is marked.
+    """
+    if isinstance(rows, pd.DataFrame):
+        rows = rows.map(harmless)
+    # For what is not known Streamlit writes None.
+    return st.dataframe(rows, hide_index=True, placeholder="–", **how)
 
 
 def ticked_row(rows: pd.DataFrame, key: str, **how: Any) -> int:
