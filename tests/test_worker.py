@@ -336,6 +336,54 @@ def test_a_run_stopped_before_its_first_epoch_has_no_weights_and_says_so() -> No
         run.predictions()
 
 
+def stopped_and_scored() -> Run:
+    """A run that was stopped after its first epoch."""
+    run = jobs.create_run(tiny())
+    stop = lambda line: (run.folder / "stop").touch() if "epoch 1/3" in line else None  # noqa: E731
+    assert worker.work(run, stop) == "stopped"
+    assert run.summary()["best_epoch"] == 1
+    return run
+
+
+def results(run: Run) -> dict[str, bytes]:
+    names = ("model.safetensors", "summary.json", "predictions.parquet")
+    return {name: (run.folder / name).read_bytes() for name in names if (run.folder / name).exists()}
+
+
+def test_a_stopped_run_whose_checkpoint_is_damaged_keeps_its_results_when_it_is_resumed() -> None:
+    run = stopped_and_scored()
+    before = results(run)
+    os.truncate(run.folder / "checkpoint.pt", 100)
+    jobs.requeue(run)
+    assert worker.work(run, quiet) == "failed"
+    assert results(run) == before
+
+
+def test_a_resumed_run_taken_out_of_the_queue_keeps_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped_and_scored()
+    before = results(run)
+    jobs.requeue(run)
+    monkeypatch.setattr(jobs, "WITHDRAW_SECONDS", 0.0)
+    with pytest.raises(LabError, match="has trained already: it stops, isn't deleted"):
+        jobs.withdraw(run)
+    assert worker.work(run, quiet) == "stopped"
+    assert results(run) == before
+
+
+def test_results_are_gone_before_the_weights_that_they_belong_to_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped_and_scored()
+    weights = results(run)["model.safetensors"]
+    jobs.requeue(run)
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(reporter, "save_weights", die)
+    with pytest.raises(Killed):
+        worker.work(run, quiet)
+    assert results(run) == {"model.safetensors": weights}
+
+
 # Killed
 
 

@@ -131,6 +131,12 @@ def write_results(folder: Path, predictions: pd.DataFrame, summary: dict[str, An
     disk.write_json(folder / "summary.json", summary)
 
 
+def discard_results(folder: Path) -> None:
+    """Deletes what `write_results` wrote, before the weights that it belongs to are overwritten."""
+    for file in ("summary.json", "predictions.parquet"):
+        (folder / file).unlink(missing_ok=True)
+
+
 def write_finished(folder: Path, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
     """Writes the results and the status of a run that is made at once, and never stood in a queue."""
     write_results(folder, predictions, summary)
@@ -164,7 +170,10 @@ def move(run: Run, place: int) -> None:
 
 
 def withdraw(run: Run) -> None:
-    """Takes a waiting run out of its queue and deletes it; LabError where it has begun since, or its worker is slow."""
+    """Takes a waiting run out of its queue and deletes it.
+
+    LabError where it has trained before or since and is only stopped, or where its worker is slow.
+    """
     if run.status()["state"] != "queued":
         raise LabError(f"run {run.name!r} doesn't wait for its turn: it is {run.status()['state']}")
     request_stop(run)
@@ -172,7 +181,7 @@ def withdraw(run: Run) -> None:
     while run.status()["state"] == "queued" and time.monotonic() < deadline:
         time.sleep(0.05)
     if any(event["event"] == "step" for event in run.events()[0]):
-        raise LabError(f"run {run.name!r} had begun meanwhile: it stops, and keeps what it has")
+        raise LabError(f"run {run.name!r} has trained already: it stops, isn't deleted, and keeps what it has")
     if run.status()["state"] == "queued":  # on a busy machine its worker takes longer to load what it needs
         raise LabError(f"run {run.name!r} is still starting: it will stop by itself, and can be deleted then")
     runs.remove(run)
@@ -197,9 +206,7 @@ def requeue(run: Run) -> None:
         raise LabError(f"run {run.name!r} is {state}: only an interrupted, stopped or failed run can be resumed")
     same_dataset(run.config.data, run.data_hash, run.name)
     run.stop_file.unlink(missing_ok=True)
-    # What a stop had scored belongs to weights that will be overwritten.
-    for old in ("turn.json", "summary.json", "predictions.parquet"):
-        (run.folder / old).unlink(missing_ok=True)
+    (run.folder / "turn.json").unlink(missing_ok=True)
     write_status(run.folder, state="queued", reason="", queued=time.time())
 
 

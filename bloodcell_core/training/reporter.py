@@ -18,6 +18,7 @@ from bloodcell_core.models.network import save_weights
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
 from bloodcell_core.training import checkpoint
+from bloodcell_core.training.jobs import discard_results
 from bloodcell_core.training.loop import Hooks, TrainState
 
 CHECKPOINT_SECONDS = 120.0  # besides the end of each epoch
@@ -110,8 +111,10 @@ class Reporter(Hooks):
     def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
         """Writes the weights, and with them the epoch that they are from.
 
-        The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch.
+        The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch. What an
+        earlier stop had scored stays until now: a run that doesn't come this far keeps it with its weights.
         """
+        discard_results(self._run.folder)
         save_weights(network, self._run.weights_file, {"epoch": json.dumps(event)})
 
     def checkpoint(self, state: TrainState, epoch_ended: bool) -> None:
