@@ -358,7 +358,8 @@ def _whole(name: str) -> Run:
 def waiting(queue: str) -> list[Run]:
     """The runs that wait for a device, next first; runs that can't be read are skipped.
 
-    Each waiting worker calls this twice a second: of all other runs only the state is read.
+    Each waiting worker calls this when it sees the device free, pages at each tick: of all other runs only the state is
+    read.
     """
     waits = []
     for name in _names_in(workspace.runs_dir()):

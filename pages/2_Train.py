@@ -145,8 +145,10 @@ def live_panel() -> None:
     single = [run for run in runs if not run.group]
     working = sorted((run for run in single if run in at_work),
                      key=lambda run: (statuses[run.name]["state"] == "queued", run.turn()))  # fmt: skip
+    queues = {statuses[run.name]["queue"] for run in working if statuses[run.name]["state"] == "queued"}
+    lines = {queue: [run.name for run in run_folders.waiting(queue)] for queue in queues}
     for run in (working + [run for run in single if run not in working])[: max(SHOWN_RUNS, len(working))]:
-        run_card(run, statuses[run.name])
+        run_card(run, statuses[run.name], lines.get(statuses[run.name]["queue"], ()))
     if not at_work and st.session_state.pop("ticking", False):
         st.rerun(scope="app")  # once, so that the panel stops its timer
 

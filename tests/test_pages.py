@@ -338,7 +338,11 @@ def test_the_home_page_leads_to_the_first_training_while_it_is_at_work(lab):
 def test_waiting_runs_can_be_moved_and_taken_out(lab, monkeypatch):
     from bloodcell_core.training import jobs
     first, second = (jobs.create_run(tiny(epochs=epochs)) for epochs in (1, 2))
-    app = draw("pages/2_Train.py")
+    looks, waiting = [], runs.waiting
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "waiting", lambda queue: looks.append(queue) or waiting(queue))
+        app = draw("pages/2_Train.py")
+    assert looks == ["cpu"]  # for all cards: of many runs it takes long
     assert "number 1 of 2 in line" in words(app)
     press(app, "Sooner")
     assert [run.name for run in runs.waiting("cpu")] == [second.name, first.name]

@@ -706,9 +706,12 @@ def assert_waits(run: Run) -> None:
     assert raw_status(run)["reason"] == "stopped while it waited"
 
 
-def test_a_run_waits_for_its_devices_lock() -> None:
+def test_a_run_waits_for_its_devices_lock_and_does_not_read_the_line_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(runs, "waiting", looks.append)
     with FileLock(workspace.lock_file("device-cpu")):
         assert_waits(jobs.create_run(tiny(epochs=1)))
+    assert not looks
 
 
 def test_a_run_waits_for_an_earlier_one_even_while_the_device_is_free() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from bloodcell_core import runs as run_folders
 from bloodcell_core.evaluation.curves import learned_by_heart
 from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
@@ -17,8 +17,8 @@ from ui import address, curves, lab, naming, shell
 LIKE = "like "  # begins the name of a preset that is a run's settings
 
 
-def run_card(run: Run, status: dict[str, Any]) -> None:
-    """State, progress, result and buttons of one run."""
+def run_card(run: Run, status: dict[str, Any], line: Sequence[str]) -> None:
+    """State, progress, result and buttons of one run. `line` has the names of the runs that wait for its device."""
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{shell.plain(lab.run_title(run))}**")
@@ -27,7 +27,6 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
         if status["state"] == "running":
             st.progress(*_progress(run, status))
         elif status["state"] == "queued":
-            line = [other.name for other in run_folders.waiting(status["queue"])]
             place = f", number {line.index(run.name) + 1} of {len(line)} in line" if run.name in line else ""
             st.caption(f"Waits until the device is free{place}.")
         if tags := run.notes.tags:
@@ -42,7 +41,7 @@ def run_card(run: Run, status: dict[str, Any]) -> None:
         if words := learned_by_heart(course.epochs):
             (st.warning if status["state"] == "running" else st.caption)(words)
         _result(run)
-        _buttons(run, status)
+        _buttons(run, status, line)
 
 
 def _progress(run: Run, status: dict[str, Any]) -> tuple[float, str]:
@@ -77,11 +76,11 @@ def _result(run: Run) -> None:
     lab.say_no_better(test)
 
 
-def _buttons(run: Run, status: dict[str, Any]) -> None:
+def _buttons(run: Run, status: dict[str, Any], line: Sequence[str]) -> None:
     state = status["state"]
     with st.container(horizontal=True, vertical_alignment="center"):
         if state == "queued":
-            _in_line(run, status)
+            _in_line(run, line)
         elif state == "running":
             asked = run.stop_file.exists()
             if st.button("Stopping …" if asked else "Stop", disabled=asked, key=f"stop-{run.name}",
@@ -109,9 +108,8 @@ def _buttons(run: Run, status: dict[str, Any]) -> None:
             st.code(run.log_tail() or "nothing yet", language=None)
 
 
-def _in_line(run: Run, status: dict[str, Any]) -> None:
+def _in_line(run: Run, line: Sequence[str]) -> None:
     """The buttons of a run that waits."""
-    line = [other.name for other in run_folders.waiting(status["queue"])]
     place = line.index(run.name) + 1 if run.name in line else 0
     for label, icon, to in (("Sooner", "arrow_upward", place - 1), ("Later", "arrow_downward", place + 1)):
         possible = place and 1 <= to <= len(line)

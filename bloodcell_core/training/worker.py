@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from bloodcell_core import runs, workspace
-from bloodcell_core.background import START_GRACE, StopRequested, end_of, keep_freed_memory, run_worker, write_status
+from bloodcell_core.background import (
+    START_GRACE,
+    StopRequested,
+    end_of,
+    is_held,
+    keep_freed_memory,
+    run_worker,
+    write_status,
+)
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.data.splits import run_pictures
 from bloodcell_core.errors import LabError, refusal
@@ -135,7 +143,7 @@ def wait_for_device(
     while True:
         if stopped():
             raise StopRequested
-        if is_next():
+        if not is_held(lock) and is_next():  # of many runs the line takes long to be read
             try:
                 return lock.acquire(timeout=0)
             except Timeout:
