@@ -24,9 +24,10 @@ from ui.searches import search_panel
 
 TICK = 1.5  # seconds between two updates from the run folders
 SHOWN_RUNS = 8
+OF_A_DATASET = ("labels",)  # what the address says of one dataset alone
 
 shell.page("Train", "Start a network and watch it learn. A run goes on when you close this page.")
-names = lab.need_dataset()
+names = lab.need_dataset(OF_A_DATASET)
 naming.dialog()
 
 
@@ -72,7 +73,7 @@ def ask_preset(dataset: str) -> tuple[str, dict[str, Any]]:
 
 def ask() -> None:
     """Draws the form, and the buttons that start runs with its settings."""
-    dataset = address.selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=("labels",))
+    dataset = address.selectbox("Dataset", names, "dataset", format_func=lab.dataset_title, forget=OF_A_DATASET)
     config, problem = None, ""
     try:
         model = ask_network(partial(address.selectbox, param="model", default="basic_cnn"), "train",

@@ -81,6 +81,22 @@ def test_a_run_s_settings_on_another_dataset_are_without_its_classes(lab: object
     assert [asked["Refuse"].value, asked["Epochs"].value] == ["", "2"]
 
 
+def test_labels_of_a_deleted_dataset_are_not_those_of_the_one_that_is_shown_instead(lab: object) -> None:
+    asked = widgets(draw(TRAIN, dataset="gone", labels="day-one@1"))
+    assert [asked["Dataset"].value, asked["Labels"].value] == ["demo", ""]
+
+
+def test_a_duplicate_of_a_run_has_that_run_s_labels(done: Run) -> None:
+    app = press(draw(TRAIN, dataset="demo", labels="day-one@1"), "Duplicate")
+    assert widgets(app)["Labels"].value == ""
+
+
+def test_an_adapted_run_is_not_offered_to_be_trained_again(done: Run) -> None:
+    told = disk.read_json(done.folder / "config.json")
+    disk.write_json(done.folder / "config.json", told | {"adapted": {"from": "another"}})
+    assert "Duplicate" not in [button.label for button in draw(TRAIN).button]
+
+
 def at_work(run: Run, **status: Any) -> None:
     jobs.write_status(run.folder, state="running", phase="training", **status)
 

@@ -176,8 +176,11 @@ def make_demo_pictures() -> None:
     st.switch_page("pages/1_Browse.py", query_params={"dataset": made.name})
 
 
-def need_dataset() -> list[str]:
-    """The datasets' names; where there is none, the page says so, offers the demo, and stops here."""
+def need_dataset(of_it: Sequence[str] = ()) -> list[str]:
+    """The datasets' names; where there is none, the page says so, offers the demo, and stops here.
+
+    `of_it` as in `leave_deleted_dataset`.
+    """
     found = dataset_names()
     if not found:
         empty_state(
@@ -187,7 +190,7 @@ def need_dataset() -> list[str]:
             lambda: st.page_link("pages/1_Browse.py", label="Import your own", icon=":material/upload:"),
         )
         st.stop()
-    leave_deleted_dataset(found)
+    leave_deleted_dataset(found, of_it)
     return found
 
 

@@ -96,11 +96,11 @@ def _buttons(run: Run, status: dict[str, Any], line: Sequence[str]) -> None:
             ):
                 st.page_link(f"pages/{page}.py", label=label, icon=f":material/{icon}:", query_params=query)
         naming.button("run", [run.name], f"name-{run.name}")
-        if run.is_ensemble:  # nothing was trained: it has no settings to be used again, and no log
+        if not run.trained_here:  # an ensemble, or adapted: it has no settings to train with, and no log
             return
         if st.button("Duplicate", key=f"copy-{run.name}", type="tertiary", icon=":material/content_copy:",
                      help="Puts its settings into the form, to be changed and trained."):  # fmt: skip
-            address.write(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model)
+            address.write(preset=LIKE + run.name, dataset=run.config.data, model=run.config.model, labels=None)
             # The form may be out of sight.
             st.toast("Its settings are in the form: change what you like and press Train")
             st.rerun(scope="app")
