@@ -30,6 +30,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.training import groups, jobs, worker
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.prepare import cut_validation, split_rows
+from tests import test_pages as pages
 from tests.training_fixtures import Killed, losses, quiet, run_cli, tiny, train_here
 from ui import once
 
@@ -478,6 +479,29 @@ def test_the_card_of_a_group_with_a_damaged_fold_tells_of_it_and_lets_it_be_dele
     app = draw(card)
     assert "predictions.parquet can't be read" in words(app)
     assert "Name, tags, delete" in [button.label for button in app.button]
+
+
+def test_a_cross_validation_is_deleted_as_a_whole_unless_it_is_at_work(crossed: Group) -> None:
+    before = {*runs.names()}
+    jobs.write_status(crossed.runs[2].folder, state="running")
+    with crossed.runs[2].lock, pytest.raises(LabError, match="is at work: stop it first"):
+        groups.remove(crossed)
+    assert {*runs.names()} == before
+    jobs.write_status(crossed.runs[2].folder, state="done")
+    app = pages.draw("pages/2_Train.py").button(key=f"name-{crossed.name}").click().run()
+    app.checkbox(key=f"whole_of_{crossed.first.name}").check().run()
+    assert "logs of 3 runs go" in pages.words(app)
+    app.checkbox(key=f"sure_of_{crossed.first.name}").check().run()
+    app.button(key="naming_delete").click().run()
+    assert not app.exception
+    assert before - {*runs.names()} == {run.name for run in crossed.runs.values()}
+    assert groups.groups() == []
+
+
+def test_a_cross_validation_is_removed_by_its_whole_name(crossed: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(capsys, "runs", "remove", crossed.name[:-1])[0] == 2
+    assert run_cli(capsys, "runs", "remove", crossed.name)[:2] == (0, f"removed cross-validation {crossed.name}\n")
+    assert groups.groups() == []
 
 
 def test_the_card_tells_why_a_fold_failed_and_stops_the_others(crossed: Group) -> None:

@@ -12,7 +12,8 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
-from bloodcell_core.training import jobs
+from bloodcell_core.training import groups, jobs
+from bloodcell_core.training.groups import Group
 from ui import address, lab, shell
 
 ASKED = "naming_asked"  # in the session, until it is closed: for what the dialog is open, and in which visit of a page
@@ -75,10 +76,12 @@ def _dialog(kind: str, names: list[str]) -> None:
     if st.button("Save", type="primary", key="naming_save"):
         _do(lambda: (notes.rename(kind, name, title), notes.tag(kind, name, tags)))
     with st.expander("Delete", icon=":material/delete:"):
-        st.markdown(_run_goes(name) if kind == "run" else _dataset_goes(name))
+        group = _group_of(name) if kind == "run" else None
+        whole = bool(group) and st.checkbox("The whole cross-validation, with all its folds", key=f"whole_of_{name}")
+        st.markdown(_dataset_goes(name) if kind == "dataset" else _group_goes(group) if whole else _run_goes(name))
         sure = st.checkbox("Yes, delete it; this can't be undone.", key=f"sure_of_{name}")
         if st.button("Delete", disabled=not sure, key="naming_delete", icon=":material/delete:"):
-            _do(lambda: _delete(kind, name))
+            _do(lambda: groups.remove(group) if whole else _delete(kind, name))
 
 
 @shell.shows_errors
@@ -94,6 +97,11 @@ def _delete(kind: str, name: str) -> None:
         datasets.remove(name)
     else:
         jobs.remove(name)
+
+
+def _group_of(name: str) -> Group | None:
+    """The cross-validation that a run belongs to."""
+    return next((group for group in groups.groups() if name in {run.name for run in group.runs.values()}), None)
 
 
 def _run_title(name: str) -> str:
@@ -117,6 +125,13 @@ def _run_goes(name: str) -> str:
     return (
         "Its weights, predictions, curves and log go." + group + " Verdicts that were given on its mistakes stay, and "
         "so does the dataset."
+    )
+
+
+def _group_goes(group: Group) -> str:
+    return (
+        f"The weights, predictions, curves and logs of {shell.counted(len(group.runs), 'run')} go, and the figures of "
+        "all together. Verdicts that were given on their mistakes stay, and so does the dataset."
     )
 
 

@@ -112,7 +112,7 @@ def show_stopping(kind: str, name: str, as_json: bool) -> None:
 
 
 def show_removed(kind: str, name: str, as_json: bool) -> None:
-    """Prints that a "run", "study" or "dataset" is gone."""
+    """Prints that a "run", "cross-validation", "study" or "dataset" is gone."""
     show({"removed": name}, as_json, [f"removed {kind} {name}"])
 
 

@@ -133,6 +133,14 @@ def stop(group: Group) -> None:
             jobs.request_stop(run)
 
 
+def remove(group: Group) -> None:
+    """Deletes all of its runs; LabError as `jobs.remove`. While one is at work none is deleted."""
+    if any(run.status()["state"] == "running" for run in group.runs.values()):
+        raise LabError(f"cross-validation {group.name!r} is at work: stop it first")
+    for run in group.runs.values():
+        jobs.remove(run.name)
+
+
 def pooled_predictions(group: Group) -> pd.DataFrame:
     """A row for every picture of the finished folds, with the columns of predictions.parquet.
 
