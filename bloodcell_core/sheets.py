@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from bloodcell_core import disk
 from bloodcell_core.errors import LabError
 
 T = TypeVar("T")
@@ -63,6 +64,13 @@ def read(file: Path, most_bytes: int, called: str) -> Opened:
         raise LabError(f"{called} isn't text in UTF-8: save it as 'CSV UTF-8'") from None
     except OSError as error:
         raise LabError(f"{called} can't be read: {error.strerror}") from None
+
+
+def check_file(file: Path) -> None:
+    """LabError unless a table can have that name, OSError where it can't be written there."""
+    if file.suffix.lower() != ".csv":  # it may well be a picture, where the file's name was forgotten
+        raise LabError(f"a table is written as .csv, not as {file.name!r}")
+    disk.check_writable(file)
 
 
 class Writer:

@@ -1071,11 +1071,11 @@ def test_predictions_are_written_as_a_table(
     assert bad_row["p_monocyte"] == ""
 
 
-@pytest.mark.parametrize("place", ["folder", "file/answers.csv", "n" * 300 + ".csv"])
+@pytest.mark.parametrize("place", ["folder.csv", "file/answers.csv", "n" * 300 + ".csv"])
 def test_a_table_that_cannot_be_written_is_an_error_of_the_one_who_asked(
     place: str, cli: Callable[..., Outcome], tmp_path: Path, pictures: list[Path]
 ) -> None:
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     before = contents(tmp_path)
     outcome = cli("predict", "latest", pictures[0], "--csv", tmp_path / place)

@@ -111,6 +111,18 @@ def test_a_place_that_takes_no_file_is_told_before_the_work(
     assert sorted(path.name for path in here.rglob("*") if path.is_file()) == ["file"]
 
 
+@pytest.mark.parametrize("verb", WRITING)
+def test_a_picture_that_stands_where_the_file_s_name_was_forgotten_is_not_replaced(
+    verb: str, done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in `predict cell-net --csv *.png`."""
+    picture = tmp_path / "cell.png"
+    picture.write_bytes(b"a picture")
+    told = said([*(str(picture) if word == "PICTURE" else word for word in WRITING[verb][:-1]), str(picture)], capsys)
+    assert f", not {'' if verb == 'export' else 'as '}'cell.png'" in told
+    assert picture.read_bytes() == b"a picture"
+
+
 def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LabError, match="pipe is a pipe or a device: name a file"):

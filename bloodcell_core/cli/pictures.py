@@ -41,7 +41,7 @@ def add(verbs: Any) -> None:
     kinds.add_argument(
         "--cells", action="store_const", const="cell", dest="kind", help="all show one cell: the largest counts"
     )
-    parser.add_argument("--csv", type=path_of, metavar="FILE", help="write a table, one row a cell or picture")
+    parser.add_argument("--csv", type=path_of, metavar="FILE", help="write a .csv table, one row a cell or picture")
     parser.add_argument("--report", type=path_of, metavar="FILE", help="write the slide's report, one .html file")
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="answers that are less probable are unsure; default: the run's"
@@ -74,7 +74,7 @@ def _predict(args: argparse.Namespace) -> int:
         check_report_file(args.report)
     _check_there(args.paths)
     if args.csv:
-        disk.check_writable(args.csv)
+        sheets.check_file(args.csv)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
     tally, repeats, states = Tally(run.classes), _Repeats(), Counter[str]()

@@ -7,7 +7,7 @@ import getpass
 import sys
 from typing import Any
 
-from bloodcell_core import disk, runs
+from bloodcell_core import runs, sheets
 from bloodcell_core.cli.output import show
 from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
 from bloodcell_core.data import dataset as datasets
@@ -70,7 +70,7 @@ def add(verbs: Any) -> None:
         "Write an overlay as CSV. NAME of verdicts is frozen as they are now; NAME@VERSION is written as it is.",
     )  # fmt: skip
     parser.add_argument("overlay", metavar="OVERLAY", help="NAME, or NAME@VERSION")
-    parser.add_argument("--csv", type=path_of, metavar="FILE", help="by default it is printed")
+    parser.add_argument("--csv", type=path_of, metavar="FILE", help="a .csv file to write; by default it is printed")
     parser.add_argument("--data", help="the dataset; by default the overlay's, or the only one with verdicts")
     _add_by(parser)
 
@@ -248,7 +248,7 @@ def _overlays(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     if args.csv:
-        disk.check_writable(args.csv)
+        sheets.check_file(args.csv)
     overlay = _to_export(args)
     dataset = Dataset(args.data or overlay.dataset)
     told = overlay.describe() | {"rows": len(overlay.rows), "csv": str(args.csv) if args.csv else None}
