@@ -238,9 +238,21 @@ def test_a_file_of_something_else_is_not_replaced_by_the_sidecar(done: Run, tmp_
     assert [path.name for path in other.parent.iterdir()] == ["results.json"]
     assert other.read_text() == content
     disk.write_json(other, {"format": "blood-cell-lab-onnx"})
-    export_onnx(done, other.with_name("results.onnx"))
-    other.write_text(content)  # its own by now, and damaged
-    assert read_sidecar(export_onnx(done, other.with_name("results.onnx")).file)["run"] == done.name
+    made = export_onnx(done, other.with_name("results.onnx"))
+    assert read_sidecar(made.file)["run"] == done.name
+    other.write_text(content)  # as where another program wrote both
+    with pytest.raises(LabError, match=r"results\.json is there already"):
+        export_onnx(done, made.file)
+    assert other.read_text() == content
+
+
+@pytest.mark.usefixtures("written_once")
+def test_another_programs_weights_are_not_replaced_by_the_likeness(done: Run, tmp_path: Path) -> None:
+    other = tmp_path / "results.likeness.safetensors"
+    other.write_bytes(b"theirs")
+    with pytest.raises(LabError, match=r"results\.likeness\.safetensors is there already and is of something else"):
+        export_onnx(done, tmp_path / "results.onnx")
+    assert other.read_bytes() == b"theirs"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +305,7 @@ def test_a_sidecar_without_an_end_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"it\.json can't be read: it is no file"):
         read_sidecar(file)
     with pytest.raises(LabError, match="is of something else"):
-        check_free(file)
+        check_free(file, 1)
 
 
 def test_what_is_no_onnx_file_says_so(tmp_path: Path) -> None:

@@ -72,12 +72,12 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
         progress: called with (pictures checked, pictures in all).
 
     Raises:
-        LabError: where the .json beside it isn't a sidecar, a package is missing, the network can't be exported, or
+        LabError: where a file beside it isn't of an exported run, a package is missing, the network can't be exported, or
             ONNX Runtime's answers differ from PyTorch's by more than `TOLERANCE`. Then nothing is written.
     """
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")
-    check_free(file)
+    check_free(file, len(run.members))
     disk.check_writable(file)
     check_packages("onnx", "onnxscript", "onnxruntime")
     networks = _networks(run)

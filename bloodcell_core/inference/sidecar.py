@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,17 +36,20 @@ def sidecar_of(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def check_free(file: Path) -> None:
-    """LabError where the sidecar of a new exported file would overwrite a JSON file that isn't a sidecar."""
+def check_free(file: Path, members: int) -> None:
+    """LabError where a file beside a new exported one would be overwritten, and no sidecar says that it was exported."""
     sidecar = sidecar_of(file)
-    if file.exists() or not sidecar.exists():  # the sidecar of an exported file is replaced, even if it is damaged
-        return
     try:
         recorded = disk.read_json(sidecar)
-    except LabError:
+    except LabError:  # missing, or damaged
         recorded = None
-    if not (isinstance(recorded, dict) and recorded.get("format") == FORMAT):
-        raise LabError(f"{sidecar.name} is there already and is of something else: call the .onnx file otherwise")
+    if isinstance(recorded, dict) and recorded.get("format") == FORMAT:
+        return
+    for beside in (sidecar, *likeness_files(file, members)):
+        if os.path.lexists(beside):
+            raise LabError(
+                f"{beside.name} is there already and is of something else: call the .onnx file otherwise, or remove it"
+            )
 
 
 def likeness_files(file: Path, members: int) -> list[Path]:
