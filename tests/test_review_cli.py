@@ -87,16 +87,18 @@ def test_a_verdict_has_the_keys_that_are_promised_and_takes_the_photo_off_the_li
     ]  # fmt: skip
 
 
-def test_from_verdicts_to_an_overlay_to_a_file_and_back(wrong: Any, say: Any, tmp_path: Path) -> None:
+def test_from_verdicts_to_an_overlay_to_a_file_and_back(wrong: Any, say: Any, refused: Any, tmp_path: Path) -> None:
     first, second = wrong.drop_duplicates("source_photo").image_id.tolist()[:2]
     say("set", "latest", first, "ambiguous")
+    say("overlay", "day-one")
     made = say("export", "day-one", "--csv", str(tmp_path / "a.csv"))
     assert (made["overlay"], made["version"], made["rows"]) == ("day-one", 1, made["excluded"]["pictures"])
     assert say("export", "day-one")["version"] == 1
     say("set", "latest", second, "unusable", "--this-picture", "--note", "=x")
     assert say("export", "day-one@1")["version"] == 1
-    assert say("overlay", "day-one")["made"] is True
+    assert say("export", "day-one")["version"] == 2
     assert say("overlay", "day-one")["made"] is False
+    assert "there is no overlay 'othre'" in refused("export", "othre")  # and doesn't make one
     back = say("import", str(tmp_path / "a.csv"), "--overlay", "other")
     assert (back["version"], back["made"], back["excluded"]) == (1, True, made["excluded"])
     assert say("export", "other")["labels"] == say("export", "day-one@1")["labels"]
@@ -146,8 +148,9 @@ def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> N
         (["list", "latest", "--order", "size"], "is ordered by"),
         (["list", "latest", "--label", "unicorn"], "there is no class"),
         (["list", "latest", "--loss", "2", "1"], "loss lies between"),
-        (["export", "nothing"], "there are no verdicts yet"),
+        (["export", "nothing"], "there is no overlay 'nothing': `review overlays` shows what there is"),
         (["export", "../x@1"], "there is no overlay"),
+        (["overlay", "nothing"], "there are no verdicts yet"),
         (["overlay", "../x", "--data", "demo"], "no verdict"),
         (["import", "/nowhere.csv", "--overlay", "x"], "can't be read"),
     ],
@@ -162,6 +165,7 @@ def test_an_overlay_that_is_printed_into_a_file_comes_back_whatever_the_terminal
     encoding: str, say: Any, wrong: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say("set", "latest", wrong.image_id.iloc[0], "ambiguous", "--by", "Ünsal", "--note", "мелкий → größer")
+    say("overlay", "day-one")
     labels = say("export", "day-one")["labels"]
     printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
     with monkeypatch.context() as piped:

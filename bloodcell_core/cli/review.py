@@ -71,7 +71,7 @@ def add(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("overlay", metavar="OVERLAY", help="NAME, or NAME@VERSION")
     parser.add_argument("--csv", type=path_of, metavar="FILE", help="a .csv file to write; by default it is printed")
-    parser.add_argument("--data", help="the dataset; by default the overlay's, or the only one with verdicts")
+    parser.add_argument("--data", help="the dataset; by default the overlay's")
     _add_by(parser)
 
     parser = verb(words, "import", _import, "Keep a CSV of labels as the next version of an overlay.")
@@ -262,13 +262,11 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _to_export(args: argparse.Namespace) -> overlays.Overlay:
-    """The version that is asked for; of a name that stands for verdicts, or for nothing yet, one of what counts now."""
-    known = {told["overlay"]: told for told in reversed(overlays.versions())}  # the newest of each
-    last = known.get(args.overlay)
-    if "@" in args.overlay or (last and last["made_from"] == overlays.FROM_CSV):
-        return overlays.load(args.overlay)
-    dataset = Dataset(args.data or last["dataset"]) if last else _dataset_with_verdicts(args.data)
-    return overlays.freeze(args.overlay, dataset, by=_who(args))[0]
+    """The version that is asked for; of a name that stands for verdicts, one of what counts now."""
+    found = overlays.load(args.overlay)
+    if "@" in args.overlay or found.made_from == overlays.FROM_CSV:
+        return found
+    return overlays.freeze(args.overlay, Dataset(args.data or found.dataset), by=_who(args))[0]
 
 
 def _import(args: argparse.Namespace) -> None:
