@@ -125,7 +125,7 @@ def test_only_finished_runs_are_members(members):
         ensembles.create_ensemble([members[0], waiting])
 
 
-@pytest.mark.parametrize("name", ["latest", "../up", "Both"])
+@pytest.mark.parametrize("name", ["latest", "../up", "Both", "best.onnx"])
 def test_a_name_that_can_t_be_is_refused(members, name):
     with pytest.raises(LabError, match="can't"):
         ensembles.create_ensemble(members, name)

@@ -78,6 +78,8 @@ def create_ensemble(members: Sequence[Run], name: str = "", group: str = "") -> 
     name = name or new_name(ENSEMBLE)
     if workspace.check_name(name, "run") in (*RESERVED, *bundled_names()):
         raise LabError(f"an ensemble can't be called {name!r}: that name means another run")
+    if name.endswith(".onnx"):
+        raise LabError(f"an ensemble can't be called {name!r}: `predict` takes that for an exported file")
     first = members[0]
     table, temperature = _predictions(members)
     with disk.new_folder(workspace.run_dir(name)) as folder:
