@@ -486,7 +486,7 @@ def test_a_damaged_run_is_told_beside_the_list(cli: Callable[..., Outcome], done
         (["evaluate", "latest", "--classes", "nowhere.csv"], "nowhere.csv can't be read"),
         (["compare", "latest"], "two or more different runs"),
         (["compare", "latest", "latest"], "two or more different runs"),
-        (["compare", "latest", "nothing"], "there is no run 'nothing'"),
+        (["compare", "latest", "nothing"], "there is no run or cross-validation 'nothing'"),
         (["evaluate", "latest", "--data", "nothing"], "there is no dataset"),
         (["evaluate", "latest", "--split", "train", "--device", "tpu"], "device is auto, cpu, cuda"),
         (["predict", "latest"], "PATH"),

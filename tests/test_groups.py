@@ -396,6 +396,23 @@ def test_references_to_groups(crossed: Group) -> None:
         groups.find("2")
 
 
+def test_what_begins_the_names_of_a_cross_validation_and_of_its_run_is_neither(
+    done: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first run is often made in the same second."""
+    monkeypatch.setattr(workspace, "dated_name", lambda what: f"20991231-235959-{what}-1f3a")
+    group = groups.create_group(tiny(), FOLDS)
+    for verb in ("compare", "ensemble"):
+        code, _, err = run_cli(capsys, verb, "20991231", done.name)
+        both = f"'20991231' begins the names of 2 runs and cross-validations: give more of it ({group.name}, "
+        assert (code, both in err) == (2, True), err
+    assert isinstance(groups.find_run_or_group(group.name[:-1]), Group)
+    for found, reference in ((group.first, group.first.name), (group.first, group.first.name[:-1]), (done, "latest")):
+        assert groups.find_run_or_group(reference).name == found.name
+    code, _, err = run_cli(capsys, "ensemble", done.name, group.name)
+    assert (code, f"not of both: {group.name} is no run" in err) == (2, True), err
+
+
 # On the pages
 
 

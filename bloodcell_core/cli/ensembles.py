@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bloodcell_core import runs
 from bloodcell_core.cli.parser import verb
 from bloodcell_core.cli.runs import show_group, show_run
 from bloodcell_core.errors import LabError
+from bloodcell_core.runs import Run
 
 
 def add(verbs: Any) -> None:
@@ -24,12 +24,14 @@ def add(verbs: Any) -> None:
 def _ensemble(args: argparse.Namespace) -> None:
     from bloodcell_core.training import ensembles, groups
 
-    known = runs.names()
-    are_runs = [any(name.startswith(reference) for name in (*known, "latest")) for reference in args.runs]
-    if any(are_runs) or not any(group.name.startswith(args.runs[0]) for group in groups.groups()):
-        show_run(ensembles.create_ensemble([runs.find(reference) for reference in args.runs], args.name), args.json)
+    found = [groups.find_run_or_group(reference) for reference in args.runs]
+    members = [each for each in found if isinstance(each, Run)]
+    crossed = [each for each in found if isinstance(each, groups.Group)]
+    if members and crossed:
+        raise LabError(f"an ensemble is of runs or of cross-validations, not of both: {crossed[0].name} is no run")
+    if members:
+        show_run(ensembles.create_ensemble(members, args.name), args.json)
         return
     if args.name:
         raise LabError("an ensemble of cross-validations is named after the time: leave out --name")
-    found = [groups.find(reference) for reference in args.runs]
-    show_group(ensembles.create_group_ensemble(found).name, args.json)
+    show_group(ensembles.create_group_ensemble(crossed).name, args.json)

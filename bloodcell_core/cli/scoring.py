@@ -131,19 +131,16 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _side(reference: str) -> tuple[Side, runs.Run]:
-    """The test of the run of that name, or of the cross-validation where no run has it; and that run, or one of its
-    folds."""
+    """The test of the run or cross-validation of that name; and that run, or one of its folds."""
     from bloodcell_core.evaluation.comparison import Side, side_of
     from bloodcell_core.training import groups
 
-    named = any(name.startswith(reference) for name in runs.names())
-    if named or not any(group.name.startswith(reference) for group in groups.groups()):
-        run = runs.find(reference)
-        return side_of(run), run
-    group = groups.find(reference)
-    group.check_complete()
-    table, fold = groups.pooled_predictions(group), group.finished[0]
-    return Side(group.name, group.config.data, fold.data_hash, fold.classes, table), fold
+    found = groups.find_run_or_group(reference)
+    if isinstance(found, runs.Run):
+        return side_of(found), found
+    found.check_complete()
+    table, fold = groups.pooled_predictions(found), found.finished[0]
+    return Side(found.name, found.config.data, fold.data_hash, fold.classes, table), fold
 
 
 def _comparison_lines(facts: dict[str, Any]) -> list[str]:

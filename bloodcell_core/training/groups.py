@@ -76,6 +76,19 @@ def find(reference: str) -> Group:
     return known[workspace.find_name(reference, known, kinds, "`runs list` tells the group of each fold")]
 
 
+def find_run_or_group(reference: str) -> Run | Group:
+    """The run or cross-validation of that name, or of which it is a unique beginning; `latest` is a run.
+
+    A cross-validation's first run often is made in the same second: what begins both names is refused.
+    """
+    if reference == "latest":
+        return runs.find(reference)
+    known = {group.name: group for group in groups()}
+    kinds = "run or cross-validation", "runs and cross-validations"
+    name = workspace.find_name(reference, [*known, *runs.names()], kinds, "`runs list` shows what there is")
+    return known.get(name) or Run(name)
+
+
 def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> Group:
     """A new group whose first fold's run is queued; `unfinished` makes the others.
 
