@@ -72,8 +72,8 @@ def export_onnx(run: Run, file: Path, progress: Progress = no_progress) -> Expor
         progress: called with (pictures checked, pictures in all).
 
     Raises:
-        LabError: where a file beside it isn't of an exported run, a package is missing, the network can't be exported, or
-            ONNX Runtime's answers differ from PyTorch's by more than `TOLERANCE`. Then nothing is written.
+        LabError: where a file beside it is none of an exported run, a package is missing, the network can't be written,
+            or ONNX Runtime's answers differ from PyTorch's by more than `TOLERANCE`. Then nothing is written.
     """
     if file.suffix.lower() != ".onnx":
         raise LabError(f"an exported run is called something.onnx, not {file.name!r}")

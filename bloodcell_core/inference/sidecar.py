@@ -37,7 +37,7 @@ def sidecar_of(file: Path) -> Path:
 
 
 def check_free(file: Path, members: int) -> None:
-    """LabError where a file beside a new exported one would be overwritten, and no sidecar says that it was exported."""
+    """LabError where a file beside a new exported one would be overwritten, and no sidecar says that it is ours."""
     sidecar = sidecar_of(file)
     try:
         recorded = disk.read_json(sidecar)
