@@ -269,6 +269,14 @@ def test_a_run_that_was_stopped_answers_only_where_it_is_chosen(run):
     assert draw(run=stopped.name).query_params["run"] in (stopped.name, [stopped.name])
 
 
+@pytest.mark.parametrize(("better", "first"), [("a", 1), ("b", 0), (None, 0)])
+def test_a_run_that_was_better_before_it_was_adapted_answers_only_where_it_is_chosen(run, better, first):
+    adapted, other, *_ = lab.scored_runs()  # the newest first
+    facts = {"adaptation": {"compared": {"better": better}}}  # A: as it was
+    disk.write_json(adapted.folder / "summary.json", adapted.summary() | facts)
+    assert lab.need_networks()[0].name == (adapted, other)[first].name
+
+
 def test_fields_and_cells_are_told_apart_and_counted_together(slide):
     app = draw(slide=slide.id)
     assert app.segmented_control(key="view").options == ["Fields (2)", "Cells (1)", "Your own microscope"]

@@ -125,7 +125,7 @@ def _brought(job: AdaptationJob, status: Mapping[str, Any], cells: str) -> None:
         return
     st.markdown(f":material/check_circle: **Adapted to {shell.plain(cells)}**")
     result(facts)
-    kind = "secondary" if _is_worse(facts) else "primary"
+    kind = "secondary" if lab.adapted_for_worse(facts) else "primary"
     job_cards.close_and_go(job, "Use the adapted network", kind, run=status["run"], threshold=None)
 
 
@@ -146,12 +146,8 @@ def result(facts: Mapping[str, Any]) -> None:
         f"On {facts['cells']:,} cells ({photos}), each answered by a network that was adapted without it and its "
         f"picture. {shell.plain(facts['compared']['verdict'])} (A: as it was, B: adapted.)"
     )
-    for warning in [WORSE] * _is_worse(facts) + facts["warnings"]:
+    for warning in [WORSE] * lab.adapted_for_worse(facts) + facts["warnings"]:
         shell.remark(warning, "warning")
-
-
-def _is_worse(facts: Mapping[str, Any]) -> bool:
-    return bool(facts["compared"]["better"] == "a")
 
 
 def _in_percent(told: Mapping[str, Any], metric: str) -> tuple[float, list[float] | None]:

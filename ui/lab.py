@@ -211,9 +211,20 @@ def leave_deleted_dataset(found: Sequence[str], of_it: Sequence[str] = ()) -> No
 def need_networks() -> list[Run]:
     """The scored runs to classify with, as `need_runs`, but a bundled one is enough.
 
-    Stopped ones come last: the first answers until another is chosen.
+    The first answers until another is chosen: those that were stopped, or were better before they were adapted, come
+    last.
     """
-    return sorted(scored_runs(), key=lambda run: run.status()["state"] != "done") or need_runs()
+
+    def only_if_chosen(run: Run) -> bool:
+        adapted = run.summary().get("adaptation")
+        return run.status()["state"] != "done" or bool(adapted and adapted_for_worse(adapted))
+
+    return sorted(scored_runs(), key=only_if_chosen) or need_runs()
+
+
+def adapted_for_worse(facts: Mapping[str, Any]) -> bool:
+    """Whether the network was better as it was, by the facts of an adaptation."""
+    return bool(facts["compared"]["better"] == "a")
 
 
 def need_runs() -> list[Run]:
