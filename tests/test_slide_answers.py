@@ -232,6 +232,15 @@ def test_a_drawn_cell_of_a_picture_that_is_gone_costs_its_own_answer(slide):
     assert there.cells[-1].answer.likeliest == "eosinophil"
 
 
+def test_a_picture_whose_file_can_not_be_read_now_is_tried_again(slide):
+    file = slide.folder / "pictures" / slide.pictures[0].stored
+    away = file.rename(file.with_suffix(".away"))
+    assert "can't be read any more" in counted(slide)[0].answer.reason
+    away.rename(file)
+    assert [one.file for one in unanswered(slide, SlideAnswers(slide, RUN))] == ["field.png"]
+    assert [one.answer.state for one in counted(slide)] == ["ok", "ok", "refused"]
+
+
 def test_answers_that_were_broken_off_are_gone_on_with(slide):
     counted(slide)
     file = SlideAnswers(slide, RUN).file

@@ -81,9 +81,10 @@ class SlideAnswers:
         """Reads the answers on disk, other windows' too; lines that can't be understood are answered again."""
         for line in _lines(self.file):
             with suppress(KeyError, TypeError, ValueError, AttributeError):  # another version's, or changed by hand
-                self._take(line)
+                self.take(line)
 
-    def _take(self, line: Mapping[str, Any]) -> None:
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Adds an answer here, and not on disk."""
         if "square" in line:
             self._squares[line["picture"], tuple(line["square"])] = _cell_from(line["answer"])
         else:
@@ -109,7 +110,7 @@ class SlideAnswers:
         except OSError as error:
             raise _not_kept(error) from None
         for line in lines:
-            self._take(line)
+            self.take(line)
 
 
 def _not_kept(error: OSError) -> LabError:
@@ -198,6 +199,15 @@ def _taken(lock: FileLock) -> bool:
 def _answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, total: int, progress: Progress) -> None:
     waiting = unanswered(slide, answers)
     done = total - len(waiting)
+    unread: set[int] = set()
+
+    def read(picture: SlidePicture) -> bytes:
+        try:
+            return slide.read(picture)
+        except LabError:
+            unread.add(picture.number)
+            raise
+
     by_asked: dict[str, list[SlidePicture]] = {}
     for picture in waiting:
         asked = asked_of(slide, picture)
@@ -207,10 +217,14 @@ def _answer_missing(slide: Slide, answers: SlideAnswers, predictor: Answering, t
         kind = (asked or None) if predictor.fields_possible else None
         lines: list[dict[str, Any]] = []
         written = time.monotonic()
-        handed = ((picture.file, partial(slide.read, picture)) for picture in pictures)
+        handed = ((picture.file, partial(read, picture)) for picture in pictures)
         try:
             for picture, answer in zip(pictures, predictor.classify(handed, kind), strict=True):
-                lines.append({"picture": picture.number, "asked": asked, "answer": answer.to_json()})
+                line = {"picture": picture.number, "asked": asked, "answer": answer.to_json()}
+                if picture.number in unread:  # for now, as while a network drive is away: it is tried again
+                    answers.take(line)
+                else:
+                    lines.append(line)
                 done += 1
                 if len(lines) == AT_ONCE or time.monotonic() - written > AT_LEAST_EACH:
                     answers.append(lines)
