@@ -90,6 +90,19 @@ def test_the_dialog_tells_of_an_import_that_makes_the_same_dataset(lab_home: Pat
     assert len(ImportJob.readable()[0]) == 1
 
 
+def test_the_dialog_tells_of_a_dataset_of_the_name_that_a_path_would_give(
+    lab_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    errors: list[str] = []
+    monkeypatch.setattr(shell, "show_error", errors.append)
+    monkeypatch.setattr(ImportJob, "start", lambda job, module: None)
+    for place in ("here", "there"):  # as of two microscopes
+        (tmp_path / place / "Drawn").mkdir(parents=True)
+        imports._start("import", source=str(tmp_path / place / "Drawn"), name="", trace=False, with_test_simple=False)
+    (told,) = errors
+    assert told.startswith("an import that makes 'drawn' is at work already")
+
+
 def test_what_was_stopped_is_no_error_and_what_failed_is(lab_home: Path):
     stopped, failed = importing(), importing()
     stopped.tell(state="stopped", reason="stopped on request: nothing of it was kept")

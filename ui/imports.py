@@ -11,7 +11,7 @@ from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
 from bloodcell_core.data.importing import DEMO_PER_CLASS, free_name
-from bloodcell_core.data.sources import check_source
+from bloodcell_core.data.sources import check_source, name_for
 from ui import job_cards, naming
 from ui.once import once
 from ui.shell import plain, show_error, shows_errors, visit, whole_number
@@ -62,7 +62,7 @@ def _dialog() -> None:
             # File managers may copy a path in quotation marks, or with a space after it.
             source = path.strip().strip("\"'")
             if source:
-                _start("import", source=source, name=name or None, trace=trace, with_test_simple=simple)
+                _start("import", source=source, name=name, trace=trace, with_test_simple=simple)
             else:
                 show_error("Give the path of a zip, a folder or a table of pictures.")
     with tab_upload:
@@ -90,13 +90,12 @@ def _dialog() -> None:
 def _start(kind: str, **options: Any) -> None:
     def begin() -> None:
         # Checked here, where others can be given: for another job all would have to be given, or uploaded, anew.
-        if name := options.get("name"):
-            free_name(name)
-            import_jobs.check_not_being_made(name)
         if source := options.get("source"):
             path = Path(os.path.expanduser(source)).absolute()  # the job works in another folder than this server
             check_source(path)
-            options["source"] = str(path)
+            options.update(source=str(path), name=options["name"] or name_for(path))
+        free_name(options["name"])
+        import_jobs.check_not_being_made(options["name"])
         import_jobs.start(kind, **options)
 
     once((kind, str(options)), begin)

@@ -32,7 +32,7 @@ from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import SUFFIXES, decode_rgb, encode, first_of_several, stored_mode
 from bloodcell_core.data.source_photos import find_source_photos
-from bloodcell_core.data.sources import as_text, open_source
+from bloodcell_core.data.sources import as_text, name_for, open_source
 from bloodcell_core.data.splits import cut_by_photo
 from bloodcell_core.errors import LabError
 from bloodcell_core.progress import Progress, no_progress
@@ -63,7 +63,7 @@ def import_dataset(
     opened = open_source(source)
     try:
         chosen = choose_format(opened, format)
-        name = free_name(name or workspace.slug(opened.name))
+        name = free_name(name or name_for(source))
         listing = chosen.read(opened, with_test_simple)
         if not listing.total:
             raise LabError(f"{opened.name} holds no pictures in the layout of {chosen.title}")

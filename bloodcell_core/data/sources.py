@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
+from bloodcell_core import workspace
 from bloodcell_core.data.pictures import MAX_FILE_BYTES
 from bloodcell_core.errors import LabError
 
@@ -76,6 +77,11 @@ def check_source(path: Path) -> None:
         raise LabError(f"{path} is no file: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
     if path.suffix.lower() not in (".zip", *SINGLE_FILES) and not zipfile.is_zipfile(path):  # such as one picture
         raise LabError(f"{path.name} is no zip: give a folder, a .zip file, or a {', '.join(SINGLE_FILES)} file")
+
+
+def name_for(path: Path) -> str:
+    """What a dataset that is made of a source is called where no name is given."""
+    return workspace.slug(path.resolve().name if os.path.isdir(path) else path.stem)
 
 
 def read_file(path: Path) -> bytes:
