@@ -23,6 +23,7 @@ from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.resampling import photo_multiplicities, resampled_metrics
 
 PHOTOS_BY_CLASS = (87, 33, 21, 207)
+MANY_CLASSES = (60,) * 40
 PICTURES = 12_444
 RESAMPLES = 2000
 LOOPED = ("accuracy", "balanced_accuracy", "f1_macro", "auc_ovr")
@@ -30,13 +31,15 @@ LOOP_RESAMPLES = 10
 REPEATS = 3
 
 
-def simulated_predictions(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels (N,), probabilities (N, 4) and photo numbers (N,), with as many pictures of each class."""
+def simulated_predictions(
+    photos_by_class: tuple[int, ...], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels (N,), probabilities (N, C) and photo numbers (N,), with as many pictures of each class."""
     random = np.random.default_rng(seed)
-    classes = len(PHOTOS_BY_CLASS)
-    first_photos = np.cumsum((0, *PHOTOS_BY_CLASS))
+    classes = len(photos_by_class)
+    first_photos = np.cumsum((0, *photos_by_class))
     labels = np.arange(PICTURES) % classes
-    photos = first_photos[labels] + np.arange(PICTURES) // classes % np.array(PHOTOS_BY_CLASS)[labels]
+    photos = first_photos[labels] + np.arange(PICTURES) // classes % np.array(photos_by_class)[labels]
     scores = random.normal(size=(first_photos[-1], classes))[photos] + random.normal(size=(PICTURES, classes))
     scores[np.arange(PICTURES), labels] += 3
     exponentials = np.exp(scores)
@@ -86,14 +89,15 @@ def spread(values: np.ndarray, digits: int = 2) -> str:
     return f"{np.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
 
 
-def main() -> None:
-    labels, probabilities, photos = simulated_predictions()
+def measure(photos_by_class: tuple[int, ...]) -> None:
+    """Prints a case's seconds and peak memory, by photo and by picture."""
+    labels, probabilities, photos = simulated_predictions(photos_by_class)
     print(
-        f"{RESAMPLES:,} resamples of {PICTURES:,} predictions, {len(PHOTOS_BY_CLASS)} classes, "
-        f"{sum(PHOTOS_BY_CLASS)} photos; 1 of {os.cpu_count()} cores; "
+        f"{RESAMPLES:,} resamples of {PICTURES:,} predictions, {len(photos_by_class)} classes, "
+        f"{sum(photos_by_class)} photos; 1 of {os.cpu_count()} cores; "
         f"median of {REPEATS} repeats (least to most)"
     )
-    strata = np.repeat(np.arange(len(PHOTOS_BY_CLASS)), PHOTOS_BY_CLASS)
+    strata = np.repeat(np.arange(len(photos_by_class)), photos_by_class)
     some = photo_multiplicities(strata, LOOP_RESAMPLES, seed=0)
     by_hand = resampled_metrics(labels, probabilities, photos, some)[0]
     by_loop = loop_of_scikit_learn(labels, probabilities, photos, some)
@@ -119,4 +123,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     with threadpool_limits(limits=1):
-        main()
+        for case in (PHOTOS_BY_CLASS, MANY_CLASSES):
+            measure(case)

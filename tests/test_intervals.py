@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -115,14 +116,10 @@ def resampling_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return labels, parts / parts.sum(axis=1, keepdims=True), photo_numbers, multiplicities
 
 
-@pytest.mark.parametrize("table_pays_up_to", [0, np.inf], ids=["each resample anew", "table of photo pairs"])
-def test_resampled_figures_equal_scikit_learns_with_sample_weights(
-    table_pays_up_to: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resampling, "_TABLE_PAYS_UP_TO", table_pays_up_to)
-    monkeypatch.setattr(resampling, "_WORKING_VALUES", 60)  # so that there are several chunks
+def test_resampled_figures_equal_scikit_learns_with_sample_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "_TOGETHER", 3)  # so that there are two batches
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(resampling_cases())
     def check(case: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
         labels, probabilities, photo_numbers, multiplicities = case
@@ -139,6 +136,18 @@ def test_resampled_figures_equal_scikit_learns_with_sample_weights(
                 assert found == pytest.approx(expected_of_class, abs=1e-12, nan_ok=True)
 
     check()
+
+
+def test_many_classes_take_no_table_of_their_pairs() -> None:
+    random = np.random.default_rng(0)
+    classes, photos, resamples = 40, 400, 64
+    multiplicities = photo_multiplicities(np.zeros(photos, dtype=np.intp), resamples, seed=0)
+    labels, probabilities = random.integers(classes, size=photos), random.dirichlet(np.ones(classes), size=photos)
+    tracemalloc.start()
+    resampled_metrics(labels, probabilities, np.arange(photos), multiplicities)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < photos * classes**2 * 8
 
 
 def test_every_photo_once_gives_the_metrics_of_the_data() -> None:

@@ -7,13 +7,16 @@ calls a figure take minutes; tests hold the figures equal to scikit-learn's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bloodcell_core.evaluation.arrays import Flags, Floats, Labels, Numbers
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
 
 METRICS = (
     "accuracy", "balanced_accuracy", "f1_macro", "auc_ovr", "precision_macro", "recall_macro", "specificity_macro",
@@ -21,15 +24,11 @@ METRICS = (
 )  # fmt: skip
 CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
 
-_InResamples = Callable[[Floats], Floats]
-"""From the multiplicities (P, K) of photos in some resamples to a figure in each, (K,)."""
-
 # Values in one temporary array: 2 MB of float64 stay in a core's cache; 16 MB took the AUCs twice as long.
 _WORKING_VALUES = 1 << 18
 
-# Photos per resample up to which a table of photo pairs is the faster way to an AUC: at 12,444 pictures and
-# 2,000 resamples: measured, five times as fast at 348 photos and no faster at 1,500.
-_TABLE_PAYS_UP_TO = 1 / 4
+# Resamples at once: from 16 to 64 take as long, of 348 photos or of 60,000; fewer or many more take longer.
+_TOGETHER = 32
 
 
 def number_photos(photos: npt.ArrayLike, pictures: int) -> tuple[Numbers, list[Any]]:
@@ -104,9 +103,25 @@ def resampled_metrics(
     Returns:
         {metric: (R,)} and {class metric: (R, C)}, 0…1 (kappa -1…1), NaN where undefined.
     """
-    confusions = _resampled_confusions(labels, probabilities, photo_numbers, multiplicities)
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    borne, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    (resamples, photos), classes = multiplicities.shape, probabilities.shape[1]
+    answers = probabilities.argmax(axis=1)
+    hits = answers == labels
+    # all that is asked of a confusion matrix: its diagonal and its margins, of which there are far fewer than cells
+    counts = _sums_over_pictures(
+        np.concatenate([labels[hits], classes + labels, 2 * classes + answers]),
+        np.concatenate([photo_numbers[hits], photo_numbers, photo_numbers]),
+        (3 * classes, photos),
+    )
+    ranks = [_rank(labels == index, scores, photo_numbers, photos) for index, scores in enumerate(probabilities.T)]
+    counted = np.empty((resamples, 3 * classes))
+    auc, average_precision = np.empty((2, resamples, classes))
+    for start in range(0, resamples, _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        weights = multiplicities[some].T.astype(np.float64, order="C")
+        counted[some] = (counts @ weights).T
+        for index, of_class in enumerate(ranks):
+            auc[some, index], average_precision[some, index] = _of_ranks(of_class, weights)
+    right, borne, predicted = np.split(counted, 3, axis=1)
     total = borne.sum(axis=1)
     others = total[:, None] - borne
     by_class = {
@@ -114,10 +129,10 @@ def resampled_metrics(
         "recall": ratio_or_nan(right, borne),
         "specificity": ratio_or_nan(others - (predicted - right), others),
         "f1": ratio_or_nan(2 * right, borne + predicted),
-        "auc": _by_class(_auc, labels, probabilities, photo_numbers, multiplicities),
-        "average_precision": _by_class(_average_precision, labels, probabilities, photo_numbers, multiplicities),
+        "auc": auc,
+        "average_precision": average_precision,
     }
-    occurring = np.union1d(labels, probabilities.argmax(axis=1))
+    occurring = np.union1d(labels, answers)
     by_chance = (borne * predicted).sum(axis=1)  # times the pictures: of whole numbers, and exact
     recall = _mean_of_defined(by_class["recall"])
     overall = {
@@ -158,123 +173,62 @@ def commonest_label(labels: Labels, photo_numbers: Numbers, photos: int, classes
     return commonest
 
 
-def _resampled_confusions(
-    labels: Labels, probabilities: Floats, photo_numbers: Numbers, multiplicities: npt.NDArray[Any]
-) -> Floats:
-    """(R, C, C) confusion matrices, rows being the true class. Arguments as `resampled_metrics`."""
-    (resamples, photos), classes = multiplicities.shape, probabilities.shape[1]
-    cells = (photo_numbers * classes + labels) * classes + probabilities.argmax(axis=1)
-    counts = np.bincount(cells, minlength=photos * classes**2)
-    sums = resampled_sums(counts.reshape(photos, classes**2), multiplicities)
-    return sums.reshape(resamples, classes, classes)
+class _Ranks(NamedTuple):
+    """Where the pictures of one class stand by score among all others: sums over pictures, from (P, K) multiplicities
+    of photos. A level is a score that pictures of the class have, highest first."""
+
+    as_high: csc_array  # (levels + 1, P) all pictures down to each level but those above the one before; last, the rest
+    own: csc_array  # (levels, P) the pictures of the class at each level
+    tied: csc_array  # (levels, P) the others at each level
 
 
-def _by_class(
-    prepared: Callable[..., _InResamples],
-    labels: Labels,
-    probabilities: Floats,
-    photo_numbers: Numbers,
-    multiplicities: npt.NDArray[Any],
-) -> Floats:
-    """(R, C) a figure of each class against the rest, `prepared` once a class. Arguments as `resampled_metrics`."""
-    figures = np.empty((len(multiplicities), probabilities.shape[1]))
-    for index, scores in enumerate(probabilities.T):
-        figure_of = prepared(labels == index, scores, photo_numbers, multiplicities.shape)
-        for rows in _chunks(len(multiplicities), values_each=len(labels)):
-            figures[rows, index] = figure_of(multiplicities[rows].T.astype(np.float64))
-    return figures
-
-
-def _auc(positive: Flags, scores: Floats, photo_numbers: Numbers, shape: tuple[int, int]) -> _InResamples:
-    """The AUC of (N,) positives among all others by score; NaN without positives or negatives. `shape` is (R, P).
-
-    It is the share of (positive, negative) pairs in which the positive has the higher score, a tie being
-    half a win (Hanley & McNeil, Radiology 143, 1982). In a resample a pair counts as often as the product of
-    its two photos' multiplicities. Half wins are counted, so that all sums are of whole numbers, and exact.
-    """
-    resamples, photos = shape
-    ranks = _rank_positives(positive, scores, photo_numbers)
-    positives = np.bincount(photo_numbers[positive], minlength=photos).astype(np.float64)
-    negatives = np.bincount(photo_numbers[~positive], minlength=photos).astype(np.float64)
-    # Wins are linear in the weights of the negatives. Few photos' pairs are counted once, in a table of
-    # photo against photo, and each resample weights the table; it costs as much as P resamples done anew.
-    table = _wins_between_photos(ranks, photos) if photos <= resamples * _TABLE_PAYS_UP_TO else None
-
-    def figure_of(weights: Floats) -> Floats:
-        wins = _half_wins(ranks, weights) if table is None else table @ weights
-        total = (wins * weights[ranks.photos]).sum(axis=0)
-        return ratio_or_nan(total, 2 * (positives @ weights) * (negatives @ weights))
-
-    return figure_of
-
-
-def _average_precision(
-    positive: Flags, scores: Floats, photo_numbers: Numbers, _shape: tuple[int, int]
-) -> _InResamples:
-    """The mean, over the (N,) positives, of the precision among the pictures that score as high or higher.
-
-    NaN without positives.
-    """
-    fall = np.argsort(-scores)
-    photos, positive, falling = photo_numbers[fall], positive[fall], -scores[fall]
-    last_as_high = np.searchsorted(falling, falling[positive], side="right") - 1
-    last_positive = np.searchsorted(falling[positive], falling[positive], side="right") - 1
-
-    def figure_of(weights: Floats) -> Floats:
-        of_pictures = weights[photos]
-        positives = of_pictures[positive]
-        precision = ratio_or_nan(positives.cumsum(axis=0)[last_positive], of_pictures.cumsum(axis=0)[last_as_high])
-        # where nothing as high was drawn the positive itself was not, and counts nothing
-        total = (positives * np.nan_to_num(precision, nan=0.0)).sum(axis=0)
-        return ratio_or_nan(total, positives.sum(axis=0))
-
-    return figure_of
-
-
-class _PositiveRanks(NamedTuple):
-    """Where the positives of one class stand among the negatives sorted by score, lowest first."""
-
-    negative_photos: Numbers  # (negatives,) the photo of each negative, in the order of scores
-    below: Numbers  # (positives,) negatives with a lower score; positives in the order of photos
-    not_above: Numbers  # (positives,) negatives with a lower or the same score
-    photos: Numbers  # (P+,) the photos that have positives, ascending
-    starts: Numbers  # (P+,) the first positive of each of these photos
-
-
-def _rank_positives(positive: Flags, scores: Floats, photo_numbers: Numbers) -> _PositiveRanks:
-    by_score = np.argsort(scores[~positive])
-    negative_scores = scores[~positive][by_score]
-    by_photo = np.argsort(photo_numbers[positive])
-    positive_scores = scores[positive][by_photo]
-    photos, starts = np.unique(photo_numbers[positive][by_photo], return_index=True)
-    return _PositiveRanks(
-        negative_photos=photo_numbers[~positive][by_score],
-        below=np.searchsorted(negative_scores, positive_scores, side="left"),
-        not_above=np.searchsorted(negative_scores, positive_scores, side="right"),
-        photos=photos,
-        starts=starts,
+def _rank(positive: Flags, scores: Floats, photo_numbers: Numbers, photos: int) -> _Ranks:
+    """Of (N,) positives among all others by score."""
+    falling = -scores
+    levels = np.unique(falling[positive])
+    level = np.searchsorted(levels, falling)
+    tied = ~positive & np.isin(falling, levels)
+    shape = len(levels), photos
+    return _Ranks(
+        as_high=_sums_over_pictures(level, photo_numbers, (len(levels) + 1, photos)),
+        own=_sums_over_pictures(level[positive], photo_numbers[positive], shape),
+        tied=_sums_over_pictures(level[tied], photo_numbers[tied], shape),
     )
 
 
-def _half_wins(ranks: _PositiveRanks, weights: Floats) -> Floats:
-    """(P+, K) half wins of each photo's positives, over negatives whose photos have the (P, K) weights."""
-    negatives_up_to = np.zeros((len(ranks.negative_photos) + 1, weights.shape[1]))
-    np.cumsum(weights[ranks.negative_photos], axis=0, out=negatives_up_to[1:])
-    # a lower negative is in both terms, a tied one in the second only: two half wins, and one
-    half_wins = negatives_up_to[ranks.below] + negatives_up_to[ranks.not_above]
-    if not len(half_wins):
-        return half_wins
-    summed: Floats = np.add.reduceat(half_wins, ranks.starts, axis=0)
-    return summed
+def _of_ranks(ranks: _Ranks, weights: Floats) -> tuple[Floats, Floats]:
+    """(K,) AUCs and (K,) average precisions of a class against the rest, photos having the (P, K) weights.
+
+    The AUC is the share of (positive, negative) pairs in which the positive has the higher score, a tie being half a
+    win (Hanley & McNeil, Radiology 143, 1982); NaN without positives or negatives. In a resample a pair counts as often
+    as the product of its two photos' multiplicities. Half wins are counted, so that all sums are of whole numbers, and
+    exact.
+
+    The average precision is the mean, over the positives, of the precision among the pictures that score as high or
+    higher; NaN without positives.
+    """
+    as_high = (ranks.as_high @ weights).cumsum(axis=0)
+    own = ranks.own @ weights
+    found, positives = own.cumsum(axis=0), own.sum(axis=0)
+    negatives, as_high = as_high[-1] - positives, as_high[:-1]
+    # where nothing as high was drawn the positive itself was not, and counts nothing
+    precision = found / np.maximum(as_high, 1)
+    # A positive loses half a win to each picture as high, and another to each higher one. Positives among themselves
+    # lose as many as they win: the square of their number, in all.
+    lost = (own * (2 * as_high - own - ranks.tied @ weights)).sum(axis=0)
+    pairs = 2 * positives * negatives
+    return (
+        ratio_or_nan(pairs + positives**2 - lost, pairs),
+        ratio_or_nan((own * precision).sum(axis=0), positives),
+    )
 
 
-def _wins_between_photos(ranks: _PositiveRanks, photos: int) -> Floats:
-    """(P+, P) half wins of each photo's positives over each photo's negatives."""
-    table = np.empty((len(ranks.photos), photos))
-    for columns in _chunks(photos, values_each=len(ranks.negative_photos) + len(ranks.below)):
-        one_photo_each = np.eye(photos, columns.stop - columns.start, k=-columns.start)
-        table[:, columns] = _half_wins(ranks, one_photo_each)
-    return table
+def _sums_over_pictures(rows: Numbers, photo_numbers: Numbers, shape: tuple[int, int]) -> csc_array:
+    """What makes (rows, K) sums over pictures of (P, K) weights of their photos, from each picture's row and photo."""
+    from scipy.sparse import csc_array  # here, because most importers of this module resample nothing
+
+    # By column, because photos are many and rows few: the sums stay in a core's cache
+    return csc_array((np.ones(len(rows)), (rows, photo_numbers)), shape=shape)
 
 
 def _chunks(count: int, values_each: int) -> Iterator[slice]:
