@@ -12,6 +12,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of
+from bloodcell_core.review import teaches
 from bloodcell_core.review.teaches import (
     EDGE,
     FACTS,
@@ -45,6 +46,10 @@ def predicted(photos: int, wrong_of: set[int], copies: int = 3, focus: float = 1
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def words_of(table: pd.DataFrame) -> list[str]:
+    return in_words(table, error_rates(table, CLASSES))
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,34 +109,42 @@ def test_of_as_many_wrong_copies_the_photo_that_is_wrong_more_often_comes_first(
 
 
 def test_a_difference_is_told_only_where_there_is_no_doubt() -> None:
-    sure = in_words(predicted(80, set(range(20))), CLASSES)
+    sure = words_of(predicted(80, set(range(20))))
     told = "By sharpness: pictures from 1 to 20 (blurred) are wrong most often, 100%"
     assert any(line.startswith(told) for line in sure)
     assert "can't tell that mistakes go with" in sure[-1]
     assert "redness" in sure[-1]
-    unsure = in_words(predicted(80, {3, 30, 50, 70}), CLASSES)
+    unsure = words_of(predicted(80, {3, 30, 50, 70}))
     assert not any(line.startswith("By ") for line in unsure)
     assert unsure[0].startswith("A is called B") or unsure[0].startswith("B is called A")
     assert any(line.startswith("Half of the 12 mistakes are copies of 2 photos; 4 photos have any.") for line in unsure)
-    patients = in_words(predicted(80, {3, 30, 50, 70}).assign(copies=False), CLASSES)
+    patients = words_of(predicted(80, {3, 30, 50, 70}).assign(copies=False))
     assert any(line.startswith("Half of the 12 mistakes are of 2 groups; 4 groups have any.") for line in patients)
     assert "of its 40 groups " in patients[0]
-    assert in_words(predicted(10, set()), CLASSES) == ["There is no mistake to learn from."]
+    assert words_of(predicted(10, set())) == ["There is no mistake to learn from."]
     unknown = predicted(80, {3, 30, 50, 70})
-    unknown = in_words(unknown.assign(photo=unknown.image_id, source_photo=None), CLASSES)
+    unknown = words_of(unknown.assign(photo=unknown.image_id, source_photo=None))
     assert " in 9 of its 120 pictures (" in unknown[0]
     assert unknown[2].startswith("Source photos aren't known here: ")
     one = predicted(2, {1})
-    alone = in_words(one, CLASSES)
+    alone = words_of(one)
     assert " of 1 of its 1 photo (" in alone[0]
     assert alone[1] == "Half of the 3 mistakes are copies of 1 photo; 1 photo has any."
-    assert in_words(one.drop(index=one.index[-2:]), CLASSES)[1] == "There is one mistake."
+    assert words_of(one.drop(index=one.index[-2:]))[1] == "There is one mistake."
+
+
+def test_the_rates_are_computed_once_for_the_figures_and_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is 2,000 resamples."""
+    table = predicted(80, set(range(20)))
+    rates = error_rates(table, CLASSES)
+    monkeypatch.delattr(teaches, "draw_photos")
+    assert any(line.startswith("By sharpness") for line in in_words(table, rates))
 
 
 def test_the_worst_part_is_told_though_its_photos_happen_to_do_alike() -> None:
     """It has no interval: another part, which is right more often, was said to be wrong most often."""
     first = set(range(0, 40, 2))  # of the blurred quarter all of one class, none of the other
-    sure = in_words(predicted(160, first | {45, 52, 61, 70, 90, 130}), CLASSES)
+    sure = words_of(predicted(160, first | {45, 52, 61, 70, 90, 130}))
     [line] = [line for line in sure if line.startswith("By sharpness")]
     assert line.startswith("By sharpness: pictures from 1 to 40 (blurred) are wrong most often, 50% (no interval)")
 
@@ -145,7 +158,7 @@ def test_what_goes_with_the_class_alone_is_not_told_as_a_lesson() -> None:
     worst, best = (choose(parts, key=lambda part: part["rate"]) for choose in (max, min))
     assert worst["interval"][0] > best["interval"][1]
     assert (worst["expected"], best["expected"]) == (0.5, 0.0)
-    words = in_words(table, CLASSES)
+    words = words_of(table)
     assert not any(line.startswith("By ") for line in words)
     assert "size of the nucleus" in words[-1]
 
@@ -157,7 +170,7 @@ def test_what_goes_with_the_copy_within_its_photo_is_told() -> None:
     table = table.assign(predicted=np.where(blurred, other, table.label), focus=np.where(blurred, 1.0, 2.0))
     table["edge"] = NO_EDGE
     assert chances(table)["focus"] < 0.001
-    [line] = [line for line in in_words(table, CLASSES) if line.startswith("By ")]
+    [line] = [line for line in words_of(table) if line.startswith("By ")]
     assert line.startswith("By sharpness: pictures from 1 to 1 (blurred) are wrong most often, 100%")
     assert line.endswith("by their mix of classes alone 22% and 22% would be.")
 
@@ -188,7 +201,7 @@ def test_no_pictures_teach_nothing() -> None:
     none = predicted(10, {1})[:0]
     assert not any(error_rates(none, CLASSES).values())
     assert by_photo(none).empty
-    assert in_words(none, CLASSES) == ["There is no mistake to learn from."]
+    assert words_of(none) == ["There is no mistake to learn from."]
 
 
 def test_facts_are_those_of_the_dataset(done: Run) -> None:

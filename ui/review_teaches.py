@@ -43,9 +43,9 @@ def teaches_part(review: Review) -> None:
 def _lessons(
     source: Source, data: Dataset
 ) -> tuple[pd.DataFrame, dict[str, list[dict[str, Any]]], pd.DataFrame, list[str]]:
-    classes = source.first.classes
     table = teaches.with_facts(source.table(), data.pictures)
-    return table, teaches.error_rates(table, classes), teaches.by_photo(table), teaches.in_words(table, classes)
+    rates = teaches.error_rates(table, source.first.classes)
+    return table, rates, teaches.by_photo(table), teaches.in_words(table, rates)
 
 
 def _facts(rates: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:

@@ -323,9 +323,10 @@ def _teaches(args: argparse.Namespace) -> None:
         overlay.check_hash(run.data_hash, run.config.data)
         table = overlay.relabelled(table, run.classes)
     table = teaches.with_facts(table, _dataset_of(run).pictures)
-    words = teaches.in_words(table, run.classes)
+    rates = teaches.error_rates(table, run.classes)
+    words = teaches.in_words(table, rates)
     told = {
         "run": run.name, "labels": overlay.reference if overlay else None, "words": words,
-        "rates": teaches.error_rates(table, run.classes), "by_photo": teaches.by_photo(table).to_dict("records"),
+        "rates": rates, "by_photo": teaches.by_photo(table).to_dict("records"),
     }  # fmt: skip
     show(told, args.json, words)

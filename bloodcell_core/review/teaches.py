@@ -159,12 +159,13 @@ def by_photo(table: pd.DataFrame) -> pd.DataFrame:
     return told.sort_values(["wrong", "rate", "photo"], ascending=[False, False, True], ignore_index=True)
 
 
-def in_words(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """Sentences for people: the main confusions, in how few photos mistakes gather, and what they depend on."""
+def in_words(table: pd.DataFrame, rates: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Sentences for people: the main confusions, in how few photos mistakes gather, and what they depend on, by the
+    table's `error_rates`."""
     wrong = table[table.label != table.predicted]
     if wrong.empty:
         return ["There is no mistake to learn from."]
-    return [*_confusions(table, wrong), _gathering(wrong), *_differences(error_rates(table, classes), chances(table))]
+    return [*_confusions(table, wrong), _gathering(wrong), *_differences(rates, chances(table))]
 
 
 def _confusions(table: pd.DataFrame, wrong: pd.DataFrame) -> list[str]:
@@ -203,7 +204,7 @@ def _have_any(number: int, unit: str) -> str:
     return f"{counted(number, unit)} {'has' if number == 1 else 'have'} any"
 
 
-def _differences(rates: dict[str, list[dict[str, Any]]], chances: Mapping[str, float]) -> list[str]:
+def _differences(rates: Mapping[str, list[dict[str, Any]]], chances: Mapping[str, float]) -> list[str]:
     """A sentence for each fact whose bins differ by more than chance, and one for the others."""
     lines, untold = [], []
     for fact, parts in rates.items():
