@@ -316,6 +316,18 @@ def test_the_losses_of_a_network_that_is_seldom_wrong_are_not_told_too_low() -> 
     assert (above <= 3).all()
 
 
+def test_the_log_loss_of_three_photos_may_be_as_great_as_any() -> None:
+    """Its upper limit was infinite, and a division by zero."""
+    right = 1 / (1 + np.exp([-3.0, -10.4, 9.5]))
+    pictures = pd.DataFrame({"label": ["a", "b", "b"], "source_photo": np.arange(3), "split": "test"})
+    shares = np.column_stack([right, 1 - right])
+    shares[1:] = shares[1:, ::-1]
+    table = predictions_table(pictures.assign(image_id=["0", "1", "2"]), shares, ["a", "b"])
+    low, high = calibration(table, ["a", "b"], {})["before"]["intervals"]["log_loss"]
+    assert low < 0.001
+    assert high == pytest.approx(-np.log(np.finfo(np.float64).eps))
+
+
 def test_who_is_far_too_sure_is_told_from_chance() -> None:
     wrong = calibration(honest_table(600, 0, temperature=4.0), CLASSES, {})["before"]
     low, high = wrong["intervals"]["ece"]

@@ -24,7 +24,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.arrays import Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
 from bloodcell_core.evaluation.limits import Interval, expanded_interval, hangs_on_one, share_interval
-from bloodcell_core.evaluation.metrics import checked_predictions, squared_distances, surprises
+from bloodcell_core.evaluation.metrics import MOST_SURPRISE, checked_predictions, squared_distances, surprises
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
@@ -264,7 +264,7 @@ def _from_sums(sums: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _of_mean(name: str, mean: float, resampled: Floats, drawn: Drawn) -> Interval:
     """The interval of a mean over pictures, from (R,) resampled ones: a share's, on the scale of log odds. A Brier
-    score is so much of the most that it can be, 2; of a log loss, which has no end, log odds are its logarithm.
+    score is so much of the most that it can be, 2; of a log loss, whose end is far off, log odds are its logarithm.
 
     Few photos are wrong and sure, and make up most of such a mean: percentiles were too low where a network is good.
     """
@@ -276,7 +276,9 @@ def _of_mean(name: str, mean: float, resampled: Floats, drawn: Drawn) -> Interva
         return figures / (1 + figures) if name == "log_loss" else figures / most
 
     limits = share_interval(share(mean), share(resampled), drawn.sizes, weights=drawn.pictures)
-    return limits and [end / (1 - end) if name == "log_loss" else most * end for end in limits]
+    if limits and name == "log_loss":  # of very few photos a limit may be 1, to the last digit
+        return [end / (1 - end) for end in np.minimum(limits, share(MOST_SURPRISE)).tolist()]
+    return limits and [most * end for end in limits]
 
 
 def _for_few_photos(in_bin: Floats) -> Floats:

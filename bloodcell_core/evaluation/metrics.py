@@ -37,6 +37,7 @@ TOLD = 6  # classes that a note names; of more it tells how many
 ONE = {"it": "it", "this": "it", "has": "has", "was": "was", "counts": "counts"}
 SEVERAL = {"it": "they", "this": "them", "has": "have", "was": "were", "counts": "count"}
 _LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # in the log loss, as in scikit-learn's
+MOST_SURPRISE = -float(np.log(_LEAST_PROBABILITY))  # nats; the most that a log loss can be
 
 
 def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
