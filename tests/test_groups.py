@@ -515,9 +515,11 @@ def test_a_cross_validation_is_deleted_as_a_whole_unless_it_is_at_work(crossed: 
     assert groups.groups() == []
 
 
-def test_a_cross_validation_is_removed_by_its_whole_name(crossed: Group, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(capsys, "runs", "remove", crossed.name[:-1])[0] == 2
-    assert run_cli(capsys, "runs", "remove", crossed.name)[:2] == (0, f"removed cross-validation {crossed.name}\n")
+def test_a_cross_validation_is_removed_by_its_name(crossed: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, told = run_cli(capsys, "runs", "remove", crossed.name[:8])  # its day, which begins its runs' names
+    assert (code, crossed.first.folder.exists()) == (2, True)
+    assert "runs and cross-validations" in told
+    assert run_cli(capsys, "runs", "remove", crossed.name[:-1])[1] == f"removed cross-validation {crossed.name}\n"
     assert groups.groups() == []
 
 

@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
         ("stop", _runs_stop, "Stop a run at its next batch; it keeps what it has."),
         ("resume", _runs_resume, "Continue an interrupted, stopped or failed run from its checkpoint."),
         ("move", _runs_move, "Give a waiting run another place in its queue."),
-        ("remove", _runs_remove, "Delete a run, or by its whole name a cross-validation."),
+        ("remove", _runs_remove, "Delete a run or a cross-validation."),
     ):
         parser = verb(run, name, do, help)
         parser.add_argument("run", help=RUN_HELP)
@@ -210,10 +210,10 @@ def _runs_move(args: argparse.Namespace) -> None:
 def _runs_remove(args: argparse.Namespace) -> None:
     from bloodcell_core.training import groups, jobs
 
-    if group := next((group for group in groups.groups() if group.name == args.run), None):
+    name = groups.find_name(args.run)  # not the run: a damaged one can't be read
+    group = next((group for group in groups.groups() if group.name == name), None)
+    if group:
         groups.remove(group)
-        show_removed("cross-validation", group.name, args.json)
-        return
-    name = runs.find_name(args.run)  # not the run: a damaged one can't be read
-    jobs.remove(name)
-    show_removed("run", name, args.json)
+    else:
+        jobs.remove(name)
+    show_removed("cross-validation" if group else "run", name, args.json)

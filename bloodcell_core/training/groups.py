@@ -76,17 +76,22 @@ def find(reference: str) -> Group:
     return known[workspace.find_name(reference, known, kinds, "`runs list` tells the group of each fold")]
 
 
-def find_run_or_group(reference: str) -> Run | Group:
-    """The run or cross-validation of that name, or of which it is a unique beginning; `latest` is a run.
+def find_name(reference: str) -> str:
+    """The name of a run or cross-validation, of which `reference` is a unique beginning; `latest` is a run.
 
     A cross-validation's first run often is made in the same second: what begins both names is refused.
     """
     if reference == "latest":
-        return runs.find(reference)
-    known = {group.name: group for group in groups()}
+        return runs.find_name(reference)
+    known = [*(group.name for group in groups()), *runs.names()]
     kinds = "run or cross-validation", "runs and cross-validations"
-    name = workspace.find_name(reference, [*known, *runs.names()], kinds, "`runs list` shows what there is")
-    return known.get(name) or Run(name)
+    return workspace.find_name(reference, known, kinds, "`runs list` shows what there is")
+
+
+def find_run_or_group(reference: str) -> Run | Group:
+    """The run or cross-validation that `find_name` finds."""
+    name = find_name(reference)
+    return next((group for group in groups() if group.name == name), None) or Run(name)
 
 
 def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> Group:
