@@ -374,6 +374,16 @@ def test_no_fold_is_trained_where_a_later_one_could_not_be() -> None:
     assert runs.names() == before
 
 
+def test_no_fold_is_trained_where_reviewed_labels_leave_a_later_one_nothing_to_validate_on() -> None:
+    dataset, before = Dataset("demo"), runs.names()
+    validated = fold_rows(dataset, "all")[-1]["val"]
+    record(dataset, dataset.pictures.image_id[validated].tolist(), AMBIGUOUS, by="Ana")
+    freeze("day-one", dataset, by="Ana")
+    with pytest.raises(LabError, match="overlay day-one@1 leaves no validation picture"):
+        groups.create_group(tiny(labels="day-one"), FOLDS)
+    assert runs.names() == before
+
+
 def test_a_group_is_not_finished_on_other_pictures(crossed: Group) -> None:
     runs.remove(crossed.runs[2])
     facts = workspace.dataset_dir("demo") / "dataset.json"

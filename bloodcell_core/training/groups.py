@@ -21,7 +21,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
-from bloodcell_core.training.prepare import cut_validation
+from bloodcell_core.training.prepare import first_rows
 
 FOLDS = 5
 LONGEST_MODEL = 32  # letters of the network's name in a group's name, so that the number of folds has room
@@ -105,9 +105,10 @@ def create_group(config: TrainConfig, folds: int = FOLDS, over: str = "all") -> 
     if folds < 2:
         raise LabError(f"a cross-validation needs at least 2 folds, not {folds}")
     dataset = Dataset(config.data)
+    config = jobs.checked(config, dataset)
     each = [replace(config, folds=folds, fold=fold + 1, fold_over=over) for fold in range(folds)]
     for one in each:
-        cut_validation(one, dataset)
+        first_rows(one, dataset)
     model = workspace.slug(config.model)[:LONGEST_MODEL]
     name = workspace.dated_name(f"{model}-cv{folds}")
     return Group(name, {1: jobs.create_run(each[0], name)})
