@@ -16,7 +16,8 @@ DIFFERENCE = "difference"  # in the address: the name of the matrix of differenc
 
 shell.page("Compare", "Put runs side by side, and open the pictures behind every figure.")
 naming.dialog()
-runs = naming.by_tag({run.name: run for run in lab.need_runs()})
+every = {run.name: run for run in lab.need_runs()}
+runs = naming.by_tag(every)
 if not runs:
     st.caption("No run has all of these tags: remove one above.")
     st.stop()
@@ -27,7 +28,7 @@ st.caption(
     "Tick two or more runs. A column's head sorts; the magnifier above the table searches.",
     help="By key: find a run by the magnifier and press Escape; then the arrows move and Shift and the space bar tick.",
 )
-picked = compare.pick(runs)
+picked = compare.pick(runs, every)
 compare.say_many_tested(picked, runs.values())
 about_figures(picked, titles)
 compare.seed_spread(seed_groups(picked), titles)

@@ -441,6 +441,48 @@ def test_two_runs_are_set_against_each_other_with_the_figures_of_the_command_lin
         assert buttons[f"{title}: {counted(count, 'picture')}"].disabled == (not count)
 
 
+def test_a_run_of_the_address_that_is_gone_is_told_where_others_are_compared(pair):
+    newer, older = (run.name for run in pair)
+    for asked, shown, words_for_it in (
+        (["gone"], [newer, older], "There is no run gone: other runs are shown."),
+        ([older, "gone"], [older], "There is no run gone: the others are shown."),
+    ):
+        app = draw(COMPARE, runs=asked)
+        assert [toast.value for toast in app.toast] == [words_for_it]
+        assert [*np.atleast_1d(app.query_params["runs"])] == shown
+    assert not draw(COMPARE, runs=[older]).toast
+
+
+def test_a_run_that_has_not_the_tag_looked_for_is_not_said_to_be_gone(pair):
+    from bloodcell_core import notes
+    newer, older = pair
+    notes.tag("run", newer.name, ["mine"])
+    app = draw(COMPARE, runs=[older.name], tag=["mine"])
+    assert not app.toast
+    assert app.query_params["runs"] in (older.name, [older.name])
+
+
+@pytest.mark.parametrize(
+    ("state", "summary", "said"),
+    [
+        ("done", {"test": None}, "was tested on no picture, so its accuracy isn't known"),
+        ("failed", None, "has no results, it is failed"),
+    ],
+)
+@pytest.mark.parametrize("page", [COMPARE, "pages/4_Review.py", "pages/5_Classify.py"])
+def test_a_run_without_test_figures_is_not_said_to_be_gone(page, state, summary, said, pair):
+    from bloodcell_core.training import jobs
+    run, _ = pair
+    file = run.folder / "summary.json"
+    if summary:
+        disk.write_json(file, run.summary() | summary)
+    else:
+        file.unlink()
+    jobs.write_status(run.folder, state=state)
+    (toast,) = draw(page, runs=[run.name], run=[run.name]).toast
+    assert toast.value.startswith(f"The run {shell.plain(run.name)} {said}: ")
+
+
 def test_the_address_says_which_runs_are_compared_and_which_is_a(pair):
     from ui.lab import run_title
 

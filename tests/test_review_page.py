@@ -126,6 +126,15 @@ def test_a_run_that_is_deleted_in_another_window_while_it_is_reviewed_is_told(pa
     assert not app.error
 
 
+def test_a_run_of_the_address_that_is_gone_is_told_where_another_s_mistakes_are_shown(wrong):
+    app = draw(REVIEW, run="gone")
+    assert [toast.value for toast in app.toast] == ["There is no run gone: another one is shown."]
+    assert app.query_params["run"] in (wrong.name, [wrong.name])
+    app = draw(REVIEW, run=[wrong.name, "gone"])
+    assert [toast.value for toast in app.toast] == ["There is no run gone: the others are shown."]
+    assert not draw(REVIEW, run=wrong.name).toast
+
+
 def test_the_most_confident_mistake_comes_first_and_the_next_ones_with_it(wrong):
     shown = desk_of(draw(REVIEW))
     table = wrong.predictions()

@@ -15,6 +15,7 @@ from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.runs import Run
 from bloodcell_core.words import groups_behind
 from ui import address, cached, lab, shell
+from ui.missing import say_missing
 
 if TYPE_CHECKING:
     from bloodcell_core.cells import Box
@@ -43,10 +44,8 @@ def choose(runs: Sequence[Run], first: str | None = None) -> Chosen:
     """
     by_name = {run.name: run for run in runs}
     names = sorted(by_name, key=lambda name: name != first)
-    asked = address.value_of("run") or first
-    if asked and asked not in by_name:
-        words = f"There is no run {shell.plain(asked[:80])}: another network answers."
-        st.toast(words, icon=":material/delete:")
+    if asked := address.value_of("run") or first:
+        say_missing([asked], by_name, "another network answers")
     with st.container(horizontal=True, vertical_alignment="bottom", key="classify_network"):
         name = address.selectbox(
             "Network", names, "run", format_func=lambda name: lab.run_choice(by_name[name]), forget=("threshold",),

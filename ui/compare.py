@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -36,6 +36,7 @@ from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import address, cached, gallery, lab, shell
+from ui.missing import say_missing
 from ui.theme import is_dark
 
 T = TypeVar("T")
@@ -62,15 +63,18 @@ LIGHTER = ("color: #6B6878", "color: #A19EAE")  # on light, on dark
 # ---- Picking runs --------------------------------------------------------------------------------------
 
 
-def pick(runs: Mapping[str, Run]) -> list[Run]:
-    """Draws the table of all runs, to be sorted, searched and ticked; returns the ticked runs, which the address has.
+def pick(runs: Mapping[str, Run], there: Container[str]) -> list[Run]:
+    """Draws the table of `runs`, to be sorted, searched and ticked; returns the ticked runs, which the address has.
 
-    Runs that are ticked at the start come first: if they were further down, the table would look as if none were.
+    The address keeps others of those that are `there`, too: tags that are looked for may leave them out for now. Runs
+    that are ticked at the start come first: if they were further down, the table would look as if none were.
     """
-    asked = [name for name in dict.fromkeys(st.query_params.get_all("runs")) if name in runs]
-    picked = asked or _newest_two(list(runs.values()))
-    if not address.value_of("runs"):
-        address.write(runs=picked)  # the default, too: a copied address must keep it
+    named = st.query_params.get_all("runs")
+    asked = [name for name in dict.fromkeys(named) if name in there]
+    picked = [name for name in asked if name in runs] or _newest_two(list(runs.values()))
+    missing = say_missing(named, there, "the others are shown" if asked else "other runs are shown")
+    if missing or not named:
+        address.write(runs=asked or picked)  # the default, too: a copied address must keep it
     if st.session_state.get("compare_ticked") != picked or st.session_state.get("compare_rows") != list(runs):
         # Changed from outside: a new table with these ticks is needed, since it remembers ticks by row.
         st.session_state["compare_ticked"], st.session_state["compare_rows"] = picked, list(runs)

@@ -18,6 +18,7 @@ from bloodcell_core.review.queue import Wanted
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import address, lab, shell
+from ui.missing import say_missing
 from ui.review_sources import NO_FOLDS, Source, check, pairs_of, pictures_of, queue_of
 from ui.theme import css_colours
 
@@ -122,6 +123,8 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     be reviewed together.
     """
     there = lab.dataset_names()
+    asked = st.query_params.get_all("run")
+    say_missing(asked, known, "the others are shown" if {*asked} & {*known} else "another one is shown")
     newest = next((name for name, source in known.items() if source.first.config.data in there), next(iter(known)))
     names = address.multiselect(
         "Runs", list(known), "run", default=[newest], format_func=lambda name: known[name].title, width=330
