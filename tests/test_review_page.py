@@ -574,12 +574,20 @@ def test_a_cross_validation_is_reviewed_as_a_whole(lab):
     group = groups.create_group(tiny(epochs=1), 2)
     for run in groups.unfinished(group):
         worker.work(run, say=lambda line: None)
+    group = groups.find(group.name)
     app = draw(REVIEW, run=group.name, order="issue")
     assert desk_of(app)["total"] == Dataset("demo").pictures.photo.nunique()
     assert "in-sample" not in words(app)
     send(app, verdict(app))
+    tested = {run.name: set(run.predictions().query("split == 'test'").image_id) for run in group.finished}
     (kept,) = events(Dataset("demo"))
-    assert kept.run in {run.name for run in groups.find(group.name).runs.values()}
+    assert kept.image_id in tested[kept.run]
+    app = draw(REVIEW, run=group.name, part="selection")
+    for label in ("Mark all shown", "Unusable"):
+        next(button for button in app.button if button.label == label).click().run()
+    many = [event for event in events(Dataset("demo")) if event.verdict == "unusable"]
+    assert {event.run for event in many} == {*tested}
+    assert all(event.image_id in tested[event.run] for event in many)
 
 
 def test_a_gallery_begins_with_one_picture_of_each_photo():

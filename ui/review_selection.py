@@ -75,8 +75,8 @@ def _verdicts(review: Review, images: list[str], token: str) -> None:
 def _keep(review: Review, images: list[str], token: str, verdict: str, label: str | None) -> None:
     answers = dict(zip(review.rows.image_id, review.rows.answer, strict=True))
     record(
-        review.data, images, verdict, by=review.by, run=review.run_of(images[0]).name, label=label,
-        predicted={image: answers[image] for image in images}, token=token,
+        review.data, images, verdict, by=review.by, run={image: review.run_of(image).name for image in images},
+        label=label, predicted={image: answers[image] for image in images}, token=token,
     )  # fmt: skip
     _begin(every=False)
     st.toast(f"Kept for {shell.counted(len(images), 'photo' if review.data.copies_known else 'picture')}")

@@ -112,7 +112,7 @@ def record(
     verdict: str,
     *,
     by: str,
-    run: str = "",
+    run: str | Mapping[str, str] = "",
     label: str | None = None,
     predicted: Mapping[str, str] | None = None,
     note: str = "",
@@ -126,7 +126,7 @@ def record(
         image_ids: full ids of its usable pictures. Of several of one family only the first is recorded.
         verdict: a key of VERDICTS.
         by: the reviewer's name.
-        run: the name of the run that was looked at; '' for none.
+        run: the name of the run that was looked at, or by image_id; '' for none.
         label: the right class, with `label-wrong` and only with it.
         predicted: the run's answers by image_id, where there is a run.
         note: a comment.
@@ -146,9 +146,8 @@ def record(
     if not picture_only:
         rows = rows.drop_duplicates("family")
     step = {
-        "token": _checked_token(token), "by": by, "run": run, "dataset": dataset.name,
-        "data_hash": dataset.content_hash, "picture_only": picture_only, "verdict": verdict, "label_to": label,
-        "note": note, "undoes": None,
+        "token": _checked_token(token), "by": by, "dataset": dataset.name, "data_hash": dataset.content_hash,
+        "picture_only": picture_only, "verdict": verdict, "label_to": label, "note": note, "undoes": None,
     }  # fmt: skip
     wanted = [
         step
@@ -156,6 +155,7 @@ def record(
             "image_id": row.image_id,
             "photo": row.family,
             "label_from": row.label,
+            "run": run if isinstance(run, str) else run[str(row.image_id)],
             "predicted": (predicted or {}).get(str(row.image_id), ""),
         }
         for row in rows.itertuples()
