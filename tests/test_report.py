@@ -17,6 +17,7 @@ import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from bloodcell_core import disk, notes, workspace
+from bloodcell_core.data.dataset import Dataset, describe
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation import charts
 from bloodcell_core.evaluation.comparison import Side, side_of
@@ -25,7 +26,14 @@ from bloodcell_core.evaluation.document import tag, write_report
 from bloodcell_core.evaluation.figures import device_words, difference_words, figure_words, percent
 from bloodcell_core.evaluation.predictions import predictions_table
 from bloodcell_core.evaluation.report import run_report
-from bloodcell_core.evaluation.report_parts import CLASS_WORDS, METRIC_WORDS, classes, figure_and_limits, setting_words
+from bloodcell_core.evaluation.report_parts import (
+    CLASS_WORDS,
+    METRIC_WORDS,
+    classes,
+    data,
+    figure_and_limits,
+    setting_words,
+)
 from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.evaluation.together import side_by_side
 from bloodcell_core.runs import Run
@@ -143,6 +151,16 @@ def assert_shows_the_dial(read: Read, told: dict[str, Any]) -> None:
             assert f"{each['set_aside']:,} · {each['caught']:,} · {each['missed']:,}" in read.texts
 
 
+def test_the_pictures_of_many_classes_stand_below_each_other(done: Run) -> None:
+    """A column for each class was wider than a sheet of paper."""
+    splits = describe(Dataset("demo"))["splits"]
+    content = str(data("demo", done.data_hash, done.name))
+    assert re.findall(r"<th>([^<]+)</th>", content.split("<table>")[2].split("</tr>")[0]) == ["Pictures", *splits]
+    for label in done.classes:
+        row = "".join(f"<td>{part['by_class'][label]:,}</td>" for part in splits.values())
+        assert f"<tr><th>{pretty(label)}</th>{row}</tr>" in content
+
+
 def test_the_report_of_other_data_tells_the_classes_and_the_distance(done: Run) -> None:
     drawn("other", per_class=10, seed=3)
     scores, table = evaluated(done, "other", "all", "cpu")
@@ -227,10 +245,10 @@ def test_the_report_of_a_comparison_holds_compares_figures_and_hostile_names_as_
                 assert figure_and_limits(of_class, metric) in read.texts
     assert "seed" in read.texts
     assert "model" not in read.texts
-    # ROC and precision-recall of each of four classes, a line for each of three runs
-    assert [name for name, _ in read.elements].count("svg") == 8
+    # ROC and precision-recall of each of four classes, a line and one in the key for each of three runs
+    assert [name for name, _ in read.elements].count("figure") == 8
     lines = [attributes for name, attributes in read.elements if name == "polyline" and attributes["class"] == "curve"]
-    assert len(lines) == 8 * 3
+    assert len(lines) == 8 * 3 * 2
 
 
 def test_the_report_of_runs_compares_their_calibration_and_cost(done: Run) -> None:
@@ -261,6 +279,14 @@ def test_a_curve_in_a_report_has_scikit_learns_area() -> None:
         assert auc(*zip(*precision, strict=True)) == pytest.approx(average_precision_score(own, shares), abs=0.05)
     assert charts._curves_of(table[table.label == HOSTILE[0]], HOSTILE[0]) is None
     assert charts._curves_of(table[table.label == HOSTILE[0]], HOSTILE[1]) is None
+
+
+def test_no_two_curves_of_40_look_alike_and_each_looks_as_in_its_key() -> None:
+    curves = [charts.Curve(str(place), [(0, 0), (1, 1)]) for place in range(40)]
+    looks = re.findall(r'<polyline class="curve" [^>]* style="([^"]+)"', str(charts.chart("", "", "", curves)))
+    keys, drawn = looks[:40], looks[40:]
+    assert keys == drawn
+    assert len(set(drawn)) == 40
 
 
 # The file

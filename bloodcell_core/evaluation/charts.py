@@ -13,6 +13,7 @@ from bloodcell_core.evaluation.document import Html, tag
 from bloodcell_core.evaluation.metrics import class_curves
 
 COLOURS = 8  # of curves, in the style sheet
+DASHES = ("none", "7 3", "2 3", "9 3 2 3", "14 4")  # with the colours they tell 40 curves apart
 CURVE_POINTS = 200  # of a curve: more can't be seen, and make a large file
 
 
@@ -51,8 +52,11 @@ def chart(title: str, across: str, up: str, curves: Sequence[Curve], even: bool 
         drawn += [
             line("curve", [(x, low), (x, high)], f"stroke:{colour};opacity:.5") for x, (low, high) in curve.whiskers
         ]
-        drawn.append(line("curve", curve.points, f"stroke:{colour}"))
-        key.append(tag("span", {}, tag("span", {"class": "key", "style": f"background:{colour}"}), curve.name))
+        look = f"stroke:{colour};stroke-dasharray:{DASHES[place // COLOURS % len(DASHES)]}"
+        drawn.append(line("curve", curve.points, look))
+        stroke = tag("polyline", {"class": "curve", "points": "0,5 30,5", "style": look})
+        sample = tag("svg", {"class": "key", "viewBox": "0 0 30 10", "aria-hidden": "true"}, stroke)
+        key.append(tag("span", {}, sample, curve.name))
     picture = tag("svg", {"viewBox": "0 0 360 278", "role": "img", "aria-label": title}, *drawn)
     return tag("figure", {}, tag("figcaption", {}, tag("strong", {}, title), *key), picture)
 

@@ -35,6 +35,8 @@ CALIBRATION_WORDS = {
     "ece": "Calibration error (ECE)", "confidence": "Mean confidence", "brier": "Brier score", "log_loss": "Log loss",
 }  # fmt: skip
 
+MOST_UPRIGHT = 8  # classes of a matrix whose heads are upright on paper
+
 
 def called(run: str) -> str:
     """A run by the title that somebody gave it and, so that no title passes for another run, the end of its name; or by
@@ -132,7 +134,9 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
 def matrix(classes: Sequence[str], rows: Sequence[Html], caption: str) -> Html:
     """A matrix of the classes, from its finished rows."""
     head = heads_of(["True", *map(pretty, classes)])
-    return scrolled(tag("table", {"class": "matrix"}, tag("caption", {}, caption), head, *rows))
+    kind = "matrix" if len(classes) <= MOST_UPRIGHT else "matrix many"
+    look = {"class": kind, "style": f"--classes:{len(classes)}"}
+    return scrolled(tag("table", look, tag("caption", {}, caption), head, *rows))
 
 
 def calibration_figures(shown: Mapping[str, Mapping[str, Any]], more: Sequence[tuple[str, ...]] = ()) -> Html:
@@ -185,13 +189,15 @@ def data(name: str, content_hash: str, run: str) -> Html:
         ("Unreadable, left out", facts["unreadable"]), ("Byte-identical, left out", facts["duplicates"]),
         ("Splits", facts["split_origin"]), ("Licence", facts["licence"]), ("Citation", facts["citation"]),
     ]  # fmt: skip
+    splits = facts["splits"].values()
+    photos = ("–" if part["photos"] is None else f"{part['photos']:,}" for part in splits)
     counts = [
-        (split, f"{part['pictures']:,}", "–" if part["photos"] is None else f"{part['photos']:,}",
-         *(f"{part['by_class'][label]:,}" for label in facts["classes"]))
-        for split, part in facts["splits"].items()
-    ]  # fmt: skip
+        ("All", *(f"{part['pictures']:,}" for part in splits)),
+        *((pretty(label), *(f"{part['by_class'][label]:,}" for part in splits)) for label in facts["classes"]),
+        (f"{facts['unit'].capitalize()}s", *photos),
+    ]
     return section(
         "Data",
         table_of(("", ""), [row for row in rows if row[1] not in (None, "")]),
-        table_of(("Split", "Pictures", f"{facts['unit'].capitalize()}s", *map(pretty, facts["classes"])), counts),
+        table_of(("Pictures", *facts["splits"]), counts),
     )
