@@ -156,8 +156,21 @@ def test_a_mapping_file_that_is_missing_is_told_without_a_number(
 )
 def test_an_empty_tag_takes_no_tags_away(words: list[str], done: Run, capsys: pytest.CaptureFixture[str]) -> None:
     notes.tag("run", done.name, ["kept"])
-    assert "an empty tag" in said(words, capsys)
+    assert "an empty word" in said(words, capsys)
     assert done.notes.tags == ("kept",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["evaluate latest --data", "evaluate latest --labels", "compare latest latest --labels", "adapt latest --data",
+     "review fixed latest latest --labels", "review teaches latest --labels", "review history latest",
+     "review overlay x --data", "review export x --data", "review import x.csv --overlay x --data",
+     "cross-validate --group", "tune --study", "data import x --name", "data demo --name", "ensemble a b --name",
+     "train --data demo --model cell_net --weights"],
+)  # fmt: skip
+def test_an_empty_word_is_not_taken_for_none(words: str, done: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a shell's variable that isn't set."""
+    assert "an empty word, as of a variable that isn't set" in said([*words.split(), ""], capsys)
 
 
 def test_an_error_that_says_nothing_is_told_by_its_kind(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:

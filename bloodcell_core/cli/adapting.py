@@ -7,7 +7,7 @@ from typing import Any
 
 from bloodcell_core import runs
 from bloodcell_core.cli.output import METRIC_WORDS, progress, show
-from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb
+from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb, word_of
 from bloodcell_core.words import groups_behind
 
 
@@ -15,7 +15,9 @@ def add(verbs: Any) -> None:
     """Adds the verb `adapt`."""
     parser = verb(verbs, "adapt", _adapt, "Adapt a run to labelled cells of your own microscope: a new run.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("--data", required=True, help="a dataset of your labelled cells, about 100 of them")
+    parser.add_argument(
+        "--data", type=word_of, required=True, help="a dataset of your labelled cells, about 100 of them"
+    )
     parser.add_argument("--classes", type=path_of, metavar="FILE", help=CLASSES_HELP)
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
 

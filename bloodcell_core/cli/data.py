@@ -7,7 +7,7 @@ from typing import Any
 
 from bloodcell_core import notes
 from bloodcell_core.cli.output import progress, show, show_list, show_notes, show_removed, title_words
-from bloodcell_core.cli.parser import family, path_of, tag_of, verb
+from bloodcell_core.cli.parser import family, path_of, verb, word_of
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.formats import FORMATS
 from bloodcell_core.words import counted, groups_behind
@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "source", type=path_of, help="a folder, a .zip file, or a .csv, .tsv, .parquet, .npz or .h5 file"
     )
-    parser.add_argument("--name", help="what to call the dataset; by default its source's name")
+    parser.add_argument("--name", type=word_of, help="what to call the dataset; by default its source's name")
     parser.add_argument("--format", default="auto", help=f"auto (the default), {', '.join(FORMATS)}")
     parser.add_argument("--with-test-simple", action="store_true", help="also take TEST_SIMPLE of the public archive")
     parser.add_argument(
@@ -35,10 +35,10 @@ def add(verbs: Any) -> None:
     )
     parser = verb(data, "download", _data_download, "Fetch a public data set by name and import it.")
     parser.add_argument("download", metavar="NAME", choices=tuple(DOWNLOADS), help=f"one of {', '.join(DOWNLOADS)}")
-    parser.add_argument("--name", help="what to call the dataset; by default the download's name")
+    parser.add_argument("--name", type=word_of, help="what to call the dataset; by default the download's name")
     parser.add_argument("--no-trace", action="store_true", help="don't look for each picture's photograph")
     parser = verb(data, "demo", _data_demo, "Draw synthetic demo pictures and import them.")
-    parser.add_argument("--name", default="demo", help="what to call it; by default demo")
+    parser.add_argument("--name", type=word_of, default="demo", help="what to call it; by default demo")
     parser.add_argument("--per-class", type=int, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same pictures; by default 0")
     parser = verb(data, "combine", _data_combine, "Make one dataset of several, or of some classes of one.")
@@ -57,7 +57,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("title", help="'' removes the title")
     parser = verb(data, "tag", _data_tag, "Replace a dataset's tags.")
     parser.add_argument("name", help=DATA_HELP)
-    parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none removes all tags")
+    parser.add_argument("tags", nargs="*", type=word_of, metavar="TAG", help="none removes all tags")
     verb(data, "remove", _data_remove, "Delete a dataset.").add_argument("name", help=DATA_HELP)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bloodcell_core.cli.parser import verb
+from bloodcell_core.cli.parser import verb, word_of
 from bloodcell_core.cli.runs import show_group, show_run
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
         "Make a run that averages what finished runs say; of finished cross-validations, fold by fold.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
-    parser.add_argument("--name", default="", help="what to call it; by default named after the time")
+    parser.add_argument("--name", type=word_of, default="", help="what to call it; by default named after the time")
 
 
 def _ensemble(args: argparse.Namespace) -> None:

@@ -49,10 +49,11 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
-def tag_of(text: str) -> str:
-    """A tag as it was typed. An empty one, as of a shell's variable that isn't set, would take all tags away."""
+def word_of(text: str) -> str:
+    """A word as it was typed. An empty one, as of a shell's variable that isn't set, would pass for one that isn't
+    given: another dataset's figures would be the run's own, and a run would lose its tags."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("an empty tag")
+        raise argparse.ArgumentTypeError("an empty word, as of a variable that isn't set")
     return text
 
 
@@ -77,6 +78,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         listed = not spec.metadata["advanced"] or name in LISTED
         parser.add_argument(
             f"--{name.replace('_', '-')}", *([f"--{name}"] if "_" in name else []), metavar="VALUE",
+            type=word_of if name == "weights" else str,  # an empty path would be the folder one is in
             help=spec.metadata["help"].replace("%", "%%") + told if listed else argparse.SUPPRESS,
         )  # fmt: skip
     add_set_flag(parser)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bloodcell_core import runs, sheets
 from bloodcell_core.cli.output import show
-from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb
+from bloodcell_core.cli.parser import DEVICE_HELP, RUN_HELP, family, path_of, verb, word_of
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset, same_dataset
 from bloodcell_core.errors import LabError
@@ -42,7 +42,7 @@ def add(verbs: Any) -> None:
 
     parser = verb(words, "set", _set, "Give a verdict on a picture, and with it on all copies of its photo.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("image_id", metavar="IMAGE_ID", help="or a unique beginning of it")
+    parser.add_argument("image_id", type=word_of, metavar="IMAGE_ID", help="or a unique beginning of it")
     parser.add_argument("verdict", metavar="VERDICT", help=", ".join(VERDICTS))
     parser.add_argument("--label", metavar="C", help="the right class, with label-wrong")
     parser.add_argument("--note", default="", metavar="T", help="a comment, kept with the verdict")
@@ -56,12 +56,14 @@ def add(verbs: Any) -> None:
 
     parser = verb(words, "history", _history, "List the verdicts and what was taken back, newest first.")
     parser.add_argument("run", help="a run on the dataset in question")
-    parser.add_argument("image_id", nargs="?", metavar="IMAGE_ID", help="only those on this picture's photo")
+    parser.add_argument(
+        "image_id", nargs="?", type=word_of, metavar="IMAGE_ID", help="only those on this picture's photo"
+    )
     _add_limit(parser)
 
     parser = verb(words, "overlay", _overlay, "Freeze the verdicts that count now as the next version of an overlay.")
     parser.add_argument("name", help="what to call it; an existing one gets a new version")
-    parser.add_argument("--data", help="the dataset; by default the only one with verdicts")
+    parser.add_argument("--data", type=word_of, help="the dataset; by default the only one with verdicts")
     _add_by(parser)
     verb(words, "overlays", _overlays, "List the overlays and their versions.")
 
@@ -71,13 +73,13 @@ def add(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("overlay", metavar="OVERLAY", help="NAME, or NAME@VERSION")
     parser.add_argument("--csv", type=path_of, metavar="FILE", help="a .csv file to write; by default it is printed")
-    parser.add_argument("--data", help="the dataset; by default the overlay's")
+    parser.add_argument("--data", type=word_of, help="the dataset; by default the overlay's")
     _add_by(parser)
 
     parser = verb(words, "import", _import, "Keep a CSV of labels as the next version of an overlay.")
     parser.add_argument("csv", type=path_of, metavar="CSV", help="columns image_id and label, or what an export has")
     parser.add_argument("--overlay", required=True, metavar="NAME", help="what to call it; see `review overlay`")
-    parser.add_argument("--data", help="the dataset; by default the one that has the pictures")
+    parser.add_argument("--data", type=word_of, help="the dataset; by default the one that has the pictures")
     _add_by(parser)
 
     parser = verb(words, "issues", _issues, "Rank photos by how likely their labels are wrong.")
@@ -88,15 +90,21 @@ def add(verbs: Any) -> None:
     parser = verb(words, "fixed", _fixed, "Show which mistakes went away from one run to another, and which came.")
     parser.add_argument("before", help=RUN_HELP)
     parser.add_argument("after", help=RUN_HELP)
-    parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
+    _add_labels(parser)
 
     parser = verb(words, "teaches", _teaches, "Show what mistakes go along with: blur, stain, size, edge, photo.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("--labels", metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own")
+    _add_labels(parser)
 
 
 def _add_by(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="the reviewer's name; by default the account on this machine")
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", type=word_of, metavar="OVERLAY", help="on these reviewed labels; by default on the dataset's own"
+    )
 
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from bloodcell_core.cli.output import (
     show_stopping,
     title_words,
 )
-from bloodcell_core.cli.parser import RUN_HELP, family, tag_of, verb
+from bloodcell_core.cli.parser import RUN_HELP, family, verb, word_of
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.notes import clean_tags
@@ -31,7 +31,7 @@ def add(verbs: Any) -> None:
     """Adds the family `runs`."""
     run = family(verbs, "runs", "runs: list, show, group, rename, tag, stop, resume, move, remove")
     parser = verb(run, "list", _runs_list, "List the runs, newest first.")
-    parser.add_argument("--tag", type=tag_of, help="only those that have it")
+    parser.add_argument("--tag", type=word_of, help="only those that have it")
     for name, do, help in (
         ("show", _runs_show, "Show what a run is, how far it has got and what it found."),
         ("rename", _runs_rename, "Give a run a title; its name stays the same."),
@@ -46,7 +46,7 @@ def add(verbs: Any) -> None:
         if name == "rename":
             parser.add_argument("title", help="'' removes the title")
         if name == "tag":
-            parser.add_argument("tags", nargs="*", type=tag_of, metavar="TAG", help="none removes all tags")
+            parser.add_argument("tags", nargs="*", type=word_of, metavar="TAG", help="none removes all tags")
         if name == "move":
             parser.add_argument("place", type=int, help="1 is next")
     parser = verb(run, "group", _runs_group, "Show how far a cross-validation has got and what it found.")

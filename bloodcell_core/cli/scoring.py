@@ -14,7 +14,7 @@ from bloodcell_core.cli.output import (
     score_lines,
     show,
 )
-from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb
+from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb, word_of
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.figures import four_digits
 from bloodcell_core.labels.overlays import load, of_runs
@@ -28,13 +28,14 @@ def add(verbs: Any) -> None:
     """Adds the verbs `evaluate` and `compare`."""
     parser = verb(verbs, "evaluate", _evaluate, "Score a run on a split, with intervals by source photo.")
     parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("--data", help="another dataset; by default the run's own")
+    parser.add_argument("--data", type=word_of, help="another dataset; by default the run's own")
     parser.add_argument(
         "--split", default="test", choices=("train", "val", "test", "all"), help="all: for another dataset only"
     )
     parser.add_argument("--classes", type=path_of, metavar="FILE", help=CLASSES_HELP)
     parser.add_argument(
         "--labels",
+        type=word_of,
         metavar="OVERLAY",
         help="score on these reviewed labels too, beside the dataset's own; "
         "by default those that the run was trained with",
@@ -53,7 +54,7 @@ def add(verbs: Any) -> None:
         help="take classes together; once for each new name, or `granulocytes` for them against the rest",
     )  # fmt: skip
     parser.add_argument(
-        "--labels", metavar="OVERLAY",
+        "--labels", type=word_of, metavar="OVERLAY",
         help="compare on these reviewed labels too; by default on those that any of the runs was trained with",
     )  # fmt: skip
     parser.add_argument("--report", type=path_of, metavar="FILE", help="write all of it as one .html file")

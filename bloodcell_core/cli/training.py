@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from bloodcell_core.cli.output import say, show
-from bloodcell_core.cli.parser import add_config_flags, settings_of, verb
+from bloodcell_core.cli.parser import add_config_flags, settings_of, verb, word_of
 from bloodcell_core.cli.runs import show_group, train_and_show, work_here
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--over", choices=("all", "train"), help="the whole dataset (the default), or all but its own test split"
     )
-    parser.add_argument("--group", help="continue the unfinished folds of this cross-validation")
+    parser.add_argument("--group", type=word_of, help="continue the unfinished folds of this cross-validation")
     add_config_flags(parser)
 
 

@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from bloodcell_core.cli.output import figure, say, show, show_list, show_removed, show_stopping
-from bloodcell_core.cli.parser import Parser, add_config_flags, add_place_flags, add_set_flag, set_of, settings_of, verb
+from bloodcell_core.cli.parser import (
+    Parser,
+    add_config_flags,
+    add_place_flags,
+    add_set_flag,
+    set_of,
+    settings_of,
+    verb,
+    word_of,
+)
 from bloodcell_core.cli.runs import stopped_by_ctrl_c, train_and_show
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
@@ -21,7 +30,7 @@ def add(verbs: Any) -> None:
         verbs, "tune", _tune,
         "Search for better settings of a network by short trainings, compared on photos of the training split.",
     )  # fmt: skip
-    parser.add_argument("--study", metavar="NAME", help="what to call it; an existing one is continued")
+    parser.add_argument("--study", type=word_of, metavar="NAME", help="what to call it; an existing one is continued")
     parser.add_argument("--trials", type=int, metavar="K", help="how many trials in all; by default 20")
     parser.add_argument("--minutes", type=float, metavar="T", help="begin no trial after so many minutes; 0: no limit")
     parser.add_argument(
