@@ -38,6 +38,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 pytest_plugins = ["tests.training_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "docs" / "onnx_example.py"
 
 
 def like(done: Run, model: str, view: str = "frame", temperature: float = 1.0, size: int = 32) -> Run:
@@ -159,6 +160,9 @@ def test_an_ensemble_is_one_file_with_an_input_for_each_view(done: Run, tmp_path
     rows = pictures.index[pictures.split == "test"]
     wanted = kept.loc[pictures.image_id[rows], [f"p_{name}" for name in ensemble.classes]].to_numpy()
     np.testing.assert_allclose(shares[rows], wanted, atol=TOLERANCE)
+    # The example would show the same pixels to both views
+    ran = subprocess.run([sys.executable, "-I", str(EXAMPLE), str(made.file)], capture_output=True, text=True)
+    assert (ran.returncode, "sees each cell in several views" in ran.stderr) == (1, True)
 
 
 @pytest.mark.usefixtures("written_once")
@@ -333,10 +337,9 @@ def test_the_example_of_the_docs_answers_as_the_run_does(
 ) -> None:
     """Without this project: the example imports nothing of it."""
     assert runs.find("latest").config.view == "frame"
-    example = ROOT / "docs" / "onnx_example.py"
-    assert len(example.read_text().splitlines()) <= 25
+    assert len(EXAMPLE.read_text().splitlines()) <= 27
     ran = subprocess.run(
-        [sys.executable, "-I", str(example), "it.onnx", *map(str, pictures[:3])],
+        [sys.executable, "-I", str(EXAMPLE), "it.onnx", *map(str, pictures[:3])],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     facts = json.loads((tmp_path / "it.json").read_text())
@@ -494,5 +497,5 @@ def test_what_another_file_s_training_cells_are_like_is_not_taken_for_this_one_s
 
 
 def test_the_docs_show_the_example_that_is_tested() -> None:
-    code = (ROOT / "docs" / "onnx_example.py").read_text()
+    code = EXAMPLE.read_text()
     assert code[code.index("import json") :] in (ROOT / "docs" / "onnx.md").read_text()
