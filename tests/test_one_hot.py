@@ -123,6 +123,13 @@ def test_folders_that_may_be_the_classes_are_not_passed_over(tmp_path):
         "table by itself, or take it out"
     )
     assert {entry.label for entry in entries_of(path / "t.csv")} == {"male", "female"}
+    bare = "image,male,female\n0,0,1\n1.png,1,0\n"  # a name stands for the one picture that is called so
+    write_files(tmp_path / "bare", {"band/0.png": b"", "blast/deep/1.png": b"", "t.csv": bare.encode()})
+    assert "import that table by itself" in refusal_of(tmp_path / "bare")
+    entries = entries_of(tmp_path / "bare" / "t.csv")
+    assert [(entry.file, entry.label) for entry in entries] == [("band/0.png", "female"), ("blast/deep/1.png", "male")]
+    (tmp_path / "bare" / "link").symlink_to(tmp_path)
+    assert "2 of 2 rows name a file that is not there, '0' first" in refusal_of(tmp_path / "bare" / "t.csv")
     write_files(path, {"t.csv": table.format("Blast", "Band").encode()})
     assert {entry.label for entry in entries_of(path)} == {"Blast", "Band"}
     write_files(path, {"t.csv": table.format("train", "test").encode()})

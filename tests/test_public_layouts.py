@@ -284,6 +284,14 @@ def test_folders_that_are_numbers_are_not_taken_where_a_file_has_their_names(tmp
     assert {entry.label for entry in read(tmp_path, files)} == {"0", "1"}
 
 
+def test_numbers_in_a_table_are_not_taken_where_a_file_beside_it_has_their_names(tmp_path):
+    path = write_files(tmp_path / "cells", {"t.csv": b"path,label\n1.png,0\n2.png,1\n"} | empty("1.png", "2.png"))
+    assert {entry.label for entry in entries_of(path / "t.csv")} == {"0", "1"}
+    write_files(path, empty("classes.txt"))
+    for source in (path, path / "t.csv"):
+        assert "the labels are numbers (0, 1), and classes.txt seems to have their names" in refusal_of(source)
+
+
 @pytest.mark.parametrize("suffix", [".png", ""])
 def test_a_table_of_other_labels_is_not_passed_over(tmp_path, suffix):
     files = every(("A", "B"), ["."], ("cell-1.png", "cell-2.png"))

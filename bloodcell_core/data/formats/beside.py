@@ -6,6 +6,7 @@ what would otherwise be imported with wrong labels.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -14,7 +15,7 @@ from pathlib import PurePosixPath
 from bloodcell_core import sheets
 from bloodcell_core.data.formats.listing import Entry, split_of_folder
 from bloodcell_core.data.formats.marked import glance
-from bloodcell_core.data.sources import Source
+from bloodcell_core.data.sources import FileSource, Source
 from bloodcell_core.errors import LabError
 
 ANNOTATIONS = (".csv", ".xlsx", ".json", ".xml", ".txt")
@@ -85,7 +86,8 @@ def check_legend(source: Source, labels: Iterable[str], tables: Sequence[str] = 
     labels = sorted(set(labels))
     if not are_numbers(labels):
         return
-    others = [file for file in source.files if file not in tables]
+    beside = sorted(os.listdir(source.folder)) if isinstance(source, FileSource) else source.files
+    others = [file for file in beside if file not in tables]
     if legend := next((file for file in others if _LEGEND.fullmatch(PurePosixPath(file).name)), None):
         raise LabError(
             f"{source.name}: the labels are numbers ({', '.join(labels[:3])}), and {legend} seems to have their names: "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import posixpath
 import unicodedata
+from contextlib import suppress
+from functools import cached_property
 
 from bloodcell_core.data.formats.marked import Pictures
-from bloodcell_core.data.sources import FileSource, Source, has_drive
+from bloodcell_core.data.sources import FileSource, FolderSource, Source, has_drive
 from bloodcell_core.errors import LabError
 
 
@@ -20,7 +22,15 @@ class NamedFiles:
         self._table = table
         self._folder = posixpath.dirname(table)
         self._files = set(source.files)
-        self._pictures = Pictures(source)
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        """Those of the source, or below the folder of a table that is imported by itself: that may be full of other
+        things, and is only looked through for a path that leads to nothing."""
+        if self._alone:
+            with suppress(LabError):  # there is a link, or more files than an import may have
+                return Pictures(FolderSource(self._alone.folder))
+        return Pictures(self._source)
 
     def leaves(self, path: str) -> bool:
         """Whether a path leads out of what the table may name."""
