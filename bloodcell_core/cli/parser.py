@@ -16,7 +16,11 @@ from bloodcell_core.models import MODELS
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong with the arguments in one line, and helps on a terminal of any encoding."""
+    """Tells what is wrong with the arguments in one line, and helps on a terminal of any encoding. A flag is written in
+    full: a setting that has none must not be taken for another one, as --fold for --folds."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options, allow_abbrev=False)
 
     def format_help(self) -> str:
         """As argparse has it."""
@@ -63,14 +67,17 @@ CLASSES_HELP = "a CSV file theirs,ours: what each of its classes is to the run"
 
 DEVICE_HELP = "auto (the default: CUDA where it is there), cpu, cuda or cuda:N"
 
-FLAGGED = [name for name in config.fields() if name not in ("folds", "fold", "fold_over")]
-"""Settings that have a flag of their own: all but a run's place in a cross-validation. `--set` takes those, too."""
+OF_FOLDS = ("folds", "fold", "fold_over")
+"""A run's place in a cross-validation, which `--set` alone takes."""
+FLAGGED = [name for name in config.fields() if name not in OF_FOLDS]
+"""Settings that have a flag of their own."""
 LISTED = ("labels", "weights", "seed", "device")
 """Those that `--help` explains although the pages have them among the advanced ones."""
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train."""
+def add_config_flags(parser: argparse.ArgumentParser, folds: bool = True) -> None:
+    """Adds a flag for each of FLAGGED, and `--set`, `--preset` and where to train; `folds` says whether OF_FOLDS are
+    settings of the verb."""
     for name in FLAGGED:
         spec = config.fields()[name]
         told = f" Default: {spec.default}." if spec.default not in (None, "", dataclasses.MISSING) else ""
@@ -81,17 +88,15 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
             type=word_of if name == "weights" else str,  # an empty path would be the folder one is in
             help=spec.metadata["help"].replace("%", "%%") + told if listed else argparse.SUPPRESS,
         )  # fmt: skip
-    add_set_flag(parser)
+    told = f"here or as a flag of its own (--batch-size 32): {', '.join(FLAGGED)}"
+    add_set_flag(parser, told + (f"; here alone: {', '.join(OF_FOLDS)}" if folds else ""))
     parser.add_argument("--preset", choices=tuple(PRESETS), help="start from these settings; flags change them")
     add_place_flags(parser)
 
 
-def add_set_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds `--set FIELD=VALUE`, for any field of TrainConfig."""
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE",
-        help=f"any setting, here or as a flag of its own (--batch-size 32): {', '.join(config.fields())}",
-    )  # fmt: skip
+def add_set_flag(parser: argparse.ArgumentParser, fields: str) -> None:
+    """Adds `--set FIELD=VALUE`, for any field of TrainConfig; `fields` tells which there are."""
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=f"any setting, {fields}")
 
 
 def add_place_flags(parser: argparse.ArgumentParser) -> None:

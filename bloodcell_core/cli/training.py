@@ -28,7 +28,7 @@ def add(verbs: Any) -> None:
         "--over", choices=("all", "train"), help="the whole dataset (the default), or all but its own test split"
     )
     parser.add_argument("--group", type=word_of, help="continue the unfinished folds of this cross-validation")
-    add_config_flags(parser)
+    add_config_flags(parser, folds=False)
 
 
 def _train(args: argparse.Namespace) -> int:

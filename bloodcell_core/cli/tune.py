@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from bloodcell_core import config
 from bloodcell_core.cli.output import figure, say, show, show_list, show_removed, show_stopping
 from bloodcell_core.cli.parser import (
     Parser,
@@ -49,7 +50,7 @@ def add(verbs: Any) -> None:
         parser = verb(study, name, do, help)
         parser.add_argument("study", help="a study's name, or a unique beginning of it")
         if name == "train":
-            add_set_flag(parser)
+            add_set_flag(parser, f"such as epochs=40: {', '.join(config.fields())}")
             add_place_flags(parser)
 
 
