@@ -87,6 +87,15 @@ def test_a_verdict_has_the_keys_that_are_promised_and_takes_the_photo_off_the_li
     ]  # fmt: skip
 
 
+def test_a_reviewer_in_other_capitals_is_one_person(wrong: Any, say: Any) -> None:
+    """As on the page, or one would differ with oneself."""
+    image_id = wrong.image_id.iloc[0]
+    for verdict, name in (("ambiguous", "Ana Š"), ("model-wrong", "ana  š"), ("ambiguous", "Anna Š")):
+        say("set", "latest", image_id, verdict, "--by", name)
+    told = say("history", "latest", image_id)
+    assert [each["by"] for each in told["events"]] == ["Anna Š", "Ana Š", "Ana Š"]
+
+
 def test_from_verdicts_to_an_overlay_to_a_file_and_back(wrong: Any, say: Any, refused: Any, tmp_path: Path) -> None:
     first, second = wrong.drop_duplicates("source_photo").image_id.tolist()[:2]
     say("set", "latest", first, "ambiguous")

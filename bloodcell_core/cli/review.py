@@ -118,12 +118,14 @@ def _rows(text: str) -> int:
 
 
 def _who(args: argparse.Namespace) -> str:
-    if args.by is not None:
-        return str(args.by)
+    """Who speaks. One who is known in other capitals is that one, as on the page: they would differ with themselves."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser() if args.by is None else str(args.by)
     except (OSError, KeyError):  # a user without a name, as in a container
         raise LabError("nobody is logged in by name: say who with --by") from None
+    known = verdicts.reviewers()
+    plain = " ".join(name.casefold().split())
+    return name if name in known else next((each for each in known if each.casefold() == plain), name)
 
 
 def _list(args: argparse.Namespace) -> None:
