@@ -148,9 +148,12 @@ class Run:
         return self.folder / "model.safetensors"
 
     def check_weights(self) -> None:
-        """LabError where a trained run has no weights yet."""
-        if not self.weights_file.exists():
-            raise LabError(f"run {self.name!r} has no weights yet: it is {self.status()['state']}")
+        """LabError where a trained run has no weights."""
+        if self.weights_file.exists():
+            return
+        if (state := self.status()["state"]) != "done":
+            raise LabError(f"run {self.name!r} has no weights yet: it is {state}")
+        raise LabError(f"run {self.name!r}: {self.weights_file} is missing: put it back, or train it again")
 
     @property
     def trained_on_file(self) -> Path:

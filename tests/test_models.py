@@ -199,7 +199,7 @@ def test_damaged_weights_of_a_run_are_told_in_one_line(content: bytes | None, tm
     file = tmp_path / "model.safetensors"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(LabError, match=r"model\.safetensors can't be used: ") as caught:
+    with pytest.raises(LabError, match=r"model\.safetensors can't be read as weights: ") as caught:
         load_network(chosen("basic_cnn"), 4, file)
     assert "\n" not in str(caught.value)
 

@@ -337,9 +337,12 @@ def test_answers_are_at_the_runs_temperature(done: Run, pictures: list[Path]) ->
     assert [*after.cells[0].probabilities.values()] == pytest.approx(powers / powers.sum())
 
 
-def test_damaged_weights_are_refused(done: Run) -> None:
+def test_damaged_and_missing_weights_are_refused(done: Run) -> None:
     done.weights_file.write_bytes(b"nothing")
-    with pytest.raises(LabError, match="can't be used"):
+    with pytest.raises(LabError, match=r"model\.safetensors can't be read as weights"):
+        Predictor(done)
+    done.weights_file.unlink()
+    with pytest.raises(LabError, match=r"model\.safetensors is missing: put it back, or train it again"):
         Predictor(done)
 
 

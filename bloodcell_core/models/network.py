@@ -118,7 +118,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         # Read at once: `load_file` opens the file twice, and a run in training may replace it in between.
         return load(file.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise LabError(f"{file} can't be used: {brief(error)}") from None
+        raise LabError(f"{file} can't be read as weights: {brief(error)}") from None
 
 
 def _head_names(network: nn.Module) -> list[str]:
