@@ -28,9 +28,13 @@ RENAMES = 100 if os.name == "nt" else 1  # tries: Windows replaces no file that 
 
 @contextmanager
 def write_atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
+    """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`.
+
+    Of a link, that is what it leads to: the link stays.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:
@@ -39,7 +43,7 @@ def write_atomic(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
-        _put_in_place(temporary, path)
+        _put_in_place(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (str(error.filename) == str(temporary) or error.errno in FULL):
@@ -68,7 +72,7 @@ def check_writable(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():  # the renaming would put a file in the place of /dev/null
         raise LabError(f"{path} is a pipe or a device: name a file")
-    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -129,6 +129,23 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
         disk.check_writable(tmp_path / "pipe")
 
 
+def test_a_link_to_a_file_stays_and_the_file_is_written(tmp_path: Path) -> None:
+    real, link = tmp_path / "shared" / "table.csv", tmp_path / "table.csv"
+    real.parent.mkdir()
+    real.write_text("old")
+    link.symlink_to(real)
+    disk.check_writable(link)
+    with disk.write_atomic(link) as temporary:
+        temporary.write_text("new")
+    assert (link.is_symlink(), real.read_text(), os.listdir(real.parent)) == (True, "new", ["table.csv"])
+    link.unlink()
+    link.symlink_to(tmp_path / "away" / "table.csv")  # as is a file that the link is to make
+    disk.check_writable(link)
+    with disk.write_atomic(link) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "away" / "table.csv").read_text() == "new"
+
+
 def test_asking_whether_a_file_can_be_written_makes_nothing(tmp_path: Path) -> None:
     disk.check_writable(tmp_path / "new" / "folder" / "table.csv")
     assert os.listdir(tmp_path) == []
