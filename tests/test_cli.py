@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import csv
 import io
 import json
@@ -682,6 +683,28 @@ def test_help_explains_the_common_settings_and_names_all(name: str, cli: Callabl
     assert all(other in told for other in config.fields())
 
 
+def test_help_names_as_flags_only_those_that_the_verb_has() -> None:
+    for words in ("train", "tune", "cross-validate", "tune train"):
+        parser = _parser()
+        for word in words.split():
+            [verbs] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+            parser = verbs.choices[word]
+        [told] = [action.help for action in parser._actions if action.dest == "set"]
+        named = told.partition("flag of its own (--batch-size 32): ")[2].partition(";")[0]
+        flags = {flag for action in parser._actions for flag in action.option_strings}
+        assert {f"--{name}" for name in named.split(", ") if name} <= flags
+        assert bool(named) is (words != "tune train")
+        assert ("fold_over" in told) is (words != "cross-validate")  # which refuses it
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [("cross-validate --data demo --model basic_cnn --fold 2", "--fold 2"), ("evaluate latest --label x", "--label x")],
+)
+def test_no_flag_is_taken_for_another_that_begins_so(words: str, unknown: str, cli: Callable[..., Outcome]) -> None:
+    cli(*words.split()).assert_refused(f"unknown: {unknown}")
+
+
 def test_of_a_flag_that_there_is_not_the_verbs_own_help_is_named(cli: Callable[..., Outcome]) -> None:
     cli("train", "--data", "demo", "--image-size", "64").assert_refused(
         "bloodcell_core train: unknown: --image-size 64 (see bloodcell_core train --help)"
@@ -1058,7 +1081,8 @@ def test_predictions_are_written_as_a_table(
     bad.write_bytes(b"")
     file = tmp_path / "new folder" / "answers.csv"
     outcome = cli("predict", "latest", pictures[0], bad, "--csv", file, "--json", "--threshold", "0")
-    with open(file, newline="", encoding="utf-8") as stream:
+    assert file.read_bytes().startswith(codecs.BOM_UTF8)  # Excel would garble an umlaut
+    with open(file, newline="", encoding="utf-8-sig") as stream:
         good_row, bad_row = csv.DictReader(stream)
     shares = [f"p_{name}" for name in done.classes]
     where = ["kind", "cell", "x0", "y0", "x1", "y1", "at_border", "distance"]
@@ -1081,6 +1105,15 @@ def test_a_table_that_cannot_be_written_is_an_error_of_the_one_who_asked(
     outcome = cli("predict", "latest", pictures[0], "--csv", tmp_path / place)
     outcome.assert_refused("the system refused")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", [["predict", "latest"], ["cells"]], ids=" ".join)
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_where_there_is_no_file_nothing_passes_for_a_success(
+    verb: list[str], json_too: list[str], cli: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    cli(*verb, tmp_path / "empty", *json_too).assert_refused(f"there is no file in {tmp_path / 'empty'}: give pictures")
 
 
 # Bad sources
@@ -1192,7 +1225,7 @@ def test_evaluating_on_another_dataset_with_a_mapping_file(cli: Callable[..., Ou
     outcome = cli(*arguments, "--json")
     assert (outcome.value["pictures"], outcome.value["left_out_classes"]) == (30, {"monocyte": 10})
     assert outcome.value["distance"]["focus"].keys() == {"title", "training", "here", "distance", "words"}
-    with open(tmp_path / "table.csv", newline="") as file:
+    with open(tmp_path / "table.csv", newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert right / len(rows) == outcome.value["accuracy"]

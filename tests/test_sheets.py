@@ -78,7 +78,7 @@ def test_predicted_names_are_no_formulas(run: Run, tmp_path: Path, monkeypatch: 
         (tmp_path / name).write_bytes(encode(draw_picture("monocyte", np.random.default_rng(number))))
     monkeypatch.chdir(tmp_path)
     assert main(["predict", run.name, *(f"./{name}" for name in FILES), "--csv=t.csv"]) == 0
-    text = (tmp_path / "t.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "t.csv").read_text(encoding="utf-8-sig")
     assert formulas(text) == []
     rows = [*csv.DictReader(io.StringIO(text, newline=""))]
     assert {sheets.as_it_was(row["path"]) for row in rows} == {*FILES}
@@ -108,6 +108,8 @@ def test_predictions_name_no_formulas_as_csv_and_are_as_they_are_as_parquet(run:
     exact = pd.read_parquet(tmp_path / "p.parquet")
     assert {*exact.label} == {*CLASSES}
     text = (tmp_path / "p.csv").read_text(encoding="utf-8")
+    assert text.startswith("\ufeff")  # for Excel
+    text = text[1:]
     assert formulas(text) == []
     written = pd.read_csv(io.StringIO(text))
     for column in ("label", "predicted"):

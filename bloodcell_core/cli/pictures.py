@@ -75,10 +75,11 @@ def _predict(args: argparse.Namespace) -> int:
     _check_there(args.paths)
     if args.csv:
         sheets.check_file(args.csv)
+    total = sum(1 for _ in files_of(args.paths))
+    _check_any(total, args.paths)
     predictor = Predictor(run, args.device, args.threshold, args.average_turns)
     gathered = Gathered(run.classes) if args.report else None
     tally, repeats, states = Tally(run.classes), _Repeats(), Counter[str]()
-    total = sum(1 for _ in files_of(args.paths))
     listed = not args.json and sys.stdout and sys.stdout.isatty()  # a count would run into the answers' lines
     tell = progress("classified") if total >= MANY and not listed else None
     with ExitStack() as opened:
@@ -131,6 +132,12 @@ def _check_there(paths: Iterable[Path]) -> None:
         with suppress(PermissionError):  # of a file in a folder that is closed to us its own row tells
             if not path.exists():
                 raise LabError(f"{path} doesn't exist")
+
+
+def _check_any(files: int, paths: Iterable[Path]) -> None:
+    """LabError where there is nothing to be done: a script would take that for a success."""
+    if not files:
+        raise LabError(f"there is no file in {', '.join(map(str, paths))}: give pictures, or a folder or zip of them")
 
 
 class _Read:
@@ -195,7 +202,8 @@ def _print_json(facts: dict[str, Any], pictures: IO[str]) -> None:
 @contextmanager
 def _table(path: Path) -> Iterator[sheets.Writer]:
     """Writes a CSV file's rows aside as they come; it has its name when all are there."""
-    with disk.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    # With a byte order mark, without which Excel assumes another encoding
+    with disk.write_atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8-sig") as file:
         yield sheets.Writer(file)
 
 
@@ -226,6 +234,7 @@ def _cells(args: argparse.Namespace) -> int:
         except UNREADABLE as error:
             row["reason"] = why_unreadable(error)
         rows.append(row)
+    _check_any(len(rows), args.paths)
     show({"pictures": rows}, args.json, [f"{row['path']}: {_boxes_words(row)}" for row in rows])
     return _passed_over(sum(bool(row["reason"]) for row in rows), len(rows))
 

@@ -92,6 +92,8 @@ def write_predictions(table: pd.DataFrame, file: Path) -> None:
     check_predictions_file(file)
     texts = table.select_dtypes(exclude="number")
     safe = table.assign(**{str(name): texts[name].map(sheets.harmless) for name in texts})
-    writers = {".csv": partial(safe.to_csv, index=False), ".parquet": partial(table.to_parquet, index=False)}
+    # With a byte order mark, without which Excel assumes another encoding
+    to_csv = partial(safe.to_csv, index=False, encoding="utf-8-sig")
+    writers = {".csv": to_csv, ".parquet": partial(table.to_parquet, index=False)}
     with disk.write_atomic(file) as temporary:
         writers[file.suffix.lower()](temporary)
