@@ -226,7 +226,8 @@ def test_what_evaluate_tells(cli: Callable[..., Outcome], done: Run) -> None:
     assert 0 <= low <= high <= 1
     words = cli("evaluate", "latest").out
     accuracy, behind = f"{scores['accuracy']:.4f}", f"{groups_behind(scores)}\n"
-    for said in ("synthetic", "weights: none", accuracy, "rows are true", behind):
+    head = f"{done.name} on demo (synthetic pictures), trained on synthetic pictures, "
+    for said in (head, "weights: none", accuracy, "rows are true", behind):
         assert said in words
     assert f"Cohen's kappa      {scores['kappa']:.4f}" in words
     told = scores["calibration"]
@@ -262,6 +263,7 @@ def test_what_compare_tells(cli: Callable[..., Outcome], done: Run, other_seed: 
     right = [row["by_photo"]["interval"] for row in told["runs"]]
     assert all(f"95% interval {low:.4f} to {high:.4f}" in words for low, high in right)
     assert words.count("million operations a picture") == 2
+    assert words.count(" on demo (synthetic pictures): ") == 2
 
 
 def test_classes_are_merged_in_a_comparison(

@@ -167,7 +167,7 @@ def test_the_report_of_other_data_tells_the_classes_and_the_distance(done: Run) 
     text = " ".join(assert_stands_alone(run_report(scores, table, done)).texts)
     assert "Data of another source" in text
     assert all(told["words"] in text for told in scores["distance"].values())
-    assert "all splits of other" in text
+    assert "all splits of other (synthetic pictures)" in text
 
 
 def test_a_report_can_be_made_when_the_data_are_gone(done: Run) -> None:

@@ -337,6 +337,7 @@ def test_another_dataset_is_matched_by_class_names_whatever_their_case(
     assert other.classes == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     scores = evaluated(done, "other", device="cpu")[0]
     assert (scores["data"], scores["left_out"]) == ("other", 0)
+    assert (scores["synthetic"], scores["trained_on_synthetic"]) == (False, True)
     assert scores["classes"] == done.classes
     assert scores["pictures"] == (other.pictures.split == "test").sum()
     by_class = other.pictures[other.pictures.split == "test"].label.value_counts()

@@ -16,7 +16,7 @@ from bloodcell_core.cli.output import (
 )
 from bloodcell_core.cli.parser import CLASSES_HELP, DEVICE_HELP, RUN_HELP, path_of, verb, word_of
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.figures import four_digits
+from bloodcell_core.evaluation.figures import four_digits, scored_on
 from bloodcell_core.labels.overlays import load, of_runs
 from bloodcell_core.words import counted
 
@@ -79,8 +79,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         write_predictions(table, args.predictions)
     if args.report:
         write_report(run_report(scores, table, run), args.report)
-    synthetic = " (trained on synthetic pictures)" if run.synthetic else ""
-    head = f"{run.name} on {scores['data']}{synthetic}, {run.weights_words}"
+    trained = ", trained on synthetic pictures" if run.synthetic else ""
+    head = f"{run.name} on {scored_on(scores)}{trained}, {run.weights_words}"
     matrix = ["  confusion (rows are true): " + ", ".join(run.classes)]
     matrix += ["    " + " ".join(f"{count:>6}" for count in row) for row in scores["confusion"]]
     lines = score_lines(scores, run.split_words(args.split, own=scores["class_map"] is None))
@@ -112,7 +112,7 @@ def _compare(args: argparse.Namespace) -> None:
     told = side_by_side(sides, reviewed)
     lines = [f"classes merged: {', '.join(sides[0].classes)}"] if args.merge else []
     for row in told["runs"]:
-        lines += score_lines(row, f"{row['run']} on {row['data']}") + cost_lines(row["cost"])
+        lines += score_lines(row, f"{row['run']} on {scored_on(row)}") + cost_lines(row["cost"])
     for group in told["seed_groups"]:
         lines.append(f"these differ by their seed alone: {', '.join(group['runs'])}")
         lines += [
@@ -141,7 +141,7 @@ def _side(reference: str) -> tuple[Side, runs.Run]:
         return side_of(found), found
     found.check_complete()
     table, fold = groups.pooled_predictions(found), found.finished[0]
-    return Side(found.name, found.config.data, fold.data_hash, fold.classes, table), fold
+    return Side(found.name, found.config.data, fold.data_hash, fold.classes, table, synthetic=fold.synthetic), fold
 
 
 def _comparison_lines(facts: dict[str, Any]) -> list[str]:

@@ -55,6 +55,8 @@ class Side:
     """The run that they were read from; None where they are of no single run, as a cross-validation's."""
     before: pd.DataFrame | None = None
     """The same predictions before the run's temperature; None where it has none, or several (a cross-validation)."""
+    synthetic: bool = False
+    """Whether the pictures were drawn by a program."""
 
     def merged(self, groups: Mapping[str, Sequence[str]]) -> Side:
         """The same predictions with classes merged, as `merged` does."""
@@ -81,7 +83,7 @@ def side_of(run: Run) -> Side:
     summary = run.summary()
     calibrated = summary and not summary["temperature_reason"]
     before = uncalibrated(table, run.classes, run.temperature) if calibrated else None
-    return Side(run.name, run.config.data, run.data_hash, run.classes, table, run, before)
+    return Side(run.name, run.config.data, run.data_hash, run.classes, table, run, before, run.synthetic)
 
 
 def compare(run_a: Run, run_b: Run) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bloodcell_core.evaluation.figures import (
     difference_interval_words,
     difference_words,
     figure_words,
+    scored_on,
     signed,
     spread_words,
 )
@@ -45,7 +46,7 @@ def comparison_report(compared: Mapping[str, Any], sides: Sequence[Side]) -> str
     whole_names = "".join(f"; {title} is the run {name}" for name, title in shown.items() if title != name)
     return document(
         " against ".join(shown.values()),
-        f"tested on {compared['runs'][0]['data']}{whole_names}",
+        f"tested on {scored_on(compared['runs'][0])}{whole_names}",
         [
             *_figures(compared, ""),
             *(part for labels, facts in compared["reviewed"].items() for part in _figures(facts, labels)),

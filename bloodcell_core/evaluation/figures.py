@@ -59,6 +59,11 @@ def signed(value: float) -> str:
     return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
+def scored_on(scores: Mapping[str, Any]) -> str:
+    """The dataset that figures are of: those of pictures that a program drew are never told without saying so."""
+    return f"{scores['data']}{' (synthetic pictures)' if scores['synthetic'] else ''}"
+
+
 def gain_words(limits: Sequence[float]) -> str:
     """Both ends of the interval of a number gained: "−3 to +9"; no end is 0 where the interval leaves 0 out."""
     low, high = sorted(limits)

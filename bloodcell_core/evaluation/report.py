@@ -13,7 +13,7 @@ import pandas as pd
 
 from bloodcell_core.evaluation.charts import one_runs_curves, reliability
 from bloodcell_core.evaluation.document import Html, document, section, table_of, tag
-from bloodcell_core.evaluation.figures import figure_words, four_digits, interval_words
+from bloodcell_core.evaluation.figures import figure_words, four_digits, interval_words, scored_on
 from bloodcell_core.evaluation.report_parts import (
     METRIC_WORDS,
     calibration_figures,
@@ -42,7 +42,7 @@ def run_report(scores: Mapping[str, Any], table: pd.DataFrame, run: Run) -> str:
     lead = (
         f"{run.config.model}, {run.view_words} view, {run.weights_words}"
         + (", trained on synthetic pictures" if run.synthetic else "")
-        + f"; {run.split_words(scores['split'], own=scores['class_map'] is None)} of {scores['data']}"
+        + f"; {run.split_words(scores['split'], own=scores['class_map'] is None)} of {scored_on(scores)}"
     )
     limits = [*scores["warnings"], *scores["notes"]]
     if scores["reviewed"]:

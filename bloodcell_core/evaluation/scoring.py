@@ -170,6 +170,8 @@ def evaluated(
     dataset; None elsewhere. `dial` tells what thresholds would set aside. On another dataset `split` may be "all" and
     `class_map` what a mapping file says of its classes; the keys of `external.external_pictures` tell what was left out
     and how far that data is.
+    `synthetic` tells whether those pictures were drawn by a program, `trained_on_synthetic` whether the training ones
+    were.
     On its own dataset `reviewed` is `score_reviewed` of the overlay given, or else of the one that the run was trained
     with; None without, and where that leaves no picture, which a warning tells.
     """
@@ -187,10 +189,10 @@ def evaluated(
         "class_map": None, "left_out": 0, "left_out_classes": {}, "lacking": [], "distance": None, "warnings": []
     }  # fmt: skip
     if own:
-        table, data_hash = own_predictions(run, split, device), run.data_hash
+        table, data_hash, synthetic = own_predictions(run, split, device), run.data_hash, run.synthetic
     else:
         dataset = Dataset(name)
-        data_hash = dataset.content_hash
+        data_hash, synthetic = dataset.content_hash, dataset.synthetic
         pictures, facts = external_pictures(run, dataset, split, class_map)
         table = _predict(run, dataset, pictures, device)
     if overlay and overlay.relabelled(table, run.classes).empty:
@@ -203,7 +205,7 @@ def evaluated(
     return {
         "run": run.name, "data": name, "data_hash": data_hash, "split": split, "fold": run.config.fold_words,
         "classes": run.classes,
-        "synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
+        "synthetic": synthetic, "trained_on_synthetic": run.synthetic, "pretrained": run.pretrained, **facts, **scores,
         "warnings": facts["warnings"] + scores["warnings"], "calibration": calibrated,
         "dial": dial(table, run.classes), "cost": costs_of(summary),
         "reviewed": score_reviewed(table, run.classes, overlay) if overlay else None,

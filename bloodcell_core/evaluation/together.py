@@ -22,8 +22,8 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
         reviewed: {name@version of an overlay: the same sides on its labels}.
 
     Returns:
-        - runs: for each side run, data, all figures of `scoring.score`, `dial.dial`, `calibration` and `cost` (the last
-          two None for a cross-validation, whose networks have a temperature and a cost each).
+        - runs: for each side run, data, synthetic, all figures of `scoring.score`, `dial.dial`, `calibration` and
+          `cost` (the last two None for a cross-validation, whose networks have a temperature and a cost each).
         - comparisons: `comparison.compare_sides` of the first with each other one.
         - seed_groups: of those that are runs.
         - reviewed: {name@version: {runs: for each side run and all figures of `scoring.score`, comparisons}}.
@@ -38,6 +38,7 @@ def side_by_side(sides: Sequence[Side], reviewed: Mapping[str, Sequence[Side]] |
         {
             "run": side.name,
             "data": side.data,
+            "synthetic": side.synthetic,
             **score(side.table, side.classes),
             "dial": dial(side.table, side.classes),
             "calibration": calibration_of(side),
