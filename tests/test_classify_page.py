@@ -568,6 +568,17 @@ def test_a_class_of_another_run_can_be_seen_and_taken_back(slide):
     assert slides.read_slide(slide.id).corrections[-1].do == "unlabel"
 
 
+def test_a_class_that_is_called_as_a_button_is_that_class(slide, monkeypatch):
+    monkeypatch.setattr(classify_pictures, "classes_by_hand", lambda classes: [*classes, "not a cell"])
+    app = draw(slide=slide.id, view="cells")
+    for picked, done in (("not a cell", ("label", "not a cell")), ("", ("remove", ""))):
+        (classes,) = [group for group in app.pills if group.label == "Class by hand"]
+        classes.set_value(picked)
+        ran(app)
+        last = slides.read_slide(slide.id).corrections[-1]
+        assert (last.do, last.label) == done
+
+
 def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypatch):
     seen = []
     network = SimpleNamespace(heat_map=lambda pixels, label: seen.append(pixels) or np.zeros(pixels.shape[:2]))

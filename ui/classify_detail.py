@@ -21,7 +21,7 @@ from ui import cached, charts, classify_pictures, classify_slide, lab, shell
 from ui.neighbours import finder
 from ui.review_cards import explainer
 
-NOT_A_CELL = "not a cell"
+NOT_A_CELL = ""  # as no class is called; nor as it is written, by which Streamlit knows what was picked
 HEAT = 0.5  # opacity of a heat map where it is hottest
 WHY = {"heat": "Heat map", "alike": "Most alike"}
 ALIKE = 4  # training cells that are shown
@@ -86,6 +86,9 @@ def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[
     offered += [now] if now and now not in offered else []  # a class of another run, which can be unpicked
     key = f"classify_label_{cell.id}_{now}"
 
+    def called(name: str) -> str:
+        return "× Not a cell" if name == NOT_A_CELL else shell.plain(pretty(name))
+
     def changed() -> None:
         picked = st.session_state[key]
         if picked == NOT_A_CELL:
@@ -97,10 +100,7 @@ def class_by_hand(cell: CountedCell, classes: Collection[str], apply: Callable[[
         elif cell.state == "confirmed":
             apply({"do": "unlabel", "cell": cell.id})
 
-    st.pills(
-        "Class by hand", offered, default=now, format_func=lambda name: shell.plain(pretty(name)), key=key,
-        on_change=changed,
-    )  # fmt: skip
+    st.pills("Class by hand", offered, default=now, format_func=called, key=key, on_change=changed)
 
 
 # Why

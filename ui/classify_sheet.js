@@ -1,7 +1,8 @@
 // The cells of a slide as tiles, to be labelled quickly: a click gives what the brush says, a digit gives a class and
 // goes on to the next. What a person does is seen at once; the server's word follows.
 const AS_CALLED = ""
-const brushes = new WeakMap() // parent → the class that a click gives
+const NOT_A_CELL = Symbol("not a cell") // no class is called so, whatever its name
+const brushes = new WeakMap() // parent → the class that a click gives, or one of these two
 
 export default function ({ data, parentElement: parent, setTriggerValue }) {
   const part = (name) => parent.querySelector(`.${name}`)
@@ -22,7 +23,7 @@ function drawTools(view) {
   const items = [
     { brush: AS_CALLED, title: "As it is called", key: "C" },
     ...data.classes.map((cls, place) => ({ brush: cls.name, ...cls, key: place < 9 ? `${place + 1}` : "" })),
-    { brush: "remove", kind: "plain", title: "Not a cell", key: "Del" },
+    { brush: NOT_A_CELL, kind: "plain", title: "Not a cell", key: "Del" },
     { undo: true, kind: "plain", title: "Undo", key: "U", off: !data.can_undo },
   ]
   keep(tools, items, newTool).forEach((tool, place) => {
@@ -77,7 +78,7 @@ function listen(view) {
     const cell = cellOf(tile)
     const brush = brushes.get(view.parent) ?? AS_CALLED
     const cls = brush === AS_CALLED ? cell.named : brush
-    if (brush === "remove") remove(view, tile, cell)
+    if (brush === NOT_A_CELL) remove(view, tile, cell)
     else if (cell.state === "confirmed" && (brush === AS_CALLED || cell.confirmed === cls)) takeBack(view, tile, cell)
     else label(view, tile, cell, cls)
   }

@@ -26,12 +26,16 @@ from ui.theme import css_colours
 
 TILES, TILE_PX = 60, 112  # tiles per page, and their side
 ALL = "all"
+SHEET_SCRIPTS = ("grid.js", "classify_acts.js", "classify_sheet.js")
+SHEET_HTML = (
+    '<div class="labelling"><div class="tools" role="toolbar" aria-label="What a click says"></div>'
+    '<div class="sheet" role="group" aria-label="Cells to label"></div><p class="say"></p></div>'
+)
 _SHEET = st.components.v2.component(
     "lab_sheet",
-    html='<div class="labelling"><div class="tools" role="toolbar" aria-label="What a click says"></div>'
-    '<div class="sheet" role="group" aria-label="Cells to label"></div><p class="say"></p></div>',
+    html=SHEET_HTML,
     css=together("classify_tools.css", "classify_sheet.css", "forced.css"),
-    js=together("grid.js", "classify_acts.js", "classify_sheet.js"),
+    js=together(*SHEET_SCRIPTS),
 )
 
 

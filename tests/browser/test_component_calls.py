@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from ui import classify_pictures, curves, reviewer
+from ui import classify_pictures, curves, labelling, reviewer
 from ui.files import together
 
 pytestmark = pytest.mark.browser
@@ -101,6 +101,18 @@ def test_what_is_done_on_a_field_that_the_server_has_not_heard_stays_with_that_f
     page.keyboard.press("2")
     (act,) = page.evaluate("() => window.told.at(-1).acts")
     assert (act["do"], act["label"], act["picture"]) == ("label", "b", 2)
+
+
+def test_a_class_that_is_called_as_a_tool_is_given_by_a_click(page):
+    cell = CELL | {"src": "data:,", "state": "guess"}
+    classes = [{"name": name, "title": name, "colour": "red"} for name in ("a", "remove")]
+    data = {"cells": [cell], "classes": classes, "picture": 1, "can_undo": False, "say": "", "acked": {}}
+    run(page, together(*labelling.SHEET_SCRIPTS), labelling.SHEET_HTML, "", data, ["begin"])
+    for tool, done in (("remove", {"do": "label", "label": "remove"}), ("Not a cell", {"do": "remove"})):
+        page.locator(".tools button").filter(has_text=tool).click()
+        page.locator(".tile").click()
+        assert page.evaluate("() => window.told.at(-1).acts.at(-1)").items() >= done.items()
+    assert page.locator(".tools button[aria-pressed=true]").count() == 1
 
 
 ROW = {"id": "c", "src": "", "tag": "a", "file": "c.png", "note": "", "state": "ok", "colour": "red", "named": "a",
