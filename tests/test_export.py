@@ -220,7 +220,7 @@ def test_a_run_without_weights_and_a_name_of_another_kind_are_refused(done: Run,
     with pytest.raises(LabError, match=r"something\.onnx, not 'it\.pt'"):
         export_onnx(done, tmp_path / "it.pt")
     done.weights_file.unlink()
-    with pytest.raises(LabError, match="has no weights yet"):
+    with pytest.raises(LabError, match=r"model\.safetensors is missing"):
         export_onnx(done, tmp_path / "it.onnx")
 
 

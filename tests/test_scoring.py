@@ -306,7 +306,7 @@ def test_the_kept_probabilities_are_scored_and_nothing_is_predicted_anew(
 ) -> None:
     done.weights_file.unlink()
     assert evaluated(done)[0]["pictures"] == pictures_to_test()
-    with pytest.raises(LabError, match=r"model\.safetensors can't be used"):
+    with pytest.raises(LabError, match=r"model\.safetensors can't be read as weights"):
         evaluated(done, split="train", device="cpu")[0]
 
 

@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
         "Make a run that averages what finished runs say; of finished cross-validations, fold by fold.",
     )  # fmt: skip
     parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more, tested on the same pictures")
-    parser.add_argument("--name", type=word_of, default="", help="what to call it; by default named after the time")
+    parser.add_argument("--name", type=word_of, help="what to call it; by default named after the time")
 
 
 def _ensemble(args: argparse.Namespace) -> None:
@@ -30,7 +30,7 @@ def _ensemble(args: argparse.Namespace) -> None:
     if members and crossed:
         raise LabError(f"an ensemble is of runs or of cross-validations, not of both: {crossed[0].name} is no run")
     if members:
-        show_run(ensembles.create_ensemble(members, args.name), args.json)
+        show_run(ensembles.create_ensemble(members, args.name or ""), args.json)
         return
     if args.name:
         raise LabError("an ensemble of cross-validations is named after the time: leave out --name")
