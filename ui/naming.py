@@ -101,7 +101,12 @@ def _delete(kind: str, name: str) -> None:
 
 def _group_of(name: str) -> Group | None:
     """The cross-validation that a run belongs to."""
-    return next((group for group in groups.groups() if name in {run.name for run in group.runs.values()}), None)
+    try:
+        of_group = Run(name).group
+    except LabError:
+        return None
+    # Of a run by itself the others aren't read: of hundreds it takes long.
+    return next((group for group in groups.groups() if group.name == of_group), None) if of_group else None
 
 
 def _run_title(name: str) -> str:
