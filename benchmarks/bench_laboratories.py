@@ -27,10 +27,10 @@ import pandas as pd
 from benchmarks.reproduce import end_after, trained
 from bloodcell_core import config, workspace
 from bloodcell_core.config import PRESETS, TrainConfig
+from bloodcell_core.data.class_names import common_classes
 from bloodcell_core.data.combining import Part, combine
 from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import common_classes
 
 METRICS = ("balanced_accuracy", "accuracy", "f1_macro", "auc_ovr")
 

@@ -55,10 +55,10 @@ def measure(name: str, data: str, other: str, fold: int, seed: int) -> dict[str,
     import torch
 
     from bloodcell_core.config import TrainConfig
+    from bloodcell_core.data.class_names import match_classes
     from bloodcell_core.data.dataset import Dataset
     from bloodcell_core.data.views import build_view
     from bloodcell_core.device import choose_device
-    from bloodcell_core.evaluation.external import match_classes
     from bloodcell_core.models.forward import predict_probabilities
     from bloodcell_core.training.loop import Hooks, LabelledPictures, train
     from bloodcell_core.training.prepare import first_state, split_rows

@@ -21,10 +21,10 @@ import pandas as pd
 from benchmarks.not_cells import KINDS, SIZES, draw_all
 from bloodcell_core import runs
 from bloodcell_core.cells import search
+from bloodcell_core.data.class_names import match_classes
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.data.splits import photos_first, run_pictures
-from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run

@@ -5,7 +5,7 @@ import os
 import streamlit as st
 
 from bloodcell_core.errors import LabError, in_words
-from bloodcell_core.inference import slides
+from bloodcell_core.smear import slides
 from ui import (
     adaptation,
     address,

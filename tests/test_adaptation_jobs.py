@@ -14,14 +14,15 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.combining import combine
 from bloodcell_core.data.dataset import Dataset, names, remove, unused_name
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import adaptation, adaptation_jobs, slides
-from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes, start, work
+from bloodcell_core.inference import adaptation
 from bloodcell_core.inference.answers import CellAnswer
-from bloodcell_core.inference.corrections import Correction, cell_id
-from bloodcell_core.inference.slide_answers import SlideAnswers
-from bloodcell_core.inference.slide_cells import counted_pictures
-from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import adaptation_jobs, slides
+from bloodcell_core.smear.adaptation_jobs import AdaptationJob, of_classes, start, work
+from bloodcell_core.smear.corrections import Correction, cell_id
+from bloodcell_core.smear.slide_answers import SlideAnswers
+from bloodcell_core.smear.slide_cells import counted_pictures
+from bloodcell_core.smear.slides import Slide
 from tests.conftest import encoded, random_picture
 from tests.training_fixtures import Killed, drawn, wait_for
 

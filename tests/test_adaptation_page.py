@@ -10,12 +10,13 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from bloodcell_core import background, disk, runs, workspace
-from bloodcell_core.inference import adaptation, adaptation_jobs, slides
-from bloodcell_core.inference.adaptation_jobs import AdaptationJob
-from bloodcell_core.inference.slide_answers import SlideAnswers
-from bloodcell_core.inference.slide_cells import counted_pictures
-from bloodcell_core.inference.slides import Slide
+from bloodcell_core.inference import adaptation
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import adaptation_jobs, slides
+from bloodcell_core.smear.adaptation_jobs import AdaptationJob
+from bloodcell_core.smear.slide_answers import SlideAnswers
+from bloodcell_core.smear.slide_cells import counted_pictures
+from bloodcell_core.smear.slides import Slide
 from bloodcell_core.training.ensembles import create_ensemble
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import components, draw, press, ran, words

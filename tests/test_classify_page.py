@@ -21,14 +21,14 @@ from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.corrections import Correction, SlideCell
-from bloodcell_core.inference.differential import classes_by_hand
-from bloodcell_core.inference.slide_answers import SlideAnswers
-from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture, counted_pictures, csv_of
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.corrections import Correction, SlideCell
+from bloodcell_core.smear.differential import classes_by_hand
+from bloodcell_core.smear.slide_answers import SlideAnswers
+from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture, counted_pictures, csv_of
+from bloodcell_core.smear.slides import Slide, SlidePicture
 from bloodcell_core.training import jobs
 from bloodcell_core.words import pretty
 from tests.conftest import encoded
@@ -249,7 +249,7 @@ def test_the_slide_is_opened_that_was_picked_and_not_one_that_came_into_its_row_
 @pytest.mark.parametrize("same", [True, False])
 def test_a_slide_keeps_the_threshold_that_was_set_for_its_own_network_alone(slide, same: bool):
     def opened(slide_id: str) -> None:
-        from bloodcell_core.inference import slides
+        from bloodcell_core.smear import slides
         from ui import classify_start
 
         classify_start._address(slides.read_slide(slide_id))

@@ -14,7 +14,6 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import common_classes
 from tests.conftest import class_files, write_files
 
 SAME = {"Blast": "Blast", "band": "band", "blast": "Blast", "platelet": "platelet"}
@@ -183,21 +182,6 @@ def test_a_map_that_makes_classes_alike_is_refused_and_leaves_nothing(parts, pla
     with pytest.raises(LabError, match="look alike"):
         combine("both", [(part, SAME | {"platelet": platelet}) for part in parts])
     assert sorted(workspace.datasets_dir().iterdir()) == before
-
-
-def test_classes_are_the_same_where_their_names_are_of_one_cell():
-    each = [["EOSINOPHIL", "NEUTROPHIL"], ["eosinophil", "ig", "platelet"], ["Thrombocytes", "ne"]]
-    assert common_classes(each) == [
-        {"EOSINOPHIL": "EOSINOPHIL", "NEUTROPHIL": "NEUTROPHIL"},
-        {"eosinophil": "EOSINOPHIL", "ig": "ig", "platelet": "platelet"},
-        {"Thrombocytes": "platelet", "ne": "NEUTROPHIL"},
-    ]
-    told = common_classes(each, {"ig": "NEUTROPHIL", "platelet": ""})
-    assert told[1] == {"eosinophil": "EOSINOPHIL", "ig": "NEUTROPHIL", "platelet": None}
-    assert told[2]["Thrombocytes"] == "Thrombocytes"
-    assert common_classes(each[:2], shared=True)[1] == {"eosinophil": "EOSINOPHIL", "ig": None, "platelet": None}
-    with pytest.raises(LabError, match="none of the datasets has"):
-        common_classes(each, {"blast": "x"})
 
 
 def test_the_command_line_combines(parts, capsys):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count
-from bloodcell_core.inference.differential import (
+from bloodcell_core.smear.differential import (
     Confusion,
     classes_by_hand,
     confusion_by_photo,

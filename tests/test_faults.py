@@ -26,10 +26,10 @@ from bloodcell_core.data.dataset import Dataset, names
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slides
 from bloodcell_core.training import studies
 from tests.conftest import class_files, tree, write_files
 from tests.training_fixtures import tiny
@@ -337,7 +337,7 @@ def test_a_slide_that_is_killed_while_it_is_handed_in_isn_t_there(lab_home: Path
         "half",
         """
         import time
-        from bloodcell_core.inference import slides
+        from bloodcell_core.smear import slides
         def told(done, total):
             print("half")
             time.sleep(60)
@@ -355,8 +355,8 @@ def test_no_correction_of_a_slide_that_was_confirmed_is_lost_when_the_server_is_
     said = killed_when_it_says(
         "30",
         f"""
-        from bloodcell_core.inference import slides
-        from bloodcell_core.inference.corrections import Correction
+        from bloodcell_core.smear import slides
+        from bloodcell_core.smear.corrections import Correction
         slide, number = slides.read_slide({slide.id!r}), 0
         while True:
             slide = slides.correct(slide, [Correction(1, "label", f"c{{number}}", "monocyte", (1, 2, 11, 12))])

@@ -20,9 +20,9 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slides
 from tests.conftest import class_files, tree, write_files
 from tests.test_pages import EVERY_PAGE, draw
 from tests.training_fixtures import trained

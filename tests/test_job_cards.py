@@ -13,9 +13,9 @@ from bloodcell_core import background, disk
 from bloodcell_core.background import RequestedJob
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.import_jobs import ImportJob
-from bloodcell_core.inference import adaptation_jobs
-from bloodcell_core.inference.adaptation_jobs import AdaptationJob
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import adaptation_jobs
+from bloodcell_core.smear.adaptation_jobs import AdaptationJob
 from tests.conftest import class_files, write_zip
 from tests.test_adaptation_jobs import labelled_slide
 from tests.test_classify_page import draw, words

@@ -18,16 +18,16 @@ from bloodcell_core.cli import main
 from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import encode
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer, csv_columns, csv_rows
-from bloodcell_core.inference.corrections import Correction
 from bloodcell_core.inference.predictor import Predictor
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing
-from bloodcell_core.inference.slide_cells import counted_pictures, csv_of
 from bloodcell_core.labels import overlays
 from bloodcell_core.labels.exchange import import_csv, write_csv
 from bloodcell_core.labels.verdicts import LABEL_WRONG, record
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.corrections import Correction
+from bloodcell_core.smear.slide_answers import SlideAnswers, answer_missing
+from bloodcell_core.smear.slide_cells import counted_pictures, csv_of
 from tests.conftest import class_files, write_files
 from tests.test_architecture import ROOT
 from tests.training_fixtures import train_here

@@ -24,12 +24,13 @@ from bloodcell_core.data.demo import draw_field, draw_picture
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slide_answers, slides
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer
-from bloodcell_core.inference.corrections import Correction, cell_id
 from bloodcell_core.inference.handed_in import Handed
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
-from bloodcell_core.inference.slide_cells import (
+from bloodcell_core.runs import Run
+from bloodcell_core.smear import slide_answers, slides
+from bloodcell_core.smear.corrections import Correction, cell_id
+from bloodcell_core.smear.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
+from bloodcell_core.smear.slide_cells import (
     CountedPicture,
     confirm_all,
     counted_pictures,
@@ -37,9 +38,8 @@ from bloodcell_core.inference.slide_cells import (
     csv_of,
     final_answer,
 )  # fmt: skip
-from bloodcell_core.inference.slide_dataset import AROUND, send_to_dataset
-from bloodcell_core.inference.slides import Slide
-from bloodcell_core.runs import Run
+from bloodcell_core.smear.slide_dataset import AROUND, send_to_dataset
+from bloodcell_core.smear.slides import Slide
 from tests.conftest import encoded, random_picture, write_files
 from tests.training_fixtures import drawn
 

@@ -14,11 +14,11 @@ from bloodcell_core.data.demo import draw_field
 from bloodcell_core.data.pictures import encode
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import write_report
-from bloodcell_core.inference import slide_report as report
 from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer
-from bloodcell_core.inference.differential import differential, differential_of
-from bloodcell_core.inference.slide_report import Gathered, slide_report
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slide_report as report
+from bloodcell_core.smear.differential import differential, differential_of
+from bloodcell_core.smear.slide_report import Gathered, slide_report
 from bloodcell_core.training.ensembles import create_ensemble
 from bloodcell_core.words import pretty
 from tests.conftest import count_of, write_zip

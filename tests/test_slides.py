@@ -14,10 +14,10 @@ from hypothesis import strategies as some
 
 from bloodcell_core import disk
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import corrections, slides
-from bloodcell_core.inference.corrections import Correction, corrected_cells, in_force, kind_by_hand
 from bloodcell_core.inference.handed_in import Handed
-from bloodcell_core.inference.slides import Slide, SlideChangedError
+from bloodcell_core.smear import corrections, slides
+from bloodcell_core.smear.corrections import Correction, corrected_cells, in_force, kind_by_hand
+from bloodcell_core.smear.slides import Slide, SlideChangedError
 from tests.conftest import encoded, random_picture, tree
 
 BOX = (1, 2, 11, 12)

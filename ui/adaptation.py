@@ -8,13 +8,13 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import adaptation_jobs
-from bloodcell_core.inference.adaptation_jobs import AdaptationJob, of_classes
 from bloodcell_core.inference.least_cells import LEAST_CELLS, LEAST_OF_CLASS, ONE_PICTURE, WANTED_CELLS, too_few
-from bloodcell_core.inference.slide_cells import CountedPicture
-from bloodcell_core.inference.slide_dataset import confirmed_cells
-from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import adaptation_jobs
+from bloodcell_core.smear.adaptation_jobs import AdaptationJob, of_classes
+from bloodcell_core.smear.slide_cells import CountedPicture
+from bloodcell_core.smear.slide_dataset import confirmed_cells
+from bloodcell_core.smear.slides import Slide
 from bloodcell_core.words import pretty
 from ui import classify_count, job_cards, lab, labelling, shell
 from ui.theme import css_colours

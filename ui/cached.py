@@ -12,8 +12,8 @@ import streamlit as st
 
 from bloodcell_core.data.audit import Finding
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.slides import Slide, SlidePicture
 
 RESULTS = ("predictions.parquet", "summary.json")
 

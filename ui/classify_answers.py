@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from bloodcell_core.inference.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
-from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
-from bloodcell_core.inference.slides import Slide
 from bloodcell_core.progress import Progress, no_progress
+from bloodcell_core.smear.slide_answers import SlideAnswers, answer_missing, kept_as, unanswered, unanswered_squares
+from bloodcell_core.smear.slide_cells import CountedPicture, counted_pictures
+from bloodcell_core.smear.slides import Slide
 from ui import classify, classify_start, shell
 
 MANY = 8  # with more pictures, a bar shows the progress

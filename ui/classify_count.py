@@ -11,13 +11,13 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.errors import LabError, in_words
 from bloodcell_core.evaluation.document import Html, tag
-from bloodcell_core.inference.corrections import OUT
-from bloodcell_core.inference.differential import differential_of, without_cells
-from bloodcell_core.inference.slide_cells import CountedPicture, counts_of, csv_of, final_answer
-from bloodcell_core.inference.slide_dataset import confirmed_cells, send_to_dataset
-from bloodcell_core.inference.slide_report import Gathered, percent, slide_report
-from bloodcell_core.inference.slides import Slide
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.corrections import OUT
+from bloodcell_core.smear.differential import differential_of, without_cells
+from bloodcell_core.smear.slide_cells import CountedPicture, counts_of, csv_of, final_answer
+from bloodcell_core.smear.slide_dataset import confirmed_cells, send_to_dataset
+from bloodcell_core.smear.slide_report import Gathered, percent, slide_report
+from bloodcell_core.smear.slides import Slide
 from bloodcell_core.words import pretty
 from ui import cached, classify, lab, shell
 from ui.classify_pictures import QUIET

@@ -13,9 +13,9 @@ from bloodcell_core.cells import Box
 from bloodcell_core.crops import square_of_other
 from bloodcell_core.data.views import make_view, view_of_square
 from bloodcell_core.errors import LabError, in_words
-from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.smear.slides import Slide, SlidePicture
 from bloodcell_core.words import capitalised, pretty
 from ui import cached, charts, classify_pictures, classify_slide, lab, shell
 from ui.neighbours import finder

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.inference.differential import classes_by_hand
-from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.differential import classes_by_hand
+from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.words import pretty
 from ui import cached, shell
 from ui.files import together

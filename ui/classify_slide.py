@@ -14,12 +14,12 @@ from bloodcell_core.cells import Box
 from bloodcell_core.crops import cut_square
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
-from bloodcell_core.inference.corrections import Correction, is_box
 from bloodcell_core.inference.fields import square_around
-from bloodcell_core.inference.slide_cells import CountedPicture, confirm_all
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.runs import Run
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.corrections import Correction, is_box
+from bloodcell_core.smear.slide_cells import CountedPicture, confirm_all
+from bloodcell_core.smear.slides import Slide, SlidePicture
 from bloodcell_core.words import pretty
 from ui import address, cached, classify, classify_pictures, classify_start, gallery, lab, shell
 from ui.classify_pictures import Act

@@ -21,9 +21,9 @@ from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import SUFFIXES, UnreadablePicture, encode
 from bloodcell_core.data.sources import left_by_a_system
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.handed_in import Handed, files_of
-from bloodcell_core.inference.slides import MAX_BYTES, MAX_PICTURES, Slide
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.slides import MAX_BYTES, MAX_PICTURES, Slide
 from ui import address, classify, lab, shell
 
 MANY = 16  # with more files, a bar shows the progress of storing them

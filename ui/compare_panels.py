@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from bloodcell_core.data.class_names import match_classes
 from bloodcell_core.evaluation.comparison import Side
 from bloodcell_core.evaluation.dial import accuracy_coverage, dial
-from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.figures import device_words, threshold_words, with_interval
 from bloodcell_core.evaluation.metrics import class_curves
 from bloodcell_core.evaluation.report_parts import CALIBRATION_WORDS, standing

@@ -15,9 +15,9 @@ from bloodcell_core.cells import Box
 from bloodcell_core.crops import cut_square
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.corrections import OUT, Correction
-from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
-from bloodcell_core.inference.slides import Slide, SlidePicture
+from bloodcell_core.smear.corrections import OUT, Correction
+from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.smear.slides import Slide, SlidePicture
 from bloodcell_core.words import pretty
 from ui import address, cached, classify_pictures, classify_slide, gallery, shell
 from ui.classify_pictures import Act

@@ -23,12 +23,12 @@ def add(verbs: Any) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.class_names import read_class_map
     from bloodcell_core.data.dataset import Dataset
-    from bloodcell_core.evaluation.external import read_class_map
     from bloodcell_core.inference.adaptation import adapt
 
-    told = read_class_map(args.classes) if args.classes else None
-    made = adapt(runs.find(args.run), Dataset(args.data), told, args.device, progress("epochs of adapting"))
+    class_map = read_class_map(args.classes) if args.classes else None
+    made = adapt(runs.find(args.run), Dataset(args.data), class_map, args.device, progress("epochs of adapting"))
     facts = made.summary()["adaptation"]
     show({"run": made.name, **facts}, args.json, [f"{made.name}: {facts['from']} adapted", *adaptation_lines(facts)])
 

@@ -99,9 +99,9 @@ def _data_demo(args: argparse.Namespace) -> None:
 
 
 def _data_combine(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.class_names import common_classes, read_class_map
     from bloodcell_core.data.combining import combine
     from bloodcell_core.data.dataset import Dataset
-    from bloodcell_core.evaluation.external import common_classes, read_class_map
 
     datasets = [Dataset(name) for name in args.parts]
     class_map = read_class_map(args.classes) if args.classes else {}

@@ -63,11 +63,11 @@ def add(verbs: Any) -> None:
 def _predict(args: argparse.Namespace) -> int:
     from bloodcell_core.evaluation.document import check_report_file, write_report
     from bloodcell_core.inference.answers import Tally, csv_columns, csv_rows
-    from bloodcell_core.inference.differential import differential_lines, differential_of
     from bloodcell_core.inference.exported import ExportedRun
     from bloodcell_core.inference.handed_in import files_of
     from bloodcell_core.inference.predictor import Predictor
-    from bloodcell_core.inference.slide_report import Gathered, slide_report
+    from bloodcell_core.smear.differential import differential_lines, differential_of
+    from bloodcell_core.smear.slide_report import Gathered, slide_report
 
     run = ExportedRun(Path(args.run)) if args.run.lower().endswith(".onnx") else runs.find(args.run)
     if args.report:

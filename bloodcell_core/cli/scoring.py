@@ -61,8 +61,8 @@ def add(verbs: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from bloodcell_core.data.class_names import read_class_map
     from bloodcell_core.evaluation.document import check_report_file, write_report
-    from bloodcell_core.evaluation.external import read_class_map
     from bloodcell_core.evaluation.predictions import check_predictions_file, write_predictions
     from bloodcell_core.evaluation.report import run_report
     from bloodcell_core.evaluation.scoring import evaluated, reviewed_words

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from bloodcell_core.data.class_names import is_kind_of
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import is_kind_of
 from bloodcell_core.evaluation.predictions import probabilities_of
 from bloodcell_core.words import listed
 

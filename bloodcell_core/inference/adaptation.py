@@ -77,7 +77,7 @@ class OwnCells:
         return min(FOLDS, len(set(self.groups)))
 
 
-def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None) -> OwnCells:
+def own_cells(run: Run, dataset: Dataset, class_map: Mapping[str, str] | None = None) -> OwnCells:
     """The cells of a dataset that a run can be adapted to, all its splits together.
 
     Where its classes aren't called as the run's are, or it has others too, a dataset that has them so is made of it.
@@ -90,7 +90,7 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
         raise LabError(f"{run.name!r} is an ensemble: adapt its members ({inside}), and put those together")
     if dataset.content_hash == run.data_hash:
         raise LabError(f"{run.name!r} was trained on {dataset.name!r}: there is nothing to adapt to")
-    pictures, facts = external_pictures(run, dataset, "all", told)
+    pictures, facts = external_pictures(run, dataset, "all", class_map)
     counts = {name: int((pictures.label == name).sum()) for name in run.classes}
     if reason := too_few(counts):
         raise LabError(f"dataset {dataset.name!r}: {reason}")
@@ -114,7 +114,7 @@ def own_cells(run: Run, dataset: Dataset, told: Mapping[str, str] | None = None)
 def adapt(
     run: Run,
     dataset: Dataset,
-    told: Mapping[str, str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     device: str = "auto",
     progress: Progress = no_progress,
     tell_made: Callable[[str], None] = lambda name: None,
@@ -124,7 +124,7 @@ def adapt(
     Args:
         run: any finished run but an ensemble.
         dataset: of labelled cells, with photos or slides where they are known.
-        told: {their class: ours}, as a mapping file says it, where the names don't tell.
+        class_map: {their class: ours}, as a mapping file says it, where the names don't tell.
         device: auto, cpu, cuda or cuda:N.
         progress: hears (epochs trained, epochs in all), of all networks together; what it raises ends the adapting.
         tell_made: hears the name of the dataset that is made of the cells, where their classes are called otherwise.
@@ -142,7 +142,7 @@ def adapt(
     if not run.is_ensemble:
         run.check_weights()
     chosen = choose_device(device)
-    own = own_cells(run, dataset, told)
+    own = own_cells(run, dataset, class_map)
     try:
         if own.dataset.name != dataset.name:
             tell_made(own.dataset.name)

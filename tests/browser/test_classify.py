@@ -17,10 +17,10 @@ from playwright.sync_api import Page, expect
 from bloodcell_core import workspace
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import decode_rgb, encode
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.slide_answers import SlideAnswers
 from bloodcell_core.runs import Run, readable_runs
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.slide_answers import SlideAnswers
 from tests.training_fixtures import wait_for
 
 pytestmark = pytest.mark.browser

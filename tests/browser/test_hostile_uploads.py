@@ -13,9 +13,9 @@ import pytest
 from benchmarks.sessions import Person, as_sent, is_healthy, most_memory, run_apart
 from bloodcell_core import runs
 from bloodcell_core.data.pictures import SUFFIXES
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.predictor import Predictor
-from bloodcell_core.inference.slides import Slide
+from bloodcell_core.smear import slides
+from bloodcell_core.smear.slides import Slide
 from tests import hostile
 from tests.hostile.kit import ALLOWED, Hostile, cell, encoded, snapshot
 

@@ -20,11 +20,11 @@ from bloodcell_core.evaluation.report import run_report
 from bloodcell_core.evaluation.report_parts import confusion
 from bloodcell_core.evaluation.scoring import evaluated
 from bloodcell_core.inference.answers import FIELD, Answer, CellAnswer
-from bloodcell_core.inference.differential import Confusion, differential
-from bloodcell_core.inference.slide_report import Gathered, slide_report
 from bloodcell_core.labels.overlays import freeze, load
 from bloodcell_core.labels.verdicts import LABEL_WRONG, UNUSABLE, record
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.differential import Confusion, differential
+from bloodcell_core.smear.slide_report import Gathered, slide_report
 from tests.conftest import count_of
 from tests.training_fixtures import train_here
 

@@ -16,8 +16,8 @@ from benchmarks.sessions import Person, is_healthy, most_memory, run_apart
 from bloodcell_core import runs
 from bloodcell_core.data import demo
 from bloodcell_core.data.pictures import encode
-from bloodcell_core.inference import slides
 from bloodcell_core.inference.predictor import Predictor
+from bloodcell_core.smear import slides
 
 PEOPLE = 20
 LARGE = range(0, PEOPLE, 2)  # who hands in a camera's picture of 20 megapixels

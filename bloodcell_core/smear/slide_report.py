@@ -22,9 +22,9 @@ from bloodcell_core.evaluation.document import Html, document, escaped, heads_of
 from bloodcell_core.evaluation.figures import figure_words, interval_words, threshold_words, with_interval
 from bloodcell_core.evaluation.report_parts import called
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.differential import without_cells
 from bloodcell_core.inference.fields import square_around
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.differential import without_cells
 from bloodcell_core.words import capitalised, counted, groups_behind, pretty
 
 GALLERY = 10  # cells of a class that are shown, drawn by lot where there are more

@@ -25,11 +25,11 @@ from bloodcell_core.cells import Box
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.inference.answers import Answer, CellAnswer
-from bloodcell_core.inference.corrections import SlideCell, cell_id, corrected_cells, shown_by_hand
 from bloodcell_core.inference.handed_in import Handed
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.corrections import SlideCell, cell_id, corrected_cells, shown_by_hand
+from bloodcell_core.smear.slides import Slide, SlidePicture
 
 AT_ONCE = 32  # answers that are written together,
 AT_LEAST_EACH = 1.0  # seconds, whichever comes first: other windows tell by what is written how far it is

@@ -18,11 +18,11 @@ from bloodcell_core import runs, workspace
 from bloodcell_core.background import RequestedJob
 from bloodcell_core.data import dataset as datasets
 from bloodcell_core.data.dataset import Dataset
-from bloodcell_core.inference.slide_answers import SlideAnswers, kept_as, unanswered
-from bloodcell_core.inference.slide_cells import CountedPicture, counted_pictures
-from bloodcell_core.inference.slide_dataset import send_to_dataset
-from bloodcell_core.inference.slides import Slide, read_slide
 from bloodcell_core.runs import Run
+from bloodcell_core.smear.slide_answers import SlideAnswers, kept_as, unanswered
+from bloodcell_core.smear.slide_cells import CountedPicture, counted_pictures
+from bloodcell_core.smear.slide_dataset import send_to_dataset
+from bloodcell_core.smear.slides import Slide, read_slide
 from bloodcell_core.training.jobs import device_queue
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell_core.cells import Box
+from bloodcell_core.data.class_names import match_classes
 from bloodcell_core.data.combining import scene_of_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.dataset import SPLITS, Dataset
@@ -27,11 +28,10 @@ from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.importing import build_dataset
 from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
-from bloodcell_core.evaluation.external import match_classes
-from bloodcell_core.inference.corrections import is_drawn
-from bloodcell_core.inference.slide_cells import CountedCell, CountedPicture
-from bloodcell_core.inference.slides import Slide, SlidePicture
 from bloodcell_core.progress import Progress, no_progress
+from bloodcell_core.smear.corrections import is_drawn
+from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
+from bloodcell_core.smear.slides import Slide, SlidePicture
 
 Listed = tuple[Entry, Read]
 AROUND = 2.0  # sides of the square that the network is shown

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bloodcell_core.data.class_names import match_classes
 from bloodcell_core.evaluation.arrays import Flags, Floats
-from bloodcell_core.evaluation.external import match_classes
 from bloodcell_core.evaluation.figures import figure_words
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of

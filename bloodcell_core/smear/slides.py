@@ -26,9 +26,9 @@ from filelock import FileLock
 from bloodcell_core import disk, workspace
 from bloodcell_core.data.pictures import SUFFIXES
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.corrections import Correction, clash, drawn_id, in_force
 from bloodcell_core.inference.handed_in import Handed, why_unreadable
 from bloodcell_core.progress import Progress, no_progress
+from bloodcell_core.smear.corrections import Correction, clash, drawn_id, in_force
 
 SLIDE_VERSION = 1  # of slide.json
 MAX_PICTURES = 2000  # of a slide; the command line takes any number

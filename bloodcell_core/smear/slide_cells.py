@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
-from bloodcell_core.evaluation.external import match_classes
+from bloodcell_core.data.class_names import match_classes
 from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns, unsure_because
-from bloodcell_core.inference.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
-from bloodcell_core.inference.slide_answers import SlideAnswers, asked_of
-from bloodcell_core.inference.slides import Slide, SlidePicture
+from bloodcell_core.smear.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
+from bloodcell_core.smear.slide_answers import SlideAnswers, asked_of
+from bloodcell_core.smear.slides import Slide, SlidePicture
 
 
 @dataclass(frozen=True)
