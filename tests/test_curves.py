@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloodcell_core.evaluation.curves import RISING_EPOCHS, Course, extremes, learned_by_heart, stretches
+from bloodcell_core.evaluation.curves import RISING_EPOCHS, LearningCurve, extremes, overfitting_warning, stretches
 from bloodcell_core.runs import Run
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -27,7 +27,7 @@ def test_a_course_is_the_runs_events_however_they_arrive(done: Run) -> None:
     events = done.events()[0]
     file = done.folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
-    course = Course(done)
+    course = LearningCurve(done)
     file.write_bytes(b"")
     for line in lines:
         with open(file, "ab") as stream:
@@ -42,12 +42,12 @@ def test_a_course_is_the_runs_events_however_they_arrive(done: Run) -> None:
 def test_what_a_resumed_run_makes_again_takes_the_place_of_what_it_made_before(kept: int, done: Run) -> None:
     file = done.folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
-    course = Course(done)
+    course = LearningCurve(done)
     course.follow()
     again = [json.dumps(json.loads(line) | {"again": True}).encode() + b"\n" for line in lines[kept:]]
     file.write_bytes(b"".join(lines[:kept] + again))
     course.follow()
-    whole = Course(done)
+    whole = LearningCurve(done)
     whole.follow()
     assert course.step_losses == whole.step_losses
     assert [event["epoch"] for event in course.epochs] == [event["epoch"] for event in whole.epochs]
@@ -58,7 +58,7 @@ def test_epochs_of_one_step_each_are_followed(done: Run) -> None:
     epoch = next(event for event in done.events()[0] if event["event"] == "epoch")
     told: list[dict[str, Any]] = [{"event": "step", "step": 1, "loss": 0.5}]
     file.write_text(json.dumps(told[0]) + "\n")
-    course = Course(done)
+    course = LearningCurve(done)
     course.follow()
     told += [epoch | {"epoch": 1, "step": 1}, {"event": "step", "step": 2, "loss": 0.4}]
     file.write_text("".join(json.dumps(event) + "\n" for event in told))
@@ -71,7 +71,7 @@ def test_what_a_resumed_run_makes_again_is_seen_where_a_line_of_it_ends_at_the_v
     file = done.folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:5]))
-    course = Course(done)
+    course = LearningCurve(done)
     course.follow()
     wide = b"".join(lines[:5])[:-1].removeprefix(b"".join(lines[:2]))
     again = lines[2][:-1].ljust(len(wide)) + b"\n"
@@ -101,7 +101,7 @@ def test_a_figure_that_can_not_be_is_left_out_and_told(
     events = done.events()[0]
     events[place] |= change
     file.write_text("".join(json.dumps(event) + "\n" for event in events))
-    course = Course(done)
+    course = LearningCurve(done)
     course.follow()
     assert course.problem == (
         f"metrics.jsonl of run {done.name!r} is damaged: one event left out of the curves, the first for its {said}"
@@ -120,7 +120,7 @@ def test_a_step_out_of_order_takes_no_other_away(step: Any, done: Run) -> None:
     events = done.events()[0]
     odd = {"event": "step", "step": step, "loss": 0.5}
     file.write_text("".join(json.dumps(event) + "\n" for event in [*events[:4], odd, *events[4:]]))
-    course = Course(done)
+    course = LearningCurve(done)
     course.follow()
     assert course.step_losses == [event["loss"] for event in events if event["event"] == "step"]
     assert course.epochs == [event for event in events if event["event"] == "epoch"]
@@ -180,7 +180,7 @@ FALLING = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
 def test_learning_by_heart_is_told_and_nothing_else(
     train: list[float], validation: list[float], said: str | None
 ) -> None:
-    words = learned_by_heart(epochs(train, validation))
+    words = overfitting_warning(epochs(train, validation))
     assert (words or "").startswith(said) if said else words is None
     if words:
         assert "The weights of epoch 2 are kept." in words
@@ -188,4 +188,4 @@ def test_learning_by_heart_is_told_and_nothing_else(
 
 def test_one_bad_epoch_says_nothing() -> None:
     assert RISING_EPOCHS > 1
-    assert learned_by_heart(epochs([1.0, 0.5], [0.5, 2.0])) is None
+    assert overfitting_warning(epochs([1.0, 0.5], [0.5, 2.0])) is None

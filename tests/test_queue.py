@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels.verdicts import MODEL_WRONG, UNUSABLE, Event, Standing
-from bloodcell_core.review.queue import NEAR, ORDERS, Wanted, candidates, family, pairs, queue
+from bloodcell_core.review.queue import NEAR, ORDERS, QueueFilter, candidates, family, pairs, queue
 
 CLASSES = ["a", "b", "c"]
 SHARES = [(6, 3, 1), (1, 6, 3), (3, 1, 6), (7, 2, 1), (2, 1, 7), (5, 4, 1), (4, 5, 1)]
@@ -93,7 +93,7 @@ def test_each_photo_comes_once_and_in_order(
     tables: dict[str, pd.DataFrame], order: str, near: bool, seed: int
 ) -> None:
     pictures = candidates(tables, CLASSES)
-    found = queue(pictures, Wanted(near=near, order=order))
+    found = queue(pictures, QueueFilter(near=near, order=order))
     wanted = pictures[pictures.mistake | (pictures.near & near)]
     assert found.photo.is_unique
     assert set(found.photo) == set(wanted.photo)
@@ -105,7 +105,7 @@ def test_each_photo_comes_once_and_in_order(
         assert (row.pictures, row.wrong_pictures) == (len(own), own.mistake.sum())
         best = wanted[wanted.photo == row.photo][column]
         assert getattr(row, column) == (best.min() if ascending else best.max())
-    again = queue(pictures.sample(frac=1, random_state=seed), Wanted(near=near, order=order))
+    again = queue(pictures.sample(frac=1, random_state=seed), QueueFilter(near=near, order=order))
     pd.testing.assert_frame_equal(found, again)
 
 
@@ -121,7 +121,7 @@ def test_what_is_decided_does_not_come_again(
                for place, each in enumerate(sorted(alone))]  # fmt: skip
     standing = Standing(events)
     open_, closed, every = (
-        queue(pictures, Wanted(reviewed=which), standing) for which in ("unreviewed", "reviewed", "all")
+        queue(pictures, QueueFilter(reviewed=which), standing) for which in ("unreviewed", "reviewed", "all")
     )
     assert not set(open_.photo) & decided
     assert not set(open_.image_id) & alone
@@ -138,7 +138,7 @@ def test_the_pairs_count_the_queues_that_they_open(tables: dict[str, pd.DataFram
     pictures = candidates(tables, CLASSES)
     counted = pairs(pictures)
     for row in counted.itertuples():
-        opened = queue(pictures, Wanted(label=row.label, answer=row.answer))
+        opened = queue(pictures, QueueFilter(label=row.label, answer=row.answer))
         assert len(opened) == row.photos
         assert set(opened.label) == {row.label}
         assert all(row.answer in each.values() for each in opened.answers)
@@ -169,17 +169,17 @@ def test_the_filters() -> None:
     }
     pictures = candidates(runs, CLASSES)
     assert queue(pictures).photo.tolist() == ["p", "r", "q"]
-    assert queue(pictures, Wanted(order="loss")).photo.tolist() == ["p", "r", "q"]
-    assert queue(pictures, Wanted(order="disagreement")).photo.tolist()[0] == "q"
-    assert queue(pictures, Wanted(disputed_by_runs=True)).photo.tolist() == ["q"]
-    assert queue(pictures, Wanted(label="a")).photo.tolist() == ["p", "q"]
-    assert queue(pictures, Wanted(answer="a")).photo.tolist() == ["r", "q"]
-    assert queue(pictures, Wanted(label="a", answer="c")).photo.tolist() == ["q"]
-    assert queue(pictures, Wanted(confidence=(0.4, 0.55))).photo.tolist() == ["r"]
-    assert queue(pictures, Wanted(margin=(-0.2, 0))).photo.tolist() == ["r"], "behind by a tenth, q is ahead by as much"
-    assert queue(pictures, Wanted(margin=(0, 1))).photo.tolist() == ["q"]
-    assert queue(pictures, Wanted(loss=(1.5, 9))).photo.tolist() == ["p"]
-    assert queue(pictures, Wanted(loss=(0, 0.95))).photo.tolist() == ["r", "q"]
+    assert queue(pictures, QueueFilter(order="loss")).photo.tolist() == ["p", "r", "q"]
+    assert queue(pictures, QueueFilter(order="disagreement")).photo.tolist()[0] == "q"
+    assert queue(pictures, QueueFilter(disputed_by_runs=True)).photo.tolist() == ["q"]
+    assert queue(pictures, QueueFilter(label="a")).photo.tolist() == ["p", "q"]
+    assert queue(pictures, QueueFilter(answer="a")).photo.tolist() == ["r", "q"]
+    assert queue(pictures, QueueFilter(label="a", answer="c")).photo.tolist() == ["q"]
+    assert queue(pictures, QueueFilter(confidence=(0.4, 0.55))).photo.tolist() == ["r"]
+    assert queue(pictures, QueueFilter(margin=(-0.2, 0))).photo.tolist() == ["r"], "q is ahead by as much"
+    assert queue(pictures, QueueFilter(margin=(0, 1))).photo.tolist() == ["q"]
+    assert queue(pictures, QueueFilter(loss=(1.5, 9))).photo.tolist() == ["p"]
+    assert queue(pictures, QueueFilter(loss=(0, 0.95))).photo.tolist() == ["r", "q"]
     assert family(pictures, "p").image_id.tolist() == ["i0"]
 
 
@@ -191,17 +191,17 @@ def test_the_dataset_s_photos_count_where_they_are_given() -> None:
 def test_what_people_differ_on_can_be_asked_for() -> None:
     pictures = candidates({"run": table([("i0", "p", "a", (1, 6, 3)), ("i1", "q", "a", (1, 6, 3))])}, CLASSES)
     standing = Standing([said("p"), said("p", by="Ben", verdict="ambiguous", place=2), said("q", place=3)])
-    found = queue(pictures, Wanted(reviewed="disputed"), standing)
+    found = queue(pictures, QueueFilter(reviewed="disputed"), standing)
     assert found[["photo", "verdict", "by", "disputed"]].values.tolist() == [["p", "ambiguous", "Ben", True]]
 
 
 def test_the_order_by_label_issues_has_what_the_network_agrees_with_too() -> None:
     pictures = candidates({"run": table([("i0", "p", "a", (6, 3, 1)), ("i1", "q", "a", (1, 6, 3))])}, CLASSES)
-    found = queue(pictures, Wanted(order="issue"), issues={"p": 0.1})
+    found = queue(pictures, QueueFilter(order="issue"), issues={"p": 0.1})
     assert found.photo.tolist() == ["p", "q"]
     assert found.issue.isna().tolist() == [False, True]
     with pytest.raises(LabError, match="needs a ranking"):
-        queue(pictures, Wanted(order="issue"))
+        queue(pictures, QueueFilter(order="issue"))
 
 
 @pytest.mark.parametrize(("changes", "said"), [
@@ -212,7 +212,7 @@ def test_the_order_by_label_issues_has_what_the_network_agrees_with_too() -> Non
 ])  # fmt: skip
 def test_a_choice_that_is_not_there_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(LabError, match=said):
-        Wanted(**changes)
+        QueueFilter(**changes)
 
 
 def test_runs_that_were_told_different_labels_are_not_mixed() -> None:

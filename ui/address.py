@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from ui import mends
+from ui import streamlit_patches
 
 
 def value_of(param: str) -> str | None:
@@ -100,7 +100,7 @@ def slider(label: str, whole: tuple[int, int], param: str, **widget: Any) -> tup
 
 
 def _write_range(param: str, whole: tuple[int, int]) -> None:
-    if param in st.session_state[mends.UNTOUCHED]:
+    if param in st.session_state[streamlit_patches.UNTOUCHED]:
         return
     low, high = st.session_state[param]
     write(page=None, **{param: None if (low, high) == whole else f"{low}..{high}"})
@@ -124,7 +124,7 @@ def writing_back(param: str, default: Any = None, forget: Sequence[str] = ()) ->
 
 
 def _write_back(param: str, default: Any, forget: Sequence[str]) -> None:
-    if param in st.session_state[mends.UNTOUCHED]:
+    if param in st.session_state[streamlit_patches.UNTOUCHED]:
         return
     value = _unless_default(st.session_state[param], default)
     write(**dict.fromkeys(("page", *forget)) | {param: value})

@@ -213,7 +213,7 @@ def map_figure(
 ) -> go.Figure:
     """The figure of `map_of_pictures`."""
     colours = class_colours(classes, dark)
-    # Of another number than the colours (`theme`), so that no two of 56 classes have both in common.
+    # 7 shapes and the 8 colours of `theme` have no common divisor: 56 classes get 56 different pairs.
     shapes = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
     frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "label": labels, "id": ids, "title": titles})
     figure = go.Figure()

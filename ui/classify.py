@@ -127,7 +127,7 @@ class Shared:
             return self._loaded.classify_squares(picture, boxes)
 
 
-def spot(key: str) -> dict[str, Any]:
-    """A part of this session's memory."""
+def session_dict(key: str) -> dict[str, Any]:
+    """The dictionary that this session keeps under a key, empty at first."""
     found: dict[str, Any] = st.session_state.setdefault(key, {})
     return found

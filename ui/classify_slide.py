@@ -88,7 +88,7 @@ def head(slide: Slide, run: Run) -> None:
 def _rename(slide: Slide) -> None:
     key = f"classify_name_{slide.version}"
     st.text_input("Name", value=slide.name, max_chars=slides.MAX_NAME, key=key)
-    # Never off, and with the field's key: the click that ends the typing comes before this is drawn with the new name.
+    # Never disabled, and given the field's key: the click on it also ends the typing, before the page is drawn anew.
     st.button("Save", type="primary", on_click=_keep_name, args=(slide, key))
 
 
@@ -124,7 +124,7 @@ def change(act: Act, number: int, classes: Collection[str]) -> None:
     seen: Slide = st.session_state[SEEN]
     do, cell, box = act["do"], str(act.get("cell", "")), tuple(act.get("box") or ())
     if do == "select":
-        classify.spot(CHOSEN)[number] = cell
+        classify.session_dict(CHOSEN)[number] = cell
         return
     st.session_state.pop(TOLD, None)
     try:
@@ -144,7 +144,7 @@ def change(act: Act, number: int, classes: Collection[str]) -> None:
         now = slides.correct(seen, [made])
         st.session_state[SEEN] = now
         if do == "add":
-            classify.spot(CHOSEN)[number] = now.corrections[-1].cell
+            classify.session_dict(CHOSEN)[number] = now.corrections[-1].cell
     except LabError as error:
         st.session_state[TOLD] = seen.id, str(error)
 
@@ -233,7 +233,7 @@ def _go(number: int | str) -> None:
 
 def chosen_cell(counted: CountedPicture) -> str | None:
     """The id of the cell that is selected on a picture, None where there is none."""
-    chosen = classify.spot(CHOSEN).get(counted.picture.number)
+    chosen = classify.session_dict(CHOSEN).get(counted.picture.number)
     return chosen if any(cell.id == chosen for cell in counted.cells) else None
 
 

@@ -63,7 +63,7 @@ def way_back(help: str | None = None) -> None:
 
 def _start(run: str) -> None:
     """Draws the drop zone, the examples and the list of slides; opens the slide that a person makes or picks."""
-    if made := classify.spot(MADE).pop("slide", None):
+    if made := classify.session_dict(MADE).pop("slide", None):
         open_slide(made)  # a second click ended the script run that had stored it
     uploads = drop_zone()
     if uploads and not _refused_before(uploads):
@@ -114,7 +114,7 @@ def _make(name: str, run: str, uploads: Sequence[Any], synthetic: bool = False) 
 
 def _refused_before(uploads: Sequence[Any]) -> bool:
     """Whether these very files couldn't be stored last time: then shows why. Dropped again, they are tried again."""
-    refused = classify.spot(REFUSED)
+    refused = classify.session_dict(REFUSED)
     same: bool = refused.get("files") == _file_ids(uploads)
     if same:
         shell.show_error(refused["reason"])
@@ -127,7 +127,7 @@ def _file_ids(uploads: Sequence[Any]) -> list[str]:
 
 def _stored(store: Any, uploads: Sequence[Any]) -> None:
     """Stores the uploads, with progress, and opens the slide; or shows why not."""
-    made = classify.spot(MADE)
+    made = classify.session_dict(MADE)
     bar = st.progress(0.0, "Keeping the pictures …") if len(uploads) > MANY else None
 
     def tell(done: int, total: int) -> None:
@@ -139,7 +139,7 @@ def _stored(store: Any, uploads: Sequence[Any]) -> None:
         made["slide"] = store(tell)
     except LabError as error:
         shell.show_error(str(error))
-        classify.spot(REFUSED).update(files=_file_ids(uploads), reason=str(error))
+        classify.session_dict(REFUSED).update(files=_file_ids(uploads), reason=str(error))
         return
     finally:
         if bar:
@@ -149,7 +149,7 @@ def _stored(store: Any, uploads: Sequence[Any]) -> None:
 
 def opened() -> None:
     """Empties the drop zone once the dropped files are stored and their slide is open, to free their memory."""
-    if classify.spot(MADE):
+    if classify.session_dict(MADE):
         st.session_state[DROP] = st.session_state.get(DROP, 0) + 1
         del st.session_state[MADE]
 

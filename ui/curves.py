@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from bloodcell_core.evaluation.curves import Course, extremes, stretches
+from bloodcell_core.evaluation.curves import LearningCurve, extremes, stretches
 from bloodcell_core.runs import Run
 from ui import lab, shell
 from ui.files import together
@@ -50,11 +50,11 @@ class Line(NamedTuple):
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _course(folder: str, _run: Run) -> tuple[Course, Lock]:
-    return Course(_run), Lock()
+def _course(folder: str, _run: Run) -> tuple[LearningCurve, Lock]:
+    return LearningCurve(_run), Lock()
 
 
-def course(run: Run) -> Course:
+def course(run: Run) -> LearningCurve:
     """What a run has told so far."""
     known, lock = _course(str(run.folder), run)
     with lock:

@@ -15,7 +15,7 @@ export default function () {
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
   // A link to another address of the page itself is followed as Forward is: all else that is done on a page leaves the
-  // server with the newest address that it has set (ui/mends.py).
+  // server with the newest address that it has set (ui/streamlit_patches.py).
   function ontoThisPage(event) {
     const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
     const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file

@@ -16,7 +16,7 @@ DOUBLE_CLICK = 5.0  # seconds in which the same isn't begun again; on a busy ser
 
 
 def once(asked: Hashable, begin: Callable[[], T], words: str = "Starting …") -> T:
-    """What `begin` gives; where the same was `asked` for just now, as by a double click, what that gave."""
+    """The result of `begin`; what was `asked` for again within DOUBLE_CLICK seconds gets the first one's result."""
     lock, known = st.session_state.setdefault("lab_begun", (threading.Lock(), {}))
     with lock:
         begun: dict[Hashable, tuple[Any, float]] = known

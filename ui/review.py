@@ -14,7 +14,7 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.labels.verdicts import Event, Standing, events
-from bloodcell_core.review.queue import Wanted
+from bloodcell_core.review.queue import QueueFilter
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
 from ui import address, lab, shell
@@ -141,7 +141,7 @@ def choose(known: Mapping[str, Source], of_a_queue: bool = True) -> Review:
     if len(shown) < len(pictures):
         gone = shell.counted(len(pictures) - len(shown), "picture")
         st.warning(f"Not in {shell.plain(data.name)} any more, and not shown: {gone}.", icon=":material/warning:")
-    wanted, which = _filters(shown, picked, data, training) if of_a_queue else (Wanted(), ALL)
+    wanted, which = _filters(shown, picked, data, training) if of_a_queue else (QueueFilter(), ALL)
     return Review(
         sources=picked, data=data, pictures=shown, which=which, by="",
         rows=queue_of(picked, data, training, wanted, shown),
@@ -156,7 +156,9 @@ def leave_deleted_run(review: Review) -> None:
         st.rerun(scope="app")
 
 
-def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, training: bool) -> tuple[Wanted, str]:
+def _filters(
+    pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, training: bool
+) -> tuple[QueueFilter, str]:
     """Draws the choice of confusion and order, and a popover with the other filters."""
     kinds = _kinds(pictures, pairs_of(picked, data, training, pictures), picked[0].first.classes, data.copies_known)
     kind = address.selectbox(
@@ -197,7 +199,7 @@ def _filters(pictures: pd.DataFrame, picked: Sequence[Source], data: Dataset, tr
         st.caption(f":material/warning: {NO_FOLDS}")
     elif order == "issue" and not picked[0].out_of_fold:
         st.caption(f":material/info: {TEST_ONLY}")
-    return Wanted(
+    return QueueFilter(
         near=near, order=order, disputed_by_runs=bool(differ), label=kinds[kind][1], answer=kinds[kind][2],
         confidence=(sure[0] / 100, sure[1] / 100), margin=(margin[0] / 100, margin[1] / 100),
         loss=(loss[0], math.inf if loss[1] == HIGHEST_LOSS else loss[1]),
@@ -243,7 +245,7 @@ def left_to_review(run: Run) -> int:
     source, data = Source(name=run.name, title=lab.run_choice(run), runs=[run]), lab.dataset(run.config.data)
     check(source, source, data)
     pictures = pictures_of([source], data, training=False)
-    rows = queue_of([source], data, False, Wanted(), pictures[pictures.row.notna()])
+    rows = queue_of([source], data, False, QueueFilter(), pictures[pictures.row.notna()])
     standing = standing_in(data)
     return sum(standing.of(*each) is None for each in zip(rows.image_id, rows.photo, strict=True))
 

@@ -168,7 +168,7 @@ def _coming(review: Review, place: int, decided: list[bool]) -> list[int]:
     taken = {
         image
         for session, (_, content, by, images) in _at_work().items()
-        # Not by the name alone: until the browser has told it, this very session has another one.
+        # Sessions are compared, too: until the browser has sent the reviewer's name, this session has another one.
         if session != me and by != review.by and content == review.data.content_hash
         for image in images
     }

@@ -12,7 +12,7 @@ import streamlit as st
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.scoring import own_predictions
-from bloodcell_core.review.queue import Wanted, candidates, pairs, queue
+from bloodcell_core.review.queue import QueueFilter, candidates, pairs, queue
 from bloodcell_core.runs import Run
 from bloodcell_core.training import groups
 from ui import cached, lab
@@ -122,7 +122,7 @@ def _training_kept(source: Source) -> list[pd.DataFrame]:
 
 
 def queue_of(
-    sources: Sequence[Source], data: Dataset, training: bool, wanted: Wanted, pictures: pd.DataFrame
+    sources: Sequence[Source], data: Dataset, training: bool, wanted: QueueFilter, pictures: pd.DataFrame
 ) -> pd.DataFrame:
     """`queue` of the pictures of `pictures_of`; the order by doubtful labels uses the first source's predictions."""
     issues = _quality(sources[0], data, training) if wanted.order == "issue" else None
@@ -131,7 +131,7 @@ def queue_of(
 
 @resource(max_entries=8, show_spinner=False)
 def _queue(
-    sources: Sequence[Source], data: Dataset, training: bool, wanted: Wanted, _pictures: pd.DataFrame,
+    sources: Sequence[Source], data: Dataset, training: bool, wanted: QueueFilter, _pictures: pd.DataFrame,
     _issues: dict[str, float] | None,
 ) -> pd.DataFrame:  # fmt: skip
     return queue(_pictures, wanted, issues=_issues)

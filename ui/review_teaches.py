@@ -9,7 +9,7 @@ import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.predictions import unit_of
-from bloodcell_core.review import teaches
+from bloodcell_core.review import error_analysis
 from bloodcell_core.words import PHOTO, pretty
 from ui import address, lab, shell
 from ui.review import Review, each_photo_first
@@ -43,9 +43,9 @@ def teaches_part(review: Review) -> None:
 def _lessons(
     source: Source, data: Dataset
 ) -> tuple[pd.DataFrame, dict[str, list[dict[str, Any]]], pd.DataFrame, list[str]]:
-    table = teaches.with_facts(source.table(), data.pictures)
-    rates = teaches.error_rates(table, source.first.classes)
-    return table, rates, teaches.by_photo(table), teaches.in_words(table, rates)
+    table = error_analysis.with_facts(source.table(), data.pictures)
+    rates = error_analysis.error_rates(table, source.first.classes)
+    return table, rates, error_analysis.by_photo(table), error_analysis.in_words(table, rates)
 
 
 def _facts(rates: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:
@@ -56,7 +56,7 @@ def _facts(rates: dict[str, list[dict[str, Any]]], unit: str) -> list[str]:
         return []
     frame = pd.DataFrame(
         {
-            "By": (teaches.FACTS[fact][0] if fact in teaches.FACTS else "edge").capitalize(),
+            "By": (error_analysis.FACTS[fact][0] if fact in error_analysis.FACTS else "edge").capitalize(),
             "Part": part["part"] + ("" if part["low"] is None else f", {part['low']:.3g} to {part['high']:.3g}"),
             "Wrong": 100 * part["rate"],
             "95% interval": _interval(part["interval"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bloodcell_core.evaluation.curves import learned_by_heart
+from bloodcell_core.evaluation.curves import overfitting_warning
 from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
@@ -38,7 +38,7 @@ def run_card(run: Run, status: dict[str, Any], line: Sequence[str]) -> None:
         course = curves.course(run)
         if course.problem:
             shell.show_error(course.problem)
-        if words := learned_by_heart(course.epochs):
+        if words := overfitting_warning(course.epochs):
             (st.warning if status["state"] == "running" else st.caption)(words)
         _result(run)
         _buttons(run, status, line)

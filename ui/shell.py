@@ -19,7 +19,7 @@ from bloodcell_core.evaluation.figures import interval_words, percent
 from bloodcell_core.sheets import harmless
 from bloodcell_core.words import capitalised
 from bloodcell_core.words import counted as counted
-from ui import address, mends, sign_in
+from ui import address, sign_in, streamlit_patches
 from ui.files import together
 from ui.theme import AXIS_TEXT, is_dark
 
@@ -44,13 +44,14 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
 
 _HISTORY_JS = together("popovers.js", "history.js")
-mends.send_at_once()
-mends.send_the_program_whole(mends.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS))
-mends.leave_pages_behind()
-mends.keep_the_newest_address()
-mends.tell_what_is_untouched()
-mends.finish_callbacks()
-mends.ask_nobody_outside()
+streamlit_patches.send_at_once()
+_HEAD = streamlit_patches.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS)
+streamlit_patches.send_the_program_whole(_HEAD)
+streamlit_patches.leave_pages_behind()
+streamlit_patches.keep_the_newest_address()
+streamlit_patches.tell_what_is_untouched()
+streamlit_patches.finish_callbacks()
+streamlit_patches.ask_nobody_outside()
 
 # In the page's head it is there before a page writes its address; the first visitor of a server has that from here.
 _HISTORY = st.components.v2.component("lab_history", js=_HISTORY_JS)

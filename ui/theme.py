@@ -13,7 +13,7 @@ CLASS_COLOURS = {
     "monocyte": ("#009E73", "#009E73"),
     "neutrophil": ("#CC79A7", "#CC79A7"),
 }
-# Each the farthest from all before it, from the four and from the accent, as seen without red or green cones too.
+# Each is as far as can be from all before it, the four and the accent, also as people without red or green cones see.
 FURTHER_COLOURS = (
     ("#0000FF", "#694BFF"),
     ("#87001E", "#F0F0A5"),
@@ -79,7 +79,7 @@ def chart_text(text: str) -> str:
 
 
 def short_title(name: str) -> str:
-    """The name of a class as it takes no chart's room."""
+    """The name of a class, shortened to fit a chart."""
     return name if len(name) <= LONGEST_TICK else f"{name[: LONGEST_TICK - 1].rstrip()}…"
 
 

@@ -136,7 +136,7 @@ def _list(args: argparse.Namespace) -> None:
     for name, classes in ((args.label, dataset.classes), (args.answer, chosen[0].classes)):
         if name is not None and name not in classes:
             raise LabError(f"there is no class {name[:80]!r}: there are {', '.join(classes)}")
-    wanted = queue.Wanted(
+    wanted = queue.QueueFilter(
         near=args.near, label=args.label, answer=args.answer, disputed_by_runs=args.disputed, reviewed=args.reviewed,
         order=args.order,
         **{name: tuple(limits) for name in queue.RANGES if (limits := getattr(args, name))},
@@ -144,7 +144,7 @@ def _list(args: argparse.Namespace) -> None:
     issues = ranking.of_run(chosen[0]) if args.order == "issue" else None
     standing = verdicts.current(dataset)
     found = queue.queue(pictures, wanted, standing, issues.quality if issues else None)
-    every = queue.queue(pictures, queue.Wanted(near=args.near, reviewed="all"), standing)
+    every = queue.queue(pictures, queue.QueueFilter(near=args.near, reviewed="all"), standing)
     progress = standing.progress(every.photo)
     keys = ["image_id", "photo", "label", "answer", "confidence", "margin", "loss", "disagreement", "pictures",
             "wrong_pictures", "verdict", "by", "disputed", "answers"]  # fmt: skip
@@ -324,7 +324,7 @@ def _fixed(args: argparse.Namespace) -> None:
 
 
 def _teaches(args: argparse.Namespace) -> None:
-    from bloodcell_core.review import teaches
+    from bloodcell_core.review import error_analysis
 
     run = runs.find(args.run)
     overlay = overlays.load(args.labels) if args.labels else None
@@ -332,11 +332,11 @@ def _teaches(args: argparse.Namespace) -> None:
     if overlay:
         overlay.check_hash(run.data_hash, run.config.data)
         table = overlay.relabelled(table, run.classes)
-    table = teaches.with_facts(table, _dataset_of(run).pictures)
-    rates = teaches.error_rates(table, run.classes)
-    words = teaches.in_words(table, rates)
+    table = error_analysis.with_facts(table, _dataset_of(run).pictures)
+    rates = error_analysis.error_rates(table, run.classes)
+    words = error_analysis.in_words(table, rates)
     told = {
         "run": run.name, "labels": overlay.reference if overlay else None, "words": words,
-        "rates": rates, "by_photo": teaches.by_photo(table).to_dict("records"),
+        "rates": rates, "by_photo": error_analysis.by_photo(table).to_dict("records"),
     }  # fmt: skip
     show(told, args.json, words)

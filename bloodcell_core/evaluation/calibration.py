@@ -24,7 +24,12 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.arrays import Floats, Labels, Numbers
 from bloodcell_core.evaluation.intervals import Drawn, draw_photos
 from bloodcell_core.evaluation.limits import Interval, expanded_interval, hangs_on_one, share_interval
-from bloodcell_core.evaluation.metrics import MOST_SURPRISE, checked_predictions, squared_distances, surprises
+from bloodcell_core.evaluation.metrics import (
+    LARGEST_LOG_LOSS,
+    checked_predictions,
+    sample_log_losses,
+    squared_distances,
+)
 from bloodcell_core.evaluation.predictions import arrays_of, probabilities_of
 from bloodcell_core.evaluation.resampling import ratio_or_nan, resampled_sums
 
@@ -76,8 +81,8 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
     def loss(logarithm: float) -> float:
         return -float(log_softmax(logits / np.exp(logarithm), axis=1)[pictures, labels].mean())
 
-    # Convex in 1 / temperature, so that there is one valley in its logarithm: clipped, as `surprises` is, there may be
-    # more.
+    # Convex in 1 / temperature, so it has one minimum in the logarithm. Clipped probabilities, as `sample_log_losses`
+    # has them, could add more.
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
@@ -208,7 +213,7 @@ def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: D
     of_bin = equal_count_bins(confidence)
     means = {
         "brier": squared_distances(labels, probabilities),
-        "log_loss": surprises(labels, probabilities),
+        "log_loss": sample_log_losses(labels, probabilities),
         "confidence": confidence,
     }
     in_bin = np.eye(BINS)[of_bin]
@@ -226,7 +231,8 @@ def _figures(labels: Labels, probabilities: Floats, predicted: Numbers, drawn: D
         for place, name in enumerate(means):
             intervals[name] = _of_mean(name, averages[0, place], drawn_averages[:, place], drawn)
         numbers = drawn.photo_numbers
-        if drawn.alike(np.bincount(numbers, right), np.bincount(numbers)):  # nothing moves what is right and wrong
+        # Then resamples don't move what is right and wrong.
+        if drawn.uniform_in_classes(np.bincount(numbers, right), np.bincount(numbers)):
             intervals |= dict.fromkeys(("brier", "log_loss"))
         else:
             moved = np.abs((drawn_gaps - gaps) * _for_few_photos(per_photo[:, :BINS])).sum(axis=1)
@@ -263,8 +269,8 @@ def _from_sums(sums: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _of_mean(name: str, mean: float, resampled: Floats, drawn: Drawn) -> Interval:
-    """The interval of a mean over pictures, from (R,) resampled ones: a share's, on the scale of log odds. A Brier
-    score is so much of the most that it can be, 2; of a log loss, whose end is far off, log odds are its logarithm.
+    """The interval of a mean over pictures, from (R,) resampled ones, on the scale of log odds: `share_interval` of a
+    Brier score over its maximum, 2, or of x / (1 + x) of a log loss x, whose log odds are log x.
 
     Few photos are wrong and sure, and make up most of such a mean: percentiles were too low where a network is good.
     """
@@ -277,13 +283,14 @@ def _of_mean(name: str, mean: float, resampled: Floats, drawn: Drawn) -> Interva
 
     limits = share_interval(share(mean), share(resampled), drawn.sizes, weights=drawn.pictures)
     if limits and name == "log_loss":  # of very few photos a limit may be 1, to the last digit
-        return [end / (1 - end) for end in np.minimum(limits, share(MOST_SURPRISE)).tolist()]
+        return [end / (1 - end) for end in np.minimum(limits, share(LARGEST_LOG_LOSS)).tolist()]
     return limits and [most * end for end in limits]
 
 
 def _for_few_photos(in_bin: Floats) -> Floats:
-    """(BINS,) how many times as far as in a resample other photos would move each bin's gap, from the pictures of each
-    photo in each bin (P, BINS).
+    """(BINS,) by what factor new photos move each bin's gap more than a resample does.
+
+    `in_bin` (P, BINS) are the pictures of each photo in each bin.
 
     Of n photos √(n / (n - 1)), n being how many of equal weight would tell as much as those of the bin (Kish, Survey
     Sampling, 1965). Few photos mostly lack the rare one that is wrong though sure, and then move next to nothing.
@@ -299,8 +306,8 @@ def _cautious(error: float, resampled: Floats, moved: Floats, drawn: Drawn) -> I
 
     The sum of the sizes of the true gaps is no less than that of those seen, less the sum of what chance has moved
     them. So the lower end holds of a network that is right as often as it says, too, whose error is all chance. For the
-    upper end it would be far too cautious: there the percentile of the resampled errors stands, each of which is too
-    high once more.
+    upper end it would be far too cautious. Resampled errors are biased upwards a second time, so their percentile is
+    cautious enough there.
     """
     of_errors, of_moves = (expanded_interval(each, drawn.sizes, drawn.pictures) for each in (resampled, moved))
     return [max(0.0, error - of_moves[1]), of_errors[1]] if of_errors and of_moves else None

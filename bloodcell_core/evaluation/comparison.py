@@ -232,7 +232,8 @@ def _who_is_right(
     outcomes = _counts(right_a, right_b)
     independent = averaged or not known
     apart = outcomes["only_a"] + outcomes["only_b"]
-    if drawn is not None and apart and (drawn.alike(gained, np.bincount(of_photos)) or not np.ptp(gains)):
+    copies = np.bincount(of_photos)
+    if drawn is not None and apart and (drawn.uniform_in_classes(gained, copies) or not np.ptp(gains)):
         limits = None  # as where one never names a class that the other always does
         if independent:  # McNemar's test, turned into an interval: of the units on which they differ
             low, high = exact_binomial(outcomes["only_b"], apart)
@@ -277,7 +278,7 @@ def _verdict(right: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def why_not(right: Mapping[str, Any]) -> str:
-    """Why nothing is told though the interval of `right` leaves 0 out; "" where it doesn't, or all is told."""
+    """Why no winner is named although the interval of `right` excludes 0; "" otherwise."""
     if right["interval"] is None or min(right["interval"]) <= 0 <= max(right["interval"]):
         return ""
     if right["p"] is None or right["p"] < 1 - LEVEL:
@@ -309,7 +310,8 @@ def _metrics(
     right_a, right_b = (each.argmax(axis=1) == labels for each in both)
     gained = np.bincount(drawn.photo_numbers, weights=right_b.astype(float) - right_a)
     all_or_nothing = abs(compared["balanced_accuracy"]["difference"]) == 1
-    if (right_a != right_b).any() and drawn.alike(gained, pictures) and not all_or_nothing:  # see `OF_RANKS`
+    # See `OF_RANKS`.
+    if (right_a != right_b).any() and drawn.uniform_in_classes(gained, pictures) and not all_or_nothing:
         for metric in set(COMPARED) - set(OF_RANKS):
             compared[metric]["interval"] = None
     return compared

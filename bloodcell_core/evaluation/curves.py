@@ -23,7 +23,7 @@ EPOCH = {
 """Between what an event's figures can be: one beyond would make a flat line of all others."""
 
 
-class Course:
+class LearningCurve:
     """The epochs and step losses that a run has told so far; `follow` reads what is new."""
 
     def __init__(self, run: Run):
@@ -128,7 +128,7 @@ def extremes(values: np.ndarray, most: int) -> np.ndarray:
     return np.unique([0, *(place + 1 for place in found), len(values) - 1])
 
 
-def learned_by_heart(epochs: list[dict[str, Any]]) -> str | None:
+def overfitting_warning(epochs: list[dict[str, Any]]) -> str | None:
     """A plain word where validation has turned up while training still goes down (overfitting); else None."""
     if not epochs:
         return None

@@ -102,21 +102,21 @@ def external_pictures(
 
 
 def _learned(run: Run, image_ids: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Which of some pictures (bool, N) a run, its members, or a run that one was adapted from was trained on; and the
-    names of those last of which that can't be told."""
+    """Which of some pictures (bool, N) a run, its members or their ancestors were trained on, and the names of the
+    ancestors of which that isn't known."""
     seen, unknown = np.zeros(len(image_ids), bool), []
-    for name, each, is_earlier in _lineage(run):
+    for name, each, is_ancestor in _lineage(run):
         own = _trained_on(each, image_ids) if each else None
         if own is not None:
             seen |= own
-        elif is_earlier:
+        elif is_ancestor:
             unknown.append(name)
     return seen, unknown
 
 
 def _lineage(run: Run) -> Iterator[tuple[str, Run | None, bool]]:
-    """Each member and then what it was adapted from, and so on: its name, the run (None where it is gone), and whether
-    it is such an earlier one."""
+    """Each member, followed by its ancestors (what it was adapted from, and so on): the name, the run (None where it is
+    gone), and whether it is an ancestor."""
     for each in run.members:
         yield each.name, each, False
         while each.adapted:

@@ -54,9 +54,9 @@ OF_PHOTOS = ("accuracy", "balanced_accuracy", "recall_macro")
 nothing to their spread. In the others a mistake shows in the figures of several classes, or weighs by its rank."""
 
 OF_RANKS = ("auc_ovr", "average_precision_macro")
-"""The metrics that probabilities decide. The others hang on which pictures are right: where the photos of each class
-happen to be all right or all wrong, they move by where the mistakes go and by how many copies the photos have alone,
-which is next to nothing of what other photos would move."""
+"""The metrics that probabilities decide. The others depend on which pictures are right. Where the photos of each class
+happen to be all right or all wrong, resamples vary only in what the mistakes are taken for and in numbers of copies,
+which says next to nothing of new photos."""
 
 RANKS = ("auc", "average_precision")
 """The same of one class."""
@@ -185,9 +185,9 @@ class Drawn(NamedTuple):
         """(C,) pictures of each class that an (N,) mask picks."""
         return np.bincount(self.strata[self.photo_numbers[pictures]])
 
-    def alike(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> bool:
-        """Whether (P,) `part` over `whole` is the same for all photos of each class that have any: then what they make
-        up together moves from resample to resample by their numbers of copies alone."""
+    def uniform_in_classes(self, part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> bool:
+        """Whether (P,) `part` over `whole` is the same for all photos of a class that have any, in each class: then
+        resampled shares differ by the photos' numbers of copies alone."""
         rates, any_of_it = ratio_or_nan(part, whole), whole > 0
         own = (rates[any_of_it & (self.strata == stratum)] for stratum in np.unique(self.strata[any_of_it]))
         return all(np.ptp(each) == 0 for each in own)
@@ -197,7 +197,7 @@ class Drawn(NamedTuple):
     ) -> Interval:
         """`limits.share_interval` of how many of some pictures are right, from (R,) resampled shares.
 
-        None, too, where it is neither all nor none and the photos of each class do `alike`, or it hangs on one photo.
+        None, too, where it is neither all nor none and `uniform_in_classes`, or it hangs on one photo.
 
         Args:
             right: (N,) of each picture.
@@ -209,7 +209,7 @@ class Drawn(NamedTuple):
         photos, share = self.multiplicities.shape[1], float(right[pictures].mean())
         part, whole = (np.bincount(self.photo_numbers[each], minlength=photos) for each in (right & pictures, pictures))
         sizes, weights = self.sizes_of(pictures), self.pictures_of(pictures)
-        if 0 < share < 1 and (self.alike(part, whole) or hangs_on_one(sizes, weights)):
+        if 0 < share < 1 and (self.uniform_in_classes(part, whole) or hangs_on_one(sizes, weights)):
             return None
         return share_interval(share, resampled, sizes, weights=weights, of_photos=True)
 

@@ -72,9 +72,9 @@ class Likeness:
     """The distribution of a run's training cells, and the limits beyond which a cell is unlike them."""
 
     facts: dict[str, Any]
-    """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of the
-    held-back cells, by limits of the others, in the laboratory that has the most, None where too few photos tell;
-    found: {class: share of its training pictures that show a white cell}; limits."""
+    """JSON-ready: rate, that was asked for; training, held: {pictures, photos}; refused: share of held-back cells that
+    limits set on the other half of the photos refuse, in the laboratory with the highest one, None where too few photos
+    tell; found: {class: share of its training pictures that show a white cell}; limits."""
     arrays: dict[str, np.ndarray]
 
     @property

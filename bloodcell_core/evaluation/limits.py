@@ -65,7 +65,7 @@ def share_interval(
         return None
     share = (figure - lowest) / (1 - lowest)
     if _inside(share) and np.ptp(resampled) < _ROUNDING:
-        return None  # a few photos happen to do alike: that tells nothing of others, and least of all that all do
+        return None  # all resamples agree, by the chance of few photos: that says nothing of new ones
     low, high = _of_share(share, (resampled - lowest) / (1 - lowest), sizes, weights)
     if of_photos:
         surest = _without_mistake(sizes, weights)
@@ -252,7 +252,8 @@ def _reach(sizes: npt.NDArray[np.intp], weights: Weights) -> float:
 
 
 def hangs_on_one(sizes: npt.NDArray[np.intp], weights: Weights = None) -> bool:
-    """Whether most of what a mean over classes may vary is of classes with one photo, which no resample moves.
+    """Whether over half of the variance of a mean over classes is that of classes with one photo, which no resample
+    shows.
 
     The arguments are those of `share_interval`.
     """

@@ -37,7 +37,7 @@ TOLD = 6  # classes that a note names; of more it tells how many
 ONE = {"it": "it", "this": "it", "has": "has", "was": "was", "counts": "counts"}
 SEVERAL = {"it": "they", "this": "them", "has": "have", "was": "were", "counts": "count"}
 _LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # in the log loss, as in scikit-learn's
-MOST_SURPRISE = -float(np.log(_LEAST_PROBABILITY))  # nats; the most that a log loss can be
+LARGEST_LOG_LOSS = -float(np.log(_LEAST_PROBABILITY))  # nats; the most that a log loss can be
 
 
 def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def evaluate_predictions(labels: npt.ArrayLike, probabilities: npt.ArrayLike, cl
         "pictures": pictures,
         **{metric: _or_none(overall[metric][0]) for metric in METRICS},
         "brier": float(squared_distances(labels, probabilities).mean()),
-        "log_loss": float(surprises(labels, probabilities).mean()),
+        "log_loss": float(sample_log_losses(labels, probabilities).mean()),
         "confusion": confusion.tolist(),
         "per_class": per_class,
         "notes": _notes(confusion, classes),
@@ -176,7 +176,7 @@ def squared_distances(labels: Labels, probabilities: Floats) -> Floats:
     return distances
 
 
-def surprises(labels: Labels, probabilities: Floats) -> Floats:
+def sample_log_losses(labels: Labels, probabilities: Floats) -> Floats:
     """(N,) -ln of the probability that each row of (N, C) gives to its label, 0…36: the log loss is their mean."""
     given = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
     nats: Floats = -np.log(np.clip(given, _LEAST_PROBABILITY, None))

@@ -37,7 +37,7 @@ RANGES = ("confidence", "margin", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class QueueFilter:
     """The filter and order of a queue. LabError for a choice that doesn't exist."""
 
     near: bool = False
@@ -159,7 +159,7 @@ def candidates(
 
 def queue(
     pictures: pd.DataFrame,
-    wanted: Wanted = Wanted(),
+    wanted: QueueFilter = QueueFilter(),
     standing: Standing | None = None,
     issues: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
@@ -202,7 +202,7 @@ def queue(
     return table.drop_duplicates("photo").reset_index(drop=True)
 
 
-def _asked_for(table: pd.DataFrame, wanted: Wanted) -> pd.Series:
+def _asked_for(table: pd.DataFrame, wanted: QueueFilter) -> pd.Series:
     chosen = table.mistake | (table.near & wanted.near)
     if wanted.order == "issue":  # a label can be wrong although the network agrees with it
         chosen |= table.issue.notna()

@@ -170,7 +170,8 @@ def tell_what_is_untouched() -> None:
 
     The browser sends the values of all widgets with each event. Of one that the page has set, that is the old value
     until the browser has heard of the new one, and Streamlit takes it for a choice: over a slow network the next click
-    took back what was just opened. It is none where the browser said the same before, and something else is new.
+    took back what was just opened. So a value counts as old only where it repeats the browser's last message while
+    something else is new.
     """
     take = inspect.unwrap(SessionState.set_widgets_from_proto)
 

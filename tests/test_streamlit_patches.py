@@ -1,4 +1,4 @@
-"""ui.mends: what the server sends isn't held back, and is the same as without."""
+"""ui.streamlit_patches: what the server sends isn't held back, and is the same as without."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamlit.web.server.starlette.starlette_server import _bind_socket
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
 from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowed
 
-from ui import mends
+from ui import streamlit_patches
 
 PROGRAM = Path(file_util.get_static_dir())
 PIECE = 65_536
@@ -37,7 +37,7 @@ def test_a_connection_to_streamlit_s_own_socket_sends_at_once(
     as_streamlit_listens: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_events, "_set_nodelay", base_events._set_nodelay)  # put back afterwards
-    mends.send_at_once()
+    streamlit_patches.send_at_once()
     at_once: list[bool] = []
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,7 @@ def test_a_connection_to_streamlit_s_own_socket_sends_at_once(
 
 def test_sockets_that_know_no_such_waiting_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_events, "_set_nodelay", base_events._set_nodelay)
-    mends.send_at_once()
+    streamlit_patches.send_at_once()
     for one in socket.socketpair():  # of the machine itself, where there are such
         with one:
             base_events._set_nodelay(one)
@@ -70,7 +70,7 @@ def test_the_app_sends_at_once() -> None:
     """Each page's frame sees to it."""
     import ui.shell  # noqa: F401
 
-    assert base_events._set_nodelay is mends._send_at_once
+    assert base_events._set_nodelay is streamlit_patches._send_at_once
 
 
 class Answer(NamedTuple):
@@ -109,11 +109,12 @@ def streamlits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Answer
     return lambda path, *method, **headers: asked(program, path, *method, **headers)
 
 
-HEAD = mends.head_of_the_page(["Browse", "Train"], "// Why\nexport default function () { window.mended = 1 }\n")
+SCRIPT = "// Why\nexport default function () { window.mended = 1 }\n"
+HEAD = streamlit_patches.head_of_the_page(["Browse", "Train"], SCRIPT)
 
 
 def mend() -> None:
-    mends.send_the_program_whole(HEAD)
+    streamlit_patches.send_the_program_whole(HEAD)
 
 
 def large_file() -> str:
@@ -216,9 +217,9 @@ def test_what_a_choice_brings_about_is_done_to_its_end_though_the_next_event_has
         from streamlit.runtime.scriptrunner import get_script_run_ctx
         from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
-        from ui import mends
+        from ui import streamlit_patches
 
-        mends.finish_callbacks()
+        streamlit_patches.finish_callbacks()
 
         def chosen() -> None:
             get_script_run_ctx().script_requests.request_rerun(RerunData())  # type: ignore[union-attr]

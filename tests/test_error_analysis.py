@@ -12,8 +12,8 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.intervals import cluster_bootstrap
 from bloodcell_core.evaluation.limits import exact_binomial
 from bloodcell_core.evaluation.predictions import arrays_of
-from bloodcell_core.review import teaches
-from bloodcell_core.review.teaches import (
+from bloodcell_core.review import error_analysis
+from bloodcell_core.review.error_analysis import (
     EDGE,
     FACTS,
     NO_CELL,
@@ -137,7 +137,7 @@ def test_the_rates_are_computed_once_for_the_figures_and_the_words(monkeypatch: 
     """Each is 2,000 resamples."""
     table = predicted(80, set(range(20)))
     rates = error_rates(table, CLASSES)
-    monkeypatch.delattr(teaches, "draw_photos")
+    monkeypatch.delattr(error_analysis, "draw_photos")
     assert any(line.startswith("By sharpness") for line in in_words(table, rates))
 
 
