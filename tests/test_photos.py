@@ -71,3 +71,11 @@ def test_two_photographs_of_one_scene_are_told(photographs):
     assert index.scenes == [0, 1, 2, 3, 4, 5, 3]
     copy = cv2.resize(photographs[3], (320, 240), interpolation=cv2.INTER_AREA)
     assert index.trace(copy).photo == 3
+
+
+def test_two_photographs_of_one_scene_are_told_where_there_are_no_others(photographs):
+    again = np.ascontiguousarray(photographs[3][40:, 60:])
+    assert PhotoIndex([photographs[3], again].__getitem__, 2, width=320).scenes == [0, 0]
+    assert PhotoIndex([photographs[3], photographs[4]].__getitem__, 2, width=320).scenes == [0, 1]
+    assert PhotoIndex([photographs[3]].__getitem__, 1, width=320).scenes == [0]
+

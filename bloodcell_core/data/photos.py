@@ -91,6 +91,8 @@ class PhotoIndex:
         agreeing: dict[int, int] = {}
         for way, fit in fits.items():
             agreeing[way // 2] = max(fit.agreeing, agreeing.get(way // 2, 0))
+        if not agreeing:  # the only photograph, left out
+            return Trace(None, None, 0)
         best = max(agreeing, key=agreeing.__getitem__)
         # Photographs of one scene agree in nearly as many keypoints; light and focus tell them apart.
         close = [
@@ -118,7 +120,8 @@ class PhotoIndex:
         owners = ([self._owners[match.trainIdx] for match in near] for near in neighbours)
         first = [next((way for way in near if way // 2 != leave_out), None) for near in owners]
         votes = np.bincount([way for way in first if way is not None], minlength=len(self._points))
-        return [int(way) for way in np.argsort(-votes, kind="stable")[:CANDIDATES]]
+        # One without a vote is none: of two photographs the one that is left out would be its own candidate, and win.
+        return [int(way) for way in np.argsort(-votes, kind="stable")[:CANDIDATES] if votes[way]]
 
 
 def _to_width(photo: np.ndarray, width: int) -> np.ndarray:
