@@ -4,7 +4,7 @@ import streamlit as st
 
 from bloodcell_core.crops import VIEWS
 from bloodcell_core.errors import LabError
-from ui import address, browse, lab, naming, shell
+from ui import address, browse, dataset_pictures, lab, naming, shell
 from ui.imports import import_button, import_cards
 
 SECTIONS = {
@@ -58,7 +58,7 @@ if section in ("pictures", "map"):
             shell.show_error(str(error))
     with drawer:
         if row is not None:
-            lab.picture_drawer(data, row)
+            dataset_pictures.picture_drawer(data, row)
         else:
             st.caption(f"Click a {'picture' if section == 'pictures' else 'point'} to see it at full size.")
 else:

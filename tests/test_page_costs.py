@@ -17,8 +17,7 @@ from bloodcell_core.data.views import make_view
 from bloodcell_core.runs import Run
 from tests.test_architecture import ROOT
 from tests.test_pages import draw
-from ui import lab as lab_pages
-from ui import shell
+from ui import dataset_pictures, shell
 
 pytest_plugins = ["tests.training_fixtures"]
 
@@ -101,28 +100,33 @@ def test_a_look_at_the_runs_reads_each_file_a_few_times_whatever_stands_on_the_p
 def test_a_thumbnail_is_drawn_once_and_few_enough_are_kept(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Dataset("demo")
     drawn: list[int] = []
-    monkeypatch.setattr(lab_pages, "make_view", lambda *args, **more: drawn.append(1) or make_view(*args, **more))
-    lab_pages._thumbnails.clear()
+
+    def counted(*args: object, **more: object) -> object:
+        drawn.append(1)
+        return make_view(*args, **more)
+
+    monkeypatch.setattr(dataset_pictures, "make_view", counted)
+    dataset_pictures._thumbnails.clear()
     rows = data.pictures.index[:6].tolist()
-    first = lab_pages.thumbnails(data, rows, "cell")
-    assert lab_pages.thumbnails(data, rows[::-1], "cell") == first[::-1]
+    first = dataset_pictures.thumbnails(data, rows, "cell")
+    assert dataset_pictures.thumbnails(data, rows[::-1], "cell") == first[::-1]
     assert len(drawn) == 6
     assert len({*first}) == 6
-    assert lab_pages.thumbnails(data, rows, "frame") != first
+    assert dataset_pictures.thumbnails(data, rows, "frame") != first
 
-    monkeypatch.setattr(lab_pages, "MOST_THUMBNAILS", 4)
-    assert lab_pages.thumbnails(data, data.pictures.index[6:12].tolist(), "cell")[0] not in first
-    kept, _ = lab_pages._thumbnails()
+    monkeypatch.setattr(dataset_pictures, "MOST_THUMBNAILS", 4)
+    assert dataset_pictures.thumbnails(data, data.pictures.index[6:12].tolist(), "cell")[0] not in first
+    kept, _ = dataset_pictures._thumbnails()
     assert len(kept) == 4
 
 
 def test_a_file_that_was_deleted_costs_its_own_tile_and_is_looked_for_again(lab: Path) -> None:
     data = Dataset("demo")
-    lab_pages._thumbnails.clear()
+    dataset_pictures._thumbnails.clear()
     rows = data.pictures.index[:3].tolist()
     file = data.folder / "originals" / data.pictures.stored[rows[1]]
     away = file.rename(lab / "away")
-    without = lab_pages.thumbnails(data, rows, "cell")
+    without = dataset_pictures.thumbnails(data, rows, "cell")
     away.rename(file)
-    whole = lab_pages.thumbnails(data, rows, "cell")
+    whole = dataset_pictures.thumbnails(data, rows, "cell")
     assert [one == other for one, other in zip(without, whole, strict=True)] == [True, False, True]

@@ -16,7 +16,7 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.errors import LabError
 from tests.conftest import write_class_folder
 from tests.test_pages import draw
-from ui import compare_panels, device, estimates, lab, review_more, run_cards, search_charts
+from ui import compare_panels, dataset_pictures, device, estimates, lab, review_more, run_cards, search_charts
 from ui.theme import AXIS_TEXT
 
 
@@ -104,7 +104,7 @@ def test_the_facts_of_a_picture_say_what_their_figures_mean() -> None:
         "box_told": False, "cell_area": 100.0, "red_radius": None, "focus": 1.3, "brightness": 221.2,
         "stain_a": -0.3, "stain_b": -6.6, "black_border": 0.0, "image_id": "3950467fff4e99",
     }  # fmt: skip
-    facts = lab.facts_of(SimpleNamespace(pictures=pd.DataFrame([row])), 0)  # type: ignore[arg-type]
+    facts = dataset_pictures.facts_of(SimpleNamespace(pictures=pd.DataFrame([row])), 0)  # type: ignore[arg-type]
     assert facts["Focus"] == "1.30; 1 is flat, from 1.2 sharp"
     assert facts["Its tint"] == "0 from green to red, −7 from blue to yellow"
     assert facts["Id"] == "3950467fff4e"

@@ -9,7 +9,7 @@ from bloodcell_core.data.dataset import SPLITS, Dataset
 from bloodcell_core.data.findings import SEVERITIES
 from bloodcell_core.data.formats import FORMATS
 from bloodcell_core.words import groups_behind, pretty, titles
-from ui import address, charts, gallery, lab, naming, shell
+from ui import address, charts, dataset_pictures, gallery, lab, naming, shell
 
 PER_PAGE = 300
 EVERY = ""  # stands for all classes: no class has this name, but one may be called "all"
@@ -107,7 +107,7 @@ def pictures(data: Dataset, audit: Audit, view: str) -> None:
     with above:
         shown = chosen.label[start:stop]
         named = shown.map(pretty) if label == EVERY else None  # not everybody can tell classes apart by colour
-        tiles = lab.tiles(data, shown.index.tolist(), view, named)
+        tiles = dataset_pictures.tiles(data, shown.index.tolist(), view, named)
         gallery.gallery(tiles, "browse", open_picture, selected=address.value_of("picture"))
 
 

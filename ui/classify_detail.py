@@ -17,7 +17,7 @@ from bloodcell_core.runs import Run
 from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
 from bloodcell_core.smear.slides import Slide, SlidePicture
 from bloodcell_core.words import capitalised, pretty
-from ui import cached, charts, classify_pictures, classify_slide, lab, shell
+from ui import cached, charts, classify_pictures, classify_slide, dataset_pictures, lab, shell
 from ui.neighbours import finder
 from ui.review_cards import explainer
 
@@ -163,5 +163,6 @@ def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -
         return
     st.caption("The most similar labelled training cells, nearest first")
     labels = data.pictures.label
-    for place, column, src in zip(rows, st.columns(ALIKE), lab.thumbnails(data, rows, "cell"), strict=False):
+    thumbnails = dataset_pictures.thumbnails(data, rows, "cell")
+    for place, column, src in zip(rows, st.columns(ALIKE), thumbnails, strict=False):
         column.image(src, width="stretch", alt=pretty(labels[place]), caption=shell.plain(pretty(labels[place])))

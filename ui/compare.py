@@ -35,7 +35,7 @@ from bloodcell_core.evaluation.scoring import score
 from bloodcell_core.labels.overlays import of_runs
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import address, cached, gallery, lab, shell
+from ui import address, cached, dataset_pictures, gallery, lab, shell
 from ui.missing import say_missing
 from ui.theme import is_dark
 
@@ -377,5 +377,5 @@ def pictures_of(run: Run, parts: Mapping[str, pd.DataFrame]) -> None:
         with place:
             if len(parts) > 1:
                 st.caption(f"{letter}: {shell.counted(len(found), 'picture')}")
-            tiles = lab.tiles(data, part.row.astype(int).tolist(), view, part.caption)
-            gallery.gallery(tiles, key, lab.opener(data))
+            tiles = dataset_pictures.tiles(data, part.row.astype(int).tolist(), view, part.caption)
+            gallery.gallery(tiles, key, dataset_pictures.opener(data))

@@ -17,7 +17,7 @@ from bloodcell_core.evaluation.figures import percent
 from bloodcell_core.labels.verdicts import Standing
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import cached, lab
+from ui import cached, dataset_pictures, lab
 from ui.desk import Card
 from ui.gallery import thumbnail
 from ui.neighbours import finder
@@ -77,7 +77,7 @@ def _looks(data: Dataset, row: int, crop: Crop) -> tuple[str, str, bool]:
     """A picture's cell view as a run cuts it, all of it with the cell outlined, and whether a cell was found."""
     original = data.read_original(row)
     cell = make_view(original, "cell", CELL_PX, crop._replace(colours=AS_THEY_ARE), data.places[row])
-    return thumbnail(cell.pixels, CELL_PX), thumbnail(lab.outlined(original, cell), WHOLE_PX), cell.found
+    return thumbnail(cell.pixels, CELL_PX), thumbnail(dataset_pictures.outlined(original, cell), WHOLE_PX), cell.found
 
 
 def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str]:
@@ -91,7 +91,7 @@ def _like(review: Review, run: Run, row: int) -> tuple[list[dict[str, str]], str
     tiles = [
         {"src": src, "label": pretty(pictures.label[each]), "photo": _short(pictures.photo[each]),
          "colour": review.colours[pictures.label[each]]}
-        for each, src in zip(found, lab.thumbnails(review.data, found, "cell"), strict=True)
+        for each, src in zip(found, dataset_pictures.thumbnails(review.data, found, "cell"), strict=True)
     ]  # fmt: skip
     return tiles, "" if tiles else "There are no others in training."
 

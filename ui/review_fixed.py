@@ -10,7 +10,7 @@ from bloodcell_core.labels import overlays
 from bloodcell_core.review.fixed import Change, fixed_and_broken
 from bloodcell_core.runs import Run
 from bloodcell_core.words import pretty
-from ui import address, cached, lab, shell
+from ui import address, cached, dataset_pictures, lab, shell
 from ui.compare import FOR_BOTH, tested_on
 from ui.review import Review, each_photo_first
 from ui.review_overlays import versions_of
@@ -67,4 +67,4 @@ def _pictures(review: Review, table: pd.DataFrame) -> None:
     said = f"From {photos}. Below each picture: the answer before → after; the border's colour is the label."
     st.caption(said if len(there) else "None.")
     words = there.before.map(pretty) + " → " + there.after.map(pretty)
-    lab.gallery_to_browse(review.data, there.image_id, words, "changed")
+    dataset_pictures.gallery_to_browse(review.data, there.image_id, words, "changed")

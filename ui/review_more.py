@@ -8,7 +8,7 @@ import streamlit as st
 from bloodcell_core.labels.verdicts import Event, Standing, history, undo
 from bloodcell_core.review.queue import family
 from bloodcell_core.words import pretty
-from ui import gallery, lab, shell
+from ui import dataset_pictures, gallery, lab, shell
 from ui.review import SECOND, Review, told
 
 PARTS = {"runs": "Other runs", "facts": "Facts", "family": "Family", "history": "History"}
@@ -52,7 +52,7 @@ def _runs(review: Review, picture: pd.Series) -> None:
 
 
 def _facts(review: Review, picture: pd.Series) -> None:
-    facts = lab.facts_of(review.data, int(picture.row))
+    facts = dataset_pictures.facts_of(review.data, int(picture.row))
     st.table(pd.Series({name: shell.plain(str(value)) for name, value in facts.items()}, name=""), hide_header=True)
 
 
@@ -67,7 +67,8 @@ def _family(review: Review, picture: pd.Series) -> None:
     shown = rows[:MOST_OF_A_FAMILY]
     words = [pretty(answers[image]) if image in answers else pictures.split[row] for row, image in
              zip(shown, pictures.image_id[shown], strict=True)]  # fmt: skip
-    gallery.gallery(lab.tiles(review.data, shown, "cell", words), "review_family", lab.opener(review.data), tile_px=72)
+    tiles, open_it = dataset_pictures.tiles(review.data, shown, "cell", words), dataset_pictures.opener(review.data)
+    gallery.gallery(tiles, "review_family", open_it, tile_px=72)
 
 
 def _history(review: Review, picture: pd.Series) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from bloodcell_core.labels.verdicts import AMBIGUOUS, LABEL_WRONG, MODEL_WRONG, UNUSABLE, record
 from bloodcell_core.words import pretty
-from ui import gallery, lab, shell
+from ui import dataset_pictures, gallery, shell
 from ui.review import Review, leave_deleted_run, standing_in
 from ui.review_desk import nothing_left
 
@@ -38,7 +38,7 @@ def selection(review: Review) -> None:
     told = st.empty()  # above the gallery, which is longer than the screen
     words = [f"{pretty(row.label)} → {pretty(row.answer)}" for row in shown.itertuples()]
     marked = gallery.marking_gallery(
-        lab.tiles(review.data, shown.row.astype(int).tolist(), "cell", words), f"review_many_{token}",
+        dataset_pictures.tiles(review.data, shown.row.astype(int).tolist(), "cell", words), f"review_many_{token}",
         marked=shown.image_id.tolist() if every else [], tile_px=120,
     )  # fmt: skip
     images = [image for image in shown.image_id if image in set(marked)]

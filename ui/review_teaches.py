@@ -11,7 +11,7 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.evaluation.predictions import unit_of
 from bloodcell_core.review import error_analysis
 from bloodcell_core.words import PHOTO, pretty
-from ui import address, lab, shell
+from ui import address, dataset_pictures, shell
 from ui.review import Review, each_photo_first
 from ui.review_sources import Source, resource
 
@@ -110,4 +110,4 @@ def _pictures(review: Review, table: pd.DataFrame, wrong: list[str]) -> None:
     photos = shell.counted(own.photo.nunique(), unit_of(table))
     st.caption(f"{shell.counted(len(own), 'wrong picture')} of {photos}." if len(own) else "None is wrong.")
     answers = own.label.map(pretty) + " → " + own.predicted.map(pretty)
-    lab.gallery_to_browse(review.data, own.image_id, answers, "lessons")
+    dataset_pictures.gallery_to_browse(review.data, own.image_id, answers, "lessons")
