@@ -141,6 +141,9 @@ def test_what_two_runs_have_in_common_and_what_changed(done: Run, say: Any) -> N
     issues = say("issues", done.name, "--limit", "3", "--device", "cpu")
     assert len(issues["photos"]) == 3
     assert "in-sample" in issues["warning"]
+    ranked = say("list", done.name, "--order", "issue")
+    assert (ranked["ranked_by"], ranked["warning"]) == (done.name, issues["warning"])
+    assert say("list", done.name)["ranked_by"] is None
 
 
 @pytest.mark.parametrize(

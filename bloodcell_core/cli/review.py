@@ -158,11 +158,14 @@ def _list(args: argparse.Namespace) -> None:
         + (f"  {row['verdict']} ({row['by']})" if row["verdict"] else "")
         for row in rows
     ]
+    if issues:
+        lines.append(f"  the labels are ranked by {issues.source}")
     if issues and issues.warning:
         lines.append(f"  note: {issues.warning}")
     told = {
         "runs": [run.name for run in chosen], "data": dataset.name, "split": args.split, "photos": len(found),
-        "progress": progress, "pictures": rows, "warning": issues.warning if issues else "",
+        "progress": progress, "pictures": rows, "ranked_by": issues.source if issues else None,
+        "warning": issues.warning if issues else "",
     }  # fmt: skip
     show(told, args.json, lines)
 
