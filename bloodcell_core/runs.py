@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -425,10 +426,16 @@ def remove_damaged(name: str) -> None:
     _discard(name)
 
 
+def check_no_members(names: Iterable[str]) -> None:
+    """LabError where an ensemble needs one of these runs."""
+    known = readable_runs()[0]
+    for name in names:
+        if needed_by := [other.name for other in known if name in other.settings.get("members", [])]:
+            raise LabError(f"run {name!r} is a member of {', '.join(needed_by)}: remove that first")
+
+
 def _discard(name: str) -> None:
-    needed_by = [other.name for other in readable_runs()[0] if name in other.settings.get("members", [])]
-    if needed_by:
-        raise LabError(f"run {name!r} is a member of {', '.join(needed_by)}: remove that first")
+    check_no_members([name])
     workspace.likeness_file(name).unlink(missing_ok=True)
     disk.discard(workspace.run_dir(name))
     notes.forget("run", name)

@@ -27,7 +27,7 @@ from bloodcell_core.evaluation.scoring import evaluated, score
 from bloodcell_core.labels.overlays import freeze
 from bloodcell_core.labels.verdicts import AMBIGUOUS, record
 from bloodcell_core.runs import Run
-from bloodcell_core.training import groups, jobs, worker
+from bloodcell_core.training import ensembles, groups, jobs, worker
 from bloodcell_core.training.groups import Group
 from bloodcell_core.training.prepare import cut_validation, split_rows
 from tests import test_pages as pages
@@ -523,6 +523,15 @@ def test_a_cross_validation_is_deleted_as_a_whole_unless_it_is_at_work(crossed: 
     assert not app.exception
     assert before - {*runs.names()} == {run.name for run in crossed.runs.values()}
     assert groups.groups() == []
+
+
+def test_of_a_cross_validation_that_an_ensemble_needs_nothing_is_deleted(crossed: Group) -> None:
+    other = train_here(epochs=1, folds=FOLDS, fold=2, learning_rate=0.01)
+    needed = ensembles.create_ensemble([crossed.runs[2], other], "both")
+    before = {*runs.names()}
+    with pytest.raises(LabError, match=f"is a member of {needed.name}: remove that first"):
+        groups.remove(crossed)
+    assert {*runs.names()} == before
 
 
 def test_a_cross_validation_is_removed_by_its_name(crossed: Group, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,9 +153,10 @@ def stop(group: Group) -> None:
 
 
 def remove(group: Group) -> None:
-    """Deletes all of its runs; LabError as `jobs.remove`. While one is at work none is deleted."""
+    """Deletes all of its runs; LabError as `jobs.remove`. While one is at work or an ensemble's, none is deleted."""
     if any(run.status()["state"] == "running" for run in group.runs.values()):
         raise LabError(f"cross-validation {group.name!r} is at work: stop it first")
+    runs.check_no_members(run.name for run in group.runs.values())
     for run in group.runs.values():
         jobs.remove(run.name)
 
