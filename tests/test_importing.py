@@ -1123,6 +1123,15 @@ def test_a_missing_original_is_named_with_the_remedy(cells):
     assert dataset.read_original(2).shape == (20, 24, 3)
 
 
+def test_a_damaged_original_is_named_with_the_remedy(cells):
+    dataset = Dataset("cells")
+    stored = cells / "originals" / dataset.pictures.stored[3]
+    stored.write_bytes(stored.read_bytes()[:200])
+    told = rf"dataset 'cells': its copy of {dataset.pictures.file[3]} can't be read \(damaged .*\): import it again"
+    with pytest.raises(LabError, match=told):
+        dataset.read_original(3)
+
+
 # Demo pictures
 
 

@@ -156,12 +156,16 @@ class Dataset:
         return bool((self.pictures.source_photo.notna() & (self.pictures.family == self.pictures.photo)).any())
 
     def read_original(self, row: int) -> np.ndarray:
-        """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB. LabError where its file is missing."""
+        """Picture `row` of `pictures` at its own resolution: uint8 H×W×3 RGB. LabError where its file is missing or
+        damaged."""
         stored = self.folder / "originals" / self.pictures.stored[row]
         try:
             return decode_rgb(stored.read_bytes())
         except OSError:
             raise LabError(f"dataset {self.name!r}: {stored.name} is missing from originals: import it again") from None
+        except LabError as error:
+            copy = f"dataset {self.name!r}: its copy of {self.pictures.file[row]}"
+            raise LabError(f"{copy} can't be read ({error}): import it again") from None
 
     @cached_property
     def places(self) -> list[Place]:
