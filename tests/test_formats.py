@@ -542,12 +542,14 @@ def test_a_column_is_known_by_each_of_its_names_in_any_case(tmp_path, holds):
             assert entries_of(folder / "t.tsv") == [Entry("pics/0.png", "blast", "test", "g", (1, 2, 3, 4))]
 
 
-def test_rows_of_nothing_behind_the_last_are_none(tmp_path):
+def test_rows_of_nothing_are_none_and_are_counted(tmp_path):
     text = "path,label,group\npics/0.png,x,\npics/1.png,y,\n,,\n , NA,\n,,\n"
     entries = entries_of(write_files(tmp_path / "cells", csv_files(text)))
     assert [(entry.file, entry.label) for entry in entries] == [("pics/0.png", "x"), ("pics/1.png", "y")]
-    words = refusal_of(write_files(tmp_path / "gap", csv_files("path,label\npics/0.png,x\n,\npics/1.png,y\n,\n")))
-    assert words == "labels.csv: 1 of 3 rows have no path (rows 3; the header is row 1)"
+    gap = "path,label\npics/0.png,x\n, \npics/1.png,y\n\n"
+    assert len(entries_of(write_files(tmp_path / "gap", csv_files(gap)))) == 2
+    words = refusal_of(write_files(tmp_path / "more", csv_files(f"{gap},y\n,\n")))
+    assert words == "labels.csv: 1 of 3 rows have no path (rows 6; the header is row 1)"
 
 
 def test_a_class_called_as_no_label_is_told_so(tmp_path):
@@ -563,6 +565,7 @@ def test_a_class_called_as_no_label_is_told_so(tmp_path):
     [
         ("path,label\npics/0.png,\npics/1.png,x\npics/2.png, NaN \n", "2 of 3 rows have no label: 'NaN' stands for no"),
         ("path,label\n,x\npics/1.png,y\n", "1 of 2 rows have no path (rows 2; the header is row 1)"),
+        ("path,label\n\n \npics/1.png,y\n,x\n", "1 of 2 rows have no path (rows 5; the header is row 1)"),
         ("path,label\npics/0.png,x\npics/1.png\n", "1 of 2 rows have no label (rows 3; the header is row 1)"),
         (
             "path,label\npics/0.png,x\npics/7.png,y\npics/8.png,y\n",

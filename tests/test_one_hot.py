@@ -169,9 +169,9 @@ def test_what_is_wrong_in_it_is_told_with_its_rows(tmp_path, old, new, words):
 
 
 def test_a_number_far_below_is_told(tmp_path):
-    table = ROBOFLOW + "0.png, 1, 0\n" * 30 + "0.png, 3, 0\n"
+    table = ROBOFLOW + "0.png, 1, 0\n" * 30 + "\n0.png, 3, 0\n"
     assert refusal_of(folder(tmp_path, table)) == (
-        "pics/t.csv: 1 of 35 rows have neither 0 nor 1 in the column band: take it out if it is no class (rows 36; "
+        "pics/t.csv: 1 of 35 rows have neither 0 nor 1 in the column band: take it out if it is no class (rows 37; "
         "the header is row 1)"
     )
 

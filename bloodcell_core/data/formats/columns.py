@@ -57,11 +57,21 @@ def _open_csv(data: bytes) -> tuple[list[str], Load]:
     def load(rows: int) -> pd.DataFrame:
         # The header is read as a row like the others: then a row that is longer than it is an error, and isn't cut.
         return pd.read_csv(
-            io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False, nrows=rows, low_memory=False
+            io.StringIO(text),
+            sep=separator,
+            header=None,
+            dtype=str,
+            na_filter=False,
+            nrows=rows,
+            low_memory=False,
+            skip_blank_lines=False,  # they are rows to a person who looks for one by its number
         )
 
     def load_columns(places: Sequence[int]) -> pd.DataFrame:
-        return load(MAX_FILES + 2).iloc[1:, list(places)]
+        rows = load(MAX_FILES + 2)
+        maybe = rows[rows[0].str.strip() == ""].fillna("")
+        blank = maybe.index[(maybe.map(str.strip) == "").all(axis=1).to_numpy(bool)]
+        return rows.drop(blank).iloc[1:, list(places)]
 
     return [*load(1).iloc[0]] if text else [], load_columns
 
@@ -81,7 +91,9 @@ def _open_parquet(data: bytes) -> tuple[list[str], Load]:
         _check_size(table.metadata, wanted)
         kept = pa.schema([table.schema_arrow.field(place) for place in places])
         columns = pa.Table.from_batches(_of_bounded_size(table.iter_batches(columns=wanted)), kept).columns
-        return pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
+        frame = pd.DataFrame({place: _as_text(column) for place, column in zip(places, columns, strict=True)})
+        frame.index += 1
+        return frame
 
     return schema.names, load_columns
 
@@ -121,8 +133,11 @@ def _as_text(column: pa.ChunkedArray) -> pd.Series:
     return text
 
 
-def refuse_rows(file: str, rows: int, bad: Sequence[int], what: str) -> None:
-    """LabError that counts and lists the bad ones of a table's rows, if there are any, with what is wrong with them."""
+def refuse_rows(file: str, frame: pd.DataFrame, bad: Sequence[int], what: str) -> None:
+    """LabError that counts and lists the bad ones of a table's rows, if there are any, with what is wrong with them.
+
+    `bad` are places in the `frame`, whose index has the rows' numbers below the header.
+    """
     if bad:
-        listed = ", ".join(str(row + 2) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
-        raise LabError(f"{file}: {len(bad):,} of {rows:,} rows {what} (rows {listed}; the header is row 1)")
+        listed = ", ".join(str(frame.index[row] + 1) for row in bad[:5]) + (", …" if len(bad) > 5 else "")
+        raise LabError(f"{file}: {len(bad):,} of {len(frame):,} rows {what} (rows {listed}; the header is row 1)")

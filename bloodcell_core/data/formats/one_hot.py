@@ -125,11 +125,11 @@ def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
     for place, name in classes.items():
         wrong = [at for at, row in enumerate(rows) if not _is(_YES_OR_NO, row[place])]
         what = f"have neither 0 nor 1 in the column {name[:40]}: take it out if it is no class"
-        refuse_rows(file, len(rows), wrong, what)
+        refuse_rows(file, frame, wrong, what)
     found = [[name for place, name in classes.items() if _is(_YES, row[place])] for row in rows]
     wrong = [at for at, own in enumerate(found) if len(own) != 1 and not all(_is(_BLANK, cell) for cell in rows[at])]
     what = f"have a 1 in none or several of the columns {_some([*classes.values()])}: give each picture one class"
-    refuse_rows(file, len(rows), wrong, what)
+    refuse_rows(file, frame, wrong, what)
     frame[len(names)] = [own[0] if own else "" for own in found]
     return [*names, "label"], lambda wanted: frame[list(wanted)]
 

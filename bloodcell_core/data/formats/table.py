@@ -199,7 +199,7 @@ def _entries(source: Source, file: str, opened: Open) -> list[Entry]:
     frame = frame[: max(filled, default=-1) + 1]
     columns = {holds: cells[: len(frame)] for holds, cells in columns.items()}
     nothing: list[str | None] = [None] * len(frame)
-    refuse = partial(refuse_rows, file, len(frame))
+    refuse = partial(refuse_rows, file, frame)
 
     broken = {row for cells in columns.values() for row, cell in enumerate(cells) if _has_control(cell)}
     refuse(sorted(broken), "have a line break or control character in them: is a quotation mark not closed?")
