@@ -6,9 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bloodcell_core import workspace
+from bloodcell_core.background import StopRequested
 from bloodcell_core.crops import BORDERS, VIEWS, Crop
 from bloodcell_core.data import views
 from bloodcell_core.data.dataset import Dataset, remove
@@ -214,6 +216,21 @@ def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(cells, monkeyp
     assert np.array_equal(
         build_view(cells, "frame", SIZE)[13], make_view(cells.read_original(13), "frame", SIZE).pixels
     )
+
+
+def test_who_waits_for_another_s_build_can_be_stopped(cells, monkeypatch):
+    monkeypatch.setattr(views, "WAIT", 0.01)
+    asked = []
+
+    def stopped_at_the_second(done: int, total: int) -> None:
+        asked.append((done, total))
+        if len(asked) == 2:
+            raise StopRequested
+
+    with FileLock(workspace.lock_file("views-cells")), pytest.raises(StopRequested):
+        build_view(cells, "frame", SIZE, progress=stopped_at_the_second)
+    assert asked == [(0, 14)] * 2
+    assert build_view(cells, "frame", SIZE).any()
 
 
 def test_what_a_killed_build_left_does_not_count(cells):

@@ -7,13 +7,15 @@ uploaded picture, so the two can't differ.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bloodcell_core import disk, workspace
 from bloodcell_core.cells import Box, Place, find_place
@@ -26,6 +28,7 @@ from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.stain import Stain
 
 BATCH = 256
+WAIT = 0.5  # seconds between two looks at whether somebody wants a build that waits for another to stop
 PAGE = 2**20  # bytes written at once to reserve disk space; more than the header of an array's file
 AROUND = 1.0  # sides of a cell's square on each side of it, within which its colours are measured
 
@@ -106,7 +109,7 @@ def build_view(
     file = workspace.view_file(dataset.name, view_name(view, size, crop))
     total = len(dataset.pictures)
     if not file.exists():
-        with FileLock(workspace.lock_file(f"views-{dataset.name}")):
+        with _held(FileLock(workspace.lock_file(f"views-{dataset.name}")), progress, total):
             if not file.exists():  # another process may have built it meanwhile
                 # `dataset` may be outdated: then the rows would not be those of the dataset that has its name now.
                 now = Dataset(dataset.name)
@@ -122,6 +125,20 @@ def build_view(
     if built.dtype != np.uint8 or built.shape != (total, size, size, 3):
         raise LabError(f"the {view} view of {dataset.name!r} is damaged: delete {file} and it is built again")
     return built
+
+
+@contextmanager
+def _held(lock: FileLock, progress: Progress, total: int) -> Iterator[None]:
+    """With the lock; calls `progress` as long as another process has it, so that whoever waits can be stopped."""
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=WAIT)
+        except Timeout:
+            progress(0, total)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build(file: Path, dataset: Dataset, view: str, size: int, crop: Crop, progress: Progress) -> None:
