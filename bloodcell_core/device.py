@@ -39,7 +39,7 @@ def choose_device(wanted: str = "auto") -> Device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`; LabError where it isn't there."""
     if wanted == "cpu":
         return Device(torch.device("cpu"), None, "CPU: asked for")
-    if not re.fullmatch(r"auto|cuda(:\d+)?", wanted):
+    if not re.fullmatch(r"auto|cuda(:(0|[1-9][0-9]*))?", wanted):  # one name a device: its queue is called by it
         raise LabError(f"device is auto, cpu, cuda or cuda:N, not {wanted[:20]!r}")
     if not torch.cuda.is_available():
         if wanted == "auto":

@@ -352,7 +352,9 @@ def test_a_card_that_this_pytorch_is_not_made_for_is_not_taken(
             choose_device("cuda:1")
 
 
-@pytest.mark.parametrize("wanted", ["", "gpu", "mps", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"])
+@pytest.mark.parametrize(
+    "wanted", ["", "gpu", "mps", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "cuda:00", "cuda:01", "cuda:٠"]
+)
 def test_a_device_that_is_none_is_refused(wanted: str) -> None:
     with pytest.raises(LabError, match="device is auto, cpu, cuda or cuda:N"):
         choose_device(wanted)
