@@ -152,6 +152,14 @@ def sweep_unfinished(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a person gave, with their home folder for `~`, and that of NAME for `~NAME`; LabError without one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise LabError(f"{path}: there is no home folder of that name here: write the path in full") from None
+
+
 def may_be_there(path: Path) -> bool:
     """Whether a file or folder exists; True too where that can't be told, so that whoever opens it learns why."""
     try:

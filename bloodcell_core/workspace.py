@@ -26,7 +26,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bloodcell_core.disk import may_be_there
+from bloodcell_core.disk import expanded, may_be_there
 from bloodcell_core.errors import LabError
 
 SCHEMA_VERSION = 1  # of a run's config.json
@@ -44,11 +44,12 @@ LONGEST_MIDDLE = 42  # letters of a `dated_name` between its time and its end: a
 def home() -> Path:
     """`$BLOODCELL_HOME`, or `workspace/` beside the app. Not created until something is written.
 
-    LabError for a path that isn't valid UTF-8: neither tables, nor weights, nor the database can lie there.
+    LabError for the `~` of a user who isn't there, and for a path that isn't valid UTF-8: neither tables, nor weights,
+    nor the database can lie there.
     """
     chosen = os.environ.get("BLOODCELL_HOME")
     path = (
-        Path(os.path.realpath(Path(chosen).expanduser()))  # `resolve` raises for links in a ring
+        Path(os.path.realpath(expanded(chosen)))  # `resolve` raises for links in a ring
         if chosen
         else Path(__file__).resolve().parent.parent / "workspace"
     )

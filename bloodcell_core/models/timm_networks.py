@@ -67,9 +67,9 @@ def build(model: str, classes: int, size: int, weights: str) -> nn.Module:
         return _from_hub(model, classes, size)
     network = _create(model, classes, size)
     if weights not in ("default", "none"):
-        state = {name.removeprefix("module."): value for name, value in read_weights(Path(weights)).items()}
+        state = _adapted(read_weights(Path(weights)), network, weights, model)
         heads = (config.classifier,) if isinstance(config.classifier, str) else config.classifier
-        put_body(network, tuple(f"{head}." for head in heads), _adapted(state, network, weights, model), weights, model)
+        put_body(network, tuple(f"{head}." for head in heads), state, weights, model)
     return network
 
 

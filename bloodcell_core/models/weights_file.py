@@ -11,20 +11,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bloodcell_core import disk
 from bloodcell_core.errors import LabError, brief
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """{name: weights} of a .safetensors or .pth file; LabError where it can't be read."""
-    path = path.expanduser()
+    """{name: weights} of a .safetensors or .pth file; LabError where it can't be read.
+
+    Names are without the `module.` that PyTorch puts before them where it trains on several devices.
+    """
+    path = disk.expanded(path)
     if not path.is_file():
         raise LabError(
             f"weights={os.fspath(path)}: there is no such file; give a .safetensors or .pth file, default or none"
         )
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LabError(f"{path.name} is refused: it is no weights file, or holds more than plain weights") from None
     except Exception as error:  # a damaged file may raise anything, such as IndexError, KeyError or AttributeError
@@ -33,7 +38,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise LabError(f"{path.name} holds no table of weights")
-    return state
+    return {name.removeprefix("module."): value for name, value in state.items()}
 
 
 def put_body(

@@ -63,7 +63,7 @@ def checked(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         config = replace(config, labels=overlay.reference)
     from_file = config.weights not in ("default", "none")
     if from_file:  # the worker runs in another folder than who asks for it
-        config = replace(config, weights=str(Path(config.weights).expanduser().absolute()))
+        config = replace(config, weights=str(disk.expanded(config.weights).absolute()))
     if (info.pretrained and config.weights != "none") or from_file or config.model not in MODELS:
         _check_network(config, len(run_classes(config, dataset)))
     return config
