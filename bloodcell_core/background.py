@@ -12,6 +12,7 @@ A job that says it is at work while its lock is free was interrupted: no process
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import math
 import os
@@ -21,8 +22,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,6 +38,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
+NOTHING_KEPT = "stopped on request: nothing of it was kept"
 TOLD: Kinds = {"reason": str, "phase": str, "done": int, "total": int, "seconds_left": NUMBER | None, "epoch": int,
                "data": str | None}
 """What a status.json may hold besides `state` and `updated`."""
@@ -218,7 +220,7 @@ class Job:
         def progress(done: int, total: int) -> None:
             nonlocal first, last
             if self.stop_requested():
-                raise StopRequested("stopped on request: nothing of it was kept")
+                raise StopRequested(NOTHING_KEPT)
             now = time.monotonic()
             first = first or (now, done)
             if now - last > BEAT or done == total:
@@ -228,6 +230,33 @@ class Job:
                 self.tell(phase=words, done=done, total=total, seconds_left=left)
 
         return progress
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Ends what is done within as soon as that is asked: for work of a library that reports no progress.
+
+        By KeyboardInterrupt, so that the library cleans up after itself; it leaves as StopRequested. To be used in the
+        main thread of the job's own process.
+        """
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(BEAT):
+                if self.stop_requested():
+                    _thread.interrupt_main()
+                    return
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with `&` ignores it
+        watcher = threading.Thread(target=watch, daemon=True)
+        try:
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
+        except KeyboardInterrupt:
+            raise StopRequested(NOTHING_KEPT) from None
 
     def dismiss(self) -> None:
         """Deletes an ended job's folder; what it made stays. Somebody else may have done so already."""

@@ -1,6 +1,7 @@
 """Imports in a process of their own: what a page sees of them, how they end, what they leave behind."""
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,30 @@ def test_an_import_that_is_stopped_leaves_nothing(
     job.request_stop()
     import_jobs.work(job)
     assert job.status()["state"] == "stopped"
+    assert left_behind() == []
+
+
+def test_a_download_that_is_stopped_ends_at_once_and_cleans_up_after_itself(
+    lab_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cleaned_up = threading.Event()
+
+    def fetch(folder: Path) -> Path:
+        job.request_stop()
+        try:
+            for _ in range(1000):
+                cleaned_up.wait(0.01)  # as a library waits for the next bytes, with no thought of a stop
+        finally:
+            cleaned_up.set()
+        return folder
+
+    monkeypatch.setattr(background, "BEAT", 0.01)
+    monkeypatch.setitem(DOWNLOADS, "bloodmnist", DOWNLOADS["bloodmnist"]._replace(packages=(), fetch=fetch))
+    job = in_this_process(monkeypatch, lambda: start("download", download="bloodmnist"))
+    import_jobs.work(job)
+    assert (job.status()["state"], job.status()["reason"]) == ("stopped", background.NOTHING_KEPT)
+    assert job.status()["phase"].startswith("downloading")
+    assert cleaned_up.is_set()
     assert left_behind() == []
 
 

@@ -86,7 +86,7 @@ def _import(job: ImportJob, options: dict[str, Any]) -> Dataset:
     from bloodcell_core.data.importing import import_dataset
 
     return import_dataset(
-        Path(options.pop("source")).expanduser(),
+        Path(options.pop("source")),
         progress=job.phase("reading pictures"),
         trace_progress=job.phase("looking for each picture's photograph"),
         **options,
@@ -100,7 +100,9 @@ def _download(job: ImportJob, options: dict[str, Any]) -> Dataset:
     wanted = options.pop("download")
     name = free_name(options.pop("name", None) or wanted)  # before gigabytes are downloaded in vain
     job.tell(phase=f"downloading {wanted}: this can take long", done=0, total=0, seconds_left=None)
-    return _import(job, options | {"source": str(download(wanted)), "name": name})
+    with job.stoppable():
+        source = download(wanted)
+    return _import(job, options | {"source": str(source), "name": name})
 
 
 def _draw(job: ImportJob, options: dict[str, Any]) -> Dataset:
