@@ -39,10 +39,10 @@ LOG_EVERY = 20  # steps between two looks at the loss: each look makes the host 
 
 @dataclass
 class LabelledPictures:
-    """Pictures uint8 (N, S, S, 3) with class indices int64 (N,), both on one device."""
+    """Pictures uint8 (N, S, S, 3) with class indices int64 (N,): both on one device, or the pictures on disk."""
 
     pictures: Tensor | np.ndarray
-    """An array is a whole view on disk, where they fit in no memory: `places` tells which of it are meant."""
+    """A NumPy array is the whole view on disk; `places` are the rows in use."""
     labels: Tensor
     shares: Tensor | None = None
     """How often each is to be drawn (`sampling.balanced_shares`), on the host; None where all alike."""

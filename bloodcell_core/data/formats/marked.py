@@ -40,8 +40,8 @@ class Mark(NamedTuple):
     """The field's path in its source, or its name in the annotation where it is missing."""
     label: str
     corners: tuple[float, ...]
-    """x0, y0, x1, y1 in pixels; in shares of the field's width and height where `size` is SHARES. None for a point or a
-    line, which have no size."""
+    """x0, y0, x1, y1 in pixels; in shares of the field's width and height where `size` is SHARES. Empty for a point
+    or a line, which have no size."""
     split: str | None = None
     size: tuple[float, float] | None = None
     """The field's width and height in pixels as the annotation states them, if it does."""
