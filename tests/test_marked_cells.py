@@ -21,8 +21,9 @@ from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.audit import audit
 from bloodcell_core.data.cut_cells import cut_cell, widened
 from bloodcell_core.data.demo import draw_field
-from bloodcell_core.data.formats import choose_format, coco, labelme, marked, voc, yolo
-from bloodcell_core.data.formats.marked import AROUND, Mark, Pictures
+from bloodcell_core.data.formats import choose_format, labelme, marked, voc, yolo
+from bloodcell_core.data.formats.marked import AROUND, Mark
+from bloodcell_core.data.formats.reading import GLANCE_JSON, Pictures, split_of_name
 from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.pictures import decode_rgb, encode
 from bloodcell_core.data.sources import open_source
@@ -312,7 +313,7 @@ def test_too_many_cells_are_refused(tmp_path, monkeypatch):
 )
 def test_a_picture_is_found_by_name_and_by_its_folders(tmp_path, files, name, annotation, found):
     source = open_source(write_files(tmp_path / "cells", dict.fromkeys(files, b"")))
-    split = marked.split_of_name(annotation)
+    split = split_of_name(annotation)
     assert Pictures(source).find(name, annotation, split) == found
 
 
@@ -401,6 +402,11 @@ def test_the_lists_of_voc_tell_the_splits(tmp_path):
     assert {(photo, split) for _, _, split, photo in found} == {
         ("JPEGImages/one.png", "train"), ("JPEGImages/two.png", "test"), ("JPEGImages/three.png", None)
     }  # fmt: skip
+    masks = dict.fromkeys(("SegmentationClass/one.png", "SegmentationClass/two.png"), b"")
+    jpegs = {file.replace(".png", ".jpg"): data for file, data in (files | lists).items()}
+    masked = {file: data.replace(b".png", b".jpg") for file, data in jpegs.items()} | masks
+    beside_masks = marks_of(write_files(tmp_path / "masks", masked))
+    assert [split for _, _, split, _ in beside_masks] == [split for _, _, split, _ in found]
     twice = files | lists | {"ImageSets/Main/val.txt": b"two\n"}
     assert "'two' is in the list of test too" in refusal_of(write_files(tmp_path / "twice", twice))
 
@@ -473,7 +479,18 @@ def test_the_lists_of_yolo_tell_the_splits(tmp_path, line):
     found = marks_of(write_files(tmp_path / "cells", files))
     assert [split for _, _, split, _ in found] == ["train", "test", None]
     write_files(tmp_path / "cells", {"val.txt": line.format(0).encode()})
-    assert refusal_of(tmp_path / "cells") == "val.txt: '0' is in the list of train too: keep it in one"
+    assert "is in the list of train too: keep it in one" in refusal_of(tmp_path / "cells")
+
+
+@pytest.mark.parametrize("format", [as_yolo, as_voc])
+def test_lists_tell_the_splits_of_pictures_of_one_name_by_their_folders(tmp_path, format):
+    """As darknet has them: with the paths of the computer where the network was trained."""
+    names = [f"images/{place}/1.png" for place in ("one", "two", "three")]
+    files = dict.fromkeys(names, b"") | format({name: field(1)[1] for name in names})
+    listed = {"train": "/home/me/images/one/1.png\n", "test": "images/two/1.png\nimages/three/1.png\n"}
+    files |= {f"ImageSets/{split}.txt": text.encode() for split, text in listed.items()}
+    found = marks_of(write_files(tmp_path / "cells", files))
+    assert {photo: split for _, _, split, photo in found} == dict(zip(names, ("train", "test", "test"), strict=True))
 
 
 @pytest.mark.parametrize("outline", [".1 .2 .5 .1 .3 .9", ".1 .2 .5 .1 .3 .9 .2 .3"])
@@ -534,7 +551,7 @@ def test_of_many_notes_beside_pictures_only_some_are_read_to_know_the_format(tmp
     read, opened = source.read, []
     monkeypatch.setattr(source, "read", lambda file: (opened.append(file), read(file))[1])
     assert choose_format(source).name == "class-folders"
-    assert len(opened) == coco.GLANCE + voc.GLANCE + labelme.GLANCE
+    assert len(opened) == GLANCE_JSON + voc.GLANCE + GLANCE_JSON
 
 
 # labelme

@@ -177,7 +177,7 @@ def test_lists_tell_the_splits_of_class_folders(tmp_path, line):
         ),
         (
             {"test.txt": b"/home/me/band/a.png 1\n"},
-            "test.txt names a picture that is not there: '/home/me/band/a.png 1'",
+            "test.txt names a picture that is not there: '/home/me/band/a.png'",
         ),
         ({"test.txt": b"a.png"}, "test.txt: 'a.png' may be band/a.png or blast/a.png"),
     ],

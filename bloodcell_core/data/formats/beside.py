@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from bloodcell_core import sheets
 from bloodcell_core.data.formats.listing import Entry, split_of_folder
-from bloodcell_core.data.formats.marked import glance
+from bloodcell_core.data.formats.reading import glance
 from bloodcell_core.data.sources import FileSource, Source
 from bloodcell_core.errors import LabError
 

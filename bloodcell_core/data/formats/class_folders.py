@@ -25,7 +25,6 @@ from bloodcell_core.data.formats.beside import (
 )
 from bloodcell_core.data.formats.listing import (
     GROUP_WORDS,
-    SPLIT_NAMES,
     Entry,
     Format,
     Listing,
@@ -34,8 +33,8 @@ from bloodcell_core.data.formats.listing import (
     of_files,
     split_of_folder,
 )
-from bloodcell_core.data.formats.marked import is_list_of_split, text_of
 from bloodcell_core.data.formats.named_files import NamedFiles
+from bloodcell_core.data.formats.reading import is_list_of_split, listed_splits
 from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
@@ -131,16 +130,15 @@ def _with_listed_splits(source: Source, entries: Sequence[Entry]) -> Sequence[En
     lists = [file for file in source.files if is_list_of_split(file)]
     if not lists or any(entry.split for entry in entries):
         return entries
-    split_of: dict[str, str] = {}
-    for file in lists:
-        named, split = NamedFiles(source, file), SPLIT_NAMES[PurePosixPath(file).stem.lower()]
-        for line in filter(None, map(str.strip, text_of(source, file).splitlines())):
-            path = re.split(r"[\s,;]", line)[0]  # some have the class or its number behind it
-            found = named.find(line) or named.find(path)
-            if not found and (is_picture(line) or is_picture(path)):
-                raise LabError(f"{file} names a picture that is not there: {line!r:.80}")
-            if found and split_of.setdefault(found, split) != split:
-                raise LabError(f"{file}: {line!r:.60} is in the list of {split_of[found]} too: keep it in one")
+    named_by = {file: NamedFiles(source, file) for file in lists}
+
+    def named(file: str, path: str) -> list[str]:
+        found = named_by[file].find(path)
+        if not found and is_picture(path):
+            raise LabError(f"{file} names a picture that is not there: {path!r:.80}")
+        return [found] if found else []
+
+    split_of = listed_splits(source, lists, named)
     return [replace(entry, split=split_of.get(entry.file)) for entry in entries]
 
 

@@ -5,35 +5,30 @@ The split is that of the picture's folder, or of the JSON file's folder or name:
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from bloodcell_core.data.formats.listing import Format, Listing
-from bloodcell_core.data.formats.marked import (
-    Mark,
+from bloodcell_core.data.formats.marked import Mark, cells_of
+from bloodcell_core.data.formats.reading import (
+    GLANCE_JSON,
     Pictures,
-    cells_of,
     glance,
+    json_files,
+    json_of,
     number_of,
     split_of_name,
     split_of_path,
-    text_of,
 )
 from bloodcell_core.data.sources import Source
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError
 
 IMAGES, BOXES, CATEGORIES = "images", "annotations", "categories"
 NEEDED = {IMAGES: ("id", "file_name"), BOXES: ("image_id", "category_id", "bbox"), CATEGORIES: ("id", "name")}
 """The three lists, and the keys that each row of them must have."""
-GLANCE = 20  # files that are opened to recognise the format: other formats may have a JSON file beside each picture
-
-
-def _json_files(source: Source) -> list[str]:
-    return [file for file in source.files if file.lower().endswith(".json")]
 
 
 def _matches(source: Source) -> bool:
-    return any(_is_coco(source, file) for file in _json_files(source)[:GLANCE])
+    return any(_is_coco(source, file) for file in json_files(source)[:GLANCE_JSON])
 
 
 def _is_coco(source: Source, file: str) -> bool:
@@ -42,7 +37,7 @@ def _is_coco(source: Source, file: str) -> bool:
 
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
-    files = [file for file in _json_files(source) if _is_coco(source, file)]
+    files = [file for file in json_files(source) if _is_coco(source, file)]
     if not files:
         raise LabError(f"{source.name} holds no .json file with the lists {', '.join(NEEDED)}")
     pictures = Pictures(source)
@@ -57,10 +52,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
 
 
 def _marks(source: Source, file: str, pictures: Pictures) -> list[Mark]:
-    try:
-        told = json.loads(text_of(source, file))
-    except (ValueError, RecursionError) as error:
-        raise LabError(f"{file} can't be read as JSON: {brief(error)}") from None
+    told = json_of(source, file)
     images, boxes, categories = (_rows(file, told, name) for name in NEEDED)
     names = {str(row["id"]): str(row["name"]).strip() for row in categories}
     in_name = split_of_name(file)

@@ -5,7 +5,6 @@ The file may hold the picture, too (`imageData`), which is never read. The split
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -20,14 +19,14 @@ from bloodcell_core.data.formats.listing import (
     of_files,
     split_of_folder,
 )
-from bloodcell_core.data.formats.marked import Mark, Pictures, cells_of, number_of, split_of_path, text_of
+from bloodcell_core.data.formats.marked import Mark, cells_of
+from bloodcell_core.data.formats.reading import GLANCE_JSON, Pictures, json_files, json_of, number_of, split_of_path
 from bloodcell_core.data.sources import Source
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError
 
 KEYS = ("shapes", "imagePath")
 OUTLINES = ("polygon", "rectangle", "rotation", "mask")
 """The shapes that lie between their points; a circle has its centre and a point on it, and others have no size."""
-GLANCE = 20  # files that are opened to recognise the format: other formats may have a JSON file beside each picture
 
 
 class _Told(NamedTuple):
@@ -41,12 +40,8 @@ class _Told(NamedTuple):
     """The names of those that are set."""
 
 
-def _json_files(source: Source) -> list[str]:
-    return [file for file in source.files if file.lower().endswith(".json")]
-
-
 def _matches(source: Source) -> bool:
-    return any(_is_labelme(source, file) for file in _json_files(source)[:GLANCE])
+    return any(_is_labelme(source, file) for file in json_files(source)[:GLANCE_JSON])
 
 
 def _is_labelme(source: Source, file: str) -> bool:
@@ -60,7 +55,7 @@ def _is_labelme(source: Source, file: str) -> bool:
 
 def _read(source: Source, with_test_simple: bool) -> Listing:
     pictures = Pictures(source)
-    told = [_told(source, file, pictures) for file in _json_files(source) if _is_labelme(source, file)]
+    told = [_told(source, file, pictures) for file in json_files(source) if _is_labelme(source, file)]
     if not told:
         raise LabError(f"{source.name} holds no .json file of labelme, with {' and '.join(KEYS)}")
     _check_pictures(source, told)
@@ -92,10 +87,7 @@ def _check_pictures(source: Source, told: Sequence[_Told]) -> None:
 
 
 def _told(source: Source, file: str, pictures: Pictures) -> _Told:
-    try:
-        told = json.loads(text_of(source, file))
-    except (ValueError, RecursionError) as error:
-        raise LabError(f"{file} can't be read as JSON: {brief(error)}") from None
+    told = json_of(source, file)
     if not isinstance(told, dict) or not isinstance(told.get("shapes"), list):
         raise LabError(f"{file} has no list shapes")
     stem = PurePosixPath(file).stem

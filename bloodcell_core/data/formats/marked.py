@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import posixpath
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
@@ -20,7 +18,7 @@ import numpy as np
 
 from bloodcell_core.cells import Box, find_cells
 from bloodcell_core.data.cut_cells import cut_cell, widened
-from bloodcell_core.data.formats.listing import SPLIT_NAMES, Entry, Listing, Read, is_picture, split_of_folder
+from bloodcell_core.data.formats.listing import Entry, Listing, Read
 from bloodcell_core.data.pictures import decode_rgb, first_of_several
 from bloodcell_core.data.sources import MAX_FILES, Source
 from bloodcell_core.errors import LabError
@@ -28,7 +26,6 @@ from bloodcell_core.errors import LabError
 AROUND = 3.0  # times the box is cut out: the cell, the red cells beside it, and room for the cell view
 INSIDE = 0.8  # share of a nucleus that must lie in a box to be that cell's
 MAX_COVER = 100  # times the area of a field may be cut out of it; a field crowded with cells needs about ten
-MAX_TEXT_BYTES = 64 * 2**20  # of an annotation file: parsed, it takes about ten times as much memory
 SHARES = (1.0, 1.0)
 _COPY = re.compile(r"\.rf\.\w+$")  # Roboflow's names of augmented copies of one photograph: photo_jpg.rf.0f3a….jpg
 
@@ -49,105 +46,6 @@ class Mark(NamedTuple):
     """The photograph, patient or slide; None for the field itself."""
     missing: bool = False
     """Whether the source has no such file."""
-
-
-class Pictures:
-    """An index of a source's pictures by name, to find the one that an annotation refers to."""
-
-    def __init__(self, source: Source):
-        self._called: dict[str, list[str]] = {}
-        for file in filter(is_picture, source.files):
-            path = PurePosixPath(file)
-            for name in {path.name, path.stem}:
-                self._called.setdefault(_composed(name), []).append(file)
-
-    def called(self, name: str) -> list[str]:
-        """The paths of all pictures of that name, with or without its suffix."""
-        return self._called.get(_composed(name), [])
-
-    def find(self, name: str, annotation: str, split: str | None = None) -> str | None:
-        """The path of the picture `name`, which may have folders and a suffix or not. Of several it is the one that
-        shares most folder names with `name` and the annotation file; among equals, the one in that split, then the one
-        at that place from the annotation file's folder.
-
-        None where there is none; LabError where two fit equally well.
-        """
-        path = PurePosixPath(name.replace("\\", "/"))
-        folders = {*path.parts[:-1], *PurePosixPath(annotation).parts[:-1]}
-        there = posixpath.normpath(posixpath.join(posixpath.dirname(annotation), path.parent))
-
-        def likeness(file: str) -> tuple[int, bool, bool]:
-            parent = PurePosixPath(file).parent
-            return len(folders.intersection(parent.parts)), split_of_path(file) == split, str(parent) == there
-
-        found = sorted(self.called(path.name), key=likeness, reverse=True)
-        if len(found) > 1 and likeness(found[0]) == likeness(found[1]):
-            raise LabError(f"{annotation} refers to {name!r:.60}, which may be {found[0]} or {found[1]}: keep one")
-        return found[0] if found else None
-
-
-def _composed(name: str) -> str:
-    """A name with its accents as most systems write them: a Mac takes letters and accents apart."""
-    return unicodedata.normalize("NFC", name)
-
-
-def split_of_path(file: str) -> str | None:
-    """The split named by a folder of a path, innermost first; None where no folder names one."""
-    return next((split for part in PurePosixPath(file).parts[-2::-1] if (split := split_of_folder(part))), None)
-
-
-def split_of_name(file: str) -> str | None:
-    """The split named by a word of an annotation file's name, such as `instances_train2017.json`; None without one."""
-    words = re.split(r"[_\-. ]", PurePosixPath(file).stem)
-    return next((split for word in words if (split := split_of_folder(word))), None)
-
-
-def listed_splits(source: Source, lists: Iterable[str], pictures: Pictures) -> dict[str, str]:
-    """{name of a picture without folder and suffix: its split} by lists that are named after a split: `train.txt`.
-
-    LabError where a picture is in the lists of two splits.
-    """
-    splits: dict[str, str] = {}
-    for file in lists:
-        split = SPLIT_NAMES[PurePosixPath(file).stem.lower()]
-        for line in filter(None, map(str.strip, text_of(source, file).splitlines())):
-            path = PurePosixPath(line.replace("\\", "/"))
-            name = path.stem if is_picture(line) else path.name
-            if pictures.called(name) and splits.setdefault(name, split) != split:
-                raise LabError(f"{file}: {name!r:.60} is in the list of {splits[name]} too: keep it in one")
-    return splits
-
-
-def is_list_of_split(file: str) -> bool:
-    """Whether a file is a list of pictures by its name: `train.txt`, `val.txt`, `test.txt`."""
-    return file.lower().endswith(".txt") and PurePosixPath(file).stem.lower() in SPLIT_NAMES
-
-
-def text_of(source: Source, file: str, most: int = MAX_TEXT_BYTES) -> str:
-    """An annotation file's text; LabError where it is not UTF-8 or has more than `most` bytes."""
-    data = source.read(file)
-    if len(data) > most:
-        raise LabError(f"{file} is larger than {most // 2**20} MiB: import a part of it")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabError(f"{file} is not UTF-8 text") from None
-
-
-def glance(source: Source, file: str) -> str:
-    """A file's text, to recognise its format; empty where it can't be read as text."""
-    try:
-        return text_of(source, file)
-    except LabError:
-        return ""
-
-
-def number_of(told: object) -> float:
-    """`told` as a number; NaN where it is none, and the cell is then left out with that as the reason."""
-    try:
-        return float(told)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def cells_of(source: Source, marks: Iterable[Mark]) -> Listing:

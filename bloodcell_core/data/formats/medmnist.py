@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +25,9 @@ from bloodcell_core.data.formats.listing import (
     on_disk,
     rows_at_once,
 )
-from bloodcell_core.data.sources import DAMAGED, Source, is_bomb, open_zip
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.data.formats.reading import told
+from bloodcell_core.data.sources import Source, is_bomb, open_zip
+from bloodcell_core.errors import LabError
 
 BLOOD_CLASSES = (
     "basophil", "eosinophil", "erythroblast", "immature granulocyte",
@@ -61,7 +60,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds {len(files)} .npz files: import the one that you mean")
     path = on_disk(source, files[0])
     blood = path.name.lower().startswith("bloodmnist")
-    with _told(path), open_zip(path) as archive:
+    with told(path, "is damaged"), open_zip(path) as archive:
         splits = [split for split in SPLITS if f"{split}_images.npy" in archive.namelist()]
         if not splits:
             raise LabError(f"{path.name} holds no train_images, val_images or test_images: MedMNIST's files do")
@@ -92,15 +91,6 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         licence=BLOOD_LICENCE if blood else "",
         citation=BLOOD_CITATION if blood else "",
     )
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what goes wrong in reading the file into a LabError."""
-    try:
-        yield
-    except (*DAMAGED, SyntaxError, TokenError, TypeError, MemoryError) as error:  # of a damaged array header, too
-        raise LabError(f"{path.name} is damaged: {brief(error)}") from None
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> _Array:
@@ -143,7 +133,7 @@ def _labels(archive: zipfile.ZipFile, name: str, pictures: int) -> np.ndarray:
 def _chunks(path: Path, array: _Array) -> Iterator[np.ndarray]:
     """The pictures of an array in order, in chunks: uint8 n×H×W or n×H×W×C."""
     at_once = rows_at_once(array.shape)
-    with _told(path), open_zip(path) as archive, archive.open(array.name) as stream:
+    with told(path, "is damaged"), open_zip(path) as archive, archive.open(array.name) as stream:
         stream.read(array.start)
         for first in range(0, array.shape[0], at_once):
             rows = min(at_once, array.shape[0] - first)

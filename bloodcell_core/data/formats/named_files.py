@@ -8,7 +8,7 @@ import unicodedata
 from contextlib import suppress
 from functools import cached_property
 
-from bloodcell_core.data.formats.marked import Pictures
+from bloodcell_core.data.formats.reading import Pictures
 from bloodcell_core.data.sources import FileSource, FolderSource, Source, has_drive
 from bloodcell_core.errors import LabError
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,8 +24,9 @@ from bloodcell_core.data.formats.listing import (
     on_disk,
     rows_at_once,
 )
+from bloodcell_core.data.formats.reading import told
 from bloodcell_core.data.sources import FileSource, Source
-from bloodcell_core.errors import LabError, brief
+from bloodcell_core.errors import LabError
 
 if TYPE_CHECKING:
     import h5py
@@ -78,11 +78,11 @@ def _pair(source: Source, stem: str, split: str) -> _Pair:
     pictures, labels, meta = (on_disk(source, f"{stem}_{part}") for part in ("x.h5", "y.h5", "meta.csv"))
     if not labels.is_file():
         raise LabError(f"{labels.name} is missing beside {pictures.name}: it holds the labels")
-    with _told(pictures), _open(pictures) as file:
+    with told(pictures, "can't be read"), _open(pictures) as file:
         x = _dataset(file, "x")
         shape = x.shape
         check_pixels(f"{pictures.name}: x", shape, x.dtype)
-    with _told(labels), _open(labels) as file:
+    with told(labels, "can't be read"), _open(labels) as file:
         y = _dataset(file, "y")
         if y.size != shape[0]:
             raise LabError(f"{pictures.name} holds {shape[0]:,} pictures and {labels.name} {y.size or 0:,} labels")
@@ -96,22 +96,13 @@ def _pair(source: Source, stem: str, split: str) -> _Pair:
 
 def _slides(meta: Path, pictures: int) -> list[str]:
     """The slide of each picture."""
-    with _told(meta):
+    with told(meta, "can't be read"):
         table = pd.read_csv(meta, dtype=str)
     if "wsi" not in table or table.wsi.isna().any():
         raise LabError(f"{meta.name} doesn't name the slide (wsi) of each picture")
     if len(table) != pictures:
         raise LabError(f"{meta.name} has {len(table):,} rows for {pictures:,} pictures")
     return [*table.wsi]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what goes wrong in reading a file into a LabError."""
-    try:
-        yield
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise LabError(f"{path.name} can't be read: {brief(error)}") from None
 
 
 def _open(path: Path) -> h5py.File:
@@ -136,7 +127,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 def _chunks(pair: _Pair) -> Iterator[np.ndarray]:
     """The pictures of a split in order, in chunks: uint8 n×H×W×3."""
     at_once = rows_at_once(pair.shape)
-    with _told(pair.pictures), _open(pair.pictures) as file:
+    with told(pair.pictures, "can't be read"), _open(pair.pictures) as file:
         x = _dataset(file, "x")
         for first in range(0, pair.shape[0], at_once):
             yield x[first : first + at_once]

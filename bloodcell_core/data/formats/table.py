@@ -30,8 +30,9 @@ from bloodcell_core.data.formats.listing import (
     is_picture,
     of_files,
 )
-from bloodcell_core.data.formats.marked import Mark, cells_of, split_of_name, split_of_path
+from bloodcell_core.data.formats.marked import Mark, cells_of
 from bloodcell_core.data.formats.named_files import NamedFiles
+from bloodcell_core.data.formats.reading import split_of_name, split_of_path
 from bloodcell_core.data.sources import MAX_FILES, FileSource, Source
 from bloodcell_core.errors import LabError
 

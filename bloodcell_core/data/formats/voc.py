@@ -10,10 +10,9 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from bloodcell_core.data.formats.listing import Format, Listing
-from bloodcell_core.data.formats.marked import (
-    Mark,
+from bloodcell_core.data.formats.marked import Mark, cells_of
+from bloodcell_core.data.formats.reading import (
     Pictures,
-    cells_of,
     glance,
     is_list_of_split,
     listed_splits,
@@ -47,7 +46,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds no .xml file with the boxes of a picture")
     lists = [file for file in source.files if is_list_of_split(file) and "ImageSets" in PurePosixPath(file).parts]
     pictures = Pictures(source)
-    listed = listed_splits(source, lists, pictures)
+    listed = listed_splits(source, lists, pictures.listed)
     return cells_of(source, [mark for file in files for mark in _marks(source, file, pictures, listed)])
 
 
@@ -63,7 +62,7 @@ def _marks(source: Source, file: str, pictures: Pictures, listed: dict[str, str]
             found or told or name,
             _label(one, file),
             tuple(number_of(one.findtext(f"bndbox/{corner}")) for corner in CORNERS),
-            listed.get(name) or split_of_path(found or file),
+            listed.get(found or name) or split_of_path(found or file),
             size if min(size) > 0 else None,  # some programs write 0 where they don't know it
             missing=found is None,
         )

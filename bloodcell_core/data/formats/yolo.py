@@ -13,11 +13,9 @@ from pathlib import PurePosixPath
 import yaml
 
 from bloodcell_core.data.formats.listing import Format, Listing, is_picture
-from bloodcell_core.data.formats.marked import (
-    SHARES,
-    Mark,
+from bloodcell_core.data.formats.marked import SHARES, Mark, cells_of
+from bloodcell_core.data.formats.reading import (
     Pictures,
-    cells_of,
     glance,
     is_list_of_split,
     listed_splits,
@@ -56,7 +54,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         raise LabError(f"{source.name} holds no .txt file with the name of one of its pictures")
     names, pictures = _names(source), Pictures(source)
     lists = [file for file in source.files if is_list_of_split(file) and file not in files]
-    listed = listed_splits(source, lists, pictures)
+    listed = listed_splits(source, lists, pictures.listed)
     return cells_of(source, [mark for file in files for mark in _marks(source, file, names, pictures, listed)])
 
 
@@ -103,7 +101,7 @@ def _names_of_yaml(source: Source, file: str) -> list[str]:
 def _marks(source: Source, file: str, names: list[str], pictures: Pictures, listed: Mapping[str, str]) -> list[Mark]:
     picture = pictures.find(PurePosixPath(file).stem, file, split_of_path(file))
     assert picture is not None, "_annotations took it for its name"
-    split = split_of_path(picture) or listed.get(PurePosixPath(picture).stem)
+    split = split_of_path(picture) or listed.get(picture)
     marks = []
     for place, line in enumerate(text_of(source, file).splitlines(), 1):
         if not line.strip():
