@@ -20,6 +20,7 @@ from bloodcell_core.inference.embedding import Embedder
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import model_info, timm_networks
+from bloodcell_core.models.costs import cost
 from bloodcell_core.models.network import build_network, head_of
 from bloodcell_core.runs import Run, names
 from bloodcell_core.training import jobs
@@ -63,8 +64,7 @@ def assert_same_body(network: torch.nn.Module, wanted: dict[str, Tensor], head: 
 @pytest.mark.parametrize("model", SMALL)
 def test_parameters_and_flops_are_those_of_the_network_that_is_built(model: str) -> None:
     info = model_info(model)
-    assert (info.parameters, info.flops) == cost_by_pytorch(build_network(model, 4, 96), 96)
-    assert info.counted_at == 96
+    assert cost(model, 96) == cost_by_pytorch(build_network(model, 4, 96), 96)
     assert TrainConfig(data="d", model=model, learning_rate=info.learning_rate)
 
 
@@ -175,8 +175,8 @@ def test_a_network_gives_a_logit_a_class(model: str, size: int, classes: int) ->
     assert network(torch.rand(2, 3, size, size)).shape == (2, classes)
 
 
-def test_where_96_pixels_are_too_few_it_is_counted_at_its_own_size() -> None:
-    assert model_info("timm/efficientformer_l1").counted_at == 224
+def test_a_size_that_a_network_can_t_take_is_told_and_the_one_that_it_can() -> None:
+    assert cost("timm/efficientformer_l1", 224).parameters > 0
     with pytest.raises(LabError, match="can't see pictures of 96×96"):
         build_network("timm/efficientformer_l1", 4, 96)
 

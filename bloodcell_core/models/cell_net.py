@@ -11,10 +11,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from bloodcell_core.models.costs import CELL_NET_GROUP, cell_net_channels
 from bloodcell_core.models.first_weights import he_weights
-
-CHANNELS = (24, 48, 96, 160)
-GROUP = 8  # channels per group of the normalisation
 
 
 class Block(nn.Module):
@@ -41,7 +39,7 @@ class CellNet(nn.Module):
 
     def __init__(self, classes: int, width: float, dropout: float):
         super().__init__()
-        channels = [GROUP * max(1, round(width * own / GROUP)) for own in CHANNELS]
+        channels = cell_net_channels(width)
         first = channels[0]
         self.stem = nn.Sequential(nn.Conv2d(3, first, 5, stride=2, padding=2, bias=False), _norm(first), nn.ReLU())
         self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(channels)))
@@ -56,7 +54,7 @@ class CellNet(nn.Module):
 
 
 def _norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(channels // GROUP, channels)
+    return nn.GroupNorm(channels // CELL_NET_GROUP, channels)
 
 
 def build(classes: int, size: int, width: float, dropout: float) -> nn.Module:

@@ -19,6 +19,14 @@ LITE0_STAGES = (  # of EfficientNet-Lite0: expansion, channels, blocks, stride o
 )  # fmt: skip
 
 
+CELL_NET_GROUP = 8  # channels per group of cell_net's normalisation
+
+
+def cell_net_channels(width: float) -> list[int]:
+    """The channels of the stem and of each block of cell_net, in whole groups of its normalisation."""
+    return [CELL_NET_GROUP * max(1, round(width * own / CELL_NET_GROUP)) for own in (24, 48, 96, 160)]
+
+
 class Cost(NamedTuple):
     """What a network costs."""
 
@@ -93,7 +101,7 @@ def _deep_cnn(layers: _Layers, width: float) -> None:
 
 
 def _cell_net(layers: _Layers, width: float) -> None:
-    first, *others = (8 * max(1, round(width * own / 8)) for own in (24, 48, 96, 160))
+    first, *others = cell_net_channels(width)
     layers.conv(first, 5, 2)
     for channels in others:
         layers.beside(channels)

@@ -21,38 +21,25 @@ from bloodcell_core.errors import LabError, brief
 from bloodcell_core.models import TIMM, ModelInfo
 from bloodcell_core.models.weights_file import put_body, read_weights
 
-SIZE, CLASSES = 96, 4  # for which parameters and flops are counted in MODELS, too
 RATE = 3e-4  # learning rate that fine-tunes pretrained weights without destroying them
 NEAREST = 5  # names that are suggested for an unknown one
 
 
 @cache
 def timm_info(model: str) -> ModelInfo:
-    """The facts of `timm/<name>`; LabError where timm doesn't know it, or isn't installed.
-
-    Parameters and flops are for 96×96 pixels or, where the network can't take these, for the size it was made for.
-    """
+    """The facts of `timm/<name>`; LabError where timm doesn't know it, or isn't installed."""
     config = _config(model)
-    size = SIZE
-    try:
-        parameters, flops = count(model, size)
-    except LabError:
-        size = config.input_size[-1]
-        parameters, flops = count(model, size)
     card = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "timm's documentation"
     return ModelInfo(
         model,
         model,
         f"From timm{f', weights {config.tag}' if config.tag else ''}, last layer replaced.",
-        parameters=parameters,
-        flops=flops,
         learning_rate=RATE,
         mean=config.mean,
         std=config.std,
         pretrained=bool(config.has_weights),
         weights_licence=f"{config.license or 'see the model’s card'} ({card})" if config.has_weights else "",
         channels_last_on_cpu=False,  # not measured: PyTorch's own order
-        counted_at=size,
     )
 
 
@@ -123,7 +110,7 @@ def _create(model: str, classes: int, size: int, **more: Any) -> nn.Module:
 
 
 @cache
-def count(model: str, size: int, classes: int = CLASSES) -> tuple[int, int]:
+def count(model: str, size: int, classes: int = 4) -> tuple[int, int]:
     """Parameters and flops at a size, without computing anything; LabError where the network can't take that size."""
     try:
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
