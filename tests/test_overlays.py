@@ -273,6 +273,7 @@ def test_a_table_by_hand_needs_two_columns_and_decides_the_copies_too(demo: Data
         ({"label": ""}, "line 2: it has neither"),
         ({"label": "", "verdict": "label-wrong"}, "line 2: it has neither"),
         ({"verdict": "ambiguous"}, "line 2: ambiguous takes the picture out"),
+        ({"verdict": "model-wrong"}, "line 2: model-wrong says that the picture's own label '[a-z_]+' is right, not"),
         ({"verdict": "<script>"}, "line 2: a verdict is"),
         ({"label_from": "unicorn"}, "line 2: the picture's own label is"),
         ({"at": "yesterday"}, "line 2: 'yesterday' is no time"),

@@ -184,6 +184,8 @@ def _said(line: dict[str, Any], own: dict[str, dict[str, str]], dataset: Dataset
         raise LabError("it has neither a label nor a verdict that takes the picture out")
     if label and label not in dataset.classes:
         raise LabError(f"there is no class {label[:80]!r}: there are {', '.join(dataset.classes)}")
+    if verdict == MODEL_WRONG and label not in ("", label_own):
+        raise LabError(f"{MODEL_WRONG} says that the picture's own label {label_own!r} is right, not {label!r}")
     if verdict == MODEL_WRONG or label == label_own:
         return None
     try:
