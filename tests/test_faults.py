@@ -27,12 +27,12 @@ from bloodcell_core.data.importing import import_dataset
 from bloodcell_core.data.views import build_view
 from bloodcell_core.errors import LabError
 from bloodcell_core.labels import overlays
-from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record
+from bloodcell_core.labels.verdicts import AMBIGUOUS, UNUSABLE, events, record, undo
 from bloodcell_core.runs import Run
 from bloodcell_core.smear import slides
 from bloodcell_core.training import studies
 from tests.conftest import class_files, tree, write_files
-from tests.training_fixtures import tiny
+from tests.training_fixtures import tiny, train_here
 from ui.shell import PAGES
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -176,15 +176,47 @@ def test_a_damaged_search_is_told_and_the_others_are_listed(
     assert "dead" in told.err
 
 
-def test_an_overlay_that_was_edited_in_the_database_is_refused(lab: Path) -> None:
+@pytest.fixture
+def reviewed(lab: Path) -> Dataset:
+    """A dataset whose overlay day-one was edited in the database, and day-two was not."""
     data = Dataset("demo")
     record(data, data.pictures.image_id[:1].tolist(), UNUSABLE, by="Ana")
     kept, _ = overlays.freeze("day-one", data, by="Ana")
     assert overlays.load("day-one@1").digest == kept.digest
     with sqlite3.connect(lab / "lab.sqlite") as connection:
         connection.execute("UPDATE lab_overlay_rows SET verdict = 'ambiguous'")
+    overlays.freeze("day-two", data, by="Ana")
+    return data
+
+
+def test_an_overlay_that_was_edited_in_the_database_is_refused(reviewed: Dataset) -> None:
     with pytest.raises(LabError, match="day-one@1 was changed in the database"):
         overlays.load("day-one@1")
+
+
+def test_an_overlay_that_was_edited_in_the_database_is_listed_as_such_beside_the_others(
+    reviewed: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rate in (0.001, 0.002):
+        train_here(epochs=1, learning_rate=rate)
+    assert cli.main(["review", "overlays"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [overlays.DAMAGED in line for line in lines] == [True, False]
+    app = AppTest.from_file("../streamlit_app.py", default_timeout=60)
+    app.query_params |= {"dataset": "demo", "part": "overlays"}
+    app.switch_page(PAGES["Review"][0])
+    app.run()
+    assert not app.exception
+    assert not app.error
+    (table,) = (each.value for each in app.dataframe if "Overlay" in each.value)
+    assert dict(zip(table.Overlay, table.Damage, strict=True)) == {"day-two@1": "", "day-one@1": overlays.DAMAGED}
+    app.query_params["part"] = "fixed"
+    app.run()
+    assert not app.error
+    for event in events(reviewed):
+        undo([event.id], by="Ana")
+    with pytest.raises(LabError, match="no verdict on 'demo' changes a label"):
+        overlays.freeze("day-three", reviewed, by="Ana")
 
 
 def test_a_database_that_is_deleted_while_the_lab_runs_is_made_anew(lab: Path) -> None:

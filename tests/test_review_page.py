@@ -693,6 +693,16 @@ def test_labels_are_not_imported_without_a_file_and_without_a_word(wrong):
     assert [toast.value for toast in app.toast] == ["Choose a CSV file first"]
 
 
+def test_labels_that_can_not_be_imported_are_told_by_the_name_of_the_file_that_was_chosen(wrong):
+    app = draw(REVIEW, part="overlays")
+    app.file_uploader[0].upload("monday <b>.csv", b"image_id\nx\n")
+    next(button for button in app.button if button.label == "Import").click().run()
+    assert [error.value.replace("\\", "") for error in app.error] == [
+        "'monday <b>.csv' lacks the column 'label': it needs image_id, label, and may have all that "
+        "`review export` writes"
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _nothing_outlives_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is at work; and the neighbours' thread, which would go on in another test's workspace."""

@@ -11,7 +11,7 @@ import streamlit as st
 
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.labels import exchange, overlays
-from ui import shell
+from ui import cached, shell
 from ui.review import Review, standing_in
 
 NAME = "reviewed"  # the default name of the first overlay
@@ -59,7 +59,7 @@ def _name_for(data: Dataset, versions: list[dict[str, Any]]) -> str:
     Else a name that none has; "" where both are taken."""
     newest = {each["overlay"]: each for each in reversed(versions)}
     made = [each["overlay"] for each in versions if newest[each["overlay"]]["made_from"] == overlays.FROM_VERDICTS]
-    taken = {each["overlay"] for each in overlays.versions()}
+    taken = overlays.names()
     return next((name for name in (*made, NAME, f"{NAME}-{data.name}"[:64]) if name in made or name not in taken), "")
 
 
@@ -76,9 +76,11 @@ def _bring(review: Review) -> None:
             st.toast("Choose a CSV file first", icon=":material/upload:")
         elif clicked and file is not None:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "labels.csv")
+                path = Path(folder, "labels.csv")  # the uploaded file's own name may be any text
                 path.write_bytes(file.getvalue())
-                kept, new, same = exchange.import_csv(path, name.strip(), by=review.by, data=review.data.name)
+                kept, new, same = exchange.import_csv(
+                    path, name.strip(), by=review.by, data=review.data.name, called=file.name
+                )
             unchanged = f"; nothing is changed by {shell.counted(same, 'line')}" if same else ""
             st.toast(f"{kept.reference} {'is made' if new else 'says the same already'}{unchanged}")
             st.rerun()
@@ -89,6 +91,7 @@ def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
     if not versions:
         st.caption("There is no overlay of this dataset yet.")
         return
+    damage = [_is_damaged(f"{each['overlay']}@{each['version']}", each["digest"]) for each in versions]
     table = pd.DataFrame(
         {
             "Overlay": f"{each['overlay']}@{each['version']}",
@@ -100,14 +103,18 @@ def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
             "Left out, photos": each["excluded"]["photos"],
             "pictures ": each["excluded"]["pictures"],
             "Reviewers": ", ".join(each["reviewers"]),
+            **({"Damage": overlays.DAMAGED if damaged else ""} if any(damage) else {}),
         }
-        for each in versions
+        for each, damaged in zip(versions, damage, strict=True)
     )
     ticked = shell.ticked_row(
         table, "overlay_versions", alt="Overlays of this dataset; tick one to use it",
         column_config={"Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")},
     )  # fmt: skip
     reference = str(table.Overlay[ticked])
+    if damage[ticked]:
+        shell.show_error(f"{reference} {overlays.DAMAGED}: take another")
+        return
     with st.container(horizontal=True):
         if st.button(f"Train with {reference}", type="primary", icon=":material/play_arrow:"):
             st.switch_page("pages/2_Train.py", query_params={"dataset": data.name, "labels": reference})
@@ -115,3 +122,9 @@ def _list(data: Dataset, versions: list[dict[str, Any]]) -> None:
             "Download CSV", lambda: exchange.to_csv(overlays.load(reference), data).encode("utf-8-sig"),
             f"{reference.replace('@', '-')}.csv", "text/csv", icon=":material/download:", on_click="ignore",
         )  # fmt: skip
+
+
+@cached.data(max_entries=500, show_spinner=False)
+def _is_damaged(reference: str, digest: str) -> bool:
+    """Whether a version is damaged; read once, as its rows are many. Edited later, it is refused where it is used."""
+    return overlays.is_damaged(reference)

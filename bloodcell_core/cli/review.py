@@ -238,6 +238,7 @@ def _overlay_line(facts: dict[str, Any]) -> str:
     return (
         f"{facts['overlay']}@{facts['version']}  {facts['dataset']}: {_pictures(facts['changed'])} relabelled, "
         f"{_pictures(facts['excluded'])} left out; by {facts['by']}, {at}, from {facts['made_from']}"
+        + (f"; {overlays.DAMAGED}" if facts.get("damaged") else "")
     )
 
 
@@ -254,7 +255,9 @@ def _overlay(args: argparse.Namespace) -> None:
 
 
 def _overlays(args: argparse.Namespace) -> None:
-    every = overlays.versions()
+    every = [
+        told | {"damaged": overlays.is_damaged(f"{told['overlay']}@{told['version']}")} for told in overlays.versions()
+    ]
     lines = [_overlay_line(told) for told in every] or ["no overlay yet: `review overlay NAME` makes one"]
     show({"overlays": every}, args.json, lines)
 

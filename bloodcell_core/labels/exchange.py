@@ -56,7 +56,9 @@ def write_csv(overlay: Overlay, dataset: Dataset, file: Path) -> None:
         temporary.write_bytes(to_csv(overlay, dataset).encode("utf-8-sig"))
 
 
-def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tuple[Overlay, bool, int]:
+def import_csv(
+    file: Path, name: str, *, by: str, data: str | None = None, called: str = ""
+) -> tuple[Overlay, bool, int]:
     """Makes a CSV file the next version of an overlay.
 
     Args:
@@ -66,6 +68,7 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
         name: the overlay's.
         by: who imports it; also the reviewer of lines that name none.
         data: the dataset's name; by default the one dataset that has all the pictures.
+        called: the file's name where a person knows it by another than that of `file`.
 
     Returns:
         The overlay, whether a version was made (not where the last one says the same), and how many lines change
@@ -75,20 +78,20 @@ def import_csv(file: Path, name: str, *, by: str, data: str | None = None) -> tu
         LabError: for a file that isn't such a table, with the line; nothing is kept then.
     """
     workspace.check_name(name, "overlay")
-    lines = [*_lines(file)]
+    lines = [*_lines(file, called or file.name)]
     dataset = Dataset(data) if data else _dataset_of(lines)
     rows, unchanged = _rows(lines, dataset, by)
     overlay, made = save(name, dataset, rows, by=by, made_from=FROM_CSV)
     return overlay, made, unchanged
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
+def _lines(file: Path, called: str) -> Iterator[dict[str, Any]]:
     """{column: cell} of each line, with its number as `line`; LabError where the file isn't such a table."""
-    text, separator, passed = sheets.read(file, MOST_BYTES, repr(file.name))
+    text, separator, passed = sheets.read(file, MOST_BYTES, repr(called))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
-        _check_header(header, file.name)
+        _check_header(header, called)
         seen: dict[str, int] = {}
         for cells in reader:
             line = passed + reader.line_num
@@ -104,7 +107,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     except csv.Error as error:
         raise LabError(f"line {passed + reader.line_num} isn't CSV: {error}") from None
     if not seen:
-        raise LabError(f"{file.name!r} has no line below its first")
+        raise LabError(f"{called!r} has no line below its first")
 
 
 def _check_header(header: list[str], file: str) -> None:

@@ -24,6 +24,7 @@ from bloodcell_core.runs import Run
 
 COLUMNS = ("image_id", "photo", "label_from", "label_to", "verdict", "at", "by", "note")
 FROM_VERDICTS, FROM_CSV = "verdicts", "csv"
+DAMAGED = "was changed in the database since it was made"
 _TRIES = 20  # at taking the next number, where others take it at the same moment
 
 
@@ -52,20 +53,9 @@ class Overlay:
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready: what it is, and how many pictures and photos it changes and leaves out."""
-        changed, excluded = self.rows[self.rows.label_to.notna()], self.rows[self.rows.label_to.isna()]
-        return {
-            "overlay": self.name,
-            "version": self.version,
-            "at": self.at.isoformat(timespec="milliseconds"),
-            "by": self.by,
-            "made_from": self.made_from,
-            "dataset": self.dataset,
-            "data_hash": self.data_hash,
-            "digest": self.digest,
-            "changed": {"pictures": len(changed), "photos": int(changed.photo.nunique())},
-            "excluded": {"pictures": len(excluded), "photos": int(excluded.photo.nunique())},
-            "reviewers": sorted(set(self.rows.by)),
-        }
+        parts = self.rows[self.rows.label_to.notna()], self.rows[self.rows.label_to.isna()]
+        changed, excluded = ({"pictures": len(part), "photos": int(part.photo.nunique())} for part in parts)
+        return _described(self, changed, excluded, set(self.rows.by))
 
     def laid_over(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """The reviewed labels of `dataset.pictures`, int64 (N,) indices of classes, and bool (N,): which take no part.
@@ -126,7 +116,7 @@ def freeze(name: str, dataset: Dataset, *, by: str) -> tuple[Overlay, bool]:
     for the name of another dataset's overlay.
     """
     rows = rows_of(current(dataset), dataset)
-    if rows.empty and not any(each["overlay"] == name for each in versions()):
+    if rows.empty and name not in names():
         raise LabError(f"no verdict on {dataset.name!r} changes a label or leaves a picture out yet")
     return save(name, dataset, rows, by=by, made_from=FROM_VERDICTS)
 
@@ -185,22 +175,83 @@ def save(name: str, dataset: Dataset, rows: pd.DataFrame, *, by: str, made_from:
     raise LabError(f"overlay {name!r} is being written by many at once: try again")
 
 
-def versions() -> list[dict[str, Any]]:
-    """`describe` of every version of every overlay, by name, the newest version first."""
+def names() -> set[str]:
+    """The names of all overlays."""
     from sqlalchemy import select
 
     from bloodcell_core.labels.database import overlays, reading
 
     with reading() as connection:
+        return set() if connection is None else set(connection.scalars(select(overlays.c.name).distinct()))
+
+
+def versions() -> list[dict[str, Any]]:
+    """`Overlay.describe` of every version of every overlay, by name, the newest version first.
+
+    The database counts, and no rows are read, of which there may be many thousands: whether a version still holds what
+    it was made of is asked of it alone (`is_damaged`, `load`).
+    """
+    from sqlalchemy import func, select
+
+    from bloodcell_core.labels.database import overlay_rows, overlays, reading
+
+    rows = overlay_rows.c
+    excluded = rows.label_to.is_(None)
+    with reading() as connection:
         if connection is None:
             return []
-        query = select(overlays.c.name, overlays.c.version).order_by(overlays.c.name, overlays.c.version.desc())
+        query = select(overlays).order_by(overlays.c.name, overlays.c.version.desc())
         found = connection.execute(query).all()
-    return [load(f"{name}@{version}").describe() for name, version in found]
+        columns = rows.overlay, excluded, func.count(), func.count(rows.photo.distinct())
+        counts = {
+            (overlay, bool(out)): {"pictures": pictures, "photos": photos}
+            for overlay, out, pictures, photos in connection.execute(select(*columns).group_by(rows.overlay, excluded))
+        }
+        reviewers: dict[int, set[str]] = {}
+        for overlay, by in connection.execute(select(rows.overlay, rows.by).distinct()):
+            reviewers.setdefault(overlay, set()).add(by)
+    none = {"pictures": 0, "photos": 0}
+    return [
+        _described(one, counts.get((one.id, False), none), counts.get((one.id, True), none), reviewers.get(one.id, ()))
+        for one in found
+    ]
+
+
+def _described(
+    version: Any, changed: dict[str, int], excluded: dict[str, int], reviewers: Iterable[str]
+) -> dict[str, Any]:
+    """`Overlay.describe` of an Overlay or of its row in the database."""
+    return {
+        "overlay": version.name,
+        "version": version.version,
+        "at": version.at.isoformat(timespec="milliseconds"),
+        "by": version.by,
+        "made_from": version.made_from,
+        "dataset": version.dataset,
+        "data_hash": version.data_hash,
+        "digest": version.digest,
+        "changed": changed,
+        "excluded": excluded,
+        "reviewers": sorted(reviewers),
+    }
 
 
 def load(reference: str) -> Overlay:
-    """The overlay called NAME@VERSION, or the last version of NAME; LabError where there is none."""
+    """The overlay called NAME@VERSION, or the last version of NAME; LabError where there is none, or it is damaged."""
+    overlay = _read(reference)
+    if _digest(overlay.rows) != overlay.digest:
+        raise LabError(f"overlay {overlay.reference} {DAMAGED}: take another")
+    return overlay
+
+
+def is_damaged(reference: str) -> bool:
+    """Whether the rows of a version were edited in the database, so that it can't be used."""
+    overlay = _read(reference)
+    return _digest(overlay.rows) != overlay.digest
+
+
+def _read(reference: str) -> Overlay:
+    """As `load`, damaged or not."""
     from sqlalchemy import select
 
     from bloodcell_core.labels.database import overlay_rows, overlays, reading
@@ -218,10 +269,7 @@ def load(reference: str) -> Overlay:
             raise LabError(f"there is no overlay {reference[:80]!r}: `review overlays` shows what there is")
         query = select(*(overlay_rows.c[column] for column in COLUMNS)).where(overlay_rows.c.overlay == found["id"])
         rows = _table([dict(row) for row in connection.execute(query).mappings()])
-    overlay = Overlay(**{key: value for key, value in found.items() if key != "id"}, rows=rows)
-    if _digest(rows) != overlay.digest:
-        raise LabError(f"overlay {overlay.reference} was changed in the database since it was made: take another")
-    return overlay
+    return Overlay(**{key: value for key, value in found.items() if key != "id"}, rows=rows)
 
 
 def of_config(config: TrainConfig, dataset: Dataset) -> Overlay | None:
