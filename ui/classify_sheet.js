@@ -13,6 +13,7 @@ export default function ({ data, parentElement: parent, setTriggerValue }) {
   if (current) focusable(view.sheet, current)
   part("say").textContent = data.say
   listen(view)
+  return view.queue.end
 }
 
 // Drawing

@@ -23,6 +23,8 @@ FIELD = {
     "classes": [{"name": name, "title": name, "colour": "red"} for name in "ab"], "can_undo": False, "usual_side": 20,
     "say": "", "acked": {},
 }  # fmt: skip
+SHEET = {"cells": [CELL | {"src": "data:,", "state": "guess"}], "classes": FIELD["classes"], "picture": 1,
+         "can_undo": False, "say": "", "acked": {}}  # fmt: skip
 CARD = {
     "id": "a", "place": 1, "words": "One", "cell": "", "whole": "", "heat": "", "heat_on": "cell", "heat_words": "",
     "cell_words": "", "label": "a", "answer": "b", "bars": [], "says_words": "", "like": [], "like_words": "",
@@ -104,9 +106,7 @@ def test_what_is_done_on_a_field_that_the_server_has_not_heard_stays_with_that_f
 
 
 def test_a_class_that_is_called_as_a_tool_is_given_by_a_click(page):
-    cell = CELL | {"src": "data:,", "state": "guess"}
-    classes = [{"name": name, "title": name, "colour": "red"} for name in ("a", "remove")]
-    data = {"cells": [cell], "classes": classes, "picture": 1, "can_undo": False, "say": "", "acked": {}}
+    data = SHEET | {"classes": [{"name": name, "title": name, "colour": "red"} for name in ("a", "remove")]}
     run(page, together(*labelling.SHEET_SCRIPTS), labelling.SHEET_HTML, "", data, ["begin"])
     for tool, done in (("remove", {"do": "label", "label": "remove"}), ("Not a cell", {"do": "remove"})):
         page.locator(".tools button").filter(has_text=tool).click()
@@ -121,6 +121,7 @@ MOUNTED = {
     "field": (classify_pictures.FIELD_SCRIPTS, classify_pictures.FIELD_HTML, FIELD),
     "rows": (classify_pictures.ROW_SCRIPTS, classify_pictures.ROWS_HTML,
              {"rows": [ROW], "classes": [{"name": "a"}], "selected": "c", "can_undo": False, "acked": {}}),
+    "sheet": (labelling.SHEET_SCRIPTS, labelling.SHEET_HTML, SHEET),
 }  # fmt: skip
 
 
@@ -129,14 +130,14 @@ MOUNTED = {
 def test_what_is_done_on_cells_is_told_again_until_it_is_heard_or_the_cells_are_gone(scripts, html, data, steps, page):
     page.clock.install()
     run(page, together(*scripts), html, "", data, steps)
-    page.locator(".box, .row").first.press("1")
+    page.locator(".box, .row, .tile").first.press("1")
     (first,) = page.evaluate("() => window.told")
     page.clock.run_for(25_000)
     assert page.evaluate("() => window.told") == [first] * 3  # at once, after 10 seconds and after 20
     page.evaluate("data => window.call(data)", data | {"acked": {"nonce": first["nonce"], "seq": 1}})
     page.clock.run_for(25_000)
     assert page.evaluate("() => window.told.length") == 3
-    page.locator(".box, .row").first.press("1")
+    page.locator(".box, .row, .tile").first.press("1")
     page.evaluate("() => window.ends.at(-1)()")
     page.clock.run_for(25_000)
     assert page.evaluate("() => window.told.length") == 4
