@@ -73,6 +73,19 @@ def test_beside_a_closer_look_the_rest_is_still_there() -> None:
     assert line["x"][-1] == EPOCHS
 
 
+def test_what_another_session_reads_on_doesn_t_change_what_is_being_drawn(done: Run) -> None:
+    file = done.folder / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-5]))
+    drawn = curves.course(done)
+    epochs, steps = len(drawn.epochs), len(drawn.step_losses)
+    file.write_bytes(b"".join(lines))
+    later = curves.course(done)
+    assert (len(drawn.epochs), len(drawn.step_losses)) == (epochs, steps)
+    assert epochs < len(later.epochs)
+    assert steps < len(later.step_losses)
+
+
 @given(st.lists(st.integers(0, 5000), max_size=40), st.integers(0, 3000))
 def test_points_are_shared_out_fairly(wanted: list[int], total: int) -> None:
     given_out = curves.allotted(wanted, total)

@@ -55,11 +55,11 @@ def _course(folder: str, _run: Run) -> tuple[LearningCurve, Lock]:
 
 
 def course(run: Run) -> LearningCurve:
-    """What a run has told so far."""
+    """What a run has told so far; another session, which reads on, doesn't change it."""
     known, lock = _course(str(run.folder), run)
     with lock:
         known.follow()
-    return known
+        return known.so_far()
 
 
 def draw(runs: Sequence[Run], log: bool) -> None:

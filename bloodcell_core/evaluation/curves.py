@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,12 @@ class LearningCurve:
                 f"metrics.jsonl of run {self._run.name!r} is damaged: {count} left out of the curves, "
                 f"the first for its {self._first_left_out}"
             )
+
+    def so_far(self) -> LearningCurve:
+        """What has been told by now, which stays as it is while this reads on."""
+        told = copy(self)
+        told.epochs, told.step_losses = self.epochs[:], self.step_losses[:]
+        return told
 
     def _last(self, event: dict[str, Any]) -> int:
         """The number of the last event of its kind."""
