@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import zipfile
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -44,6 +45,7 @@ from ui import (
     classify_start,
     desk,
     lab,
+    labelling,
     once,
     shell,
 )
@@ -595,6 +597,30 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
         np.testing.assert_array_equal(pixels, of_member)
 
 
+def test_few_pictures_are_in_memory_at_full_size_whichever_part_of_the_page_is_drawn(slide, monkeypatch):
+    class Counted:
+        held = 0
+
+        def __enter__(self):
+            self.held += 1
+
+        def __exit__(self, *_):
+            self.held -= 1
+
+    def made_smaller(pixels, box):
+        assert at_once.held == 1
+        return pixels
+
+    at_once, box, picture = Counted(), (10, 10, 90, 90), slide.pictures[0]
+    monkeypatch.setattr(classify_slide, "_drawing", at_once)
+    for module in (classify_slide, labelling):
+        monkeypatch.setattr(module, "cut_square", made_smaller)
+    assert labelling._pixels.__wrapped__(slide, picture, (box, box))
+    assert classify_slide._small.__wrapped__(slide, picture, box, 9)
+    assert classify_slide.cut_out.__wrapped__(slide, picture, box).shape
+    assert at_once.held == 0
+
+
 def test_weights_that_can_not_be_opened_are_told_below_the_cell(slide, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied", "weights")
@@ -629,7 +655,7 @@ def test_heat_maps_of_an_ensemble_s_views_lie_over_the_same_part_of_the_picture(
     pixels = np.full((240, 320, 3), 230, np.uint8)
     pixels[100:124, 200:224] = (90, 20, 130)  # a nucleus …
     pixels[100:108, 200:208] = 0  # … and its darkest corner
-    monkeypatch.setattr(classify_slide, "whole", lambda slide, picture: pixels)
+    monkeypatch.setattr(classify_slide, "at_full_size", lambda slide, picture: nullcontext(pixels))
     configs = {"cell": tiny(view="cell", size=96), "frame": tiny(view="frame", size=96)}
     run = SimpleNamespace(members=[SimpleNamespace(config=configs[view]) for view in views])
     box = make_view(pixels, views[0], 96, configs[views[0]].crop).box

@@ -121,25 +121,25 @@ def _with_heat(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Ru
 
 @cached.data(max_entries=64, show_spinner="Working out where the network looks …")
 def _heat(run: Run, slide: Slide, picture: SlidePicture, box: Box, label: str) -> np.ndarray:
-    pixels = classify_slide.whole(slide, picture)
     size = max(member.config.size for member in run.members)
     maps = [
         moved(explainer(member).heat_map(seen, label), at, box, size)
-        for member, (seen, at) in zip(run.members, _seen_by_each(pixels, box, run), strict=True)
+        for member, (seen, at) in zip(run.members, _seen_by_each(slide, picture, box, run), strict=True)
     ]
     return np.mean(maps, axis=0)
 
 
-def _seen_by_each(picture: np.ndarray, box: Box, run: Run) -> list[tuple[np.ndarray, Box]]:
+def _seen_by_each(slide: Slide, picture: SlidePicture, box: Box, run: Run) -> list[tuple[np.ndarray, Box]]:
     """What each network of a run is shown for an answer at `box`, and which part of the picture that is."""
     configs = [member.config for member in run.members]
-    if any(config.view == "frame" for config in configs):  # then there is one answer a picture
-        return [make_view(picture, *each.sight)[:2] for each in configs]
-    squares = [square_of_other(box, configs[0].crop, each.crop) for each in configs]
-    return [
-        (view_of_square(picture, square, each.size, each.crop), square)
-        for square, each in zip(squares, configs, strict=True)
-    ]
+    with classify_slide.at_full_size(slide, picture) as pixels:
+        if any(config.view == "frame" for config in configs):  # then there is one answer a picture
+            return [make_view(pixels, *each.sight)[:2] for each in configs]
+        squares = [square_of_other(box, configs[0].crop, each.crop) for each in configs]
+        return [
+            (view_of_square(pixels, square, each.size, each.crop), square)
+            for square, each in zip(squares, configs, strict=True)
+        ]
 
 
 def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
@@ -154,8 +154,7 @@ def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
 def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -> None:
     try:
         data = lab.dataset(run.config.data)
-        picture = classify_slide.whole(slide, counted.picture)
-        views = [seen for seen, _ in _seen_by_each(picture, cell.box, run)]
+        views = [seen for seen, _ in _seen_by_each(slide, counted.picture, cell.box, run)]
         with st.spinner("Looking through the training cells …"):
             rows = finder().like(run, data, views, ALIKE)
     except (LabError, OSError) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import cv2
@@ -314,18 +315,24 @@ def _belongs(counted: CountedPicture, key: str, name: str) -> bool:
 # Pixels
 
 
+@contextmanager
+def at_full_size(slide: Slide, picture: SlidePicture) -> Iterator[np.ndarray]:
+    """A picture, uint8 H×W×3, to be made smaller in the block: only a few are in memory at a time, whoever looks at
+    them. LabError where it can't be read."""
+    with _drawing:
+        yield decode_rgb(slide.read(picture))
+
+
 @cached.data(max_entries=24, show_spinner=False)
 def shown(slide: Slide, picture: SlidePicture) -> str:
     """A picture as a data URI, at most as large as the page shows it; LabError where it can't be read."""
-    with _drawing:
-        pixels = decode_rgb(slide.read(picture))
+    with at_full_size(slide, picture) as pixels:
         return thumbnail(pixels, round(SHOWN_SIDE * min(pixels.shape[:2]) / max(pixels.shape[:2])))
 
 
 @cached.data(max_entries=4000, show_spinner=False)
 def _small(slide: Slide, picture: SlidePicture, box: Box | None, px: int) -> str:
-    with _drawing:
-        pixels = decode_rgb(slide.read(picture))
+    with at_full_size(slide, picture) as pixels:
         return thumbnail(cut_square(pixels, box) if box else pixels, px)
 
 
@@ -338,16 +345,10 @@ def _thumbnail(slide: Slide, counted: CountedPicture, box: Box | None, px: int) 
         return ""
 
 
-def whole(slide: Slide, picture: SlidePicture) -> np.ndarray:
-    """A picture at its full size, uint8 H×W×3, not cached; LabError where it can't be read."""
-    with _drawing:
-        return decode_rgb(slide.read(picture))
-
-
 @cached.data(max_entries=64, show_spinner=False)
 def cut_out(slide: Slide, picture: SlidePicture, box: Box) -> np.ndarray:
     """The `box` of a picture, uint8 side×side×3, at most 320 pixels a side."""
-    with _drawing:
-        cut = cut_square(decode_rgb(slide.read(picture)), box)  # a rectangle where the run sees whole pictures
-    side = min(320, len(cut))
-    return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+    with at_full_size(slide, picture) as pixels:
+        cut = cut_square(pixels, box)  # a rectangle where the run sees whole pictures
+        side = min(320, len(cut))
+        return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)

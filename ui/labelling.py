@@ -13,7 +13,6 @@ import streamlit as st
 
 from bloodcell_core.cells import Box
 from bloodcell_core.crops import cut_square
-from bloodcell_core.data.pictures import decode_rgb
 from bloodcell_core.errors import LabError
 from bloodcell_core.smear.corrections import OUT, Correction
 from bloodcell_core.smear.slide_cells import CountedCell, CountedPicture
@@ -160,5 +159,5 @@ def _tiles(slide: Slide, cells: Sequence[Called]) -> list[dict[str, Any]]:
 @cached.data(max_entries=2000, show_spinner=False)
 def _pixels(slide: Slide, picture: SlidePicture, boxes: tuple[Box, ...]) -> list[str]:
     """The cells of one picture, which is decoded once for all of them."""
-    pixels = decode_rgb(slide.read(picture))
-    return [gallery.thumbnail(cut_square(pixels, box), TILE_PX) for box in boxes]
+    with classify_slide.at_full_size(slide, picture) as pixels:
+        return [gallery.thumbnail(cut_square(pixels, box), TILE_PX) for box in boxes]
