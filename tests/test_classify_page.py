@@ -826,7 +826,7 @@ def test_what_comes_from_a_part_of_the_page_that_is_drawn_no_more_is_passed_over
     try:
         classify_pictures.mounted(component, "gone", {}, done.append)
         desk.desk("gone", done.append, [], classes=[], total=0, decided=0, undoable=[], last="", heat=False,
-                  waiting=False)  # fmt: skip
+                  waiting=False, data_hash="")  # fmt: skip
         for callback in heard:
             callback()
     finally:

@@ -64,7 +64,8 @@ _turns = iter(range(10**6))
 
 def send(app: AppTest, *happened: dict[str, Any]) -> AppTest:
     """What the browser's outbox holds reaches the page, as after a key was pressed."""
-    app.session_state["review_desk"] = {"outbox": {"turn": next(_turns), "events": list(happened)}}
+    on = {"data_hash": Dataset("demo").content_hash}
+    app.session_state["review_desk"] = {"outbox": {"turn": next(_turns), "events": [on | each for each in happened]}}
     app.run()
     assert not app.exception, app.exception[0].value
     return app
@@ -75,6 +76,19 @@ def verdict(app: AppTest, code: str = "model-wrong", token: str = "t1", **more: 
     return {
         "kind": "verdict", "id": card["id"], "verdict": code, "label": None, "note": "", "alone": False, "token": token,
     } | more  # fmt: skip
+
+
+def test_a_verdict_on_another_dataset_s_picture_waits_until_that_is_shown(wrong: Run) -> None:
+    """The browser sends its outbox again after a lost connection, when the page may be opened with another run."""
+    demo = Dataset("demo")
+    drawn("other", per_class=12, seed=9)
+    app = draw(REVIEW)
+    waiting = verdict(app, data_hash=Dataset("other").content_hash)
+    send(app, waiting)
+    assert desk_of(app)["failures"] == []
+    assert events(demo) == []
+    send(app, waiting | {"data_hash": demo.content_hash})
+    assert [event.token for event in events(demo)] == [waiting["token"]]
 
 
 def test_an_answer_may_be_of_a_class_that_no_cell_is_of(wrong: Run, capsys: pytest.CaptureFixture[str]) -> None:

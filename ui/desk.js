@@ -16,14 +16,14 @@ export default function ({ data, parentElement, setStateValue }) {
   desk.data = data
   desk.send = () => {
     store(desk.outbox)
-    setStateValue("outbox", { turn: (desk.turn += 1), events: desk.outbox.map((event) => ({ ...event })) })
+    setStateValue("outbox", { turn: (desk.turn += 1), events: waiting(desk).map((event) => ({ ...event })) })
   }
   const kept = new Set(data.kept)
   desk.outbox = desk.outbox.filter((event) => !kept.has(event.token))
   store(desk.outbox)
   show(desk)
   clearTimeout(desk.again)
-  if (desk.outbox.length) desk.again = setTimeout(desk.send, desk.resume ? 0 : SEND_AGAIN)
+  if (waiting(desk).length) desk.again = setTimeout(desk.send, desk.resume ? 0 : SEND_AGAIN)
   else if (data.waiting) desk.again = setTimeout(() => push(desk, { kind: "look", id: desk.shown?.id ?? "" }), ASK_AGAIN)
   desk.resume = false
   // Before Streamlit's own keys, and before a button that has the focus.
@@ -111,18 +111,25 @@ function act(desk, { verdict, label, kind }) {
 
 // Names what is to be undone, so that a request that is sent twice doesn't undo two verdicts.
 function undo(desk) {
-  const waiting = desk.outbox.filter((event) => event.kind === "verdict").map((event) => event.token)
-  const taken = desk.outbox.map((event) => event.of)
-  const of = [...waiting.reverse(), ...desk.data.undoable].find((token) => !taken.includes(token))
+  const sent = waiting(desk).filter((event) => event.kind === "verdict").map((event) => event.token)
+  const taken = waiting(desk).map((event) => event.of)
+  const of = [...sent.reverse(), ...desk.data.undoable].find((token) => !taken.includes(token))
   if (of) push(desk, { kind: "undo", id: "", of })
 }
 
 function push(desk, event) {
-  desk.outbox.push({ token: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, ...event })
+  const token = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`
+  desk.outbox.push({ token, data_hash: desk.data.data_hash, ...event })
   clearTimeout(desk.again)
   desk.again = setTimeout(desk.send, SEND_AGAIN)
   show(desk)
   desk.send()
+}
+
+// What the server has yet to hear of this dataset. What is of another one, as after a reload with another run, waits for
+// that to be shown again: here it would be refused, or kept on the same picture of the wrong dataset.
+function waiting(desk) {
+  return desk.outbox.filter((event) => event.data_hash === desk.data.data_hash)
 }
 
 function stored() {
@@ -155,7 +162,7 @@ function keysWork(told) {
 
 function show(desk) {
   const { data, find } = desk
-  const judged = new Set(desk.outbox.filter((event) => event.kind === "verdict").map((event) => event.id))
+  const judged = new Set(waiting(desk).filter((event) => event.kind === "verdict").map((event) => event.id))
   const place = data.cards.findIndex((card) => !judged.has(card.id))
   const card = data.cards[place] ?? null
   if (card?.id !== desk.shown?.id) {
@@ -164,7 +171,7 @@ function show(desk) {
     if (desk.shown) find(".note input").value = data.notes[card?.id] ?? ""
   }
   desk.shown = card
-  const waits = desk.outbox.some((event) => event.kind !== "look")
+  const waits = waiting(desk).some((event) => event.kind !== "look")
   find(".progress strong").textContent = card ? `${card.place.toLocaleString("en")} of ${data.total.toLocaleString("en")}` : "…"
   find(".progress small").textContent = `${data.decided.toLocaleString("en")} reviewed`
   find(".meter").setAttribute("aria-valuenow", data.decided)
@@ -223,7 +230,7 @@ function verdictButtons(desk, card) {
     button.setAttribute("aria-pressed", Boolean(card && same))
   }
   find(".alone").hidden = !card?.copies
-  find("[data-kind=undo]").disabled = !data.undoable.length && !desk.outbox.length
+  find("[data-kind=undo]").disabled = !data.undoable.length && !waiting(desk).length
   find("[data-kind=heat]").setAttribute("aria-pressed", data.heat)
 }
 

@@ -79,6 +79,7 @@ def desk(
     act: Callable[[Mapping[str, Any]], None],
     cards: Sequence[Card],
     *,
+    data_hash: str,
     classes: Sequence[Mapping[str, Any]],
     total: int,
     decided: int,
@@ -90,8 +91,12 @@ def desk(
     """Draw the desk; True where events had come that were done only now, and it should be drawn again.
 
     `act` does one event and raises LabError where it can't be done, which the desk then shows. An event has `kind`
-    (verdict, undo, back, on, heat, look), `token` and `id`, the picture's; a verdict also `verdict`, `label`, `note`
-    and `alone`; an undo `of`, the token of the verdict that is taken back, one of `undoable` or of this session's own.
+    (verdict, undo, back, on, heat, look), `token`, `data_hash` and `id`, the picture's; a verdict also `verdict`,
+    `label`, `note` and `alone`; an undo `of`, the token of the verdict that is taken back, one of `undoable` or of this
+    session's own.
+
+    `data_hash` is the dataset's whose pictures are judged: what a browser still holds of another one waits there until
+    that is shown again.
 
     `cards` are the picture to be shown and those after it, which the browser goes on to without waiting. `classes`
     have name, title, colour and the key that says "label wrong, it is this". `last` tells what was done last. While
@@ -99,6 +104,7 @@ def desk(
     """
     done = st.session_state.setdefault(f"{key}_done", Done())
     data = {
+        "data_hash": data_hash,
         "cards": [asdict(card) for card in cards],
         "classes": list(classes),
         "total": total,
@@ -114,16 +120,17 @@ def desk(
 
     def heard() -> None:
         # Nothing is there where the page was drawn without the desk, as of a run that was deleted, before this came.
-        take((st.session_state.get(key) or {}).get("outbox"), act, done)
+        take((st.session_state.get(key) or {}).get("outbox"), act, done, data_hash)
 
     result = _DESK(key=key, data=data, on_outbox_change=heard)
     # After a restart of the server the outbox comes with a session's first run, when no callback is known yet.
-    return take(result.outbox, act, done)
+    return take(result.outbox, act, done, data_hash)
 
 
-def take(outbox: Any, act: Callable[[Mapping[str, Any]], None], done: Done) -> bool:
-    """Does the events of an outbox that weren't done before, in their order; whether there were any."""
-    events = [event for event in (outbox or {}).get("events", ()) if event["token"] not in done.tokens]
+def take(outbox: Any, act: Callable[[Mapping[str, Any]], None], done: Done, data_hash: str) -> bool:
+    """Does the events of an outbox on this dataset that weren't done before, in their order; whether there were any."""
+    sent = [event for event in (outbox or {}).get("events", ()) if event["data_hash"] == data_hash]
+    events = [event for event in sent if event["token"] not in done.tokens]
     if any(event["kind"] != "look" for event in events):  # the browser asks for more by itself: nobody has read on
         done.failures = []
     for event in events:

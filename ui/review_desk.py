@@ -62,7 +62,8 @@ def at_the_desk(review: Review) -> None:
     cards = [card_of(review, each, standing, heat and each == place) for each in shown]
     waiting = cards[0].like_words == LOOKING
     again = desk(
-        "review_desk", lambda event: act(review, event), cards, total=len(review.ids), decided=sum(decided), heat=heat,
+        "review_desk", lambda event: act(review, event), cards, data_hash=review.data.content_hash,
+        total=len(review.ids), decided=sum(decided), heat=heat,
         classes=[
             {"name": name, "title": pretty(name), "colour": review.colours[name], "key": key}
             for name, key in zip_longest(review.data.classes, CLASS_KEYS[: len(review.data.classes)], fillvalue="")

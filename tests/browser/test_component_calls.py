@@ -30,8 +30,8 @@ CARD = {
     "cell_words": "", "label": "a", "answer": "b", "bars": [], "says_words": "", "like": [], "like_words": "",
     "family": "", "said": "", "own": "a", "copies": False, "verdict": None, "to": None,
 }  # fmt: skip
-DESK = {"cards": [CARD], "classes": [], "total": 1, "decided": 0, "undoable": [], "last": "", "heat": False,
-        "waiting": False, "kept": [], "failures": [], "notes": {}}  # fmt: skip
+DESK = {"data_hash": "a", "cards": [CARD], "classes": [], "total": 1, "decided": 0, "undoable": [], "last": "",
+        "heat": False, "waiting": False, "kept": [], "failures": [], "notes": {}}  # fmt: skip
 LINE = {"run": 0, "split": "validation", "x": [1, 2, 3], "y": [1, 0.5, 0.2]}
 CURVES = {
     "runs": [{"id": "r", "name": "Run"}], "words": "", "zoom": None,
@@ -86,6 +86,36 @@ def test_the_desk_hears_its_keys_until_its_last_call_ends(steps, page):
     page.evaluate("() => { window.told.length = 0; window.ends.at(-1)() }")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => window.told") == []
+
+
+def test_a_verdict_that_the_server_has_not_heard_waits_until_its_dataset_is_shown(page):
+    """Also through a reload, which may show another run. The same picture may be in both datasets."""
+    page.clock.install()
+    page.route("http://lab/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+
+    def reload_with(data: dict) -> None:
+        page.goto("http://lab/")  # a page of an address has a session's storage
+        run(page, together("desk.js"), together("desk.html"), together("desk.css"), data, ["begin"])
+
+    reload_with(DESK)
+    page.clock.run_for(300)
+    page.keyboard.press("m")
+    [[verdict]] = page.evaluate("() => window.told.map((told) => told.events)")
+    reload_with(DESK | {"data_hash": "b"})
+    page.clock.run_for(25_000)
+    assert page.evaluate("() => window.told") == []
+    assert page.locator(".progress strong").text_content() == "1 of 1"
+    assert page.locator(".state").text_content() == ""
+    assert page.locator("[data-kind=undo]").is_disabled()
+    page.keyboard.press("m")
+    [[other]] = page.evaluate("() => window.told.map((told) => told.events)")
+    reload_with(DESK)
+    page.clock.run_for(300)
+    assert page.evaluate("() => window.told.map((told) => told.events)") == [[verdict]]
+    page.evaluate("data => window.call(data)", DESK | {"kept": [verdict["token"]]})
+    reload_with(DESK | {"data_hash": "b"})
+    page.clock.run_for(300)
+    assert page.evaluate("() => window.told.map((told) => told.events)") == [[other]]
 
 
 def test_what_is_done_on_a_field_that_the_server_has_not_heard_stays_with_that_field(page):
