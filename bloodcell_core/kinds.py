@@ -86,7 +86,12 @@ def wrong_in_summary(summary: Any) -> str:
         return key
     if test["by_photo"] is not None and not _interval(test["by_photo"]["interval"]):
         return "interval of photos right"
-    return next((f"interval of {name}" for name in INTERVALS if not _interval(test["intervals"].get(name))), "")
+    return wrong_in_intervals(test["intervals"])
+
+
+def wrong_in_intervals(intervals: dict[str, Any]) -> str:
+    """As `wrong`, of the intervals of a split's figures."""
+    return next((f"interval of {name}" for name in INTERVALS if not _interval(intervals.get(name, "missing"))), "")
 
 
 def _interval(limits: Any) -> bool:

@@ -27,6 +27,7 @@ from bloodcell_core.inference import export
 from bloodcell_core.inference.export import TOLERANCE, export_onnx, open_session
 from bloodcell_core.inference.exported import ExportedRun
 from bloodcell_core.inference.sidecar import check_free, likeness_files, read_sidecar, sidecar_of
+from bloodcell_core.kinds import INTERVALS
 from bloodcell_core.models.network import build_network
 from bloodcell_core.runs import Run
 from bloodcell_core.training.ensembles import create_ensemble
@@ -259,6 +260,9 @@ def test_another_programs_weights_are_not_replaced_by_the_likeness(done: Run, tm
     assert other.read_bytes() == b"theirs"
 
 
+SCORED = {"pictures": 3, "photos": 3, "accuracy": 1.0, "intervals": dict.fromkeys(INTERVALS)}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -273,6 +277,7 @@ def test_another_programs_weights_are_not_replaced_by_the_likeness(done: Run, tm
         (lambda facts: facts | {"review_threshold": 5}, "is damaged"),
         (lambda facts: facts | {"test": {"pictures": 3}}, "is damaged"),
         (lambda facts: facts | {"test": [1]}, "is damaged"),
+        (lambda facts: facts | {"test": SCORED | {"intervals": {}}}, "is damaged"),
         (lambda facts: facts | {"temperature": 0}, "is damaged"),
         (lambda facts: facts | {"members": []}, "is damaged"),
         (lambda facts: facts | {"members": [{"input": "pictures", "temperature": 1.0}]}, "is damaged"),
@@ -288,6 +293,7 @@ def test_a_damaged_sidecar_says_so(done: Run, tmp_path: Path, change: Any, words
     facts: dict[str, Any] = {
         "format": "blood-cell-lab-onnx", "version": 1, "sha256": hashlib.sha256(b"file").hexdigest(), "run": "r",
         "classes": ["a", "b"], "temperature": 1.0, "review_threshold": 0.5,
+        "test": SCORED,
         "inputs": [{"name": "pictures", "view": "cell", "size": 96,
                     "crop": {"scale": 2.0, "margin": 0.0, "border": "edge"}}],
         "members": [{"input": "pictures", "temperature": 1.0, "logits": "logits", "features": "features"}],

@@ -16,7 +16,7 @@ from bloodcell_core.data.views import view_name
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.likeness import Likeness
-from bloodcell_core.kinds import NUMBER, Kinds, wrong
+from bloodcell_core.kinds import NUMBER, Kinds, wrong, wrong_in_intervals
 from bloodcell_core.models import model_info
 from bloodcell_core.runs import Run
 
@@ -194,6 +194,7 @@ def _is_whole(facts: dict[str, Any]) -> bool:
         numbers = [facts["temperature"], facts["review_threshold"], *(m["temperature"] for m in facts["members"])]
         words = [facts["run"], *facts["classes"]]
         words += [m[told] for m in facts["members"] for told in ("input", "logits", "features")]
+        test = facts.get("test")
         known = {given["name"] for given in facts["inputs"] if type(given["size"]) is int}
         return (
             all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
@@ -201,7 +202,7 @@ def _is_whole(facts: dict[str, Any]) -> bool:
             and all(isinstance(word, str) for word in words)
             and len(set(facts["classes"])) == len(facts["classes"]) >= 2
             and 0 <= numbers[1] <= 1
-            and (facts.get("test") is None or not wrong(facts["test"], TEST))
+            and (test is None or not (wrong(test, TEST) or wrong_in_intervals(test["intervals"])))
             and bool(facts["members"])
             and all(m["input"] in known for m in facts["members"])
         )
