@@ -587,7 +587,7 @@ def test_heat_map_and_likeness_are_of_what_the_network_is_shown(slide, monkeypat
     monkeypatch.setattr(classify_detail, "explainer", lambda member: network)
     configs = [tiny(view="cell", colours="balanced"), tiny(view="cell", size=48)]
     run = SimpleNamespace(members=[SimpleNamespace(config=config) for config in configs], config=configs[0])
-    nearest = SimpleNamespace(like=lambda run, data, views, count: seen.extend(views) or [])
+    nearest = SimpleNamespace(like=lambda run, data, views: seen.extend(views) or [])
     monkeypatch.setattr(classify_detail, "finder", lambda: nearest)
     box, counted = (10, 10, 90, 90), SimpleNamespace(picture=slide.pictures[0])
     classify_detail._heat.__wrapped__(run, slide, slide.pictures[0], box, "a")

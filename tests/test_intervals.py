@@ -25,8 +25,8 @@ from bloodcell_core.evaluation.limits import (
     NEAREST_TO_THE_END,
     difference_interval,
     exact_binomial,
+    expanded_interval,
     expanded_level,
-    percentile_interval,
     share_interval,
 )
 from bloodcell_core.evaluation.metrics import evaluate_predictions
@@ -674,7 +674,9 @@ def test_a_class_never_found_is_as_sure_as_its_photos_allow() -> None:
 
 def test_an_interval_is_the_middle_of_the_resampled_figures() -> None:
     values = np.random.default_rng(0).permutation(np.arange(1001.0))
-    assert percentile_interval(values, 0.95) == pytest.approx((25, 975))
+    many = np.full(4, 10_000)  # photos, of which the level is expanded by hardly anything
+    assert expanded_interval(values, many, None) == pytest.approx((25, 975), abs=0.1)
+    assert expanded_interval(np.append(values, np.nan), many, None) is None
 
 
 def test_photos_are_numbered_by_their_names() -> None:

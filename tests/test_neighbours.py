@@ -35,7 +35,7 @@ def test_they_are_the_most_alike_of_the_training_pictures(done: Run, demo: Datas
     every = Embedder(done, "cpu").of_rows(demo, np.arange(len(demo.pictures))).astype(np.float64)
     seen = every - every[training].mean(axis=0)
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    for row, nearest in zip(asked, found.of(asked, 3), strict=True):
+    for row, nearest in zip(asked, found.of(asked)[:, :3], strict=True):
         others = [other for other in training if demo.pictures.scene[other] != demo.pictures.scene[row]]
         best = sorted(others, key=lambda other: -seen[row] @ seen[other])[:3]
         assert seen[nearest] @ seen[row] == pytest.approx(seen[best] @ seen[row], abs=1e-4)
@@ -47,9 +47,9 @@ def test_a_picture_s_own_family_is_left_out(done: Run, demo: Dataset) -> None:
     for row in found.rows[:6]:
         assert (scenes[found.of([row])[0]] != scenes[row]).all()
     row = found.rows[0]
-    before, second = found.of([row], 2)[0]
+    before, second = found.of([row])[0, :2]
     demo.pictures.loc[before, "scene"] = scenes[row]  # as if it were a photograph of the same cell
-    assert Neighbours(done, demo, "cpu").of([row], 1)[0, 0] == second
+    assert Neighbours(done, demo, "cpu").of([row])[0, 0] == second
 
 
 def test_a_cell_of_any_picture_is_seen_by_each_member_as_it_was_trained(done: Run, demo: Dataset) -> None:
@@ -61,7 +61,7 @@ def test_a_cell_of_any_picture_is_seen_by_each_member_as_it_was_trained(done: Ru
             make_view(demo.read_original(row), config.view, config.size, config.crop, demo.places[row]).pixels
             for config in (done.config, other.config)
         ]
-        assert found.like(views, 1).tolist() == [row]
+        assert found.like(views)[0] == row
         np.testing.assert_allclose(
             found._embedder.of_views(views), found._embedder.of_rows(demo, np.array([row])), atol=1e-5
         )
@@ -71,7 +71,7 @@ def test_where_there_are_too_few_the_rest_is_minus_one(
     done: Run, demo: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "MOST_PICTURES", 2)
-    few = Neighbours(done, demo, "cpu").of([0, 1], 4)
+    few = Neighbours(done, demo, "cpu").of([0, 1])
     assert few.shape == (2, 4)
     assert (few[:, 2:] == -1).all()
 

@@ -22,12 +22,11 @@ from bloodcell_core.data.parallel import usable_cores
 from bloodcell_core.data.pictures import MAX_FILE_BYTES, decode_rgb, encode
 from bloodcell_core.device import Device
 from bloodcell_core.errors import LabError
-from bloodcell_core.inference.answers import Answer, CellAnswer, unsure_because
+from bloodcell_core.inference.answers import Answer, CellAnswer, at_threshold, unsure_because
 from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import TOGETHER, Predictor
 from bloodcell_core.models.forward import Tapped
 from bloodcell_core.runs import Run
-from bloodcell_core.smear.slide_cells import at_threshold
 from bloodcell_core.training import jobs
 from tests.training_fixtures import tiny, train_here
 

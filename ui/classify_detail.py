@@ -24,7 +24,6 @@ from ui.review_cards import explainer
 NOT_A_CELL = ""  # as no class is called; nor as it is written, by which Streamlit knows what was picked
 HEAT = 0.5  # opacity of a heat map where it is hottest
 WHY = {"heat": "Heat map", "alike": "Most alike"}
-ALIKE = 4  # training cells that are shown
 
 
 @shell.shows_errors
@@ -152,11 +151,13 @@ def moved(heat: np.ndarray, at: Box, to: Box, size: int) -> np.ndarray:
 
 
 def _alike(slide: Slide, counted: CountedPicture, cell: CountedCell, run: Run) -> None:
+    from bloodcell_core.inference.neighbours import ALIKE
+
     try:
         data = lab.dataset(run.config.data)
         views = [seen for seen, _ in _seen_by_each(slide, counted.picture, cell.box, run)]
         with st.spinner("Looking through the training cells …"):
-            rows = finder().like(run, data, views, ALIKE)
+            rows = finder().like(run, data, views)
     except (LabError, OSError) as error:
         st.caption(f"The training cells can't be shown: {shell.plain(in_words(error))}")
         return

@@ -50,21 +50,16 @@ function newTile() {
   const image = document.createElement("img")
   image.decoding = "async"
   image.loading = "lazy" // of 300 some 50 are in the window
-  button.append(image, span("badge"), span("caption"))
+  const caption = document.createElement("span")
+  caption.className = "caption"
+  button.append(image, caption)
   return button
 }
 
-function span(name) {
-  const node = document.createElement("span")
-  node.className = name
-  return node
-}
-
 function fill(button, tile, pressed) {
-  const [image, badge, caption] = button.children
+  const [image, caption] = button.children
   if (image.src !== tile.src) image.src = tile.src
   image.alt = button.title = tile.title
-  badge.textContent = tile.badge
   caption.textContent = tile.caption
   button.dataset.id = tile.id
   button.style.setProperty("--colour", tile.colour)

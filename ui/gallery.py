@@ -1,14 +1,13 @@
 """A grid of pictures that are buttons, its thumbnails, and its pages."""
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import streamlit as st
 
 from bloodcell_core.cells import shrink
+from bloodcell_core.data.pictures import jpeg_uri
 from ui import address
 from ui.files import together
 
@@ -30,7 +29,6 @@ class Tile:
     title: str  # read out and shown on hover: what the picture is
     colour: str
     caption: str = ""
-    badge: str = ""
 
 
 def gallery(
@@ -71,9 +69,7 @@ def thumbnail(pixels: np.ndarray, px: int = 128) -> str:
     """
     height, width = pixels.shape[:2]
     small = shrink(pixels, min(px / min(height, width), LONGEST_SIDE / max(height, width)))
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return jpeg_uri(small, 85)
 
 
 GONE = thumbnail(np.full((8, 8, 3), 128, np.uint8))  # stands for a picture whose file was deleted by hand

@@ -90,9 +90,9 @@ class Finder:
             st.logger.get_logger(__name__).exception("the neighbours of %s", run.name)
             return ["they can't be found: the server's log tells why"] * len(rows)
 
-    def like(self, run: Run, data: Dataset, views: Sequence[np.ndarray], count: int) -> list[int]:
+    def like(self, run: Run, data: Dataset, views: Sequence[np.ndarray]) -> list[int]:
         """The training rows most similar to a cell of any picture (`Neighbours.like`); waits for them."""
-        found: list[int] = self._neighbours(run, data).like(views, count).tolist()
+        found: list[int] = self._neighbours(run, data).like(views).tolist()
         return found
 
     def _neighbours(self, run: Run, data: Dataset) -> Any:

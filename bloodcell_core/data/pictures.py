@@ -5,6 +5,7 @@ Training, browsing and prediction all decode here, so that they can't see differ
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import io
 import math
@@ -296,3 +297,11 @@ def encode(pixels: np.ndarray, suffix: str = ".png") -> bytes:
     if not done:
         raise ValueError(f"can't encode as {suffix}")
     return data.tobytes()
+
+
+def jpeg_uri(pixels: np.ndarray, quality: int) -> str:
+    """A data URI of a JPEG of that `quality`, 0…100, from uint8 H×W×3 RGB: a picture inside a page or a report."""
+    import cv2
+
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -219,12 +219,13 @@ def _share_of(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def expanded_interval(values: npt.NDArray[Any], sizes: npt.NDArray[np.intp], weights: Weights) -> Interval:
     """The interval of any figure, from (R,) resampled ones: percentiles, taken further out where photos are few.
 
-    It is None if any is NaN, and where it `hangs_on_one`. `sizes`, one of them at least 2, and `weights` as in
-    `share_interval`.
+    It is None if any is NaN, as the rest are a biased choice, and where it `hangs_on_one`. `sizes`, one of them at
+    least 2, and `weights` as in `share_interval`.
     """
-    if hangs_on_one(sizes, weights):
+    if np.isnan(values).any() or hangs_on_one(sizes, weights):
         return None
-    return percentile_interval(values, expanded_level(sizes, weights))
+    level = expanded_level(sizes, weights)
+    return list(map(float, np.quantile(values, [(1 - level) / 2, (1 + level) / 2])))
 
 
 def expanded_level(sizes: npt.NDArray[np.intp], weights: Weights = None) -> float:
@@ -310,10 +311,3 @@ def exact_binomial(successes: int, n: int) -> list[float]:
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return [low, high]
-
-
-def percentile_interval(values: npt.NDArray[np.float64], level: float) -> Interval:
-    """The middle `level` of (R,) resampled figures; None if any is NaN: the rest are a biased choice."""
-    if np.isnan(values).any():
-        return None
-    return list(map(float, np.quantile(values, [(1 - level) / 2, (1 + level) / 2])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from bloodcell_core.cells import Box
@@ -39,6 +39,16 @@ class CellAnswer:
     def likeliest(self) -> str:
         """The most probable class, whatever the state: to be shown, not counted."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
+    """An answer at a review threshold, which decides only between ok and unsure."""
+    if cell.state == "unlike":
+        return cell
+    share = cell.probabilities[cell.likeliest]
+    if share >= threshold:
+        return replace(cell, state="ok", label=cell.likeliest, reason="")
+    return replace(cell, state="unsure", label=None, reason=unsure_because(share, threshold))
 
 
 def unsure_because(share: float, threshold: float) -> str:
@@ -136,9 +146,16 @@ def csv_rows(answer: Answer, classes: Sequence[str]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for number, cell in enumerate(answer.counted, 1):
         reason = "; ".join(words for words in (answer.reason if number == 1 else "", cell.reason) if words)
-        distance = "" if cell.distance is None else round(cell.distance, 4)
-        rows.append(
-            [answer.path, cell.state, reason, cell.label or "", *(cell.probabilities[name] for name in classes),
-             answer.kind, number, *cell.box, int(cell.at_border), distance]
-        )  # fmt: skip
-    return rows or [[answer.path, answer.state, answer.reason, "", *[""] * len(classes), answer.kind, *[""] * 7]]
+        rows.append(csv_row(classes, answer, cell.state, reason, answer.kind, number, cell.box, cell.label, cell))
+    return rows or [csv_row(classes, answer, answer.state, answer.reason, answer.kind)]
+
+
+def csv_row(
+    classes: Sequence[str], picture: Answer, state: str, reason: str, kind: str,
+    number: int = 0, box: Box | None = None, label: str | None = None, cell: CellAnswer | None = None,
+) -> list[Any]:  # fmt: skip
+    """A row under `csv_columns`: of the cell in `box`, whose answer may not be known, or of a picture without any."""
+    shares = [cell.probabilities[name] if cell else "" for name in classes]
+    distance = "" if cell is None or cell.distance is None else round(cell.distance, 4)
+    place = [number, *box, int(bool(cell and cell.at_border)), distance] if box else [""] * 7
+    return [picture.path, state, reason, label or "", *shares, kind, *place]

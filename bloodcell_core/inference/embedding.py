@@ -13,7 +13,6 @@ from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.errors import LabError
 from bloodcell_core.runs import Run
 
-METHODS = ("pca", "t-sne")
 MOST_PICTURES = 2000  # t-SNE of more takes minutes, and nobody can tell more points apart
 COMPONENTS = 30  # principal components given to t-SNE; the rest is noise
 LEAST_PICTURES = 10
@@ -77,16 +76,14 @@ class Embedder:
         )
 
 
-def project(features: np.ndarray, method: str = "pca") -> np.ndarray:
+def project(features: np.ndarray, method: str) -> np.ndarray:
     """Places on the map, float64 (N, 2), of features (N, D): `pca` preserves distances, `t-sne` neighbours.
 
-    Raises LabError for too few pictures, ValueError for another method.
+    Raises LabError for too few pictures.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    if method not in METHODS:
-        raise ValueError(f"no method is called {method!r}: use {' or '.join(METHODS)}")
     if len(features) < LEAST_PICTURES:
         raise LabError(f"a map needs at least {LEAST_PICTURES} pictures, there are {len(features)}")
     components = 2 if method == "pca" else min(COMPONENTS, *features.shape)

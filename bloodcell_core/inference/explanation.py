@@ -34,20 +34,20 @@ class Explainer:
         self._network = trained_network(run).to(self.device.device)
         self._lock = Lock()
 
-    def heat_map(self, pixels: np.ndarray, label: str | None = None) -> np.ndarray:
-        """What speaks for the class `label`, or else the predicted class: float32 (S, S), 0…1, maximum 1.
+    def heat_map(self, pixels: np.ndarray, label: str) -> np.ndarray:
+        """What speaks for the class `label`: float32 (S, S), 0…1, maximum 1.
 
         `pixels` is the picture as the network sees it, uint8 (S, S, 3). All 0 where nothing speaks for the class.
         Raises LabError where the network has no feature map, such as a transformer.
         """
-        target = None if label is None else self.run.classes.index(label)
+        target = self.run.classes.index(label)
         with self._lock:
             inputs = to_input(torch.from_numpy(np.array(pixels[None])), self.device)
             return heat_of(self._network, inputs, target).cpu().numpy()
 
 
-def heat_of(network: nn.Module, inputs: Tensor, target: int | None = None) -> Tensor:
-    """The heat map (S, S), 0…1, of one input (1, 3, S, S) for the class `target`, by default the predicted one.
+def heat_of(network: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    """The heat map (S, S), 0…1, of one input (1, 3, S, S) for the class `target`.
 
     It hooks the network's layers until it returns: no other thread may run the same network meanwhile.
     """
@@ -63,8 +63,7 @@ def heat_of(network: nn.Module, inputs: Tensor, target: int | None = None) -> Te
             logits = network(inputs.requires_grad_())[0]
             if not maps:
                 raise LabError("this network has no feature map, so that there is no heat map of it")
-            score = logits[int(logits.argmax()) if target is None else target]
-            (gradient,) = torch.autograd.grad(score, maps[-1])
+            (gradient,) = torch.autograd.grad(logits[target], maps[-1])
     finally:
         for hook in hooks:
             hook.remove()

@@ -18,7 +18,7 @@ from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.runs import Run
 from bloodcell_core.training.prepare import split_rows
 
-COUNT = 4
+ALIKE = 4  # training cells that are found
 MOST_PICTURES = 2000  # training pictures that are compared: one of each photo before a second of any
 WIDEST = 512  # features per picture that are kept; more (basic_cnn has 18,432) would fill the memory
 
@@ -42,29 +42,29 @@ class Neighbours:
         self._narrow = _narrowing(features.shape[1])
         self._features = self._directions(features)
 
-    def of(self, rows: npt.ArrayLike, count: int = COUNT) -> npt.NDArray[np.int64]:
+    def of(self, rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The most similar training rows for each of some `rows` of the dataset's pictures, the nearest first.
 
-        int64 (N, count), -1 where there are no more. Never pictures of the same cell: its copies would always be the
+        int64 (N, ALIKE), -1 where there are no more. Never pictures of the same cell: its copies would always be the
         nearest, and tell nothing.
         """
         asked = np.asarray(rows, dtype=np.int64)
         features = self._directions(self._embedder.of_rows(self._dataset, asked))
         alike = features @ self._features.T
         alike[self._scenes[asked][:, None] == self._scenes[self.rows][None]] = -np.inf
-        order = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+        order = np.argsort(-alike, axis=1, kind="stable")[:, :ALIKE]
         found = np.where(np.isfinite(np.take_along_axis(alike, order, axis=1)), self.rows[order], -1)
-        short = count - found.shape[1]
+        short = ALIKE - found.shape[1]
         return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
 
-    def like(self, views: Sequence[npt.NDArray[np.uint8]], count: int = COUNT) -> npt.NDArray[np.int64]:
+    def like(self, views: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.int64]:
         """The training rows most similar to a cell of any picture, as each of the run's members sees it (uint8
         size×size×3).
 
-        int64, at most `count`, the nearest first.
+        int64, at most ALIKE, the nearest first.
         """
         (alike,) = self._directions(self._embedder.of_views(views)) @ self._features.T
-        found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:count]]
+        found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:ALIKE]]
         return found
 
     def _directions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -28,7 +28,7 @@ from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.averaging import answer_of
 from bloodcell_core.evaluation.dial import review_threshold
 from bloodcell_core.evaluation.run_likeness import likeness_of
-from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, unsure_because
+from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, at_threshold
 from bloodcell_core.inference.exported import ExportedMember, ExportedRun
 from bloodcell_core.inference.fields import cut_by_border, kind_of, largest, square_around
 from bloodcell_core.inference.handed_in import FIRST_PAGE, UNREADABLE, Handed, why_unreadable
@@ -254,14 +254,9 @@ class Predictor:
         self, square: Box, nucleus: Box | None, border: bool, shares: np.ndarray, distance: float | None, reason: str
     ) -> CellAnswer:
         by_class = dict(zip(self.run.classes, map(float, shares), strict=True))
-        label: str | None = self.run.classes[int(shares.argmax())]
-        state = "ok"
-        if reason:
-            state, label = "unlike", None
-        elif shares.max() < self.threshold:
-            state, label = "unsure", None
-            reason = unsure_because(float(shares.max()), self.threshold)
-        return CellAnswer(square, state, label, by_class, reason, nucleus, border, distance)
+        state = "unlike" if reason else "ok"
+        cell = CellAnswer(square, state, None, by_class, reason, nucleus, border, distance)
+        return at_threshold(cell, self.threshold)
 
     @memory_told(NO_SETTINGS)
     def _judge(self, batch: list[_Seen]) -> tuple[np.ndarray, np.ndarray | None, dict[int, str]]:

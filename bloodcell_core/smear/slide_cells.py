@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from bloodcell_core import sheets
 from bloodcell_core.cells import Box
 from bloodcell_core.data.class_names import match_classes
-from bloodcell_core.inference.answers import CELL, FIELD, Answer, CellAnswer, Count, csv_columns, unsure_because
+from bloodcell_core.inference.answers import (
+    CELL,
+    FIELD,
+    Answer,
+    CellAnswer,
+    Count,
+    at_threshold,
+    csv_columns,
+    csv_row,
+)
 from bloodcell_core.smear.corrections import OUT, Correction, SlideCell, cell_id, corrected_cells, kind_by_hand
 from bloodcell_core.smear.slide_answers import SlideAnswers, asked_of
 from bloodcell_core.smear.slides import Slide, SlidePicture
@@ -122,16 +131,6 @@ def _counted(
     return CountedPicture(picture, at, kind, tuple(cells))
 
 
-def at_threshold(cell: CellAnswer, threshold: float) -> CellAnswer:
-    """The same answer at another review threshold, which decides only between ok and unsure."""
-    if cell.state == "unlike":
-        return cell
-    sure = max(cell.probabilities.values())
-    if sure >= threshold:
-        return replace(cell, state="ok", label=cell.likeliest, reason="")
-    return replace(cell, state="unsure", label=None, reason=unsure_because(sure, threshold))
-
-
 def confirm_all(pictures: Iterable[CountedPicture]) -> list[Correction]:
     """Corrections that confirm the network's class of each sure cell that no person has judged."""
     return [
@@ -183,20 +182,16 @@ def csv_of(slide: Slide, pictures: Iterable[CountedPicture], classes: Sequence[s
     writer = sheets.Writer(written)
     writer.row([*csv_columns(classes), "by_hand", "answered", "slide", "picture", "run"])
     for counted in pictures:
+        of_picture = (slide.name, counted.picture.number, run)
         for number, cell in enumerate(counted.cells, 1) if counted.kind != OUT else ():
-            answer = cell.answer
-            shares = [answer.probabilities[name] if answer else "" for name in classes]
-            by_hand = int(bool(cell.cell.label or cell.cell.removed or cell.cell.by_hand))
-            distance = "" if answer is None or answer.distance is None else round(answer.distance, 4)
-            writer.row(
-                [counted.picture.file, cell.state, cell.reason, cell.label or "", *shares, counted.kind, number,
-                 *cell.box, int(bool(answer and answer.at_border)), distance, by_hand,
-                 answer.likeliest if answer else "", slide.name, counted.picture.number, run]
+            row = csv_row(
+                classes, counted.answer, cell.state, cell.reason, counted.kind,
+                number, cell.box, cell.label, cell.answer,
             )  # fmt: skip
+            by_hand = int(bool(cell.cell.label or cell.cell.removed or cell.cell.by_hand))
+            writer.row([*row, by_hand, cell.answer.likeliest if cell.answer else "", *of_picture])
         if not counted.cells or counted.kind == OUT:
             state = OUT if counted.kind == OUT else counted.answer.state
-            writer.row(
-                [counted.picture.file, state, counted.answer.reason, "", *[""] * len(classes), counted.kind, *[""] * 7,
-                 "", "", slide.name, counted.picture.number, run]
-            )  # fmt: skip
+            row = csv_row(classes, counted.answer, state, counted.answer.reason, counted.kind)
+            writer.row([*row, "", "", *of_picture])
     return written.getvalue()

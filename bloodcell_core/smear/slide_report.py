@@ -5,7 +5,6 @@ One HTML file that needs nothing else, made of the same parts as the reports on 
 
 from __future__ import annotations
 
-import base64
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from bloodcell_core.crops import cut_square
 from bloodcell_core.data.formats.listing import Read
-from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.pictures import decode_rgb, jpeg_uri
 from bloodcell_core.errors import LabError
 from bloodcell_core.evaluation.document import Html, document, escaped, heads_of, scrolled, section, table_of, tag
 from bloodcell_core.evaluation.figures import figure_words, interval_words, threshold_words, with_interval
@@ -309,7 +308,5 @@ def _gallery(gathered: Gathered) -> list[Html]:
 def _picture(picture: np.ndarray, answer: Answer, cell: CellAnswer) -> Html:
     cut = cut_square(picture, square_around(cell.box))
     small = cv2.resize(cut, (CELL_PX, CELL_PX), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
     words = f"{answer.path}: {cell.reason}" if cell.reason else answer.path
-    return Html(f'<img alt="" title="{escaped(words)}" src="{uri}">')
+    return Html(f'<img alt="" title="{escaped(words)}" src="{jpeg_uri(small, 82)}">')
