@@ -129,6 +129,7 @@ def test_versions_that_are_made_at_once_have_numbers_of_their_own(demo: Dataset,
     for number, (version, digest) in enumerate(told):
         kept = overlays.load(f"{name}@{version}")
         assert (kept.digest, kept.by, overlays._digest(kept.rows)) == (digest, f"w{number}", digest)
+        assert kept.describe() in overlays.versions()  # which the database counts
 
 
 def test_a_database_of_another_version_is_refused_and_left_alone(
