@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from scipy import stats
+from sklearn.covariance import ledoit_wolf
 
 from bloodcell_core import workspace
 from bloodcell_core.cells import Place
@@ -30,6 +31,7 @@ from bloodcell_core.evaluation.likeness import (
     fit,
     highest_but,
     limit_of,
+    shrunken_covariance,
 )
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.runs import Run
@@ -109,6 +111,13 @@ def test_whitened_cells_vary_alike_in_all_directions_whatever_the_scale_of_a_fea
     mixed = rng.normal(size=(4000, 4)) @ (np.eye(4) + 0.3 * rng.normal(size=(4, 4))) * [1e-3, 1, 1, 1e3]
     whitened = mixed @ _whitener(mixed.astype(np.float32))
     np.testing.assert_allclose(np.cov(whitened.T), np.eye(4), atol=0.15)
+
+
+@pytest.mark.parametrize(("count", "width"), [(2, 2), (5, 1), (5, 40), (40, 5), (300, 12)])
+def test_a_shrunken_covariance_is_scikit_learns(count: int, width: int):
+    residuals = np.random.default_rng(count).normal(size=(count, width)) * np.linspace(0.2, 3, width)
+    expected = ledoit_wolf(residuals, assume_centered=True)[0]
+    np.testing.assert_allclose(shrunken_covariance(residuals), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_few_photos_give_wide_limits_and_copies_don_t_count_as_photos():

@@ -321,7 +321,7 @@ def _pictures(dataset: Dataset, image_ids: Sequence[str]) -> pd.DataFrame:
     if (places < 0).any():
         missing = list(dict.fromkeys(image_ids))[int((places < 0).argmax())]
         raise LabError(f"dataset {dataset.name!r} has no picture {missing[:80]!r}: an id is the sha256 of its file")
-    rows: pd.DataFrame = dataset.pictures.iloc[places][["image_id", "family", "label"]]
+    rows: pd.DataFrame = dataset.pictures[["image_id", "family", "label"]].iloc[places]
     return rows
 
 

@@ -10,6 +10,7 @@ import ctypes.util
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,14 @@ def device_queue(wanted: str) -> str:
     Asking PyTorch would cost each waiting worker a few hundred megabytes.
     """
     if wanted == "auto":
-        driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
-        return "cuda-0" if driver else "cpu"
+        return "cuda-0" if _driver_is_installed() else "cpu"
     return "cuda-0" if wanted == "cuda" else wanted.replace(":", "-")
+
+
+@cache
+def _driver_is_installed() -> bool:
+    """Looked for once in a process: where there is none, that starts a compiler and a linker, for 0.1 s a run."""
+    return any(ctypes.util.find_library(name) for name in ("cuda", "nvcuda"))
 
 
 def write_config(
