@@ -159,6 +159,17 @@ def trained(**changes: Any) -> Run:
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _answers_are_timed_briefly() -> Iterator[None]:
+    """By two pictures and not by 384, which took longer than many a training; `test_timing` tests all of it."""
+    from bloodcell_core.models import timing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "BATCH", 1)
+        patch.setattr(timing, "PASSES", 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the dataset `demo` (48 pictures, 12 a class) and one finished run; not to be written to."""
