@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from benchmarks.server import Server, chromium
 
 CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--disable-gpu", "--disable-software-rasterizer", "--disable-dev-shm-usage", "--disable-quic",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 COMES_LATE = """(() => {
   const add = WebSocket.prototype.addEventListener;
@@ -72,7 +72,10 @@ def open_page(browser: Browser, server: str) -> Iterator[Callable[[str], Page]]:
     contexts = []
 
     def open_path(path: str = "") -> Page:
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, accept_downloads=True,
+            reduced_motion="reduce",  # what moves while a script runs is drawn anew sixty times a second
+        )  # fmt: skip
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
