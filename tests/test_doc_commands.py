@@ -204,15 +204,16 @@ def test_the_commands_of_a_paper_do_what_it_says(
         shown = [("python", "\n".join(text for _, text in shown))]
     for kind, text in shown:
         if kind == "python":
-            alone = [] if "bloodcell_core" in text else ["-I"]  # what needs nothing of this project is shut off from it
-            outside([*alone, "-c", text, "cells.onnx", "picture.png"])
+            shut_off = [] if "bloodcell_core" in text else ["-I"]  # from this project, of which it needs nothing
+            outside([*shut_off, "-c", text, "cells.onnx", "picture.png"])
             continue
         for words in commands(text):
             if words[:3] == ["python", "-m", "bloodcell_core"]:
                 if not why_not_run(words):
                     reader.does(words[3:], capsys)
-            elif words[0] == "torchrun":
-                outside(["-m", "torch.distributed.run", "--standalone", *words[1:], *SMALL, "--device", "cpu"])
+            elif words[:2] == ["torchrun", "--nproc-per-node"]:  # what several processes make of it: test_team.py
+                alone = ["--standalone", "--nproc-per-node", "1"]
+                outside(["-m", "torch.distributed.run", *alone, *words[3:], *SMALL, "--device", "cpu"])
             else:
                 assert why_not_run(words), f"{shlex.join(words)} is neither run nor told why not"
 

@@ -97,20 +97,34 @@ def drawn_pages(*titles: str) -> str:
 # ---- Damage by hand -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def standing(lab_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with `demo` and a run, to which a test may add a run that it takes away again: what the pages keep
+    in memory of its pictures is made once."""
+    return Path(shutil.copytree(lab_original, tmp_path_factory.mktemp("standing") / "home"))
+
+
 @EVERY_DAMAGE
 @pytest.mark.parametrize("file", RUN_FILES)
-def test_a_damaged_file_of_a_run_is_told_and_the_other_run_is_shown(file: str, damage: str, done: Run) -> None:
-    damaged = done.folder.with_name("29990101-000000-basic_cnn-dead")
+def test_a_damaged_file_of_a_run_is_told_and_the_other_run_is_shown(
+    file: str, damage: str, standing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOODCELL_HOME", str(standing))
+    (name,) = runs.names()
+    done, damaged = Run(name), workspace.run_dir(f"29990101-000000-{workspace.slug(f'{file} {damage}')}")
     shutil.copytree(done.folder, damaged)
-    assert {path.name for path in damaged.iterdir()} == set(RUN_FILES), "a file of a run that no test damages"
-    DAMAGE[damage](damaged / file)
-    told = drawn_pages()
-    if damage in RUN_FILES[file]:
-        assert damaged.name in told, told
-    elif file != "predictions.parquet":  # overwritten bytes of a table may or may not be seen
-        assert told == ""
-    assert done.name in [run.name for run in runs.readable_runs()[0]]
-    assert runs.find("latest").name in (done.name, damaged.name)
+    try:
+        assert {path.name for path in damaged.iterdir()} == set(RUN_FILES), "a file of a run that no test damages"
+        DAMAGE[damage](damaged / file)
+        told = drawn_pages()
+        if damage in RUN_FILES[file]:
+            assert damaged.name in told, told
+        elif file != "predictions.parquet":  # overwritten bytes of a table may or may not be seen
+            assert told == ""
+        assert done.name in [run.name for run in runs.readable_runs()[0]]
+        assert runs.find("latest").name in (done.name, damaged.name)
+    finally:
+        shutil.rmtree(damaged)
 
 
 @EVERY_DAMAGE

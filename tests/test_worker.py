@@ -479,10 +479,11 @@ class Crash:
 
 
 def test_a_worker_that_dies_between_any_two_writes_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    unbroken = train_here(epochs=2)
+    few = {"epochs": 2, "pictures_per_epoch": 12}  # as many writes as with all pictures
+    unbroken = train_here(**few)
     moment, survived = 0, False
     while not survived:
-        run = jobs.create_run(tiny(epochs=2))
+        run = jobs.create_run(tiny(**few))
         with monkeypatch.context() as patch:
             Crash(patch, moment)
             try:
