@@ -184,12 +184,21 @@ def lab_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def linked(folder: Path, target: Path) -> None:
+    """`shutil.copytree` with links, in half of its time: of folders there are as many as pictures."""
+    for place, _, files in os.walk(folder):
+        there = f"{target}{place.removeprefix(str(folder))}"
+        os.makedirs(there)
+        for file in files:
+            os.link(f"{place}/{file}", f"{there}/{file}")
+
+
 @pytest.fixture
 def lab(lab_original: Path, lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The test's workspace, filled with that one's content; workers that the test started are ended with it."""
     from bloodcell_core import background
 
-    shutil.copytree(lab_original / "datasets", lab_home / "datasets", copy_function=os.link)
+    linked(lab_original / "datasets", lab_home / "datasets")
     shutil.copytree(lab_original / "runs", lab_home / "runs")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for worker processes, as set_num_threads above
     yield lab_home
