@@ -34,8 +34,8 @@ SUMMARY: Kinds = {
 }  # fmt: skip
 """What summary.json must hold."""
 TEST: Kinds = {
-    "pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict, "by_photo": dict | None,
-    "per_class": dict, "warnings": list, "notes": list,
+    "pictures": int, "photos": int | None, "unit": str, "accuracy": NUMBER, "intervals": dict,
+    "by_photo": dict | None, "per_class": dict, "warnings": list, "notes": list,
 } | {name: NUMBER | None for name in ("balanced_accuracy", "f1_macro", "auc_ovr")}  # fmt: skip
 """What it holds of the test split."""
 BY_PHOTO: Kinds = {"photos": int, "right": int, "interval": list}

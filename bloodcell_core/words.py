@@ -50,12 +50,7 @@ def groups_behind(facts: Mapping[str, Any]) -> str:
     """The groups behind figures or in a dataset, from its `photos` and `unit`: "71 photos", "12 groups"."""
     if facts["photos"] is None:
         return "source photos not known"
-    return counted(facts["photos"], unit_behind(facts))
-
-
-def unit_behind(facts: Mapping[str, Any]) -> str:
-    """What `groups_behind` counts. Figures of older versions don't tell; most are of photos."""
-    return str(facts.get("unit", PHOTO))
+    return counted(facts["photos"], facts["unit"])
 
 
 def listed(text: str) -> list[str]:

@@ -480,16 +480,6 @@ def test_folds_by_groups_that_a_table_told_are_of_groups(crossed: Group, capsys:
     assert "photo" not in told
 
 
-def test_a_cross_validation_of_an_older_version_that_told_no_unit_is_of_photos(crossed: Group) -> None:
-    kept = groups.pooled_scores(crossed)
-    assert kept is not None
-    del kept["unit"]
-    disk.write_json(workspace.group_file(crossed.name), kept)
-    app = draw(card)
-    assert "48 pictures, 27 photos" in words(app)
-    assert "Photos" in app.dataframe[0].value
-
-
 def test_the_card_of_an_unfinished_group_goes_on(crossed: Group, started: list[str]) -> None:
     runs.remove(crossed.runs[3])
     app = draw(card)

@@ -147,7 +147,7 @@ def test_ctrl_c_while_the_libraries_load_is_told_in_one_line(tmp_path: Path) -> 
 
 def test_thousands_of_photos_are_told_as_thousands_of_pictures_are() -> None:
     by_photo = {"right": 1400, "photos": 1523, "interval": [0.904, 0.932]}
-    scores = {"pictures": 3945, "photos": 1523, "by_photo": by_photo, "warnings": [], "notes": []}
+    scores = {"pictures": 3945, "photos": 1523, "unit": "photo", "by_photo": by_photo, "warnings": [], "notes": []}
     assert output.score_lines(scores, "test") == [
         "test: 3,945 pictures, 1,523 photos",
         "  photos right       1,400 of 1,523  95% interval 0.9040 to 0.9320",

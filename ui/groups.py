@@ -13,7 +13,7 @@ from bloodcell_core.evaluation.figures import spread_words
 from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
-from bloodcell_core.words import groups_behind, unit_behind
+from bloodcell_core.words import groups_behind
 from ui import lab, naming, shell
 from ui.once import once
 
@@ -93,7 +93,7 @@ def _pooled(group: Group, facts: dict[str, Any]) -> None:
         f"Out-of-fold accuracy{so_far} **" + shell.percent_markdown(scores["accuracy"]) + "** "
         + f":gray[:small[{interval} · {shell.counted(scores['pictures'], 'picture')}, {groups_behind(scores)}]]"
     )  # fmt: skip
-    unit = unit_behind(scores)
+    unit = scores["unit"]
     with st.expander("Folds"):
         spread = facts["accuracy_by_fold"]
         if spread["spread"] is not None:

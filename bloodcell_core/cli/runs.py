@@ -24,7 +24,7 @@ from bloodcell_core.cli.parser import RUN_HELP, family, verb, word_of
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.notes import clean_tags
-from bloodcell_core.words import counted, unit_behind
+from bloodcell_core.words import counted
 
 
 def add(verbs: Any) -> None:
@@ -68,7 +68,7 @@ def show_group(reference: str, as_json: bool, failure: int = 0) -> int:
         f"{facts['group']}: {facts['state']}, {facts['folds_done']} of {facts['folds']} folds",
         f"{facts['model']} on {facts['data']}{synthetic}, {facts['view']} view, folds over {over}",
     ]
-    unit = unit_behind(facts["pooled"] or {})
+    unit = facts["pooled"]["unit"] if facts["pooled"] else ""  # before the first fold is done none has figures
     for fold in facts["runs"]:
         figures = ""
         if fold["accuracy"] is not None:

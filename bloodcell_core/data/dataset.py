@@ -27,10 +27,8 @@ FACTS: dict[str, Any] = {
     "photos_origin": str | None, "photos_unknown_because": str | None, "licence": str | None, "citation": str | None,
 }  # fmt: skip
 """What dataset.json must contain, and the type of each value."""
-COLUMNS = ("image_id", "file", "label", "split", "source_photo", "scene", "status", "stored")
+COLUMNS = ("image_id", "file", "label", "split", "source_photo", "copies", "scene", "status", "stored")
 """The columns that images.parquet must have."""
-GROUPED = ("table", "pcam", "confirmed cells")
-"""Formats whose sources give groups such as patients, slides or pictures, each with several cells."""
 
 
 MOST_CLASSES = 1000  # each is a row and a column of every confusion matrix
@@ -122,8 +120,6 @@ class Dataset:
                 f"dataset {self.name!r}: dataset.json lacks the class {unknown[0][:80]!r} of its pictures: import it "
                 "again"
             )
-        if "copies" not in table:  # imported by an older version
-            table["copies"] = self.facts["format"] not in GROUPED
         return table
 
     @cached_property

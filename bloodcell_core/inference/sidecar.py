@@ -21,7 +21,7 @@ from bloodcell_core.models import model_info
 from bloodcell_core.runs import Run
 
 FORMAT, VERSION = "blood-cell-lab-onnx", 1
-TEST: Kinds = {"pictures": int, "photos": int | None, "accuracy": NUMBER, "intervals": dict}
+TEST: Kinds = {"pictures": int, "photos": int | None, "unit": str, "accuracy": NUMBER, "intervals": dict}
 """The figures of the test split that the sidecar must have, if it has any."""
 TOLD_OF_TEST = ("pictures", "photos", "unit", "accuracy", "balanced_accuracy", "intervals")
 REFUSAL = (
@@ -128,7 +128,7 @@ def describe(
         "review_threshold": threshold,
         "review_threshold_from": threshold_words,
         "data": _data(run),
-        "test": test and {key: test[key] for key in TOLD_OF_TEST if key in test},
+        "test": test and {key: test[key] for key in TOLD_OF_TEST},
         "checked": checked,
     }  # fmt: skip
 
