@@ -18,6 +18,7 @@ import numpy as np
 from bloodcell_core.data import photos
 from bloodcell_core.data.parallel import picture_threads
 from bloodcell_core.data.pictures import decode_rgb
+from bloodcell_core.data.points import fit_points
 from bloodcell_core.data.sources import open_source
 
 SIZE = (320, 240)
@@ -78,8 +79,11 @@ def main() -> None:
 
     def agreeing(copy: int, step: int) -> int:
         other = (truth[copy] + step) % len(files)
-        same_scene = index.scenes[truth[copy]] == index.scenes[other]
-        return 0 if same_scene else index.agreeing(copies[copy], other)
+        if index.scenes[truth[copy]] == index.scenes[other]:
+            return 0
+        points = index._points_of(copies[copy])
+        as_it_is_and_mirrored = index._points[2 * other : 2 * other + 2]
+        return max(fit_points(points, its).agreeing for its in as_it_is_and_mirrored)
 
     with picture_threads() as pool:
         counts = list(pool.map(agreeing, *pairs))

@@ -107,11 +107,6 @@ class PhotoIndex:
         certain = agreeing[best] >= MIN_AGREEING and agreeing[best] - second >= MIN_MARGIN
         return Trace(best if certain else None, best, agreeing[best])
 
-    def agreeing(self, picture: np.ndarray, photo: int) -> int:
-        """How many keypoints of a picture agree with one photograph, as it is or mirrored."""
-        points = self._points_of(picture)
-        return max(fit_points(points, self._points[way]).agreeing for way in (2 * photo, 2 * photo + 1))
-
     def _candidates(self, points: Points, leave_out: int | None) -> list[int]:
         """The photographs, as they are (2i) or mirrored (2i + 1), that most of the strongest keypoints resemble."""
         # A keypoint's nearest neighbours are mostly in its own photograph: where that is left out, more are needed.
