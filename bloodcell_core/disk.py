@@ -30,7 +30,7 @@ RENAMES = 100 if os.name == "nt" else 1  # tries: Windows replaces no file that 
 def write_atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path in `path`'s folder; on a clean exit it is flushed to disk and renamed to `path`.
 
-    Of a link, that is what it leads to: the link stays.
+    A link is followed: its target is replaced and the link stays.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,10 @@ def write_atomic(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in `path`'s folder. Not by `tempfile`, whose files and folders are their maker's alone: here
-    the umask of who runs the lab says who else may read or write, as for any other file."""
+    """A new hidden name in `path`'s folder.
+
+    Not tempfile: that makes files private to their owner; ours follow the umask.
+    """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
@@ -67,7 +69,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """OSError or LabError where no such file can be written: to be asked before the work whose result it is to hold."""
+    """OSError or LabError where no such file can be written. Call this before the work whose result is written there."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():  # the renaming would put a file in the place of /dev/null

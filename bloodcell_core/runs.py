@@ -104,8 +104,8 @@ class Run:
 
     @property
     def out_of_fold(self) -> bool:
-        """Whether it predicted all of its pictures, each by a network that hadn't seen it: it, or each member, was
-        adapted. No training pictures are left beside them."""
+        """Whether all its predictions are out of fold: it (or each member) is an adapted run, so no training pictures
+        remain."""
         return all(member.adapted for member in self.members)
 
     @property
@@ -401,7 +401,7 @@ def find_name(reference: str) -> str:
 
 
 def new_name(what: str) -> str:
-    """A `dated_name` that no run has: of twenty runs made within a second two would get one in every 345th time."""
+    """A `dated_name` not yet in use: two runs made in one second can draw the same ending."""
     names = iter(lambda: workspace.dated_name(what), None)
     return next(name for name in names if not os.path.exists(workspace.run_dir(name)))
 

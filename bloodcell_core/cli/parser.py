@@ -54,8 +54,7 @@ def path_of(text: str) -> Path:
 
 
 def word_of(text: str) -> str:
-    """A word as it was typed. An empty one, as of a shell's variable that isn't set, would pass for one that isn't
-    given: another dataset's figures would be the run's own, and a run would lose its tags."""
+    """A word as it was typed. Refuses an empty word (an unset shell variable): it would be read as 'not given'."""
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty word, as of a variable that isn't set")
     return text

@@ -118,7 +118,7 @@ def _rows(text: str) -> int:
 
 
 def _who(args: argparse.Namespace) -> str:
-    """Who speaks. One who is known in other capitals is that one, as on the page: they would differ with themselves."""
+    """The reviewer's name; one known in other capitals is the same person."""
     try:
         name = getpass.getuser() if args.by is None else str(args.by)
     except (OSError, KeyError):  # a user without a name, as in a container

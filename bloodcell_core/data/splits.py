@@ -17,9 +17,9 @@ def cut_by_photo(labels: Sequence[str], photos: Sequence[str], fraction: float, 
     """Which pictures go to the smaller side: bool (N,).
 
     Each class gives up about `fraction` of its photos: at least one if it has two or more, none if it has only one. All
-    pictures of a photo go together; a photo with several labels counts for its most frequent one. If all photos with a
-    class would go, which may happen where photos are patients with several labels, one of them stays, unless then none
-    would go at all. The result depends on `seed` and the set of photos, not on row order.
+    pictures of a photo go together; a photo with several labels counts for its most frequent one. If every photo of
+    a class were chosen, one is put back, unless none would then be chosen. The result depends on `seed` and the set of
+    photos, not on row order.
 
     Raises ValueError unless 0 < fraction < 1 and labels and photos have the same length.
     """

@@ -61,8 +61,7 @@ def restore(values: dict[str, Any], state: TrainState) -> int:
     """Puts a checkpoint's contents into `state`; returns the length of metrics.jsonl that belongs to it."""
     state.network.load_state_dict(values["network"])
     state.optimizer.load_state_dict(values["optimizer"])
-    # A GPU has its weights channels last and a CPU doesn't, and Adam reads a weight and its means side by side as they
-    # lie: laid otherwise, they would be each other's on a CPU, and are refused by a GPU.
+    # CPU and GPU lay weights out differently; Adam's moments must be copied into the layout of their weight.
     for weights, means in state.optimizer.state.items():
         for name, mean in means.items():
             if mean.shape == weights.shape:

@@ -16,6 +16,5 @@ def check_epoch(config: TrainConfig, pictures: int) -> None:
 
 
 def least_batch(config: TrainConfig) -> int:
-    """The fewest pictures that a step learns from: of one alone batch normalisation can't, so that it is left out where
-    it is the rest of an epoch."""
+    """Fewest pictures per step. Batch normalisation needs two, so a last batch of one is dropped."""
     return min(2, config.batch_size)

@@ -26,8 +26,8 @@ BATCH_TOO_SMALL = "more than 1 value per channel"
 class Gradients:
     """Takes the gradients of batches.
 
-    Compiles the network and shares the work in a team where that is asked for; what doesn't fit in the device's
-    memory at once is done in parts, or told.
+    Compiles the network and shares the work in a team where that is asked for. A batch too large for the device's
+    memory is split, or refused with the size that fits.
     """
 
     def __init__(

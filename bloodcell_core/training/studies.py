@@ -220,7 +220,7 @@ def create(
 
 
 def _sweep_unmade(name: str, storage: Any) -> None:
-    """Frees the name of a study whose maker was killed: of its folder and the database only what holds nothing goes.
+    """Frees the name of a study whose creation was killed; deletes only what is empty.
 
     What stands without a plan in a shared database may be what another workspace makes at this moment.
     """

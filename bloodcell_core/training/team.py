@@ -109,8 +109,8 @@ class Team:
         """
         if self.size == 1:
             return run_name
-        # Its functions take the group that there is at their import for a default and would keep it, with its threads,
-        # for ever: one that drops its last tensor while the interpreter ends brings the process down (SIGABRT).
+        # Import now: its functions bind the default group at import, and a group kept alive to the interpreter's end
+        # aborts the process (SIGABRT).
         import torch.distributed.nn.functional
 
         device = self.device(wanted)
