@@ -69,7 +69,10 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """OSError or LabError where no such file can be written. Call this before the work whose result is written there."""
+    """OSError or LabError where no such file can be written.
+
+    Call this before the work whose result is written there.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():  # the renaming would put a file in the place of /dev/null

@@ -111,8 +111,8 @@ class Reporter(Hooks):
     def keep_best(self, network: nn.Module, event: dict[str, Any]) -> None:
         """Writes the weights, and with them the epoch that they are from.
 
-        The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch. Results of
-        an earlier stop are kept until better weights replace them.
+        The log can't tell it for sure: a worker that is killed between the two goes on from an earlier epoch. Results
+        of an earlier stop are kept until better weights replace them.
         """
         discard_results(self._run.folder)
         save_weights(network, self._run.weights_file, {"epoch": json.dumps(event)})
