@@ -18,8 +18,8 @@ import time
 import torch
 from torch.nn import functional
 
-from bloodcell_core.background import keep_freed_memory
 from bloodcell_core.models.network import build_network
+from bloodcell_core.training.memory import keep_freed_memory
 
 BATCH, CLASSES, WARM_UP = 32, 4, 3
 

@@ -36,13 +36,13 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.ways import BATCH, SIZE, batches, begin, image_folder, plain_step, scratch_workspace, unpack
-from bloodcell_core.background import keep_freed_memory
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.device import Device, choose_device
 from bloodcell_core.models import model_info
 from bloodcell_core.models.forward import precision, to_input
 from bloodcell_core.models.network import build_network
 from bloodcell_core.training.loop import LabelledPictures, TrainState, make_optimizer, train
+from bloodcell_core.training.memory import keep_freed_memory
 from bloodcell_core.training.reporter import Reporter
 from bloodcell_core.training.sampling import steps_per_epoch
 

@@ -13,7 +13,6 @@ A job that says it is at work while its lock is free was interrupted: no process
 from __future__ import annotations
 
 import _thread
-import ctypes
 import math
 import os
 import signal
@@ -32,9 +31,8 @@ from filelock import FileLock, Timeout
 from bloodcell_core import disk, workspace
 from bloodcell_core.errors import LabError, brief, in_words
 from bloodcell_core.kinds import NUMBER, Kinds, wrong
-from bloodcell_core.progress import Progress
+from bloodcell_core.progress import Progress, TimeLeft
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 ENDED = ("done", "stopped", "interrupted", "failed")
 START_GRACE = 20.0  # seconds that a worker may take to start before its missing lock means that it died
 BEAT = 0.25  # seconds between two writes of how far a job is
@@ -214,20 +212,18 @@ class Job:
 
         It does so by raising StopRequested, which `work` catches.
         """
-        first: tuple[float, int] | None = None
+        left = TimeLeft()
         last = -math.inf
 
         def progress(done: int, total: int) -> None:
-            nonlocal first, last
+            nonlocal last
             if self.stop_requested():
                 raise StopRequested(NOTHING_KEPT)
-            now = time.monotonic()
-            first = first or (now, done)
+            now, seconds = time.monotonic(), left(done, total)
             if now - last > BEAT or done == total:
                 last = now
-                rate = (done - first[1]) / (now - first[0]) if now > first[0] else 0
-                left = round((total - done) / rate) if rate else None
-                self.tell(phase=words, done=done, total=total, seconds_left=left)
+                seconds_left = None if seconds is None else round(seconds)
+                self.tell(phase=words, done=done, total=total, seconds_left=seconds_left)
 
         return progress
 
@@ -357,18 +353,3 @@ class RequestedJob(Job):
                 if disk.may_be_there(folder / name):  # not dismissed meanwhile
                     damaged.append(f"{error}: delete {folder / name}")
         return good, damaged
-
-
-def keep_freed_memory() -> None:
-    """Lets this process keep what it frees for its next use, instead of giving it back to the system each time.
-
-    A training step frees and takes the same large blocks as the one before. By glibc's own rule each is a mapping whose
-    pages are fetched and cleared anew, which costs up to a fifth of a step (benchmarks/bench_freed_memory.py). Does
-    nothing where the C library has no such setting.
-    """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library; Windows has no CDLL(None)
-        return
-    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
-        set_option(option, value)

@@ -35,7 +35,7 @@ def _field(
 
 
 # The groups in which the page's form shows the settings
-SIGHT, LEARNING, CHANGES = "What it sees", "How it learns", "Training pictures, changed"
+SIGHT, LEARNING, AUGMENTATION = "What it sees", "How it learns", "Training pictures, changed"
 RESTRAINT, TRANSFER, RUN = "Against overfitting", "Pretrained networks", "This run"
 
 
@@ -130,32 +130,32 @@ class TrainConfig:
         group=RESTRAINT,
     )
     flips: float = _field(
-        0.5, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=CHANGES
+        0.5, low=0, high=1, help="Share of the pictures that are mirrored, drawn anew each time.", group=AUGMENTATION
     )
     rotation: float = _field(
-        180.0, low=0, high=180, help="Pictures are rotated by up to this many degrees either way.", group=CHANGES
+        180.0, low=0, high=180, help="Pictures are rotated by up to this many degrees either way.", group=AUGMENTATION
     )
     zoom: float = _field(
-        0.15, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=CHANGES
+        0.15, low=0, high=1, help="Pictures are zoomed by up to this, in or out; 0.1 is 10%.", group=AUGMENTATION
     )
     shift: float = _field(
-        0.08, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.", group=CHANGES
+        0.08, low=0, high=0.5, help="Pictures are shifted by up to this share of their side.", group=AUGMENTATION
     )
     stain: float = _field(
         0.15,
         low=0,
         high=1,
         help="Each stain is made stronger or weaker by up to this; 0.2 is 20% of its absorbance.",
-        group=CHANGES,
+        group=AUGMENTATION,
     )
     light: float = _field(
-        0.1, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=CHANGES
+        0.1, low=0, high=1, help="Pictures are made lighter or darker by up to this; 0.1 is 10%.", group=AUGMENTATION
     )
     blur: float = _field(
-        0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to this many pixels.", group=CHANGES
+        0.0, low=0, high=5, help="Pictures are blurred by a Gaussian of up to this many pixels.", group=AUGMENTATION
     )
     erase: float = _field(
-        0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.", group=CHANGES
+        0.0, low=0, high=1, help="Share of the pictures in which a rectangle is greyed out.", group=AUGMENTATION
     )
     label_smoothing: float = _field(
         0.05,
@@ -169,7 +169,7 @@ class TrainConfig:
         low=0,
         high=2,
         help="Pictures are blended in pairs, and so are their labels; the larger, the more even the blend.",
-        group=CHANGES,
+        group=AUGMENTATION,
     )
     clip_norm: float = _field(
         0.0, low=0, high=1000, help="Gradients of a larger norm are scaled down to this; 0 is off.", group=LEARNING

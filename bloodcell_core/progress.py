@@ -1,19 +1,25 @@
-"""How a long task reports its progress, and durations in words."""
+"""How a long task reports its progress, and the time that is left."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and of how much; what it raises ends the task."""
 
 
-def duration(seconds: float) -> str:
-    """How long something takes or took, as finely as people care: "5 s", "12 min", "1.6 h"."""
-    if seconds < 89.5:
-        return "less than 1 s" if 0 < seconds < 0.5 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5370 else f"{seconds / 3600:.1f} h"
-
-
 def no_progress(done: int, total: int) -> None:
     """For callers that don't want to know."""
+
+
+class TimeLeft:
+    """The seconds that a task still takes, by its pace since it was first asked; None before that can be told."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int) -> float | None:
+        now = time.monotonic()
+        at, before = self._first = self._first or (now, done)
+        return (total - done) * (now - at) / (done - before) if done > before and now > at else None

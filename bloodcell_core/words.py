@@ -46,6 +46,13 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def duration(seconds: float) -> str:
+    """How long something takes or took, as finely as people care: "5 s", "12 min", "1.6 h"."""
+    if seconds < 89.5:
+        return "less than 1 s" if 0 < seconds < 0.5 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5370 else f"{seconds / 3600:.1f} h"
+
+
 def groups_behind(facts: Mapping[str, Any]) -> str:
     """The groups behind figures or in a dataset, from its `photos` and `unit`: "71 photos", "12 groups"."""
     if facts["photos"] is None:
@@ -75,3 +82,8 @@ def first_of(names: Sequence[str], most: int) -> str:
     """Names in a row, at most so many: "a, b and 58 more"."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def some(names: Sequence[str], most: int = 3, letters: int = 30) -> str:
+    """The first of some names, each cut to so many letters, and whether there are more: "a, b, c, …"."""
+    return ", ".join(name[:letters] for name in names[:most]) + (", …" if len(names) > most else "")

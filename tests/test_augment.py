@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from bloodcell_core.config import PLAIN, TrainConfig
 from bloodcell_core.training import augment as module
-from bloodcell_core.training.augment import CHANGES, augment, augments
+from bloodcell_core.training.augment import AUGMENTATIONS, augment, augments
 
 ALL = {"flips": 0.5, "rotation": 180, "zoom": 0.2, "shift": 0.1, "stain": 0.2, "light": 0.2, "blur": 1.5, "erase": 0.5}
 
@@ -39,7 +39,7 @@ def draws(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     monkeypatch.setattr(module.torch, "rand", lambda *shape, generator: torch.ones(*shape))
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_field_changes_pictures_and_keeps_their_range(name: str):
     before = pictures()
     kept = before.clone()

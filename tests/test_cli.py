@@ -1281,7 +1281,7 @@ def test_a_search_goes_on_by_its_name_and_with_its_own_settings(
     cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = []
-    monkeypatch.setattr("bloodcell_core.background.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("bloodcell_core.training.memory.keep_freed_memory", lambda: kept.append(True))
     cli("tune", *TINY_FLAGS, "--epochs=1", "--trials=1", "--study=mine")
     assert kept == [True], "each step gives its memory back to the system"
     cli("tune", "--study=mine").assert_refused("has its 1 trials: --trials gives it more")

@@ -10,7 +10,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from bloodcell_core.background import keep_freed_memory
+from bloodcell_core.training.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for step in range(30):

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bloodcell_core.config import CHANGES, fields
+from bloodcell_core.config import AUGMENTATION, fields
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.models import MODELS
 from bloodcell_core.runs import Run
@@ -93,5 +93,5 @@ def test_what_is_kept_back_for_validation_is_not_shown(splits: list[str], per_ep
 
 
 def test_all_that_changes_pictures_matters() -> None:
-    assert {name for name, spec in fields().items() if spec.metadata["group"] == CHANGES} <= set(MATTERS)
+    assert {name for name, spec in fields().items() if spec.metadata["group"] == AUGMENTATION} <= set(MATTERS)
     assert set(MATTERS) <= set(fields())

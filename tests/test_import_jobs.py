@@ -217,11 +217,11 @@ def test_an_unforeseen_failure_is_told_in_one_line(lab_home: Path, monkeypatch: 
 
 def test_progress_tells_the_time_left(lab_home: Path, monkeypatch: pytest.MonkeyPatch):
     job = in_this_process(monkeypatch, lambda: start("demo", name="drawn"))
-    clock = iter((0.0, 10.0, 20.0))
-    monkeypatch.setattr(background.time, "monotonic", lambda: next(clock))
+    now = [0.0]
+    monkeypatch.setattr(background.time, "monotonic", lambda: now[0])
     progress = job.phase("reading pictures")
     left = []
-    for done in (0, 25, 50):
+    for now[0], done in ((0.0, 0), (10.0, 25), (20.0, 50)):
         progress(done, 100)
         left.append(ImportJob(job.name)._recorded()["seconds_left"])
     assert left == [None, 30, 20]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bloodcell_core.progress import duration
+from bloodcell_core.words import duration
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from bloodcell_core import runs as run_folders
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import duration
 from bloodcell_core.training.estimate import pictures_an_epoch, seen_before
+from bloodcell_core.words import duration
 from ui import lab, shell
 
 PATIENCE = 120.0  # seconds that a measurement may take

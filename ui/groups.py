@@ -10,10 +10,9 @@ import streamlit as st
 from bloodcell_core import workspace
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.evaluation.figures import spread_words
-from bloodcell_core.progress import duration
 from bloodcell_core.training import groups
 from bloodcell_core.training.groups import Group
-from bloodcell_core.words import groups_behind
+from bloodcell_core.words import duration, groups_behind
 from ui import lab, naming, shell
 from ui.once import once
 

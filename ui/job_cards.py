@@ -12,7 +12,7 @@ import streamlit as st
 
 from bloodcell_core.background import ENDED, RequestedJob
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import duration
+from bloodcell_core.words import duration
 from ui import address, shell
 
 TICK = 1.0  # seconds between two looks at the jobs

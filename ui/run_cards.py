@@ -8,10 +8,9 @@ from typing import Any
 import streamlit as st
 
 from bloodcell_core.evaluation.curves import overfitting_warning
-from bloodcell_core.progress import duration
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training import jobs
-from bloodcell_core.words import groups_behind
+from bloodcell_core.words import duration, groups_behind
 from ui import address, curves, lab, naming, shell
 
 LIKE = "like "  # begins the name of a preset that is a run's settings

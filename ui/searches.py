@@ -13,11 +13,10 @@ from bloodcell_core.background import ENDED
 from bloodcell_core.config import PRESETS, TrainConfig
 from bloodcell_core.errors import LabError
 from bloodcell_core.models import MODELS
-from bloodcell_core.progress import duration
 from bloodcell_core.training import jobs, studies
 from bloodcell_core.training.search_space import searchable, usual
 from bloodcell_core.training.studies import Study
-from bloodcell_core.words import pretty
+from bloodcell_core.words import duration, pretty
 from ui import address, lab, shell
 from ui.networks import about, ask_network, ask_weights
 from ui.once import once

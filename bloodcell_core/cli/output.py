@@ -12,8 +12,8 @@ from typing import Any
 
 from bloodcell_core import notes
 from bloodcell_core.evaluation.figures import device_words
-from bloodcell_core.progress import Progress, duration
-from bloodcell_core.words import counted, groups_behind
+from bloodcell_core.progress import Progress, TimeLeft
+from bloodcell_core.words import counted, duration, groups_behind
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds: control, format, half of a pair, ends of lines
 
@@ -64,18 +64,16 @@ COUNT_EVERY = {True: 0.25, False: 30.0}  # seconds between two counts on a termi
 def progress(what: str) -> Progress:
     """Counts on stderr, with the time left: on a terminal in one line that changes, elsewhere a line now and then."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    first: tuple[float, int] | None = None
+    time_left = TimeLeft()
     last = 0.0 if terminal else time.monotonic()
 
     def show(done: int, total: int) -> None:
         global _counting
-        nonlocal first, last
-        now = time.monotonic()
-        first = first or (now, done)
+        nonlocal last
+        now, seconds = time.monotonic(), time_left(done, total)
         if now - last > COUNT_EVERY[terminal] or done == total:
             last = now
-            seconds = (now - first[0]) / max(done - first[1], 1) * (total - done)
-            left = f", {duration(seconds)} left" if first[1] < done < total else ""
+            left = f", {duration(seconds)} left" if seconds else ""
             text = f"{what}: {done:,} of {total:,}{left}"
             if terminal:
                 print(f"\r{text:{_counting}}", end="\n" if done == total else "", file=sys.stderr, flush=True)

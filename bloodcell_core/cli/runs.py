@@ -162,8 +162,8 @@ def _runs_resume(args: argparse.Namespace) -> int:
 
 def work_here(run: runs.Run) -> None:
     """Trains in this process, which may lead a team; Ctrl-C asks the run to stop and keep what it has."""
-    from bloodcell_core.background import keep_freed_memory
     from bloodcell_core.training import worker
+    from bloodcell_core.training.memory import keep_freed_memory
     from bloodcell_core.training.team import this_process
 
     keep_freed_memory()

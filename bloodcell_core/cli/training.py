@@ -10,7 +10,7 @@ from bloodcell_core.cli.parser import add_config_flags, settings_of, verb, word_
 from bloodcell_core.cli.runs import show_group, train_and_show, work_here
 from bloodcell_core.config import TrainConfig
 from bloodcell_core.errors import LabError
-from bloodcell_core.progress import duration
+from bloodcell_core.words import duration
 
 
 def add(verbs: Any) -> None:

@@ -76,8 +76,8 @@ def _tune(args: argparse.Namespace) -> int:
     if args.detach:
         studies.start(study)
     else:
-        from bloodcell_core.background import keep_freed_memory
         from bloodcell_core.training import search
+        from bloodcell_core.training.memory import keep_freed_memory
 
         keep_freed_memory()
         with stopped_by_ctrl_c(study.job.request_stop):

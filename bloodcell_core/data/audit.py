@@ -46,7 +46,7 @@ def audit(dataset: Dataset) -> Audit:
     table = Table(dataset)
     findings = []
     for kind in FINDINGS.values():
-        seen = kind.look(table)
+        seen = kind.find(table)
         if seen:
             findings.append(Finding(kind.name, kind.title.format(unit=table.unit), kind.severity, *seen))
     return Audit(_facts(table), findings)

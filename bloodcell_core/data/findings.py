@@ -351,7 +351,7 @@ class Kind(NamedTuple):
     name: str
     title: str  # with the place of `Table.unit`
     severity: Severity
-    look: Callable[[Table], Seen | None]
+    find: Callable[[Table], Seen | None]
 
 
 FINDINGS: dict[str, Kind] = {

@@ -20,13 +20,13 @@ STAINS = ((0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776))
 DARKEST = 1 / 255  # light that counts as none: its absorbance would be infinite
 
 
-CHANGES = ("flips", "rotation", "zoom", "shift", "stain", "light", "blur", "erase")
+AUGMENTATIONS = ("flips", "rotation", "zoom", "shift", "stain", "light", "blur", "erase")
 """The fields of TrainConfig that ask for one, each off at 0."""
 
 
 def augments(config: TrainConfig) -> bool:
     """Whether any change is asked for."""
-    return any(getattr(config, name) for name in CHANGES)
+    return any(getattr(config, name) for name in AUGMENTATIONS)
 
 
 def augment(pictures: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bloodcell_core.config import CHANGES, TrainConfig, fields
+from bloodcell_core.config import AUGMENTATION, TrainConfig, fields
 from bloodcell_core.data.dataset import Dataset
 from bloodcell_core.data.splits import run_classes
 from bloodcell_core.labels.overlays import of_config
@@ -18,7 +18,7 @@ STEPS = 4  # that are measured, after as many that warm up
 MEASURED_PICTURES = 64  # of a forward pass that is measured
 MATTERS = (
     "model", "size", "width", "batch_size", "optimizer", "averaging", "clip_norm", "frozen_epochs", "compile", "device",
-    *(name for name, spec in fields().items() if spec.metadata["group"] == CHANGES),
+    *(name for name, spec in fields().items() if spec.metadata["group"] == AUGMENTATION),
 )  # fmt: skip
 """Fields on which the time of a step depends."""
 

@@ -20,12 +20,13 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from bloodcell_core import runs
-from bloodcell_core.background import StopRequested, keep_freed_memory, run_worker
+from bloodcell_core.background import StopRequested, run_worker
 from bloodcell_core.data.dataset import same_dataset
 from bloodcell_core.device import choose_device, memory_told
 from bloodcell_core.errors import LabError
 from bloodcell_core.training.jobs import device_queue
 from bloodcell_core.training.loop import Hooks, train
+from bloodcell_core.training.memory import keep_freed_memory
 from bloodcell_core.training.prepare import first_rows, first_state, load_pictures
 from bloodcell_core.training.reporter import HEARTBEAT
 from bloodcell_core.training.sampling import seed_of, steps_per_epoch

@@ -21,7 +21,6 @@ from bloodcell_core.background import (
     StopRequested,
     end_of,
     is_held,
-    keep_freed_memory,
     run_worker,
     write_status,
 )
@@ -32,6 +31,7 @@ from bloodcell_core.labels.overlays import of_run
 from bloodcell_core.progress import Progress, no_progress
 from bloodcell_core.runs import ENDED, Run
 from bloodcell_core.training.jobs import write_results
+from bloodcell_core.training.memory import keep_freed_memory
 from bloodcell_core.training.team import ALONE, Team
 
 if TYPE_CHECKING:

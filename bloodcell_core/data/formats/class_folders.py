@@ -38,6 +38,7 @@ from bloodcell_core.data.formats.reading import is_list_of_split, listed_splits
 from bloodcell_core.data.pictures import OTHER_SUFFIXES, SUFFIXES
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import some
 
 _GROUP = re.compile(rf"(?i)({GROUP_WORDS})s?(id|no)?([-_ .]*\d\w*|[-_ .]+(\w*\d\w*|[a-z]))")
 _FOLD = re.compile(r"(?i)(k[-_ ]?)?fold[-_ ]?\d+")
@@ -89,7 +90,7 @@ def _read(source: Source, with_test_simple: bool) -> Listing:
         more = packed_too(source) or told_too(source)
         for name, held in inside.items():
             if len(held) > 1:
-                more = f"; if {_some(sorted(held))} in {name} are the classes, move them up a level{more}"
+                more = f"; if {some(sorted(held))} in {name} are the classes, move them up a level{more}"
         raise LabError(f"{source.name} has {found}: put the pictures in at least two folders, one a class{more}")
     _check_levels(source, inside)
     check_classes(sorted(inside))
@@ -122,7 +123,7 @@ def _check_folds(source: Source, paths: Iterable[str]) -> None:
         for fold in filter(_FOLD.fullmatch, folders):
             splits.setdefault(fold, set()).update(filter(None, map(split_of_folder, folders)))
     if len(splits) > 1 and any(len(of_fold) > 1 for of_fold in splits.values()):
-        raise LabError(f"{source.name}: the folds {_some(sorted(splits))} have splits of their own: import one of them")
+        raise LabError(f"{source.name}: the folds {some(sorted(splits))} have splits of their own: import one of them")
 
 
 def _with_listed_splits(source: Source, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -174,7 +175,7 @@ def _check_levels(source: Source, inside: Mapping[str, set[str]]) -> None:
     if len({re.sub(r"[\d\W_]+", "", folder) for folder in twice}) > 1:  # not 0001-1000 and 1001-2000
         outer = [name for name, folders in inside.items() if folders.intersection(twice)]
         raise LabError(
-            f"{source.name}: the folders {_some(outer)} hold folders of the same names ({_some(twice)}), and only one "
+            f"{source.name}: the folders {some(outer)} hold folders of the same names ({some(twice)}), and only one "
             "of both can be the classes: import a part of it, or write a CSV table of path, label and group"
         )
     if wrong := next(filter(_NO_CLASS.fullmatch, inside), None):
@@ -202,13 +203,9 @@ def _check_splits(source: Source, entries: Sequence[Entry]) -> None:
         if split != "train" and "train" in classes and not held & classes["train"]:
             where = f"of {split}" if split else "outside its splits"
             raise LabError(
-                f"{source.name}: the classes {where} ({_some(sorted(held))}) "
-                f"are none of those of train ({_some(sorted(classes['train']))}): call them alike, or take them out"
+                f"{source.name}: the classes {where} ({some(sorted(held))}) "
+                f"are none of those of train ({some(sorted(classes['train']))}): call them alike, or take them out"
             )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(name[:30] for name in names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _common_folders(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from bloodcell_core.data.formats.table import (
 )
 from bloodcell_core.data.sources import Source
 from bloodcell_core.errors import LabError
+from bloodcell_core.words import some
 
 SUFFIXES = (".csv", ".tsv")
 GLANCE_ROWS = 20
@@ -106,13 +107,9 @@ def _check_folders(source: Source, tables: Sequence[str]) -> None:
     columns = [name for file in tables for name in _classes_at_a_glance(source, file)]
     if {name.lower() for name in folders}.isdisjoint(name.lower() for name in columns):
         raise LabError(
-            f"{source.name}: the classes may be the columns of {tables[0]} ({_some(columns)}) or the folders "
-            f"({_some(sorted(folders))}): import that table by itself, or take it out"
+            f"{source.name}: the classes may be the columns of {tables[0]} ({some(columns, 5, 20)}) or the folders "
+            f"({some(sorted(folders), 5, 20)}): import that table by itself, or take it out"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(name[:20] for name in names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
@@ -128,7 +125,7 @@ def _opened(file: str, data: bytes) -> tuple[list[str], Load]:
         refuse_rows(file, frame, wrong, what)
     found = [[name for place, name in classes.items() if _is(_YES, row[place])] for row in rows]
     wrong = [at for at, own in enumerate(found) if len(own) != 1 and not all(_is(_BLANK, cell) for cell in rows[at])]
-    what = f"have a 1 in none or several of the columns {_some([*classes.values()])}: give each picture one class"
+    what = f"have a 1 in none or several of the columns {some([*classes.values()], 5, 20)}: give each picture one class"
     refuse_rows(file, frame, wrong, what)
     frame[len(names)] = [own[0] if own else "" for own in found]
     return [*names, "label"], lambda wanted: frame[list(wanted)]
