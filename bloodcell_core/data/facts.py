@@ -54,7 +54,7 @@ class PictureFacts(NamedTuple):
     box_told: bool
     """Whether the source gives the box."""
     look: bytes
-    """Perceptual hash, 32 bytes: pictures that look alike differ in few of its bits (see `_look`)."""
+    """Perceptual hash, 32 bytes: pictures that look alike differ in few of its bits (see `_perceptual_hash`)."""
 
 
 def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFacts:
@@ -90,7 +90,7 @@ def facts_of(mode: str, pixels: np.ndarray, box: Box | None = None) -> PictureFa
         x1,
         y1,
         box is not None,
-        _look(grey, shown),
+        _perceptual_hash(grey, shown),
     )
 
 
@@ -126,7 +126,7 @@ def _steepness(grey: np.ndarray, where: np.ndarray | None) -> float:
     return sum(cv2.norm(slope, cv2.NORM_L2SQR, where) for slope in cv2.spatialGradient(grey))
 
 
-def _look(grey: np.ndarray, shown: np.ndarray) -> bytes:
+def _perceptual_hash(grey: np.ndarray, shown: np.ndarray) -> bytes:
     """A perceptual hash of a grey picture (uint8 H×W): the signs of its 16×16 lowest frequencies (cosine transform).
 
     Scaling, recompression and other light change few of the 256 bits; two unrelated pictures differ in about half.

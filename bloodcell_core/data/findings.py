@@ -54,8 +54,8 @@ class Table:
     @cached_property
     def near(self) -> list[list[int]]:
         """Groups of usable pictures that look alike, by their perceptual hashes."""
-        looks = np.frombuffer(b"".join(self.usable.look), np.uint8).reshape(len(self.usable), -1)
-        return [self.usable.index[group].tolist() for group in near_groups(looks, NEAR_BITS)]
+        hashes = np.frombuffer(b"".join(self.usable.look), np.uint8).reshape(len(self.usable), -1)
+        return [self.usable.index[group].tolist() for group in near_groups(hashes, NEAR_BITS)]
 
     @cached_property
     def identical(self) -> list[list[int]]:

@@ -1,7 +1,7 @@
-"""Finds pictures that look alike, by their looks (perceptual hashes of `facts`).
+"""Finds pictures that look alike, by the perceptual hashes of `facts`.
 
-A large dataset has too many pairs to compare them all. The bits of a look are divided into two more chunks than bits
-may differ: two near looks then have at least two equal chunks (the pigeonhole principle), and only those are compared.
+A large dataset has too many pairs to compare them all. The bits of a hash are divided into two more chunks than bits
+may differ: two near hashes then have at least two equal chunks (the pigeonhole principle), and only those are compared.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)
 
 
-def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
-    """Groups of rows of `looks` (uint8 N×bytes) that differ in at most `distance` bits, directly or in a chain.
+def near_groups(hashes: np.ndarray, distance: int) -> list[list[int]]:
+    """Groups of rows of `hashes` (uint8 N×bytes) that differ in at most `distance` bits, directly or in a chain.
 
     Each group has two rows or more, in ascending order; the groups are in the order of their first rows.
     """
-    if len(looks) == 0:
+    if len(hashes) == 0:
         return []
-    looks = np.ascontiguousarray(looks)
-    unique, first_group = np.unique(looks.view(f"V{looks.shape[1]}")[:, 0], return_inverse=True)
+    hashes = np.ascontiguousarray(hashes)
+    unique, first_group = np.unique(hashes.view(f"V{hashes.shape[1]}")[:, 0], return_inverse=True)
     groups = _join(unique.view(np.uint8).reshape(len(unique), -1), distance)[first_group]
     shared = np.flatnonzero(np.bincount(groups)[groups] > 1)
     shared = shared[np.argsort(groups[shared], kind="stable")]
@@ -29,23 +29,23 @@ def near_groups(looks: np.ndarray, distance: int) -> list[list[int]]:
     return sorted(rows.tolist() for rows in members)
 
 
-def _join(looks: np.ndarray, distance: int) -> np.ndarray:
-    """The group of each of some distinct looks: int (N,)."""
-    groups = np.arange(len(looks))
-    chunks = _chunks(looks, max(distance + 2, looks.shape[1] // 2))  # of two bytes at most: two make a key
+def _join(hashes: np.ndarray, distance: int) -> np.ndarray:
+    """The group of each of some distinct hashes: int (N,)."""
+    groups = np.arange(len(hashes))
+    chunks = _chunks(hashes, max(distance + 2, hashes.shape[1] // 2))  # of two bytes at most: two make a key
     for one, other in combinations(chunks, 2):
-        groups = _join_of_one_key(looks, one << 16 | other, groups, distance)
+        groups = _join_of_one_key(hashes, one << 16 | other, groups, distance)
     return groups
 
 
-def _chunks(looks: np.ndarray, count: int) -> list[np.ndarray]:
+def _chunks(hashes: np.ndarray, count: int) -> list[np.ndarray]:
     """Chunk i has every `count`-th bit from i on: neighbouring bits are correlated and would tell less together."""
-    bits = np.unpackbits(looks, axis=1)
+    bits = np.unpackbits(hashes, axis=1)
     parts = (bits[:, start::count] for start in range(count))
     return [part @ (1 << np.arange(part.shape[1])) for part in parts]
 
 
-def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
+def _join_of_one_key(hashes: np.ndarray, keys: np.ndarray, groups: np.ndarray, distance: int) -> np.ndarray:
     """The groups after joining those of rows that have the same key and are near each other: int (N,).
 
     Groups are joined as soon as as many pairs as rows were found: among thousands of rows that are all alike, all pairs
@@ -65,7 +65,7 @@ def _join_of_one_key(looks: np.ndarray, keys: np.ndarray, groups: np.ndarray, di
             break
         pairs = np.stack([order[places], order[places + step]], axis=1)
         pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
-        differing = BITS_SET[looks[pairs[:, 0]] ^ looks[pairs[:, 1]]].sum(axis=1, dtype=int)
+        differing = BITS_SET[hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]].sum(axis=1, dtype=int)
         found.append(pairs[differing <= distance])
         number += len(found[-1])
         if number >= len(keys):
