@@ -285,7 +285,7 @@ def test_another_programs_weights_are_not_replaced_by_the_likeness(done: Run, tm
     assert other.read_bytes() == b"theirs"
 
 
-SCORED = {"pictures": 3, "photos": 3, "accuracy": 1.0, "intervals": dict.fromkeys(INTERVALS)}
+SCORED = {"pictures": 3, "photos": 3, "unit": "photo", "accuracy": 1.0, "intervals": dict.fromkeys(INTERVALS)}
 
 
 @pytest.mark.parametrize(
