@@ -225,5 +225,5 @@ def test_cells_of_a_class_that_the_run_does_not_know_are_told(done: Run, field: 
 
 
 def test_an_accuracy_without_an_interval_is_told_as_such():
-    test = {"accuracy": 0.5, "intervals": {"accuracy": None}, "pictures": 2, "photos": 1}
+    test = {"accuracy": 0.5, "intervals": {"accuracy": None}, "pictures": 2, "photos": 1, "unit": "photo"}
     assert report.accuracy_words(test) == "50.0% (interval not known) of 2 pictures, 1 photo"
