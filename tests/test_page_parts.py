@@ -47,6 +47,7 @@ def test_a_run_whose_epochs_were_not_compared_names_no_best_one(told: list[str])
         "intervals": {"accuracy": None},
         "pictures": 48,
         "photos": 12,
+        "unit": "photo",
         "per_class": {"monocyte": {"support": 48}},
     }
     summary = {"test": test, "best_epoch": None, "training_seconds": 60}

@@ -183,7 +183,7 @@ def test_a_size_that_a_network_can_t_take_is_told_and_the_one_that_it_can() -> N
 
 def test_an_encoder_that_tells_no_classes_apart_is_refused() -> None:
     with pytest.raises(LabError, match="no classification layer"):
-        model_info("timm/qwen3_vit_88m_enc")
+        build_network("timm/qwen3_vit_88m_enc", 4, 96)
 
 
 # Trained

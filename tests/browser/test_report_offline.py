@@ -170,7 +170,7 @@ def test_a_slide_of_24_fields_and_8_classes_prints_on_two_pages(alone, tmp_path:
         gathered.add(answer, lambda: picture)
     few_photos = Confusion(np.hstack([6 * np.eye(8) + 0.3, np.full((8, 1), 0.5)]), True)
     told = differential(count_of(answers, classes), classes, few_photos) | {"threshold": 0.6}
-    test = {"accuracy": 0.9, "intervals": {"accuracy": [0.8, 0.95]}, "pictures": 2487, "photos": 71}
+    test = {"accuracy": 0.9, "intervals": {"accuracy": [0.8, 0.95]}, "pictures": 2487, "photos": 71, "unit": "photo"}
     run: Any = SimpleNamespace(
         name="20261128-085412-cell_net-f727", classes=classes, synthetic=False, summary=lambda: {"test": test},
         config=SimpleNamespace(model="cell_net", view="cell", size=96, data="all-kinds"), member_facts=[],
