@@ -197,8 +197,8 @@ def test_what_is_not_known_is_a_dash_in_every_table(done, monkeypatch):
     from bloodcell_core.training import jobs
     from bloodcell_core.training.ensembles import create_ensemble
 
-    jobs.create_run(tiny())  # a run without figures
     create_ensemble([done, train_here(seed=3)], "both")  # its curve, seed and best epoch are nobody's
+    jobs.create_run(tiny())  # a run without figures; last, as a training would wait for it
     for page, query in (("streamlit_app.py", {}), (COMPARE, {}), (COMPARE, {"panel": "dial"})):
         tables = draw(page, **query).dataframe
         assert tables
