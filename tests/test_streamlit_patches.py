@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 from streamlit import file_util
 from streamlit.testing.v1 import AppTest
@@ -23,8 +22,6 @@ from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowe
 from ui import streamlit_patches
 
 PROGRAM = Path(file_util.get_static_dir())
-PIECE = 65_536
-"""Starlette sends a file in such pieces, bytes."""
 
 
 @pytest.fixture
@@ -114,49 +111,7 @@ HEAD = streamlit_patches.head_of_the_page(["Browse", "Train"], SCRIPT)
 
 
 def mend() -> None:
-    streamlit_patches.send_the_program_whole(HEAD)
-
-
-def large_file() -> str:
-    scripts = PROGRAM.glob("static/js/*.js")
-    return f"/static/js/{max(scripts, key=lambda file: file.stat().st_size).name}"
-
-
-@pytest.mark.parametrize("path", [large_file(), "/favicon.png"])
-def test_a_program_file_is_the_same_in_one_piece(streamlits: Callable[..., Answer], path: str) -> None:
-    before = streamlits(path)
-    mend()
-    after = streamlits(path)
-    assert (after.status, after.headers, after.body) == (before.status, before.headers, before.body)
-    assert after.body == (PROGRAM / path[1:]).read_bytes()
-    assert len(after.pieces) == 1
-    assert len(before.pieces) == len(before.body) // PIECE + 1
-
-
-@pytest.mark.parametrize(
-    ("method", "headers", "status"),
-    [("HEAD", {}, 200), ("GET", {"range": "bytes=10-19"}, 206), ("POST", {}, 405)],
-)
-def test_what_is_not_asked_for_as_a_whole_is_answered_as_ever(
-    streamlits: Callable[..., Answer], method: str, headers: dict[str, str], status: int
-) -> None:
-    path = large_file()
-    answers = []
-    for each in (lambda: None, mend):
-        each()
-        try:
-            answers.append(streamlits(path, method, **headers))
-        except HTTPException as refused:
-            answers.append(Answer(refused.status_code, {}, []))
-    assert answers[0] == answers[1]
-    assert answers[0].status == status
-
-
-def test_a_browser_that_has_a_file_is_told_so(streamlits: Callable[..., Answer]) -> None:
-    mend()
-    path = large_file()
-    tag = streamlits(path).headers[b"etag"].decode()
-    assert streamlits(path, **{"if-none-match": tag}).status == 304
+    streamlit_patches.begin_pages_with(HEAD)
 
 
 @pytest.mark.parametrize("path", ["/", "/Browse", "/nonsense"])
@@ -171,13 +126,19 @@ def test_only_the_page_s_head_is_another(streamlits: Callable[..., Answer], path
     assert b"etag" not in after.headers  # Streamlit's, with which the old page would be taken for this one
 
 
-def test_other_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/favicon.png", "/manifest.json"])
+def test_other_files_are_left_alone(path: str, streamlits: Callable[..., Answer]) -> None:
+    before = streamlits(path)
+    mend()
+    assert streamlits(path) == before
+    assert before.body == (PROGRAM / path[1:]).read_bytes()
+
+
+def test_another_folder_s_page_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FileResponse, "__call__", inspect.unwrap(FileResponse.__call__))
     mend()
-    (tmp_path / "index.html").write_bytes(b"<head>" + bytes(PIECE))
-    answer = asked(FileResponse(tmp_path / "index.html"), "/")
-    assert answer.body == (tmp_path / "index.html").read_bytes()
-    assert len(answer.pieces) == 2
+    (tmp_path / "index.html").write_bytes(b"<head>")
+    assert asked(FileResponse(tmp_path / "index.html"), "/").body == b"<head>"
 
 
 def test_the_app_s_pages_know_where_their_server_is() -> None:

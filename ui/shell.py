@@ -46,7 +46,7 @@ ICON_URI = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode
 _HISTORY_JS = together("popovers.js", "history.js")
 streamlit_patches.send_at_once()
 _HEAD = streamlit_patches.head_of_the_page((name for name in PAGES if name != "Home"), _HISTORY_JS)
-streamlit_patches.send_the_program_whole(_HEAD)
+streamlit_patches.begin_pages_with(_HEAD)
 streamlit_patches.leave_pages_behind()
 streamlit_patches.keep_the_newest_address()
 streamlit_patches.tell_what_is_untouched()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse
 from starlette.types import Receive, Scope, Send
 from streamlit import file_util, net_util
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
@@ -54,31 +54,25 @@ def head_of_the_page(pages: Iterable[str], component: str) -> str:
     return "<head>" + "".join(f"<script>{script}</script>" for script in scripts)
 
 
-def send_the_program_whole(head: str) -> None:
-    """From now on each file of Streamlit's own program is read and sent in one piece, and knows where its server is.
+def begin_pages_with(head: str) -> None:
+    """From now on the page of Streamlit's program has `head` in the place of its <head>.
 
-    By itself Streamlit hands a file to other threads four times and once more every 64 kB, sixty files on a first
-    visit. And a page that is asked for by its own address looks for the server below that address first, as in
-    /Browse/_stcore/health, and waits 0.1 s before it looks a level higher, at each visit. `head` stands in the place of
-    the page's <head>.
+    A page that is asked for by its own address looks for the server below that address first, as in
+    /Browse/_stcore/health, and waits 0.1 s before it looks a level higher, at each visit: `head` tells it where.
     """
-    program = Path(file_util.get_static_dir())
+    page = (Path(file_util.get_static_dir()) / "index.html").resolve()  # Starlette may have followed links
     answer = inspect.unwrap(FileResponse.__call__)
 
     @functools.wraps(answer)
-    async def answer_whole(self: FileResponse, scope: Scope, receive: Receive, send: Send) -> None:
-        file = Path(self.path)
-        asked_whole = scope["type"] == "http" and scope["method"] == "GET" and b"range" not in dict(scope["headers"])
-        if not asked_whole or not file.is_relative_to(program):
-            await answer(self, scope, receive, send)
-        elif file.name == "index.html":
-            page = file.read_text(encoding="utf-8").replace("<head>", head, 1)
+    async def answer_with_head(self: FileResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        if Path(self.path).resolve() == page and scope["type"] == "http" and scope["method"] == "GET":
+            text = page.read_text(encoding="utf-8").replace("<head>", head, 1)
             kept = {"cache-control": self.headers["cache-control"]}  # its length and ETag are another text's
-            await HTMLResponse(page, headers=kept)(scope, receive, send)
+            await HTMLResponse(text, headers=kept)(scope, receive, send)
         else:
-            await Response(file.read_bytes(), headers=self.headers)(scope, receive, send)
+            await answer(self, scope, receive, send)
 
-    FileResponse.__call__ = answer_whole  # type: ignore[method-assign]
+    FileResponse.__call__ = answer_with_head  # type: ignore[method-assign]
 
 
 def ask_nobody_outside() -> None:
