@@ -1,34 +1,41 @@
 // What a page puts into its address by itself as it opens is no step of the browser's own, to which Back would lead.
 // Streamlit changes the query before the path, or after it: in the first case the new path takes the place of the old
 // page with the new query, in the second the query that of the new page without one.
+// Nor is what a page adds by itself to a choice, as the first picture of a queue: it belongs to that choice's step.
 export default function () {
   if (window.labHistory) return
   window.labHistory = true
   let opening = true // nobody has done anything since the page was opened
   let early = null // the query that was written last, if nobody has done anything since
   const opened = (state) => ([opening, early] = [state, null])
-  for (const kind of ["pointerdown", "keydown", "input", "change", "drop"]) {
+  for (const kind of ["pointerdown", "click", "keydown", "input", "change", "drop"]) {
     window.addEventListener(kind, () => opened(false), true)
   }
   window.addEventListener("popstate", () => opened(true), true)
   window.addEventListener("click", ontoThisPage, true)
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
+  const adds = (search) => {
+    const now = new URLSearchParams(search)
+    return early !== null && [...new URLSearchParams(early)].every(([name, value]) => now.getAll(name).includes(value))
+  }
   // A link to another address of the page itself is followed as Forward is: all else that is done on a page leaves the
   // server with the newest address that it has set (ui/streamlit_patches.py).
   function ontoThisPage(event) {
     const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
+    // The link to Home has no path of its own.
+    const to = link && new URL(link.getAttribute("href").replace(/^(?=[?]|$)/, "./"), location.href)
     const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file
-    if (!link || elsewhere || link.pathname !== location.pathname || link.search === location.search) return
+    if (!link || elsewhere || to.pathname !== location.pathname || to.search === location.search) return
     event.preventDefault()
     event.stopPropagation()
-    push({}, "", link.href)
+    push({}, "", to.href)
     dispatchEvent(new PopStateEvent("popstate"))
   }
   history.pushState = (state, title, url) => {
     const { pathname, search } = new URL(url, location.href)
     const moves = pathname !== location.pathname
-    if (moves ? search === early : opening) history.replaceState(state, title, url)
+    if (moves ? search === early : opening || adds(search)) history.replaceState(state, title, url)
     else push(state, title, url)
     if (moves) opened(true)
     else early = search

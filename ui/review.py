@@ -166,7 +166,8 @@ def _filters(
         format_func=lambda kind: kinds[kind][0],
     )  # fmt: skip
     orders = [name for name in ORDERS if len(picked) > 1 or name != "disagreement"]
-    order = address.selectbox("Order", orders, "order", default=orders[0], format_func=ORDERS.get, width=200)
+    order = address.selectbox("Order", orders, "order", default=orders[0], width=200, forget=("picture",),
+                              format_func=ORDERS.get)  # fmt: skip
     which = address.follow("which", WHICH, "unreviewed")
     with st.popover("Filters", icon=":material/tune:"):
         st.segmented_control(

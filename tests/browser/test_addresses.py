@@ -29,7 +29,7 @@ def test_it_asks_the_server_where_that_is(
         settled(page)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{server.address}/Train?dataset=none")
+        page.goto(f"{server.address}/Train?dataset=none&preset=balanced")
         settled(page)
         expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
         assert [url for url in asked if url.endswith("health")] == [f"{server.address}/_stcore/health"]

@@ -227,6 +227,28 @@ def test_thirty_verdicts_by_keyboard_alone(wrong: Run, open_page, app_server: Se
     assert {each.label_to for each in given if each.verdict == "label-wrong"} <= set(wrong.classes)
 
 
+def test_back_takes_a_choice_back_in_one_step(wrong: Run, open_page) -> None:
+    """The picture that a new choice begins with was a step of its own, and Back to it showed the same again."""
+    page = open_page("Review")
+    at(page, 1)
+    press(page, "ArrowRight")
+    at(page, 2)
+    settled(page)
+    addresses = [page.url]
+    for choice, option in (("Mistake", "called anything else"), ("Order", "Label furthest behind")):
+        page.get_by_test_id("stSelectbox").filter(has_text=choice).get_by_role("combobox").click()
+        page.get_by_role("option", name=re.compile(option)).first.click()
+        expect(page).to_have_url(re.compile("(pair|order)=.*picture=|picture=.*(pair|order)="))
+        expect(page).not_to_have_url(addresses[-1])
+        at(page, 1)
+        settled(page)
+        addresses.append(page.url)
+    for before in addresses[-2::-1]:
+        page.go_back()
+        expect(page).to_have_url(before)
+    at(page, 2)
+
+
 @pytest.mark.slow
 def test_over_a_slow_network_no_picture_that_was_judged_comes_again(wrong: Run, open_slow_page):
     """The address of an earlier picture, which came with each verdict, was taken for the browser's Back button."""

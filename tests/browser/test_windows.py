@@ -110,3 +110,17 @@ def test_what_a_page_writes_as_it_opens_is_one_step_in_either_order(open_page, b
         before_the_path,
     )
     assert steps == [1, 2, "/Browse?dataset=demo&view=cell"]
+
+
+def test_what_a_page_adds_to_a_choice_is_no_step_and_what_it_changes_is_one(open_page):
+    page = open_page("Review")
+    page.wait_for_function("window.labHistory")
+    steps = page.evaluate(
+        """() => ["pair=1-2", "pair=1-2&picture=b", "pair=1-2&picture=c", "pair=1-2&picture=c&run=a"].map((query) => {
+          const before = history.length
+          if (query == "pair=1-2") window.dispatchEvent(new Event("click"))
+          history.pushState(null, "", "/Review?" + query)
+          return history.length - before
+        })"""
+    )
+    assert steps == [1, 0, 1, 0]
