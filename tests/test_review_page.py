@@ -636,6 +636,8 @@ def test_a_run_is_first_set_against_one_that_was_tested_on_the_same_pictures_of_
     app = draw(REVIEW, part="fixed")
     assert not app.error
     assert [app.selectbox(key=side).value for side in ("before", "after")] == [done.name, last.name]
+    kept = [app.query_params[side] for side in ("before", "after")]
+    assert kept == [done.name, last.name], "a copied address keeps them when there are newer runs"
     runs.remove(last)
     assert "their classes differ" in words(draw(REVIEW, part="fixed")), "there is no other pair"
 

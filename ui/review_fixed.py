@@ -33,11 +33,12 @@ def fixed_part(review: Review) -> None:
     tested = {name: tested_on(run) for name, run in runs.items()}
     newest = next((name for name in runs if list(tested.values()).count(tested[name]) > 1), next(iter(runs)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        after = address.selectbox("After", list(runs), "after", default=newest, width=330,
+        # The choice that is made here comes first and stands in the address: with time it is another.
+        after = address.selectbox("After", [newest, *(name for name in runs if name != newest)], "after", width=330,
                                       format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         others = [name for name in runs if name != after]
         fit = next((name for name in others if tested[name] == tested[after]), others[0])
-        before = address.selectbox("Before", others, "before", default=fit, width=330,
+        before = address.selectbox("Before", [fit, *(name for name in others if name != fit)], "before", width=330,
                                        format_func=lambda name: lab.run_choice(runs[name]))  # fmt: skip
         references = [OWN, *(f"{each['overlay']}@{each['version']}" for each in versions_of(review.data))]
         labels = address.selectbox(
