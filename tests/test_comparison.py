@@ -419,7 +419,7 @@ def test_runs_are_compared_on_their_test_pictures_alone(done: Run) -> None:
     assert result["pictures"] == (done.predictions().split == "test").sum() < len(done.predictions())
     assert result["notes"] == []
     seeded = copy_of(done, "20260101-000000-basic_cnn-seed", seed=9, device="cpu")
-    assert "differ by the chance of their trainings alone" in compare(done, seeded)["notes"][0]
+    assert "both have the same settings: they differ by the chance" in compare(done, seeded)["notes"][0]
 
 
 def test_what_a_cross_validation_s_auc_is_made_of_is_said(done: Run) -> None:

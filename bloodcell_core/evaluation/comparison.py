@@ -202,7 +202,7 @@ def _notes(a: Side, b: Side, known: bool) -> list[str]:
     if not (a.run and b.run):
         notes.append("a cross-validation's AUC sets probabilities of several networks, not of one, against each other")
     elif settings_of(a.run) == settings_of(b.run):
-        notes.append("A and B have the same settings: they differ by the chance of their trainings alone")
+        notes.append("both have the same settings: they differ by the chance of their trainings alone")
     if not known:
         notes.append(PHOTOS_UNKNOWN)
     return notes
