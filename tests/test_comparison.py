@@ -60,6 +60,29 @@ def changed(one: Side, **columns: object) -> Side:
     return replace(one, table=one.table.assign(**columns))
 
 
+def test_where_pictures_speak_for_the_other_a_note_says_why() -> None:
+    """One is right on more photos, the other on more pictures: on the photo with the many copies."""
+    copies = [20, 1, 1, 1, 1, 1]
+    photos = np.repeat([f"{label}{number}" for label in CLASSES for number in range(6)], copies * 3)
+    labels = np.array([name[0] for name in photos])
+    many = np.char.endswith(photos, "0")
+    ids = [f"id{number}" for number in range(len(labels))]
+    pictures = pd.DataFrame({"image_id": ids, "split": "test", "label": labels, "source_photo": photos})
+
+    def right_on(rows: np.ndarray) -> Side:
+        shares = np.where((labels[:, None] == CLASSES) == rows[:, None], 0.8, 0.1)
+        shares /= shares.sum(axis=1, keepdims=True)
+        return Side("", "some", "hash", CLASSES, predictions_table(pictures, shares, CLASSES))
+
+    said = "by picture the other is right more often"
+    few, all_photos = right_on(~many), right_on(np.ones(len(many), bool))
+    facts = compare_sides(few, right_on(many))
+    assert facts["right"]["difference"] == -12
+    assert facts["by_picture"]["only_b"] - facts["by_picture"]["only_a"] == 45
+    assert [note for note in facts["notes"] if said in note]
+    assert not [note for note in compare_sides(few, all_photos)["notes"] if said in note]
+
+
 def test_what_a_run_said_before_its_temperature_is_known_where_it_has_one(done: Run) -> None:
     before = side_of(done).before
     assert before is not None

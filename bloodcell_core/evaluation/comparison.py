@@ -128,6 +128,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
     confusions = [np.asarray(score["confusion"]) for score in scores]
     averaged = known and one_answer_a_photo(table_a)
     right = _who_is_right(labels, both, photos, drawn, pictures, known, averaged)
+    by_picture = _counts(*(each.argmax(axis=1) == labels for each in both))
     better, verdict = _verdict(right)
     return {
         "a": a.name,
@@ -138,7 +139,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
         "photos": len(set(photos)) if known else None,
         "metrics": _metrics(labels, both, scores, drawn),
         "right": right,
-        "by_picture": _counts(*(each.argmax(axis=1) == labels for each in both)),
+        "by_picture": by_picture,
         "confusion": {
             "a": confusions[0].tolist(),
             "b": confusions[1].tolist(),
@@ -146,7 +147,7 @@ def compare_sides(a: Side, b: Side, pictures: str = "pictures") -> dict[str, Any
         },
         "better": better,
         "verdict": verdict,
-        "notes": _notes(a, b, known),
+        "notes": _notes(a, b, known, right["difference"] * (by_picture["only_b"] - by_picture["only_a"]) < 0),
     }
 
 
@@ -197,8 +198,10 @@ def settings_of(run: Run) -> str:
     return repr((settings, run.data_hash, run.classes, run.pretrained))
 
 
-def _notes(a: Side, b: Side, known: bool) -> list[str]:
+def _notes(a: Side, b: Side, known: bool, photos_against_pictures: bool) -> list[str]:
     notes = []
+    if photos_against_pictures:
+        notes.append("by picture the other is right more often, where a photo counts as often as it has copies")
     if not (a.run and b.run):
         notes.append("a cross-validation's AUC sets probabilities of several networks, not of one, against each other")
     elif settings_of(a.run) == settings_of(b.run):
