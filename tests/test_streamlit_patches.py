@@ -8,12 +8,16 @@ import socket
 from asyncio import base_events
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 from starlette.responses import FileResponse
 from streamlit import file_util
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_server import _bind_socket
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
@@ -193,3 +197,29 @@ def test_what_a_choice_brings_about_is_done_to_its_end_though_the_next_event_has
     app.slider(key="number").set_value(5).run(timeout=30)
     assert not app.exception
     assert app.text[0].value == "kept: 5"
+
+
+@pytest.mark.parametrize(
+    ("of_a_fragment", "page", "by_back", "sent"),
+    [
+        (False, "Browse", False, {"known"}),
+        (True, "Browse", False, {"known"}),
+        (False, "Browse", True, set()),
+        (False, "Train", False, set()),
+        (False, "Train", True, set()),
+        (True, "Train", False, None),
+    ],
+)
+def test_a_page_that_was_left_is_neither_drawn_nor_taken_for_known(
+    of_a_fragment: bool, page: str, by_back: bool, sent: set[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[RerunData] = []
+    monkeypatch.setattr(ScriptRunner, "_run_script", lambda _, rerun_data: drawn.append(rerun_data))
+    streamlit_patches.leave_pages_behind()
+    at_browse: Any = SimpleNamespace(_pages_manager=SimpleNamespace(current_page_script_hash="Browse"))
+    asked = RerunData(
+        page_script_hash=page, query_string="dataset=demo", is_history_navigation=by_back,
+        fragment_id_queue=["clock"] if of_a_fragment else [], cached_message_hashes=frozenset({"known"}),
+    )  # fmt: skip
+    ScriptRunner._run_script(at_browse, asked)
+    assert drawn == ([] if sent is None else [replace(asked, cached_message_hashes=frozenset(sent))])

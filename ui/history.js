@@ -2,19 +2,28 @@
 // Streamlit changes the query before the path, or after it: in the first case the new path takes the place of the old
 // page with the new query, in the second the query that of the new page without one.
 // Nor is what a page adds by itself to a choice, as the first picture of a queue: it belongs to that choice's step.
+// Of quick steps of Back each would be written over by a page that was passed, which the server is still drawing.
 export default function () {
   if (window.labHistory) return
   window.labHistory = true
   let opening = true // nobody has done anything since the page was opened
   let early = null // the query that was written last, if nobody has done anything since
+  let stepping = false // Back or Forward was the last that was done
+  let here = true // the page that the server came to last is the one in the address
   const opened = (state) => ([opening, early] = [state, null])
-  for (const kind of ["pointerdown", "click", "keydown", "input", "change", "drop"]) {
-    window.addEventListener(kind, () => opened(false), true)
+  function done(event) {
+    if (event.altKey || event.metaKey || event.button > 2) return // Back or Forward by key or by the mouse
+    stepping = false
+    opened(false)
   }
-  window.addEventListener("popstate", () => opened(true), true)
+  for (const kind of ["pointerdown", "click", "keydown", "input", "change", "drop"]) {
+    window.addEventListener(kind, done, true)
+  }
+  window.addEventListener("popstate", () => ((stepping = true), (here = false), opened(true)), true)
   window.addEventListener("click", ontoThisPage, true)
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
+  const replace = history.replaceState.bind(history)
   const adds = (search) => {
     const now = new URLSearchParams(search)
     return early !== null && [...new URLSearchParams(early)].every(([name, value]) => now.getAll(name).includes(value))
@@ -25,18 +34,30 @@ export default function () {
     const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
     // The link to Home has no path of its own.
     const to = link && new URL(link.getAttribute("href").replace(/^(?=[?]|$)/, "./"), location.href)
-    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file
-    if (!link || elsewhere || to.pathname !== location.pathname || to.search === location.search) return
+    const inAnother = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file
+    if (!link || inAnother || to.pathname !== location.pathname || to.search === location.search) return
     event.preventDefault()
     event.stopPropagation()
     push({}, "", to.href)
     dispatchEvent(new PopStateEvent("popstate"))
   }
-  history.pushState = (state, title, url) => {
+  // Streamlit tells its window of each page that the server has come to, right after it has changed the path where that is
+  // another one's.
+  const post = window.postMessage.bind(window)
+  let moved = false
+  window.postMessage = (message, ...more) => {
+    if (message?.type === "SET_CURRENT_PAGE_NAME") [here, moved] = [!moved, false]
+    post(message, ...more)
+  }
+  history.pushState = (state, title, url) => write(state, title, url, push)
+  history.replaceState = (state, title, url) => write(state, title, url, replace)
+  function write(state, title, url, change) {
     const { pathname, search } = new URL(url, location.href)
     const moves = pathname !== location.pathname
-    if (moves ? search === early : opening || adds(search)) history.replaceState(state, title, url)
-    else push(state, title, url)
+    moved = moves && stepping
+    if (stepping && (moves || !here)) return
+    if (moves ? search === early : opening || adds(search)) replace(state, title, url)
+    else change(state, title, url)
     if (moves) opened(true)
     else early = search
     if (moves) uncover()

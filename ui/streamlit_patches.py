@@ -7,6 +7,7 @@ import socket
 import threading
 from asyncio import base_events
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -85,19 +86,25 @@ def ask_nobody_outside() -> None:
 
 
 def leave_pages_behind() -> None:
-    """From now on a page that was left is drawn no more.
+    """From now on nothing comes of a page that was left.
 
     A fragment that asks to be drawn anew just after its page was left, by a clock or by a key pressed late, waits for
     the new page to be drawn. Then Streamlit tells the browser that it is at the old page again, which clears the window
     for it, though the fragment is gone: the window stays white, or fails by "Bad delta path index" at what comes next.
+
+    Of a message that the browser says it has Streamlit sends the name alone. But a browser that goes on from page to
+    page may have forgotten it when the name comes, and does no more until it is reloaded ("Cached ForwardMsg MISS").
     """
     run = inspect.unwrap(ScriptRunner._run_script)
 
     @functools.wraps(run)
     def run_unless_left(self: ScriptRunner, rerun_data: RerunData) -> None:
-        at_hand = self._pages_manager.current_page_script_hash
-        if not rerun_data.fragment_id_queue or rerun_data.page_script_hash == at_hand:
-            run(self, rerun_data)
+        moves = rerun_data.page_script_hash != self._pages_manager.current_page_script_hash
+        if moves and rerun_data.fragment_id_queue:
+            return
+        if moves or rerun_data.is_history_navigation:
+            rerun_data = replace(rerun_data, cached_message_hashes=frozenset())
+        run(self, rerun_data)
 
     ScriptRunner._run_script = run_unless_left  # type: ignore[method-assign]
 

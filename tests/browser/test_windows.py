@@ -88,6 +88,35 @@ def test_back_leads_in_one_step_from_an_address_that_was_typed(two_runs: list[Ru
     expect(page.get_by_role("heading", name="Classify")).to_be_visible()
 
 
+def test_quick_steps_of_back_leave_each_address_as_it_was(two_runs: list[Run], open_slow_page):
+    page = open_slow_page("")
+    steps = [page.url]
+    for name in ("Browse", "Train", "Compare", "Review"):
+        page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+        page.wait_for_timeout(1000)  # the address that it gives itself is as late as all that the server says
+        settled(page)
+        steps.append(page.url)
+    at = 4
+    for way in (-1, -1, 1, -1, -1, 1, 1):
+        page.evaluate("(way) => history.go(way)", way)
+        page.wait_for_timeout(100)
+        at += way
+    for _ in range(at):
+        page.wait_for_timeout(2000)
+        settled(page)
+        assert page.url == steps[at]
+        page.evaluate("history.back()")
+        at -= 1
+    expect(page.get_by_role("heading", name="Blood Cell Lab")).to_be_visible()
+    for step in steps[1:]:
+        page.go_forward()
+        page.wait_for_timeout(2000)
+        settled(page)
+        assert page.url == step
+    expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible()
+
+
 @pytest.mark.parametrize("before_the_path", [True, False])
 def test_what_a_page_writes_as_it_opens_is_one_step_in_either_order(open_page, before_the_path: bool):
     """Which of path and query Streamlit changes first hangs on how quick the server is: here it is told."""
