@@ -119,7 +119,7 @@ def resampling_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_resampled_figures_equal_scikit_learns_with_sample_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "_TOGETHER", 3)  # so that there are two batches
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(resampling_cases())
     def check(case: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
         labels, probabilities, photo_numbers, multiplicities = case

@@ -612,6 +612,7 @@ def test_a_shared_database_holds_the_trials(lab: Path, tmp_path: Path, monkeypat
     studies.remove(study)
 
 
+@pytest.mark.slow  # tests/test_writers.py has it at work each time
 def test_postgresql_by_its_url(lab: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOODCELL_DB_URL", postgres_url)
     study = searched(6, name=f"postgres-{os.getpid()}")
