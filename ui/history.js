@@ -24,9 +24,12 @@ export default function () {
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
   const replace = history.replaceState.bind(history)
+  // A second choice, of which a slow server has heard before it answered the first, is a step of its own.
+  const BY_ITSELF = ["dataset", "run", "runs", "picture"]
   const adds = (search) => {
-    const now = new URLSearchParams(search)
-    return early !== null && [...new URLSearchParams(early)].every(([name, value]) => now.getAll(name).includes(value))
+    const [then, now] = [new URLSearchParams(early ?? ""), new URLSearchParams(search)]
+    const kept = [...then].every(([name, value]) => now.getAll(name).includes(value))
+    return early !== null && kept && [...now.keys()].every((name) => then.has(name) || BY_ITSELF.includes(name))
   }
   // A link to another address of the page itself is followed as Forward is: all else that is done on a page leaves the
   // server with the newest address that it has set (ui/streamlit_patches.py).
