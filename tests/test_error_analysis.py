@@ -160,7 +160,7 @@ def test_what_goes_with_the_class_alone_is_not_told_as_a_lesson() -> None:
     assert (worst["expected"], best["expected"]) == (0.5, 0.0)
     words = words_of(table)
     assert not any(line.startswith("By ") for line in words)
-    assert "size of the nucleus" in words[-1]
+    assert "diameter of the nucleus in pixels" in words[-1]
 
 
 def test_what_goes_with_the_copy_within_its_photo_is_told() -> None:

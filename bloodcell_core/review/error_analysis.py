@@ -33,7 +33,7 @@ FACTS = {
     "focus": ("sharpness", "blurred", "sharp"),
     "stain_a": ("redness of the background", "greenish", "reddish"),
     "stain_b": ("yellowness of the background", "bluish", "yellowish"),
-    "cell_size": ("size of the nucleus", "small", "large"),
+    "cell_size": ("diameter of the nucleus in pixels", "small", "large"),
 }
 """Column → its name, and what its lowest and highest bin are called."""
 SHUFFLES, AT_ONCE = 2000, 100
