@@ -20,6 +20,7 @@ export default function () {
     window.addEventListener(kind, done, true)
   }
   window.addEventListener("popstate", () => ((stepping = true), (here = false), opened(true)), true)
+  window.addEventListener("pointerdown", pageLink, true) // before the browser's own menu and the middle button
   window.addEventListener("click", ontoThisPage, true)
   window.addEventListener("keydown", intoPopover, true)
   const push = history.pushState.bind(history)
@@ -32,17 +33,25 @@ export default function () {
     return early !== null && kept && [...now.keys()].every((name) => then.has(name) || BY_ITSELF.includes(name))
   }
   // A link to another address of the page itself is followed as Forward is: all else that is done on a page leaves the
-  // server with the newest address that it has set (ui/streamlit_patches.py).
+  // server with the newest address that it has set (ui/streamlit_patches.py). With a key that asks for a tab, a window or a
+  // file the browser follows it, of which Streamlit would make a click.
   function ontoThisPage(event) {
-    const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
-    // The link to Home has no path of its own.
-    const to = link && new URL(link.getAttribute("href").replace(/^(?=[?]|$)/, "./"), location.href)
-    const inAnother = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey // a tab, a window or a file
-    if (!link || inAnother || to.pathname !== location.pathname || to.search === location.search) return
+    const link = pageLink(event)
+    if (!link) return
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return event.stopPropagation()
+    const to = new URL(link.href)
+    if (to.pathname !== location.pathname || to.search === location.search) return
     event.preventDefault()
     event.stopPropagation()
     push({}, "", to.href)
     dispatchEvent(new PopStateEvent("popstate"))
+  }
+  // The link to Home has no path of its own: the browser would take it for one to the page that is open.
+  function pageLink(event) {
+    const link = event.target.closest?.("a[data-testid='stPageLink-NavLink']")
+    const to = link?.getAttribute("href")
+    if (to === "" || to?.startsWith("?")) link.setAttribute("href", `./${to}`)
+    return link
   }
   // Streamlit tells its window of each page that the server has come to, right after it has changed the path where that is
   // another one's.

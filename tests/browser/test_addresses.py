@@ -60,3 +60,16 @@ def test_on_a_phone_the_sidebar_closes_behind_the_page_that_was_chosen_in_it(ope
     page.get_by_role("link", name="Classify with the network").click()
     expect(page.get_by_role("heading", name="Classify")).to_be_visible()
     expect(sidebar).to_have_attribute("data-collapsed", "true")
+
+
+@pytest.mark.parametrize(("name", "heading"), [("Home", "Blood Cell Lab"), ("Browse", "Browse")])
+@pytest.mark.parametrize("how", [{"modifiers": ["Control"]}, {"button": "middle"}])
+def test_a_page_opens_in_a_tab_of_its_own_where_that_is_asked_for(open_page, name: str, heading: str, how) -> None:
+    page = open_page("Train")
+    before = page.url
+    with page.context.expect_page() as opened:
+        page.get_by_test_id("stSidebar").get_by_role("link", name=name).click(**how)
+    expect(opened.value.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+    assert page.url == before
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
