@@ -116,11 +116,5 @@ def as_sent(name: str) -> str:
     return name.replace('"', "%22").replace("\n", "%0A").replace("\r", "%0D")
 
 
-def most_memory(pid: int) -> int:
-    """The most bytes that a process has had in memory."""
-    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-
-
 def is_healthy(address: str) -> bool:
     return requests.get(f"{address}/_stcore/health", timeout=30).text == "ok"
