@@ -23,7 +23,7 @@ from bloodcell_core.inference.handed_in import files_of
 from bloodcell_core.inference.predictor import Predictor
 from bloodcell_core.models import MODELS, model_info
 from bloodcell_core.models.forward import Tapped, predict_logits, predict_probabilities, to_input
-from bloodcell_core.models.network import Network, build_network, quickest
+from bloodcell_core.models.network import Network, build_network, last_layer_of, quickest
 from tests.training_fixtures import train_here
 
 pytest_plugins = ["tests.training_fixtures"]
@@ -163,6 +163,20 @@ def test_where_memory_is_short_fewer_pictures_go_through_together() -> None:
     assert narrow.seen == [8, 4, 2, 2, 2, 2, 2]
     torch.testing.assert_close(logits, predict_logits(narrow.body, pictures, CPU))
     assert len(features) == 10
+
+
+def test_where_memory_runs_out_in_the_last_layer_its_batch_is_halved_as_any_other() -> None:
+    class Last(nn.Linear):
+        def forward(self, features: Tensor) -> Tensor:
+            if len(features) > 3:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+            return super().forward(features)
+
+    net, pictures = network("cell_net"), random_pictures(10)
+    wanted = Tapped(net).predict(pictures, CPU, batch_size=2)
+    last_layer_of(net).__class__ = Last
+    for told, each in zip(Tapped(net).predict(pictures, CPU, batch_size=8), wanted, strict=True):
+        torch.testing.assert_close(torch.as_tensor(told), torch.as_tensor(each))
 
 
 def test_where_not_one_picture_fits_it_is_told_with_what_helps() -> None:

@@ -98,9 +98,10 @@ class Tapped:
     def __init__(self, network: nn.Module):
         self.network = network
         self._features = threading.local()  # of the forward pass of one thread
-        last_layer_of(network).register_forward_pre_hook(self._keep)
+        # After it, not before: cuBLAS may be wanted there first, and a batch that finds no memory for it is halved.
+        last_layer_of(network).register_forward_hook(self._keep)
 
-    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...], made: Tensor) -> None:
         if hasattr(self._features, "parts"):
             self._features.parts.append(inputs[0].detach().flatten(1).float())
 
