@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from bloodcell_core.errors import LabError
 from tests.training_fixtures import wait_for
+from ui import cached
 from ui.neighbours import Finder
 
 RUN: Any = SimpleNamespace(name="run")
@@ -100,6 +102,45 @@ def test_a_run_that_went_on_is_asked_anew(near: Near) -> None:
     finder.ask(RUN, DATA, [7])
     found(finder, 7)
     assert near.asked == [[7], [7]]
+
+
+def test_what_was_found_before_a_run_went_on_is_not_told_of_it_after(
+    near: Near, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder, find = Finder(), near.of
+
+    def while_it_goes_on(rows: list[int]) -> np.ndarray:
+        os.utime(RUN.folder / "predictions.parquet", ns=(len(near.asked), 1))
+        return find(rows)
+
+    finder.ask(RUN, DATA, [6])
+    found(finder, 6)
+    monkeypatch.setattr(near, "of", while_it_goes_on)
+    finder.ask(RUN, DATA, [7])
+    wait_for(lambda: not finder._at_work, "it has looked for them", 20)
+    assert finder.known(RUN, DATA, 7) is None
+    monkeypatch.setattr(near, "of", find)
+    finder.ask(RUN, DATA, [7])
+    assert found(finder, 7) == [70, 71]
+
+
+def test_a_run_that_is_deleted_while_it_is_looked_at_costs_only_its_own_answers(
+    near: Near, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, of_run = threading.current_thread(), cached.of_run
+
+    def gone_beside_the_page(run: Any) -> tuple[str, ...]:
+        if threading.current_thread() is not page:
+            raise FileNotFoundError("between the look whether its results are there and the one how old they are")
+        return of_run(run)
+
+    finder = Finder()
+    with monkeypatch.context() as patched:
+        patched.setattr(cached, "of_run", gone_beside_the_page)
+        finder.ask(RUN, DATA, [7])
+        wait_for(lambda: not finder._at_work, "it has looked for them", 20)
+    finder.ask(RUN, DATA, [8])
+    assert found(finder, 8) == [80, 81]
 
 
 def test_the_same_pictures_imported_in_another_order_are_asked_anew(near: Near) -> None:

@@ -33,7 +33,7 @@ class Finder:
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[Network, int], Found] = OrderedDict()
         self._failed: dict[tuple[Network, int], float] = {}  # when; the cause may be gone by now
-        self._asked: deque[tuple[Run, Dataset, list[int]]] = deque(maxlen=8)  # older requests are dropped
+        self._asked: deque[tuple[Network, Run, Dataset, list[int]]] = deque(maxlen=8)  # older requests are dropped
         self._runs: OrderedDict[Network, Any] = OrderedDict()
         self._lock, self._making = threading.Lock(), threading.Lock()
         self._at_work = False
@@ -46,20 +46,21 @@ class Finder:
 
     def ask(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
         """Requests the neighbours of `rows` that aren't known yet. Returns at once."""
-        self._forget_failed(run, data, rows)
-        missing = [row for row in rows if self.known(run, data, row) is None]
+        name = _network(run, data)  # as it is now: it may go on, or be deleted, while its neighbours are looked for
+        self._forget_failed(name, rows)
+        missing = [row for row in rows if (name, row) not in self._answers]
         if not missing:
             return
         with self._lock:
             self.used = True
-            self._asked.append((run, data, missing))
+            self._asked.append((name, run, data, missing))
             if self._at_work:
                 return
             self._at_work = True
         threading.Thread(target=self._work, name="neighbours", daemon=True).start()
 
-    def _forget_failed(self, run: Run, data: Dataset, rows: Sequence[int]) -> None:
-        name, before = _network(run, data), time.monotonic() - RETRY_AFTER
+    def _forget_failed(self, name: Network, rows: Sequence[int]) -> None:
+        before = time.monotonic() - RETRY_AFTER
         with self._lock:
             for row in rows:
                 if self._failed.get((name, row), math.inf) <= before:
@@ -75,10 +76,10 @@ class Finder:
                 if not self._asked:
                     self._at_work = False
                     return
-                run, data, rows = self._asked.pop()
+                name, run, data, rows = self._asked.pop()
             for start in range(0, len(rows), AT_ONCE):
-                part = [row for row in rows[start : start + AT_ONCE] if self.known(run, data, row) is None]
-                self._keep(run, data, part, self._find(run, data, part) if part else [])
+                part = [row for row in rows[start : start + AT_ONCE] if (name, row) not in self._answers]
+                self._keep(name, part, self._find(run, data, part) if part else [])
 
     def _find(self, run: Run, data: Dataset, rows: list[int]) -> list[Found]:
         try:
@@ -108,8 +109,7 @@ class Finder:
                 self._runs.popitem(last=False)
             return self._runs[name]
 
-    def _keep(self, run: Run, data: Dataset, rows: list[int], found: list[Found]) -> None:
-        name = _network(run, data)
+    def _keep(self, name: Network, rows: list[int], found: list[Found]) -> None:
         with self._lock:
             for row, each in zip(rows, found, strict=True):
                 self._answers[name, row] = each
