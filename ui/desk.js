@@ -111,10 +111,15 @@ function act(desk, { verdict, label, kind }) {
 
 // Names what is to be undone, so that a request that is sent twice doesn't undo two verdicts.
 function undo(desk) {
+  const of = lastVerdict(desk)
+  if (of) push(desk, { kind: "undo", id: "", of })
+}
+
+// The token of the newest verdict that isn't taken back, undefined where there is none.
+function lastVerdict(desk) {
   const sent = waiting(desk).filter((event) => event.kind === "verdict").map((event) => event.token)
   const taken = waiting(desk).map((event) => event.of)
-  const of = [...sent.reverse(), ...desk.data.undoable].find((token) => !taken.includes(token))
-  if (of) push(desk, { kind: "undo", id: "", of })
+  return [...sent.reverse(), ...desk.data.undoable].find((token) => !taken.includes(token))
 }
 
 function push(desk, event) {
@@ -230,7 +235,7 @@ function verdictButtons(desk, card) {
     button.setAttribute("aria-pressed", Boolean(card && same))
   }
   find(".alone").hidden = !card?.copies
-  find("[data-kind=undo]").disabled = !data.undoable.length && !waiting(desk).length
+  find("[data-kind=undo]").disabled = !lastVerdict(desk)
   find("[data-kind=heat]").setAttribute("aria-pressed", data.heat)
 }
 

@@ -74,6 +74,21 @@ def test_on_a_phone_the_heat_map_s_button_is_read_in_full(wrong: Run, open_page)
 
 
 @pytest.mark.slow
+def test_undo_is_offered_for_verdicts_alone(wrong: Run, open_page):
+    page = open_page("Review")
+    undo = page.locator("[data-kind=undo]")
+    expect(undo).to_be_disabled()
+    page.evaluate("() => { WebSocket.prototype.send = () => {} }")  # what is pressed now waits in the browser
+    page.get_by_role("button", name="Skip").click()
+    expect(undo).to_be_disabled()
+    page.wait_for_timeout(1000)  # sooner a verdict would be taken for one on the cell before
+    page.keyboard.press("m")
+    expect(undo).to_be_enabled()
+    page.keyboard.press("Backspace")
+    expect(undo).to_be_disabled()
+
+
+@pytest.mark.slow
 def test_a_zoomed_picture_is_looked_at_by_dragging(wrong: Run, open_page):
     page = open_page("Review")
     glass = page.locator(".whole .glass")
