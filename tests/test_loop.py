@@ -37,7 +37,7 @@ from bloodcell_core.training.loop import (
     resident,
     train,
 )
-from bloodcell_core.training.team import Team
+from bloodcell_core.training.team import ALONE, Team
 from tests.training_fixtures import quiet
 
 CPU = choose_device("cpu")
@@ -873,6 +873,19 @@ def test_a_batch_taken_in_parts_gives_the_same_weights(mixup: float) -> None:
     for name, values in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], values)
     assert len([event for event in hooks.events if event["event"] == "step"]) == 4
+
+
+@pytest.mark.parametrize("pictures", [25, 6])
+def test_no_part_of_a_smaller_batch_is_a_single_picture(pictures: int) -> None:
+    network = Small(4)
+    network.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4), nn.BatchNorm1d(4))
+    taken = gradients.Gradients(config(batch_size=32, too_large="split"), network, CPU, ALONE, quiet)
+    taken.start_epoch(frozen=False)
+    for batch in (32, pictures):
+        network.seen.clear()
+        taken.take(torch.rand(batch, 3, SIZE, SIZE), torch.zeros(batch, dtype=torch.int64), 0, 1.0)
+    assert sum(network.seen) == pictures
+    assert min(network.seen) > 1
 
 
 def test_another_failure_of_the_network_is_not_taken_for_lack_of_memory() -> None:

@@ -36,7 +36,7 @@ class Gradients:
         self._config, self._network, self._device, self._team, self._note = config, network, device, team, note
         self._runner: nn.Module | None = None
         self._frozen = False
-        self._parts = 1
+        self._most = config.batch_size  # pictures that are taken together
 
     def start_epoch(self, frozen: bool) -> None:
         """Training mode; `frozen` leaves all but the head as it is, the statistics of batch normalisation too."""
@@ -95,7 +95,8 @@ class Gradients:
         assert self._runner is not None, "start_epoch comes first"
         loss = torch.zeros((), device=blended.inputs.device)
         right = torch.zeros((), dtype=torch.int64, device=blended.inputs.device)
-        for part in blended.parts(self._parts):
+        # Not as many parts of a smaller last batch: batch normalisation can't learn from one picture.
+        for part in blended.parts(-(-len(blended.inputs) // self._most)):
             with precision(self._device):
                 logits = self._runner(part.inputs)
                 part_loss = part.loss(logits, self._config.label_smoothing)
@@ -110,9 +111,11 @@ class Gradients:
         batch = len(blended.inputs)
         if self._device.is_cuda:
             torch.cuda.empty_cache()
-        if self._config.too_large == "split" and self._team.size == 1 and self._parts < batch:
-            self._parts *= 2
-            self._note(f"a batch of {batch} doesn't fit in the device's memory: it is taken in {self._parts} parts")
+        most = min(self._most, batch)
+        if self._config.too_large == "split" and self._team.size == 1 and most > 1:
+            self._most = -(-most // 2)
+            parts = -(-batch // self._most)
+            self._note(f"a batch of {batch} doesn't fit in the device's memory: it is taken in {parts} parts")
             return
         if self._team.size > 1:  # to share them it would wait for the others, who are elsewhere
             self._leave_statistics()
@@ -153,11 +156,12 @@ class Blend:
     share: float = 1.0
 
     def parts(self, count: int) -> list[Blend]:
-        """The batch in `count` parts, one after another."""
+        """The batch in `count` parts, one after another, whose sizes differ by one at most."""
         if count == 1:
             return [self]
         partners = self.labels if self.partners is None else self.partners
-        cut = zip(self.inputs.chunk(count), self.labels.chunk(count), partners.chunk(count), strict=True)
+        inputs, labels = self.inputs.tensor_split(count), self.labels.tensor_split(count)
+        cut = zip(inputs, labels, partners.tensor_split(count), strict=True)
         return [Blend(*part, share=self.share) for part in cut]
 
     def first(self, count: int) -> Blend:
