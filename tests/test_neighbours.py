@@ -37,7 +37,10 @@ def test_they_are_the_most_alike_of_the_training_pictures(done: Run, demo: Datas
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     for row, nearest in zip(asked, found.of(asked)[:, :3], strict=True):
         others = [other for other in training if demo.pictures.scene[other] != demo.pictures.scene[row]]
-        best = sorted(others, key=lambda other: -seen[row] @ seen[other])[:3]
+        by_scene: dict[str, int] = {}
+        for other in sorted(others, key=lambda other: -seen[row] @ seen[other]):
+            by_scene.setdefault(demo.pictures.scene[other], other)
+        best = [*by_scene.values()][:3]
         assert seen[nearest] @ seen[row] == pytest.approx(seen[best] @ seen[row], abs=1e-4)
 
 
@@ -50,6 +53,18 @@ def test_a_picture_s_own_family_is_left_out(done: Run, demo: Dataset) -> None:
     before, second = found.of([row])[0, :2]
     demo.pictures.loc[before, "scene"] = scenes[row]  # as if it were a photograph of the same cell
     assert Neighbours(done, demo, "cpu").of([row])[0, 0] == second
+
+
+def test_copies_of_one_photo_are_shown_once_and_cells_of_one_patient_each(done: Run, demo: Dataset) -> None:
+    scenes = demo.pictures.scene
+    found = Neighbours(done, demo, "cpu")
+    assert scenes[found.rows].duplicated().any(), "or nothing is shown"
+    for each in found.of(range(len(scenes))):
+        assert (each >= 0).all()
+        assert scenes[each].is_unique
+    demo.pictures["copies"] = False
+    apart = Neighbours(done, demo, "cpu").of(range(len(scenes)))
+    assert any(scenes[each].duplicated().any() for each in apart)
 
 
 def test_a_cell_of_any_picture_is_seen_by_each_member_as_it_was_trained(done: Run, demo: Dataset) -> None:

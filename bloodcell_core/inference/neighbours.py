@@ -37,6 +37,9 @@ class Neighbours:
         self.rows = photos_first(dataset.pictures.loc[training], MOST_PICTURES)
         self._dataset, self._embedder = dataset, Embedder(run, device)
         self._scenes = dataset.pictures.scene.to_numpy()
+        # Cells of a patient or a slide are one scene, too, but not one cell.
+        cells = dataset.pictures.scene.where(dataset.pictures.copies.astype(bool), dataset.pictures.image_id)
+        self._cells = cells.to_numpy()[self.rows]
         features = self._embedder.of_rows(dataset, self.rows)
         self._mean = features.mean(axis=0)
         self._narrow = _narrowing(features.shape[1])
@@ -45,27 +48,35 @@ class Neighbours:
     def of(self, rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The most similar training rows for each of some `rows` of the dataset's pictures, the nearest first.
 
-        int64 (N, ALIKE), -1 where there are no more. Never pictures of the same cell: its copies would always be the
-        nearest, and tell nothing.
+        int64 (N, ALIKE), -1 where there are no more. Never pictures of the same cell, and one of each other cell:
+        copies would always be the nearest, and tell nothing.
         """
         asked = np.asarray(rows, dtype=np.int64)
         features = self._directions(self._embedder.of_rows(self._dataset, asked))
         alike = features @ self._features.T
         alike[self._scenes[asked][:, None] == self._scenes[self.rows][None]] = -np.inf
-        order = np.argsort(-alike, axis=1, kind="stable")[:, :ALIKE]
-        found = np.where(np.isfinite(np.take_along_axis(alike, order, axis=1)), self.rows[order], -1)
-        short = ALIKE - found.shape[1]
-        return np.pad(found, ((0, 0), (0, max(short, 0))), constant_values=-1)
+        found = np.full((len(asked), ALIKE), -1)
+        for nearest, own in zip(found, alike, strict=True):
+            order = self._nearest(own)
+            nearest[: len(order)] = np.where(np.isfinite(own[order]), self.rows[order], -1)
+        return found
 
     def like(self, views: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.int64]:
         """The training rows most similar to a cell of any picture, as each of the run's members sees it (uint8
         size×size×3).
 
-        int64, at most ALIKE, the nearest first.
+        int64, at most ALIKE, the nearest first, one of each cell.
         """
         (alike,) = self._directions(self._embedder.of_views(views)) @ self._features.T
-        found: npt.NDArray[np.int64] = self.rows[np.argsort(-alike, kind="stable")[:ALIKE]]
+        found: npt.NDArray[np.int64] = self.rows[self._nearest(alike)]
         return found
+
+    def _nearest(self, alike: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The places of the ALIKE cells that are most similar, each by its most similar picture."""
+        order = np.argsort(-alike, kind="stable")
+        firsts = np.unique(self._cells[order], return_index=True)[1]
+        nearest: npt.NDArray[np.int64] = order[np.sort(firsts)[:ALIKE]]
+        return nearest
 
     def _directions(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Features (N, D) minus the training pictures' mean, at most WIDEST of them, at length 1."""
