@@ -173,8 +173,8 @@ def _weight(image: ImageFile.ImageFile) -> int:
     """How often each pixel counts: twice in formats whose decoders need far more memory.
 
     Measured with `predict` on 64 million pixels of noise, in bytes per pixel including the file: 8-bit colour at most
-    11 in any format but WebP; WebP 17, lossless 22; 16 bits per sample 18; progressive CMYK 15. Without its program files
-    the process has 0.4 GB without a picture, and is to stay below 1.2.
+    11 in any format but WebP; WebP 17, lossless 22; 16 bits per sample 18; progressive CMYK 15. Besides program
+    files the process has 0.4 GB without a picture, and is to stay below 1.2.
     """
     return 2 if image.format == "WEBP" or image.mode == "CMYK" or _is_deep_colour(image) else 1
 
